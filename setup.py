@@ -62,6 +62,8 @@ setup(
         ("share/splatface", ["package.xml"]),
         # `ros2 run` and launch files find executables in lib/splatface; pip ignores setup.cfg's install_scripts.
         ("lib/splatface", [f"scripts/{node}" for node in NODES]),
-        *share("launch/*.launch.yaml", "launch/params/*.yaml", "launch/*.xml", "heads/**/*", "launch/sounds/*"),
+        *share(
+            "launch/*.launch.yaml", "launch/params/*.yaml", "launch/*.xml", "heads/**/*", "launch/sounds/*"
+        ),
     ],
 )

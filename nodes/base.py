@@ -1,0 +1,184 @@
+"""What every node of the face shares: it brings itself up, reports its health and ends cleanly.
+
+A node subclasses `FaceNode`, names its PARAMETERS and fills in four hooks: `setup` (build what is
+costly), `start`, `stop`, and `health`. `run` is its main function.
+"""
+
+import signal
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from splatface.models.errors import SplatfaceError
+from splatface.nodes.parameters import Parameter, declare
+
+__all__ = ["ERROR", "OK", "WARN", "FaceNode", "Health", "run"]
+
+OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+AUTOSTART = Parameter(
+    name="autostart", default=True, description="configure and activate without a lifecycle manager"
+)
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a node is, for /diagnostics."""
+
+    level: bytes = OK
+    message: str = "running"
+    values: dict[str, object] = field(default_factory=dict)
+
+
+class FaceNode(LifecycleNode):
+    """A lifecycle node that starts itself and says how it is once a second."""
+
+    PARAMETERS: tuple[Parameter, ...] = ()
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.params = declare(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
+        self.exit_code: int | None = None  # set to end the process
+        self._active = False
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._diagnostics_timer = self.create_timer(1.0, self._report)
+
+    # what a node fills in
+
+    def setup(self) -> None:
+        """Build what is costly: read files, compile, open devices. May raise SplatfaceError."""
+
+    def start(self) -> None:
+        """Begin to work: subscriptions, timers."""
+
+    def stop(self) -> None:
+        """Undo `start`."""
+
+    def release(self) -> None:
+        """Undo `setup`."""
+
+    def health(self) -> Health:
+        """How the node is now."""
+        return Health()
+
+    def parameter_changed(self, name: str, value: Any) -> None:
+        """Take over a live parameter."""
+        self.params[name] = value
+
+    # time
+
+    def now_ns(self) -> int:
+        """ROS time; simulated when use_sim_time is set."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def finish(self, exit_code: int) -> None:
+        """End the process after the callback that is running."""
+        self.exit_code = exit_code
+
+    # lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `setup`; a SplatfaceError becomes one clear line."""
+        return self._guarded(self.setup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `start`."""
+        result = self._guarded(self.start)
+        self._active = result == TransitionCallbackReturn.SUCCESS
+        return result if not self._active else super().on_activate(state)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `stop`."""
+        self._active = False
+        self.stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Call `release`."""
+        self.release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and release, in whatever state."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop if running, then release. Safe to call twice."""
+        if self._active:
+            self._active = False
+            self.stop()
+        self.release()
+
+    def _guarded(self, step: Any) -> TransitionCallbackReturn:
+        try:
+            step()
+        except SplatfaceError as error:
+            self.get_logger().fatal(str(error))
+            return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+    def bring_up(self) -> bool:
+        """Configure and activate; False when a step failed."""
+        success = TransitionCallbackReturn.SUCCESS
+        return self.trigger_configure() == success and self.trigger_activate() == success
+
+    def _report(self) -> None:
+        health = self.health() if self._active else Health(message="not active")
+        values = [KeyValue(key=key, value=str(value)) for key, value in health.values.items()]
+        status = DiagnosticStatus(
+            level=health.level,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=health.message,
+            hardware_id="splatface",
+            values=values,
+        )
+        array = DiagnosticArray(status=[status])
+        array.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(array)
+
+
+def run(node_type: type[FaceNode], argv: list[str] | None = None) -> int:
+    """Run one node until it is asked to end. Returns the exit code.
+
+    SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
+    clear line.
+    """
+    signal.signal(signal.SIGTERM, _interrupt)
+    rclpy.init(
+        args=argv if argv is not None else sys.argv, signal_handler_options=rclpy.SignalHandlerOptions.NO
+    )
+    node = None
+    try:
+        node = node_type()
+        if node.params["autostart"] and not node.bring_up():
+            return 1
+        return _spin(node)
+    except SplatfaceError as error:
+        print(f"{node_type.__name__}: {error}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        return 0
+    finally:
+        # A second Ctrl-C while cleaning up would leave devices open.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+def _interrupt(signum: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _spin(node: FaceNode) -> int:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while node.exit_code is None:
+        executor.spin_once(timeout_sec=0.2)
+    return node.exit_code
