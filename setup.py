@@ -60,7 +60,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/splatface"]),
         ("share/splatface", ["package.xml"]),
-        # `ros2 run` and launch files find executables in lib/splatface; pip ignores setup.cfg's install_scripts.
+        # `ros2 run` and launch files look in lib/splatface; pip ignores setup.cfg's install_scripts.
         ("lib/splatface", [f"scripts/{node}" for node in NODES]),
         *share(
             "launch/*.launch.yaml", "launch/params/*.yaml", "launch/*.xml", "heads/**/*", "launch/sounds/*"

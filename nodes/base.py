@@ -6,6 +6,7 @@ costly), `start`, `stop`, and `health`. `run` is its main function.
 
 import signal
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -142,7 +143,7 @@ class FaceNode(LifecycleNode):
         self._diagnostics.publish(array)
 
 
-def run(node_type: type[FaceNode], argv: list[str] | None = None) -> int:
+def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int:
     """Run one node until it is asked to end. Returns the exit code.
 
     SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
@@ -159,7 +160,7 @@ def run(node_type: type[FaceNode], argv: list[str] | None = None) -> int:
             return 1
         return _spin(node)
     except SplatfaceError as error:
-        print(f"{node_type.__name__}: {error}", file=sys.stderr)
+        print(f"{getattr(node_type, '__name__', 'node')}: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0

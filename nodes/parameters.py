@@ -23,7 +23,7 @@ class ParameterError(SplatfaceError):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One parameter. `low` and `high` bound a number, `choices` a string; `live` ones may change while running."""
+    """One parameter: `low` and `high` bound a number, `choices` a string; `live` ones may change later."""
 
     name: str
     default: bool | int | float | str
@@ -107,8 +107,8 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
     try:
         value = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
     except InvalidParameterTypeException as error:
-        kind = type(parameter.default).__name__
-        raise ParameterError(f"parameter {parameter.name}: expected {kind}, found {error}") from None
+        kind, found = type(parameter.default).__name__, given.value if given is not None else error
+        raise ParameterError(f"parameter {parameter.name}: expected {kind}, found {found!r}") from None
     except (InvalidParameterValueException, ParameterUninitializedException):
         found = given.value if given is not None else None
         raise ParameterError(
