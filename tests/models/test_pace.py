@@ -1,0 +1,56 @@
+import pytest
+from splatface.models.pace import Grid, LivePace, StepPace
+from splatface.models.values import NS_PER_S
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 60.0, 120.0])
+def test_first_and_last_are_inverse_to_time(fps):
+    grid = Grid(fps)
+    for index in [0, 1, 7, 43_200_000]:
+        moment = grid.time_ns(index)
+        assert grid.first_at(moment) == index == grid.last_at(moment)
+        assert grid.first_at(moment + 1) == index + 1
+        assert grid.last_at(moment - 1) == index - 1
+
+
+@pytest.mark.parametrize("step_ms", [1, 7, 20, 333])
+def test_step_pace_draws_every_moment_once_whatever_the_chunks(step_ms):
+    pace = StepPace(Grid(25.0))
+    pace.begin(0)
+    times = [t for now in range(0, 2000 + step_ms, step_ms) for t in pace.due(min(now, 2000) * MS)]
+    assert times == [k * 40 * MS for k in range(51)]
+
+
+def test_live_pace_follows_the_stream():
+    pace = LivePace(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace.begin(0)
+    times = [t for now in range(0, 1000, 5) for t in pace.due((now - 50) * MS, now * MS)]
+    assert times == [k * 20 * MS for k in range(48)]
+    assert pace.dropped == 0
+
+
+def test_live_pace_lives_on_without_sound():
+    pace = LivePace(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace.begin(0)
+    times = [t for now in range(0, 1001, 10) for t in pace.due(None, now * MS)]
+    assert times == [k * 40 * MS for k in range(19)]
+
+
+def test_live_pace_drops_what_is_late_and_counts_it():
+    pace = LivePace(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace.begin(0)
+    pace.due(0, 50 * MS)
+    late = pace.due(500 * MS, 550 * MS)  # half a second of stall
+    assert late == [440 * MS, 460 * MS, 480 * MS, 500 * MS]
+    assert pace.dropped == 21
+
+
+def test_live_pace_survives_jumps_of_the_clock():
+    pace = LivePace(Grid(25.0), patience_ns=0, backlog_ns=60 * MS)
+    pace.begin(1000 * NS_PER_S)
+    assert pace.due(None, 5 * NS_PER_S) == []
+    assert pace.due(None, 5 * NS_PER_S + 80 * MS) != []
+    assert len(pace.due(None, 90_000 * NS_PER_S)) == 1
+    assert pace.dropped == 0
