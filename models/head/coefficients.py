@@ -1,0 +1,134 @@
+"""From a window of audio features to the mouth: the net that every picture asks, in plain numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import HeadError
+from .checks import expect, expect_range
+
+__all__ = [
+    "CONTROLS",
+    "FRAME_NS",
+    "MOUTH_MODES",
+    "CoefficientNet",
+    "net_of_tensors",
+    "silent_net",
+    "tensors_of_net",
+]
+
+MOUTH_MODES = ("open", "wide", "round", "press", "upper_lip", "lower_lip", "funnel", "smile")
+CONTROLS = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch", "brow_up", "brow_down", "smile")
+FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms
+
+Array = NDArray[np.float32]
+_TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
+_GELU = np.float32(np.sqrt(2 / np.pi))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoefficientNet:
+    """Features of one encoder to the first n coefficients of a head (the mouth modes come first).
+
+    `net(window)` = b2 + w2ᵀ gelu(b1 + w1ᵀ flatten(((window - mean) / std) @ project)), GELU in its
+    tanh form (torch: `nn.GELU(approximate="tanh")`), rows of the window oldest first and 20 ms apart.
+    The newest row stands `lookahead_ms` after the picture's time.
+    """
+
+    encoder: str
+    lookahead_ms: float  # centre of the newest frame minus time of the picture, >= 0
+    mean: Array  # [D]
+    std: Array  # [D], > 0
+    project: Array  # [D, P]
+    w1: Array  # [W * P, H]
+    b1: Array  # [H]
+    w2: Array  # [H, n]
+    b2: Array  # [n]
+
+    @property
+    def feature_dim(self) -> int:
+        """D, features in a frame."""
+        return len(self.mean)
+
+    @property
+    def window(self) -> int:
+        """W, frames the net looks at."""
+        return len(self.w1) // self.project.shape[1]
+
+    @property
+    def outputs(self) -> int:
+        """n, coefficients the net drives."""
+        return len(self.b2)
+
+    def __call__(self, window: Array) -> Array:
+        """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
+        frames = ((window - self.mean) / self.std) @ self.project
+        x = frames.reshape(-1) @ self.w1 + self.b1
+        x = np.float32(0.5) * x * (1 + np.tanh(_GELU * (x + np.float32(0.044715) * x**3)))
+        heard: Array = x @ self.w2 + self.b2
+        return heard
+
+
+def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> CoefficientNet:
+    """A net that keeps the mouth at rest whatever it hears: a place to start from."""
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros(shape, np.float32)
+
+    width, hidden, outputs = 32, 64, len(MOUTH_MODES)
+    return CoefficientNet(
+        encoder=encoder,
+        lookahead_ms=lookahead_ms,
+        mean=zeros(dim),
+        std=np.ones(dim, np.float32),
+        project=zeros(dim, width),
+        w1=zeros(window * width, hidden),
+        b1=zeros(hidden),
+        w2=zeros(hidden, outputs),
+        b2=zeros(outputs),
+    )
+
+
+def check_net(net: CoefficientNet) -> None:
+    """Raise HeadError unless the net's tensors fit each other and hold finite numbers."""
+    at = f"net.{net.encoder}."
+    expect(at + "project", net.project, (net.feature_dim, None))
+    width = net.project.shape[1]
+    if not width or not net.feature_dim or not len(net.w1) or len(net.w1) % width:
+        raise HeadError(
+            f"{at}w1: expected a multiple of the {width} projected features as first size, "
+            f"found {list(net.w1.shape)}: train the head again"
+        )
+    hidden, outputs = len(net.b1), len(net.b2)
+    expect(at + "mean", net.mean, (None,))
+    expect(at + "std", net.std, (net.feature_dim,))
+    expect_range(at + "std", net.std, 1e-9, np.inf)
+    expect(at + "w1", net.w1, (None, hidden))
+    expect(at + "b1", net.b1, (None,))
+    expect(at + "w2", net.w2, (hidden, outputs))
+    expect(at + "b2", net.b2, (None,))
+    if not 0.0 <= net.lookahead_ms <= 1000.0:
+        raise HeadError(
+            f"{at}lookahead_ms: expected 0..1000 ms, found {net.lookahead_ms}: correct it in head.yaml"
+        )
+
+
+def tensors_of_net(net: CoefficientNet) -> dict[str, Array]:
+    """Tensors named `net.<encoder>.<name>`, as they stand in head.safetensors."""
+    return {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
+
+
+def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> CoefficientNet:
+    """Take the net of one encoder out of named tensors; HeadError where one is missing or does not fit."""
+    missing = [name for name in _TENSORS if f"net.{encoder}.{name}" not in tensors]
+    if missing:
+        raise HeadError(
+            f"net.{encoder}: expected the tensors {', '.join(_TENSORS)}, found none called "
+            f"{', '.join(missing)}: train the head again for this encoder"
+        )
+    parts = {name: tensors[f"net.{encoder}.{name}"] for name in _TENSORS}
+    net = CoefficientNet(encoder=encoder, lookahead_ms=lookahead_ms, **parts)
+    check_net(net)
+    return net

@@ -1,0 +1,62 @@
+"""A head: the Gaussians of a person, how they move, and what one has to know to run them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..camera import Camera
+from .coefficients import CoefficientNet
+from .splats import Gaussians
+
+__all__ = ["Head", "HeadInfo", "PoseLimits"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PoseLimits:
+    """Poses seen in training, in REP 103 angles about the neck; the margin is added on both sides.
+
+    Beyond them a head shows what no picture ever taught it (streaks at ear and jaw, a double chin).
+    """
+
+    yaw_rad: tuple[float, float] = (-0.45, 0.45)  # positive to the head's left
+    pitch_rad: tuple[float, float] = (-0.30, 0.30)  # positive down
+    roll_rad: tuple[float, float] = (-0.30, 0.30)  # positive towards the right shoulder
+    translation_m: float = 0.10  # largest shift along each axis
+    margin_rad: float = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadInfo:
+    """What stands in head.yaml beside the tensors."""
+
+    name: str
+    licence: str
+    consent: str  # who agreed to be shown, or that nobody is; never empty
+    camera: Camera  # the view the head was trained in
+    coefficient_names: tuple[str, ...]  # [K], the mouth modes first
+    background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # RGB 0..1
+    pivot_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # neck joint, canonical frame
+    pose_limits: PoseLimits = field(default_factory=PoseLimits)
+    torso_follow: tuple[float, float] = (0.25, 0.5)  # share of the head's rotation and shift, 0..1
+    fps: float = 25.0  # of the film it was trained on
+    reports: Mapping[str, object] = field(default_factory=dict)  # "training", "evaluation": plain data
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Head:
+    """N Gaussians of which M move with K coefficients.
+
+    c[K] = what a net hears (its outputs are the first coefficients) + controls @ control_gain.
+    """
+
+    gaussians: Gaussians  # N, canonical frame (OpenCV axes, metres)
+    skin: Array  # [N], 0 torso bone .. 1 head bone
+    dynamic: NDArray[np.int32]  # [M], rising indices of the Gaussians that speech or eyes move
+    basis: Array  # [M, 14, K], see DELTA_CHANNELS
+    control_gain: Array  # [len(CONTROLS), K]
+    info: HeadInfo
+    nets: Mapping[str, CoefficientNet] = field(default_factory=dict)  # by encoder
