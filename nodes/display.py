@@ -1,0 +1,137 @@
+"""Shows the face: a page in the browser, a full-screen window, or both; with sound from the same clock."""
+
+import time
+from typing import Any
+
+from sensor_msgs.msg import Image
+from splatface.nodes import wire
+from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.page_server import PageServer
+from splatface.nodes.parameters import Parameter
+from splatface.nodes.timing import Timing
+from splatface.nodes.window import Window
+from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from splatface_msgs.msg import FrameTrace
+
+PARAMETERS = (
+    Parameter(
+        name="show",
+        default="page",
+        description="where the face appears",
+        choices=("page", "window", "both"),
+    ),
+    Parameter(
+        name="address",
+        default="127.0.0.1",
+        description="network address the page is served on; 0.0.0.0 shows it to other machines",
+    ),
+    Parameter(
+        name="port", default=8600, description="TCP port of the page, 0 takes any free one", low=0, high=65535
+    ),
+    Parameter(name="sound", default=True, description="play `audio` in the page, in step with the picture"),
+    Parameter(
+        name="presentation_delay",
+        default=0.2,
+        description="seconds from the sound's own time to picture and sound in the page; more than the pipeline",
+        low=0.0,
+        high=5.0,
+        live=True,
+    ),
+    Parameter(
+        name="jpeg_quality",
+        default=90,
+        description="of the pictures sent to the page",
+        low=1,
+        high=100,
+        live=True,
+    ),
+    Parameter(name="fullscreen", default=True, description="the window covers the screen"),
+)
+
+
+class Display(FaceNode):
+    """Node `display`: `image` and `audio` in; a page, a window and `~/frame_trace` out."""
+
+    PARAMETERS = PARAMETERS
+
+    def __init__(self) -> None:
+        super().__init__("display")
+        self.page: PageServer | None = None
+        self.window: Window | None = None
+        self.shown = 0
+        self.age = Timing()
+
+    def setup(self) -> None:
+        """Open the port and the window."""
+        show = self.params["show"]
+        if show in ("page", "both"):
+            self.page = PageServer(self.params["address"], self.params["port"], self._greeting())
+            self.get_logger().info(f"the face is at {self.page.url}")
+        if show in ("window", "both"):
+            self.window = Window("splatface", fullscreen=self.params["fullscreen"])
+        self.trace = self.create_publisher(FrameTrace, "~/frame_trace", 10)
+
+    def start(self) -> None:
+        """Listen to pictures and sound."""
+        self.inputs = [self.create_subscription(Image, "image", self.on_image, wire.pictures(2))]
+        if self.page is not None and self.params["sound"]:
+            self.inputs.append(self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND))
+
+    def stop(self) -> None:
+        """Stop listening."""
+        for subscription in self.inputs:
+            self.destroy_subscription(subscription)
+
+    def release(self) -> None:
+        """Close the port and the window."""
+        if self.page is not None:
+            self.page.close()
+            self.page = None
+        if self.window is not None:
+            self.window.close()
+            self.window = None
+
+    def on_image(self, msg: Image) -> None:
+        """Show one picture."""
+        began = time.perf_counter()
+        stamp_ns = wire.time_ns(msg.header.stamp)
+        if self.page is not None:
+            self.page.send_picture(wire.pixels(msg), stamp_ns, self.params["jpeg_quality"])
+        if self.window is not None and not self.window.show(wire.pixels(msg)):
+            self.get_logger().info("the window was closed")
+            self.finish(0)
+        age_ms = (self.now_ns() - stamp_ns) / 1e6
+        trace = FrameTrace(frame=self.shown, age_ms=age_ms, publish_ms=(time.perf_counter() - began) * 1e3)
+        trace.header = msg.header
+        self.trace.publish(trace)
+        self.shown += 1
+        self.age.add(age_ms)
+
+    def on_audio(self, msg: AudioChunkMsg) -> None:
+        """Hand sound on to the page."""
+        if self.page is not None:
+            self.page.send_sound(wire.audio_chunk(msg))
+
+    def parameter_changed(self, name: str, value: Any) -> None:
+        """Tell the page about a new delay."""
+        super().parameter_changed(name, value)
+        if self.page is not None:
+            self.page.greet(self._greeting())
+
+    def health(self) -> Health:
+        """Pictures, their age, and who is looking."""
+        values: dict[str, object] = {"pictures": self.shown, **self.age.summary("age_ms")}
+        if self.page is None:
+            return Health(OK, "showing", values)
+        values |= {"url": self.page.url, "viewers": self.page.viewers, "skipped": self.page.skipped}
+        if self.page.viewers == 0:
+            return Health(OK if self.window else WARN, f"nobody is looking: open {self.page.url}", values)
+        return Health(OK, "showing", values)
+
+    def _greeting(self) -> dict[str, object]:
+        return {"delay_ms": self.params["presentation_delay"] * 1e3, "sound": self.params["sound"]}
+
+
+def main() -> int:
+    """Run the node."""
+    return run(Display)
