@@ -14,6 +14,7 @@ __all__ = [
     "FRAME_NS",
     "MOUTH_MODES",
     "CoefficientNet",
+    "check_net",
     "net_of_tensors",
     "silent_net",
     "tensors_of_net",
@@ -55,7 +56,7 @@ class CoefficientNet:
     @property
     def window(self) -> int:
         """W, frames the net looks at."""
-        return len(self.w1) // self.project.shape[1]
+        return int(len(self.w1) // self.project.shape[1])
 
     @property
     def outputs(self) -> int:
@@ -66,7 +67,7 @@ class CoefficientNet:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
         frames = ((window - self.mean) / self.std) @ self.project
         x = frames.reshape(-1) @ self.w1 + self.b1
-        x = np.float32(0.5) * x * (1 + np.tanh(_GELU * (x + np.float32(0.044715) * x**3)))
+        x = np.float32(0.5) * x * (1 + np.tanh(_GELU * (x + np.float32(0.044715) * x * x * x)))
         heard: Array = x @ self.w2 + self.b2
         return heard
 

@@ -1,0 +1,77 @@
+"""How coefficients and bones move Gaussians: the plain float64 definition that `deform` must agree with."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .head import Head
+from .pose import Bones, quat_of_matrix
+from .splats import DELTA_CHANNELS, Splats
+
+__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats"]
+
+Array = NDArray[np.float64]
+
+# A Gaussian may grow or shrink e^8-fold and its opacity odds change as much: far beyond any face, and
+# it keeps a coefficient gone wild from overflowing float32.
+MAX_LOG_CHANGE = 8.0
+
+
+def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splats:
+    """Canonical Gaussians + basis @ c on the dynamic rows, activated and skinned, in float64.
+
+    Args:
+        head: N Gaussians, M of them dynamic.
+        c: [K] coefficients.
+        bones: where head and torso stand.
+
+    Spherical harmonics keep the world's axes: the light stands in the room, not on the head, and
+    heads are trained so.
+    """
+    g = head.gaussians
+    delta = np.zeros((len(g), DELTA_CHANNELS))
+    delta[head.dynamic] = head.basis.astype(np.float64) @ np.asarray(c, np.float64)
+    delta[:, 7:11] = np.clip(delta[:, 7:11], -MAX_LOG_CHANGE, MAX_LOG_CHANGE)
+    sh = g.sh.astype(np.float64)
+    sh[:, 0] += delta[:, 11:14]
+    means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skin, bones)
+    return Splats(
+        means=means,
+        quats=quats,
+        scales=np.exp(g.log_scales + delta[:, 7:10]),
+        opacities=1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10]))),
+        sh=sh,
+    )
+
+
+def _skin(means: Array, quats: Array, skin: NDArray[np.float32], bones: Bones) -> tuple[Array, Array]:
+    """Blend both bones' transforms by `skin` [N]: places [N, 3] linearly, turns [N, 4] as quaternions."""
+    w = skin.astype(np.float64)[:, None]
+    head, torso = bones.T_world_head, bones.T_world_torso
+    by_head = means @ head[:3, :3].T + head[:3, 3]
+    by_torso = means @ torso[:3, :3].T + torso[:3, 3]
+    turn = blend_quats(quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3]), w)
+    return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
+
+
+def blend_quats(first: Array, second: Array, share: Array) -> Array:
+    """Unit quaternions [N, 4] between `first` [4] (share 0) and `second` [4] (share 1), the short way."""
+    if first @ second < 0:  # q and -q are one rotation; blended with unlike signs they would cancel
+        second = -second
+    blended = (1 - share) * first + share * second
+    unit: Array = blended / np.linalg.norm(blended, axis=-1, keepdims=True)
+    return unit
+
+
+def multiply_quats(a: Array, b: Array) -> Array:
+    """Hamilton product of quaternions [..., 4] wxyz: the turn b, then a."""
+    aw, ax, ay, az = np.moveaxis(a, -1, 0)
+    bw, bx, by, bz = np.moveaxis(b, -1, 0)
+    return np.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        axis=-1,
+    )
