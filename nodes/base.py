@@ -45,6 +45,7 @@ class FaceNode(LifecycleNode):
         self.params = declare(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
         self.exit_code: int | None = None  # set to end the process
         self._active = False
+        self._made: list[Any] = []  # entities of the activity
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(1.0, self._report)
 
@@ -54,10 +55,10 @@ class FaceNode(LifecycleNode):
         """Build what is costly: read files, compile, open devices. May raise SplatfaceError."""
 
     def start(self) -> None:
-        """Begin to work: subscriptions, timers."""
+        """Begin to work. Publishers, subscriptions, services and timers made here end with the activity."""
 
     def stop(self) -> None:
-        """Undo `start`."""
+        """Undo what else `start` did."""
 
     def release(self) -> None:
         """Undo `setup`."""
@@ -88,14 +89,15 @@ class FaceNode(LifecycleNode):
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Call `start`."""
+        before = set(map(id, self._entities()))
         result = self._guarded(self.start)
+        self._made = [entity for entity in self._entities() if id(entity) not in before]
         self._active = result == TransitionCallbackReturn.SUCCESS
         return result if not self._active else super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Call `stop`."""
-        self._active = False
-        self.stop()
+        """Call `stop` and take away what `start` made."""
+        self._end_activity()
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -111,9 +113,25 @@ class FaceNode(LifecycleNode):
     def close(self) -> None:
         """Stop if running, then release. Safe to call twice."""
         if self._active:
-            self._active = False
-            self.stop()
+            self._end_activity()
         self.release()
+
+    def _end_activity(self) -> None:
+        self._active = False
+        self.stop()
+        for entity in self._made:
+            for destroy in (
+                self.destroy_timer,
+                self.destroy_subscription,
+                self.destroy_service,
+                self.destroy_publisher,
+            ):
+                if destroy(entity):
+                    break
+        self._made = []
+
+    def _entities(self) -> list[Any]:
+        return [*self.timers, *self.subscriptions, *self.services, *self.publishers]
 
     def _guarded(self, step: Any) -> TransitionCallbackReturn:
         try:

@@ -32,7 +32,7 @@ PARAMETERS = (
     Parameter(
         name="presentation_delay",
         default=0.2,
-        description="seconds from the sound's own time to picture and sound in the page; more than the pipeline",
+        description="seconds from the sound's own time to picture and sound in the page",
         low=0.0,
         high=5.0,
         live=True,
@@ -50,7 +50,7 @@ PARAMETERS = (
 
 
 class Display(FaceNode):
-    """Node `display`: `image` and `audio` in; a page, a window and `~/frame_trace` out."""
+    """`image` and `audio` in; a page, a window and `~/frame_trace` out."""
 
     PARAMETERS = PARAMETERS
 
@@ -73,14 +73,9 @@ class Display(FaceNode):
 
     def start(self) -> None:
         """Listen to pictures and sound."""
-        self.inputs = [self.create_subscription(Image, "image", self.on_image, wire.pictures(2))]
+        self.create_subscription(Image, "image", self.on_image, wire.pictures(2))
         if self.page is not None and self.params["sound"]:
-            self.inputs.append(self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND))
-
-    def stop(self) -> None:
-        """Stop listening."""
-        for subscription in self.inputs:
-            self.destroy_subscription(subscription)
+            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
 
     def release(self) -> None:
         """Close the port and the window."""

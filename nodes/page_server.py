@@ -1,4 +1,4 @@
-"""Serves the page and streams pictures and sound to it: one port, HTTP for the file, WebSocket for the stream.
+"""Serves the page and streams pictures and sound to it, over one port.
 
 A message to the page is text (JSON settings) or binary, little endian: one byte kind (1 picture, 2 sound),
 float64 media time in ms, then for a picture a JPEG, for sound uint32 rate, uint32 utterance, float32 samples.

@@ -29,7 +29,7 @@ PARAMETERS = (
     Parameter(
         name="clock",
         default="live",
-        description="live: on time, late pictures dropped; features: one per tick of the stream, none dropped",
+        description="live: on time, late ones dropped; features: one per tick of the stream, none dropped",
         choices=("live", "features"),
     ),
     Parameter(
@@ -71,7 +71,7 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 class Renderer(FaceNode):
-    """Node `renderer`: `audio_features`, `head_control` in; `image`, `image/compressed`, `frame_trace` out."""
+    """`audio_features` and `head_control` in; `image`, `image/compressed` and `frame_trace` out."""
 
     PARAMETERS = PARAMETERS
 
@@ -107,7 +107,7 @@ class Renderer(FaceNode):
         self.create_subscription(AudioFeaturesMsg, "audio_features", self.on_features, wire.SOUND)
         if self.steps is None:
             self.live.begin(self.now_ns() - PATIENCE_NS)
-            self.timer = self.create_timer(0.5 / self.params["fps"], self.draw_due)
+            self.create_timer(0.5 / self.params["fps"], self.draw_due)
 
     def on_features(self, msg: AudioFeaturesMsg) -> None:
         """Take in what was heard."""

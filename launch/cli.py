@@ -1,0 +1,67 @@
+"""The command line: `splatface COMMAND ...`. Each command is a module with `add_arguments` and `main`."""
+
+import argparse
+import importlib
+import sys
+
+from splatface.models.errors import SplatfaceError
+
+__all__ = ["main"]
+
+# name -> (module, one line, example)
+COMMANDS = {
+    "run": ("run", "show a talking face in the browser", "splatface run --source hello.wav"),
+    "launch": (
+        "start",
+        "run a ROS 2 YAML launch file",
+        "splatface launch kiosk.launch.yaml source:=hello.wav",
+    ),
+    "record": ("record", "record what a running face hears and does", "splatface record talk/"),
+    "replay": ("replay", "show a recording again, bit for bit", "splatface replay talk/ --sha256"),
+    "head": ("heads", "list heads, show one, export one", "splatface head info ada"),
+    "doctor": ("doctor", "say what works on this machine and how to mend the rest", "splatface doctor"),
+    "bench": ("bench", "measure this machine", "splatface bench graph --json --speech hello.wav"),
+    "warm-up": ("warm_up", "compile and export once, so that the first start is quick", "splatface warm-up"),
+}
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one command, with an example in its help."""
+    module, summary, example = COMMANDS[command]
+    parser = argparse.ArgumentParser(
+        prog=f"splatface {command}", description=summary, epilog=f"example: {example}"
+    )
+    importlib.import_module(f"splatface.launch.{module}").add_arguments(parser)
+    return parser
+
+
+def usage() -> str:
+    """What `splatface --help` prints."""
+    lines = ["usage: splatface COMMAND ...", "", "a 3D Gaussian Splatting head that talks", "", "commands:"]
+    lines += [f"  {name:10s} {summary}" for name, (_, summary, _) in COMMANDS.items()]
+    lines += ["", "`splatface COMMAND --help` tells more. example: splatface run --source hello.wav"]
+    return "\n".join(lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code. A SplatfaceError becomes one line on stderr and 1."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    command, *rest = argv
+    if command not in COMMANDS:
+        print(f"splatface: no command {command!r}: choose from {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    args = parser_of(command).parse_args(rest)
+    try:
+        return int(importlib.import_module(f"splatface.launch.{COMMANDS[command][0]}").main(args))
+    except SplatfaceError as error:
+        print(f"splatface {command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
