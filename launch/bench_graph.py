@@ -1,0 +1,183 @@
+"""`splatface bench graph`: the real processes, real DDS and a real viewer, timed from sound to picture."""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from splatface.launch.processes_seen import Cost, costs_below
+from splatface.models.errors import SplatfaceError
+from splatface.nodes.probe import Observation, observe
+
+__all__ = ["add_arguments", "main", "measure"]
+
+NAMESPACE = "bench_graph"
+READY_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What is measured."""
+
+    speech: str
+    encoder: str
+    head: str
+    fps: float
+    size: str
+    seconds: float
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    parser.add_argument("--speech", default="", help="sound file; default: the shipped greeting in a loop")
+    parser.add_argument("--encoder", default="fsmn", choices=("fsmn", "whisper", "logmel"))
+    parser.add_argument("--head", default="ada", help="a shipped head's name or the path of a head folder")
+    parser.add_argument("--fps", type=float, default=25.0, help="pictures per second")
+    parser.add_argument("--size", default="512x512", help="width x height")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long, after everything runs")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Measure and print."""
+    settings = Settings(
+        speech=args.speech,
+        encoder=args.encoder,
+        head=args.head,
+        fps=args.fps,
+        size=args.size,
+        seconds=args.seconds,
+    )
+    result = measure(settings)
+    print(json.dumps(result) if args.json else _table(result))
+    return 0
+
+
+def measure(settings: Settings) -> dict[str, Any]:
+    """Start a kiosk of its own, look at its page, listen for a while, end it.
+
+    Raises:
+        SplatfaceError: when the face does not come up.
+    """
+    # A domain of its own: a face that already runs here is neither heard nor disturbed.
+    os.environ["ROS_DOMAIN_ID"] = str(60 + os.getpid() % 40)
+    port = 20000 + os.getpid() % 20000
+    command = [sys.executable, "-m", "splatface.launch.cli", "launch", "kiosk.launch.yaml"]
+    command += [f"namespace:={NAMESPACE}", f"port:={port}", f"encoder:={settings.encoder}"]
+    command += [f"head:={settings.head}", f"fps:={settings.fps}", f"size:={settings.size}"]
+    if settings.speech:
+        command.append(f"source:={Path(settings.speech).absolute()}")
+    began = time.monotonic()
+    face = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    lines: list[str] = []
+    threading.Thread(target=lambda: lines.extend(face.stdout or []), daemon=True).start()
+    stop = threading.Event()
+    viewer = threading.Thread(target=_look, args=(port, stop), daemon=True)
+    try:
+        viewer.start()
+        observe(NAMESPACE, READY_S, lambda seen: len(seen.shown) < 3 and face.poll() is None)
+        ready_s = time.monotonic() - began
+        if face.poll() is not None or ready_s > READY_S:
+            raise SplatfaceError("bench graph: the face did not come up:\n" + "".join(lines[-10:]))
+        # Discovery and first uses are over after a second.
+        observe(NAMESPACE, 1.0, lambda seen: True)
+        before = costs_below(face.pid)
+        seen = observe(NAMESPACE, settings.seconds, lambda seen: face.poll() is None)
+        after = costs_below(face.pid)
+    finally:
+        stop.set()
+        face.send_signal(signal.SIGINT)
+        face.wait(timeout=30)
+    return {**_summary(seen, settings), "ready_s": round(ready_s, 2), "processes": _costs(before, after)}
+
+
+def _look(port: int, stop: threading.Event) -> None:
+    """A viewer of the page: takes in everything, shows nothing."""
+    from websockets.exceptions import WebSocketException
+    from websockets.sync.client import connect
+
+    while not stop.is_set():
+        try:
+            with connect(f"ws://127.0.0.1:{port}/stream", max_size=None, compression=None) as socket:
+                while not stop.is_set():
+                    socket.recv(timeout=1.0)
+        except (OSError, TimeoutError, WebSocketException):
+            stop.wait(0.2)
+
+
+def _marks(values: list[float]) -> dict[str, float]:
+    if not values:
+        return {}
+    marks = np.percentile(values, [50, 95, 99])
+    return {name: round(float(mark), 2) for name, mark in zip(("p50", "p95", "p99"), marks, strict=True)}
+
+
+def _summary(seen: Observation, settings: Settings) -> dict[str, Any]:
+    drawn, shown = seen.drawn, seen.shown
+    both = sorted(drawn.keys() & shown.keys())
+    grid_ns = 1e9 / settings.fps
+    expected = round((both[-1] - both[0]) / grid_ns) + 1 if both else 0
+    span_s = expected / settings.fps
+    hops = {
+        "capture": seen.audio_ms,
+        "features": seen.features_ms,
+        "wait": [drawn[t].feature_ms for t in both],
+        "render": [drawn[t].render_ms for t in both],
+        "publish": [drawn[t].publish_ms for t in both],
+        "transport": [shown[t].age_ms - shown[t].publish_ms - drawn[t].age_ms for t in both],
+        "display": [shown[t].publish_ms for t in both],
+    }
+    return {
+        "settings": {key: getattr(settings, key) for key in Settings.__dataclass_fields__},
+        "machine": _machine(),
+        "seconds": round(span_s, 2),
+        "pictures": len(both),
+        "pictures_per_second": round(len(both) / span_s, 3) if span_s else 0.0,
+        "dropped": expected - len(both),
+        "hops": {name: _marks(values) for name, values in hops.items()},
+        "end_to_end_ms": _marks([shown[t].age_ms for t in both]),
+    }
+
+
+def _machine() -> str:
+    models = [
+        line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")
+    ]
+    name = models[0].split(":", 1)[1].strip() if models else "unknown processor"
+    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+
+
+def _costs(before: dict[str, Cost], after: dict[str, Cost]) -> dict[str, dict[str, float]]:
+    return {
+        name: {
+            "cpu_s": round(cost.cpu_s - (before[name].cpu_s if name in before else 0.0), 2),
+            "peak_memory_mb": round(cost.peak_mb, 1),
+        }
+        for name, cost in sorted(after.items())
+    }
+
+
+def _table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['machine']}",
+        f"{result['pictures']} pictures in {result['seconds']} s = {result['pictures_per_second']} per second, "
+        f"{result['dropped']} dropped, first picture {result['ready_s']} s after the start",
+        "",
+        f"{'hop':12s} {'p50':>8s} {'p95':>8s} {'p99':>8s}  ms",
+    ]
+    for name, marks in {**result["hops"], "end to end": result["end_to_end_ms"]}.items():
+        lines.append(
+            f"{name:12s} " + " ".join(f"{marks.get(q, float('nan')):8.2f}" for q in ("p50", "p95", "p99"))
+        )
+    lines += ["", f"{'process':16s} {'CPU s':>8s} {'peak MB':>8s}"]
+    for name, cost in result["processes"].items():
+        lines.append(f"{name:16s} {cost['cpu_s']:8.2f} {cost['peak_memory_mb']:8.1f}")
+    return "\n".join(lines)
