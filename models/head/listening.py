@@ -1,4 +1,4 @@
-"""What a net hears at a time: features sampled between frames, and a gate that closes the mouth in silence."""
+"""What a net hears at a time: features sampled by time, and a gate that closes the mouth in silence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,12 +83,11 @@ def history_ns(net: CoefficientNet, gate: VoiceGate) -> int:
 def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, time_ns: int) -> Array:
     """Coefficients [n] at `time_ns` from the frames around it (rising in time); zeros where there are none.
 
-    Frames later than the net's look-ahead are not used, so a picture is the same however much of
-    the sound's future is already known.
+    Of frames later than the net's look-ahead only the next is used, as the other end of the
+    interpolation: a picture at a frame's own time minus the look-ahead needs no later sound at all.
     """
     newest_ns = time_ns + round(net.lookahead_ms * NS_PER_MS)
     oldest_ns = time_ns - history_ns(net, gate)
-    # One frame beyond the newest is let in: it is the other end of the interpolation.
     near = [frame for frame in frames if oldest_ns <= frame.centre_ns < newest_ns + FRAME_NS]
     if not near:
         return np.zeros(net.outputs, np.float32)

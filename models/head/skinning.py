@@ -1,5 +1,7 @@
 """How coefficients and bones move Gaussians: the plain float64 definition that `deform` must agree with."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from .splats import DELTA_CHANNELS, Splats
 
 __all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats"]
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]  # float64, also where Splats says float32
 
 # A Gaussian may grow or shrink e^8-fold and its opacity odds change as much: far beyond any face, and
 # it keeps a coefficient gone wild from overflowing float32.
