@@ -130,3 +130,7 @@ class Display(FaceNode):
 def main() -> int:
     """Run the node."""
     return run(Display)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -222,3 +222,7 @@ class Renderer(FaceNode):
 def main() -> int:
     """Run the node."""
     return run(Renderer)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

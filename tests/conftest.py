@@ -1,0 +1,93 @@
+"""Real processes for tests: each test has a DDS domain of its own and leaves nothing running."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PREFIX = Path(sys.prefix)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ros_environment():
+    os.environ.setdefault("AMENT_PREFIX_PATH", str(PREFIX))
+    os.environ["PATH"] = f"{PREFIX / 'bin'}:{os.environ['PATH']}"
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+    for name in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
+        os.environ[name] = str(ROOT / "launch" / "fastdds.xml")
+
+
+_domains = iter(range(1, 100))
+
+
+@pytest.fixture
+def ros_domain(monkeypatch):
+    """A ROS_DOMAIN_ID that no other test of this run uses; another process picks others by chance."""
+    domain = (os.getpid() * 7 + next(_domains)) % 100 + 1
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
+    return domain
+
+
+class Process:
+    """A child process whose output can be waited for."""
+
+    def __init__(self, command, log, env=None):
+        self.command, self.log = list(map(str, command)), log
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        with log.open("w") as output:
+            self.child = subprocess.Popen(
+                self.command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+            )
+
+    @property
+    def output(self):
+        return self.log.read_text(errors="replace")
+
+    def wait_for(self, text, seconds=60.0):
+        until = time.monotonic() + seconds
+        while text not in self.output:
+            assert time.monotonic() < until, f"no {text!r} in:\n{self.output}"
+            assert self.child.poll() is None or text in self.output, f"ended before {text!r}:\n{self.output}"
+            time.sleep(0.05)
+
+    def wait(self, seconds=60.0):
+        return self.child.wait(seconds)
+
+    def interrupt(self, seconds=20.0):
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGINT)
+        return self.child.wait(seconds)
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, signal.SIGKILL)
+        self.child.wait(10)
+
+
+@pytest.fixture
+def start(tmp_path, ros_domain):
+    """start(command...) -> Process; start.node(name, **parameters) runs one of our nodes."""
+    running = []
+
+    def begin(*command, env=None):
+        process = Process(command, tmp_path / f"process{len(running)}.log", env)
+        running.append(process)
+        return process
+
+    def node(name, namespace="face", env=None, **parameters):
+        command = [sys.executable, "-m", f"splatface.nodes.{name}", "--ros-args", "-r", f"__ns:=/{namespace}"]
+        for key, value in parameters.items():
+            value = str(value).lower() if isinstance(value, bool) else value
+            command += ["-p", f"{key}:={value}"]
+        return begin(*command, env=env)
+
+    begin.node = node
+    yield begin
+    for process in running:
+        process.end()

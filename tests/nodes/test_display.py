@@ -1,0 +1,157 @@
+import json
+import re
+import socket
+import struct
+import time
+import urllib.error
+import urllib.request
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from splatface.models.values import AudioChunk as Chunk
+from splatface.models.values import Frame
+from splatface.nodes import wire
+from splatface.nodes.page_server import PageError, PageServer
+from splatface_msgs.msg import AudioChunk
+from websockets.sync.client import connect
+
+
+@pytest.fixture
+def page():
+    server = PageServer("127.0.0.1", 0, {"delay_ms": 200.0, "sound": True})
+    yield server
+    server.close()
+
+
+def stream_of(page):
+    return connect(page.url.replace("http", "ws") + "stream", max_size=None)
+
+
+def wait_until(condition, seconds=10.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_the_page_is_one_file(page):
+    with urllib.request.urlopen(page.url) as answer:
+        body = answer.read().decode()
+    assert answer.status == 200
+    assert "text/html" in answer.headers["Content-Type"]
+    # Nothing is fetched from elsewhere: a kiosk has no internet.
+    assert not re.findall(r"(?:src|href)=\"(?!data:)", body)
+
+
+def test_other_paths_are_refused(page):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(page.url + "../../etc/passwd")
+
+
+def test_a_picture_arrives_with_its_time(page):
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[:, :32] = (200, 30, 10)
+    with stream_of(page) as viewer:
+        assert json.loads(viewer.recv(timeout=5)) == {"delay_ms": 200.0, "sound": True}
+        wait_until(lambda: page.viewers == 1)
+        page.send_picture(image, 123_456_789_000, 95)
+        message = viewer.recv(timeout=5)
+    kind, time_ms = struct.unpack_from("<Bd", message)
+    assert (kind, time_ms) == (1, 123_456.789)
+    shown = cv2.imdecode(np.frombuffer(message[9:], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(shown[:, 4:28].astype(int) - (200, 30, 10)).max() < 12
+
+
+def test_sound_arrives_to_the_sample(page):
+    samples = np.linspace(-1, 1, 320, dtype=np.float32)
+    with stream_of(page) as viewer:
+        viewer.recv(timeout=5)
+        wait_until(lambda: page.viewers == 1)
+        page.send_sound(Chunk(samples=samples, sample_rate=16000, start_ns=5_000_000, utterance=3))
+        message = viewer.recv(timeout=5)
+    assert struct.unpack_from("<BdII", message) == (2, 5.0, 16000, 3)
+    np.testing.assert_array_equal(np.frombuffer(message[17:], np.float32), samples)
+
+
+def test_a_viewer_that_does_not_read_is_skipped_and_memory_stays(page):
+    image = np.random.default_rng(0).integers(0, 255, (512, 512, 3), np.uint8)
+    with socket.create_connection(page.url.split("/")[2].split(":")) as lazy:
+        lazy.sendall(
+            b"GET /stream HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        wait_until(lambda: page.viewers == 1)
+
+        def push():
+            page.send_picture(image, 0, 95)
+            return page.skipped > 3
+
+        wait_until(push)
+
+
+def test_a_port_in_use_is_one_clear_error():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(PageError, match=f"port {port} .* to be free.*port:={port + 1}"):
+            PageServer("127.0.0.1", port, {})
+
+
+@pytest.mark.graph
+def test_the_node_streams_what_its_topics_bring(start):
+    display = start.node("display", port=0)
+    display.wait_for("the face is at")
+    url = re.search(r"http://\S+", display.output)[0]
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("source", namespace="face", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    images = node.create_publisher(Image, "image", wire.pictures())
+    sounds = node.create_publisher(AudioChunk, "audio", wire.SOUND)
+    with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
+        kinds = set()
+        until = time.monotonic() + 30
+        while kinds != {1, 2} and time.monotonic() < until:
+            frame = Frame(image=np.zeros((32, 32, 3), np.uint8), time_ns=1)
+            images.publish(wire.image_msg(frame))
+            sounds.publish(wire.audio_chunk_msg(Chunk(np.zeros(320, np.float32), 16000, 1)))
+            executor.spin_once(timeout_sec=0.01)
+            try:
+                message = viewer.recv(timeout=0.05)
+            except TimeoutError:
+                continue
+            if isinstance(message, bytes):
+                kinds.add(message[0])
+    node.destroy_node()
+    context.shutdown()
+    assert kinds == {1, 2}
+    assert display.interrupt() == 0, display.output
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"port": 99999}, "parameter port: expected 0 to 65535, found 99999"),
+        ({"show": "hologram"}, "expected one of page, window, both, found 'hologram'"),
+        ({"address": "256.1.1.1"}, "display: expected port"),
+    ],
+)
+def test_bad_parameters_are_one_clear_line(start, parameters, said):
+    display = start.node("display", **parameters)
+    assert display.wait() == 1
+    assert said in display.output
+    assert "Traceback" not in display.output
+
+
+@pytest.mark.graph
+def test_a_window_without_a_screen_is_one_clear_line(start):
+    display = start.node("display", show="window", env={"DISPLAY": "", "WAYLAND_DISPLAY": ""})
+    assert display.wait() == 1
+    assert "expected a screen for the window" in display.output
