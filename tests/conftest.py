@@ -91,3 +91,18 @@ def start(tmp_path, ros_domain):
     yield begin
     for process in running:
         process.end()
+
+
+@pytest.fixture(scope="session")
+def tiny_head(tmp_path_factory):
+    """The folder of a small procedural head with nets for every encoder we ship."""
+    from dataclasses import replace
+
+    from splatface.models.head.file import save_head
+    from splatface.models.head.procedural import procedural_head
+    from splatface.models.hearing.shipped import load_net, shipped_encoders
+
+    head = replace(procedural_head(), nets={name: load_net(name) for name in shipped_encoders()})
+    folder = tmp_path_factory.mktemp("heads") / "tiny"
+    save_head(head, folder, None)
+    return folder

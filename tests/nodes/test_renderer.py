@@ -1,0 +1,144 @@
+"""The renderer node through real topics: one process each, pictures hashed as they arrive."""
+
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from sensor_msgs.msg import Image
+from splatface.models.values import AudioFrame
+from splatface.models.values import HeadControl as Control
+from splatface.nodes import wire
+from splatface.nodes.probe import PictureHash
+from splatface.nodes.renderer import size_of
+from splatface_msgs.msg import AudioFeatures, FrameTrace, HeadControl
+from splatface_msgs.srv import LoadHead
+
+MS = 1_000_000
+START_NS = 1_700_000_000 * 1_000_000_000
+
+
+@pytest.fixture
+def face(ros_domain):
+    """A node in the face's namespace that plays the other nodes' part."""
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("others", namespace="face", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.spin = lambda seconds: [executor.spin_once(0.02) for _ in range(int(seconds / 0.02))]
+    node.executor_of_test = executor
+    node.features = node.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
+    node.controls = node.create_publisher(HeadControl, "head_control", wire.SOUND)
+    yield node
+    node.destroy_node()
+    context.shutdown()
+
+
+def spin_until(face, condition, seconds=60.0):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        face.executor_of_test.spin_once(0.02)
+
+
+def frames(count, encoder="logmel", dim=120):
+    random = np.random.default_rng(5)
+    for index in range(count):
+        values = random.normal(size=dim).astype(np.float32)
+        yield AudioFrame(values, encoder, START_NS + index * 20 * MS, 0.9, -20.0)
+
+
+def controls(count):
+    for index in range(count):
+        angle = 0.1 * np.sin(index / 9)
+        quat = np.array([np.cos(angle / 2), 0, 0, np.sin(angle / 2)])
+        yield Control(time_ns=START_NS + index * 20 * MS + 3 * MS, quat_world_head=quat, blink_left=index % 2)
+
+
+def step_mode_hash(face, messages, expected):
+    digest = PictureHash()
+    subscription = face.create_subscription(
+        Image,
+        "image",
+        lambda msg: digest.add(wire.time_ns(msg.header.stamp), wire.pixels(msg).tobytes()),
+        wire.pictures(200),
+    )
+    spin_until(
+        face, lambda: face.features.get_subscription_count() and face.controls.get_subscription_count()
+    )
+    spin_until(face, lambda: face.count_publishers("/face/image"))
+    for publisher, message in messages:
+        publisher.publish(message)
+        face.executor_of_test.spin_once(0.001)
+    spin_until(face, lambda: digest.count >= expected)
+    face.spin(0.3)
+    face.destroy_subscription(subscription)
+    return digest
+
+
+@pytest.mark.graph
+def test_step_mode_draws_every_tick_the_same_whatever_the_order_of_messages(start, face, tiny_head):
+    heard = [(face.features, wire.audio_features_msg(frame)) for frame in frames(60)]
+    moved = [(face.controls, wire.head_control_msg(control)) for control in controls(60)]
+    braided = [message for pair in zip(heard, moved, strict=True) for message in pair]
+    hashes = []
+    for messages in (braided, [*moved, *heard]):
+        options = {"clock": "features", "size": "64x64", "encoder": "logmel", "head": tiny_head}
+        node = start.node("renderer", **options)
+        node.wait_for("drawing")
+        digest = step_mode_hash(face, messages, 25)
+        hashes.append((digest.count, digest.hexdigest))
+        assert node.interrupt() == 0, node.output
+        spin_until(face, lambda: not face.count_publishers("/face/image"))
+    assert hashes[0] == hashes[1]
+    assert 25 <= hashes[0][0] <= 30  # 60 frames are 1.18 s: 29 ticks, less the net's look-ahead
+
+
+@pytest.mark.graph
+def test_a_face_without_sound_lives_on(start, face, tiny_head):
+    traces = []
+    face.create_subscription(FrameTrace, "frame_trace", traces.append, 50)
+    node = start.node("renderer", size="64x64", encoder="logmel", head=tiny_head, fps=30)
+    node.wait_for("drawing")
+    spin_until(face, lambda: len(traces) > 40)
+    stamps = [wire.time_ns(trace.header.stamp) for trace in traces]
+    assert set(np.round(np.diff(stamps) / 1e6)) <= {33.0, 34.0, 67.0, 66.0}
+    client = face.create_client(LoadHead, "load_head")
+    assert client.wait_for_service(10)
+    future = client.call_async(LoadHead.Request(path="/no/such/head"))
+    spin_until(face, future.done)
+    assert not future.result().ok
+    assert "/no/such/head" in future.result().message
+    count = len(traces)
+    spin_until(face, lambda: len(traces) > count + 5)  # the old head goes on
+    assert node.interrupt() == 0, node.output
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize(
+    ("parameters", "said"),
+    [
+        ({"head": "/no/such/head"}, "expected a folder with a head.yaml"),
+        ({"encoder": "wav2vec"}, "the graph runs wav2vec"),
+        ({"size": "huge"}, "expected width x height such as 512x512"),
+        ({"fps": 0}, "parameter fps: expected 1.0 to 120.0"),
+        ({"backend": "vulkan"}, "expected one of cpu, cuda, reference"),
+    ],
+)
+def test_bad_parameters_are_one_clear_line(start, tiny_head, parameters, said):
+    node = start.node("renderer", **{"head": tiny_head, "encoder": "logmel", "size": "64x64", **parameters})
+    assert node.wait() == 1
+    assert said in node.output
+    assert "Traceback" not in node.output
+
+
+@pytest.mark.parametrize("text", ["", "512", "512x", "0x0", "12x5000", "axb", "64x64x3", "-64x64"])
+def test_sizes_that_are_none(text):
+    with pytest.raises(Exception, match="expected width x height"):
+        size_of(text)
+
+
+def test_sizes():
+    assert size_of("720x1280") == (720, 1280)
