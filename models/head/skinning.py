@@ -30,17 +30,18 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
     heads are trained so.
     """
     g = head.gaussians
-    delta = np.zeros((len(g), DELTA_CHANNELS))
+    delta: Array = np.zeros((len(g), DELTA_CHANNELS))
     delta[head.dynamic] = head.basis.astype(np.float64) @ np.asarray(c, np.float64)
     delta[:, 7:11] = np.clip(delta[:, 7:11], -MAX_LOG_CHANGE, MAX_LOG_CHANGE)
-    sh = g.sh.astype(np.float64)
+    sh: Array = g.sh.astype(np.float64)
     sh[:, 0] += delta[:, 11:14]
     means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skin, bones)
+    opacities: Array = 1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10])))
     return Splats(
         means=means,
         quats=quats,
         scales=np.exp(g.log_scales + delta[:, 7:10]),
-        opacities=1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10]))),
+        opacities=opacities,
         sh=sh,
     )
 

@@ -1,0 +1,59 @@
+"""Heads of older format versions are brought to today's, one version at a time."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import HeadError
+from .description import FORMAT, FORMAT_VERSION, Fields
+
+__all__ = ["MIGRATIONS", "Migration", "migrate"]
+
+Description = dict[str, Any]
+Tensors = dict[str, NDArray[np.generic]]
+Migration = Callable[[Description, Tensors], tuple[Description, Tensors]]
+
+# MIGRATIONS[n] turns a head of version n into one of version n + 1.
+MIGRATIONS: Mapping[int, Migration] = {}
+
+
+def migrate(
+    description: Description,
+    tensors: Tensors,
+    *,
+    migrations: Mapping[int, Migration] = MIGRATIONS,
+    to_version: int = FORMAT_VERSION,
+) -> tuple[Description, Tensors]:
+    """Bring a head's description and tensors to `to_version`.
+
+    Raises:
+        HeadError: for a head of a newer version, or of one so old that no migration is left.
+    """
+    version = version_of(description)
+    if version > to_version:
+        raise HeadError(
+            f"head.yaml: version: expected at most {to_version}, found {version}: "
+            "the head was made by a newer splatface, update this one"
+        )
+    while version < to_version:
+        if version not in migrations:
+            raise HeadError(
+                f"head.yaml: version: expected {to_version}, found {version}: "
+                "no migration leads from there, train the head again"
+            )
+        description, tensors = migrations[version](description, tensors)
+        version += 1
+        description["version"] = version
+    return description, tensors
+
+
+def version_of(description: object) -> int:
+    """The format version of a head.yaml; HeadError where it is none."""
+    fields = Fields(description)
+    if fields.data.get("format") != FORMAT:
+        raise HeadError(
+            f"head.yaml: format: expected {FORMAT!r}, found something else: this is no splatface head"
+        )
+    return fields.whole("version")
