@@ -1,0 +1,116 @@
+"""One clean voice becomes many recordings: size of the speaker, room, colour, noise, level, and silence around.
+
+Every function takes and gives mono float32 at 16 kHz; randomness comes from the generator passed in.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+from .phonemes import Phone
+from .voices.spoken import SAMPLE_RATE, Spoken
+
+__all__ = ["Recording", "recorded", "silent"]
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recording:
+    """Sound as a microphone might give it, and the phones in it."""
+
+    samples: Array  # [T], 16 kHz
+    phones: tuple[Phone, ...]
+
+
+def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
+    """A spoken sentence, recorded somewhere; `others` give the babble behind it."""
+    rate = float(rng.uniform(0.84, 1.18)) if rng.random() < 0.6 else 1.0
+    samples = np.asarray(soxr.resample(said.samples, SAMPLE_RATE * rate, SAMPLE_RATE), np.float32)
+    before_s, after_s = rng.uniform(0.3, 1.0, 2)
+    samples = np.pad(samples, (round(before_s * SAMPLE_RATE), round(after_s * SAMPLE_RATE)))
+    phones = tuple(
+        Phone(p.ipa, before_s + p.start_s / rate, before_s + p.end_s / rate, p.stress) for p in said.phones
+    )
+    if rng.random() < 0.4:
+        samples = _room(samples, rng)
+    if rng.random() < 0.5:
+        samples = _colour(samples, rng)
+    if rng.random() < 0.7:
+        noise = _noise(len(samples), others, rng)
+        snr_db = float(rng.uniform(5, 40))
+        samples = samples + noise * (_loudness(samples) * np.float32(10 ** (-snr_db / 20)))
+    # Recordings peak anywhere between -36 and -1 dBFS.
+    gain = 10 ** (float(rng.uniform(-36, -1)) / 20) / max(float(np.abs(samples).max()), 1e-6)
+    return Recording(np.clip(samples * np.float32(gain), -1, 1), phones)
+
+
+def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
+    """No one speaks: digital silence, noise, hum, far babble or a chord. The mouth rests."""
+    count = round(seconds * SAMPLE_RATE)
+    kind = rng.integers(0, 5)
+    if kind == 0:
+        return Recording(np.zeros(count, np.float32), ())
+    sound = _chord(count, rng) if kind == 1 else _noise(count, others if kind == 2 else (), rng)
+    # Far babble is quiet, or no one could tell it from a voice.
+    level_db = float(rng.uniform(-75, -48)) if kind == 2 else float(rng.uniform(-75, -22))
+    return Recording(sound * np.float32(10 ** (level_db / 20)), ())
+
+
+def _loudness(samples: Array) -> np.float32:
+    """RMS of the louder half of the sound."""
+    frames = np.square(samples[: len(samples) // 320 * 320].reshape(-1, 320)).mean(axis=1)
+    return np.float32(np.sqrt(np.sort(frames)[len(frames) // 2 :].mean() + 1e-12))
+
+
+def _room(samples: Array, rng: np.random.Generator) -> Array:
+    """Add a decaying tail: 60 dB down after 0.1 to 0.6 s."""
+    rt60_s = float(rng.uniform(0.1, 0.6))
+    t = np.arange(round(rt60_s * SAMPLE_RATE)) / SAMPLE_RATE
+    tail = rng.standard_normal(len(t)) * 10 ** (-3 * t / rt60_s)
+    tail *= float(rng.uniform(0.1, 0.6)) / np.sqrt(np.square(tail).sum())
+    size = 1 << int(len(samples) + len(tail)).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(tail, size), size)[: len(samples)]
+    return (samples + wet).astype(np.float32)
+
+
+def _colour(samples: Array, rng: np.random.Generator) -> Array:
+    """Tilt the spectrum and cut it as cheap microphones and telephones do."""
+    spectrum = np.fft.rfft(samples)
+    hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)
+    db = float(rng.uniform(-4, 4)) * np.log2(np.maximum(hz, 100) / 1000)
+    low, high = float(rng.uniform(20, 280)), float(rng.uniform(3400, 9000))
+    shape = 10 ** (db / 20) / np.sqrt((1 + (low / np.maximum(hz, 1)) ** 4) * (1 + (hz / high) ** 8))
+    return np.fft.irfft(spectrum * shape, len(samples)).astype(np.float32)
+
+
+def _noise(count: int, others: Sequence[Spoken], rng: np.random.Generator) -> Array:
+    """Noise of RMS 1: white to brown, sometimes with hum, or babble of many voices."""
+    if others and rng.random() < 0.3:
+        babble = np.zeros(count, np.float32)
+        for i in rng.integers(0, len(others), 6):
+            babble += np.resize(np.roll(others[i].samples, int(rng.integers(0, SAMPLE_RATE))), count)
+        return babble / np.float32(np.sqrt(np.square(babble).mean() + 1e-12))
+    hz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
+    spectrum = rng.standard_normal(len(hz)) + 1j * rng.standard_normal(len(hz))
+    noise = np.fft.irfft(spectrum * np.maximum(hz, 50) ** -float(rng.uniform(0, 1.3)), count)
+    noise /= np.sqrt(np.square(noise).mean())
+    if rng.random() < 0.3:
+        t = np.arange(count) / SAMPLE_RATE
+        noise += float(rng.uniform(0.3, 1.5)) * np.sin(2 * np.pi * float(rng.choice([50, 60, 100, 120])) * t)
+    return noise.astype(np.float32)
+
+
+def _chord(count: int, rng: np.random.Generator) -> Array:
+    """Music of a sort: notes that change every half second."""
+    t = np.arange(count) / SAMPLE_RATE
+    chord = np.zeros(count)
+    for _ in range(3):
+        notes = 110 * 2 ** (rng.integers(0, 30, count // 8000 + 1) / 12)
+        phase = np.cumsum(np.repeat(notes, 8000)[:count]) / SAMPLE_RATE
+        chord += sum(np.sin(2 * np.pi * k * phase) / k**2 for k in (1, 2, 3))
+    chord *= 0.7 + 0.3 * np.cos(2 * np.pi * 2 * t)
+    return (chord / np.sqrt(np.square(chord).mean())).astype(np.float32)
