@@ -58,7 +58,7 @@ class LivePace:
     """The newest moments worth showing; what came too late is left out and counted.
 
     A picture is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
-    face without sound goes on living. Of several that are due at once only those within `backlog` of the newest
+    face without sound goes on living. Of several due at once only those within `backlog` of the newest
     are drawn.
     """
 
