@@ -1,0 +1,188 @@
+"""One process of the launch: started, its output carried on, started again, ended by stronger signals."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from splatface.launch.launcher.console import Console
+from splatface.launch.launcher.guardian import MARK, living, send
+from splatface.launch.launcher.lines import LineReader
+from splatface.launch.launcher.plan import ProcessSpec
+from splatface.launch.launcher.watch import Watch
+
+__all__ = ["House", "Process"]
+
+SETTLE_S = 0.05  # between two looks whether grandchildren still live
+GIVE_UP_S = 2.0  # after SIGKILL; only what is stuck in the kernel is left then
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all processes of a launch share."""
+
+    loop: asyncio.AbstractEventLoop
+    console: Console
+    watch: Watch
+    changed: Callable[["Process"], None]  # a process ended, or is gone for good
+    restart: Callable[["Process"], None]  # it is time to start a process again
+
+
+class Process:
+    """Runs one ProcessSpec in a session of its own, so that everything it starts can be ended with it."""
+
+    def __init__(self, spec: ProcessSpec, house: House) -> None:
+        self.spec = spec
+        self.house = house
+        self.popen: subprocess.Popen[bytes] | None = None  # while the process itself lives
+        self.group = 0  # its process group and session; 0 before the start
+        self.readers: list[LineReader] = []
+        self.returncode: int | None = None
+        self.respawns = 0
+        self.stopping = False
+        self.gone = False  # nothing of it lives and it will not come back
+        self.timers: list[asyncio.TimerHandle] = []
+
+    @property
+    def pending(self) -> bool:
+        """Whether it lives or will come back."""
+        return self.popen is not None or (bool(self.timers) and not self.stopping)
+
+    def log(self, level: str, message: str) -> None:
+        """Say something about this process."""
+        self.house.console.log(level, self.spec.name, message)
+
+    def start(self) -> None:
+        """Start it. Raises LaunchError with file and line when there is no such program."""
+        self.timers.clear()
+        spec, house = self.spec, self.house
+        try:
+            popen = subprocess.Popen(
+                " ".join(spec.command) if spec.shell else spec.command,
+                shell=spec.shell,
+                stdin=subprocess.PIPE,  # as under launch: open, never written
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd=spec.cwd,
+                env={**spec.environment, MARK: house.watch.mark},
+                start_new_session=True,
+            )
+        except (OSError, ValueError) as error:
+            raise spec.mark.error(f"{spec.name}: cannot start {spec.command[0]!r}: {error}") from None
+        self.popen, self.group = popen, popen.pid
+        house.watch.add(popen.pid, spec.sigterm_timeout_s, spec.sigkill_timeout_s)
+        self.log("INFO", f"process started with pid [{popen.pid}]")
+        assert popen.stdout is not None
+        assert popen.stderr is not None
+        # the readers of a former life stay: what it left behind may still speak
+        for source, stream in (("stdout", popen.stdout), ("stderr", popen.stderr)):
+            self.readers.append(LineReader(house.loop, stream, partial(self.output, source)))
+
+    def output(self, source: str, line: str) -> None:
+        """One line of the process."""
+        self.house.console.output(self.spec.name, source, line, self.spec.output)
+
+    def poll(self) -> None:
+        """Notice whether it ended; called whenever a child of the launcher did."""
+        if self.popen is None or self.popen.poll() is None:
+            return
+        popen, self.popen = self.popen, None
+        self.returncode = popen.returncode
+        for reader in self.readers:
+            reader.drain()
+        self.readers = [reader for reader in self.readers if not reader.stream.closed]
+        if popen.stdin is not None:
+            popen.stdin.close()
+        if popen.returncode == 0:
+            self.log("INFO", f"process has finished cleanly [pid {popen.pid}]")
+        else:
+            command = " ".join(word for word in self.spec.command if word.strip())
+            self.log(
+                "ERROR", f"process has died [pid {popen.pid}, exit code {popen.returncode}, cmd '{command}']."
+            )
+        if self.stopping:
+            self.settle()
+            return
+        if self.comes_back():
+            self.respawns += 1
+            self.end_leftovers()
+            self.timers = [self.house.loop.call_later(self.spec.respawn_delay_s, self.house.restart, self)]
+        self.house.changed(self)
+
+    def comes_back(self) -> bool:
+        """Whether it is to be started again."""
+        spec = self.spec
+        left = spec.respawn_max_retries < 0 or self.respawns < spec.respawn_max_retries
+        return spec.respawn and left and not spec.required
+
+    def end_leftovers(self) -> None:
+        """Children that a dead process left would hold its ports and devices."""
+        send(living({self.group}), signal.SIGKILL)
+        self.house.watch.drop(self.group)
+
+    def stop(self) -> None:
+        """Begin the end: SIGINT, later SIGTERM, later SIGKILL, for the process and all that it started."""
+        if self.stopping:
+            return
+        self.stopping = True
+        self.cancel_timers()
+        if self.popen is None and not (self.group and living({self.group})):
+            self.settle()
+            return
+        spec = self.spec
+        self.log("INFO", f"sending signal 'SIGINT' to process[{spec.name}]")
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.group, signal.SIGINT)
+        kill_s = spec.sigterm_timeout_s + spec.sigkill_timeout_s
+        later = self.house.loop.call_later
+        self.timers = [
+            later(spec.sigterm_timeout_s, self.escalate, signal.SIGTERM, spec.sigterm_timeout_s, "SIGINT"),
+            later(kill_s, self.escalate, signal.SIGKILL, spec.sigkill_timeout_s, "SIGTERM"),
+            later(kill_s + GIVE_UP_S, self.give_up),
+        ]
+        if self.popen is None:
+            self.settle()
+
+    def escalate(self, number: signal.Signals, waited_s: float, after: str) -> None:
+        """Send the next stronger signal."""
+        name = self.spec.name
+        self.log(
+            "ERROR",
+            f"process[{name}] failed to terminate '{waited_s:g}' seconds after receiving '{after}', "
+            f"escalating to '{number.name}'",
+        )
+        self.log("INFO", f"sending signal '{number.name}' to process[{name}]")
+        send(living({self.group}), number)
+
+    def give_up(self) -> None:
+        """Not even SIGKILL ended it: the launcher must not hang too."""
+        self.log("ERROR", f"process[{self.spec.name}] does not end, it is stuck in the kernel")
+        self.leave()
+
+    def settle(self) -> None:
+        """After stop: gone as soon as nothing of it lives."""
+        if self.gone or self.popen is not None:
+            return
+        if self.group and living({self.group}):
+            self.timers.append(self.house.loop.call_later(SETTLE_S, self.settle))
+        else:
+            self.leave()
+
+    def leave(self) -> None:
+        """The end of this process."""
+        self.cancel_timers()
+        for reader in self.readers:
+            reader.close()
+        self.house.watch.drop(self.group)
+        self.gone = True
+        self.house.changed(self)
+
+    def cancel_timers(self) -> None:
+        """Forget what was planned."""
+        for timer in self.timers:
+            timer.cancel()
+        self.timers = []
