@@ -1,0 +1,35 @@
+import subprocess
+import sys
+
+import pytest
+from splatface.launch.cli import COMMANDS, main, parser_of
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    text = parser_of(command).format_help()
+    assert f"example: splatface {command}" in " ".join(text.split())
+
+
+def test_an_unknown_command_lists_the_known(capsys):
+    assert main(["sing"]) == 2
+    assert "no command 'sing': choose from run, launch" in capsys.readouterr().err
+
+
+def test_help_lists_all_commands(capsys):
+    assert main(["--help"]) == 0
+    assert all(command in capsys.readouterr().out for command in ("run", "doctor", "bench"))
+
+
+def test_a_head_that_is_not_there_is_one_line(capsys):
+    assert main(["head", "info", "/no/such/head"]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("splatface head: head: expected a folder with a head.yaml")
+    assert len(error.splitlines()) == 1
+
+
+def test_the_module_runs_as_a_program():
+    command = [sys.executable, "-m", "splatface.launch.cli", "bench", "graph", "--help"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0
+    assert "--encoder" in result.stdout
