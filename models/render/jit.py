@@ -1,0 +1,49 @@
+"""`kernel`: numba compilation as all render kernels want it, cached on disk across processes."""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+from numba import config
+
+__all__ = ["cache_folder", "kernel"]
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+# No `nnan` / `ninf`: comparisons with NaN must stay false, so that a broken Gaussian is culled, not indexed with.
+# No `reassoc`: numba sets the flags on every operation, and (x + big) - big must go on rounding x.
+_FAST_MATH = {"contract", "arcp", "nsz", "afn"}
+
+
+def _sources_digest() -> str:
+    """Numba watches only the file a kernel stands in; ours inline each other across files."""
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels lie: NUMBA_CACHE_DIR, else XDG_CACHE_HOME or ~/.cache; one folder per version."""
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (Path(named) if named else home / "splatface" / "kernels") / _DIGEST
+
+
+_DIGEST = _sources_digest()
+
+
+def kernel(function: Function) -> Function:
+    """Compile on first call, without the GIL, cached in `cache_folder()`."""
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(cache_folder())  # read by numba while it decorates
+    try:
+        compiled: Function = numba.njit(
+            function, cache=True, nogil=True, fastmath=_FAST_MATH, error_model="numpy", boundscheck=False
+        )
+    finally:
+        config.CACHE_DIR = before
+    return compiled

@@ -1,0 +1,145 @@
+"""Front-to-back compositing of one tile after another, in blocks of 4 x 4 pixels.
+
+A tile buffer holds, block after block, 16 reds, 16 greens, 16 blues and 16 transmittances.
+"""
+
+import math
+
+import numpy as np
+
+from splatface.models.render.conventions import ALPHA_MAX, TRANSMITTANCE_MIN
+from splatface.models.render.finish import finish_tile
+from splatface.models.render.jit import kernel
+from splatface.models.render.project import LOG2_ALPHA_MIN
+from splatface.models.render.simd import (
+    add_to_counter,
+    any_greater,
+    columns,
+    exp2,
+    load,
+    prefetch,
+    rows,
+    select_ge,
+    splat,
+    store,
+    vec_min,
+)
+from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
+
+__all__ = ["BLOCKS_ACROSS", "BLOCKS_DOWN", "TILE_FLOATS", "draw_tiles"]
+
+BLOCKS_ACROSS, BLOCKS_DOWN = TILE_WIDTH // 4, TILE_HEIGHT // 4
+_BLOCK = 64  # floats of a block: four channels of 16 pixels
+TILE_FLOATS = BLOCKS_ACROSS * BLOCKS_DOWN * _BLOCK
+_ALL_OPEN = (1 << BLOCKS_ACROSS) - 1
+
+f4 = np.float32
+_ZERO, _HALF, _ONE, _THREE, _FOUR = f4(0), f4(0.5), f4(1), f4(3), f4(4)
+_ALPHA_MAX, _DARK = f4(ALPHA_MAX), f4(TRANSMITTANCE_MIN)
+
+
+@kernel
+def clear_tile(buffer):  # type: ignore[no-untyped-def]
+    """Nothing drawn: black, transmittance 1."""
+    zero, one = splat(_ZERO), splat(_ONE)
+    for block in range(BLOCKS_ACROSS * BLOCKS_DOWN):
+        store(buffer, block * _BLOCK, zero)
+        store(buffer, block * _BLOCK + 16, zero)
+        store(buffer, block * _BLOCK + 32, zero)
+        store(buffer, block * _BLOCK + 48, one)
+
+
+@kernel
+def block_range(records, at, x, top):  # type: ignore[no-untyped-def]
+    """First and last block that the ellipse touches in the four rows from dy = top on; last < first: none.
+
+    The rim is widest to the right at dy = widest and to the left at -widest; within the strip of rows the nearest
+    dy to that has the largest reach, because an ellipse is convex.
+    """
+    lean, along, stretch, widest = records[at + 10], records[at + 11], records[at + 12], records[at + 13]
+    room = records[at + 5] - LOG2_ALPHA_MIN
+    bottom = top + _THREE
+    dy_right, dy_left = min(max(widest, top), bottom), min(max(-widest, top), bottom)
+    right = lean * dy_right + f4(math.sqrt(max((room + along * dy_right * dy_right) * stretch, _ZERO)))
+    left = lean * dy_left - f4(math.sqrt(max((room + along * dy_left * dy_left) * stretch, _ZERO)))
+    first = max(int(math.ceil(x + left - _HALF)), 0)
+    last = min(int(math.floor(x + right - _HALF)), TILE_WIDTH - 1)
+    if last < first:
+        return 1, 0
+    return first >> 2, last >> 2
+
+
+@kernel
+def blend_tile(records, members, first, last, tile_x, tile_y, buffer, open_blocks):  # type: ignore[no-untyped-def]
+    """Composite members[first:last] of flat records into the buffer of the tile whose corner is (tile_x, tile_y)."""
+    clear_tile(buffer)
+    open_blocks[:] = _ALL_OPEN
+    open_rows = BLOCKS_DOWN
+    lane_x, lane_y = columns(), rows()
+    faintest, most, dark, zero = splat(LOG2_ALPHA_MIN), splat(_ALPHA_MAX), splat(_DARK), splat(_ZERO)
+    for j in range(first, last):
+        prefetch(records, members[min(j + 6, last - 1)] * 16)
+        at = members[j] * 16
+        x, y = records[at] - f4(tile_x), records[at + 1] - f4(tile_y)
+        a, b, c, peak, reach = (
+            records[at + 2],
+            records[at + 3],
+            records[at + 4],
+            records[at + 5],
+            records[at + 9],
+        )
+        row_first = max(int(math.ceil(y - reach - _HALF)), 0) >> 2
+        row_last = min(int(math.floor(y + reach - _HALF)), TILE_HEIGHT - 1) >> 2
+        red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
+        shape = (splat(a) * lane_x + splat(b) * lane_y) * lane_x + splat(c) * lane_y * lane_y
+        step_x, turn = splat(f4(8) * a) * lane_x + splat(_FOUR * b) * lane_y, splat(f4(32) * a)
+        for row in range(row_first, row_last + 1):
+            open_here = open_blocks[row]
+            if open_here == 0:
+                continue
+            dy = f4(4 * row) + _HALF - y
+            block_first, block_last = block_range(records, at, x, dy)
+            if (open_here >> block_first) & ((2 << (block_last - block_first)) - 1) == 0:
+                continue
+            dx = f4(4 * block_first) + _HALF - x
+            slope_x, slope_y = f4(2) * a * dx + b * dy, b * dx + f4(2) * c * dy
+            exponent = shape + splat(slope_x) * lane_x + splat(slope_y) * lane_y
+            exponent = exponent + splat((a * dx + b * dy) * dx + c * dy * dy + peak)
+            step = step_x + splat(_FOUR * slope_x + f4(16) * a)
+            for block in range(block_first, block_last + 1):
+                if (open_here >> block) & 1 != 0:
+                    place = (row * BLOCKS_ACROSS + block) * _BLOCK
+                    alpha = select_ge(exponent, faintest, vec_min(exp2(exponent), most), zero)
+                    through = load(buffer, place + 48)
+                    weight = alpha * through
+                    store(buffer, place, load(buffer, place) + weight * red)
+                    store(buffer, place + 16, load(buffer, place + 16) + weight * green)
+                    store(buffer, place + 32, load(buffer, place + 32) + weight * blue)
+                    through = through - weight
+                    store(buffer, place + 48, through)
+                    if not any_greater(through, dark):
+                        open_here &= ~(1 << block)
+                        open_blocks[row] = open_here
+                        if open_here == 0:
+                            open_rows -= 1
+                exponent = exponent + step
+                step = step + turn
+        if open_rows == 0:
+            break
+
+
+@kernel
+def draw_tiles(
+    records, members, offsets, tile_order, counter, across, background, supersample, image, transmittance
+):  # type: ignore[no-untyped-def]
+    """Draw the tiles that no other thread has taken yet (counter [1] int64 says which), until none is left."""
+    buffer = np.empty(TILE_FLOATS, np.float32)
+    open_blocks = np.empty(BLOCKS_DOWN, np.int64)
+    while True:
+        turn = add_to_counter(counter, 1)
+        if turn >= tile_order.shape[0]:
+            break
+        tile = tile_order[turn]
+        tile_x, tile_y = (tile % across) * TILE_WIDTH, (tile // across) * TILE_HEIGHT
+        blend_tile(records, members, offsets[tile], offsets[tile + 1], tile_x, tile_y, buffer, open_blocks)
+        finish_tile(buffer, tile_x, tile_y, background, supersample, image, transmittance)
