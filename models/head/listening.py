@@ -99,7 +99,8 @@ def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, tim
         return np.zeros(net.outputs, np.float32)
     values = np.stack([frame.values for frame in near])
     heard: Array = net(window_at(values, centres_ns, newest_ns, net.window)) * np.float32(openness)
-    return heard
+    # One broken frame must not take the face away: it counts as silence.
+    return heard if np.isfinite(heard).all() else np.zeros(net.outputs, np.float32)
 
 
 def _check_frames(net: CoefficientNet, frames: Sequence[AudioFrame]) -> None:
