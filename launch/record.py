@@ -1,8 +1,10 @@
 """`splatface record`: write what a running face hears and does into a rosbag2 folder."""
 
 import argparse
+from pathlib import Path
 
 from splatface.launch.launcher import run_file
+from splatface.models.recording.write import repair
 
 __all__ = ["add_arguments", "main"]
 
@@ -12,10 +14,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="a new folder for the recording")
     parser.add_argument("--namespace", default="face", help="of the running face")
     parser.add_argument("--pictures", action="store_true", help="record the pictures, too (20 MB a second)")
+    parser.add_argument("--repair", action="store_true", help="finish a recording that a crash cut short")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Record until Ctrl-C."""
+    """Record until Ctrl-C, or repair a recording."""
+    if args.repair:
+        print(f"{args.path}: kept {repair(Path(args.path))} messages")
+        return 0
     arguments = {
         "path": args.path,
         "namespace": args.namespace,

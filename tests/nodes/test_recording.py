@@ -1,0 +1,100 @@
+"""Recorder and player through real topics."""
+
+import time
+
+import numpy as np
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rosgraph_msgs.msg import Clock
+from splatface.models.recording.read import messages_of
+from splatface.models.values import AudioChunk as Chunk
+from splatface.models.values import AudioFrame
+from splatface.models.values import HeadControl as Control
+from splatface.nodes import wire
+from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
+
+TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
+
+
+@pytest.fixture
+def others(ros_domain):
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("others", namespace="face", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.spin_until = lambda condition, seconds=30.0: spin_until(executor, condition, seconds)
+    yield node
+    node.destroy_node()
+    context.shutdown()
+
+
+def spin_until(executor, condition, seconds):
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until
+        executor.spin_once(0.01)
+
+
+def message_of(topic, index):
+    time_ns = 1_000_000_000 + index * 20_000_000
+    if topic == "audio":
+        return wire.audio_chunk_msg(Chunk(np.full(320, index / 100, np.float32), 16000, time_ns, 2))
+    if topic == "audio_features":
+        values = np.arange(index, index + 5, dtype=np.float32)
+        return wire.audio_features_msg(AudioFrame(values, "fsmn", time_ns, 0.5, -30.0, 2))
+    return wire.head_control_msg(
+        Control(time_ns=time_ns, blink_left=0.25, expression=(("smile", index / 50),))
+    )
+
+
+def record(start, others, folder):
+    recorder = start.node("recorder", path=folder)
+    recorder.wait_for("recording into")
+    outputs = {topic: others.create_publisher(kind, topic, wire.SOUND) for topic, kind in TYPES.items()}
+    others.spin_until(lambda: all(output.get_subscription_count() for output in outputs.values()))
+    for index in range(50):
+        for topic, output in outputs.items():
+            output.publish(message_of(topic, index))
+        time.sleep(0.01)
+    time.sleep(0.3)
+    assert recorder.interrupt() == 0, recorder.output
+    assert "150 messages" in recorder.output
+    for output in outputs.values():
+        others.destroy_publisher(output)
+
+
+@pytest.mark.graph
+def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
+    folder = tmp_path / "talk"
+    record(start, others, folder)
+    assert len(list(messages_of(folder))) == 150
+    for _ in range(2):
+        heard = {topic: [] for topic in TYPES}
+        clock = []
+        inputs = [
+            others.create_subscription(kind, topic, heard[topic].append, wire.SOUND)
+            for topic, kind in TYPES.items()
+        ]
+        inputs.append(others.create_subscription(Clock, "/clock", clock.append, 100))
+        player = start.node("player", path=folder, rate=2.0, linger_s=0.2)
+        others.spin_until(lambda p=player: p.child.poll() is not None)
+        assert player.wait() == 0, player.output
+        for topic, messages in heard.items():
+            assert messages == [message_of(topic, index) for index in range(50)]
+        times = [wire.time_ns(message.clock) for message in clock]
+        assert times == sorted(times)
+        for subscription in inputs:
+            others.destroy_subscription(subscription)
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize("name", ["recorder", "player"])
+def test_a_bad_path_is_one_clear_line(start, tmp_path, name):
+    path = tmp_path / "there"
+    path.mkdir()
+    node = start.node(name, path=path)
+    assert node.wait() == 1
+    assert f"recording {path}: expected" in node.output
+    assert "Traceback" not in node.output
