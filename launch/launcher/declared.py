@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from splatface.launch.launcher.parse import Entity, walk
 from splatface.launch.launcher.substitute import Call, Template, Text, calls
+from splatface.launch.launcher.tree import Entity, walk
 from splatface.models.errors import LaunchError
 
 __all__ = ["Argument", "arguments_of", "check_given", "check_required", "read_arguments"]

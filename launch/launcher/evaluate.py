@@ -13,10 +13,11 @@ from splatface.launch.launcher.declared import check_given, check_required
 from splatface.launch.launcher.node import join_namespace, node_command
 from splatface.launch.launcher.packages import base_environment
 from splatface.launch.launcher.parameters import coerce
-from splatface.launch.launcher.parse import Entity, parse_file
+from splatface.launch.launcher.parse import parse_file
 from splatface.launch.launcher.plan import Item, LogMessage, ProcessSpec, Shutdown, Timer
 from splatface.launch.launcher.scope import Place, Scope, perform
 from splatface.launch.launcher.substitute import Template
+from splatface.launch.launcher.tree import Entity
 from splatface.models.errors import LaunchError
 
 __all__ = ["Evaluator"]

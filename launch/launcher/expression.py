@@ -1,8 +1,8 @@
 """`$(eval ...)` without a way to run arbitrary code.
 
 launch hands the text to Python's `eval`, with the module `math` and every attribute of every object in reach:
-a launch argument can then run any program. Here an expression is read into Python's syntax tree and only these
-are carried out; all of them give under launch what they give here:
+a launch argument can then run any program. Here an expression is read into Python's syntax tree and only
+these are carried out; all of them give under launch what they give here:
 
 * numbers, strings, `True False None`, tuples and lists, `( )`;
 * `+ - * / // % **`, unary `- +`; `== != < <= > >=`, chained, `in`, `not in`; `and or not`; `A if C else B`;

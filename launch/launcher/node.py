@@ -6,9 +6,9 @@ from pathlib import Path
 
 from splatface.launch.launcher.packages import find_executable
 from splatface.launch.launcher.parameters import parameter_file, parameters_of, substituted_file
-from splatface.launch.launcher.parse import Entity
 from splatface.launch.launcher.scope import Scope
 from splatface.launch.launcher.substitute import Template
+from splatface.launch.launcher.tree import Entity
 from splatface.models.errors import LaunchError
 
 __all__ = ["join_namespace", "node_command"]

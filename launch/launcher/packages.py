@@ -25,7 +25,7 @@ def base_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """What processes start from: the given environment, made whole.
 
     `AMENT_PREFIX_PATH` holds the prefix of this Python too; its programs come first on `PATH`; Python
-    children do not hold their output back (`PYTHONUNBUFFERED`: launch does not set it, lines come late there).
+    children do not hold their output back (`PYTHONUNBUFFERED`, which launch does not set).
     """
     made = dict(environment)
     made["AMENT_PREFIX_PATH"] = os.pathsep.join(str(prefix) for prefix in prefixes(environment))

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from splatface.launch.launcher.parse import Entity, Value
 from splatface.launch.launcher.substitute import Template, Text, parse_template
+from splatface.launch.launcher.tree import Entity, Value
 from splatface.models.errors import LaunchError
 
 __all__ = ["coerce", "parameter_file", "parameters_of", "substituted_file"]
@@ -72,7 +72,7 @@ def _item(item: Any, kind: str, perform: Perform) -> Any:
     if not isinstance(item, tuple):
         return item
     text = perform(item)
-    # one plain text is a string, '3' too; launch divides a text where two kinds of quotes meet, then converts it
+    # one text is a string, '3' too; launch divides a text where two kinds of quotes meet, then converts it
     if len(item) == 1 and isinstance(item[0], Text):
         return text
     return coerce(text, kind)

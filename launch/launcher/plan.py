@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from splatface.launch.launcher.parse import Entity, Mark
 from splatface.launch.launcher.scope import Place
+from splatface.launch.launcher.tree import Entity, Mark
 
 __all__ = ["Item", "LogMessage", "ProcessSpec", "Shutdown", "Timer"]
 

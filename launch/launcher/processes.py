@@ -18,6 +18,8 @@ from splatface.launch.launcher.watch import Watch
 __all__ = ["House", "Process"]
 
 SETTLE_S = 0.05  # between two looks whether grandchildren still live
+# From the end of a process to SIGTERM for what it left: the background jobs of a shell are deaf to SIGINT.
+LEFTOVERS_S = 1.0
 GIVE_UP_S = 2.0  # after SIGKILL; only what is stuck in the kernel is left then
 
 
@@ -109,7 +111,9 @@ class Process:
             return
         if self.comes_back():
             self.respawns += 1
-            self.end_leftovers()
+            # they would hold the ports and devices that it needs when it comes back
+            self.end_leftovers(signal.SIGKILL)
+            self.house.watch.drop(self.group)
             self.timers = [self.house.loop.call_later(self.spec.respawn_delay_s, self.house.restart, self)]
         self.house.changed(self)
 
@@ -119,10 +123,14 @@ class Process:
         left = spec.respawn_max_retries < 0 or self.respawns < spec.respawn_max_retries
         return spec.respawn and left and not spec.required
 
-    def end_leftovers(self) -> None:
-        """Children that a dead process left would hold its ports and devices."""
-        send(living({self.group}), signal.SIGKILL)
-        self.house.watch.drop(self.group)
+    def end_leftovers(self, number: signal.Signals) -> None:
+        """Signal what the process left behind."""
+        left = living({self.group})
+        if left:
+            self.log(
+                "INFO", f"sending signal '{number.name}' to {len(left)} processes left by {self.spec.name}"
+            )
+        send(left, number)
 
     def stop(self) -> None:
         """Begin the end: SIGINT, later SIGTERM, later SIGKILL, for the process and all that it started."""
@@ -164,11 +172,25 @@ class Process:
         self.leave()
 
     def settle(self) -> None:
-        """After stop: gone as soon as nothing of it lives."""
-        if self.gone or self.popen is not None:
+        """The process itself ended: gone, or patience for what it left."""
+        if not (self.group and living({self.group})):
+            self.leave()
             return
-        if self.group and living({self.group}):
-            self.timers.append(self.house.loop.call_later(SETTLE_S, self.settle))
+        self.cancel_timers()
+        spec, later = self.spec, self.house.loop.call_later
+        term_s = min(LEFTOVERS_S, spec.sigterm_timeout_s)
+        kill_s = term_s + spec.sigkill_timeout_s
+        self.timers = [
+            later(SETTLE_S, self.look_again),
+            later(term_s, self.end_leftovers, signal.SIGTERM),
+            later(kill_s, self.end_leftovers, signal.SIGKILL),
+            later(kill_s + GIVE_UP_S, self.give_up),
+        ]
+
+    def look_again(self) -> None:
+        """Gone as soon as nothing it left lives."""
+        if living({self.group}):
+            self.timers[0] = self.house.loop.call_later(SETTLE_S, self.look_again)
         else:
             self.leave()
 
