@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from splatface.launch.launcher.console import Console, log_folder
 from splatface.launch.launcher.evaluate import Evaluator
@@ -56,7 +57,7 @@ class Launch:
         self.timers: set[asyncio.TimerHandle] = set()
         self.ending = False
         self.exit_code = 0
-        self.error: LaunchError | None = None
+        self.error: Exception | None = None
 
     def run(self, plan: list[Item]) -> int:
         """Carry out the plan and everything it leads to."""
@@ -65,6 +66,7 @@ class Launch:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
             self.loop.add_signal_handler(number, self.on_signal, number)
         self.loop.add_signal_handler(signal.SIGCHLD, self.on_child)
+        self.loop.set_exception_handler(self.on_exception)
         try:
             self.loop.call_soon(self.carry_out, plan)
             self.loop.run_forever()
@@ -117,10 +119,14 @@ class Launch:
             process.timers.clear()
             self.fail(error)
 
-    def fail(self, error: LaunchError) -> None:
-        """End because of a mistake in the launch file that showed itself late."""
+    def fail(self, error: Exception) -> None:
+        """End because of a mistake in the launch file that showed itself late, or of our own."""
         self.error = self.error or error
         self.end()
+
+    def on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A callback failed: no process may be left running unattended."""
+        self.fail(context.get("exception") or RuntimeError(context["message"]))
 
     def on_child(self) -> None:
         """Some child ended."""

@@ -82,7 +82,7 @@ def _looked_up(table: dict[str, str], given: list[str], kind: str, remedy: str) 
 def _agreed(ours: Path, jazzy: Path, name: str) -> Path:
     if ours != jazzy:
         raise LaunchError(
-            f"$({name}) after an include means {jazzy} on Jazzy and {ours} on later series: "
+            f"$({name}) after an include means {jazzy} on Jazzy, {ours} on later series: "
             "set it with 'let' before the include"
         )
     return ours

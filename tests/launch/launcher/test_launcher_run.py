@@ -127,7 +127,7 @@ def test_respawn_stops_at_the_end(workshop):
 
 def test_what_a_dead_process_left_is_ended_before_it_comes_back(workshop):
     line = "sh -c 'sleep 60 & echo pid=\\$!'"
-    more = ", respawn: 'true', respawn_delay: 0.3, respawn_max_retries: 1"
+    more = ", respawn: 'true', respawn_delay: 0.3, respawn_max_retries: 1, sigterm_timeout: 0.2"
     popen = workshop.start("launch:\n" + executable(line, more))
     first, second = pids(read_until(popen, "pid=")) + pids(read_until(popen, "pid="))
     popen.communicate(timeout=10)
@@ -183,7 +183,7 @@ def test_the_exit_code_of_a_required_process(workshop, line, expected):
 
 
 def test_a_required_process_that_ends_because_of_the_end_does_not_count(workshop):
-    popen = workshop.start("launch:\n" + executable("sh -c 'echo up; sleep 60'", ", on_exit: shutdown"))
+    popen = workshop.start("launch:\n" + executable("sh -c 'echo up; exec sleep 60'", ", on_exit: shutdown"))
     read_until(popen, "up")
     popen.send_signal(signal.SIGINT)
     popen.communicate(timeout=5)
@@ -193,7 +193,9 @@ def test_a_required_process_that_ends_because_of_the_end_does_not_count(workshop
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_every_polite_signal_ends_everything(workshop, number):
     popen = workshop.start(
-        "launch:\n" + executable(SLEEPS) + executable("sh -c 'sleep 60 & echo pid=\\$!; wait'")
+        "launch:\n"
+        + executable(SLEEPS)
+        + executable("sh -c 'sleep 60 & echo pid=\\$!; wait'", ", sigterm_timeout: 0.5")
     )
     found = pids(read_until(popen, "pid=") + read_until(popen, "pid="))
     popen.send_signal(number)
