@@ -1,29 +1,31 @@
 """The CPU renderer: project, sort, bin, composite, with buffers that live as long as the renderer."""
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from splatface.models.camera import Camera
-from splatface.models.errors import RenderError
-from splatface.models.head.splats import Splats
-from splatface.models.render.project import RECORD, project
-from splatface.models.render.raster import draw_tiles
-from splatface.models.render.rendered import Rendered, as_background
-from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH, bin_to_tiles, sort_by_depth, tile_grid
-from splatface.models.render.workers import Workers
+from ..camera import Camera
+from ..errors import RenderError
+from ..head.splats import Splats
+from .project import RECORD, project
+from .raster import draw_tiles
+from .rendered import Rendered, as_background, check_extra, check_splats
+from .tiles import bin_to_tiles, sort_by_depth, tile_grid
+from .workers import Workers
 
-__all__ = ["CpuRenderer"]
+__all__ = ["CpuRenderer", "lens_of"]
 
 Floats = NDArray[np.float32]
-_NO_TRANSMITTANCE: Floats = np.empty((0, 0), np.float32)
+Picture = tuple[NDArray[np.generic], Floats, Floats]  # image, transmittance, extra; the last two may be empty
+_NO_PLANE: Floats = np.empty((0, 0), np.float32)
+_NO_EXTRA: Floats = np.empty((0, 0, 0), np.float32)
+_BLACK: Floats = np.zeros((1, 1, 3), np.float32)
 
 
 class CpuRenderer:
     """Draws splats on `threads` cores; not to be used from two threads at once.
 
     `supersample` 2 draws four samples for each pixel and averages them (2-3 times the cost).
+    Raises RenderError for threads < 1 or another supersample than 1 or 2.
     """
 
     def __init__(self, threads: int = 1, *, supersample: int = 1) -> None:
@@ -31,42 +33,54 @@ class CpuRenderer:
             raise RenderError(f"threads: expected 1 or more, found {threads}: leave it out for one")
         if supersample not in (1, 2):
             raise RenderError(
-                f"supersample: expected 1 or 2, found {supersample}: 2 averages four samples per pixel"
+                f"supersample: expected 1 or 2, found {supersample}: 2 averages 4 samples a pixel"
             )
         self.supersample = supersample
-        self._workers = Workers(threads)
-        self._counter = np.zeros(1, np.int64)
-        self._allocate(0)
+        self.workers = Workers(threads)
+        self.counter = np.zeros(1, np.int64)
         self._members: NDArray[np.int32] = np.empty(0, np.int32)
         self._offsets: NDArray[np.int32] = np.zeros(1, np.int32)
+        self._allocate(0)
 
     @property
     def threads(self) -> int:
         """Cores in use."""
-        return self._workers.threads
+        return self.workers.threads
 
-    def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> Rendered:
-        """The picture as float32 and its transmittance; background is a colour [3] or a picture [H, W, 3]."""
-        image = np.empty((camera.height, camera.width, 3), np.float32)
-        transmittance = np.empty((camera.height, camera.width), np.float32)
+    def draw(
+        self, splats: Splats, camera: Camera, background: ArrayLike, extra: Floats | None = None
+    ) -> Rendered:
+        """The picture as float32, its transmittance and, given extra [N, C], those channels composited alike.
+
+        background is a colour [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
+        """
+        size = (camera.height, camera.width)
+        image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
+        values = check_extra(extra, len(splats))
+        others = np.empty((*size, values.shape[1]), np.float32)
         self.prepare(splats, camera)
-        self.composite(as_background(background, camera), image, transmittance)
-        return Rendered(image, transmittance)
+        self.composite(values, as_background(background, camera), (image, transmittance, others))
+        return Rendered(image, transmittance, None if extra is None else others)
 
     def draw_uint8(
         self, splats: Splats, camera: Camera, background: ArrayLike, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """The picture as uint8 [H, W, 3], in `out` when given."""
-        image = np.empty((camera.height, camera.width, 3), np.uint8) if out is None else out
+        """The picture as uint8 [H, W, 3], in `out` (contiguous) when given."""
+        shape = (camera.height, camera.width, 3)
+        image = np.empty(shape, np.uint8) if out is None else out
+        if image.shape != shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
+            raise RenderError(
+                f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: leave it out"
+            )
         self.prepare(splats, camera)
-        self.composite(as_background(background, camera), image, _NO_TRANSMITTANCE)
+        self.composite(check_extra(None, len(splats)), as_background(background, camera), _only(image))
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
         """The picture without background as uint8 [H, W, 4]: colours premultiplied with alpha, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
-        self.composite(np.zeros((1, 1, 3), np.float32), image, _NO_TRANSMITTANCE)
+        self.composite(check_extra(None, len(splats)), _BLACK, _only(image))
         return image
 
     def prepare(self, splats: Splats, camera: Camera) -> None:
@@ -77,73 +91,44 @@ class CpuRenderer:
     def project(self, splats: Splats, camera: Camera) -> None:
         """First stage: an ellipse and a colour for each Gaussian."""
         count = len(check_splats(splats))
-        if count != len(self._records):
+        if count != len(self.records):
             self._allocate(count)
-        pose, lens, size = lens_of(camera, self.supersample)
+        arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
+        view = lens_of(camera, self.supersample)
 
         def part(k: int) -> None:
             first, last = k * count // self.threads, (k + 1) * count // self.threads
-            project(
-                first,
-                last,
-                splats.means,
-                splats.quats,
-                splats.scales,
-                splats.opacities,
-                splats.sh,
-                pose,
-                lens,
-                size,
-                (TILE_WIDTH, TILE_HEIGHT),
-                self._records,
-                self._boxes,
-            )
+            project(first, last, arrays, view, self.records, self._boxes)
 
-        self._workers.run(part)
+        self.workers.run(part)
 
     def bin_sort(self, camera: Camera) -> None:
         """Second stage: for each tile the Gaussians that touch it, nearest first."""
         across, down = tile_grid(camera.width * self.supersample, camera.height * self.supersample)
         if len(self._offsets) != across * down + 1:
             self._offsets = np.zeros(across * down + 1, np.int32)
-        self._across = across
-        visible = sort_by_depth(
-            self._records, self._boxes, self._order, self._order_spare, self._keys, self._keys_spare
-        )
-        cursors = np.empty(across * down, np.int32)
-        while not bin_to_tiles(
-            self._order, visible, self._boxes, across, self._offsets, cursors, self._members
-        ):
+        visible = sort_by_depth(self.records, self._boxes, self._order, self._keys)
+        while not bin_to_tiles(self._order[0], visible, self._boxes, across, self._offsets, self._members):
             self._members = np.empty(int(self._offsets[-1]) * 5 // 4, np.int32)
         # Heavy tiles first: the last ones to finish are then short, and all cores stop together.
-        self._tile_order = np.argsort(-np.diff(self._offsets), kind="stable")
+        tile_order = np.argsort(-np.diff(self._offsets), kind="stable")
+        self.bins = (self._members, self._offsets, tile_order, across)
 
-    def composite(self, background: Floats, image: NDArray[np.generic], transmittance: Floats) -> None:
-        """Third stage: blend each tile and write it to image [H, W, 3 | 4] and transmittance [H, W] or [0, 0]."""
-        self._counter[0] = 0
-        records = self._records.reshape(-1)
+    def composite(self, extra: Floats, background: Floats, picture: Picture) -> None:
+        """Third stage: blend every tile and write it to the picture."""
+        self.counter[0] = 0
+        records = self.records.reshape(-1)
 
         def part(k: int) -> None:
-            draw_tiles(
-                records,
-                self._members,
-                self._offsets,
-                self._tile_order,
-                self._counter,
-                self._across,
-                background,
-                self.supersample,
-                image,
-                transmittance,
-            )
+            draw_tiles(records, extra, self.bins, self.counter, background, self.supersample, picture)
 
-        self._workers.run(part)
+        self.workers.run(part)
 
     def _allocate(self, count: int) -> None:
-        self._records: Floats = np.zeros((count, RECORD), np.float32)
+        self.records: Floats = np.zeros((count, RECORD), np.float32)
         self._boxes: NDArray[np.int16] = np.zeros((count, 4), np.int16)
-        self._order, self._order_spare = (np.zeros(count, np.int32) for _ in range(2))
-        self._keys, self._keys_spare = (np.zeros(count, np.uint32) for _ in range(2))
+        self._order: NDArray[np.int32] = np.zeros((2, count), np.int32)
+        self._keys: NDArray[np.uint32] = np.zeros((2, count), np.uint32)
 
 
 def lens_of(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple[int, int]]:
@@ -153,23 +138,6 @@ def lens_of(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple
     return pose, lens, (camera.width * supersample, camera.height * supersample)
 
 
-def check_splats(splats: Splats) -> Splats:
-    """The splats themselves, or RenderError where a shape, a type or the memory layout does not fit."""
-    count = len(splats.means)
-    fits: dict[str, Callable[[tuple[int, ...]], bool]] = {
-        "means": lambda shape: shape == (count, 3),
-        "quats": lambda shape: shape == (count, 4),
-        "scales": lambda shape: shape == (count, 3),
-        "opacities": lambda shape: shape == (count,),
-        "sh": lambda shape: (
-            len(shape) == 3 and shape[0] == count and shape[1] in (1, 4, 9, 16) and shape[2] == 3
-        ),
-    }
-    for name, fit in fits.items():
-        array = getattr(splats, name)
-        if not (fit(array.shape) and array.dtype == np.float32 and array.flags.c_contiguous):
-            raise RenderError(
-                f"splats.{name}: expected contiguous float32 for {count} Gaussians (sh [N, 1 | 4 | 9 | 16, 3]), "
-                f"found {array.dtype} {list(array.shape)}: convert it with np.ascontiguousarray(x, np.float32)"
-            )
-    return splats
+def _only(image: NDArray[np.uint8]) -> Picture:
+    """A picture of which nothing but the image is wanted."""
+    return image, _NO_PLANE, _NO_EXTRA

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from splatface.models.render.jit import kernel
-from splatface.models.render.simd import load, splat, store_rgb
-from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
+from .jit import kernel
+from .simd import load, splat, store_rgb
+from .tiles import TILE_HEIGHT, TILE_WIDTH
 
-__all__ = ["finish_tile"]
+__all__ = ["finish_extra", "finish_tile"]
 
 f4 = np.float32
 _ZERO, _HALF, _ONE, _WHITE = f4(0), f4(0.5), f4(1), f4(255)
@@ -92,3 +92,19 @@ def finish_tile(buffer, tile_x, tile_y, background, supersample, image, transmit
         _finish_pixels(buffer, left, top, (whole_x, width, 0, height), background, 1, image, transmittance)
     if whole_y < height:
         _finish_pixels(buffer, left, top, (0, whole_x, whole_y, height), background, 1, image, transmittance)
+
+
+@kernel
+def finish_extra(extra_buffer, tile_x, tile_y, supersample, others):  # type: ignore[no-untyped-def]
+    """Write the extra channels of the tile at canvas position (tile_x, tile_y) to others [H, W, C]."""
+    left, top, channels = tile_x // supersample, tile_y // supersample, others.shape[2]
+    for y in range(min(TILE_HEIGHT // supersample, others.shape[0] - top)):
+        for x in range(min(TILE_WIDTH // supersample, others.shape[1] - left)):
+            for channel in range(channels):
+                total = _ZERO
+                for sub_y in range(y * supersample, (y + 1) * supersample):
+                    for sub_x in range(x * supersample, (x + 1) * supersample):
+                        block = (sub_y >> 2) * _ACROSS + (sub_x >> 2)
+                        lane = (sub_y & 3) * 4 + (sub_x & 3)
+                        total += extra_buffer[(block * channels + channel) * 16 + lane]
+                others[top + y, left + x, channel] = total / f4(supersample * supersample)

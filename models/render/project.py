@@ -7,14 +7,15 @@ import math
 
 import numpy as np
 
-from splatface.models.render.conventions import (
+from .conventions import (
     ALPHA_MIN,
     FRUSTUM_MARGIN,
     LOW_PASS_PX2,
     NEAR_M,
 )
-from splatface.models.render.harmonics import shade
-from splatface.models.render.jit import kernel
+from .harmonics import shade
+from .jit import kernel
+from .tiles import TILE_HEIGHT, TILE_WIDTH
 
 __all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "project"]
 
@@ -43,13 +44,15 @@ def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def project(first, last, means, quats, scales, opacities, sh, pose, lens, size, tile, records, boxes):  # type: ignore[no-untyped-def]
+def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyped-def]
     """Write records [N, 16] and boxes [N, 4] (tiles x0, x1, y0, y1; x1 = x0 when unseen) of first..last.
 
-    pose is T_camera_world's upper three rows [12], lens (fx, fy, cx, cy), size (width, height), tile likewise.
+    splats (means, quats, scales, opacities, sh), view (T_camera_world's upper three rows [12], lens
+    (fx, fy, cx, cy), (width, height)).
     """
+    means, quats, scales, opacities, sh = splats
+    pose, lens, size = view
     width, height = size
-    tile_width, tile_height = tile
     fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
     v0, v1, v2, v3, v4, v5 = pose[0], pose[1], pose[2], pose[3], pose[4], pose[5]
     v6, v7, v8, v9, v10, v11 = pose[6], pose[7], pose[8], pose[9], pose[10], pose[11]
@@ -96,15 +99,15 @@ def project(first, last, means, quats, scales, opacities, sh, pose, lens, size, 
         reach_x, reach_y = f4(math.sqrt(reach * var_x)), f4(math.sqrt(reach * var_y))
         u, v = fx * x_z + cx, fy * y_z + cy
         # Clamped as integers: whatever a NaN or an infinity became, the box lies in the picture.
-        x0 = max(int(math.ceil(u - reach_x - _HALF)), 0)
-        x1 = min(int(math.floor(u + reach_x - _HALF)), width - 1)
-        y0 = max(int(math.ceil(v - reach_y - _HALF)), 0)
-        y1 = min(int(math.floor(v + reach_y - _HALF)), height - 1)
+        x0 = max(math.ceil(u - reach_x - _HALF), 0)
+        x1 = min(math.floor(u + reach_x - _HALF), width - 1)
+        y0 = max(math.ceil(v - reach_y - _HALF), 0)
+        y1 = min(math.floor(v + reach_y - _HALF), height - 1)
         if x1 < x0 or y1 < y0:
             boxes[i, 0] = boxes[i, 1] = boxes[i, 2] = boxes[i, 3] = 0
             continue
-        boxes[i, 0], boxes[i, 1] = x0 // tile_width, x1 // tile_width + 1
-        boxes[i, 2], boxes[i, 3] = y0 // tile_height, y1 // tile_height + 1
+        boxes[i, 0], boxes[i, 1] = x0 // TILE_WIDTH, x1 // TILE_WIDTH + 1
+        boxes[i, 2], boxes[i, 3] = y0 // TILE_HEIGHT, y1 // TILE_HEIGHT + 1
 
         records[i, 0], records[i, 1] = u, v
         conic_a = -_HALF * LOG2_E * var_y * inverse_det

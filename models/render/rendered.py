@@ -1,14 +1,16 @@
 """What a renderer returns, and what it draws on."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from splatface.models.camera import Camera
-from splatface.models.errors import RenderError
+from ..camera import Camera
+from ..errors import RenderError
+from ..head.splats import Splats
 
-__all__ = ["Rendered", "as_background"]
+__all__ = ["Rendered", "as_background", "check_extra", "check_splats"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,3 +36,37 @@ def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
         f"background: expected a colour [3] or a picture [{camera.height}, {camera.width}, 3], "
         f"found shape {list(array.shape)}: resize the picture to the camera"
     )
+
+
+def check_splats(splats: Splats) -> Splats:
+    """The splats themselves, or RenderError where a shape, a type or the memory layout does not fit."""
+    count = len(splats.means)
+    fits: dict[str, Callable[[tuple[int, ...]], bool]] = {
+        "means": lambda shape: shape == (count, 3),
+        "quats": lambda shape: shape == (count, 4),
+        "scales": lambda shape: shape == (count, 3),
+        "opacities": lambda shape: shape == (count,),
+        "sh": lambda shape: (
+            len(shape) == 3 and shape[0] == count and shape[1] in (1, 4, 9, 16) and shape[2] == 3
+        ),
+    }
+    for name, fit in fits.items():
+        array = getattr(splats, name)
+        if not (fit(array.shape) and array.dtype == np.float32 and array.flags.c_contiguous):
+            raise RenderError(
+                f"splats.{name}: expected contiguous float32 for {count} Gaussians (sh [N, 1 | 4 | 9 | 16, 3]), "
+                f"found {array.dtype} {list(array.shape)}: convert it with np.ascontiguousarray(x, np.float32)"
+            )
+    return splats
+
+
+def check_extra(extra: NDArray[np.float32] | None, count: int) -> NDArray[np.float32]:
+    """Extra channels [N, C], with C = 0 when there are none; RenderError when they do not fit."""
+    if extra is None:
+        return np.empty((count, 0), np.float32)
+    if extra.ndim != 2 or len(extra) != count or extra.dtype != np.float32 or not extra.flags.c_contiguous:
+        raise RenderError(
+            f"extra: expected contiguous float32 [{count}, C], found {extra.dtype} {list(extra.shape)}: "
+            "one row per Gaussian"
+        )
+    return extra

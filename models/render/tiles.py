@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splatface.models.render.jit import kernel
+from .jit import kernel
 
 __all__ = ["TILE_HEIGHT", "TILE_WIDTH", "bin_to_tiles", "sort_by_depth", "tile_grid"]
 
@@ -21,8 +21,12 @@ def tile_grid(width: int, height: int) -> tuple[int, int]:
 
 
 @kernel
-def sort_by_depth(records, boxes, order, order_spare, keys, keys_spare):  # type: ignore[no-untyped-def]
-    """Write the indices of the visible Gaussians to order, nearest first; returns how many."""
+def sort_by_depth(records, boxes, orders, both_keys):  # type: ignore[no-untyped-def]
+    """Write the indices of the visible Gaussians to orders[0], nearest first; returns how many.
+
+    orders [2, N] int32 and both_keys [2, N] uint32 are room to sort in.
+    """
+    order, order_spare, keys, keys_spare = orders[0], orders[1], both_keys[0], both_keys[1]
     visible = 0
     near, far = np.float32(1e30), np.float32(-1e30)
     for i in range(records.shape[0]):
@@ -74,11 +78,11 @@ def count_per_tile(order, visible, boxes, across, offsets):  # type: ignore[no-u
 
 
 @kernel
-def bin_to_tiles(order, visible, boxes, across, offsets, cursors, members):  # type: ignore[no-untyped-def]
+def bin_to_tiles(order, visible, boxes, across, offsets, members):  # type: ignore[no-untyped-def]
     """Fill members with each tile's Gaussians, nearest first; call again with more room when it returns False."""
     if count_per_tile(order, visible, boxes, across, offsets) > members.shape[0]:
         return False
-    cursors[:] = offsets[:-1]
+    cursors = offsets[:-1].copy()
     for j in range(visible):
         i = order[j]
         for row in range(boxes[i, 2], boxes[i, 3]):

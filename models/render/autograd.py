@@ -1,0 +1,88 @@
+"""The CPU renderer as a differentiable torch function."""
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from ..errors import RenderError
+from ..head.splats import Splats
+from .cpu import CpuRenderer
+from .gradients import PictureSlopes, draw_backward
+from .reference import SplatTensors
+from .rendered import Rendered
+
+__all__ = ["DifferentiableRenderer", "TorchRendered"]
+
+
+@dataclass(frozen=True, slots=True)
+class TorchRendered:
+    """A picture that knows where it came from."""
+
+    image: Tensor  # [H, W, 3]
+    transmittance: Tensor  # [H, W]
+    extra: Tensor | None  # [H, W, C]
+
+
+class DifferentiableRenderer:
+    """Draws tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
+
+    Several pictures may be drawn before their backward passes run. After a backward pass `centre_slopes` [N, 2]
+    holds dL/d(place in the picture) of that picture's Gaussians, px^-1, which densification asks for.
+    """
+
+    def __init__(self, threads: int = 1) -> None:
+        self.threads = threads
+        self.centre_slopes: Tensor | None = None
+        self.idle: list[CpuRenderer] = []
+
+    def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRendered:
+        """Draw float32 CPU tensors; background is a colour [3] or a picture [H, W, 3]."""
+        for field in fields(splats):
+            tensor = getattr(splats, field.name)
+            if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
+                raise RenderError(
+                    f"splats.{field.name}: expected float32 on the CPU, found {tensor.dtype} on "
+                    f"{tensor.device}: use .float().cpu(), or the cuda backend"
+                )
+        arguments = [getattr(splats, field.name) for field in fields(splats)]
+        colour, through, others = _Draw.apply(self, camera, *arguments)  # type: ignore[no-untyped-call]
+        image = torch.addcmul(colour, through[..., None], background)
+        return TorchRendered(image, through, None if splats.extra is None else others)
+
+
+class _Lease:
+    """A renderer whose buffers hold one drawn picture, given back when the graph that needs it is gone."""
+
+    def __init__(self, owner: DifferentiableRenderer) -> None:
+        self.owner = owner
+        self.renderer = owner.idle.pop() if owner.idle else CpuRenderer(owner.threads)
+
+    def __del__(self) -> None:
+        self.owner.idle.append(self.renderer)
+
+
+class _Draw(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, owner: DifferentiableRenderer, camera: Camera, *tensors: Tensor | None) -> Any:
+        arrays = [None if t is None else np.ascontiguousarray(t.detach().numpy()) for t in tensors]
+        splats, extra = Splats(*arrays[:5]), arrays[5]
+        lease = _Lease(owner)
+        rendered = lease.renderer.draw(splats, camera, (0.0, 0.0, 0.0), extra)
+        ctx.lease, ctx.scene, ctx.extra, ctx.rendered = lease, (splats, camera), extra, rendered
+        others = np.empty((0, 0, 0), np.float32) if rendered.extra is None else rendered.extra
+        return tuple(map(torch.from_numpy, (rendered.image, rendered.transmittance, others)))
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        image, through, others = (np.ascontiguousarray(slope.numpy()) for slope in slopes)
+        rendered: Rendered = ctx.rendered
+        picture = PictureSlopes(image, through, None if rendered.extra is None else others)
+        found = draw_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
+        ctx.lease.owner.centre_slopes = torch.from_numpy(found.centres)
+        arrays = (found.means, found.quats, found.scales, found.opacities, found.sh)
+        extra = None if ctx.extra is None else torch.from_numpy(found.extra)
+        return None, None, *map(torch.from_numpy, arrays), extra

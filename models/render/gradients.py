@@ -1,0 +1,96 @@
+"""The CPU renderer's backward pass: from slopes of a picture to slopes of the splats."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..camera import Camera
+from ..errors import RenderError
+from ..head.splats import Splats
+from .cpu import CpuRenderer, lens_of
+from .project_backward import project_backward
+from .raster_backward import MOMENTS, backward_tiles
+from .rendered import Rendered, check_extra
+
+__all__ = ["PictureSlopes", "SplatSlopes", "composite_backward", "draw_backward", "projection_backward"]
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureSlopes:
+    """dL/d of what was drawn, contiguous."""
+
+    image: Floats  # [H, W, 3]
+    transmittance: Floats  # [H, W]
+    extra: Floats | None = None  # [H, W, C]
+
+
+@dataclass(frozen=True, slots=True)
+class SplatSlopes:
+    """dL/d of what was drawn from; `centres` is the slope in the picture that densification asks for."""
+
+    means: Floats  # [N, 3]
+    quats: Floats  # [N, 4]
+    scales: Floats  # [N, 3]
+    opacities: Floats  # [N]
+    sh: Floats  # [N, (d + 1)^2, 3]
+    extra: Floats  # [N, C]
+    centres: Floats  # [N, 2] per px
+
+
+def draw_backward(
+    renderer: CpuRenderer,
+    scene: tuple[Splats, Camera],
+    extra: Floats | None,
+    rendered: Rendered,
+    slopes: PictureSlopes,
+) -> SplatSlopes:
+    """Slopes of the splats that `renderer.draw` drew last.
+
+    scene, extra and rendered are that call's arguments and result (the background needs no mention: it is in the
+    picture). Raises RenderError for a supersampling renderer.
+    """
+    values = check_extra(extra, len(scene[0]))
+    sums = composite_backward(renderer, values, rendered, slopes)
+    return projection_backward(renderer, scene, sums)
+
+
+def composite_backward(
+    renderer: CpuRenderer, extra: Floats, rendered: Rendered, slopes: PictureSlopes
+) -> Floats:
+    """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's centre."""
+    if renderer.supersample != 1:
+        raise RenderError(
+            f"backward: expected supersample 1, found {renderer.supersample}: train on the full-size picture"
+        )
+    none = np.empty((*rendered.transmittance.shape, 0), np.float32)
+    picture = (rendered.image, rendered.transmittance, none if rendered.extra is None else rendered.extra)
+    above = (slopes.image, slopes.transmittance, none if slopes.extra is None else slopes.extra)
+    sums = np.zeros((renderer.threads, len(extra), MOMENTS + extra.shape[1]), np.float32)
+    renderer.counter[0] = 0
+    records = renderer.records.reshape(-1)
+
+    def part(k: int) -> None:
+        backward_tiles(records, extra, renderer.bins, renderer.counter, picture, above, sums[k])
+
+    renderer.workers.run(part)
+    return sums
+
+
+def projection_backward(renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Floats) -> SplatSlopes:
+    """Second stage: from the moments to the splats."""
+    splats, camera = scene
+    count = len(splats)
+    arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
+    others = np.empty((count, sums.shape[2] - MOMENTS), np.float32)
+    slopes = (*(np.empty_like(array) for array in arrays), others, np.empty((count, 2), np.float32))
+    view = lens_of(camera)
+
+    def part(k: int) -> None:
+        first, last = k * count // renderer.threads, (k + 1) * count // renderer.threads
+        project_backward(first, last, arrays, view, renderer.records, sums, slopes)
+
+    renderer.workers.run(part)
+    return SplatSlopes(*slopes)

@@ -1,0 +1,166 @@
+"""The definition: plain torch, float64, differentiable by autograd, no tiles, no early stop. Slow.
+
+EWA splatting (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting (Kerbl et al. 2023) as gsplat 1.5
+has them; every other backend is tested against this file.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..camera import Camera
+from .conventions import (
+    ALPHA_MAX,
+    ALPHA_MIN,
+    FRUSTUM_MARGIN,
+    LOW_PASS_PX2,
+    NEAR_M,
+    SH_0,
+    SH_1,
+    SH_2,
+    SH_3,
+)
+
+__all__ = [
+    "Projected",
+    "SplatTensors",
+    "colours_seen_from",
+    "draw_reference",
+    "project_reference",
+    "rotations",
+]
+
+_STRIP_ROWS = 4  # rows drawn at once: bounds the memory to (Gaussians that touch them) x 4 x width
+
+
+@dataclass(frozen=True, slots=True)
+class SplatTensors:
+    """`Splats` as tensors of one dtype; extra channels are drawn on a background of 0."""
+
+    means: Tensor  # [N, 3] m
+    quats: Tensor  # [N, 4] wxyz, any length > 0
+    scales: Tensor  # [N, 3] m
+    opacities: Tensor  # [N] 0..1
+    sh: Tensor  # [N, (d + 1)^2, 3]
+    extra: Tensor | None = None  # [N, C]
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Ellipses in the picture."""
+
+    centres: Tensor  # [N, 2] px
+    covariances: Tensor  # [N, 2, 2] px^2, low-pass included
+    depths: Tensor  # [N] m
+
+
+def rotations(quats: Tensor) -> Tensor:
+    """[N, 4] wxyz of any length -> [N, 3, 3]."""
+    w, x, y, z = (quats / quats.norm(dim=1, keepdim=True)).unbind(1)
+    entries = [
+        1 - 2 * (y * y + z * z),
+        2 * (x * y - w * z),
+        2 * (x * z + w * y),
+        2 * (x * y + w * z),
+        1 - 2 * (x * x + z * z),
+        2 * (y * z - w * x),
+        2 * (x * z - w * y),
+        2 * (y * z + w * x),
+        1 - 2 * (x * x + y * y),
+    ]
+    return torch.stack(entries, 1).view(-1, 3, 3)
+
+
+def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
+    """Centres, 2-D covariances and depths of all Gaussians."""
+    pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
+    points = splats.means @ pose[:3, :3].T + pose[:3, 3]
+    z = points[:, 2].clamp(min=NEAR_M)  # the nearer ones are not drawn: any finite value does
+    x_z, y_z = points[:, 0] / z, points[:, 1] / z
+    slack_x = FRUSTUM_MARGIN * 0.5 * camera.width / camera.fx
+    slack_y = FRUSTUM_MARGIN * 0.5 * camera.height / camera.fy
+    x_seen = x_z.clamp(-camera.cx / camera.fx - slack_x, (camera.width - camera.cx) / camera.fx + slack_x)
+    y_seen = y_z.clamp(-camera.cy / camera.fy - slack_y, (camera.height - camera.cy) / camera.fy + slack_y)
+    none = torch.zeros_like(z)
+    jacobian = torch.stack(
+        [camera.fx / z, none, -camera.fx * x_seen / z, none, camera.fy / z, -camera.fy * y_seen / z], 1
+    ).view(-1, 2, 3)
+    to_picture = jacobian @ pose[:3, :3] @ (rotations(splats.quats) * splats.scales[:, None, :])
+    covariances = to_picture @ to_picture.transpose(1, 2)
+    covariances = covariances + LOW_PASS_PX2 * torch.eye(2, dtype=covariances.dtype)
+    centres = torch.stack([camera.fx * x_z + camera.cx, camera.fy * y_z + camera.cy], 1)
+    return Projected(centres, covariances, points[:, 2])
+
+
+def colours_seen_from(splats: SplatTensors, camera: Camera) -> Tensor:
+    """[N, 3] colours >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
+    pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
+    directions = splats.means + pose[:3, :3].T @ pose[:3, 3]
+    x, y, z = (directions / directions.norm(dim=1, keepdim=True)).unbind(1)
+    xx, yy, zz = x * x, y * y, z * z
+    basis = [
+        torch.full_like(x, SH_0),
+        -SH_1 * y,
+        SH_1 * z,
+        -SH_1 * x,
+        SH_2[0] * x * y,
+        SH_2[1] * y * z,
+        SH_2[2] * (2 * zz - xx - yy),
+        SH_2[3] * x * z,
+        SH_2[4] * (xx - yy),
+        SH_3[0] * y * (3 * xx - yy),
+        SH_3[1] * x * y * z,
+        SH_3[2] * y * (4 * zz - xx - yy),
+        SH_3[3] * z * (2 * zz - 3 * xx - 3 * yy),
+        SH_3[4] * x * (4 * zz - xx - yy),
+        SH_3[5] * z * (xx - yy),
+        SH_3[6] * x * (xx - 3 * yy),
+    ]
+    weights = torch.stack(basis[: splats.sh.shape[1]], 1)
+    return (0.5 + torch.einsum("nk,nkc->nc", weights, splats.sh)).clamp(min=0)
+
+
+def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Image [H, W, 3], transmittance [H, W] and extra channels [H, W, C] (C = 0 without any).
+
+    background is [1, 1, 3] or [H, W, 3]. Gradients flow to every tensor of `splats`.
+    """
+    seen = project_reference(splats, camera)
+    colours = colours_seen_from(splats, camera)
+    if splats.extra is not None:
+        colours = torch.cat([colours, splats.extra], 1)
+    drawn = torch.nonzero((seen.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
+    order = drawn[torch.argsort(seen.depths[drawn].detach(), stable=True)]
+    strips = [
+        _draw_rows(
+            seen, splats.opacities, colours, order, (top, min(top + _STRIP_ROWS, camera.height)), camera.width
+        )
+        for top in range(0, camera.height, _STRIP_ROWS)
+    ]
+    values = torch.cat([strip[0] for strip in strips])
+    transmittance = torch.cat([strip[1] for strip in strips])
+    image = values[..., :3] + transmittance[..., None] * background
+    return image, transmittance, values[..., 3:]
+
+
+def _draw_rows(
+    seen: Projected, opacities: Tensor, colours: Tensor, order: Tensor, rows: tuple[int, int], width: int
+) -> tuple[Tensor, Tensor]:
+    """Composite pixel rows rows[0]..rows[1]: values [R, W, C] without background, transmittance [R, W]."""
+    reach = (
+        torch.sqrt(2 * torch.log(opacities[order] / ALPHA_MIN) * seen.covariances[order, 1, 1]).detach() + 1
+    )
+    y = seen.centres[order, 1].detach()
+    near = order[(y + reach > rows[0]) & (y - reach < rows[1])]
+    dtype = colours.dtype
+    dx = torch.arange(width, dtype=dtype) + 0.5 - seen.centres[near, 0, None, None]
+    dy = (torch.arange(*rows, dtype=dtype) + 0.5)[:, None] - seen.centres[near, 1, None, None]
+    conic = torch.linalg.inv(seen.covariances[near])[:, :, :, None, None]
+    power = 0.5 * (conic[:, 0, 0] * dx * dx + conic[:, 1, 1] * dy * dy) + conic[:, 0, 1] * dx * dy
+    alpha = opacities[near, None, None] * torch.exp(-power)
+    alpha = torch.where(alpha < ALPHA_MIN, torch.zeros_like(alpha), alpha).clamp(max=ALPHA_MAX)
+    open_sky = alpha.new_ones(1, rows[1] - rows[0], width)
+    before = torch.cumprod(torch.cat([open_sky, 1 - alpha]), 0)
+    return torch.einsum("nrw,nc->rwc", alpha * before[:-1], colours[near]), before[-1]
