@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import sys
 
 from splatface.models.errors import SplatfaceError
@@ -61,6 +62,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `| head` has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 if __name__ == "__main__":
