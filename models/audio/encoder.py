@@ -71,7 +71,7 @@ def _features(name: str) -> Features:
 def encoder(name: str) -> Encoder:
     """The encoder called `name`, its network loaded and ready.
 
-    Raises EncoderError when the name is unknown or what the encoder needs is not installed; AudioError when the
+    Raises EncoderError when the name is unknown or what it needs is not installed; AudioError when the
     voice detector is not.
     """
     return StreamEncoder(_features(name), Heard())

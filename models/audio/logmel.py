@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
 
 __all__ = ["LogMel"]
@@ -14,8 +13,8 @@ MEAN, SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale: brings t
 class LogMel:
     """40 log-mel bands, their delta and delta-delta (120-d), every 20 ms.
 
-    The token's frame is the middle one of three, 10 ms apart; slope and curvature are central differences over
-    them, so the token has heard 22.5 ms after its centre. Silence (digital zero) is finite: Kaldi's floor.
+    The token's frame is the middle one of three, 10 ms apart; slope and curvature are central differences
+    over them, so the token has heard 22.5 ms after its centre. Silence (digital zero) is finite: Kaldi's floor.
     """
 
     name = "logmel"

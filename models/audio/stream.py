@@ -5,7 +5,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
 from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, SAMPLE_RATE, Heard
 from splatface.models.audio.windows import Windows
 from splatface.models.errors import AudioError
@@ -52,8 +51,8 @@ class Features(Protocol):
 class StreamEncoder:
     """An `Encoder` made of a feature extractor.
 
-    The grid is anchored at the stream's first sample. A stream ends, and another begins, when the utterance number
-    changes or when a chunk starts more than 10 ms away from where the last one ended. A chunk that belongs to
+    The grid is anchored at the stream's first sample. A stream ends, and another begins, when the utterance
+    number changes or when a chunk starts more than 10 ms away from where the last one ended. A chunk that belongs to
     a lower utterance and an earlier time is late: it is ignored. NaN and infinite samples are heard as 0
     and counted in `bad_samples`, for a live stream has to go on.
     """
@@ -120,7 +119,7 @@ class StreamEncoder:
         samples = np.asarray(chunk.samples, np.float32)
         if samples.ndim != 1:
             raise AudioError(
-                f"encoder '{self.name}': expected mono samples [T], found shape {samples.shape}: mix the channels"
+                f"encoder '{self.name}': expected mono samples [T], found {samples.shape}: mix the channels"
             )
         finite = np.isfinite(samples)
         if finite.all():

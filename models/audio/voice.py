@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-
 from splatface.models.audio.windows import Windows
 from splatface.models.errors import AudioError
 
@@ -53,5 +52,5 @@ class Voice:
             self._probabilities.pop(index - self.KEPT, None)
 
     def probability(self, centre: int, heard: int) -> float:
-        """Probability (0..1) at sample `centre`, using nothing after sample `heard`; 0 before the first 32 ms."""
+        """Probability (0..1) at sample `centre` from nothing after `heard`; 0 before the first 32 ms."""
         return self._probabilities.get(min(centre // VOICE_FRAME, heard // VOICE_FRAME - 1), 0.0)
