@@ -1,4 +1,4 @@
-"""One clean voice becomes many recordings: size of the speaker, room, colour, noise, level, and silence around.
+"""One clean voice becomes many recordings: another throat, room, colour, noise, level, silence around it.
 
 Every function takes and gives mono float32 at 16 kHz; randomness comes from the generator passed in.
 """

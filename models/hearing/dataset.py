@@ -1,6 +1,5 @@
 """Recordings as an encoder hears them, with the mouth that belongs to each frame."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,9 +11,8 @@ from .augment import Recording, recorded, silent
 from .coarticulation import mode_track
 from .corpus import held_out, read
 from .features import features
-from .voices.spoken import Spoken
 
-__all__ = ["Clips", "hear_corpus", "load_clips", "save_clips"]
+__all__ = ["Clips", "hear_corpus", "load_clips", "looking_ahead", "save_clips"]
 
 _SILENT_SHARE = 0.12  # of all clips no one speaks in
 
@@ -24,13 +22,12 @@ class Clips:
     """Recordings one after the other; clip i is the frames starts[i] .. starts[i + 1]."""
 
     encoder: str
-    lookahead_ms: float  # a frame's centre minus the time of its mouth
     values: NDArray[np.float16]  # [F, D]
-    modes: NDArray[np.float32]  # [F, len(MOUTH_MODES)]
+    modes: NDArray[np.float32]  # [F, len(MOUTH_MODES)], at the centre of each frame
     starts: NDArray[np.int64]  # [clips + 1]
 
 
-def hear_corpus(corpus: Path, encoder: str, *, lookahead_ms: float, copies: float, seed: int = 0) -> Clips:
+def hear_corpus(corpus: Path, encoder: str, *, copies: float, seed: int = 0) -> Clips:
     """Record every training sentence `copies` times (a share of them where below 1) and hear it."""
     rng = np.random.default_rng(seed)
     voices = [said for path in sorted(corpus.glob("*.npz")) if not held_out(said := read(path))]
@@ -38,16 +35,16 @@ def hear_corpus(corpus: Path, encoder: str, *, lookahead_ms: float, copies: floa
     order = order[: round(copies * len(voices))]
     clips = []
     for i in order:
-        clips.append(_clip(recorded(voices[i], voices, rng), encoder, lookahead_ms, rng))
+        clips.append(_clip(recorded(voices[i], voices, rng), encoder, rng))
         if rng.random() < _SILENT_SHARE:
-            clips.append(_clip(silent(3.0, voices, rng), encoder, lookahead_ms, rng))
+            clips.append(_clip(silent(3.0, voices, rng), encoder, rng))
     starts = np.cumsum([0] + [len(values) for values, _ in clips])
     values = np.concatenate([values for values, _ in clips]).astype(np.float16)
-    return Clips(encoder, lookahead_ms, values, np.concatenate([modes for _, modes in clips]), starts)
+    return Clips(encoder, values, np.concatenate([modes for _, modes in clips]), starts)
 
 
 def _clip(
-    recording: Recording, encoder: str, lookahead_ms: float, rng: np.random.Generator
+    recording: Recording, encoder: str, rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     values, centres_s = features(encoder, recording.samples)
     if rng.random() < 0.5:
@@ -57,12 +54,16 @@ def _clip(
         centres_s = centres_s[:-1] + share * np.diff(centres_s)
     if not recording.phones:
         return values, np.zeros((len(values), len(MOUTH_MODES)), np.float32)
-    return values.astype(np.float32), mode_track(recording.phones, centres_s - lookahead_ms / 1000)
+    return values.astype(np.float32), mode_track(recording.phones, centres_s)
 
 
-def kept_voices(corpus: Path) -> Sequence[Spoken]:
-    """The sentences that only measure."""
-    return [said for path in sorted(corpus.glob("*.npz")) if held_out(said := read(path))]
+def looking_ahead(clips: Clips, frames: int) -> Clips:
+    """The same clips with every mouth `frames` frames later: the net may wait that long before it answers."""
+    later = clips.modes.copy()
+    for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):
+        later[start + frames : end] = clips.modes[start : end - frames]
+        later[start : start + frames] = clips.modes[start]
+    return Clips(clips.encoder, clips.values, later, clips.starts)
 
 
 def save_clips(path: Path, clips: Clips) -> None:
@@ -70,7 +71,6 @@ def save_clips(path: Path, clips: Clips) -> None:
     np.savez(
         path,
         encoder=clips.encoder,
-        lookahead_ms=clips.lookahead_ms,
         values=clips.values,
         modes=clips.modes,
         starts=clips.starts,
@@ -80,6 +80,4 @@ def save_clips(path: Path, clips: Clips) -> None:
 def load_clips(path: Path) -> Clips:
     """What `save_clips` kept."""
     with np.load(path) as kept:
-        return Clips(
-            str(kept["encoder"]), float(kept["lookahead_ms"]), kept["values"], kept["modes"], kept["starts"]
-        )
+        return Clips(str(kept["encoder"]), kept["values"], kept["modes"], kept["starts"])

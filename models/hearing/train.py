@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..head.coefficients import MOUTH_MODES, CoefficientNet
-from .dataset import Clips, hear_corpus, load_clips, save_clips
-from .weights import LOOKAHEAD_MS, store_net
+from .dataset import Clips, hear_corpus, load_clips, looking_ahead, save_clips
+from .weights import LOOKAHEAD_FRAMES, store_net
 
 __all__ = ["Training", "main", "train"]
 
@@ -31,6 +31,7 @@ _RUN = 50  # frames in a row that the velocity and amplitude losses see: 1 s
 class Training:
     """How a net is trained."""
 
+    lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
     window: int = 16  # frames it looks at
     projected: int = 40  # features after the projection
     hidden: int = 160
@@ -101,6 +102,7 @@ def train(clips: Clips, how: Training) -> CoefficientNet:
     """Train for `how.minutes` on one core; prints the loss as it goes."""
     torch.manual_seed(how.seed)
     rng = np.random.default_rng(how.seed)
+    clips = looking_ahead(clips, how.lookahead)
     net = _Net(clips, how)
     adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=1e-3)
     starts, length = _runs(clips, how), how.window - 1 + _RUN
@@ -119,16 +121,16 @@ def train(clips: Clips, how: Training) -> CoefficientNet:
         step += 1
         if step % 500 == 0:
             print(f"step {step}: loss {np.mean(losses[-500:]):.4f}, {share:.0%} of the time", flush=True)
-    return _plain(net.eval(), clips)
+    return _plain(net.eval(), clips.encoder, how)
 
 
-def _plain(net: _Net, clips: Clips) -> CoefficientNet:
+def _plain(net: _Net, encoder: str, how: Training) -> CoefficientNet:
     def array(tensor: Tensor) -> NDArray[np.float32]:
         return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
 
     return CoefficientNet(
-        encoder=clips.encoder,
-        lookahead_ms=clips.lookahead_ms,
+        encoder=encoder,
+        lookahead_ms=20.0 * how.lookahead,
         mean=array(net.mean),
         std=array(net.std),
         project=array(net.project),
@@ -145,24 +147,22 @@ def main(argv: list[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--corpus", type=Path, required=True, help="what the module corpus wrote")
-    parser.add_argument("--encoder", choices=sorted(LOOKAHEAD_MS), required=True)
+    parser.add_argument("--encoder", choices=sorted(LOOKAHEAD_FRAMES), required=True)
     parser.add_argument("--copies", type=float, default=2.0, help="recordings of every sentence")
     parser.add_argument("--minutes", type=float, default=6.0, help="of training")
-    parser.add_argument("--lookahead-ms", type=float, help="default: what the shipped nets have")
+    parser.add_argument("--lookahead", type=int, help="frames of 20 ms (default: as the shipped net)")
     parser.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
-    lookahead_ms = LOOKAHEAD_MS[options.encoder] if options.lookahead_ms is None else options.lookahead_ms
-    kept = options.corpus / "heard" / f"{options.encoder}_{lookahead_ms:g}ms_{options.copies:g}.npz"
+    kept = options.corpus / "heard" / f"{options.encoder}_{options.copies:g}.npz"
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
-        save_clips(
-            kept,
-            hear_corpus(options.corpus, options.encoder, lookahead_ms=lookahead_ms, copies=options.copies),
-        )
+        save_clips(kept, hear_corpus(options.corpus, options.encoder, copies=options.copies))
     clips = load_clips(kept)
     print(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips", flush=True)
-    store_net(train(clips, Training(minutes=options.minutes)), options.out)
+    frames = LOOKAHEAD_FRAMES[options.encoder] if options.lookahead is None else options.lookahead
+    how = Training(minutes=options.minutes, lookahead=frames)
+    print(f"wrote {store_net(train(clips, how), options.out)}")
     return 0
 
 

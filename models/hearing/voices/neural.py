@@ -26,8 +26,17 @@ KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_ku
 _ESPEAK = {"en": "en-us", "es": "es", "fr": "fr-fr", "it": "it", "pt": "pt-br", "de": "de"}
 # Kokoro writes a diphthong or affricate as one letter (the alphabet of its `misaki`).
 _KOKORO_ENGLISH = {
-    **{"a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "ɔ^ɪ": "Y"},
-    **{"t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ", "^": ""},
+    "a^ɪ": "I",
+    "a^ʊ": "W",
+    "e^ɪ": "A",
+    "o^ʊ": "O",
+    "ə^ʊ": "Q",
+    "ɔ^ɪ": "Y",
+    "t^ʃ": "ʧ",
+    "d^ʒ": "ʤ",
+    "t^s": "ʦ",
+    "d^z": "ʣ",
+    "^": "",
 }
 _KOKORO_MORE = {
     "oː": "ɔ",

@@ -10,10 +10,10 @@ from safetensors.numpy import save_file
 from ...errors import EncoderError, HeadError
 from ...head.coefficients import MOUTH_MODES, CoefficientNet, net_of_tensors, tensors_of_net
 
-__all__ = ["LOOKAHEAD_MS", "load_net", "shipped_encoders", "store_net"]
+__all__ = ["LOOKAHEAD_FRAMES", "load_net", "shipped_encoders", "store_net"]
 
-# How far beyond a picture's time the newest frame stands: lips close before a p is heard.
-LOOKAHEAD_MS: Final = {"fsmn": 20.0, "whisper": 0.0, "logmel": 40.0}
+# Frames of 20 ms that the newest one stands beyond a picture's time: lips close before a p is heard.
+LOOKAHEAD_FRAMES: Final = {"fsmn": 1, "whisper": 0, "logmel": 2}
 _FOLDER = Path(__file__).parent
 _SOURCES = (
     "trained on synthetic speech only: Kokoro-82M (Apache-2.0), Piper en_US-joe-medium (CC0), "
