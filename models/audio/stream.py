@@ -52,9 +52,9 @@ class StreamEncoder:
     """An `Encoder` made of a feature extractor.
 
     The grid is anchored at the stream's first sample. A stream ends, and another begins, when the utterance
-    number changes or when a chunk starts more than 10 ms away from where the last one ended. A chunk that belongs to
-    a lower utterance and an earlier time is late: it is ignored. NaN and infinite samples are heard as 0
-    and counted in `bad_samples`, for a live stream has to go on.
+    number changes or when a chunk starts more than 10 ms away from where the last one ended. A chunk that
+    belongs to a lower utterance and an earlier time is late: it is ignored. NaN and infinite samples are
+    heard as 0 and counted in `bad_samples`, for a live stream has to go on.
     """
 
     rate_hz = RATE_HZ
