@@ -116,4 +116,5 @@ def _fold(residual: NDArray[np.float32]) -> NDArray[np.float64]:
     height, width = residual.shape
     padded = np.pad(residual, ((0, -height % PERIOD), (0, -width % PERIOD)))
     periods = padded.reshape(padded.shape[0] // PERIOD, PERIOD, padded.shape[1] // PERIOD, PERIOD)
-    return periods.sum(axis=(0, 2), dtype=np.float64)
+    folded: NDArray[np.float64] = periods.sum(axis=(0, 2), dtype=np.float64)
+    return folded

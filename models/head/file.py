@@ -157,7 +157,7 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
         if not plain or status.st_size > limit:
             found = f"{status.st_size} bytes" if plain else "something else"
             raise HeadError(f"{name}: expected a file of at most {limit} bytes, found {found}: {INTACT}")
-        return file.read(limit + 1)
+        return file.read(status.st_size)  # read(limit) would reserve the limit
 
 
 def _tensors_in(content: bytes) -> Tensors:

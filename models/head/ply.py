@@ -50,10 +50,11 @@ def read_ply(path: str | os.PathLike[str]) -> Gaussians:
     """
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
                 raise HeadError(f"{path}: expected a plain file, found something else: give a .ply file")
             # One Gaussian of degree 3 takes 248 bytes; nothing larger could be used.
-            content = file.read(MAX_HEADER_BYTES + MAX_GAUSSIANS * 256)
+            content = file.read(min(status.st_size, MAX_HEADER_BYTES + MAX_GAUSSIANS * 256))
         return ply_of_bytes(content)
     except HeadError as error:
         raise HeadError(f"{path}: {error}") from error

@@ -10,15 +10,22 @@ from ..errors import HeadError
 __all__ = ["MAX_YAML_BYTES", "read_yaml", "yaml_text"]
 
 MAX_YAML_BYTES = 256 * 1024
+MAX_DEPTH = 32
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without anchors and aliases."""
+    """SafeLoader without aliases and without depths in which nobody writes."""
+
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             raise yaml.YAMLError("an alias (*name); write the value out")
+        if self.depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_DEPTH} levels")
+        self.depth += 1
         node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
         return node
 
 
