@@ -137,7 +137,7 @@ def _pose_vector(bones: Bones) -> Array:
 
 @numba.njit(inline="always", **_OPTIONS)
 def _exp(x):  # type: ignore[no-untyped-def]
-    """e^x for |x| <= 8 as (e^(x/32))^32: only products, so that it runs eight at a time (error < 2e-5, near 0 < 4e-6)."""
+    """e^x for |x| <= 8 as (e^(x/32))^32: only products, eight at a time (error < 2e-5, near 0 < 4e-6)."""
     y = min(max(x, f4(-MAX_LOG_CHANGE)), f4(MAX_LOG_CHANGE)) * f4(1 / 32)
     p = f4(1) + y * (f4(1) + y * (f4(1 / 2) + y * (f4(1 / 6) + y * (f4(1 / 24) + y * f4(1 / 120)))))
     p = p * p
