@@ -56,8 +56,8 @@ class CpuRenderer:
         """
         size = (camera.height, camera.width)
         image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
-        values = check_extra(extra, len(splats))
-        others = np.empty((*size, values.shape[1]), np.float32)
+        values = None if extra is None else check_extra(extra, len(splats))
+        others = _NO_EXTRA if values is None else np.empty((*size, values.shape[1]), np.float32)
         self.prepare(splats, camera)
         self.composite(values, as_background(background, camera), (image, transmittance, others))
         return Rendered(image, transmittance, None if extra is None else others)
@@ -73,14 +73,14 @@ class CpuRenderer:
                 f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: leave it out"
             )
         self.prepare(splats, camera)
-        self.composite(check_extra(None, len(splats)), as_background(background, camera), _only(image))
+        self.composite(None, as_background(background, camera), _only(image))
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
         """The picture without background as uint8 [H, W, 4]: colours premultiplied with alpha, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
-        self.composite(check_extra(None, len(splats)), _BLACK, _only(image))
+        self.composite(None, _BLACK, _only(image))
         return image
 
     def prepare(self, splats: Splats, camera: Camera) -> None:
@@ -114,7 +114,7 @@ class CpuRenderer:
         tile_order = np.argsort(-np.diff(self._offsets), kind="stable")
         self.bins = (self._members, self._offsets, tile_order, across)
 
-    def composite(self, extra: Floats, background: Floats, picture: Picture) -> None:
+    def composite(self, extra: Floats | None, background: Floats, picture: Picture) -> None:
         """Third stage: blend every tile and write it to the picture."""
         self.counter[0] = 0
         records = self.records.reshape(-1)

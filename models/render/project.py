@@ -17,7 +17,7 @@ from .harmonics import shade
 from .jit import kernel
 from .tiles import TILE_HEIGHT, TILE_WIDTH
 
-__all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "project"]
+__all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "first_pixel", "jacobian_limits", "last_pixel", "project"]
 
 RECORD = 16
 # Places in a record: 0 x, 1 y (px), 2 A, 3 B, 4 C, 5 P = log2(opacity), 6-8 colour, 9 reach in y (px),
@@ -28,6 +28,7 @@ LOG2_E = f4(1.4426950408889634)
 LOG2_ALPHA_MIN = f4(math.log2(ALPHA_MIN))
 _LOW_PASS, _NEAR, _MARGIN = f4(LOW_PASS_PX2), f4(NEAR_M), f4(FRUSTUM_MARGIN)
 _ZERO, _HALF, _ONE, _TWO = f4(0), f4(0.5), f4(1), f4(2)
+_ALMOST_HALF = f4(0.4999)
 
 
 @kernel
@@ -41,6 +42,21 @@ def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
         -cy / fy - slack_y,
         (f4(height) - cy) / fy + slack_y,
     )
+
+
+@kernel
+def first_pixel(left):  # type: ignore[no-untyped-def]
+    """First pixel >= 0 whose centre is not left of `left`, or one too early (a call of ceil costs ten times this).
+
+    Clamped as integers: whatever a NaN or an infinity became, the result lies in the picture.
+    """
+    return max(np.int32(left + _ALMOST_HALF), np.int32(0))
+
+
+@kernel
+def last_pixel(right, count):  # type: ignore[no-untyped-def]
+    """Last pixel < count whose centre is not right of `right`, or one too late; far outside below 0."""
+    return min(np.int32(right - _HALF), np.int32(count - 1))
 
 
 @kernel
@@ -98,11 +114,10 @@ def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyp
         reach = (peak - LOG2_ALPHA_MIN) * (_TWO / LOG2_E)  # squared Mahalanobis distance of the rim
         reach_x, reach_y = f4(math.sqrt(reach * var_x)), f4(math.sqrt(reach * var_y))
         u, v = fx * x_z + cx, fy * y_z + cy
-        # Clamped as integers: whatever a NaN or an infinity became, the box lies in the picture.
-        x0 = max(math.ceil(u - reach_x - _HALF), 0)
-        x1 = min(math.floor(u + reach_x - _HALF), width - 1)
-        y0 = max(math.ceil(v - reach_y - _HALF), 0)
-        y1 = min(math.floor(v + reach_y - _HALF), height - 1)
+        x0 = first_pixel(u - reach_x)
+        x1 = last_pixel(u + reach_x, width)
+        y0 = first_pixel(v - reach_y)
+        y1 = last_pixel(v + reach_y, height)
         if x1 < x0 or y1 < y0:
             boxes[i, 0] = boxes[i, 1] = boxes[i, 2] = boxes[i, 3] = 0
             continue

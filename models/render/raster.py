@@ -10,7 +10,7 @@ import numpy as np
 from .conventions import ALPHA_MAX, TRANSMITTANCE_MIN
 from .finish import finish_extra, finish_tile
 from .jit import kernel
-from .project import LOG2_ALPHA_MIN
+from .project import LOG2_ALPHA_MIN, first_pixel, last_pixel
 from .simd import (
     add_to_counter,
     any_greater,
@@ -62,24 +62,33 @@ def block_range(records, at, x, top):  # type: ignore[no-untyped-def]
     dy_right, dy_left = min(max(widest, top), bottom), min(max(-widest, top), bottom)
     right = lean * dy_right + f4(math.sqrt(max((room + along * dy_right * dy_right) * stretch, _ZERO)))
     left = lean * dy_left - f4(math.sqrt(max((room + along * dy_left * dy_left) * stretch, _ZERO)))
-    first = max(math.ceil(x + left - _HALF), 0)
-    last = min(math.floor(x + right - _HALF), TILE_WIDTH - 1)
+    first = first_pixel(x + left)
+    last = last_pixel(x + right, TILE_WIDTH)
     if last < first:
         return 1, 0
     return first >> 2, last >> 2
 
 
 @kernel
+def _blend_extra(extra, i, extra_buffer, block, weight):  # type: ignore[no-untyped-def]
+    """Add the extra channels of Gaussian i to a block."""
+    channels = extra.shape[1]
+    for k in range(channels):
+        place = (block * channels + k) * 16
+        store(extra_buffer, place, load(extra_buffer, place) + weight * splat(extra[i, k]))
+
+
+@kernel
 def blend_tile(records, members, first, last, corner, extra, tile):  # type: ignore[no-untyped-def]
-    """Composite members[first:last] of flat records, and extra [N, C], into the tile with its corner at (x, y).
+    """Composite members[first:last] of flat records, and extra [N, C] or None, into the tile with its corner at (x, y).
 
     tile is (buffer, extra buffer [blocks * C * 16], open blocks of each row of blocks).
     """
     tile_x, tile_y = corner
     buffer, extra_buffer, open_blocks = tile
-    channels = extra.shape[1]
     clear_tile(buffer)
-    extra_buffer[:] = _ZERO
+    if extra is not None:
+        extra_buffer[:] = _ZERO
     open_blocks[:] = _ALL_OPEN
     open_rows = BLOCKS_DOWN
     lane_x, lane_y = columns(), rows()
@@ -95,8 +104,8 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
             records[at + 5],
             records[at + 9],
         )
-        row_first = max(math.ceil(y - reach - _HALF), 0) >> 2
-        row_last = min(math.floor(y + reach - _HALF), TILE_HEIGHT - 1) >> 2
+        row_first = first_pixel(y - reach) >> 2
+        row_last = last_pixel(y + reach, TILE_HEIGHT) >> 2
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
         shape = (splat(a) * lane_x + splat(b) * lane_y) * lane_x + splat(c) * lane_y * lane_y
         step_x, turn = splat(f4(8) * a) * lane_x + splat(_FOUR * b) * lane_y, splat(f4(32) * a)
@@ -122,13 +131,8 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
                     store(buffer, place, load(buffer, place) + weight * red)
                     store(buffer, place + 16, load(buffer, place + 16) + weight * green)
                     store(buffer, place + 32, load(buffer, place + 32) + weight * blue)
-                    for k in range(channels):
-                        other = ((row * BLOCKS_ACROSS + block) * channels + k) * 16
-                        store(
-                            extra_buffer,
-                            other,
-                            load(extra_buffer, other) + weight * splat(extra[members[j], k]),
-                        )
+                    if extra is not None:
+                        _blend_extra(extra, members[j], extra_buffer, row * BLOCKS_ACROSS + block, weight)
                     through = through - weight
                     store(buffer, place + 48, through)
                     if not any_greater(through, dark):
@@ -143,16 +147,24 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
 
 
 @kernel
+def _room_for(extra):  # type: ignore[no-untyped-def]
+    """A tile buffer for the extra channels; none for none."""
+    if extra is None:
+        return None
+    return np.empty(BLOCKS_ACROSS * BLOCKS_DOWN * extra.shape[1] * 16, np.float32)
+
+
+@kernel
 def draw_tiles(records, extra, bins, counter, background, supersample, picture):  # type: ignore[no-untyped-def]
     """Draw the tiles that no other thread has taken yet (counter [1] int64 says which), until none is left.
 
-    records flat, extra [N, C], bins (members, offsets, tile_order, tiles across), picture (image [H, W, 3 | 4],
+    records flat, extra [N, C] or None (compiled without them), bins (members, offsets, tile_order, tiles across), picture (image [H, W, 3 | 4],
     transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
     """
     members, offsets, tile_order, across = bins
     image, transmittance, others = picture
     buffer = np.empty(TILE_FLOATS, np.float32)
-    extra_buffer = np.empty(BLOCKS_ACROSS * BLOCKS_DOWN * extra.shape[1] * 16, np.float32)
+    extra_buffer = _room_for(extra)
     parts = (buffer, extra_buffer, np.empty(BLOCKS_DOWN, np.int64))
     while True:
         turn = add_to_counter(counter, 1)
@@ -162,5 +174,5 @@ def draw_tiles(records, extra, bins, counter, background, supersample, picture):
         corner = ((tile % across) * TILE_WIDTH, (tile // across) * TILE_HEIGHT)
         blend_tile(records, members, offsets[tile], offsets[tile + 1], corner, extra, parts)
         finish_tile(buffer, corner[0], corner[1], background, supersample, image, transmittance)
-        if others.shape[0] > 0:
+        if extra is not None:
             finish_extra(extra_buffer, corner[0], corner[1], supersample, others)

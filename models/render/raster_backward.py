@@ -5,13 +5,11 @@ Gaussian the pass leaves moments of v = dL/d ln(alpha) about its centre and sums
 0 sum v, 1 v dx, 2 v dy, 3 v dx^2, 4 v dx dy, 5 v dy^2, 6-8 dL/dcolour, 9... dL/dextra.
 """
 
-import math
-
 import numpy as np
 
 from .conventions import ALPHA_MAX, TRANSMITTANCE_MIN
 from .jit import kernel
-from .project import LOG2_ALPHA_MIN
+from .project import LOG2_ALPHA_MIN, first_pixel, last_pixel
 from .raster import BLOCKS_ACROSS, BLOCKS_DOWN, block_range
 from .simd import (
     add_to_counter,
@@ -90,8 +88,8 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
             records[at + 5],
             records[at + 9],
         )
-        row_first = max(math.ceil(y - reach - _HALF), 0) >> 2
-        row_last = min(math.floor(y + reach - _HALF), TILE_HEIGHT - 1) >> 2
+        row_first = first_pixel(y - reach) >> 2
+        row_last = last_pixel(y + reach, TILE_HEIGHT) >> 2
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
         shape = (splat(a) * lane_x + splat(b) * lane_y) * lane_x + splat(c) * lane_y * lane_y
         step_x, turn = splat(f4(8) * a) * lane_x + splat(_FOUR * b) * lane_y, splat(f4(32) * a)
