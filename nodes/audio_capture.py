@@ -1,4 +1,4 @@
-"""Hears: a microphone or a sound file becomes `audio`, in chunks stamped with the time of their first sample."""
+"""Hears: a microphone or a sound file becomes `audio`, stamped with the time of the first sample."""
 
 import time
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ Array = NDArray[np.float32]
 
 
 class AudioCapture(FaceNode):
-    """A microphone or a file in; `audio` out, 16 kHz mono, without gaps even when there is nothing to hear."""
+    """A microphone or a file in; `audio` out, 16 kHz mono, without gaps even in silence."""
 
     PARAMETERS = PARAMETERS
 
@@ -37,6 +37,7 @@ class AudioCapture(FaceNode):
         super().__init__("audio_capture")
         self.file: Iterator[Array] | None = None
         self.microphone: Microphone | None = None
+        self.rest: Array = np.zeros(0, np.float32)  # heard, not yet a whole chunk
         self.trouble = ""
         self.sent = 0
         self.lost = 0
@@ -84,13 +85,13 @@ class AudioCapture(FaceNode):
     def send_heard(self) -> None:
         """Send what the microphone has heard."""
         assert self.microphone is not None
-        for samples, arrival_ns in self.microphone.read():
+        for block in self.microphone.read():
             self.heard_at = time.monotonic()
-            self.rest = np.concatenate([self.rest, samples])
-            self.arrived += len(samples)
-            start_ns = self.sample_clock.start_ns(0, self.arrived, arrival_ns)
+            self.rest = np.concatenate([self.rest, block.samples])
+            self.arrived += len(block.samples)
+            origin_ns = self.sample_clock.origin_ns(block.device_samples, block.arrival_ns)
             while len(self.rest) >= self.chunk_samples:
-                begun = start_ns + (self.arrived - len(self.rest)) * NS_PER_S // SAMPLE_RATE
+                begun = origin_ns + (self.arrived - len(self.rest)) * NS_PER_S // SAMPLE_RATE
                 self.send(self.rest[: self.chunk_samples], begun)
                 self.rest = self.rest[self.chunk_samples :]
         if time.monotonic() - self.heard_at > LOST_S:
@@ -131,7 +132,7 @@ class AudioCapture(FaceNode):
             return
         self.trouble = ""
         self.heard_at = time.monotonic() + LOST_S  # the first block takes its time
-        self.sample_clock, self.arrived = SampleClock(SAMPLE_RATE), 0
+        self.sample_clock, self.arrived = SampleClock(self.microphone.rate_hz), 0
         self.rest = np.zeros(0, np.float32)
         self.get_logger().info(f"listening to {self.microphone.name} at {self.microphone.rate_hz} Hz")
 

@@ -70,9 +70,8 @@ def _resampled(path: Path) -> Iterator[Array]:
                 if last:
                     return
     except (soundfile.SoundFileError, OSError, ValueError) as error:
-        raise AudioError(
-            f"{path}: expected a sound file (wav, flac, ogg, mp3), found: {_reason(path, error)}"
-        ) from None
+        reason = _reason(path, error)
+        raise AudioError(f"{path}: expected a sound file (wav, flac, ogg, mp3), found: {reason}") from None
 
 
 def _reason(path: Path, error: Exception) -> str:

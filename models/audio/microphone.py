@@ -1,4 +1,4 @@
-"""A microphone through PortAudio, mono 16 kHz. Knows no ROS and no clock: who opens it says what time it is."""
+"""A microphone through PortAudio, mono 16 kHz; who opens it says what time it is."""
 
 import queue
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.audio.files import SAMPLE_RATE
 from splatface.models.errors import AudioError
 
-__all__ = ["Microphone", "SampleClock"]
+__all__ = ["Block", "Microphone", "SampleClock"]
 
 BLOCK_S = 0.02
 WAITING_BLOCKS = 100  # two seconds; more means that nobody reads
@@ -32,15 +32,24 @@ class SampleClock:
     _origin_ns: float | None = None
     _latest_ns: float = 0.0
 
-    def start_ns(self, first: int, count: int, arrival_ns: int) -> int:
-        """When sample `first` was heard, given that `count` samples from it on arrived at `arrival_ns`."""
-        origin_ns = arrival_ns - (first + count) * 1e9 / self.rate_hz
+    def origin_ns(self, count: int, arrival_ns: int) -> int:
+        """When the first sample was heard, given that `count` samples had arrived at `arrival_ns`."""
+        origin_ns = arrival_ns - count * 1e9 / self.rate_hz
         if self._origin_ns is None or origin_ns < self._origin_ns:
             self._origin_ns = origin_ns
         else:
             self._origin_ns += min(self.rise * (arrival_ns - self._latest_ns), origin_ns - self._origin_ns)
         self._latest_ns = arrival_ns
-        return round(self._origin_ns + first * 1e9 / self.rate_hz)
+        return round(self._origin_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Sound at 16 kHz; the resampler holds some back, so times go by the device's own count."""
+
+    samples: Array  # [T]
+    device_samples: int  # of the device's rate, from the first to the end of this block
+    arrival_ns: int
 
 
 class Microphone:
@@ -57,9 +66,10 @@ class Microphone:
             about = sounddevice.query_devices(index, "input")
             self.rate_hz = round(about["default_samplerate"])
             self._queue: queue.Queue[tuple[Array, int]] = queue.Queue(maxsize=WAITING_BLOCKS)
-            self._convert = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32")
+            self._convert = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32", quality="MQ")
             self.name = str(about["name"])
             self.overflows = 0
+            self._count = 0
             self._now_ns = now_ns
             self._stream = sounddevice.InputStream(
                 device=index,
@@ -76,16 +86,17 @@ class Microphone:
                 "see `splatface doctor` for what is plugged in"
             ) from None
 
-    def read(self) -> list[tuple[Array, int]]:
-        """Blocks of sound [T] at 16 kHz and when each arrived."""
-        blocks = []
+    def read(self) -> list[Block]:
+        """What came since the last call."""
+        blocks: list[Block] = []
         while True:
             try:
                 samples, arrival_ns = self._queue.get_nowait()
             except queue.Empty:
                 return blocks
             samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-            blocks.append((self._convert.resample_chunk(samples), arrival_ns))
+            self._count += len(samples)
+            blocks.append(Block(self._convert.resample_chunk(samples), self._count, arrival_ns))
 
     def close(self) -> None:
         """Give the device back."""

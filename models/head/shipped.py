@@ -19,7 +19,8 @@ def shipped_heads() -> dict[str, Path]:
     found: dict[str, Path] = {}
     for shelf in _shelves():
         for info in sorted(shelf.glob("*/head.yaml")):
-            found.setdefault(info.parent.name, info.parent)
+            # colcon --symlink-install links each file: the head is where they really are.
+            found.setdefault(info.parent.name, info.resolve().parent)
     return found
 
 
