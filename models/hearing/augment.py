@@ -113,4 +113,5 @@ def _chord(count: int, rng: np.random.Generator) -> Array:
         phase = np.cumsum(np.repeat(notes, 8000)[:count]) / SAMPLE_RATE
         chord += sum(np.sin(2 * np.pi * k * phase) / k**2 for k in (1, 2, 3))
     chord *= 0.7 + 0.3 * np.cos(2 * np.pi * 2 * t)
-    return (chord / np.sqrt(np.square(chord).mean())).astype(np.float32)
+    even: Array = (chord / np.sqrt(np.square(chord).mean())).astype(np.float32)
+    return even

@@ -49,9 +49,10 @@ def mode_track(
         near, dominance = _dominance(phone, t, how)
         weighted[near] += dominance * _targets(phone)
         weights[near] += dominance
-    track = weighted / weights
-    _close(track, spoken, t, how)
-    return track.astype(np.float32)
+    blended = weighted / weights
+    _close(blended, spoken, t, how)
+    track: Array = blended.astype(np.float32)
+    return track
 
 
 def _with_pauses(phones: Sequence[Phone], t: NDArray[np.float64]) -> list[Phone]:

@@ -53,19 +53,26 @@ def score(heard: Array, true: Array) -> Score:
     """Compare modes [F, n], frames 20 ms apart."""
     a, b = heard[:, _OPEN], true[:, _OPEN]
     lags = range(-8, 9)
-    correlations = [np.corrcoef(np.roll(a, -lag)[10:-10], b[10:-10])[0, 1] for lag in lags]
+    correlations = [_correlation(np.roll(a, -lag)[10:-10], b[10:-10]) for lag in lags]
     moving = [i for i in range(len(MOUTH_MODES)) if true[:, i].std() > 0.02]
     recall, precision = _closures(heard[:, _PRESS], true[:, _PRESS])
     return Score(
-        open_r=float(np.corrcoef(a, b)[0, 1]),
+        open_r=_correlation(a, b),
         open_amplitude=float(a.std() / b.std()),
         open_lag_ms=_FRAME_MS * _peak(np.array(correlations), lags[0]),
-        modes_r=float(np.mean([np.corrcoef(heard[:, i], true[:, i])[0, 1] for i in moving])),
+        modes_r=float(np.mean([_correlation(heard[:, i], true[:, i]) for i in moving])),
         closure_recall=recall,
         closure_precision=precision,
         jitter=float(np.diff(a, 2).std() / np.diff(b, 2).std()),
         seconds=len(true) * _FRAME_MS / 1000,
     )
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Pearson's r; 0 where one side stands still."""
+    if min(a.std(), b.std()) < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _peak(values: NDArray[np.float64], first: int) -> float:

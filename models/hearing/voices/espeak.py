@@ -9,6 +9,7 @@ import unicodedata
 from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import AudioError
 from ..phonemes import Phone, is_vowel
@@ -63,7 +64,7 @@ def espeak_say(
 ) -> Spoken:
     """Speak with the voice of a language and a variant ("+f2", "+m3", ...); pitch 0..99."""
     library, rate = _library()
-    pieces: list[np.ndarray] = []
+    pieces: list[NDArray[np.int16]] = []
     marks: list[tuple[float, str]] = []
 
     def receive(
@@ -86,7 +87,7 @@ def espeak_say(
     library.espeak_SetParameter(_PITCH, pitch, 0)
     data = text.encode() + b"\0"
     library.espeak_Synth(data, len(data), 0, 1, 0, _UTF8, None, None)
-    samples = np.concatenate(pieces).astype(np.float32) / 32768
+    samples = np.concatenate(pieces).astype(np.float32) / np.float32(32768)
     phones = _phones(marks, len(samples) / rate)
     return spoken(samples, rate, phones, f"espeak/{language}{variant}", language)
 
