@@ -62,7 +62,7 @@ def _build(folder: Path, seed: int) -> None:
     from dataclasses import replace
 
     from splatface.models.head.procedural import procedural_head
-    from splatface.models.hearing.shipped import load_net, shipped_encoders
+    from splatface.models.hearing import load_net, shipped_encoders
     from splatface.models.render.render import renderer
     from splatface.models.talker import Talker
     from splatface.models.values import HeadControl

@@ -167,6 +167,7 @@ def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int
     SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
     clear line.
     """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
     rclpy.init(
         args=argv if argv is not None else sys.argv, signal_handler_options=rclpy.SignalHandlerOptions.NO

@@ -100,7 +100,7 @@ def tiny_head(tmp_path_factory):
 
     from splatface.models.head.file import save_head
     from splatface.models.head.procedural import procedural_head
-    from splatface.models.hearing.shipped import load_net, shipped_encoders
+    from splatface.models.hearing import load_net, shipped_encoders
 
     head = replace(procedural_head(), nets={name: load_net(name) for name in shipped_encoders()})
     folder = tmp_path_factory.mktemp("heads") / "tiny"
