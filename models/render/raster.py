@@ -148,9 +148,9 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
 
 @kernel
 def _room_for(extra):  # type: ignore[no-untyped-def]
-    """A tile buffer for the extra channels; none for none."""
+    """A tile buffer for the extra channels; empty without them."""
     if extra is None:
-        return None
+        return np.empty(0, np.float32)
     return np.empty(BLOCKS_ACROSS * BLOCKS_DOWN * extra.shape[1] * 16, np.float32)
 
 

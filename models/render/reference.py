@@ -4,13 +4,15 @@ EWA splatting (Zwicker et al. 2001) with the conventions of 3D Gaussian Splattin
 has them; every other backend is tested against this file.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from ..camera import Camera
+from ..head.splats import Splats
 from .conventions import (
     ALPHA_MAX,
     ALPHA_MIN,
@@ -22,6 +24,7 @@ from .conventions import (
     SH_2,
     SH_3,
 )
+from .rendered import Rendered, as_background, check_extra, check_splats
 
 __all__ = [
     "Projected",
@@ -32,7 +35,9 @@ __all__ = [
     "rotations",
 ]
 
-_STRIP_ROWS = 4  # rows drawn at once: bounds the memory to (Gaussians that touch them) x 4 x width
+_STRIP_PAIRS = (
+    4_000_000  # Gaussians x pixels handled at once, if all Gaussians touched the strip: bounds the memory
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +61,7 @@ class Projected:
     depths: Tensor  # [N] m
 
 
-def rotations(quats: Tensor) -> Tensor:
+def _rotations(quats: Tensor) -> Tensor:
     """[N, 4] wxyz of any length -> [N, 3, 3]."""
     w, x, y, z = (quats / quats.norm(dim=1, keepdim=True)).unbind(1)
     entries = [
@@ -87,14 +92,14 @@ def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
     jacobian = torch.stack(
         [camera.fx / z, none, -camera.fx * x_seen / z, none, camera.fy / z, -camera.fy * y_seen / z], 1
     ).view(-1, 2, 3)
-    to_picture = jacobian @ pose[:3, :3] @ (rotations(splats.quats) * splats.scales[:, None, :])
+    to_picture = jacobian @ pose[:3, :3] @ (_rotations(splats.quats) * splats.scales[:, None, :])
     covariances = to_picture @ to_picture.transpose(1, 2)
     covariances = covariances + LOW_PASS_PX2 * torch.eye(2, dtype=covariances.dtype)
     centres = torch.stack([camera.fx * x_z + camera.cx, camera.fy * y_z + camera.cy], 1)
     return Projected(centres, covariances, points[:, 2])
 
 
-def colours_seen_from(splats: SplatTensors, camera: Camera) -> Tensor:
+def _colours(splats: SplatTensors, camera: Camera) -> Tensor:
     """[N, 3] colours >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     directions = splats.means + pose[:3, :3].T @ pose[:3, 3]
@@ -128,7 +133,7 @@ def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> 
     background is [1, 1, 3] or [H, W, 3]. Gradients flow to every tensor of `splats`.
     """
     seen = project_reference(splats, camera)
-    colours = colours_seen_from(splats, camera)
+    colours = _colours(splats, camera)
     if splats.extra is not None:
         colours = torch.cat([colours, splats.extra], 1)
     drawn = torch.nonzero((seen.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
@@ -164,3 +169,41 @@ def _draw_rows(
     open_sky = alpha.new_ones(1, rows[1] - rows[0], width)
     before = torch.cumprod(torch.cat([open_sky, 1 - alpha]), 0)
     return torch.einsum("nrw,nc->rwc", alpha * before[:-1], colours[near]), before[-1]
+
+
+class ReferenceRenderer:
+    """Draws by the definition, in float64; seconds per picture."""
+
+    def __init__(self, *, supersample: int = 1) -> None:
+        self.supersample = supersample
+
+    def draw(
+        self,
+        splats: Splats,
+        camera: Camera,
+        background: ArrayLike,
+        extra: NDArray[np.float32] | None = None,
+    ) -> Rendered:
+        """The picture, its transmittance and, with `extra` [N, C], the extra channels."""
+        check_splats(splats)
+        values = check_extra(extra, len(splats))
+        arrays = {f.name: torch.from_numpy(getattr(splats, f.name)).double() for f in fields(splats)}
+        tensors = SplatTensors(**arrays, extra=torch.from_numpy(values).double())
+        fine = camera.scaled_to(camera.width * self.supersample, camera.height * self.supersample)
+        with torch.no_grad():
+            planes = draw_reference(tensors, fine, torch.zeros(1, 1, 3, dtype=torch.float64))
+        colour, through, others = (self._averaged(plane.numpy()) for plane in planes)
+        image = colour + through[..., None] * as_background(background, camera)
+        return Rendered(
+            image.astype(np.float32),
+            through.astype(np.float32),
+            None if extra is None else others.astype(np.float32),
+        )
+
+    def _averaged(self, plane: NDArray[np.float64]) -> NDArray[np.float64]:
+        step = self.supersample
+        height, width = plane.shape[0] // step, plane.shape[1] // step
+        averaged: NDArray[np.float64] = plane.reshape(height, step, width, step, *plane.shape[2:]).mean(
+            axis=(1, 3)
+        )
+        return averaged

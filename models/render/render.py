@@ -37,7 +37,7 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
 
         return CudaRenderer(supersample=supersample)
     if name == "reference":
-        from .reference_renderer import ReferenceRenderer
+        from .reference import ReferenceRenderer
 
         return ReferenceRenderer(supersample=supersample)
     raise RenderError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}: choose one of these")
