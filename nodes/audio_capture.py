@@ -1,165 +1,181 @@
-"""Hears: a microphone or a sound file becomes `audio`, stamped with the time of the first sample."""
+"""Sound into the graph: a microphone, or a file played in real time."""
 
-import time
+import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from splatface.models.audio.files import SAMPLE_RATE, endless_chunks
-from splatface.models.audio.microphone import Microphone, SampleClock
+from rclpy.guard_condition import GuardCondition
+from splatface.models.audio.files import SAMPLE_RATE, check_sound, chunks_played
+from splatface.models.audio.kept_microphone import KeptMicrophone
+from splatface.models.audio.stamped import Stamped
+from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.values import NS_PER_S, AudioChunk
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from std_srvs.srv import Trigger
 
 PARAMETERS = (
     Parameter(name="source", default="microphone", description="microphone, or the path of a sound file"),
-    Parameter(name="device", default="default", description="microphone by index or part of its name"),
-    Parameter(name="loop", default=False, description="play a file again and again, with a second between"),
-    Parameter(name="chunk_ms", default=20, description="length of a chunk", low=5, high=200),
+    Parameter(
+        name="device",
+        default="",
+        description="microphone: its number or a part of its name; empty for the default",
+    ),
+    Parameter(name="loop", default=False, description="play the file again and again, a second apart"),
+    Parameter(name="chunk_ms", default=20, description="sound per message, ms", low=5, high=100),
 )
-# A microphone that is silent for longer than this was unplugged: a working one sends silence.
-LOST_S = 1.0
-RETRY_S = 1.0
-
-Array = NDArray[np.float32]
+MICROPHONE = "microphone"
+EARLY_NS = 1_000_000  # a timer may fire this much before the chunk is complete: else it would wait a period
+BEHIND_NS = NS_PER_S  # further behind than this, the player does not hurry after: the computer slept
+QUIET_NS = 300_000_000  # a microphone that is this late is replaced by silence
 
 
 class AudioCapture(FaceNode):
-    """A microphone or a file in; `audio` out, 16 kHz mono, without gaps even in silence."""
+    """Publishes `audio`; serves `interrupt`, which raises the utterance and ends what a file was saying."""
 
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
         super().__init__("audio_capture")
-        self.file: Iterator[Array] | None = None
-        self.microphone: Microphone | None = None
-        self.rest: Array = np.zeros(0, np.float32)  # heard, not yet a whole chunk
-        self.trouble = ""
-        self.sent = 0
-        self.lost = 0
+        self.utterance = 0
+        self.end_ns = 0  # of the last chunk
+        self.level = SILENCE_DBFS
+        self.microphone: KeptMicrophone | None = None
+        self.woken: GuardCondition | None = None
 
     def setup(self) -> None:
-        """Look at the file, or open the microphone; without one the node goes on and keeps trying."""
-        self.chunk_samples = self.params["chunk_ms"] * SAMPLE_RATE // 1000
-        source = self.params["source"]
-        if source == "microphone":
-            self.open_microphone()
-            return
-        path = Path(source).expanduser()
-        next(endless_chunks(path, False, self.chunk_samples))  # a missing file is an error now, not later
-        self.file = endless_chunks(path, self.params["loop"], self.chunk_samples)
+        """Look at the file before anything starts."""
+        self.chunk_ns = self.params["chunk_ms"] * NS_PER_S // 1000
+        self.silence = np.zeros(self.params["chunk_ms"] * SAMPLE_RATE // 1000, np.float32)
+        if self.params["source"] == "":
+            raise AudioError("source: expected 'microphone' or the path of a sound file, found nothing")
+        if self.params["source"] != MICROPHONE:
+            check_sound(self.params["source"])
 
     def start(self) -> None:
-        """Begin to listen."""
-        self.chunks = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
-        self.begin_line(self.now_ns())
-        self.retry_at = time.monotonic() + RETRY_S
-        self.heard_at = time.monotonic()
-        self.create_timer(0.005, self.listen)
-
-    def listen(self) -> None:
-        """Send what has been heard up to now."""
-        if self.params["source"] != "microphone":
-            self.send_paced()
-        elif self.microphone is not None:
-            self.send_heard()
+        """Open the topic and begin to play or to listen."""
+        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+        self.create_service(Trigger, "interrupt", self.on_interrupt)
+        self.begin_ns = self.end_ns = self.now_ns()
+        period_s = self.params["chunk_ms"] / 1000
+        if self.params["source"] == MICROPHONE:
+            self._listen()
+            self.create_timer(period_s, self.bridge_silence)
         else:
-            self.send_paced()
-            if time.monotonic() > self.retry_at:
-                self.open_microphone()
-                self.retry_at = time.monotonic() + RETRY_S
+            self.pieces = self._pieces()
+            self.create_timer(period_s / 2, self.play_due)
+        self.get_logger().info(f"source: {self.params['source']}")
 
-    def send_paced(self) -> None:
-        """Send the file, or silence, in real time: chunk n when its last sample would have been heard."""
-        now_ns = self.now_ns()
-        if now_ns < self.line_ns or now_ns - self.time_of(self.line_samples) > NS_PER_S:
-            self.begin_line(now_ns)  # the clock was set, or the machine slept
-        while self.time_of(self.line_samples + self.chunk_samples) <= now_ns:
-            self.send(self.next_chunk(), self.time_of(self.line_samples))
-            self.line_samples += self.chunk_samples
-
-    def send_heard(self) -> None:
-        """Send what the microphone has heard."""
-        assert self.microphone is not None
-        for block in self.microphone.read():
-            self.heard_at = time.monotonic()
-            self.rest = np.concatenate([self.rest, block.samples])
-            self.arrived += len(block.samples)
-            origin_ns = self.sample_clock.origin_ns(block.device_samples, block.arrival_ns)
-            while len(self.rest) >= self.chunk_samples:
-                begun = origin_ns + (self.arrived - len(self.rest)) * NS_PER_S // SAMPLE_RATE
-                self.send(self.rest[: self.chunk_samples], begun)
-                self.rest = self.rest[self.chunk_samples :]
-        if time.monotonic() - self.heard_at > LOST_S:
-            self.lose_microphone()
-
-    def send(self, samples: Array, start_ns: int) -> None:
-        """Publish one chunk."""
-        chunk = AudioChunk(samples=samples, sample_rate=SAMPLE_RATE, start_ns=start_ns)
-        self.chunks.publish(wire.audio_chunk_msg(chunk))
-        self.sent += 1
-
-    def next_chunk(self) -> Array:
-        """The file's next samples, or silence."""
-        if self.file is not None:
-            try:
-                return next(self.file)
-            except AudioError as error:  # the file went away between two rounds of the loop
-                self.trouble, self.file = str(error), None
-                self.get_logger().error(self.trouble)
-        return np.zeros(self.chunk_samples, np.float32)
-
-    def begin_line(self, now_ns: int) -> None:
-        """Start a line of evenly spaced samples here."""
-        self.line_ns, self.line_samples = now_ns, 0
-
-    def time_of(self, sample: int) -> int:
-        """When a sample of the line is heard; without drift, however long it runs."""
-        return self.line_ns + sample * NS_PER_S // SAMPLE_RATE
-
-    def open_microphone(self) -> None:
-        """Try to listen to the microphone."""
-        try:
-            self.microphone = Microphone(self.params["device"], self.now_ns)
-        except AudioError as error:
-            if str(error) != self.trouble:
-                self.get_logger().error(f"{error}; silence until it is there")
-            self.trouble = str(error)
-            return
-        self.trouble = ""
-        self.heard_at = time.monotonic() + LOST_S  # the first block takes its time
-        self.sample_clock, self.arrived = SampleClock(self.microphone.rate_hz), 0
-        self.rest = np.zeros(0, np.float32)
-        self.get_logger().info(f"listening to {self.microphone.name} at {self.microphone.rate_hz} Hz")
-
-    def lose_microphone(self) -> None:
-        """The microphone went away: silence, until it is back."""
-        self.release()
-        self.lost += 1
-        self.trouble = "microphone: it no longer sends anything, was it unplugged?"
-        self.get_logger().error(f"{self.trouble} Silence until it is back")
-        self.begin_line(self.now_ns())
-        self.retry_at = time.monotonic() + RETRY_S
-
-    def release(self) -> None:
-        """Give the device back."""
+    def stop(self) -> None:
+        """Give the microphone back."""
         if self.microphone is not None:
             self.microphone.close()
             self.microphone = None
+        if self.woken is not None:
+            self.destroy_guard_condition(self.woken)
+            self.woken = None
+
+    def on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        """End the utterance: later chunks carry a higher number."""
+        self.utterance += 1
+        if self.params["source"] != MICROPHONE:
+            self.pieces = self._after_interrupt()
+        response.success, response.message = True, f"utterance {self.utterance}"
+        return response
+
+    # a file
+
+    def _pieces(self) -> Iterator[NDArray[np.float32]]:
+        return chunks_played(self.params["source"], self.params["chunk_ms"], self.params["loop"])
+
+    def _after_interrupt(self) -> Iterator[NDArray[np.float32]]:
+        for _ in range(1000 // self.params["chunk_ms"]):
+            yield self.silence
+        if self.params["loop"]:
+            yield from self._pieces()
+        while True:
+            yield self.silence
+
+    def play_due(self) -> None:
+        """Publish every chunk whose last sample has now been heard."""
+        now_ns = self.now_ns()
+        if abs(now_ns - self.end_ns) > BEHIND_NS + self.chunk_ns:
+            self.get_logger().warning(f"clock jumped by {(now_ns - self.end_ns) / NS_PER_S:.1f} s")
+            self.end_ns = now_ns - self.chunk_ns
+        # Each chunk begins where the last one ended, to the nanosecond: no drift however long it plays.
+        while self.end_ns + self.chunk_ns <= now_ns + EARLY_NS:
+            try:
+                samples = next(self.pieces)
+            except AudioError as error:
+                self.get_logger().fatal(str(error))
+                self.finish(1)
+                return
+            self.publish(AudioChunk(samples, SAMPLE_RATE, self.end_ns, self.utterance))
+
+    # a microphone
+
+    def _listen(self) -> None:
+        woken = self.create_guard_condition(self.take_in)
+        self.woken = woken
+        self.opened = 0
+        self.stamped = Stamped(self.params["chunk_ms"])
+        self.microphone = KeptMicrophone(self.params["device"], self.now_ns, woken.trigger)
+
+    def take_in(self) -> None:
+        """Publish what the microphone heard."""
+        if self.microphone is None:
+            return
+        if self.microphone.opened != self.opened:
+            self.opened = self.microphone.opened
+            self.stamped = Stamped(self.params["chunk_ms"])
+            self.get_logger().info(f"listening to {self.microphone.name}")
+        for block in self.microphone.read():
+            for chunk in self.stamped.push(block, self.utterance):
+                # The first sound may reach back into the silence that stood in for it.
+                if chunk.start_ns > self.end_ns - self.chunk_ns // 2:
+                    self.publish(chunk)
+
+    def bridge_silence(self) -> None:
+        """Publish silence while there is no microphone, so that the face lives on."""
+        now_ns = self.now_ns()
+        if self.end_ns > now_ns + QUIET_NS:
+            self.end_ns = now_ns  # the clock was set back
+        if now_ns - self.end_ns < QUIET_NS:
+            return
+        # Only just late enough: a sound that does come is not cut.
+        self.end_ns = max(self.end_ns, now_ns - QUIET_NS - 2 * self.chunk_ns)
+        while self.end_ns + self.chunk_ns <= now_ns - QUIET_NS + self.chunk_ns:
+            self.publish(AudioChunk(self.silence, SAMPLE_RATE, self.end_ns, self.utterance))
+
+    def publish(self, chunk: AudioChunk) -> None:
+        """Publish one chunk and remember where it ended."""
+        self.end_ns = chunk.start_ns + self.chunk_ns
+        self.level = level_dbfs(chunk.samples)
+        self.audio.publish(wire.audio_chunk_msg(chunk))
 
     def health(self) -> Health:
-        """What is heard."""
-        values: dict[str, object] = {"source": self.params["source"], "chunks": self.sent, "lost": self.lost}
-        if self.trouble:
-            return Health(ERROR, self.trouble, values)
-        if self.microphone is not None and self.microphone.overflows:
-            values |= {"overflows": self.microphone.overflows}
-            return Health(WARN, "sound was lost: the machine is too busy", values)
-        return Health(OK, "listening", values)
+        """Is there sound, and from where."""
+        values: dict[str, object] = {
+            "source": self.params["source"],
+            "utterance": self.utterance,
+            "level_dbfs": f"{self.level:.0f}",
+        }
+        if self.microphone is None:
+            return Health(message="playing", values=values)
+        values |= {
+            "device": self.microphone.name,
+            "opened": self.microphone.opened,
+            "overflows": self.microphone.overflows,
+        }
+        problem = self.microphone.problem
+        if not problem:
+            return Health(message="listening", values=values)
+        level = WARN if problem == "opening" else ERROR
+        return Health(level=level, message=f"{problem} (silence meanwhile)", values=values)
 
 
 def main() -> int:
@@ -168,4 +184,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

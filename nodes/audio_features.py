@@ -1,77 +1,97 @@
-"""Hears speech: `audio` becomes `audio_features`, one frame every 20 ms."""
+"""Hears: sound in, one frame of speech features every 20 ms out."""
 
+import sys
 import time
 
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
 from splatface.nodes.timing import Timing
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
-from splatface_msgs.msg import AudioFeatures
+from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 
-PARAMETERS = (Parameter(name="encoder", default="fsmn", description="how speech is heard", choices=ENCODERS),)
+PARAMETERS = (
+    Parameter(
+        name="encoder",
+        default="fsmn",
+        description="how speech is heard: fsmn (shortest delay), whisper (clearest) or logmel (no weights)",
+        choices=ENCODERS,
+    ),
+)
+QUIET_S = 2.0  # without sound for so long, diagnostics say so
 
 
-class AudioFeaturesNode(FaceNode):
-    """`audio` in; `audio_features` out."""
+class AudioFeatures(FaceNode):
+    """`audio` in, `audio_features` out."""
 
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
         super().__init__("audio_features")
-        self.trouble = ""
-        self.sent = 0
-        self.encode_ms = Timing()
+        self.frames = 0
+        self.refused = ""
+        self.heard_s = 0.0
+        self.compute_ms, self.age_ms = Timing(), Timing()
 
     def setup(self) -> None:
-        """Load the encoder."""
+        """Load the encoder's network."""
         self.encoder = encoder(self.params["encoder"])
-        self.get_logger().info(f"hearing with {self.encoder.name}, {self.encoder.lookahead_ms:g} ms ahead")
+        self.get_logger().info(
+            f"encoder {self.encoder.name}: {self.encoder.dim}-d, look-ahead {self.encoder.lookahead_ms} ms"
+        )
 
     def start(self) -> None:
         """Open the topics."""
-        self.features = self.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
+        self.encoder.reset()
+        self.heard_s = time.monotonic()
+        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", wire.SOUND)
         self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
-        """Hear one chunk."""
-        began = time.perf_counter()
+        """Hear a chunk, publish the frames it completes."""
+        began_s = self.heard_s = time.monotonic()
         try:
             frames = self.encoder.push(wire.audio_chunk(msg))
         except AudioError as error:
-            if str(error) != self.trouble:
-                self.get_logger().error(str(error))
-            self.trouble = str(error)
+            if str(error) != self.refused:
+                self.refused = str(error)
+                self.get_logger().error(self.refused)
             return
-        self.trouble = ""
-        self.encode_ms.add((time.perf_counter() - began) * 1e3)
+        self.refused = ""
         for frame in frames:
             self.features.publish(wire.audio_features_msg(frame))
-        self.sent += len(frames)
+        if frames:
+            self.frames += len(frames)
+            self.compute_ms.add(1000 * (time.monotonic() - began_s) / len(frames))
+            self.age_ms.add((self.now_ns() - frames[-1].centre_ns) / 1e6)
 
     def health(self) -> Health:
-        """Frames and the time they take."""
+        """Is there sound, and how long hearing takes."""
         values: dict[str, object] = {
             "encoder": self.encoder.name,
-            "frames": self.sent,
+            "lookahead_ms": self.encoder.lookahead_ms,
+            "frames": self.frames,
             "bad_samples": self.encoder.bad_samples,
-            **self.encode_ms.summary("encode_ms"),
+            **self.compute_ms.summary("compute_ms"),
+            **self.age_ms.summary("age_ms"),
         }
-        if self.trouble:
-            return Health(ERROR, self.trouble, values)
+        if self.refused:
+            return Health(level=ERROR, message=self.refused, values=values)
+        if time.monotonic() - self.heard_s > QUIET_S:
+            return Health(
+                level=WARN, message=f"no sound for {QUIET_S:.0f} s: is audio_capture up?", values=values
+            )
         if self.encoder.bad_samples:
-            return Health(WARN, "NaN or infinite samples were heard as silence", values)
-        if not self.sent:
-            return Health(WARN, "no audio yet", values)
-        return Health(OK, "hearing", values)
+            return Health(level=WARN, message="NaN or infinity in the sound, heard as silence", values=values)
+        return Health(message="hearing", values=values)
 
 
 def main() -> int:
     """Run the node."""
-    return run(AudioFeaturesNode)
+    return run(AudioFeatures)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

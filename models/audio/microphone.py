@@ -1,142 +1,163 @@
-"""A microphone through PortAudio, mono 16 kHz; who opens it says what time it is."""
+"""A microphone through PortAudio, the only door to sounddevice."""
 
-import queue
+import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from splatface.models.audio.files import SAMPLE_RATE
 from splatface.models.errors import AudioError
 
-__all__ = ["Block", "Microphone", "SampleClock"]
+__all__ = ["Block", "Microphone", "choose_device", "input_devices", "refresh_devices"]
 
-BLOCK_S = 0.02
-WAITING_BLOCKS = 100  # two seconds; more means that nobody reads
-
-Array = NDArray[np.float32]
-
-
-@dataclass(slots=True)
-class SampleClock:
-    """Turns counts of samples into time, from blocks that arrive late by varying amounts.
-
-    A block cannot arrive before it was heard, so the earliest arrival is nearest to the truth; since the
-    device's rate is not quite what it says, the line is let rise slowly (50 ppm) until an arrival holds it.
-    """
-
-    rate_hz: int
-    rise: float = 5e-5
-    _origin_ns: float | None = None
-    _latest_ns: float = 0.0
-
-    def origin_ns(self, count: int, arrival_ns: int) -> int:
-        """When the first sample was heard, given that `count` samples had arrived at `arrival_ns`."""
-        origin_ns = arrival_ns - count * 1e9 / self.rate_hz
-        if self._origin_ns is None or origin_ns < self._origin_ns:
-            self._origin_ns = origin_ns
-        else:
-            self._origin_ns += min(self.rise * (arrival_ns - self._latest_ns), origin_ns - self._origin_ns)
-        self._latest_ns = arrival_ns
-        return round(self._origin_ns)
+SAMPLE_RATE = 16_000
+QUEUE_BLOCKS = 250  # 5 s: who reads more seldom loses sound, and the count of it rises
+BLOCK_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Sound at 16 kHz; the resampler holds some back, so times go by the device's own count."""
+    """Sound as it left the device, brought to 16 kHz."""
 
-    samples: Array  # [T]
-    device_samples: int  # of the device's rate, from the first to the end of this block
-    arrival_ns: int
+    samples: NDArray[np.float32]  # [T], mono, 16 kHz; may be empty while the resampler fills
+    first: int  # number of samples[0] since the device was opened, at 16 kHz
+    heard: int  # samples of the device's own, at 16 kHz, heard before this block came
+    time_ns: int  # when the first of the block's sound was heard, by the clock given to Microphone
+    lost: bool  # sound is missing right before this block
+
+
+@dataclass(frozen=True, slots=True)
+class _Raw:
+    samples: NDArray[np.float32]
+    time_ns: int
+    lost: bool
+
+
+def _sounddevice() -> ModuleType:
+    try:
+        import sounddevice
+    except (ImportError, OSError) as error:
+        raise AudioError(
+            f"microphone: expected PortAudio, found none ({error}): apt-get install libportaudio2"
+        ) from None
+    module: ModuleType = sounddevice
+    return module
+
+
+def input_devices() -> dict[int, str]:
+    """Number and name of every device that can listen, as PortAudio sees them now.
+
+    Raises AudioError when PortAudio is not installed.
+    """
+    found = enumerate(_sounddevice().query_devices())
+    return {index: str(device["name"]) for index, device in found if device["max_input_channels"] > 0}
+
+
+def choose_device(devices: dict[int, str], wanted: str, default: int) -> int:
+    """The device named by a number or by a part of its name (case does not matter); `""` is the default.
+
+    Raises AudioError, listing what there is, when none or several fit.
+    """
+    listed = "; ".join(f"{index}: {name}" for index, name in devices.items()) or "none at all"
+    if wanted.strip() == "":
+        chosen = default if default in devices else min(devices, default=-1)
+        if chosen < 0:
+            raise AudioError("microphone: expected a device that listens, found none: plug one in")
+        return chosen
+    if wanted.strip().isdigit():
+        fits = [int(wanted)] if int(wanted) in devices else []
+    else:
+        fits = [index for index, name in devices.items() if wanted.strip().lower() in name.lower()]
+        fits = [index for index in fits if devices[index].lower() == wanted.strip().lower()] or fits
+    if len(fits) == 1:
+        return fits[0]
+    problem = "several fit" if fits else "no such device"
+    raise AudioError(f"microphone '{wanted}': {problem}: choose by number or name from: {listed}")
 
 
 class Microphone:
-    """An open input stream. `read` gives what came since the last call.
+    """An open microphone. Its callback only queues; `read` does the work in the reader's thread.
 
-    Raises:
-        AudioError: at opening, when PortAudio or the device is missing.
+    Args:
+        device: number or part of the name, `""` for the default.
+        now_ns: the caller's clock; asked in PortAudio's thread when a block comes.
+        wake: called in PortAudio's thread after a block was queued.
+
+    Raises AudioError when PortAudio, a device or its stream cannot be had.
     """
 
-    def __init__(self, device: str, now_ns: Callable[[], int]) -> None:
-        sounddevice = _sounddevice()
-        index = _index_of(device, sounddevice)
+    def __init__(self, device: str, now_ns: Callable[[], int], wake: Callable[[], None]) -> None:
+        portaudio = _sounddevice()
+        self._now_ns, self._wake = now_ns, wake
+        self._queue: deque[_Raw] = deque()
+        self._lock = threading.Lock()
+        self._dropped = False
+        self._device_samples = self._given = 0
+        self.overflows = 0  # blocks or device buffers lost
+        index = choose_device(input_devices(), device, int(portaudio.default.device[0]))
+        info = portaudio.query_devices(index)
+        self.name, self.rate_hz = str(info["name"]), round(info["default_samplerate"])
+        self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32")
         try:
-            about = sounddevice.query_devices(index, "input")
-            self.rate_hz = round(about["default_samplerate"])
-            self._queue: queue.Queue[tuple[Array, int]] = queue.Queue(maxsize=WAITING_BLOCKS)
-            self._convert = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32", quality="MQ")
-            self.name = str(about["name"])
-            self.overflows = 0
-            self._count = 0
-            self._now_ns = now_ns
-            self._stream = sounddevice.InputStream(
+            self._stream = portaudio.InputStream(
                 device=index,
-                channels=1,
+                channels=min(2, int(info["max_input_channels"])),
                 samplerate=self.rate_hz,
-                blocksize=round(BLOCK_S * self.rate_hz),
+                blocksize=round(self.rate_hz * BLOCK_S),
                 dtype="float32",
-                callback=self._heard,
+                latency="low",
+                callback=self._called,
             )
             self._stream.start()
-        except (sounddevice.PortAudioError, ValueError) as error:
-            raise AudioError(
-                f"microphone {device!r}: expected a device to listen to, found: {error}: "
-                "see `splatface doctor` for what is plugged in"
-            ) from None
+        except portaudio.PortAudioError as error:
+            raise AudioError(f"microphone '{self.name}': cannot be opened ({error})") from None
+
+    @property
+    def alive(self) -> bool:
+        """False once PortAudio has given the stream up."""
+        return bool(self._stream.active)
+
+    def _called(self, sound: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
+        age_s = times.currentTime - times.inputBufferAdcTime
+        if not frames / self.rate_hz <= age_s < 1.0:  # some host APIs leave these times empty
+            age_s = frames / self.rate_hz
+        lost = bool(status.input_overflow)
+        with self._lock:
+            if len(self._queue) >= QUEUE_BLOCKS:
+                self._queue.popleft()
+                self._dropped = True
+                self.overflows += 1
+            self.overflows += lost
+            self._queue.append(_Raw(sound.mean(axis=1), self._now_ns() - round(age_s * 1e9), lost))
+        self._wake()
 
     def read(self) -> list[Block]:
-        """What came since the last call."""
-        blocks: list[Block] = []
-        while True:
-            try:
-                samples, arrival_ns = self._queue.get_nowait()
-            except queue.Empty:
-                return blocks
-            samples = np.nan_to_num(samples, nan=0.0, posinf=0.0, neginf=0.0)
-            self._count += len(samples)
-            blocks.append(Block(self._convert.resample_chunk(samples), self._count, arrival_ns))
+        """Everything that came since the last call, in order. Never waits."""
+        with self._lock:
+            waiting, self._queue = self._queue, deque()
+            dropped, self._dropped = self._dropped, False
+        blocks = []
+        for raw in waiting:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(raw.samples, np.float32))
+            heard = round(self._device_samples * SAMPLE_RATE / self.rate_hz)
+            blocks.append(Block(samples, self._given, heard, raw.time_ns, raw.lost or dropped))
+            self._device_samples += len(raw.samples)
+            self._given += len(samples)
+            dropped = False
+        return blocks
 
     def close(self) -> None:
-        """Give the device back."""
+        """Give the device back. May hang when its driver does: call it where that does no harm."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
 
-    def _heard(self, data: Array, frames: int, time: Any, status: Any) -> None:
-        # Runs in PortAudio's thread: no waiting, no work.
-        if status.input_overflow:
-            self.overflows += 1
-        try:
-            self._queue.put_nowait((data[:, 0].copy(), self._now_ns()))
-        except queue.Full:
-            self.overflows += 1
 
-
-def _sounddevice() -> Any:
-    try:
-        import sounddevice
-    except OSError:
-        raise AudioError(
-            "microphone: expected PortAudio, found no library: sudo apt-get install libportaudio2"
-        ) from None
-    # PortAudio lists devices once; a microphone plugged in later is seen after starting it anew.
-    sounddevice._terminate()
-    sounddevice._initialize()
-    return sounddevice
-
-
-def _index_of(device: str, sounddevice: Any) -> int | None:
-    """Index of a device by number or part of its name, None for the default one."""
-    inputs = {i: d["name"] for i, d in enumerate(sounddevice.query_devices()) if d["max_input_channels"] > 0}
-    if device in ("", "default"):
-        if not inputs:
-            raise AudioError("microphone: expected an input device, found none: plug one in")
-        return None
-    for index, name in inputs.items():
-        if device == str(index) or device.lower() in name.lower():
-            return index
-    known = "; ".join(f"{index} {name}" for index, name in inputs.items()) or "no input at all"
-    raise AudioError(
-        f"microphone: expected one called {device!r}, found {known}: choose one by name or index"
-    )
+def refresh_devices() -> None:
+    """Let PortAudio look again: it lists the devices of its start for ever. No microphone may be open."""
+    portaudio = _sounddevice()
+    portaudio._terminate()
+    portaudio._initialize()

@@ -78,4 +78,6 @@ class Whisper:
         self._mel = np.concatenate([self._mel[2:], new])
         clipped = np.maximum(self._mel, self._mel.max() - 8.0)
         scaled = ((clipped + 4.0) / 4.0).astype(np.float32)
-        return self._session.run(None, {"mel": scaled.T[None]})[0][0]
+        (tokens,) = self._session.run(None, {"mel": scaled.T[None]})
+        token: NDArray[np.float32] = tokens[0]
+        return token
