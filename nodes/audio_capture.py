@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rclpy.guard_condition import GuardCondition
 from splatface.models.audio.files import SAMPLE_RATE, check_sound, chunks_played
-from splatface.models.audio.kept_microphone import KeptMicrophone
+from splatface.models.audio.kept_microphone import OPENING, KeptMicrophone
 from splatface.models.audio.stamped import Stamped
 from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
@@ -43,7 +43,9 @@ class AudioCapture(FaceNode):
         super().__init__("audio_capture")
         self.utterance = 0
         self.end_ns = 0  # of the last chunk
+        self.heard_ns = 0  # when a microphone last gave sound
         self.level = SILENCE_DBFS
+        self.problem = ""
         self.microphone: KeptMicrophone | None = None
         self.woken: GuardCondition | None = None
 
@@ -60,7 +62,7 @@ class AudioCapture(FaceNode):
         """Open the topic and begin to play or to listen."""
         self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
-        self.begin_ns = self.end_ns = self.now_ns()
+        self.end_ns = self.now_ns()
         period_s = self.params["chunk_ms"] / 1000
         if self.params["source"] == MICROPHONE:
             self._listen()
@@ -133,23 +135,32 @@ class AudioCapture(FaceNode):
             self.opened = self.microphone.opened
             self.stamped = Stamped(self.params["chunk_ms"])
             self.get_logger().info(f"listening to {self.microphone.name}")
+        self._follow_clock()
         for block in self.microphone.read():
             for chunk in self.stamped.push(block, self.utterance):
+                self.heard_ns = self.now_ns()
                 # The first sound may reach back into the silence that stood in for it.
                 if chunk.start_ns > self.end_ns - self.chunk_ns // 2:
                     self.publish(chunk)
 
     def bridge_silence(self) -> None:
-        """Publish silence while there is no microphone, so that the face lives on."""
-        now_ns = self.now_ns()
-        if self.end_ns > now_ns + QUIET_NS:
-            self.end_ns = now_ns  # the clock was set back
-        if now_ns - self.end_ns < QUIET_NS:
+        """Publish silence while the microphone says nothing, so that the face lives on."""
+        problem = self.microphone.problem if self.microphone is not None else ""
+        if problem not in (self.problem, "", OPENING):
+            self.get_logger().warning(f"{problem} (silence meanwhile)")
+        self.problem = problem
+        now_ns = self._follow_clock()
+        if now_ns - self.heard_ns < QUIET_NS:
             return
-        # Only just late enough: a sound that does come is not cut.
         self.end_ns = max(self.end_ns, now_ns - QUIET_NS - 2 * self.chunk_ns)
-        while self.end_ns + self.chunk_ns <= now_ns - QUIET_NS + self.chunk_ns:
+        while self.end_ns + self.chunk_ns <= now_ns + EARLY_NS:
             self.publish(AudioChunk(self.silence, SAMPLE_RATE, self.end_ns, self.utterance))
+
+    def _follow_clock(self) -> int:
+        now_ns = self.now_ns()
+        if self.end_ns > now_ns + BEHIND_NS:  # it was set back: what was published lies in the future now
+            self.end_ns = self.heard_ns = 0
+        return now_ns
 
     def publish(self, chunk: AudioChunk) -> None:
         """Publish one chunk and remember where it ended."""
@@ -174,7 +185,7 @@ class AudioCapture(FaceNode):
         problem = self.microphone.problem
         if not problem:
             return Health(message="listening", values=values)
-        level = WARN if problem == "opening" else ERROR
+        level = WARN if problem == OPENING else ERROR
         return Health(level=level, message=f"{problem} (silence meanwhile)", values=values)
 
 

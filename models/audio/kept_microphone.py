@@ -6,8 +6,9 @@ from collections.abc import Callable
 from splatface.models.audio.microphone import Block, Microphone, refresh_devices
 from splatface.models.errors import AudioError
 
-__all__ = ["KeptMicrophone"]
+__all__ = ["OPENING", "KeptMicrophone"]
 
+OPENING = "opening the microphone"
 RETRY_S = 1.0
 LOOK_S = 0.25  # how often a stream is looked at
 FIRST_LOOKS = 24  # PulseAudio's first block comes after up to 2 s; 6 s is no answer
@@ -25,7 +26,7 @@ class KeptMicrophone:
         self._open: Microphone | None = None
         self._blocks = 0
         self._ending = threading.Event()
-        self.problem = "opening"
+        self.problem = OPENING
         self.name = ""
         self.opened = 0  # times it was opened
         self._thread = threading.Thread(target=self._keep, name="microphone", daemon=True)
