@@ -54,13 +54,10 @@ class CpuRenderer:
 
         background is a colour [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
         """
-        size = (camera.height, camera.width)
-        image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
         values = None if extra is None else check_extra(extra, len(splats))
-        others = _NO_EXTRA if values is None else np.empty((*size, values.shape[1]), np.float32)
+        behind = as_background(background, camera)
         self.prepare(splats, camera)
-        self.composite(values, as_background(background, camera), (image, transmittance, others))
-        return Rendered(image, transmittance, None if extra is None else others)
+        return self.composite_float(values, behind, camera)
 
     def draw_uint8(
         self, splats: Splats, camera: Camera, background: ArrayLike, out: NDArray[np.uint8] | None = None
@@ -72,15 +69,16 @@ class CpuRenderer:
             raise RenderError(
                 f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: leave it out"
             )
+        behind = as_background(background, camera)
         self.prepare(splats, camera)
-        self.composite(None, as_background(background, camera), _only(image))
+        self.composite_uint8(behind, image)
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
         """The picture without background as uint8 [H, W, 4]: colours premultiplied with alpha, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
-        self.composite(None, _BLACK, _only(image))
+        self.composite_uint8(_BLACK, image)
         return image
 
     def prepare(self, splats: Splats, camera: Camera) -> None:
@@ -114,8 +112,19 @@ class CpuRenderer:
         tile_order = np.argsort(-np.diff(self._offsets), kind="stable")
         self.bins = (self._members, self._offsets, tile_order, across)
 
-    def composite(self, extra: Floats | None, background: Floats, picture: Picture) -> None:
-        """Third stage: blend every tile and write it to the picture."""
+    def composite_float(self, extra: Floats | None, background: Floats, camera: Camera) -> Rendered:
+        """Third stage: blend every tile, as float32; background [1, 1, 3] or [H, W, 3]."""
+        size = (camera.height, camera.width)
+        image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
+        others = _NO_EXTRA if extra is None else np.empty((*size, extra.shape[1]), np.float32)
+        self._composite(extra, background, (image, transmittance, others))
+        return Rendered(image, transmittance, None if extra is None else others)
+
+    def composite_uint8(self, background: Floats, image: NDArray[np.uint8]) -> None:
+        """Third stage: blend every tile into image [H, W, 3 | 4]; background [1, 1, 3] or [H, W, 3]."""
+        self._composite(None, background, (image, _NO_PLANE, _NO_EXTRA))
+
+    def _composite(self, extra: Floats | None, background: Floats, picture: Picture) -> None:
         self.counter[0] = 0
         records = self.records.reshape(-1)
 
@@ -136,8 +145,3 @@ def lens_of(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple
     pose = np.ascontiguousarray(camera.T_camera_world[:3], np.float32).reshape(-1)
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)
     return pose, lens, (camera.width * supersample, camera.height * supersample)
-
-
-def _only(image: NDArray[np.uint8]) -> Picture:
-    """A picture of which nothing but the image is wanted."""
-    return image, _NO_PLANE, _NO_EXTRA

@@ -5,6 +5,7 @@ has them; every other backend is tested against this file.
 """
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -28,16 +29,13 @@ from .rendered import Rendered, as_background, check_extra, check_splats
 
 __all__ = [
     "Projected",
+    "ReferenceRenderer",
     "SplatTensors",
-    "colours_seen_from",
     "draw_reference",
     "project_reference",
-    "rotations",
 ]
 
-_STRIP_PAIRS = (
-    4_000_000  # Gaussians x pixels handled at once, if all Gaussians touched the strip: bounds the memory
-)
+_STRIP_PAIRS = 4_000_000  # Gaussians x pixels handled at once if all touched the strip: bounds the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,11 +136,10 @@ def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> 
         colours = torch.cat([colours, splats.extra], 1)
     drawn = torch.nonzero((seen.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
     order = drawn[torch.argsort(seen.depths[drawn].detach(), stable=True)]
+    step = max(4, _STRIP_PAIRS // (max(len(order), 1) * camera.width))
+    edges = [*range(0, camera.height, step), camera.height]
     strips = [
-        _draw_rows(
-            seen, splats.opacities, colours, order, (top, min(top + _STRIP_ROWS, camera.height)), camera.width
-        )
-        for top in range(0, camera.height, _STRIP_ROWS)
+        _draw_rows(seen, splats.opacities, colours, order, rows, camera.width) for rows in pairwise(edges)
     ]
     values = torch.cat([strip[0] for strip in strips])
     transmittance = torch.cat([strip[1] for strip in strips])

@@ -50,11 +50,14 @@ def loss_of(image, through, extra):
 
 
 def gradients(splats, draw, dtype):
-    leaves = {name: getattr(splats, name).to(dtype).requires_grad_() for name in NAMES}
-    background = weights(HEIGHT, WIDTH, 3).to(dtype).requires_grad_()
+    leaves = {name: getattr(splats, name).clone().to(dtype).requires_grad_() for name in NAMES}
+    background = weights(HEIGHT, WIDTH, 3).clone().to(dtype).detach().requires_grad_()
     loss = loss_of(*draw(SplatTensors(**leaves), background))
     loss.backward()
-    return {**{name: leaf.grad.double() for name, leaf in leaves.items()}, "background": background.grad.double()}
+    return {
+        **{name: leaf.grad.double() for name, leaf in leaves.items()},
+        "background": background.grad.double(),
+    }
 
 
 def draw_cpu(camera, threads=1):

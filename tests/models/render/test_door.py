@@ -1,0 +1,38 @@
+"""The door: names, and what a kiosk loads."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from splatface.models.errors import RenderError
+from splatface.models.render.render import BACKENDS, renderer
+
+KIOSK = """
+import sys
+from splatface.models.render.render import render, renderer
+from splatface.models.render.scene import bench_camera, bench_splats
+render(bench_splats(20), bench_camera(16, 16), (0, 0, 0))
+heavy = {"torch", "gsplat", "scipy", "cv2"} & set(sys.modules)
+assert not heavy, heavy
+"""
+WARM = "from splatface.models.render.warm_up import warm_up; warm_up()"
+
+
+def test_unknown_backend_lists_the_choices():
+    with pytest.raises(RenderError, match="cpu, cuda, reference"):
+        renderer("opengl")
+    assert BACKENDS == ("cpu", "cuda", "reference")
+
+
+def test_cpu_drawing_loads_no_workshop_package():
+    subprocess.run([sys.executable, "-c", KIOSK], check=True)
+
+
+def test_a_warm_start_is_quick_and_says_what_it_does():
+    subprocess.run([sys.executable, "-c", WARM], check=True, capture_output=True)
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", WARM], check=True, capture_output=True, text=True)
+    # 1 s is the promise on an idle core; interpreter and imports included, on a busy one.
+    assert time.monotonic() - began < 6
+    assert "preparing the renderer, 1 of" in done.stdout
