@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.launch import bench_rivals
 from splatface.models.errors import RenderError
 from splatface.models.head.coefficients import CoefficientNet, silent_net
@@ -99,7 +100,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 
 def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
-    """The synthetic head with a dense random basis (the worst case for deformation) and a net of usual size."""
+    """The synthetic head with a dense random basis (the worst case) and a net of usual size."""
     splats = bench_splats(gaussians)
     generator = np.random.default_rng(0)
     odds = np.clip(splats.opacities, 1e-3, 1 - 1e-3)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from splatface.models.errors import RenderError
 from splatface.models.render.render import renderer
 from splatface.models.render.scene import bench_camera, bench_splats

@@ -30,8 +30,9 @@ class TorchRendered:
 class DifferentiableRenderer:
     """Draws tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
 
-    Several pictures may be drawn before their backward passes run. After a backward pass `centre_slopes` [N, 2]
-    holds dL/d(place in the picture) of that picture's Gaussians, px^-1, which densification asks for.
+    Several pictures may be drawn before their backward passes run. After a backward pass
+    `centre_slopes` [N, 2] holds dL/d(place in the picture) of that picture's Gaussians, per px, which
+    densification asks for.
     """
 
     def __init__(self, threads: int = 1) -> None:
@@ -49,7 +50,7 @@ class DifferentiableRenderer:
                     f"{tensor.device}: use .float().cpu(), or the cuda backend"
                 )
         arguments = [getattr(splats, field.name) for field in fields(splats)]
-        colour, through, others = _Draw.apply(self, camera, *arguments)  # type: ignore[no-untyped-call]
+        colour, through, others = _Draw.apply(self, camera, *arguments)
         image = torch.addcmul(colour, through[..., None], background)
         return TorchRendered(image, through, None if splats.extra is None else others)
 
@@ -68,7 +69,7 @@ class _Lease:
 class _Draw(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, owner: DifferentiableRenderer, camera: Camera, *tensors: Tensor | None) -> Any:
-        arrays = [None if t is None else np.ascontiguousarray(t.detach().numpy()) for t in tensors]
+        arrays: list[Any] = [None if t is None else np.ascontiguousarray(t.detach().numpy()) for t in tensors]
         splats, extra = Splats(*arrays[:5]), arrays[5]
         lease = _Lease(owner)
         rendered = lease.renderer.draw(splats, camera, (0.0, 0.0, 0.0), extra)

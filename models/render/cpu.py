@@ -67,7 +67,8 @@ class CpuRenderer:
         image = np.empty(shape, np.uint8) if out is None else out
         if image.shape != shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
             raise RenderError(
-                f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: leave it out"
+                f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: "
+                "leave it out"
             )
         behind = as_background(background, camera)
         self.prepare(splats, camera)

@@ -1,7 +1,7 @@
 """The CUDA renderer: gsplat's `rasterization`, asked for the conventions of the reference.
 
-gsplat 1.5.3 (Ye et al. 2024, arXiv 2409.06765) compiles its kernels at first use; torch and gsplat are imported when
-the renderer is made, so that nothing else needs them.
+gsplat 1.5.3 (Ye et al. 2024, arXiv 2409.06765) compiles its kernels at first use; torch and gsplat are
+imported when the renderer is made, so that nothing else needs them.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,8 @@ class CudaRenderer:
             from gsplat import rasterization
         except ImportError as error:
             raise RenderError(
-                f"cuda: expected torch and gsplat, found {error}: pip install torch gsplat, or take backend cpu"
+                f"cuda: expected torch and gsplat, found {error}: pip install torch gsplat, "
+                "or take backend cpu"
             ) from error
         if not torch.cuda.is_available():
             raise RenderError("cuda: expected a CUDA device, found none: take backend cpu")
@@ -54,7 +55,7 @@ class CudaRenderer:
         )
 
     def draw_tensors(self, splats: "SplatTensors", camera: Camera, background: Any) -> tuple[Any, Any, Any]:
-        """Image [H, W, 3], transmittance [H, W] and extra [H, W, C] or None, differentiable, left on the device.
+        """Image [H, W, 3], transmittance [H, W] and extra [H, W, C] or None, differentiable, on the device.
 
         splats are float32 on the device, background is a colour [3] or a picture [H, W, 3] there.
         """

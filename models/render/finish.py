@@ -35,7 +35,7 @@ def _sample(buffer, x, y, channel, supersample):  # type: ignore[no-untyped-def]
 
 @kernel
 def _finish_pixels(buffer, left, top, area, background, supersample, image, transmittance):  # type: ignore[no-untyped-def]
-    """Pixel by pixel: any background, any supersampling, RGB or RGBA. area is (x0, x1, y0, y1) within the tile."""
+    """One by one: any background, any supersampling, RGB or RGBA. area is (x0, x1, y0, y1) in the tile."""
     step_x, step_y = min(background.shape[1] - 1, 1), min(background.shape[0] - 1, 1)
     for y in range(area[2], area[3]):
         for x in range(area[0], area[1]):
@@ -77,7 +77,7 @@ def _finish_blocks(buffer, left, top, area, background, image, transmittance):  
 
 @kernel
 def finish_tile(buffer, tile_x, tile_y, background, supersample, image, transmittance):  # type: ignore[no-untyped-def]
-    """Write the tile at canvas position (tile_x, tile_y) to image [H, W, 3 | 4] and transmittance [H, W] or [0, 0]."""
+    """Write the tile at canvas (tile_x, tile_y) to image [H, W, 3 | 4] and transmittance [H, W] or [0, 0]."""
     left, top = tile_x // supersample, tile_y // supersample
     width = min(TILE_WIDTH // supersample, image.shape[1] - left)
     height = min(TILE_HEIGHT // supersample, image.shape[0] - top)

@@ -49,8 +49,8 @@ def draw_backward(
 ) -> SplatSlopes:
     """Slopes of the splats that `renderer.draw` drew last.
 
-    scene, extra and rendered are that call's arguments and result (the background needs no mention: it is in the
-    picture). Raises RenderError for a supersampling renderer.
+    scene, extra and rendered are that call's arguments and result (the background needs no mention: it is
+    in the picture). Raises RenderError for a supersampling renderer.
     """
     values = check_extra(extra, len(scene[0]))
     sums = composite_backward(renderer, values, rendered, slopes)

@@ -4,16 +4,14 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numba
 from numba import config
 
 __all__ = ["cache_folder", "kernel"]
 
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-# No `nnan` / `ninf`: comparisons with NaN must stay false, so that a broken Gaussian is culled, not indexed with.
+# No `nnan` / `ninf`: comparisons with NaN must stay false, so that a broken Gaussian is culled.
 # No `reassoc`: numba sets the flags on every operation, and (x + big) - big must go on rounding x.
 _FAST_MATH = {"contract", "arcp", "nsz", "afn"}
 
@@ -27,7 +25,7 @@ def _sources_digest() -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels lie: NUMBA_CACHE_DIR, else XDG_CACHE_HOME or ~/.cache; one folder per version."""
+    """Where compiled kernels lie, one folder per version: NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache."""
     named = os.environ.get("NUMBA_CACHE_DIR")
     home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (Path(named) if named else home / "splatface" / "kernels") / _DIGEST
@@ -36,12 +34,12 @@ def cache_folder() -> Path:
 _DIGEST = _sources_digest()
 
 
-def kernel(function: Function) -> Function:
+def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile on first call, without the GIL, cached in `cache_folder()`."""
     before = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())  # read by numba while it decorates
     try:
-        compiled: Function = numba.njit(
+        compiled: Callable[..., Any] = numba.njit(
             function, cache=True, nogil=True, fastmath=_FAST_MATH, error_model="numpy", boundscheck=False
         )
     finally:

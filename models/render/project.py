@@ -1,6 +1,7 @@
 """From Gaussians in the world to ellipses in the picture (EWA splatting, Zwicker et al. 2001).
 
-A record is 16 float32, one cache line; the ellipse is where alpha = 2^(A dx^2 + B dx dy + C dy^2 + P) is visible.
+A record is 16 float32, one cache line; the ellipse is where alpha = 2^(A dx^2 + B dx dy + C dy^2 + P)
+is visible.
 """
 
 import math
@@ -21,7 +22,7 @@ __all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "first_pixel", "jacobian_limits
 
 RECORD = 16
 # Places in a record: 0 x, 1 y (px), 2 A, 3 B, 4 C, 5 P = log2(opacity), 6-8 colour, 9 reach in y (px),
-# 10 and 11 dx/dy of the middle of a row and C along it, 12 -1/A, 13 dy where the ellipse is widest, 14 depth (m).
+# 10 and 11 dx/dy of the middle of a row and C along it, 12 -1/A, 13 dy where it is widest, 14 depth (m).
 
 f4 = np.float32
 LOG2_E = f4(1.4426950408889634)
@@ -46,7 +47,7 @@ def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
 
 @kernel
 def first_pixel(left):  # type: ignore[no-untyped-def]
-    """First pixel >= 0 whose centre is not left of `left`, or one too early (a call of ceil costs ten times this).
+    """First pixel >= 0 whose centre is not left of `left`, or one too early (ceil would be a call).
 
     Clamped as integers: whatever a NaN or an infinity became, the result lies in the picture.
     """

@@ -106,7 +106,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
     """Write the slopes of Gaussians first..last.
 
     splats (means, quats, scales, opacities, sh), view (pose [12], lens [4], (width, height)), sums
-    [threads, N, 9 + C] as `backward_tiles` leaves them, slopes as splats, then extra [N, C] and centres [N, 2].
+    [threads, N, 9 + C] as `backward_tiles` leaves them, slopes as splats, then extra [N, C], centres [N, 2].
     """
     means, quats, scales, opacities, sh = splats
     d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centres = slopes

@@ -53,8 +53,8 @@ def clear_tile(buffer):  # type: ignore[no-untyped-def]
 def block_range(records, at, x, top):  # type: ignore[no-untyped-def]
     """First and last block that the ellipse touches in the four rows from dy = top on; last < first: none.
 
-    The rim is widest to the right at dy = widest and to the left at -widest; within the strip of rows the nearest
-    dy to that has the largest reach, because an ellipse is convex.
+    The rim is widest to the right at dy = widest and to the left at -widest; within the strip of rows the
+    nearest dy to that has the largest reach, because an ellipse is convex.
     """
     lean, along, stretch, widest = records[at + 10], records[at + 11], records[at + 12], records[at + 13]
     room = records[at + 5] - LOG2_ALPHA_MIN
@@ -80,9 +80,9 @@ def _blend_extra(extra, i, extra_buffer, block, weight):  # type: ignore[no-unty
 
 @kernel
 def blend_tile(records, members, first, last, corner, extra, tile):  # type: ignore[no-untyped-def]
-    """Composite members[first:last] of flat records, and extra [N, C] or None, into the tile with its corner at (x, y).
+    """Composite members[first:last] of flat records, and extra [N, C] or None, into one tile.
 
-    tile is (buffer, extra buffer [blocks * C * 16], open blocks of each row of blocks).
+    corner is its (x, y) in the canvas, tile (buffer, extra buffer [blocks * C * 16], open blocks per row).
     """
     tile_x, tile_y = corner
     buffer, extra_buffer, open_blocks = tile
@@ -158,8 +158,8 @@ def _room_for(extra):  # type: ignore[no-untyped-def]
 def draw_tiles(records, extra, bins, counter, background, supersample, picture):  # type: ignore[no-untyped-def]
     """Draw the tiles that no other thread has taken yet (counter [1] int64 says which), until none is left.
 
-    records flat, extra [N, C] or None (compiled without them), bins (members, offsets, tile_order, tiles across), picture (image [H, W, 3 | 4],
-    transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
+    records flat, extra [N, C] or None (compiled without them), bins (members, offsets, tile_order, tiles
+    across), picture (image [H, W, 3 | 4], transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
     """
     members, offsets, tile_order, across = bins
     image, transmittance, others = picture

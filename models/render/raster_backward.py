@@ -1,7 +1,7 @@
 """Gradients of the compositing: one front-to-back pass per tile, as the forward one.
 
-What lies behind a Gaussian is the whole picture minus what came before it, so nothing is walked backwards. Per
-Gaussian the pass leaves moments of v = dL/d ln(alpha) about its centre and sums for its colours:
+What lies behind a Gaussian is the whole picture minus what came before it, so nothing is walked backwards.
+Per Gaussian the pass leaves moments of v = dL/d ln(alpha) about its centre and sums for its colours:
 0 sum v, 1 v dx, 2 v dy, 3 v dx^2, 4 v dx dy, 5 v dy^2, 6-8 dL/dcolour, 9... dL/dextra.
 """
 
@@ -170,7 +170,7 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
 
 @kernel
 def backward_tiles(records, extra, bins, counter, picture, slopes, grads):  # type: ignore[no-untyped-def]
-    """Add to grads [N, 9 + C] what the tiles give that no other thread has taken (each thread has its own grads).
+    """Add to grads [N, 9 + C] what the tiles give that no other thread has taken (each has its own grads).
 
     records flat, extra [N, C], bins (members, offsets, tile_order, tiles across), picture (image [H, W, 3],
     transmittance [H, W], extra [H, W, C]) as drawn, slopes their gradients.

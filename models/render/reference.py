@@ -1,7 +1,7 @@
 """The definition: plain torch, float64, differentiable by autograd, no tiles, no early stop. Slow.
 
-EWA splatting (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting (Kerbl et al. 2023) as gsplat 1.5
-has them; every other backend is tested against this file.
+EWA splatting (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting (Kerbl et al. 2023) as
+gsplat 1.5 has them; every other backend is tested against this file.
 """
 
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""The door: `render(splats, camera, background)` and `renderer(name)`; heavy packages load only when asked for."""
+"""The door: `render(splats, camera, background)` and `renderer(name)`; heavy packages load when asked for."""
 
 from typing import Protocol
 
@@ -46,7 +46,7 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
 def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> Rendered:
     """Draw one picture; to draw many, keep a `renderer(backend)` and its buffers.
 
-    background is an RGB colour [3] or a picture [H, W, 3], 0..1; for a transparent one take colour (0, 0, 0): the image
-    is then premultiplied with alpha = 1 - transmittance.
+    background is an RGB colour [3] or a picture [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
+    image is then premultiplied with alpha = 1 - transmittance.
     """
     return renderer(backend).draw(splats, camera, background)

@@ -54,8 +54,8 @@ def check_splats(splats: Splats) -> Splats:
         array = getattr(splats, name)
         if not (fit(array.shape) and array.dtype == np.float32 and array.flags.c_contiguous):
             raise RenderError(
-                f"splats.{name}: expected contiguous float32 for {count} Gaussians (sh [N, 1 | 4 | 9 | 16, 3]), "
-                f"found {array.dtype} {list(array.shape)}: convert it with np.ascontiguousarray(x, np.float32)"
+                f"splats.{name}: expected contiguous float32 for {count} Gaussians (sh [N, 1|4|9|16, 3]), "
+                f"found {array.dtype} {list(array.shape)}: use np.ascontiguousarray(x, np.float32)"
             )
     return splats
 

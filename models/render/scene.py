@@ -1,7 +1,7 @@
 """A synthetic head and shoulders for benchmarks and tests: no likeness, the statistics of a trained head.
 
-Surfaces of flat anisotropic Gaussians (head, nose, neck, shoulders), 70 % of them on the camera's side, 30 % of them
-twice as large (the closing layer a trained head has), sizes log-normal.
+Surfaces of flat anisotropic Gaussians (head, nose, neck, shoulders), 70 % of them on the camera's side,
+30 % of them twice as large (the closing layer a trained head has), sizes log-normal.
 """
 
 import numpy as np

@@ -8,8 +8,8 @@ import operator
 from typing import Any
 
 from llvmlite import ir
-from numba.core import types
-from numba.core.extending import intrinsic, lower_builtin, models, register_model
+from numba.core import extending, types
+from numba.core.extending import lower_builtin, models, register_model
 from numba.core.typing.templates import AbstractTemplate, infer_global, signature
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 LANES = 16
+intrinsic: Any = extending.intrinsic  # typed as calls with its own first argument, which callers never pass
 _FLOAT, _INT, _BYTE = ir.FloatType(), ir.IntType(32), ir.IntType(8)
 _VEC, _VEC_INT = ir.VectorType(_FLOAT, LANES), ir.VectorType(_INT, LANES)
 _FAST = ("fast",)
@@ -72,7 +73,7 @@ def _splat(builder: Any, value: Any) -> Any:
 
 def _register_operator(operation: Any, method: str) -> None:
     @infer_global(operation)
-    class _Template(AbstractTemplate):  # type: ignore[misc]
+    class _Template(AbstractTemplate):
         def generic(self, args: Any, kws: Any) -> Any:
             if len(args) == 2 and args[0] == Vec16 and args[1] == Vec16:
                 return signature(Vec16, Vec16, Vec16)
@@ -235,14 +236,14 @@ def add_to_counter(context, counter, amount):  # type: ignore[no-untyped-def]
     return types.int64(counter, types.int64), generate
 
 
-def _interleaved(builder: Any, red: Any, green: Any, blue: Any, row: int) -> Any:
+def _interleaved(builder: Any, planes: list[Any], row: int) -> Any:
     """Row `row` of a block as r g b r g b r g b r g b."""
     picks = [4 * row + (i // 3) + (i % 3) * LANES for i in range(9 + 3)]
     two = ir.Constant(_VEC_INT, [ir.Constant(_INT, min(p, 2 * LANES - 1)) for p in [*picks, 0, 0, 0, 0]])
-    first = builder.shuffle_vector(red, green, two)
+    first = builder.shuffle_vector(planes[0], planes[1], two)
     last = [LANES + 4 * row + i // 3 if i % 3 == 2 else i for i in range(12)]
     merge = ir.Constant(ir.VectorType(_INT, 12), [ir.Constant(_INT, i) for i in last])
-    return builder.shuffle_vector(first, blue, merge)
+    return builder.shuffle_vector(first, planes[2], merge)
 
 
 @intrinsic
@@ -261,7 +262,7 @@ def store_rgb(context, image, index, row_stride, red, green, blue):  # type: ign
         planes = [as_bytes(b, plane) if to_bytes else plane for plane in args[3:6]]
         start = _pointer(c, b, s, args)
         for row in range(4):
-            line = _interleaved(b, *planes, row)
+            line = _interleaved(b, planes, row)
             offset = b.mul(args[2], ir.Constant(ir.IntType(64), row))
             pointer = b.bitcast(b.gep(start, [offset]), ir.VectorType(element, 12).as_pointer())
             b.store(line, pointer).align = 1 if to_bytes else 4

@@ -79,7 +79,7 @@ def count_per_tile(order, visible, boxes, across, offsets):  # type: ignore[no-u
 
 @kernel
 def bin_to_tiles(order, visible, boxes, across, offsets, members):  # type: ignore[no-untyped-def]
-    """Fill members with each tile's Gaussians, nearest first; call again with more room when it returns False."""
+    """Fill members with each tile's Gaussians, nearest first; False when it needs offsets[-1] places."""
     if count_per_tile(order, visible, boxes, across, offsets) > members.shape[0]:
         return False
     cursors = offsets[:-1].copy()

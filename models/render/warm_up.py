@@ -15,7 +15,7 @@ Progress = Callable[[str], object]
 def warm_up(progress: Progress = print) -> None:
     """Draw one tiny picture in each way a kiosk may ask for.
 
-    The first time after an installation this compiles (tens of seconds), later it loads from the cache (below 1 s).
+    The first time after an installation this compiles (about 10 s), later it loads from the cache (0.5 s).
     `progress` is told what is being made ready.
     """
     camera, background = bench_camera(64, 32), np.zeros(3, np.float32)

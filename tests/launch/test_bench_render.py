@@ -4,6 +4,7 @@ import argparse
 import json
 
 import pytest
+
 from splatface.launch import bench_render
 from splatface.launch.bench_rivals import attention_field
 from splatface.models.errors import RenderError

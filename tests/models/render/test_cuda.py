@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 import pytest
+
 from splatface.models.render.render import renderer
 from splatface.models.render.scene import bench_camera, bench_splats
 

@@ -5,6 +5,7 @@ import sys
 import time
 
 import pytest
+
 from splatface.models.errors import RenderError
 from splatface.models.render.render import BACKENDS, renderer
 

@@ -5,6 +5,7 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 import torch
+
 from splatface.models.camera import Camera
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.render.reference import SplatTensors, draw_reference
