@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from rclpy.guard_condition import GuardCondition
+from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from std_srvs.srv import Trigger
+
 from splatface.models.audio.files import SAMPLE_RATE, check_sound, chunks_played
 from splatface.models.audio.kept_microphone import OPENING, KeptMicrophone
 from splatface.models.audio.stamped import Stamped
@@ -15,8 +18,6 @@ from splatface.models.values import NS_PER_S, AudioChunk
 from splatface.nodes import wire
 from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
-from splatface_msgs.msg import AudioChunk as AudioChunkMsg
-from std_srvs.srv import Trigger
 
 PARAMETERS = (
     Parameter(name="source", default="microphone", description="microphone, or the path of a sound file"),
@@ -31,6 +32,7 @@ PARAMETERS = (
 MICROPHONE = "microphone"
 EARLY_NS = 1_000_000  # a timer may fire this much before the chunk is complete: else it would wait a period
 BEHIND_NS = NS_PER_S  # further behind than this, the player does not hurry after: the computer slept
+WAIT_MS = 5000  # a file begins when somebody listens, or after this long: its first word is not lost
 QUIET_NS = 300_000_000  # a microphone that is this late is replaced by silence
 
 
@@ -68,7 +70,7 @@ class AudioCapture(FaceNode):
             self._listen()
             self.create_timer(period_s, self.bridge_silence)
         else:
-            self.pieces = self._pieces()
+            self.pieces = self._when_heard()
             self.create_timer(period_s / 2, self.play_due)
         self.get_logger().info(f"source: {self.params['source']}")
 
@@ -93,6 +95,13 @@ class AudioCapture(FaceNode):
 
     def _pieces(self) -> Iterator[NDArray[np.float32]]:
         return chunks_played(self.params["source"], self.params["chunk_ms"], self.params["loop"])
+
+    def _when_heard(self) -> Iterator[NDArray[np.float32]]:
+        for _ in range(WAIT_MS // self.params["chunk_ms"]):
+            if self.audio.get_subscription_count() > 0:
+                break
+            yield self.silence
+        yield from self._pieces()
 
     def _after_interrupt(self) -> Iterator[NDArray[np.float32]]:
         for _ in range(1000 // self.params["chunk_ms"]):

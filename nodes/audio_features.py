@@ -3,14 +3,15 @@
 import sys
 import time
 
+from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
+
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError
 from splatface.nodes import wire
 from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
 from splatface.nodes.timing import Timing
-from splatface_msgs.msg import AudioChunk as AudioChunkMsg
-from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 
 PARAMETERS = (
     Parameter(

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.errors import EncoderError
 
 __all__ = ["read_tensors"]

@@ -7,6 +7,7 @@ import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
+
 from splatface.models.audio.windows import Windows
 from splatface.models.errors import AudioError
 

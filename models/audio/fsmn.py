@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.audio.assets import cached, package_file
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
 from splatface.models.audio.session import Session, session_of

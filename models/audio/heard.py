@@ -4,6 +4,7 @@ from collections import deque
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.audio.voice import SILENCE_DBFS, Voice, level_dbfs
 from splatface.models.audio.windows import Windows
 from splatface.models.values import NS_PER_S

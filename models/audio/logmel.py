@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
 
 __all__ = ["LogMel"]

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import soxr
 from numpy.typing import NDArray
+
 from splatface.models.errors import AudioError
 
 __all__ = ["Block", "Microphone", "choose_device", "input_devices", "refresh_devices"]

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.errors import EncoderError
 
 __all__ = ["Session", "session_of"]

@@ -5,6 +5,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, SAMPLE_RATE, Heard
 from splatface.models.audio.windows import Windows
 from splatface.models.errors import AudioError

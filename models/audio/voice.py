@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.audio.windows import Windows
 from splatface.models.errors import AudioError
 

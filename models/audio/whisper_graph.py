@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.errors import EncoderError
 
 __all__ = ["BLOCKS", "HEADS", "WIDTH", "whisper_network"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.errors import AudioError, EncoderError

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from splatface.models.audio.ctranslate2 import read_tensors
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank, slaney_filters

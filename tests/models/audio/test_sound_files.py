@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import soundfile
+
 from splatface.models.audio.files import check_sound, chunks_of_file, chunks_played, read_sound
 from splatface.models.errors import AudioError
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from splatface.models.audio.fbank import kaldi_filters, log_kaldi_fbank, slaney_filters
 from splatface.models.audio.sample_clock import SampleClock
 from splatface.models.audio.voice import Voice, level_dbfs

@@ -1,0 +1,283 @@
+"""audio_capture through real topics: files, a null sink's monitor, and what goes wrong."""
+
+import os
+import shutil
+import subprocess
+import time
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import rclpy
+import soundfile
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.executors import SingleThreadedExecutor
+from splatface_msgs.msg import AudioChunk
+from std_srvs.srv import Trigger
+
+from splatface.models.audio.files import read_sound
+from splatface.nodes import wire
+
+RATE = 16_000
+MS = 1_000_000
+PULSE_MODULES = (
+    "module-native-protocol-unix auth-anonymous=1 socket={socket}",
+    "module-null-sink sink_name=vspk rate=48000 channels=2",
+    "module-always-sink",
+)
+
+
+@pytest.fixture
+def listener(ros_domain):
+    """Hears `audio`, reads the diagnostics and calls services of the node under test."""
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("listener", namespace="face", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.chunks, node.arrivals, node.health = [], [], []
+
+    def on_audio(msg):
+        node.chunks.append(wire.audio_chunk(msg))
+        node.arrivals.append(time.time_ns())
+
+    def on_health(msg):
+        node.health += [status for status in msg.status if status.name.endswith("audio_capture")]
+
+    def until(condition, seconds=30.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, [status.message for status in node.health[-2:]]
+            executor.spin_once(0.02)
+
+    node.until = until
+    node.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
+    node.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
+    yield node
+    node.destroy_node()
+    context.shutdown()
+
+
+def noise(seconds, rate=RATE, seed=0):
+    """Sound that resembles itself nowhere, so that a place in it can be found; soft above 4 kHz."""
+    white = np.random.default_rng(seed).normal(0, 1, round(seconds * rate))
+    spectrum = np.fft.rfft(white)
+    spectrum[np.fft.rfftfreq(len(white), 1 / rate) > 4000] = 0
+    return (0.1 * np.fft.irfft(spectrum, len(white)) / 0.7).astype(np.float32)
+
+
+def joined(chunks):
+    return np.concatenate([chunk.samples for chunk in chunks])
+
+
+def first_sound(chunks):
+    """Index of the first chunk that is not silent."""
+    return next((i for i, chunk in enumerate(chunks) if chunk.samples.any()), None)
+
+
+def gaps_ns(chunks):
+    return np.diff([chunk.start_ns for chunk in chunks]) - [
+        round(len(c.samples) * 62_500) for c in chunks[:-1]
+    ]
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize(("rate", "name"), [(16_000, "plain.wav"), (44_100, "other.flac")])
+def test_a_file_arrives_sample_for_sample_in_its_own_time(start, listener, tmp_path, rate, name):
+    soundfile.write(tmp_path / name, np.stack([noise(2, rate)] * 2, 1), rate)
+    began_ns = time.time_ns()
+    node = start.node("audio_capture", source=tmp_path / name)
+    expected = read_sound(tmp_path / name)
+    listener.until(lambda: first_sound(listener.chunks) is not None)
+    listener.until(lambda: not any(c.samples.any() for c in listener.chunks[-20:]))
+    chunks = listener.chunks
+    assert {(len(c.samples), c.sample_rate, c.utterance) for c in chunks} == {(320, RATE, 0)}
+    heard, begin = joined(chunks), first_sound(chunks) * 320
+    # A file begins when somebody listens, so that its first word is heard.
+    np.testing.assert_array_equal(heard[begin : begin + len(expected)], expected)
+    assert not heard[begin + len(expected) :].any()  # then silence, so that the face idles
+    assert not gaps_ns(chunks).any()  # start + n / rate, to the nanosecond
+    assert chunks[0].start_ns > began_ns
+    age_ms = (np.array(listener.arrivals) - [c.end_ns for c in chunks]) / MS
+    assert -2 < np.median(age_ms) < 15  # a chunk leaves when its last sample has been heard
+    assert node.interrupt() == 0, node.output
+    assert "Traceback" not in node.output
+
+
+@pytest.mark.graph
+def test_a_loop_begins_again_after_a_second(start, listener, tmp_path):
+    soundfile.write(tmp_path / "short.wav", noise(0.3), RATE)
+    start.node("audio_capture", source=tmp_path / "short.wav", loop=True, chunk_ms=10)
+
+    def onsets():
+        loud = [c.samples.any() for c in listener.chunks]
+        return [i for i in range(1, len(loud)) if loud[i] and not loud[i - 1]]
+
+    listener.until(lambda: len(onsets()) >= 2)
+    first, second = onsets()[:2]
+    assert second - first == 130  # 0.3 s of sound and 1 s of silence in chunks of 10 ms
+    assert not gaps_ns(listener.chunks).any()
+
+
+@pytest.mark.graph
+def test_an_interruption_raises_the_utterance_and_ends_the_sound(start, listener, tmp_path):
+    soundfile.write(tmp_path / "long.wav", noise(20), RATE)
+    start.node("audio_capture", source=tmp_path / "long.wav")
+    listener.until(lambda: len(listener.chunks) > 20)
+    client = listener.create_client(Trigger, "interrupt")
+    listener.until(client.service_is_ready)
+    answer = client.call_async(Trigger.Request())
+    listener.until(answer.done)
+    assert answer.result().success
+    listener.until(lambda: sum(c.utterance for c in listener.chunks) > 20)
+    later = [c for c in listener.chunks if c.utterance == 1]
+    assert not joined(later).any()
+    assert not gaps_ns(listener.chunks).any()
+    assert [c.utterance for c in listener.chunks] == sorted(c.utterance for c in listener.chunks)
+
+
+@pytest.mark.graph
+@pytest.mark.parametrize(
+    ("content", "parameters", "said"),
+    [
+        (None, {}, "expected a sound file, found nothing there"),
+        (b"RIFF nonsense", {}, "found one that cannot be read"),
+        (b"", {}, "found one that cannot be read"),
+        (b"", {"chunk_ms": 1}, "parameter chunk_ms: expected 5 to 100, found 1"),
+        (b"", {"loop": "perhaps"}, "parameter loop: expected bool"),
+    ],
+)
+def test_bad_input_is_one_clear_line_and_an_exit_code(start, tmp_path, content, parameters, said):
+    path = tmp_path / "bad.wav"
+    if content is not None:
+        path.write_bytes(content)
+    node = start.node("audio_capture", source=path, **parameters)
+    assert node.wait() == 1
+    assert said in node.output
+    assert "Traceback" not in node.output
+    assert len(node.output.strip().splitlines()) == 1
+
+
+@pytest.mark.graph
+def test_a_file_that_breaks_off_ends_the_node(start, tmp_path):
+    damaged = np.stack([noise(4, 96_000)] * 2, 1)
+    damaged[2 * 96_000, 1] = np.nan  # beyond the 2^18 values that are looked at before the start
+    soundfile.write(tmp_path / "nan.wav", damaged, 96_000, subtype="FLOAT")
+    node = start.node("audio_capture", source=tmp_path / "nan.wav")
+    assert node.wait() == 1
+    assert "NaN or infinity at 2.000 s" in node.output
+
+
+@pytest.mark.graph
+def test_without_a_microphone_silence_is_published_and_diagnostics_say_so(start, listener):
+    node = start.node("audio_capture", device="no such thing", env={"PULSE_SERVER": "unix:/nowhere"})
+    listener.until(lambda: len(listener.chunks) > 100)
+    assert not joined(listener.chunks).any()
+    assert not gaps_ns(listener.chunks).any()
+    listener.until(lambda: any(status.level == b"\x02" for status in listener.health))
+    assert "no such device" in listener.health[-1].message
+    assert "silence meanwhile" in listener.health[-1].message
+    assert node.interrupt() == 0, node.output
+    assert "Traceback" not in node.output
+    assert node.output.count("no such device") == 1  # said once, not every second
+
+
+@contextmanager
+def pulseaudio(folder):
+    """A PulseAudio server with a null sink, its own files and its own ALSA configuration."""
+    if not (shutil.which("pulseaudio") and shutil.which("paplay")):
+        pytest.skip(
+            "no pulseaudio: apt-get install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
+        )
+    for name in ("home", "run", "state"):
+        (folder / name).mkdir(exist_ok=True, mode=0o700)
+    socket = folder / "run" / "socket"
+    environment = {
+        "HOME": str(folder / "home"),
+        "XDG_RUNTIME_DIR": str(folder / "run"),
+        "XDG_CONFIG_HOME": str(folder / "home"),
+        "PULSE_STATE_PATH": str(folder / "state"),
+        "PULSE_RUNTIME_PATH": str(folder / "run"),
+        "PULSE_SERVER": f"unix:{socket}",
+        "PULSE_SOURCE": "vspk.monitor",
+    }
+    (folder / "home" / ".asoundrc").write_text("pcm.!default { type pulse }\nctl.!default { type pulse }\n")
+    command = ["pulseaudio", "--daemonize=no", "--exit-idle-time=-1", "--disable-shm=1", "-n"]
+    for module in PULSE_MODULES:
+        command += ["-L", module.format(socket=socket)]
+    with (folder / "pulse.log").open("a") as log:
+        server = subprocess.Popen(command, env={**os.environ, **environment}, stdout=log, stderr=log)
+    try:
+        until = time.monotonic() + 15
+        while not socket.exists():
+            assert server.poll() is None, (folder / "pulse.log").read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        yield environment
+    finally:
+        server.terminate()
+        server.wait(10)
+        socket.unlink(missing_ok=True)
+
+
+def play(path, environment):
+    return subprocess.Popen(["paplay", "--device=vspk", str(path)], env={**os.environ, **environment})
+
+
+def best_correlation(heard, expected):
+    """Highest correlation of `expected` with any stretch of `heard`, and the sample where that begins.
+
+    Two clocks agree on no sample: the place is sought to an eighth of one.
+    """
+    size = len(heard) + len(expected)
+    spectra = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(expected, size))
+    products = 8 * np.fft.irfft(spectra, 8 * size)[: 8 * (len(heard) - len(expected))]
+    at = int(np.argmax(products))
+    stretch = np.fft.irfft(np.fft.rfft(heard), 8 * len(heard))[at::8][: len(expected)]
+    return np.corrcoef(stretch, expected)[0, 1], at // 8
+
+
+@pytest.mark.graph
+@pytest.mark.sound
+def test_the_monitor_of_a_sink_is_captured_and_survives_its_server(start, listener, tmp_path):
+    sound = noise(3, 48_000)
+    soundfile.write(tmp_path / "played.wav", np.stack([sound, sound], 1), 48_000, subtype="FLOAT")
+    expected = read_sound(tmp_path / "played.wav")
+    (tmp_path / "pulse").mkdir()
+    with pulseaudio(tmp_path / "pulse") as environment:
+        node = start.node("audio_capture", env=environment)
+        node.wait_for("listening to")
+        listener.until(lambda: listener.health and listener.health[-1].message == "listening")
+        listener.until(lambda: len(listener.chunks) > 50)
+        played_ns = time.time_ns()
+        player = play(tmp_path / "played.wav", environment)
+        listener.until(lambda: player.poll() is not None)
+        assert player.returncode == 0
+        count = len(listener.chunks)
+        listener.until(lambda: len(listener.chunks) > count + 25)
+        chunks = list(listener.chunks)
+        correlation, at = best_correlation(joined(chunks), expected)
+        assert correlation > 0.99, listener.health[-1].values
+        sounded_ns = chunks[at // 320].start_ns + at % 320 * 62_500
+        assert 0 < (sounded_ns - played_ns) / MS < 1500  # paplay fills the server's buffer first
+        begin = at // 320
+        assert np.abs(gaps_ns(chunks[begin : begin + 150])).max() < 5 * MS  # an encoder takes 10 ms for a gap
+        heard_ms = np.array(listener.arrivals[begin : begin + 150]) - [
+            c.end_ns for c in chunks[begin : begin + 150]
+        ]
+        assert np.median(heard_ms) / MS < 60
+    # the server is gone: the microphone is unplugged
+    listener.until(lambda: listener.health[-1].level == b"\x02")
+    assert "silence meanwhile" in listener.health[-1].message
+    count = len(listener.chunks)
+    listener.until(lambda: len(listener.chunks) > count + 50)
+    assert not joined(listener.chunks[-25:]).any()
+    with pulseaudio(tmp_path / "pulse") as environment:
+        listener.until(lambda: listener.health[-1].message == "listening", 40)
+        listener.chunks.clear()
+        player = play(tmp_path / "played.wav", environment)
+        listener.until(lambda: player.poll() is not None)
+        listener.until(lambda: len(listener.chunks) > 200)
+        assert best_correlation(joined(listener.chunks), expected)[0] > 0.99
+        assert node.interrupt() == 0, node.output
+    assert "Traceback" not in node.output
