@@ -68,7 +68,7 @@ class HeadController(FaceNode):
 
     def on_features(self, msg: AudioFeatures) -> None:
         """Hear speech."""
-        self.controller.hear(wire.audio_frame(msg))
+        self.controller.hear(wire.audio_frame(msg), self.now_ns())
 
     def on_look_at(self, msg: PointStamped) -> None:
         """Turn to a point in the frame `world` (or none): metres from the head, x towards the viewer."""

@@ -1,10 +1,13 @@
-"""A value that is told where to go and takes its time, smoothly."""
+"""A value that is told where to go and takes its time, smoothly, however often it is told.
+
+A minimum-jerk way (Flash & Hogan 1985) from the position, velocity and acceleration the value has when it is
+told: a face tracker that names the target thirty times a second gets the same turn as one who names it once.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from splatface.models.motion.events import smooth_step
 
 __all__ = ["Glide", "glide_to", "resting", "value_at"]
 
@@ -13,26 +16,45 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Glide:
-    """From one value to another, [n]."""
+    """From one state of motion to rest at a target, each [n], per second."""
 
     begin_s: float
     length_s: float
     origin: Array
+    velocity: Array
+    acceleration: Array
     target: Array
 
 
 def resting(value: Array) -> Glide:
     """A value that stays."""
-    return Glide(0.0, 1.0, value, value)
+    still = np.zeros_like(value)
+    return Glide(0.0, 1.0, value, still, still, value)
 
 
 def value_at(glide: Glide, time_s: float) -> Array:
     """Where the value is at a moment."""
-    done = smooth_step((time_s - glide.begin_s) / glide.length_s)
-    out: Array = glide.origin + done * (glide.target - glide.origin)
-    return out
+    return _motion_at(glide, time_s)[0]
 
 
 def glide_to(glide: Glide, target: Array, time_s: float, length_s: float) -> Glide:
-    """From where the value is at `time_s` to a new target."""
-    return Glide(time_s, length_s, value_at(glide, time_s), target)
+    """From how the value moves at `time_s` to rest at a new target `length_s` later."""
+    return Glide(time_s, length_s, *_motion_at(glide, time_s), target)
+
+
+def _motion_at(glide: Glide, time_s: float) -> tuple[Array, Array, Array]:
+    """Position, velocity and acceleration."""
+    length = glide.length_s
+    s = max((time_s - glide.begin_s) / length, 0.0)
+    if s >= 1.0:
+        still = np.zeros_like(glide.target)
+        return glide.target, still, still
+    # The quintic that starts as the value moves and ends at rest, over s in 0..1.
+    way, v, a = glide.target - glide.origin, glide.velocity * length, glide.acceleration * length**2
+    c3 = 10 * way - 6 * v - 1.5 * a
+    c4 = -15 * way + 8 * v + 1.5 * a
+    c5 = 6 * way - 3 * v - 0.5 * a
+    position = glide.origin + s * (v + s * (a / 2 + s * (c3 + s * (c4 + s * c5))))
+    velocity = v + s * (a + s * (3 * c3 + s * (4 * c4 + s * 5 * c5)))
+    acceleration = a + s * (6 * c3 + s * (12 * c4 + s * 20 * c5))
+    return position, velocity / length, acceleration / length**2

@@ -144,7 +144,7 @@ def test_stressed_syllables_nod_and_silence_does_not():
         for index in range(250):
             time_ns = ns(START_S + index * 0.02)
             level = level_of(index)
-            controller.hear(AudioFrame(np.zeros(1, np.float32), "x", time_ns, voice, level))
+            controller.hear(AudioFrame(np.zeros(1, np.float32), "x", time_ns, voice, level), time_ns)
             track.append(angles(controller.control_at(time_ns))[1])
         return np.array(track)
 
@@ -167,3 +167,65 @@ def test_expressions_are_controls_of_a_head():
     from splatface.models.head.coefficients import CONTROLS
 
     assert set(EXPRESSIONS) <= set(CONTROLS)
+
+
+def aim_deg(control):
+    """Where the eyes point in the world, yaw in degrees."""
+    return angles(control)[0] + np.degrees(control.gaze_yaw_rad)
+
+
+@pytest.mark.parametrize("told_per_second", [10, 30, 60])
+def test_a_target_named_again_and_again_is_reached_as_fast(told_per_second):
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    for index in range(told_per_second):
+        controller.look_at(np.array([1.0, 0.5, 0.0]), ns(START_S + index / told_per_second))
+    assert aim_deg(controller.control_at(ns(START_S + 1.0))) == pytest.approx(26.57, abs=0.5)
+
+
+def test_the_eyes_are_there_before_the_head():
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller.look_at(np.array([1.0, 0.4, 0.0]), ns(START_S))
+    early, late = (controller.control_at(ns(START_S + t)) for t in (0.13, 0.6))
+    assert aim_deg(early) == pytest.approx(21.8, abs=0.1)
+    assert angles(early)[0] < 0.3 * angles(late)[0]
+    assert aim_deg(late) == pytest.approx(21.8, abs=0.1)
+
+
+def test_the_head_is_never_jolted():
+    controller = Controller(MotionConfig(wander=0.0))
+    step_s, turned = 0.005, []
+    for index in range(600):
+        time_ns = ns(START_S + index * step_s)
+        if index % 7 == 0:  # a point that jumps from side to side, told about 30 times a second
+            controller.look_at(np.array([1.0, 0.5 if index // 84 % 2 else -0.5, 0.1]), time_ns)
+        turned.append(angles(controller.control_at(time_ns)))
+    acceleration = np.diff(turned, n=2, axis=0) / step_s**2  # degrees per second squared
+    assert np.abs(acceleration).max() < 3000.0
+
+
+def test_a_nod_does_not_jump_when_features_come_late():
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0, seed=2))
+    pitches = []
+    for index in range(300):
+        heard = index - 9  # 180 ms late
+        if heard >= 0:
+            level = -18.0 if heard % 60 < 8 else -32.0
+            frame = AudioFrame(np.zeros(1, np.float32), "x", ns(START_S + heard * 0.02), 0.9, level)
+            controller.hear(frame, ns(START_S + index * 0.02))
+        pitches.append(angles(controller.control_at(ns(START_S + index * 0.02)))[1])
+    assert max(pitches) > 1.0
+    # The steepest a nod of 3.5 degrees in 160 ms gets is 41 degrees per second.
+    assert np.abs(np.diff(pitches)).max() < 0.85
+
+
+def test_a_limit_of_zero_holds_still():
+    controller = Controller(MotionConfig(yaw_limit_rad=0.0, pitch_limit_rad=0.0, roll_limit_rad=0.0))
+    assert angles(controller.control_at(ns(START_S))) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+
+
+def test_a_weight_that_is_no_number_is_refused_and_harms_nothing():
+    controller = Controller(MotionConfig(nod=0.0))
+    with pytest.raises(ValueError, match="expected a weight"):
+        controller.express("smile", float("nan"), ns(START_S))
+    controller.express("smile", 0.5, ns(START_S))
+    assert dict(controller.control_at(ns(START_S + 1)).expression)["smile"] == pytest.approx(0.5)
