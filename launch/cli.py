@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "record": ("record", "record what a running face hears and does", "splatface record talk/"),
     "replay": ("replay", "show a recording again, bit for bit", "splatface replay talk/ --sha256"),
-    "head": ("heads", "list heads, show one, export one", "splatface head info ada"),
+    "head": ("heads", "list heads, show one, export one", "splatface head info robin"),
     "doctor": ("doctor", "say what works on this machine and how to mend the rest", "splatface doctor"),
     "bench": ("bench", "measure this machine", "splatface bench graph --json --speech hello.wav"),
     "warm-up": ("warm_up", "compile and export once, so that the first start is quick", "splatface warm-up"),
