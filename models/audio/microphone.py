@@ -27,7 +27,7 @@ class Block:
     samples: NDArray[np.float32]  # [T], mono, 16 kHz; may be empty while the resampler fills
     first: int  # number of samples[0] since the device was opened, at 16 kHz
     heard: int  # samples of the device's own, at 16 kHz, heard before this block came
-    time_ns: int  # when the first of the block's sound was heard, by the clock given to Microphone
+    time_ns: int  # when the block's sound began, had it come without delay, by the clock given to Microphone
     lost: bool  # sound is missing right before this block
 
 
@@ -123,9 +123,8 @@ class Microphone:
         return bool(self._stream.active)
 
     def _called(self, sound: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
-        age_s = times.currentTime - times.inputBufferAdcTime
-        if not frames / self.rate_hz <= age_s < 1.0:  # some host APIs leave these times empty
-            age_s = frames / self.rate_hz
+        # By arrival: through PulseAudio, PortAudio's own times are wrong by 0.6 s in the first second.
+        time_ns = self._now_ns() - round(frames / self.rate_hz * 1e9)
         lost = bool(status.input_overflow)
         with self._lock:
             if len(self._queue) >= QUEUE_BLOCKS:
@@ -133,7 +132,7 @@ class Microphone:
                 self._dropped = True
                 self.overflows += 1
             self.overflows += lost
-            self._queue.append(_Raw(sound.mean(axis=1), self._now_ns() - round(age_s * 1e9), lost))
+            self._queue.append(_Raw(sound.mean(axis=1), time_ns, lost))
         self._wake()
 
     def read(self) -> list[Block]:

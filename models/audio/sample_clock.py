@@ -15,7 +15,7 @@ class SampleClock:
     when it is off by more than `JUMP_NS`: sound was lost, or the computer's clock was set.
     """
 
-    MEMORY = 100  # measurements: 2 s of 20 ms blocks
+    MEMORY = 100  # measurements: 1 s of the microphone's 10 ms blocks
     SLEW = 0.02  # of the distance, per measurement
     JUMP_NS = 50_000_000
 
