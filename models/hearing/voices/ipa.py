@@ -8,10 +8,12 @@ __all__ = ["PAUSES", "ipa_of_romaji", "ipa_of_text"]
 PAUSES = ",.;:!?"
 _PIECES = re.compile(r"([^,.;:!?।，。？！]+)([,.;:!?।，。？！]*)")
 _WIDE = str.maketrans("।，。？！", ".,.?!")
+# fmt: off
 _ROMAJI = (
-    *(("ssh", "ɕɕ"), ("cch", "ʨʨ"), ("sh", "ɕ"), ("ch", "ʨ"), ("tts", "tʦ"), ("ts", "ʦ"), ("j", "ʥ")),
-    *(("f", "ɸ"), ("y", "j"), ("r", "ɾ"), ("g", "ɡ"), ("u", "ɯ"), ("wa,", "wa,")),
+    ("ssh", "ɕɕ"), ("cch", "ʨʨ"), ("sh", "ɕ"), ("ch", "ʨ"), ("tts", "tʦ"), ("ts", "ʦ"), ("j", "ʥ"),
+    ("f", "ɸ"), ("y", "j"), ("r", "ɾ"), ("g", "ɡ"), ("u", "ɯ"),
 )
+# fmt: on
 
 
 def ipa_of_text(text: str, espeak_voice: str, *, tie: bool = False) -> str:

@@ -24,32 +24,16 @@ __all__ = ["KOKORO_VOICES", "Joe", "Kokoro"]
 
 KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
 _ESPEAK = {"en": "en-us", "es": "es", "fr": "fr-fr", "it": "it", "pt": "pt-br", "de": "de"}
+# fmt: off
 # Kokoro writes a diphthong or affricate as one letter (the alphabet of its `misaki`).
-_KOKORO_ENGLISH = {
-    "a^ɪ": "I",
-    "a^ʊ": "W",
-    "e^ɪ": "A",
-    "o^ʊ": "O",
-    "ə^ʊ": "Q",
-    "ɔ^ɪ": "Y",
-    "t^ʃ": "ʧ",
-    "d^ʒ": "ʤ",
-    "t^s": "ʦ",
-    "d^z": "ʣ",
-    "^": "",
+_TIED = {
+    "a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "ɔ^ɪ": "Y",
+    "t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ", "^": "",
 }
-_KOKORO_MORE = {
-    "oː": "ɔ",
-    "ɜː": "ɜɹ",
-    "ɚ": "əɹ",
-    "ɾ": "T",
-    "ː": "",
-    "r": "ɹ",
-    "e": "A",
-    "o": "O",
-    "ɐ": "ə",
-    "ʔ": "t",
+_ENGLISH = {
+    "oː": "ɔ", "ɜː": "ɜɹ", "ɚ": "əɹ", "ɾ": "T", "ː": "", "r": "ɹ", "e": "A", "o": "O", "ɐ": "ə", "ʔ": "t",
 }
+# fmt: on
 # Durations run behind the sound: measured by correlating loudness with vowels, as espeak's exact times do.
 _KOKORO_LATE_S, _JOE_LATE_S = 0.070, 0.040
 _DIPHTHONGS = {"I": "aɪ", "W": "aʊ", "A": "eɪ", "O": "oʊ", "Q": "əʊ", "Y": "ɔɪ", "T": "ɾ", "S": "s"}
@@ -144,11 +128,7 @@ class Kokoro:
         if language == "ja-romaji":
             return ipa_of_romaji(text)
         said = ipa_of_text(text, _ESPEAK[language], tie=True)
-        if language == "en":
-            for tied, letter in {**_KOKORO_ENGLISH, **_KOKORO_MORE}.items():
-                said = said.replace(tied, letter)
-            return said
-        for tied, letter in _KOKORO_ENGLISH.items():
+        for tied, letter in (_TIED | (_ENGLISH if language == "en" else {})).items():
             said = said.replace(tied, letter)
         return said
 

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.coarticulation import mode_track
 from splatface.models.hearing.phonemes import REST, VISEMES, Phone, viseme_of

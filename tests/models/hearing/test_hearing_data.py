@@ -3,6 +3,7 @@ import shutil
 
 import numpy as np
 import pytest
+
 from splatface.models.hearing.augment import recorded, silent
 from splatface.models.hearing.corpus import held_out, read, write
 from splatface.models.hearing.dataset import Clips, looking_ahead

@@ -2,6 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from splatface.models.audio.encoder import encoder
 from splatface.models.errors import EncoderError
 from splatface.models.head.coefficients import MOUTH_MODES, silent_net
