@@ -22,7 +22,8 @@ __all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "first_pixel", "jacobian_limits
 
 RECORD = 16
 # Places in a record: 0 x, 1 y (px), 2 A, 3 B, 4 C, 5 P = log2(opacity), 6-8 colour, 9 reach in y (px),
-# 10 and 11 dx/dy of the middle of a row and C along it, 12 -1/A, 13 dy where it is widest, 14 depth (m).
+# 10 and 11 dx/dy of the middle of a row and C along it, 12 -1/A, 13 dy where it is widest, 14 depth (m),
+# 15 reach in x (px).
 
 f4 = np.float32
 LOG2_E = f4(1.4426950408889634)
@@ -133,6 +134,6 @@ def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyp
         records[i, 2], records[i, 3], records[i, 4], records[i, 5] = conic_a, conic_b, conic_c, peak
         records[i, 9], records[i, 10] = reach_y, lean
         records[i, 11], records[i, 12] = conic_c + conic_b * lean * _HALF, -_ONE / conic_a
-        records[i, 13], records[i, 14] = cov * reach_x / var_x, z
+        records[i, 13], records[i, 14], records[i, 15] = cov * reach_x / var_x, z, reach_x
         red, green, blue = shade(sh, i, p0 - eye_x, p1 - eye_y, p2 - eye_z)
         records[i, 6], records[i, 7], records[i, 8] = red, green, blue

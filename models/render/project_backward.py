@@ -17,13 +17,14 @@ _C0 = f4(SH_0)
 
 
 @kernel
-def _ellipse_slopes(record, m):  # type: ignore[no-untyped-def]
+def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
     """dL/d(x, y) of the centre and dL/d(var_x, cov, var_y) (cov counted once for both off-diagonals)."""
+    # inverse covariance
     a, b, c = (
-        record[2] * (-_TWO / LOG2_E),
-        -record[3] / LOG2_E,
-        record[4] * (-_TWO / LOG2_E),
-    )  # inverse covariance
+        records[i, 2] * (-_TWO / LOG2_E),
+        records[i, 3] * (-_ONE / LOG2_E),
+        records[i, 4] * (-_TWO / LOG2_E),
+    )
     q00, q01, q11 = -_HALF * m[3], -_HALF * m[4], -_HALF * m[5]  # dL/d of it
     e00, e01 = a * q00 + b * q01, a * q01 + b * q11
     e10, e11 = b * q00 + c * q01, b * q01 + c * q11
@@ -37,12 +38,12 @@ def _ellipse_slopes(record, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _colour_slopes(sh, i, direction, m, record, d_sh):  # type: ignore[no-untyped-def]
-    """Write dL/dsh of Gaussian i; returns dL/dmean through the viewing direction."""
+def _colour_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no-untyped-def]
+    """Write dL/dsh of Gaussian i; returns dL/dmean through the viewing direction. pulls [15] is scratch."""
     # A colour clamped at 0 has no slope.
-    red = m[6] if record[6] > _ZERO else _ZERO
-    green = m[7] if record[7] > _ZERO else _ZERO
-    blue = m[8] if record[8] > _ZERO else _ZERO
+    red = m[6] if records[i, 6] > _ZERO else _ZERO
+    green = m[7] if records[i, 7] > _ZERO else _ZERO
+    blue = m[8] if records[i, 8] > _ZERO else _ZERO
     d_sh[i, 0, 0], d_sh[i, 0, 1], d_sh[i, 0, 2] = _C0 * red, _C0 * green, _C0 * blue
     count = sh.shape[1]
     if count == 1:
@@ -51,7 +52,6 @@ def _colour_slopes(sh, i, direction, m, record, d_sh):  # type: ignore[no-untype
     inverse = _ONE / f4(math.sqrt(dx * dx + dy * dy + dz * dz))
     x, y, z = dx * inverse, dy * inverse, dz * inverse
     values = basis(x, y, z)
-    pulls = np.zeros(15, np.float32)
     for k in range(1, count):
         value = values[k - 1]
         d_sh[i, k, 0], d_sh[i, k, 1], d_sh[i, k, 2] = value * red, value * green, value * blue
@@ -62,8 +62,13 @@ def _colour_slopes(sh, i, direction, m, record, d_sh):  # type: ignore[no-untype
 
 
 @kernel
-def _quat_slope(quat, scale, i, to_picture, cov_slopes, d_quats, d_scales):  # type: ignore[no-untyped-def]
-    """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> picture."""
+def _quat_slope(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignore[no-untyped-def]
+    """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> picture.
+
+    d_axes [3, 3] is scratch, row k: dL/d axis k.
+    """
+    quat, scale = splat
+    d_quats, d_scales = slopes
     t00, t01, t02, t10, t11, t12 = to_picture
     c00, c01, c11 = cov_slopes
     w, x, y, z = quat[i, 0], quat[i, 1], quat[i, 2], quat[i, 3]
@@ -74,7 +79,6 @@ def _quat_slope(quat, scale, i, to_picture, cov_slopes, d_quats, d_scales):  # t
         (_TWO * (x * y - w * z), _ONE - _TWO * (x * x + z * z), _TWO * (y * z + w * x)),
         (_TWO * (x * z + w * y), _TWO * (y * z - w * x), _ONE - _TWO * (x * x + y * y)),
     )
-    d_axes = np.empty((3, 3), np.float32)  # row k: dL/d axis k
     d00 = d01 = d02 = d10 = d11 = d12 = _ZERO
     for k in range(3):
         rx, ry, rz = axes[k]
@@ -117,11 +121,15 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
     eye_z = -(v[2] * v[3] + v[6] * v[7] + v[10] * v[11])
     low_x, high_x, low_y, high_y = jacobian_limits(lens, size[0], size[1])
     m = np.empty(sums.shape[2], np.float32)
+    pulls, d_axes = np.zeros(15, np.float32), np.empty((3, 3), np.float32)
     for i in range(first, last):
-        m[:] = sums[0, i]
-        for thread in range(1, sums.shape[0]):
-            m += sums[thread, i]
-        d_extra[i] = m[9:]
+        for k in range(sums.shape[2]):
+            moment = sums[0, i, k]
+            for thread in range(1, sums.shape[0]):
+                moment += sums[thread, i, k]
+            m[k] = moment
+            if k >= 9:
+                d_extra[i, k - 9] = moment
         p0, p1, p2 = means[i, 0], means[i, 1], means[i, 2]
         z = v[8] * p0 + v[9] * p1 + v[10] * p2 + v[11]
         drawn = False  # what was not drawn has no record and no slope
@@ -149,11 +157,11 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             j11 * v[5] + j12 * v[9],
             j11 * v[6] + j12 * v[10],
         )
-        du, dv, c00, c01, c11 = _ellipse_slopes(records[i], m)
+        du, dv, c00, c01, c11 = _ellipse_slopes(records, i, m)
         d_centres[i, 0], d_centres[i, 1] = du, dv
         d_opacities[i] = m[0] / opacities[i]
         d00, d01, d02, d10, d11, d12 = _quat_slope(
-            quats, scales, i, to_picture, (c00, c01, c11), d_quats, d_scales
+            (quats, scales), i, to_picture, (c00, c01, c11), d_axes, (d_quats, d_scales)
         )
         g00, g02 = d00 * v[0] + d01 * v[1] + d02 * v[2], d00 * v[8] + d01 * v[9] + d02 * v[10]
         g11, g12 = d10 * v[4] + d11 * v[5] + d12 * v[6], d10 * v[8] + d11 * v[9] + d12 * v[10]
@@ -166,7 +174,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             - j11 * y_z * dv
             - inverse_z * (j00 * g00 + j11 * g11 + (_ONE + free_x) * j02 * g02 + (_ONE + free_y) * j12 * g12)
         )
-        gx, gy, gz = _colour_slopes(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records[i], d_sh)
+        gx, gy, gz = _colour_slopes(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records, pulls, d_sh)
         d_means[i, 0] = v[0] * dx + v[4] * dy + v[8] * dz + gx
         d_means[i, 1] = v[1] * dx + v[5] * dy + v[9] * dz + gy
         d_means[i, 2] = v[2] * dx + v[6] * dy + v[10] * dz + gz

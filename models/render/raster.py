@@ -26,15 +26,24 @@ from .simd import (
 )
 from .tiles import TILE_HEIGHT, TILE_WIDTH
 
-__all__ = ["BLOCKS_ACROSS", "BLOCKS_DOWN", "TILE_FLOATS", "draw_tiles"]
+__all__ = [
+    "BLOCKS_ACROSS",
+    "BLOCKS_DOWN",
+    "TILE_FLOATS",
+    "WIDE",
+    "block_mask",
+    "draw_tiles",
+    "start_exponent",
+]
 
 BLOCKS_ACROSS, BLOCKS_DOWN = TILE_WIDTH // 4, TILE_HEIGHT // 4
 _BLOCK = 64  # floats of a block: four channels of 16 pixels
 TILE_FLOATS = BLOCKS_ACROSS * BLOCKS_DOWN * _BLOCK
 _ALL_OPEN = (1 << BLOCKS_ACROSS) - 1
+WIDE = 8  # blocks: narrower ellipses are drawn by their box, the exact rows cost more than they save
 
 f4 = np.float32
-_ZERO, _HALF, _ONE, _THREE, _FOUR = f4(0), f4(0.5), f4(1), f4(3), f4(4)
+_ZERO, _HALF, _ONE, _TWO, _THREE, _FOUR = f4(0), f4(0.5), f4(1), f4(2), f4(3), f4(4)
 _ALPHA_MAX, _DARK = f4(ALPHA_MAX), f4(TRANSMITTANCE_MIN)
 
 
@@ -50,8 +59,8 @@ def clear_tile(buffer):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def block_range(records, at, x, top):  # type: ignore[no-untyped-def]
-    """First and last block that the ellipse touches in the four rows from dy = top on; last < first: none.
+def block_mask(records, at, x, top):  # type: ignore[no-untyped-def]
+    """Bits of the blocks that the ellipse touches in the four rows from dy = top on.
 
     The rim is widest to the right at dy = widest and to the left at -widest; within the strip of rows the
     nearest dy to that has the largest reach, because an ellipse is convex.
@@ -62,11 +71,29 @@ def block_range(records, at, x, top):  # type: ignore[no-untyped-def]
     dy_right, dy_left = min(max(widest, top), bottom), min(max(-widest, top), bottom)
     right = lean * dy_right + f4(math.sqrt(max((room + along * dy_right * dy_right) * stretch, _ZERO)))
     left = lean * dy_left - f4(math.sqrt(max((room + along * dy_left * dy_left) * stretch, _ZERO)))
-    first = first_pixel(x + left)
-    last = last_pixel(x + right, TILE_WIDTH)
+    first, last = first_pixel(x + left), last_pixel(x + right, TILE_WIDTH)
     if last < first:
-        return 1, 0
-    return first >> 2, last >> 2
+        return np.int64(0)
+    first, last = first >> 2, last >> 2
+    return ((np.int64(2) << (last - first)) - 1) << first
+
+
+@kernel
+def start_exponent(records, at, dx, dy):  # type: ignore[no-untyped-def]
+    """log2(alpha) in the block whose first pixel lies at (dx, dy) from the centre, and how it goes on.
+
+    A quadratic form needs only sums from block to block. Returns the exponent, its step to the right, its
+    step down, how the step right changes downwards, how it changes to the right, how the step down changes.
+    """
+    a, b, c, peak = records[at + 2], records[at + 3], records[at + 4], records[at + 5]
+    x, y = columns(), rows()
+    slope_x, slope_y = _TWO * a * dx + b * dy, b * dx + _TWO * c * dy
+    exponent = (splat(a) * x + splat(b) * y) * x + splat(c) * y * y
+    exponent = exponent + splat(slope_x) * x + splat(slope_y) * y
+    exponent = exponent + splat((a * dx + b * dy) * dx + c * dy * dy + peak)
+    right = splat(f4(8) * a) * x + splat(_FOUR * b) * y + splat(_FOUR * slope_x + f4(16) * a)
+    down = splat(_FOUR * b) * x + splat(f4(8) * c) * y + splat(_FOUR * slope_y + f4(16) * c)
+    return exponent, right, down, splat(f4(16) * b), splat(f4(32) * a), splat(f4(32) * c)
 
 
 @kernel
@@ -91,39 +118,31 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
         extra_buffer[:] = _ZERO
     open_blocks[:] = _ALL_OPEN
     open_rows = BLOCKS_DOWN
-    lane_x, lane_y = columns(), rows()
     faintest, most, dark, zero = splat(LOG2_ALPHA_MIN), splat(_ALPHA_MAX), splat(_DARK), splat(_ZERO)
     for j in range(first, last):
         prefetch(records, members[min(j + 6, last - 1)] * 16)
         at = members[j] * 16
         x, y = records[at] - f4(tile_x), records[at + 1] - f4(tile_y)
-        a, b, c, peak, reach = (
-            records[at + 2],
-            records[at + 3],
-            records[at + 4],
-            records[at + 5],
-            records[at + 9],
-        )
-        row_first = first_pixel(y - reach) >> 2
-        row_last = last_pixel(y + reach, TILE_HEIGHT) >> 2
+        reach_x, reach_y = records[at + 15], records[at + 9]
+        row_first, row_last = first_pixel(y - reach_y) >> 2, last_pixel(y + reach_y, TILE_HEIGHT) >> 2
+        block_first, block_last = first_pixel(x - reach_x) >> 2, last_pixel(x + reach_x, TILE_WIDTH) >> 2
+        # Rounding may put a Gaussian that ends at the tile's edge just beside it: then there is no block.
+        touched = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
-        shape = (splat(a) * lane_x + splat(b) * lane_y) * lane_x + splat(c) * lane_y * lane_y
-        step_x, turn = splat(f4(8) * a) * lane_x + splat(_FOUR * b) * lane_y, splat(f4(32) * a)
+        row_exponent, row_step, down, shift, turn_x, turn_y = start_exponent(
+            records, at, f4(4 * block_first) + _HALF - x, f4(4 * row_first) + _HALF - y
+        )
         for row in range(row_first, row_last + 1):
+            exponent, step = row_exponent, row_step
+            row_exponent, row_step, down = row_exponent + down, row_step + shift, down + turn_y
             open_here = open_blocks[row]
-            if open_here == 0:
+            wanted = open_here & touched
+            if block_last - block_first >= WIDE and wanted != 0:
+                wanted &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
+            if wanted == 0:
                 continue
-            dy = f4(4 * row) + _HALF - y
-            block_first, block_last = block_range(records, at, x, dy)
-            if (open_here >> block_first) & ((2 << (block_last - block_first)) - 1) == 0:
-                continue
-            dx = f4(4 * block_first) + _HALF - x
-            slope_x, slope_y = f4(2) * a * dx + b * dy, b * dx + f4(2) * c * dy
-            exponent = shape + splat(slope_x) * lane_x + splat(slope_y) * lane_y
-            exponent = exponent + splat((a * dx + b * dy) * dx + c * dy * dy + peak)
-            step = step_x + splat(_FOUR * slope_x + f4(16) * a)
             for block in range(block_first, block_last + 1):
-                if (open_here >> block) & 1 != 0:
+                if (wanted >> block) & 1 != 0:
                     place = (row * BLOCKS_ACROSS + block) * _BLOCK
                     alpha = select_ge(exponent, faintest, vec_min(exp2(exponent), most), zero)
                     through = load(buffer, place + 48)
@@ -141,7 +160,7 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
                         if open_here == 0:
                             open_rows -= 1
                 exponent = exponent + step
-                step = step + turn
+                step = step + turn_x
         if open_rows == 0:
             break
 

@@ -10,7 +10,7 @@ import numpy as np
 from .conventions import ALPHA_MAX, TRANSMITTANCE_MIN
 from .jit import kernel
 from .project import LOG2_ALPHA_MIN, first_pixel, last_pixel
-from .raster import BLOCKS_ACROSS, BLOCKS_DOWN, block_range
+from .raster import BLOCKS_ACROSS, BLOCKS_DOWN, WIDE, block_mask, start_exponent
 from .simd import (
     add_to_counter,
     any_greater,
@@ -81,40 +81,33 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
         i = members[j]
         at = i * 16
         x, y = records[at] - f4(tile_x), records[at + 1] - f4(tile_y)
-        a, b, c, peak, reach = (
-            records[at + 2],
-            records[at + 3],
-            records[at + 4],
-            records[at + 5],
-            records[at + 9],
-        )
-        row_first = first_pixel(y - reach) >> 2
-        row_last = last_pixel(y + reach, TILE_HEIGHT) >> 2
+        reach_x, reach_y = records[at + 15], records[at + 9]
+        row_first, row_last = first_pixel(y - reach_y) >> 2, last_pixel(y + reach_y, TILE_HEIGHT) >> 2
+        block_first, block_last = first_pixel(x - reach_x) >> 2, last_pixel(x + reach_x, TILE_WIDTH) >> 2
+        # Rounding may put a Gaussian that ends at the tile's edge just beside it: then there is no block.
+        touched = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
-        shape = (splat(a) * lane_x + splat(b) * lane_y) * lane_x + splat(c) * lane_y * lane_y
-        step_x, turn = splat(f4(8) * a) * lane_x + splat(_FOUR * b) * lane_y, splat(f4(32) * a)
+        row_exponent, row_step, down, shift, turn_x, turn_y = start_exponent(
+            records, at, f4(4 * block_first) + _HALF - x, f4(4 * row_first) + _HALF - y
+        )
         m, m_x, m_y, m_xx, m_xy, m_yy = zero, zero, zero, zero, zero, zero
         d_red, d_green, d_blue = zero, zero, zero
         for k in range(channels):
             store(extra_sums, 16 * k, zero)
         seen = False
         for row in range(row_first, row_last + 1):
+            exponent, step = row_exponent, row_step
+            row_exponent, row_step, down = row_exponent + down, row_step + shift, down + turn_y
             open_here = open_blocks[row]
-            if open_here == 0:
-                continue
-            dy = f4(4 * row) + _HALF - y
-            block_first, block_last = block_range(records, at, x, dy)
-            if (open_here >> block_first) & ((2 << (block_last - block_first)) - 1) == 0:
+            wanted = open_here & touched
+            if block_last - block_first >= WIDE and wanted != 0:
+                wanted &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
+            if wanted == 0:
                 continue
             seen = True
-            dx = f4(4 * block_first) + _HALF - x
-            slope_x, slope_y = _TWO * a * dx + b * dy, b * dx + _TWO * c * dy
-            exponent = shape + splat(slope_x) * lane_x + splat(slope_y) * lane_y
-            exponent = exponent + splat((a * dx + b * dy) * dx + c * dy * dy + peak)
-            step = step_x + splat(_FOUR * slope_x + f4(16) * a)
             row_m, row_x = zero, zero
             for block in range(block_first, block_last + 1):
-                if (open_here >> block) & 1 != 0:
+                if (wanted >> block) & 1 != 0:
                     index = row * BLOCKS_ACROSS + block
                     place = index * _BLOCK
                     full = exp2(exponent)
@@ -146,8 +139,8 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
                         if open_here == 0:
                             open_rows -= 1
                 exponent = exponent + step
-                step = step + turn
-            pixel_y = splat(dy) + lane_y
+                step = step + turn_x
+            pixel_y = splat(f4(4 * row) + _HALF - y) + lane_y
             m, m_x, m_xy = m + row_m, m_x + row_x, m_xy + row_x * pixel_y
             row_y = row_m * pixel_y
             m_y, m_yy = m_y + row_y, m_yy + row_y * pixel_y

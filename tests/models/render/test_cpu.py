@@ -181,7 +181,8 @@ def test_camera_scaled_to_another_shape_keeps_the_head_round():
     tall, wide = bench_camera(100, 200), bench_camera(200, 100)
     seen = [1 - CpuRenderer().draw(splats, camera, WHITE).transmittance for camera in (tall, wide)]
     assert tall.fx == pytest.approx(tall.fy)
-    assert np.abs(seen[0][50:150] - seen[1][:, 50:150]).max() < 1e-5
+    # Blocks lie differently in the two pictures, and each closes where less than 1e-4 shines through.
+    assert np.abs(seen[0][50:150] - seen[1][:, 50:150]).max() < 2e-4
 
 
 def test_one_gaussian_is_the_formula():
