@@ -60,7 +60,7 @@ class KeptMicrophone:
                 self._refresh()
 
     def _use(self, microphone: Microphone) -> None:
-        self.name, self.problem = microphone.name, ""
+        self.name = microphone.name
         self.opened += 1
         self._open = microphone
         self._watch(microphone)
@@ -74,6 +74,7 @@ class KeptMicrophone:
         while not self._ending.wait(LOOK_S) and microphone.alive and idle < patience:
             if self._blocks != seen:
                 seen, idle, patience = self._blocks, 0, STALLED_LOOKS
+                self.problem = ""
             else:
                 idle += 1
 

@@ -24,9 +24,8 @@ BLOCK_S = 0.01
 class Block:
     """Sound as it left the device, brought to 16 kHz."""
 
-    samples: NDArray[np.float32]  # [T], mono, 16 kHz; may be empty while the resampler fills
-    first: int  # number of samples[0] since the device was opened, at 16 kHz
-    heard: int  # samples of the device's own, at 16 kHz, heard before this block came
+    samples: NDArray[np.float32]  # [T], mono, 16 kHz; the resampler gives them a little later
+    heard: int  # sound of the device before this block since it was opened, in samples at 16 kHz
     time_ns: int  # when the block's sound began, had it come without delay, by the clock given to Microphone
     lost: bool  # sound is missing right before this block
 
@@ -97,7 +96,7 @@ class Microphone:
         self._queue: deque[_Raw] = deque()
         self._lock = threading.Lock()
         self._dropped = False
-        self._device_samples = self._given = 0
+        self._device_samples = 0
         self.overflows = 0  # blocks or device buffers lost
         index = choose_device(input_devices(), device, int(portaudio.default.device[0]))
         info = portaudio.query_devices(index)
@@ -144,9 +143,8 @@ class Microphone:
         for raw in waiting:
             samples = self._resampler.resample_chunk(np.ascontiguousarray(raw.samples, np.float32))
             heard = round(self._device_samples * SAMPLE_RATE / self.rate_hz)
-            blocks.append(Block(samples, self._given, heard, raw.time_ns, raw.lost or dropped))
+            blocks.append(Block(samples, heard, raw.time_ns, raw.lost or dropped))
             self._device_samples += len(raw.samples)
-            self._given += len(samples)
             dropped = False
         return blocks
 

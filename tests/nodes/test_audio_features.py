@@ -64,11 +64,8 @@ def ready(start, speaker, **parameters):
 
 
 def spoken(count=75):
-    pieces = list(chunks_of_file(GREETING))[:count]
-    return [
-        AudioChunk(piece, 16_000, START_NS + index * 20 * MS, utterance=1)
-        for index, piece in enumerate(pieces)
-    ]
+    pieces = enumerate(list(chunks_of_file(GREETING))[:count])
+    return [AudioChunk(piece, 16_000, START_NS + index * 20 * MS, utterance=1) for index, piece in pieces]
 
 
 @pytest.mark.graph
