@@ -5,6 +5,7 @@ float64 media time in ms, then for a picture a JPEG, for sound uint32 rate, uint
 """
 
 import asyncio
+import concurrent.futures
 import contextlib
 import json
 import struct
@@ -84,7 +85,9 @@ class PageServer:
     def close(self) -> None:
         """Close all connections and free the port."""
         self._server.close()
-        self._wait(self._server.wait_closed())
+        # A viewer on a dead line does not answer: the port is free all the same.
+        with contextlib.suppress(concurrent.futures.TimeoutError):
+            self._wait(self._server.wait_closed())
         self._end_loop()
 
     def _end_loop(self) -> None:

@@ -77,7 +77,7 @@ class Bag:
     def flush(self) -> None:
         """Hand what has been written so far to the disk. Raises RecordingError like `write`."""
         with self._room():
-            self._file.flush()
+            self._writer.flush()
 
     def close(self) -> None:
         """Finish the file and its metadata. On a full disk the file stays as `repair` can read it."""

@@ -115,6 +115,13 @@ def fill(bag):
         bag.write("/face/audio", index, chunk(1))
 
 
+def test_what_was_flushed_is_readable_however_little_it_is(tmp_path):
+    bag = record(tmp_path / "talk", 3)
+    bag.flush()
+    assert len(list(messages_of(tmp_path / "talk"))) == 3
+    bag.close()
+
+
 def test_a_full_disk_keeps_what_is_written(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
