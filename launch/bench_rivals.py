@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -81,7 +82,7 @@ def attention_field(gaussians: int) -> Callable[[], object]:
     return run
 
 
-def _layer(nn):  # type: ignore[no-untyped-def]
+def _layer(nn: Any) -> Any:
     return nn.ModuleDict(
         {
             "before": nn.LayerNorm(_WIDTH),

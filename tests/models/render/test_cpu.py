@@ -49,7 +49,7 @@ def test_picture_agrees_with_the_definition(degree, width, height):
 
 
 def test_full_size_picture_is_far_above_the_limit():
-    splats, camera = bench_splats(4000), bench_camera(256, 192)
+    splats, camera = bench_splats(2500), bench_camera(160, 120)
     wanted = render(splats, camera, WHITE, backend="reference")
     assert psnr(render(splats, camera, WHITE).image, wanted.image) >= 90
 
@@ -200,3 +200,16 @@ def test_one_gaussian_is_the_formula():
     drawn = CpuRenderer().draw(one, camera, WHITE)
     assert np.abs(1 - drawn.transmittance - alpha).max() < 1e-5
     assert np.abs(drawn.image[..., 0] - (alpha * 0.5 + 1 - alpha)).max() < 1e-5
+
+
+def test_long_thin_gaussians_across_many_tiles():
+    few = bench_splats(60, seed=5)
+    long = replace(few, scales=few.scales * np.array([6, 0.3, 1], np.float32))
+    camera = tilted(bench_camera(300, 200))
+    assert (
+        psnr(
+            CpuRenderer().draw(long, camera, WHITE).image,
+            render(long, camera, WHITE, backend="reference").image,
+        )
+        > 80
+    )
