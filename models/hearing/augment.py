@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from .phonemes import Phone
+from splatface.models.hearing.phonemes import Phone
 from .voices.spoken import SAMPLE_RATE, Spoken
 
 __all__ = ["Recording", "recorded", "silent"]

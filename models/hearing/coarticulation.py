@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..head.coefficients import MOUTH_MODES
-from .phonemes import REST, VISEMES, Phone, viseme_of
+from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.hearing.phonemes import REST, VISEMES, Phone, viseme_of
 
 __all__ = ["Coarticulation", "mode_track"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .phonemes import Phone
-from .sentences import SENTENCES
+from splatface.models.hearing.phonemes import Phone
+from splatface.models.hearing.sentences import SENTENCES
 from .voices.espeak import espeak_say
 from .voices.flite import FLITE_VOICES, flite_say
 from .voices.neural import KOKORO_VOICES, Joe, Kokoro

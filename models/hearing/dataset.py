@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..head.coefficients import MOUTH_MODES
-from .augment import Recording, recorded, silent
-from .coarticulation import mode_track
-from .corpus import held_out, read
-from .features import features
+from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.hearing.augment import Recording, recorded, silent
+from splatface.models.hearing.coarticulation import mode_track
+from splatface.models.hearing.corpus import held_out, read
+from splatface.models.hearing.features import features
 
 __all__ = ["Clips", "hear_corpus", "load_clips", "looking_ahead", "save_clips"]
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..head.coefficients import MOUTH_MODES, CoefficientNet
-from .augment import recorded, silent
-from .coarticulation import mode_track
-from .corpus import held_out, read
-from .features import features
+from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.hearing.augment import recorded, silent
+from splatface.models.hearing.coarticulation import mode_track
+from splatface.models.hearing.corpus import held_out, read
+from splatface.models.hearing.features import features
 from .voices.spoken import Spoken
-from .weights import load_net, shipped_encoders
+from splatface.models.hearing.weights import load_net, shipped_encoders
 
 __all__ = ["Score", "heard_modes", "measure", "score"]
 

@@ -5,8 +5,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio.encoder import Encoder, encoder
-from ..values import NS_PER_S, AudioChunk
+from splatface.models.audio.encoder import Encoder, encoder
+from splatface.models.values import NS_PER_S, AudioChunk
 
 __all__ = ["features"]
 

@@ -7,7 +7,7 @@ time is in `coarticulation`.
 from dataclasses import dataclass
 from typing import Final
 
-from ..head.coefficients import MOUTH_MODES
+from splatface.models.head.coefficients import MOUTH_MODES
 
 __all__ = ["REST", "VISEMES", "Phone", "Viseme", "is_vowel", "viseme_of"]
 

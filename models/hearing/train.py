@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..head.coefficients import MOUTH_MODES, CoefficientNet
-from .dataset import Clips, hear_corpus, load_clips, looking_ahead, save_clips
-from .weights import LOOKAHEAD_FRAMES, store_net
+from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.hearing.dataset import Clips, hear_corpus, load_clips, looking_ahead, save_clips
+from splatface.models.hearing.weights import LOOKAHEAD_FRAMES, store_net
 
 __all__ = ["Training", "main", "train"]
 

@@ -11,9 +11,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import AudioError
-from ..phonemes import Phone, is_vowel
-from .spoken import Spoken, spoken
+from splatface.models.errors import AudioError
+from splatface.models.hearing.phonemes import Phone, is_vowel
+from splatface.models.hearing.voices.spoken import Spoken, spoken
 
 __all__ = ["espeak_say"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import soundfile
 
-from ..phonemes import Phone, is_vowel
-from .spoken import Spoken, spoken
+from splatface.models.hearing.phonemes import Phone, is_vowel
+from splatface.models.hearing.voices.spoken import Spoken, spoken
 
 __all__ = ["FLITE_VOICES", "flite_say"]
 

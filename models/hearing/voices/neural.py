@@ -15,10 +15,10 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from ...errors import AudioError
-from ..phonemes import Phone, is_vowel
-from .ipa import PAUSES, ipa_of_romaji, ipa_of_text
-from .spoken import Spoken, spoken
+from splatface.models.errors import AudioError
+from splatface.models.hearing.phonemes import Phone, is_vowel
+from splatface.models.hearing.voices.ipa import PAUSES, ipa_of_romaji, ipa_of_text
+from splatface.models.hearing.voices.spoken import Spoken, spoken
 
 __all__ = ["KOKORO_VOICES", "Joe", "Kokoro"]
 

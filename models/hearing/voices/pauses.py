@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..phonemes import Phone
-from .spoken import SAMPLE_RATE, Spoken
+from splatface.models.hearing.phonemes import Phone
+from splatface.models.hearing.voices.spoken import SAMPLE_RATE, Spoken
 
 __all__ = ["trim_pauses"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from ..phonemes import Phone
+from splatface.models.hearing.phonemes import Phone
 
 __all__ = ["SAMPLE_RATE", "Spoken", "spoken"]
 

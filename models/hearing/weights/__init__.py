@@ -7,8 +7,8 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ...errors import EncoderError, HeadError
-from ...head.coefficients import MOUTH_MODES, CoefficientNet, net_of_tensors, tensors_of_net
+from splatface.models.errors import EncoderError, HeadError
+from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet, net_of_tensors, tensors_of_net
 
 __all__ = ["LOOKAHEAD_FRAMES", "load_net", "shipped_encoders", "store_net"]
 
