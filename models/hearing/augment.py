@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.hearing.phonemes import Phone
+
 from .voices.spoken import SAMPLE_RATE, Spoken
 
 __all__ = ["Recording", "recorded", "silent"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from splatface.models.hearing.phonemes import Phone
 from splatface.models.hearing.sentences import SENTENCES
+
 from .voices.espeak import espeak_say
 from .voices.flite import FLITE_VOICES, flite_say
 from .voices.neural import KOKORO_VOICES, Joe, Kokoro

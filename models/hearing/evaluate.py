@@ -17,8 +17,9 @@ from splatface.models.hearing.augment import recorded, silent
 from splatface.models.hearing.coarticulation import mode_track
 from splatface.models.hearing.corpus import held_out, read
 from splatface.models.hearing.features import features
-from .voices.spoken import Spoken
 from splatface.models.hearing.weights import load_net, shipped_encoders
+
+from .voices.spoken import Spoken
 
 __all__ = ["Score", "heard_modes", "measure", "score"]
 
