@@ -45,7 +45,10 @@ setup(
     license="Apache-2.0",
     packages=list(PACKAGES),
     package_dir=PACKAGES,
-    package_data={"splatface.nodes": ["page/*"]},
+    package_data={
+        "splatface.nodes": ["page/*"],
+        "splatface.models.hearing.weights": ["*.safetensors", "README.md"],
+    },
     python_requires=">=3.10",
     # A ROS 2 installation brings these from its own packages (package.xml), pip from requirements.txt.
     install_requires=[],

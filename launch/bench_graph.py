@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from splatface.launch.processes_seen import Cost, costs_below
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.probe import Observation, observe
@@ -168,8 +169,8 @@ def _costs(before: dict[str, Cost], after: dict[str, Cost]) -> dict[str, dict[st
 def _table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['machine']}",
-        f"{result['pictures']} pictures in {result['seconds']} s = {result['pictures_per_second']} per second, "
-        f"{result['dropped']} dropped, first picture {result['ready_s']} s after the start",
+        f"{result['pictures_per_second']} pictures per second, {result['pictures']} in {result['seconds']} s",
+        f"{result['dropped']} dropped, the first picture {result['ready_s']} s after the start",
         "",
         f"{'hop':12s} {'p50':>8s} {'p95':>8s} {'p99':>8s}  ms",
     ]

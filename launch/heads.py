@@ -48,7 +48,7 @@ def _info(head: Head) -> str:
         f"name        {info.name}",
         f"licence     {info.licence}",
         f"consent     {info.consent}",
-        f"gaussians   {len(head.gaussians)}, {len(head.dynamic)} of them move, {head.basis.shape[2]} directions",
+        f"gaussians   {len(head.gaussians)}, of which {len(head.dynamic)} move in {head.basis.shape[2]} ways",
         f"encoders    {', '.join(f'{n.encoder} ({n.feature_dim}-d)' for n in head.nets.values()) or 'none'}",
         f"camera      {info.camera.width}x{info.camera.height}, trained at {info.fps:g} pictures per second",
         f"moves with  {', '.join(info.coefficient_names)}",

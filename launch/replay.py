@@ -48,7 +48,8 @@ def _hash(arguments: dict[str, str]) -> int:
         code = graph.wait(timeout=30)
     if code or not digest.count:
         raise RecordingError(
-            f"replay: expected pictures, found {digest.count} (exit code {code}): run it without --sha256 to see why"
+            f"replay: expected pictures, found {digest.count} (exit code {code}): "
+            "run it without --sha256 to see why"
         )
     print(f"{digest.hexdigest}  {digest.count} pictures")
     return 0

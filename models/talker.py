@@ -6,17 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .camera import Camera
-from .errors import HeadError
-from .head.coefficients import CoefficientNet
-from .head.controls import coefficients_of
-from .head.deform import Deformer
-from .head.head import Head
-from .head.listening import VoiceGate, hear
-from .head.pose import bones_of
-from .head.splats import Splats
-from .values import AudioFrame, HeadControl
-from .watermark import Watermark
+from splatface.models.camera import Camera
+from splatface.models.errors import HeadError
+from splatface.models.head.coefficients import CoefficientNet
+from splatface.models.head.controls import coefficients_of
+from splatface.models.head.deform import Deformer
+from splatface.models.head.head import Head
+from splatface.models.head.listening import VoiceGate, hear
+from splatface.models.head.pose import bones_of
+from splatface.models.head.splats import Splats
+from splatface.models.values import AudioFrame, HeadControl
+from splatface.models.watermark import Watermark
 
 __all__ = ["Drawer", "Talker"]
 

@@ -6,6 +6,7 @@ from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.values import NS_PER_S, HeadControl
 
 __all__ = ["Timeline", "control_between"]

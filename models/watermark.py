@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import RenderError
+from splatface.models.errors import RenderError
 
 __all__ = ["SYNTHETIC", "Detection", "Watermark", "detect"]
 

@@ -4,14 +4,15 @@ import time
 from typing import Any
 
 from sensor_msgs.msg import Image
+from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from splatface_msgs.msg import FrameTrace
+
 from splatface.nodes import wire
 from splatface.nodes.base import OK, WARN, FaceNode, Health, run
 from splatface.nodes.page_server import PageServer
 from splatface.nodes.parameters import Parameter
 from splatface.nodes.timing import Timing
 from splatface.nodes.window import Window
-from splatface_msgs.msg import AudioChunk as AudioChunkMsg
-from splatface_msgs.msg import FrameTrace
 
 PARAMETERS = (
     Parameter(

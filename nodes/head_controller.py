@@ -4,12 +4,13 @@ from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
+from splatface_msgs.msg import AudioFeatures, HeadControl
+from std_msgs.msg import String
+
 from splatface.models.motion.controller import EXPRESSIONS, Controller, MotionConfig
 from splatface.nodes import wire
 from splatface.nodes.base import OK, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
-from splatface_msgs.msg import AudioFeatures, HeadControl
-from std_msgs.msg import String
 
 PARAMETERS = (
     Parameter(name="rate_hz", default=50.0, description="controls per second", low=5.0, high=200.0),

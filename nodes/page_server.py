@@ -17,12 +17,13 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from splatface.models.errors import SplatfaceError
-from splatface.models.values import AudioChunk
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
+
+from splatface.models.errors import SplatfaceError
+from splatface.models.values import AudioChunk
 
 __all__ = ["PageError", "PageServer"]
 

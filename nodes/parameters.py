@@ -12,6 +12,7 @@ from rclpy.exceptions import (
 )
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RclParameter
+
 from splatface.models.errors import SplatfaceError
 
 __all__ = ["Parameter", "ParameterError", "declare"]

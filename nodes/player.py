@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from rosgraph_msgs.msg import Clock
+from splatface_msgs.msg import FrameTrace
+
 from splatface.models.errors import RecordingError
 from splatface.models.recording.read import Recorded, messages_of, topics_of
 from splatface.nodes import wire
 from splatface.nodes.base import FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
-from splatface_msgs.msg import FrameTrace
 
 PARAMETERS = (
     Parameter(name="path", default="recording", description="the recording's folder"),

@@ -9,8 +9,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from sensor_msgs.msg import Image
-from splatface.nodes import wire
 from splatface_msgs.msg import AudioChunk, AudioFeatures, FrameTrace
+
+from splatface.nodes import wire
 
 __all__ = ["Observation", "PictureHash", "observe", "watch_pictures"]
 

@@ -4,12 +4,13 @@ from functools import partial
 from pathlib import Path
 
 from sensor_msgs.msg import Image
+from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
+
 from splatface.models.errors import RecordingError
 from splatface.models.recording.write import Bag
 from splatface.nodes import wire
 from splatface.nodes.base import OK, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
-from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
 PARAMETERS = (
     Parameter(name="path", default="recording", description="a new folder"),

@@ -4,6 +4,11 @@ import time
 
 import cv2
 from sensor_msgs.msg import CompressedImage, Image
+from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
+from splatface_msgs.msg import FrameTrace
+from splatface_msgs.msg import HeadControl as HeadControlMsg
+from splatface_msgs.srv import LoadHead
+
 from splatface.models.errors import HeadError, RenderError, SplatfaceError
 from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
@@ -16,10 +21,6 @@ from splatface.nodes import wire
 from splatface.nodes.base import ERROR, OK, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
 from splatface.nodes.timing import Timing
-from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
-from splatface_msgs.msg import FrameTrace
-from splatface_msgs.msg import HeadControl as HeadControlMsg
-from splatface_msgs.srv import LoadHead
 
 PARAMETERS = (
     Parameter(name="head", default="robin", description="a shipped head's name or the path of a head folder"),

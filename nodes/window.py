@@ -5,6 +5,7 @@ import os
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from splatface.models.errors import RenderError
 
 __all__ = ["Window"]

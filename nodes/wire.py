@@ -7,10 +7,11 @@ from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
-from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame, Frame, HeadControl
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 from splatface_msgs.msg import HeadControl as HeadControlMsg
+
+from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame, Frame, HeadControl
 
 __all__ = [
     "SOUND",

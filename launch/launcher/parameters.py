@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from splatface.launch.launcher.substitute import Template, Text, parse_template
 from splatface.launch.launcher.tree import Entity, Value
 from splatface.models.errors import LaunchError

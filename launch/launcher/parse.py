@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from splatface.launch.launcher.checks import check_action, check_param
 from splatface.launch.launcher.schema import PARAMETER_TYPES, SCHEMAS, TAGS, Attribute, Schema
 from splatface.launch.launcher.substitute import Template, calls, parse_template, unescape, words

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import HeadError
+from splatface.models.errors import HeadError
 
 __all__ = ["expect", "expect_range"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import HeadError
-from .checks import expect, expect_range
+from splatface.models.errors import HeadError
+from splatface.models.head.checks import expect, expect_range
 
 __all__ = [
     "CONTROLS",

@@ -5,9 +5,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from ..values import HeadControl
-from .coefficients import CONTROLS, MOUTH_MODES
-from .head import Head
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.head import Head
+from splatface.models.values import HeadControl
 
 __all__ = ["EXPRESSIONS", "MAX_GAZE_RAD", "coefficients_of", "controls_of"]
 

@@ -6,10 +6,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from .head import Head
-from .pose import Bones, quat_of_matrix
-from .skinning import MAX_LOG_CHANGE
-from .splats import DELTA_CHANNELS, Splats
+from splatface.models.head.head import Head
+from splatface.models.head.pose import Bones, quat_of_matrix
+from splatface.models.head.skinning import MAX_LOG_CHANGE
+from splatface.models.head.splats import DELTA_CHANNELS, Splats
 
 __all__ = ["Deformer"]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from ..camera import Camera
-from ..errors import HeadError
-from .coefficients import FRAME_NS
-from .head import Head, HeadInfo, PoseLimits
+from splatface.models.camera import Camera
+from splatface.models.errors import HeadError
+from splatface.models.head.coefficients import FRAME_NS
+from splatface.models.head.head import Head, HeadInfo, PoseLimits
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
 

@@ -14,14 +14,14 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from ..errors import HeadError
-from .coefficients import CoefficientNet, net_of_tensors, tensors_of_net
-from .description import RATE_HZ, Fields, describe, info_of
-from .head import Head
-from .migrate import Tensors, migrate, version_of
-from .splats import Gaussians
-from .validate import check_head
-from .yaml_door import MAX_YAML_BYTES, read_yaml, yaml_text
+from splatface.models.errors import HeadError
+from splatface.models.head.coefficients import CoefficientNet, net_of_tensors, tensors_of_net
+from splatface.models.head.description import RATE_HZ, Fields, describe, info_of
+from splatface.models.head.head import Head
+from splatface.models.head.migrate import Tensors, migrate, version_of
+from splatface.models.head.splats import Gaussians
+from splatface.models.head.validate import check_head
+from splatface.models.head.yaml_door import MAX_YAML_BYTES, read_yaml, yaml_text
 
 __all__ = ["load_head", "save_head"]
 

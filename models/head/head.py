@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from .coefficients import CoefficientNet
-from .splats import Gaussians
+from splatface.models.camera import Camera
+from splatface.models.head.coefficients import CoefficientNet
+from splatface.models.head.splats import Gaussians
 
 __all__ = ["Head", "HeadInfo", "PoseLimits"]
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import HeadError
-from ..values import AudioFrame
-from .coefficients import FRAME_NS, CoefficientNet
+from splatface.models.errors import HeadError
+from splatface.models.head.coefficients import FRAME_NS, CoefficientNet
+from splatface.models.values import AudioFrame
 
 __all__ = ["ALWAYS_OPEN", "VoiceGate", "gate_at", "hear", "history_ns", "window_at"]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import HeadError
-from .description import FORMAT, FORMAT_VERSION, Fields
+from splatface.models.errors import HeadError
+from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields
 
 __all__ = ["MIGRATIONS", "Migration", "migrate"]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import HeadError
-from .splats import Gaussians
-from .validate import MAX_GAUSSIANS, SH_SIZES, check_gaussians
+from splatface.models.errors import HeadError
+from splatface.models.head.splats import Gaussians
+from splatface.models.head.validate import MAX_GAUSSIANS, SH_SIZES, check_gaussians
 
 __all__ = ["ply_bytes", "ply_of_bytes", "read_ply", "write_ply"]
 

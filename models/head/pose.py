@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..values import HeadControl
-from .head import HeadInfo, PoseLimits
+from splatface.models.head.head import HeadInfo, PoseLimits
+from splatface.models.values import HeadControl
 
 __all__ = [
     "Bones",

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .head import Head
-from .pose import Bones, quat_of_matrix
-from .splats import DELTA_CHANNELS, Splats
+from splatface.models.head.head import Head
+from splatface.models.head.pose import Bones, quat_of_matrix
+from splatface.models.head.splats import DELTA_CHANNELS, Splats
 
 __all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats"]
 

@@ -5,11 +5,11 @@ import re
 
 import numpy as np
 
-from ..errors import HeadError
-from .checks import expect, expect_range
-from .coefficients import CONTROLS, MOUTH_MODES, check_net
-from .head import Head, HeadInfo
-from .splats import DELTA_CHANNELS, Gaussians
+from splatface.models.errors import HeadError
+from splatface.models.head.checks import expect, expect_range
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, check_net
+from splatface.models.head.head import Head, HeadInfo
+from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 
 __all__ = ["MAX_COEFFICIENTS", "MAX_GAUSSIANS", "check_gaussians", "check_head", "check_info"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import yaml
 
-from ..errors import HeadError
+from splatface.models.errors import HeadError
 
 __all__ = ["MAX_YAML_BYTES", "read_yaml", "yaml_text"]
 

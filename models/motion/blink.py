@@ -7,6 +7,7 @@ Gaps are log-normal; about 17 a minute at rest and 26 in conversation (Bentivogl
 from dataclasses import dataclass
 
 import numpy as np
+
 from splatface.models.motion.events import BLOCK_S, EventLine, smooth_step
 
 __all__ = ["Blink", "blink_line", "lids_at"]

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from transforms3d.euler import euler2quat
+
 from splatface.models.motion.blink import blink_line, lids_at
 from splatface.models.motion.gaze import gaze_line, glance_at
 from splatface.models.motion.glide import glide_to, resting, value_at
 from splatface.models.motion.nod import NodDetector, nods_at
 from splatface.models.motion.sway import sway_at, sway_of
 from splatface.models.values import NS_PER_S, AudioFrame, HeadControl
-from transforms3d.euler import euler2quat
 
 __all__ = ["EXPRESSIONS", "Controller", "MotionConfig"]
 

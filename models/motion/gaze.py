@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 
 import numpy as np
+
 from splatface.models.motion.events import BLOCK_S, EventLine, smooth_step
 
 __all__ = ["Direction", "gaze_line", "glance_at", "saccade_s"]

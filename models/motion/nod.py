@@ -8,6 +8,7 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
+
 from splatface.models.motion.events import smooth_step
 from splatface.models.values import NS_PER_S, AudioFrame
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from mcap.exceptions import McapError
 from mcap.records import Channel, Message, Schema
 from mcap.stream_reader import StreamReader
+
 from splatface.models.errors import RecordingError
 
 __all__ = ["Recorded", "messages_of", "topics_of"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
+
 from splatface.models.errors import RecordingError
 
 __all__ = ["Definition", "definition_of", "own_types"]

@@ -1,4 +1,4 @@
-"""Writes a rosbag2 folder: one MCAP file and metadata.yaml, readable up to the last half second after a crash."""
+"""Writes a rosbag2 folder (one MCAP file, metadata.yaml); a crash costs half a second at most."""
 
 import contextlib
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import yaml
 from mcap.writer import CompressionType, Writer
+
 from splatface.models.errors import RecordingError
 from splatface.models.recording.read import messages_of, topics_of
 from splatface.models.recording.types import definition_of, own_types

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
-from .cpu import CpuRenderer
-from .gradients import PictureSlopes, draw_backward
-from .reference import SplatTensors
-from .rendered import Rendered
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
+from splatface.models.render.cpu import CpuRenderer
+from splatface.models.render.gradients import PictureSlopes, draw_backward
+from splatface.models.render.reference import SplatTensors
+from splatface.models.render.rendered import Rendered
 
 __all__ = ["DifferentiableRenderer", "TorchRendered"]
 

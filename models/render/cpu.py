@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
-from .project import RECORD, project
-from .raster import draw_tiles
-from .rendered import Rendered, as_background, check_extra, check_splats
-from .tiles import bin_to_tiles, sort_by_depth, tile_grid
-from .workers import Workers
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
+from splatface.models.render.project import RECORD, project
+from splatface.models.render.raster import draw_tiles
+from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.render.tiles import bin_to_tiles, sort_by_depth, tile_grid
+from splatface.models.render.workers import Workers
 
 __all__ = ["CpuRenderer", "lens_of"]
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
-from .conventions import LOW_PASS_PX2, NEAR_M
-from .rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
+from splatface.models.render.conventions import LOW_PASS_PX2, NEAR_M
+from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
 
 if TYPE_CHECKING:
-    from .reference import SplatTensors
+    from splatface.models.render.reference import SplatTensors
 
 __all__ = ["CudaRenderer"]
 
@@ -53,6 +53,10 @@ class CudaRenderer:
         return Rendered(
             image.cpu().numpy(), through.cpu().numpy(), None if others is None else others.cpu().numpy()
         )
+
+    def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
+        """The picture as uint8 [H, W, 3]."""
+        return self.draw(splats, camera, background).as_uint8()
 
     def draw_tensors(self, splats: "SplatTensors", camera: Camera, background: Any) -> tuple[Any, Any, Any]:
         """Image [H, W, 3], transmittance [H, W] and extra [H, W, C] or None, differentiable, on the device.

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .jit import kernel
-from .simd import load, splat, store_rgb
-from .tiles import TILE_HEIGHT, TILE_WIDTH
+from splatface.models.render.jit import kernel
+from splatface.models.render.simd import load, splat, store_rgb
+from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 
 __all__ = ["finish_extra", "finish_tile"]
 

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
-from .cpu import CpuRenderer, lens_of
-from .project_backward import project_backward
-from .raster_backward import MOMENTS, backward_tiles
-from .rendered import Rendered, check_extra
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
+from splatface.models.render.cpu import CpuRenderer, lens_of
+from splatface.models.render.project_backward import project_backward
+from splatface.models.render.raster_backward import MOMENTS, backward_tiles
+from splatface.models.render.rendered import Rendered, check_extra
 
 __all__ = ["PictureSlopes", "SplatSlopes", "composite_backward", "draw_backward", "projection_backward"]
 

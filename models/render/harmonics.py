@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from .conventions import SH_0, SH_1, SH_2, SH_3
-from .jit import kernel
+from splatface.models.render.conventions import SH_0, SH_1, SH_2, SH_3
+from splatface.models.render.jit import kernel
 
 __all__ = ["basis", "basis_slope", "shade"]
 

@@ -8,15 +8,15 @@ import math
 
 import numpy as np
 
-from .conventions import (
+from splatface.models.render.conventions import (
     ALPHA_MIN,
     FRUSTUM_MARGIN,
     LOW_PASS_PX2,
     NEAR_M,
 )
-from .harmonics import shade
-from .jit import kernel
-from .tiles import TILE_HEIGHT, TILE_WIDTH
+from splatface.models.render.harmonics import shade
+from splatface.models.render.jit import kernel
+from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 
 __all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "first_pixel", "jacobian_limits", "last_pixel", "project"]
 

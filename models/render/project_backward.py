@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 
-from .conventions import SH_0
-from .harmonics import basis, basis_slope
-from .jit import kernel
-from .project import LOG2_E, jacobian_limits
+from splatface.models.render.conventions import SH_0
+from splatface.models.render.harmonics import basis, basis_slope
+from splatface.models.render.jit import kernel
+from splatface.models.render.project import LOG2_E, jacobian_limits
 
 __all__ = ["project_backward"]
 

@@ -7,11 +7,11 @@ import math
 
 import numpy as np
 
-from .conventions import ALPHA_MAX, TRANSMITTANCE_MIN
-from .finish import finish_extra, finish_tile
-from .jit import kernel
-from .project import LOG2_ALPHA_MIN, first_pixel, last_pixel
-from .simd import (
+from splatface.models.render.conventions import ALPHA_MAX, TRANSMITTANCE_MIN
+from splatface.models.render.finish import finish_extra, finish_tile
+from splatface.models.render.jit import kernel
+from splatface.models.render.project import LOG2_ALPHA_MIN, first_pixel, last_pixel
+from splatface.models.render.simd import (
     add_to_counter,
     any_greater,
     columns,
@@ -24,7 +24,7 @@ from .simd import (
     store,
     vec_min,
 )
-from .tiles import TILE_HEIGHT, TILE_WIDTH
+from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 
 __all__ = [
     "BLOCKS_ACROSS",

@@ -7,11 +7,11 @@ Per Gaussian the pass leaves moments of v = dL/d ln(alpha) about its centre and 
 
 import numpy as np
 
-from .conventions import ALPHA_MAX, TRANSMITTANCE_MIN
-from .jit import kernel
-from .project import LOG2_ALPHA_MIN, first_pixel, last_pixel
-from .raster import BLOCKS_ACROSS, BLOCKS_DOWN, WIDE, block_mask, start_exponent
-from .simd import (
+from splatface.models.render.conventions import ALPHA_MAX, TRANSMITTANCE_MIN
+from splatface.models.render.jit import kernel
+from splatface.models.render.project import LOG2_ALPHA_MIN, first_pixel, last_pixel
+from splatface.models.render.raster import BLOCKS_ACROSS, BLOCKS_DOWN, WIDE, block_mask, start_exponent
+from splatface.models.render.simd import (
     add_to_counter,
     any_greater,
     columns,
@@ -24,7 +24,7 @@ from .simd import (
     store,
     total,
 )
-from .tiles import TILE_HEIGHT, TILE_WIDTH
+from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 
 __all__ = ["MOMENTS", "backward_tiles"]
 

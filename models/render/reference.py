@@ -12,9 +12,9 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from ..camera import Camera
-from ..head.splats import Splats
-from .conventions import (
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Splats
+from splatface.models.render.conventions import (
     ALPHA_MAX,
     ALPHA_MIN,
     FRUSTUM_MARGIN,
@@ -25,7 +25,7 @@ from .conventions import (
     SH_2,
     SH_3,
 )
-from .rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
 
 __all__ = [
     "Projected",
@@ -196,6 +196,10 @@ class ReferenceRenderer:
             through.astype(np.float32),
             None if extra is None else others.astype(np.float32),
         )
+
+    def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
+        """The picture as uint8 [H, W, 3]."""
+        return self.draw(splats, camera, background).as_uint8()
 
     def _averaged(self, plane: NDArray[np.float64]) -> NDArray[np.float64]:
         step = self.supersample

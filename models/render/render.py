@@ -2,12 +2,13 @@
 
 from typing import Protocol
 
-from numpy.typing import ArrayLike
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
-from .rendered import Rendered
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
+from splatface.models.render.rendered import Rendered
 
 __all__ = ["BACKENDS", "Renderer", "render", "renderer"]
 
@@ -21,6 +22,10 @@ class Renderer(Protocol):
         """The picture of `splats` seen by `camera` before `background` (colour [3] or picture [H, W, 3])."""
         ...
 
+    def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
+        """The same as uint8 [H, W, 3]."""
+        ...
+
 
 def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
     """A renderer to keep: `cpu` (numba), `cuda` (gsplat) or `reference` (torch float64, slow).
@@ -29,15 +34,15 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
     Raises RenderError for an unknown name, or when what the backend needs is not there.
     """
     if name == "cpu":
-        from .cpu import CpuRenderer
+        from splatface.models.render.cpu import CpuRenderer
 
         return CpuRenderer(threads, supersample=supersample)
     if name == "cuda":
-        from .cuda import CudaRenderer
+        from splatface.models.render.cuda import CudaRenderer
 
         return CudaRenderer(supersample=supersample)
     if name == "reference":
-        from .reference import ReferenceRenderer
+        from splatface.models.render.reference import ReferenceRenderer
 
         return ReferenceRenderer(supersample=supersample)
     raise RenderError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}: choose one of these")

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..camera import Camera
-from ..errors import RenderError
-from ..head.splats import Splats
+from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
+from splatface.models.head.splats import Splats
 
 __all__ = ["Rendered", "as_background", "check_extra", "check_splats"]
 
@@ -20,6 +20,10 @@ class Rendered:
     image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colours are
     transmittance: NDArray[np.float32]  # [H, W] 1 = nothing drawn here, 0 = opaque
     extra: NDArray[np.float32] | None = None  # [H, W, C] the extra channels, on a background of 0
+
+    def as_uint8(self) -> NDArray[np.uint8]:
+        """The picture [H, W, 3], rounded to 0..255."""
+        return (np.clip(self.image, 0.0, 1.0) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:

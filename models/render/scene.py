@@ -7,9 +7,9 @@ Surfaces of flat anisotropic Gaussians (head, nose, neck, shoulders), 70 % of th
 import numpy as np
 from numpy.typing import NDArray
 
-from ..camera import Camera
-from ..head.splats import Splats
-from .conventions import SH_0
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Splats
+from splatface.models.render.conventions import SH_0
 
 __all__ = ["bench_camera", "bench_splats"]
 

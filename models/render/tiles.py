@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .jit import kernel
+from splatface.models.render.jit import kernel
 
 __all__ = ["TILE_HEIGHT", "TILE_WIDTH", "bin_to_tiles", "sort_by_depth", "tile_grid"]
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .cpu import CpuRenderer
-from .scene import bench_camera, bench_splats
+from splatface.models.render.cpu import CpuRenderer
+from splatface.models.render.scene import bench_camera, bench_splats
 
 __all__ = ["warm_up"]
 

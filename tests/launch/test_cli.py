@@ -2,6 +2,7 @@ import subprocess
 import sys
 
 import pytest
+
 from splatface.launch.cli import COMMANDS, main, parser_of
 
 

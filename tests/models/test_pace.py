@@ -1,4 +1,5 @@
 import pytest
+
 from splatface.models.pace import Grid, LivePace, StepPace
 from splatface.models.values import NS_PER_S
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from splatface.models.errors import HeadError
 from splatface.models.head.pose import quat_of_euler
 from splatface.models.render.cpu import CpuRenderer

@@ -1,4 +1,5 @@
 import numpy as np
+
 from splatface.models.timeline import Timeline, control_between
 from splatface.models.values import HeadControl
 

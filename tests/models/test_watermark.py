@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from splatface.models.errors import RenderError
 from splatface.models.watermark import SYNTHETIC, Watermark, detect
 

@@ -12,12 +12,13 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
+from splatface_msgs.msg import AudioChunk
+from websockets.sync.client import connect
+
 from splatface.models.values import AudioChunk as Chunk
 from splatface.models.values import Frame
 from splatface.nodes import wire
 from splatface.nodes.page_server import PageError, PageServer
-from splatface_msgs.msg import AudioChunk
-from websockets.sync.client import connect
 
 
 @pytest.fixture

@@ -7,12 +7,13 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
+from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
+
 from splatface.models.recording.read import messages_of
 from splatface.models.values import AudioChunk as Chunk
 from splatface.models.values import AudioFrame
 from splatface.models.values import HeadControl as Control
 from splatface.nodes import wire
-from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
 

@@ -7,13 +7,14 @@ import pytest
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
+from splatface_msgs.msg import AudioFeatures, FrameTrace, HeadControl
+from splatface_msgs.srv import LoadHead
+
 from splatface.models.values import AudioFrame
 from splatface.models.values import HeadControl as Control
 from splatface.nodes import wire
 from splatface.nodes.probe import PictureHash
 from splatface.nodes.renderer import size_of
-from splatface_msgs.msg import AudioFeatures, FrameTrace, HeadControl
-from splatface_msgs.srv import LoadHead
 
 MS = 1_000_000
 START_NS = 1_700_000_000 * 1_000_000_000

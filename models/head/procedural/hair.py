@@ -17,7 +17,7 @@ _MIDDLE = np.array([0.0, -0.012, 0.008])
 _SEGMENTS = 4  # of a lock, each one Gaussian
 # The hairline from the forehead over temple and ear to the nape: height (m, down) against depth (m, in).
 _LINE_Z = [-0.090, -0.072, -0.058, -0.042, -0.022, -0.004, 0.016, 0.035, 0.060, 0.100]
-_LINE_Y = [-0.083, -0.078, -0.060, -0.040, -0.028, 0.004, -0.014, 0.030, 0.056, 0.066]
+_LINE_Y = [-0.083, -0.078, -0.060, -0.040, -0.028, 0.004, -0.014, 0.004, 0.040, 0.060]
 
 
 def _under_hairline(points: Array) -> Array:

@@ -30,7 +30,7 @@ def _column(name: str) -> int:
 def jaw_motion(points: Array) -> Array:
     """Displacement [n, 3] of points fixed to the jaw when it opens fully (it turns about its hinge)."""
     r = points - _HINGE
-    drop = np.zeros_like(r)
+    drop: Array = np.zeros_like(r)
     drop[:, 1], drop[:, 2] = -r[:, 2] * _JAW_RAD, 0.75 * r[:, 1] * _JAW_RAD
     return drop
 

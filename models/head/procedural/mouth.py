@@ -13,6 +13,7 @@ from splatface.models.head.procedural.patch import (
     grid_patch,
     join,
     moved,
+    pick,
     with_colour,
 )
 from splatface.models.head.procedural.person import Person
@@ -143,4 +144,6 @@ def mouth(person: Person, body: Field) -> Patch:
     lip_front = float(front_of(body, np.array([[0.0, MOUTH_Y]]))[0, 2]) + 0.0085
     parts = [_lip(person, body, -1), _lip(person, body, 1)]
     parts += [_teeth(False, lip_front), _teeth(True, lip_front), _tongue(lip_front), _hollow(lip_front)]
-    return join(parts)
+    whole = join(parts)
+    # The back teeth would shine through cheeks that rounding has stretched, and are never seen otherwise.
+    return pick(whole, np.abs(whole.means[:, 0]) < 0.0255)

@@ -55,7 +55,7 @@ def _star(field: Field, middle: Array, count: int, density: Density) -> Patch:
     directions, spacing = lattice(count, density)
     points = hit_rays(field, np.broadcast_to(middle, directions.shape), directions, 0.20)
     spacing = spacing * np.linalg.norm(points - middle, axis=1)
-    return facing_patch(points, normals_of(field, points), middle, spacing, 0.93)
+    return facing_patch(points, normals_of(field, points), middle, 1.1 * spacing, 0.97)
 
 
 def _painted(patch: Patch, person: Person, body: Field) -> Patch:
@@ -66,15 +66,17 @@ def _in_lips(points: Array, person: Person) -> NDArray[np.bool_]:
     upper, lower = lip_lines(points[:, 0], person)
     y, x = points[:, 1], np.abs(points[:, 0])
     inside: NDArray[np.bool_] = (y > upper - 0.0002) & (y < lower + 0.0002) & (x < CORNER * 0.98)
-    return inside & (points[:, 2] < -0.06)
+    inside &= points[:, 2] < -0.06
+    return inside
 
 
-def _in_detail(points: Array) -> NDArray[np.bool_]:
+def _in_detail(points: Array, grow: float = 1.0) -> NDArray[np.bool_]:
     """The nose and the skin about the mouth, sampled finer than the rest."""
-    x, y, z = points.T
+    x, y, z = points.T / grow
     nose = (x / 0.024) ** 2 + ((y - 0.022) / 0.034) ** 2 < 1
-    lips = (x / 0.038) ** 2 + ((y - 0.066) / 0.026) ** 2 < 1
-    return (nose | lips) & (z < -0.05)
+    lips = (x / 0.042) ** 2 + ((y - 0.066) / 0.028) ** 2 < 1
+    detail: NDArray[np.bool_] = (nose | lips) & (z < -0.05)
+    return detail
 
 
 def face(person: Person, body: Field, skull: Field, count: int) -> Patch:
@@ -89,7 +91,8 @@ def face(person: Person, body: Field, skull: Field, count: int) -> Patch:
     coarse = _star(body, _HEAD_MIDDLE, count, front)
     coarse = pick(coarse, ~_in_detail(coarse.means))
     fine = _star(body, _HEAD_MIDDLE, int(0.95 * count), middle)
-    fine = pick(fine, _in_detail(fine.means))
+    # The finer skin reaches over the edge of the coarse one, so that none shows when the cheek stretches.
+    fine = pick(fine, _in_detail(fine.means, 1.12))
     skin = join([coarse, fine])
     keep = ~eye_border(skin.means, person) & ~_in_lips(skin.means, person)
     keep &= skull(skin.means) < 0.006  # ears and neck are patches of their own

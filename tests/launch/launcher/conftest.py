@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from splatface.launch.launcher.evaluate import Evaluator
 from splatface.launch.launcher.guardian import MARK, living
 

@@ -3,6 +3,7 @@ import subprocess
 
 import pytest
 from conftest import COMMAND
+
 from splatface.launch import launcher
 from splatface.launch.launcher.declared import read_arguments
 from splatface.launch.launcher.packages import find_launch_file

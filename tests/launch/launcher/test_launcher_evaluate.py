@@ -2,6 +2,7 @@ import os
 import sys
 
 import pytest
+
 from splatface.launch.launcher.plan import LogMessage, ProcessSpec, Shutdown, Timer
 from splatface.models.errors import LaunchError
 

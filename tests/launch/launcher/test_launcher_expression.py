@@ -1,4 +1,5 @@
 import pytest
+
 from splatface.launch.launcher.expression import evaluate_expression
 from splatface.models.errors import LaunchError
 

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+
 from splatface.launch.launcher.node import join_namespace
 from splatface.launch.launcher.parameters import coerce
 from splatface.launch.launcher.plan import LogMessage

@@ -1,6 +1,7 @@
 """A mistake is refused with file, line and name; so are spellings that Jazzy or Kilted refuse."""
 
 import pytest
+
 from splatface.launch.launcher.parse import parse_file
 from splatface.launch.launcher.schema import TAGS
 from splatface.models.errors import LaunchError

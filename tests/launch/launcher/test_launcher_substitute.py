@@ -1,6 +1,7 @@
 """The grammar, against what lark and launch's own grammar.lark gave for the same strings."""
 
 import pytest
+
 from splatface.launch.launcher.substitute import Text, parse_template, words
 from splatface.models.errors import LaunchError
 

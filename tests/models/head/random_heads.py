@@ -1,6 +1,7 @@
 """A small head of random Gaussians: sound, not pretty."""
 
 import numpy as np
+
 from splatface.models.camera import Camera
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, CoefficientNet
 from splatface.models.head.head import Head, HeadInfo

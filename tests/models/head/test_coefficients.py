@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from splatface.models.errors import HeadError
 from splatface.models.head.coefficients import (
     MOUTH_MODES,

@@ -1,4 +1,5 @@
 import numpy as np
+
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.controls import EXPRESSIONS, MAX_GAZE_RAD, coefficients_of, controls_of
 from splatface.models.values import HeadControl

@@ -2,6 +2,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+
 from splatface.models.head.deform import Deformer
 from splatface.models.head.pose import Bones, bones_of, quat_of_euler
 from splatface.models.head.skinning import blend_quats, deform_reference, multiply_quats

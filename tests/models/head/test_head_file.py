@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import yaml
+
 from splatface.models.errors import HeadError
 from splatface.models.head.coefficients import tensors_of_net
 from splatface.models.head.file import load_head, save_head

@@ -9,6 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import yaml
+
 from splatface.models.errors import HeadError
 from splatface.models.head.file import load_head, save_head
 from splatface.models.head.validate import check_head

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from splatface.models.errors import HeadError
 from splatface.models.head.listening import ALWAYS_OPEN, VoiceGate, gate_at, hear, history_ns, window_at
 from splatface.models.values import AudioFrame

@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 
 import numpy as np
 import pytest
+
 from splatface.models.errors import HeadError
 from splatface.models.head.ply import ply_bytes, ply_of_bytes, read_ply, write_ply
 from splatface.models.head.splats import Gaussians

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from splatface.models.head.head import PoseLimits
 from splatface.models.head.pose import (
     bones_of,

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
+from transforms3d.euler import quat2euler
+
 from splatface.models.motion.blink import blink_line, lids_at
 from splatface.models.motion.controller import EXPRESSIONS, Controller, MotionConfig
 from splatface.models.motion.gaze import gaze_line, glance_at, saccade_s
 from splatface.models.motion.sway import sway_at, sway_of
 from splatface.models.values import NS_PER_S, AudioFrame
-from transforms3d.euler import quat2euler
 
 START_S = 1_790_000_000.0  # a time of today
 

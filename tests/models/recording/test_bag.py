@@ -11,6 +11,7 @@ import pytest
 import yaml
 from mcap.reader import make_reader
 from rosbags.highlevel import AnyReader
+
 from splatface.models.errors import RecordingError
 from splatface.models.recording.read import messages_of, topics_of
 from splatface.models.recording.types import own_types
