@@ -14,9 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Compile the renderer's kernels, export the encoders, and keep both in the cache."""
     from splatface.models.audio.encoder import ENCODERS, encoder
-    from splatface.models.head.coefficients import CONTROLS
     from splatface.models.head.procedural import procedural_head
     from splatface.models.render.render import renderer
+    from splatface.models.render.warm_up import warm_up
     from splatface.models.talker import Talker
     from splatface.models.values import HeadControl
 
@@ -25,9 +25,9 @@ def main(args: argparse.Namespace) -> int:
             print(f"warm-up: {what}", flush=True)
 
     began = time.perf_counter()
-    tell(f"compiling the renderer (once, about 20 s; {len(CONTROLS)} controls)")
-    talker = Talker(procedural_head(), renderer("cpu", threads=1), size=(64, 64))
-    talker.picture([], HeadControl(), 0)
+    warm_up(tell)
+    tell("preparing the head")
+    Talker(procedural_head(), renderer("cpu"), size=(64, 64)).picture([], HeadControl(), 0)
     for name in ENCODERS:
         tell(f"encoder {name}")
         encoder(name)

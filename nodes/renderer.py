@@ -93,7 +93,8 @@ class Renderer(FaceNode):
         self.live = LivePace(grid, PATIENCE_NS, BACKLOG_NS)
         self.drawer = renderer(self.params["backend"], threads=self.params["threads"])
         self.talker = self._talker(self.params["head"])
-        self.talker.picture([], HeadControl(), 0)  # compiles, or loads what was compiled
+        self.get_logger().info("preparing (compiles for about 10 s the first time)")
+        self.talker.picture([], HeadControl(), 0)
         self.get_logger().info(f"drawing {self.talker.head.info.name}")
 
     def start(self) -> None:

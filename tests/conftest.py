@@ -93,6 +93,36 @@ def start(tmp_path, ros_domain):
         process.end()
 
 
+@pytest.fixture
+def others(ros_domain):
+    """A node in the face's namespace that plays the other nodes' part; `until(condition)` spins it."""
+    import rclpy
+    from rclpy.executors import SingleThreadedExecutor
+
+    context = rclpy.Context()
+    context.init()
+    node = rclpy.create_node("others", namespace="face", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    node.reason = lambda: ""
+
+    def until(condition, seconds=60.0):
+        end = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < end, node.reason()
+            executor.spin_once(0.02)
+
+    def spin(seconds):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            executor.spin_once(min(0.02, seconds))
+
+    node.until, node.spin = until, spin
+    yield node
+    node.destroy_node()
+    context.shutdown()
+
+
 @pytest.fixture(scope="session")
 def tiny_head(tmp_path_factory):
     """The folder of a small procedural head with nets for every encoder we ship."""

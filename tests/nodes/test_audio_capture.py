@@ -8,10 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import pytest
-import rclpy
 import soundfile
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from splatface_msgs.msg import AudioChunk
 from std_srvs.srv import Trigger
 
@@ -28,34 +26,21 @@ PULSE_MODULES = (
 
 
 @pytest.fixture
-def listener(ros_domain):
+def listener(others):
     """Hears `audio`, reads the diagnostics and calls services of the node under test."""
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("listener", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.chunks, node.arrivals, node.health = [], [], []
+    others.chunks, others.arrivals, others.health = [], [], []
+    others.reason = lambda: [status.message for status in others.health[-2:]]
 
     def on_audio(msg):
-        node.chunks.append(wire.audio_chunk(msg))
-        node.arrivals.append(time.time_ns())
+        others.chunks.append(wire.audio_chunk(msg))
+        others.arrivals.append(time.time_ns())
 
     def on_health(msg):
-        node.health += [status for status in msg.status if status.name.endswith("audio_capture")]
+        others.health += [status for status in msg.status if status.name.endswith("audio_capture")]
 
-    def until(condition, seconds=30.0):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, [status.message for status in node.health[-2:]]
-            executor.spin_once(0.02)
-
-    node.until = until
-    node.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
-    node.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
-    yield node
-    node.destroy_node()
-    context.shutdown()
+    others.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
+    others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
+    return others
 
 
 def noise(seconds, rate=RATE, seed=0):

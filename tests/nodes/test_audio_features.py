@@ -1,13 +1,10 @@
 """audio_features through real topics: the same frames as the encoder called by hand."""
 
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import SingleThreadedExecutor
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from splatface_msgs.msg import AudioFeatures
 
@@ -22,37 +19,25 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def speaker(ros_domain):
+def speaker(others):
     """Publishes `audio`, hears `audio_features` and reads the diagnostics."""
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("speaker", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.frames, node.health = [], []
+    others.frames, others.health = [], []
+    others.reason = lambda: [status.message for status in others.health[-2:]]
 
     def on_health(msg):
-        node.health += [status for status in msg.status if status.name.endswith("audio_features")]
-
-    def until(condition, seconds=30.0):
-        end = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < end, [status.message for status in node.health[-2:]]
-            executor.spin_once(0.02)
+        others.health += [status for status in msg.status if status.name.endswith("audio_features")]
 
     def say(chunk):
-        node.audio.publish(wire.audio_chunk_msg(chunk))
-        executor.spin_once(0.001)
+        others.audio.publish(wire.audio_chunk_msg(chunk))
+        others.spin(0.001)
 
-    node.until, node.say = until, say
-    node.audio = node.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
-    node.create_subscription(
-        AudioFeatures, "audio_features", lambda msg: node.frames.append(wire.audio_frame(msg)), wire.SOUND
+    others.say = say
+    others.audio = others.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+    others.create_subscription(
+        AudioFeatures, "audio_features", lambda msg: others.frames.append(wire.audio_frame(msg)), wire.SOUND
     )
-    node.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
-    yield node
-    node.destroy_node()
-    context.shutdown()
+    others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
+    return others
 
 
 def ready(start, speaker, **parameters):

@@ -9,8 +9,6 @@ import urllib.request
 import cv2
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioChunk
 from websockets.sync.client import connect
@@ -104,17 +102,12 @@ def test_a_port_in_use_is_one_clear_error():
 
 
 @pytest.mark.graph
-def test_the_node_streams_what_its_topics_bring(start):
+def test_the_node_streams_what_its_topics_bring(start, others):
     display = start.node("display", port=0)
     display.wait_for("the face is at")
     url = re.search(r"http://\S+", display.output)[0]
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("source", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    images = node.create_publisher(Image, "image", wire.pictures())
-    sounds = node.create_publisher(AudioChunk, "audio", wire.SOUND)
+    images = others.create_publisher(Image, "image", wire.pictures())
+    sounds = others.create_publisher(AudioChunk, "audio", wire.SOUND)
     with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
         kinds = set()
         until = time.monotonic() + 30
@@ -122,15 +115,13 @@ def test_the_node_streams_what_its_topics_bring(start):
             frame = Frame(image=np.zeros((32, 32, 3), np.uint8), time_ns=1)
             images.publish(wire.image_msg(frame))
             sounds.publish(wire.audio_chunk_msg(Chunk(np.zeros(320, np.float32), 16000, 1)))
-            executor.spin_once(timeout_sec=0.01)
+            others.spin(0.01)
             try:
                 message = viewer.recv(timeout=0.05)
             except TimeoutError:
                 continue
             if isinstance(message, bytes):
                 kinds.add(message[0])
-    node.destroy_node()
-    context.shutdown()
     assert kinds == {1, 2}
     assert display.interrupt() == 0, display.output
 

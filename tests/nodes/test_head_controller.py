@@ -1,36 +1,12 @@
 """The head controller through real topics."""
 
-import time
-
 import pytest
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
-from rclpy.executors import SingleThreadedExecutor
 from splatface_msgs.msg import HeadControl
 from std_msgs.msg import String
 
 from splatface.nodes import wire
-
-
-@pytest.fixture
-def others(ros_domain):
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("others", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-
-    def spin_until(condition, seconds=30.0):
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until
-            executor.spin_once(0.02)
-
-    node.spin_until = spin_until
-    yield node
-    node.destroy_node()
-    context.shutdown()
 
 
 @pytest.mark.graph
@@ -41,22 +17,22 @@ def test_it_moves_looks_and_smiles(start, others):
     look = others.create_publisher(PointStamped, "look_at", 10)
     express = others.create_publisher(String, "expression", 10)
     node = start.node("head_controller", sway=0.0, wander=0.0)
-    others.spin_until(lambda: len(controls) > 60)
+    others.until(lambda: len(controls) > 60)
     times = [wire.time_ns(msg.header.stamp) / 1e9 for msg in controls]
     assert (times[-1] - times[0]) / (len(times) - 1) == pytest.approx(0.02, abs=0.003)
     point = PointStamped()
     point.point.x, point.point.y = 1.0, 0.8
     look.publish(point)
     express.publish(String(data="smile:0.5"))
-    others.spin_until(lambda: controls[-1].gaze_yaw > 0.2 and controls[-1].orientation.z > 0.1)
-    others.spin_until(lambda: list(controls[-1].expression_weights) == [0.5])
+    others.until(lambda: controls[-1].gaze_yaw > 0.2 and controls[-1].orientation.z > 0.1)
+    others.until(lambda: list(controls[-1].expression_weights) == [0.5])
     assert controls[-1].expression_names == ["smile"]
     express.publish(String(data="wink"))
 
     def said():
         return " ".join(status.message for array in diagnostics for status in array.status)
 
-    others.spin_until(lambda: "expected one of smile, brow_up, brow_down" in said())
+    others.until(lambda: "expected one of smile, brow_up, brow_down" in said())
     assert node.interrupt() == 0, node.output
 
 

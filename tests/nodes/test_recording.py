@@ -4,8 +4,6 @@ import time
 
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
 from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
@@ -16,26 +14,6 @@ from splatface.models.values import HeadControl as Control
 from splatface.nodes import wire
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
-
-
-@pytest.fixture
-def others(ros_domain):
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("others", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.spin_until = lambda condition, seconds=30.0: spin_until(executor, condition, seconds)
-    yield node
-    node.destroy_node()
-    context.shutdown()
-
-
-def spin_until(executor, condition, seconds):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        executor.spin_once(0.01)
 
 
 def message_of(topic, index):
@@ -54,7 +32,7 @@ def record(start, others, folder):
     recorder = start.node("recorder", path=folder)
     recorder.wait_for("recording into")
     outputs = {topic: others.create_publisher(kind, topic, wire.SOUND) for topic, kind in TYPES.items()}
-    others.spin_until(lambda: all(output.get_subscription_count() for output in outputs.values()))
+    others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
     for index in range(50):
         for topic, output in outputs.items():
             output.publish(message_of(topic, index))
@@ -80,7 +58,7 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
         ]
         inputs.append(others.create_subscription(Clock, "/clock", clock.append, 100))
         player = start.node("player", path=folder, rate=2.0, linger_s=0.2)
-        others.spin_until(lambda p=player: p.child.poll() is not None)
+        others.until(lambda p=player: p.child.poll() is not None)
         assert player.wait() == 0, player.output
         for topic, messages in heard.items():
             assert messages == [message_of(topic, index) for index in range(50)]

@@ -1,11 +1,7 @@
 """The renderer node through real topics: one process each, pictures hashed as they arrive."""
 
-import time
-
 import numpy as np
 import pytest
-import rclpy
-from rclpy.executors import SingleThreadedExecutor
 from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioFeatures, FrameTrace, HeadControl
 from splatface_msgs.srv import LoadHead
@@ -21,27 +17,10 @@ START_NS = 1_700_000_000 * 1_000_000_000
 
 
 @pytest.fixture
-def face(ros_domain):
-    """A node in the face's namespace that plays the other nodes' part."""
-    context = rclpy.Context()
-    context.init()
-    node = rclpy.create_node("others", namespace="face", context=context)
-    executor = SingleThreadedExecutor(context=context)
-    executor.add_node(node)
-    node.spin = lambda seconds: [executor.spin_once(0.02) for _ in range(int(seconds / 0.02))]
-    node.executor_of_test = executor
-    node.features = node.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
-    node.controls = node.create_publisher(HeadControl, "head_control", wire.SOUND)
-    yield node
-    node.destroy_node()
-    context.shutdown()
-
-
-def spin_until(face, condition, seconds=60.0):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        face.executor_of_test.spin_once(0.02)
+def face(others):
+    others.features = others.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
+    others.controls = others.create_publisher(HeadControl, "head_control", wire.SOUND)
+    return others
 
 
 def frames(count, encoder="logmel", dim=120):
@@ -66,14 +45,12 @@ def step_mode_hash(face, messages, expected):
         lambda msg: digest.add(wire.time_ns(msg.header.stamp), wire.pixels(msg).tobytes()),
         wire.pictures(200),
     )
-    spin_until(
-        face, lambda: face.features.get_subscription_count() and face.controls.get_subscription_count()
-    )
-    spin_until(face, lambda: face.count_publishers("/face/image"))
+    face.until(lambda: face.features.get_subscription_count() and face.controls.get_subscription_count())
+    face.until(lambda: face.count_publishers("/face/image"))
     for publisher, message in messages:
         publisher.publish(message)
-        face.executor_of_test.spin_once(0.001)
-    spin_until(face, lambda: digest.count >= expected)
+        face.spin(0.001)
+    face.until(lambda: digest.count >= expected)
     face.spin(0.3)
     face.destroy_subscription(subscription)
     return digest
@@ -92,7 +69,7 @@ def test_step_mode_draws_every_tick_the_same_whatever_the_order_of_messages(star
         digest = step_mode_hash(face, messages, 25)
         hashes.append((digest.count, digest.hexdigest))
         assert node.interrupt() == 0, node.output
-        spin_until(face, lambda: not face.count_publishers("/face/image"))
+        face.until(lambda: not face.count_publishers("/face/image"))
     assert hashes[0] == hashes[1]
     assert 25 <= hashes[0][0] <= 30  # 60 frames are 1.18 s: 29 ticks, less the net's look-ahead
 
@@ -103,17 +80,17 @@ def test_a_face_without_sound_lives_on(start, face, tiny_head):
     face.create_subscription(FrameTrace, "frame_trace", traces.append, 50)
     node = start.node("renderer", size="64x64", encoder="logmel", head=tiny_head, fps=30)
     node.wait_for("drawing")
-    spin_until(face, lambda: len(traces) > 40)
+    face.until(lambda: len(traces) > 40)
     stamps = [wire.time_ns(trace.header.stamp) for trace in traces]
     assert set(np.round(np.diff(stamps) / 1e6)) <= {33.0, 34.0, 67.0, 66.0}
     client = face.create_client(LoadHead, "load_head")
     assert client.wait_for_service(10)
     future = client.call_async(LoadHead.Request(path="/no/such/head"))
-    spin_until(face, future.done)
+    face.until(future.done)
     assert not future.result().ok
     assert "/no/such/head" in future.result().message
     count = len(traces)
-    spin_until(face, lambda: len(traces) > count + 5)  # the old head goes on
+    face.until(lambda: len(traces) > count + 5)  # the old head goes on
     assert node.interrupt() == 0, node.output
 
 
