@@ -9,6 +9,7 @@ from splatface_msgs.msg import FrameTrace
 from splatface_msgs.msg import HeadControl as HeadControlMsg
 from splatface_msgs.srv import LoadHead
 
+from splatface.models.background import background_of
 from splatface.models.errors import HeadError, RenderError, SplatfaceError
 from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
@@ -40,6 +41,18 @@ PARAMETERS = (
         choices=("cpu", "cuda", "reference"),
     ),
     Parameter(name="threads", default=1, description="threads of the cpu backend", low=1, high=64),
+    Parameter(
+        name="supersample",
+        default=1,
+        description="2 averages four samples for each pixel",
+        low=1,
+        high=2,
+    ),
+    Parameter(
+        name="background",
+        default="",
+        description="a colour such as #2a3b4c or the path of a picture; empty: the head's own",
+    ),
     Parameter(
         name="wait_for_control",
         default=True,
@@ -91,7 +104,10 @@ class Renderer(FaceNode):
         grid = Grid(self.params["fps"])
         self.steps = StepPace(grid) if self.params["clock"] == "features" else None
         self.live = LivePace(grid, PATIENCE_NS, BACKLOG_NS)
-        self.drawer = renderer(self.params["backend"], threads=self.params["threads"])
+        self.background = background_of(self.params["background"], self.size)
+        self.drawer = renderer(
+            self.params["backend"], threads=self.params["threads"], supersample=self.params["supersample"]
+        )
         self.talker = self._talker(self.params["head"])
         self.get_logger().info("preparing (compiles for about 10 s the first time)")
         self.talker.picture([], HeadControl(), 0)
@@ -208,7 +224,13 @@ class Renderer(FaceNode):
                 f"{head_name}: trained for {known}, the graph runs {encoder}: "
                 f"start with encoder:={next(iter(head.nets), 'fsmn')} or train the head for {encoder}"
             )
-        return Talker(head, self.drawer, size=self.size, watermark=self.params["watermark"])
+        return Talker(
+            head,
+            self.drawer,
+            size=self.size,
+            background=self.background,
+            watermark=self.params["watermark"],
+        )
 
     def _heard(self, time_ns: int) -> list[AudioFrame]:
         latest_ns = self.frames.latest_ns

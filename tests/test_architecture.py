@@ -30,6 +30,7 @@ FLOORS = {
     "pace": 4,
     "recording": 4,
     "watermark": 4,
+    "background": 4,
     "audio": 4,
     "motion": 4,
     "render": 4,
