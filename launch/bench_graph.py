@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from splatface.launch.processes_seen import Cost, costs_below
+from splatface.launch.transport import use_picture_transport
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.probe import Observation, observe
 
@@ -70,6 +71,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     """
     # A domain of its own: a face that already runs here is neither heard nor disturbed.
     os.environ["ROS_DOMAIN_ID"] = str(60 + os.getpid() % 40)
+    use_picture_transport()
     port = 20000 + os.getpid() % 20000
     command = [sys.executable, "-m", "splatface.launch.cli", "launch", "kiosk.launch.yaml"]
     command += [f"namespace:={NAMESPACE}", f"port:={port}", f"encoder:={settings.encoder}"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from splatface.launch.launcher import run_file
+from splatface.launch.transport import use_picture_transport
 from splatface.models.errors import RecordingError
 from splatface.nodes.probe import watch_pictures
 
@@ -36,7 +37,9 @@ def main(args: argparse.Namespace) -> int:
 
 def _hash(arguments: dict[str, str]) -> int:
     os.environ["ROS_DOMAIN_ID"] = str(60 + os.getpid() % 40)
-    arguments = {**arguments, "page": "false", "namespace": "replay"}
+    use_picture_transport()
+    # Our own match with the renderer is nobody's to wait for, so it gets time.
+    arguments = {**arguments, "page": "false", "namespace": "replay", "settle": "3.0"}
     command = [sys.executable, "-m", "splatface.launch.cli", "launch", "replay.launch.yaml"]
     command += [f"{name}:={value}" for name, value in arguments.items()]
     graph = subprocess.Popen(command, stdout=subprocess.DEVNULL)

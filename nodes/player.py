@@ -13,6 +13,7 @@ from splatface.models.errors import RecordingError
 from splatface.models.recording.read import Recorded, messages_of, topics_of
 from splatface.nodes import wire
 from splatface.nodes.base import FaceNode, Health, run
+from splatface.nodes.handshake import Handshake
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
@@ -21,6 +22,13 @@ PARAMETERS = (
     Parameter(name="loop", default=False, description="begin again at the end"),
     Parameter(
         name="wait_s", default=30.0, description="longest wait for somebody who listens", low=0.0, high=600.0
+    ),
+    Parameter(
+        name="settle_s",
+        default=1.0,
+        description="pause between the last listener's answer and the first message",
+        low=0.0,
+        high=60.0,
     ),
     Parameter(
         name="linger_s",
@@ -67,6 +75,8 @@ class Player(FaceNode):
         }
         self.clock = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(FrameTrace, "frame_trace", self.on_trace, 100)
+        needed: list[str] = [t for t in ("audio_features", "head_control") if t in self.outputs]
+        self.handshake = Handshake(self, needed or list(self.outputs))
         self.waits_until = time.monotonic() + self.params["wait_s"]
         self.drawn_ns: int | None = None
         self.last_seen = time.monotonic()
@@ -89,9 +99,10 @@ class Player(FaceNode):
         """Send everything whose time has come."""
         now = time.monotonic()
         if self.begun is None:
-            if not self._heard() and now < self.waits_until:
+            if not self.handshake.done(now) and now < self.waits_until:
                 return
-            self.begun = now + 0.5  # the other end's match may come a little later than ours
+            self.handshake.close()
+            self.begun = now + self.params["settle_s"]
         if self.next is not None and self._too_far_ahead(now):
             self.begun += TICK_S
             return
@@ -119,13 +130,6 @@ class Player(FaceNode):
             return
         self.get_logger().info(f"played {self.played} messages of {self.path}")
         self.finish(0)
-
-    def _heard(self) -> bool:
-        """Whether everything that a renderer needs has a listener."""
-        needed = [
-            self.outputs[topic] for topic in ("audio_features", "head_control") if topic in self.outputs
-        ]
-        return all(output.get_subscription_count() for output in needed or self.outputs.values())
 
     def _too_far_ahead(self, now: float) -> bool:
         if self.drawn_ns is None or self.next is None or now - self.last_seen > STALL_S:
