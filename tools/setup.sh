@@ -21,7 +21,7 @@ check_machine() {
 
 stamp_of() {
   { printf '%s\n' "$ROOT" "$("$PYTHON" -V)"
-    cat requirements*.txt setup.py tools/setup.sh tools/*.cmake tools/*.py
+    cat requirements*.txt setup.py tools/setup.sh tools/*.cmake
     find msgs scripts models nodes launch -name '*.msg' -o -name '*.srv' -o -name '*.action' -o -path 'msgs/*.txt' \
       -o -path 'msgs/*.xml' -o -path 'scripts/*' -o -name __init__.py | sort | xargs -d '\n' sha256sum
   } | sha256sum | cut -d' ' -f1

@@ -10,13 +10,14 @@ import cv2
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
-from splatface_msgs.msg import AudioChunk
+from splatface_msgs.msg import AudioChunk, FrameTrace
 from websockets.sync.client import connect
 
 from splatface.models.values import AudioChunk as Chunk
 from splatface.models.values import Frame
 from splatface.nodes import wire
 from splatface.nodes.page_server import PageError, PageServer
+from splatface.nodes.window import letterboxed
 
 
 @pytest.fixture
@@ -140,6 +141,32 @@ def test_bad_parameters_are_one_clear_line(start, parameters, said):
     assert display.wait() == 1
     assert said in display.output
     assert "Traceback" not in display.output
+
+
+@pytest.mark.parametrize(("width", "height"), [(800, 600), (600, 800), (1920, 1080), (7, 3)])
+def test_a_window_shows_the_whole_picture_on_black(width, height):
+    canvas = letterboxed(np.full((64, 64, 3), 200, np.uint8), width, height)
+    assert canvas.shape == (height, width, 3)
+    side = min(width, height)
+    assert (canvas == 200).all(axis=-1).sum() == side * side
+    assert (canvas == 0).all(axis=-1).sum() == width * height - side * side
+
+
+@pytest.mark.graph
+def test_a_window_on_a_real_screen(start, others):
+    screen = start("Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24")
+    screen.wait_for("\n")
+    display = start.node("display", show="window", env={"DISPLAY": f":{screen.output.split()[0]}"})
+    shown = []
+    others.create_subscription(FrameTrace, "display/frame_trace", shown.append, 10)
+    images = others.create_publisher(Image, "image", wire.pictures())
+
+    def show():
+        images.publish(wire.image_msg(Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=1)))
+        return len(shown) > 3
+
+    others.until(show)
+    assert display.interrupt() == 0, display.output
 
 
 @pytest.mark.graph
