@@ -43,11 +43,19 @@ class Settings:
     pictures: int = 200
 
 
+def _side(text: str) -> int:
+    """Side of a square picture, from `512` or `512x512`."""
+    sides = {int(part) for part in text.lower().split("x")}
+    if len(sides) != 1:
+        raise argparse.ArgumentTypeError(f"expected a square such as 512 or 512x512, found {text!r}")
+    return sides.pop()
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--backend", choices=BACKENDS, default=Settings.backend)
-    parser.add_argument("--size", type=int, default=Settings.size, help="width and height in pixels")
+    parser.add_argument("--size", type=_side, default=Settings.size, help="width and height in pixels")
     parser.add_argument("--gaussians", type=int, default=Settings.gaussians)
     parser.add_argument("--dynamic", type=int, default=Settings.dynamic, help="how many of them speech moves")
     parser.add_argument("--threads", type=int, default=Settings.threads, help="cores for the cpu backend")
