@@ -91,7 +91,7 @@ def _lip_modes(field: Array, points: Array, below: Array) -> None:
     across, close = _spread(points, 0.024)
     x = points[:, 0]
     upper, lower = 1 - below, below
-    middle = np.exp(-((x / 0.020) ** 2))
+    middle = np.exp(-((x / 0.0185) ** 4))  # flat across the lips: an O, not a diamond
     flank = np.minimum(np.abs(x) / CORNER, 1.3)
     front = _around(points, (0.0, MOUTH_Y), (0.026, 0.017))
     to_seam = np.clip(seam_y(x) - points[:, 1], -0.009, 0.009)

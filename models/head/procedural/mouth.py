@@ -115,7 +115,7 @@ def _with_jaw(patch: Patch, share: Array) -> Patch:
 
 def _hollow(lip_front: float) -> Patch:
     """The dark bag behind the teeth: its upper rows stay, its lower rows go down with the jaw."""
-    x, share = np.meshgrid(np.linspace(-0.0235, 0.0235, 13), np.linspace(0, 1, 9))
+    x, share = np.meshgrid(np.linspace(-0.0200, 0.0200, 13), np.linspace(0, 1, 9))
     y = MOUTH_Y - 0.010 + 0.020 * share
     z = lip_front + 0.026 - 0.018 * (x / 0.0235) ** 2
     patch = grid_patch(np.stack([x, y, z], axis=-1), 0.98, overlap=1.3)
@@ -125,6 +125,9 @@ def _hollow(lip_front: float) -> Patch:
     patch = _with_jaw(with_colour(patch, colour), share)
     basis = patch.basis.copy()
     basis[:, 8, COEFFICIENT_NAMES.index("open")] = 0.75
+    # As wide as the opening: a wider one at rest would show through rounded cheeks.
+    for name, wider in (("open", 0.15), ("wide", 0.25), ("smile", 0.20)):
+        basis[:, 0, COEFFICIENT_NAMES.index(name)] = wider * patch.means[:, 0]
     basis[:, 1, COEFFICIENT_NAMES.index("lower_lip")] = 0.004 * share
     return replace(patch, basis=basis)
 
