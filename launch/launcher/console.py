@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import socket
 import sys
 import time
@@ -40,6 +41,15 @@ def log_folder(environment: dict[str, str]) -> Path | None:
     return folder
 
 
+def _write_all(descriptor: int, data: memoryview) -> None:
+    """Write everything, also where another process has made our terminal or pipe non-blocking."""
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            select.select([], [descriptor], [], 1.0)
+
+
 class Console:
     """Writes lines at once; a screen that went away or a full disk stops no face."""
 
@@ -66,10 +76,10 @@ class Console:
 
     def screen(self, line: str) -> None:
         """Write to stdout, whatever its encoding."""
-        encoding = sys.stdout.encoding or "utf-8"
+        data = f"{line}\n".encode(sys.stdout.encoding or "utf-8", "replace")
         with contextlib.suppress(OSError, ValueError):
-            sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
             sys.stdout.flush()
+            _write_all(sys.stdout.fileno(), memoryview(data))
 
     def file(self, name: str, line: str) -> None:
         """Append to a log file."""
