@@ -63,7 +63,7 @@ def _jaw_share(points: Array, below: Array) -> Array:
 def _spread(points: Array, reach: float) -> tuple[Array, Array]:
     """(sideways, weight) [n]: -1..1 across the mouth and fading beyond it; closeness to the mouth line."""
     x = points[:, 0] / CORNER
-    across = x * np.exp(0.5 * (1 - x * x)) * np.where(np.abs(x) < 1, 1.0, 1.0)
+    across = x * np.exp(0.5 * (1 - x * x))
     close = np.exp(-(((points[:, 1] - MOUTH_Y) / reach) ** 2))
     return across, close * smoothstep(-0.03, -0.06, points[:, 2])
 
