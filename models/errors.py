@@ -4,13 +4,19 @@ A message says what was expected, what was found and what to do next.
 """
 
 __all__ = [
+    "ActorError",
     "AudioError",
+    "DatasetError",
     "EncoderError",
     "HeadError",
     "LaunchError",
+    "MetricError",
     "RecordingError",
     "RenderError",
+    "SpeechError",
     "SplatfaceError",
+    "TrackingError",
+    "TrainingError",
 ]
 
 
@@ -40,3 +46,27 @@ class RecordingError(SplatfaceError):
 
 class LaunchError(SplatfaceError):
     """A launch file says something that cannot be carried out."""
+
+
+class DatasetError(SplatfaceError):
+    """A data set is missing, damaged, of another version or does not hold what is asked of it."""
+
+
+class TrainingError(SplatfaceError):
+    """A head cannot be trained as asked, or a run cannot go on."""
+
+
+class ActorError(SplatfaceError):
+    """A synthetic actor cannot be made or cannot play as asked."""
+
+
+class TrackingError(SplatfaceError):
+    """A face cannot be found or followed."""
+
+
+class MetricError(SplatfaceError):
+    """A quality cannot be measured."""
+
+
+class SpeechError(SplatfaceError):
+    """A text cannot be spoken as asked."""

@@ -1,0 +1,1 @@
+"""People who do not exist: a rig that speaks, and the data sets it plays in."""

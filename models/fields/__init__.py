@@ -1,0 +1,1 @@
+"""What moves Gaussians: attention (GaussianTalker), audio planes (Audio-Plane), the linear basis (ours)."""
