@@ -16,6 +16,7 @@ from splatface.models.errors import RenderError
 from splatface.models.head.coefficients import CoefficientNet, silent_net
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, HeadInfo
+from splatface.models.head.motion_map import MOTION_SIZE, linear_map
 from splatface.models.head.pose import Bones
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians, Splats
 from splatface.models.render.cpu import CpuRenderer
@@ -122,7 +123,7 @@ def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
         skin=np.clip((0.11 - splats.means[:, 1]) / 0.06, 0, 1).astype(np.float32),
         dynamic=moved,
         basis=generator.normal(size=(dynamic, DELTA_CHANNELS, COEFFICIENTS)).astype(np.float32) * 2e-4,
-        control_gain=np.zeros((7, COEFFICIENTS), np.float32),
+        motion_map=linear_map(np.zeros((MOTION_SIZE, COEFFICIENTS), np.float32)),
         info=HeadInfo(
             name="bench",
             licence="Apache-2.0",

@@ -35,16 +35,16 @@ def controls_of(control: HeadControl) -> Array:
 
 
 def coefficients_of(head: Head, heard: Array, control: HeadControl) -> Array:
-    """c [K] = what was heard (its values are the first coefficients) + controls @ control_gain.
+    """c [K] of the first mouth modes that were heard [n <= 8] and a control.
 
     Expressions named like a mouth mode are added to it ("open", "funnel"); "smile" is a control.
     """
-    c: Array = controls_of(control) @ head.control_gain
-    c[: len(heard)] += heard
+    mouth = np.zeros(len(MOUTH_MODES), np.float32)
+    mouth[: len(heard)] = heard
     for name, weight in control.expression:
         if name in MOUTH_MODES and name not in CONTROLS:
-            c[MOUTH_MODES.index(name)] += _clamp(name, weight)
-    return c
+            mouth[MOUTH_MODES.index(name)] += _clamp(name, weight)
+    return head.motion_map(mouth, controls_of(control))
 
 
 def _clamp(name: str, value: float) -> float:

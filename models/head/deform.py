@@ -26,6 +26,7 @@ class _Rows:
     index: NDArray[np.int32]  # [B * 64] where each row stands in the head; the last block repeats real rows
     base: Array  # [B, 14, 64] mean 3, quat 4, scale 3, exp(-opacity logit) 1, SH degree 0 3
     skin: Array  # [B, 64]
+    slope: Array  # [B or 0, 9, 64] harmonics of degree 1 as vectors: x, y, z of red, green, blue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,12 +72,12 @@ class Deformer:
         d, s = self._dynamic, self._still
         _move_dynamic(
             (tiles.values, tiles.coefficient, tiles.first),
-            (d.index, d.base, d.skin),
+            (d.index, d.base, d.skin, d.slope),
             weights,
             pose,
             (out.means, out.quats, out.scales, out.opacities, out.sh),
         )
-        _move_still((s.index, s.base, s.skin), pose, (out.means, out.quats))
+        _move_still((s.index, s.base, s.skin, s.slope), pose, (out.means, out.quats, out.sh))
         return out
 
 
@@ -102,7 +103,17 @@ def _rows(head: Head, index: NDArray[np.int32]) -> _Rows:
         index=filled,
         base=np.ascontiguousarray(base.reshape(blocks, BLOCK, DELTA_CHANNELS).transpose(0, 2, 1)),
         skin=head.skin[filled].reshape(blocks, BLOCK),
+        slope=_slopes(g.sh[filled, 1:4]),
     )
+
+
+def _slopes(sh1: Array) -> Array:
+    """Degree-1 coefficients [B * 64, 3, 3] (order y, z, x; signs of the renderer) as vectors in blocks."""
+    if not sh1.shape[1]:
+        return np.zeros((0, 9, BLOCK), np.float32)
+    vectors = np.stack([-sh1[:, 2], -sh1[:, 0], sh1[:, 1]], axis=1)  # [n, xyz, rgb]
+    lines = vectors.transpose(0, 2, 1).reshape(-1, BLOCK, 9)
+    return np.ascontiguousarray(lines.transpose(0, 2, 1))
 
 
 def _tiles(basis: Array) -> _Tiles:
@@ -182,6 +193,30 @@ def _skin_block(local, skin, pose, moved):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always", **_OPTIONS)
+def _turn_slopes(slope, skin, index, pose, turned, sh):  # type: ignore[no-untyped-def]
+    """Blend and apply both bones' rotations to a block of degree-1 harmonics."""
+    for colour in range(3):
+        at = 3 * colour
+        for i in range(BLOCK):
+            w = skin[i]
+            x, y, z = slope[at, i], slope[at + 1, i], slope[at + 2, i]
+            turned[0, i] = (
+                (pose[0] + w * pose[16]) * x + (pose[1] + w * pose[17]) * y + (pose[2] + w * pose[18]) * z
+            )
+            turned[1, i] = (
+                (pose[3] + w * pose[19]) * x + (pose[4] + w * pose[20]) * y + (pose[5] + w * pose[21]) * z
+            )
+            turned[2, i] = (
+                (pose[6] + w * pose[22]) * x + (pose[7] + w * pose[23]) * y + (pose[8] + w * pose[24]) * z
+            )
+        for i in range(BLOCK):
+            row = index[i]
+            sh[row, 1, colour] = -turned[1, i]
+            sh[row, 2, colour] = turned[2, i]
+            sh[row, 3, colour] = -turned[0, i]
+
+
+@numba.njit(inline="always", **_OPTIONS)
 def _scatter_pose(moved, index, means, quats):  # type: ignore[no-untyped-def]
     for i in range(BLOCK):
         row = index[i]
@@ -193,18 +228,21 @@ def _scatter_pose(moved, index, means, quats):  # type: ignore[no-untyped-def]
 
 @numba.njit(**_OPTIONS)
 def _move_still(rows, pose, out):  # type: ignore[no-untyped-def]
-    index, base, skin = rows
-    means, quats = out
+    index, base, skin, slope = rows
+    means, quats, sh = out
     moved = np.empty((7, BLOCK), np.float32)
     for b in range(len(base)):
+        at = index[b * BLOCK : (b + 1) * BLOCK]
         _skin_block(base[b], skin[b], pose, moved)
-        _scatter_pose(moved, index[b * BLOCK : (b + 1) * BLOCK], means, quats)
+        _scatter_pose(moved, at, means, quats)
+        if len(slope):
+            _turn_slopes(slope[b], skin[b], at, pose, moved, sh)
 
 
 @numba.njit(**_OPTIONS)
 def _move_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
     values, coefficient, first = tiles
-    index, base, skin = rows
+    index, base, skin, slope = rows
     means, quats, scales, opacities, sh = out
     moved = np.empty((7, BLOCK), np.float32)
     local = np.empty((14, BLOCK), np.float32)
@@ -232,6 +270,8 @@ def _move_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
         _skin_block(local, skin[b], pose, moved)
         at = index[b * BLOCK : (b + 1) * BLOCK]
         _scatter_pose(moved, at, means, quats)
+        if len(slope):
+            _turn_slopes(slope[b], skin[b], at, pose, moved, sh)
         for i in range(BLOCK):
             row = at[i]
             for j in range(3):

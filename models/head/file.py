@@ -19,6 +19,7 @@ from splatface.models.head.coefficients import CoefficientNet, net_of_tensors, t
 from splatface.models.head.description import RATE_HZ, Fields, describe, info_of
 from splatface.models.head.head import Head
 from splatface.models.head.migrate import Tensors, migrate, version_of
+from splatface.models.head.motion_map import map_of_tensors, tensors_of_map
 from splatface.models.head.splats import Gaussians
 from splatface.models.head.validate import check_head
 from splatface.models.head.yaml_door import MAX_YAML_BYTES, read_yaml, yaml_text
@@ -28,7 +29,7 @@ __all__ = ["load_head", "save_head"]
 YAML, TENSORS, PREVIEW = "head.yaml", "head.safetensors", "preview.png"
 MAX_TENSOR_BYTES = 2**30
 _GAUSSIANS = ("means", "quats", "log_scales", "opacity_logits", "sh")
-_OTHERS = ("skin", "dynamic", "basis", "control_gain")
+_OTHERS = ("skin", "dynamic", "basis")
 INTACT = "take an intact copy of the head"
 
 
@@ -110,6 +111,7 @@ def _assemble(fields: Fields, tensors: Tensors) -> Head:
     parts: dict[str, Any] = dict(tensors)
     head = Head(
         gaussians=Gaussians(**{name: parts[name] for name in _GAUSSIANS}),
+        motion_map=map_of_tensors(parts),
         nets=_nets_of(fields, parts),
         info=info_of(fields),
         **{name: parts[name] for name in _OTHERS},
@@ -164,18 +166,32 @@ def _tensors_in(content: bytes) -> Tensors:
     """All tensors of a safetensors file; its reader checks every size against the bytes that are there."""
     try:
         loaded = safetensors.numpy.load(content)
-        return {name: np.array(array) for name, array in loaded.items()}
+        return {name: _widened(array) for name, array in loaded.items()}
     # Kinds numpy lacks end as KeyError or TypeError, odd shapes as ValueError.
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise HeadError(f"{TENSORS}: expected safetensors, found {str(error)[:120]}: {INTACT}") from error
 
 
+def _widened(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    return np.array(array, np.float32 if array.dtype == np.float16 else array.dtype)
+
+
+def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Half the bytes where that loses nothing: who makes a head decides by rounding to float16."""
+    if array.dtype != np.float32:
+        return np.ascontiguousarray(array)
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(array.astype(np.float16))
+    return half if np.array_equal(half.astype(np.float32), array) else np.ascontiguousarray(array)
+
+
 def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
     tensors = {name: getattr(head.gaussians, name) for name in _GAUSSIANS}
     tensors |= {name: getattr(head, name) for name in _OTHERS}
+    tensors |= tensors_of_map(head.motion_map)
     for net in head.nets.values():
         tensors |= tensors_of_net(net)
-    content = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in tensors.items()})
+    content = safetensors.numpy.save({name: _narrowed(array) for name, array in tensors.items()})
     description = describe(head)
     description["tensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     if len(content) > MAX_TENSOR_BYTES:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.head.coefficients import CoefficientNet
+from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import Gaussians
 
 __all__ = ["Head", "HeadInfo", "PoseLimits"]
@@ -37,7 +38,7 @@ class HeadInfo:
     licence: str
     consent: str  # who agreed to be shown, or that nobody is; never empty
     camera: Camera  # the view the head was trained in
-    coefficient_names: tuple[str, ...]  # [K], the mouth modes first
+    coefficient_names: tuple[str, ...]  # [K], all different
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # RGB 0..1
     pivot_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # neck joint, canonical frame
     pose_limits: PoseLimits = field(default_factory=PoseLimits)
@@ -50,13 +51,13 @@ class HeadInfo:
 class Head:
     """N Gaussians of which M move with K coefficients.
 
-    c[K] = what a net hears (its outputs are the first coefficients) + controls @ control_gain.
+    c[K] = motion_map(mouth modes that a net hears, controls). Harmonics of degree 1 turn with the bones.
     """
 
     gaussians: Gaussians  # N, canonical frame (OpenCV axes, metres)
     skin: Array  # [N], 0 torso bone .. 1 head bone
     dynamic: NDArray[np.int32]  # [M], rising indices of the Gaussians that speech or eyes move
     basis: Array  # [M, 14, K], see DELTA_CHANNELS
-    control_gain: Array  # [len(CONTROLS), K]
+    motion_map: MotionMap  # 15 -> K
     info: HeadInfo
     nets: Mapping[str, CoefficientNet] = field(default_factory=dict)  # by encoder

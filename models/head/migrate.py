@@ -7,7 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields
+from splatface.models.head.motion_map import linear_map, tensors_of_map
 
 __all__ = ["MIGRATIONS", "Migration", "migrate"]
 
@@ -15,8 +17,23 @@ Description = dict[str, Any]
 Tensors = dict[str, NDArray[np.generic]]
 Migration = Callable[[Description, Tensors], tuple[Description, Tensors]]
 
+
+def _with_motion_map(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
+    """1 -> 2: what was heard were the first coefficients, the controls had a matrix; now one map has both."""
+    tensors = dict(tensors)
+    gain = tensors.pop("control_gain", None)
+    if gain is None or gain.ndim != 2 or len(gain) != len(CONTROLS):
+        raise HeadError(
+            f"control_gain: expected [{len(CONTROLS)}, K] in a head of version 1, found "
+            f"{'none' if gain is None else list(gain.shape)}: take an intact copy of the head"
+        )
+    heard = np.eye(len(MOUTH_MODES), gain.shape[1], dtype=np.float32)
+    line = linear_map(np.concatenate([heard, gain]))
+    return description, tensors | tensors_of_map(line)
+
+
 # MIGRATIONS[n] turns a head of version n into one of version n + 1.
-MIGRATIONS: Mapping[int, Migration] = {}
+MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map}
 
 
 def migrate(

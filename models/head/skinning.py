@@ -9,7 +9,7 @@ from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones, quat_of_matrix
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
 
-__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats"]
+__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats", "turn_harmonics"]
 
 Array = NDArray[Any]  # float64, also where Splats says float32
 
@@ -26,8 +26,9 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
         c: [K] coefficients.
         bones: where head and torso stand.
 
-    Spherical harmonics keep the world's axes: the light stands in the room, not on the head, and
-    heads are trained so.
+    Harmonics of degree 1 turn with the bones. Camera and light stand still and the head turns, so
+    this slope of colour over the direction of view is what shades a turned cheek; those of degree 2
+    and 3 keep the world's axes.
     """
     g = head.gaussians
     delta: Array = np.zeros((len(g), DELTA_CHANNELS))
@@ -35,6 +36,7 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
     delta[:, 7:11] = np.clip(delta[:, 7:11], -MAX_LOG_CHANGE, MAX_LOG_CHANGE)
     sh: Array = g.sh.astype(np.float64)
     sh[:, 0] += delta[:, 11:14]
+    sh[:, 1:4] = turn_harmonics(sh[:, 1:4], head.skin, bones)
     means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skin, bones)
     opacities: Array = 1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10])))
     return Splats(
@@ -54,6 +56,18 @@ def _skin(means: Array, quats: Array, skin: NDArray[np.float32], bones: Bones) -
     by_torso = means @ torso[:3, :3].T + torso[:3, 3]
     turn = blend_quats(quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3]), w)
     return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
+
+
+def turn_harmonics(sh1: Array, skin: NDArray[np.float32], bones: Bones) -> Array:
+    """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as places are."""
+    if not sh1.shape[1]:
+        return sh1
+    # Colour = C (-y a0 + z a1 - x a2) = C d.g with g = (-a2, -a0, a1): a vector, turned as one.
+    g = np.stack([-sh1[:, 2], -sh1[:, 0], sh1[:, 1]], axis=1)
+    w = skin.astype(np.float64)[:, None, None]
+    turn = (1 - w) * bones.T_world_torso[:3, :3] + w * bones.T_world_head[:3, :3]
+    g = turn @ g
+    return np.stack([-g[:, 1], g[:, 2], -g[:, 0]], axis=1)
 
 
 def blend_quats(first: Array, second: Array, share: Array) -> Array:

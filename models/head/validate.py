@@ -7,8 +7,9 @@ import numpy as np
 
 from splatface.models.errors import HeadError
 from splatface.models.head.checks import expect, expect_range
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, check_net
+from splatface.models.head.coefficients import MOUTH_MODES, check_net
 from splatface.models.head.head import Head, HeadInfo
+from splatface.models.head.motion_map import check_motion_map
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 
 __all__ = ["MAX_COEFFICIENTS", "MAX_GAUSSIANS", "check_gaussians", "check_head", "check_info"]
@@ -38,9 +39,8 @@ def check_head(head: Head) -> None:
         )
     expect("basis", head.basis, (moving, DELTA_CHANNELS, coefficients))
     expect_range("basis", head.basis, -FINITE, FINITE)
-    expect("control_gain", head.control_gain, (len(CONTROLS), coefficients))
-    expect_range("control_gain", head.control_gain, -FINITE, FINITE)
-    _check_nets(head, coefficients)
+    check_motion_map(head.motion_map, coefficients)
+    _check_nets(head)
 
 
 def check_gaussians(g: Gaussians) -> None:
@@ -87,10 +87,10 @@ def check_info(info: HeadInfo) -> None:
     _within("background", info.background, 0.0, 1.0, 3)
     _within("fps", (info.fps,), 1.0, 1000.0, 1)
     names = info.coefficient_names
-    if names[: len(MOUTH_MODES)] != MOUTH_MODES or len(set(names)) != len(names):
+    if not names or len(set(names)) != len(names):
         raise HeadError(
-            f"coefficients: expected different names that begin with {', '.join(MOUTH_MODES)}, "
-            f"found {', '.join(names)[:200] or 'none'}: train the head again"
+            f"coefficients: expected different names, found {', '.join(names)[:200] or 'none'}: "
+            "train the head again"
         )
     if len(names) > MAX_COEFFICIENTS:
         raise HeadError(
@@ -137,7 +137,7 @@ def _within(name: str, values: tuple[float, ...], low: float, high: float, count
     return values
 
 
-def _check_nets(head: Head, coefficients: int) -> None:
+def _check_nets(head: Head) -> None:
     for encoder, net in head.nets.items():
         if encoder != net.encoder or not re.fullmatch(r"\w{1,32}", encoder):
             raise HeadError(
@@ -145,8 +145,8 @@ def _check_nets(head: Head, coefficients: int) -> None:
                 "name it as its encoder (letters, digits, _)"
             )
         check_net(net)
-        if not 1 <= net.outputs <= coefficients:
+        if not 1 <= net.outputs <= len(MOUTH_MODES):
             raise HeadError(
-                f"net.{encoder}: expected 1..{coefficients} outputs, found {net.outputs}: "
-                "train it for this head"
+                f"net.{encoder}: expected 1..{len(MOUTH_MODES)} outputs, the mouth modes, found "
+                f"{net.outputs}: train it for this head"
             )

@@ -9,8 +9,9 @@ from functools import partial
 import numpy as np
 
 from splatface.models.camera import Camera
-from splatface.models.head.coefficients import CONTROLS
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.head import Head, HeadInfo, PoseLimits
+from splatface.models.head.motion_map import MOTION_SIZE, MotionMap, linear_map
 from splatface.models.head.procedural.eyes import eyes
 from splatface.models.head.procedural.hair import hair
 from splatface.models.head.procedural.motion import skin_weight
@@ -22,7 +23,7 @@ from splatface.models.head.procedural.skin import ears, face, neck, shirt
 
 __all__ = ["procedural_head"]
 
-# What each control moves; the others are named alike.
+# What moves under another name; the others are named alike.
 _COLUMN_OF = {"gaze_yaw": "gaze_x", "gaze_pitch": "gaze_y"}
 _DISTANCE_M = 1.0
 
@@ -51,11 +52,11 @@ def _patch_of(person: Person) -> Patch:
     )
 
 
-def _control_gain() -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    gain = np.zeros((len(CONTROLS), len(COEFFICIENT_NAMES)), np.float32)
-    for row, control in enumerate(CONTROLS):
-        gain[row, COEFFICIENT_NAMES.index(_COLUMN_OF.get(control, control))] = 1.0
-    return gain
+def _motion_map() -> MotionMap:
+    line = np.zeros((MOTION_SIZE, len(COEFFICIENT_NAMES)), np.float32)
+    for row, name in enumerate((*MOUTH_MODES, *CONTROLS)):
+        line[row, COEFFICIENT_NAMES.index(_COLUMN_OF.get(name, name))] = 1.0
+    return linear_map(line)
 
 
 def procedural_head(seed: int = 0) -> Head:
@@ -79,6 +80,6 @@ def procedural_head(seed: int = 0) -> Head:
         skin=skin_weight(patch.means).astype(np.float32),
         dynamic=np.flatnonzero(moving).astype(np.int32),
         basis=patch.basis[moving].astype(np.float32),
-        control_gain=_control_gain(),
+        motion_map=_motion_map(),
         info=info,
     )

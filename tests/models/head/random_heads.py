@@ -3,8 +3,9 @@
 import numpy as np
 
 from splatface.models.camera import Camera
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, CoefficientNet
+from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.head import Head, HeadInfo
+from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 
 
@@ -58,7 +59,9 @@ def random_head(count=150, moving=70, sh=4, seed=0):
         skin=rng.random(count, dtype=np.float32),
         dynamic=np.sort(rng.choice(count, moving, replace=False)).astype(np.int32),
         basis=basis,
-        control_gain=0.5 * normal(len(CONTROLS), len(names)),
+        motion_map=MotionMap(
+            0.5 * normal(15, len(names)), normal(15, 6), normal(6), 0.3 * normal(6, len(names))
+        ),
         info=info,
-        nets={"logmel": random_net(), "fsmn": random_net("fsmn", 7, 11, seed=1)},
+        nets={"logmel": random_net(), "fsmn": random_net("fsmn", 7, 5, seed=1)},
     )

@@ -108,3 +108,20 @@ def test_quaternions_blend_the_short_way():
 def test_two_half_turns_are_one():
     half, quarter = quat_of_euler(np.array([np.pi, 0, 0])), quat_of_euler(np.array([np.pi / 2, 0, 0]))
     np.testing.assert_allclose(multiply_quats(quarter, quarter), half, atol=1e-12)
+
+
+def test_shading_turns_with_the_head(make_head):
+    """Camera and head turned alike show the same colours: only how they stand to each other counts."""
+    head = make_head(60, 20, 4)
+    bones = turned(head)
+    rotation = bones.T_world_head[:3, :3]
+    stiff = replace(head, skin=np.ones(60, np.float32))
+    turned_sh = Deformer(stiff)(np.zeros(head.basis.shape[2], np.float32), bones).sh
+    direction = np.array([0.3, -0.5, 0.8])
+
+    def slope_colour(sh, d):
+        return -d[1] * sh[:, 1] + d[2] * sh[:, 2] - d[0] * sh[:, 3]
+
+    np.testing.assert_allclose(
+        slope_colour(turned_sh, rotation @ direction), slope_colour(head.gaussians.sh, direction), atol=1e-6
+    )

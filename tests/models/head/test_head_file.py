@@ -12,6 +12,7 @@ from splatface.models.errors import HeadError
 from splatface.models.head.coefficients import tensors_of_net
 from splatface.models.head.file import load_head, save_head
 from splatface.models.head.migrate import migrate
+from splatface.models.head.motion_map import linear_map, tensors_of_map
 from splatface.models.head.splats import Gaussians
 
 
@@ -20,8 +21,10 @@ def same(first, second):
         np.testing.assert_array_equal(
             getattr(first.gaussians, field.name), getattr(second.gaussians, field.name)
         )
-    for name in ("skin", "dynamic", "basis", "control_gain"):
+    for name in ("skin", "dynamic", "basis"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
+    for key, tensor in tensors_of_map(first.motion_map).items():
+        np.testing.assert_array_equal(tensor, tensors_of_map(second.motion_map)[key])
     assert first.nets.keys() == second.nets.keys()
     for name, net in first.nets.items():
         assert net.lookahead_ms == second.nets[name].lookahead_ms
@@ -105,7 +108,8 @@ def test_without_consent_nobody_is_saved_or_shown(head, tmp_path, consent):
         ({"dynamic": np.arange(70, dtype=np.int32)[::-1].copy()}, "rising"),
         ({"dynamic": np.arange(100, 170, dtype=np.int32)}, "dynamic"),
         ({"basis": np.zeros((70, 14, 10), np.float32)}, "basis"),
-        ({"control_gain": np.full((7, 11), np.inf, np.float32)}, "control_gain"),
+        ({"motion_map": linear_map(np.full((15, 11), np.inf, np.float32))}, "motion.linear"),
+        ({"motion_map": linear_map(np.zeros((15, 10), np.float32))}, "motion.linear"),
     ],
 )
 def test_a_head_that_does_not_fit_is_not_saved(head, tmp_path, change, says):
