@@ -1,0 +1,252 @@
+"""How a head is trained: one frozen value, stored as YAML with the run it made."""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any, get_type_hints
+
+import yaml
+
+from splatface.models.errors import SplatfaceError, TrainingError
+from splatface.models.fields.config import FIELDS, FieldConfig
+
+__all__ = [
+    "DensifyConfig",
+    "LossConfig",
+    "RateConfig",
+    "ShapeConfig",
+    "StageConfig",
+    "TrainConfig",
+    "config_of_yaml",
+    "config_to_yaml",
+    "preset",
+]
+
+
+def _require(fits: bool, name: str, expected: str, found: object) -> None:
+    if not fits:
+        raise TrainingError(f"config {name}: expected {expected}, found {found}: correct it in config.yaml")
+
+
+def _positive(owner: object, *names: str, zero: bool = True) -> None:
+    """Each named number is finite and >= 0 (> 0 where zero is not allowed)."""
+    for name in names:
+        value = getattr(owner, name)
+        fits = value == value and value < float("inf") and (value >= 0 if zero else value > 0)
+        _require(fits, name, "a finite number >= 0" if zero else "a finite number > 0", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """How long the two stages last. A budget of minutes, where there is one, ends the run sooner.
+
+    The learning rates follow whatever is further on, steps or minutes, so that a run cut short by its
+    budget has cooled down too.
+    """
+
+    canonical_steps: int = 3000
+    deformation_steps: int = 22000
+    minutes: float | None = None  # wall clock of the whole run
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "canonical_steps", "deformation_steps")
+        _require(self.canonical_steps + self.deformation_steps > 0, "stages", "at least one step", 0)
+        if self.minutes is not None:
+            _positive(self, "minutes", zero=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateConfig:
+    """Learning rates of Adam at the start; they fall to `last` of it, the places to `last_means`.
+
+    3DGS (Kerbl et al. 2023) with places in metres of a head instead of scene extents.
+    """
+
+    means: float = 1.0e-4  # m
+    quats: float = 1e-3
+    log_scales: float = 5e-3
+    opacity: float = 3e-2  # of the logit
+    colour: float = 5e-3  # SH degree 0
+    shading: float = 1.5e-3  # SH degree 1 and above
+    skin: float = 2e-3  # of the logit
+    basis: float = 0.4  # of the rates above, for the basis
+    field: float = 1e-3  # nets of a field and the motion map
+    planes: float = 5e-3  # grids of a field
+    pose: float = 0.0  # rad and m per frame; 0 leaves the tracked poses alone
+    last: float = 0.05
+    last_means: float = 0.01
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, *(f.name for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss; see losses.py for the terms."""
+
+    l1: float = 0.8
+    dssim: float = 0.2
+    lips: float = 0.0  # GaussianTalker's extra L1 on the lips, 0.8 in the paper
+    mask: float = 0.1  # Audio-Plane, eq. 9: dynamism against the dilated mouth and eyes
+    mask_margin: float = 0.2
+    perceptual: float = 0.0  # 0.01 GaussianTalker, 0.05 Audio-Plane; needs a file of weights
+    perceptual_weights: str = ""  # a user's LPIPS file
+    background: float = 0.35  # how much a pixel of a region counts
+    person: float = 1.0
+    eyes: float = 2.0
+    mouth: float = 4.0
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, *(f.name for f in fields(self) if f.name != "perceptual_weights"))
+        _require(self.dssim <= 1, "dssim", "0..1", self.dssim)
+        _require(self.mask_margin < 1, "mask_margin", "0..1", self.mask_margin)
+        if self.perceptual:
+            _require(bool(self.perceptual_weights), "perceptual_weights", "a file", "none")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensifyConfig:
+    """When Gaussians are added, split and removed; between `first` and `last`, shares of all steps."""
+
+    threshold: float = 2e-4  # mean slope of the loss per half picture width, as 3DGS counts it
+    interval: int = 200  # steps
+    first: float = 0.02
+    last: float = 0.6
+    most: int = 20_000  # Gaussians
+    growth: float = 0.05  # at most this share more at once
+    least_opacity: float = 0.03  # fainter ones are taken away
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "threshold", "growth", "first", "last")
+        _positive(self, "interval", "most", zero=False)
+        _require(self.first <= self.last <= 1, "densify", "0 <= first <= last <= 1", (self.first, self.last))
+        _require(0 <= self.least_opacity < 1, "least_opacity", "0..1", self.least_opacity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeConfig:
+    """What keeps Gaussians from becoming streaks and specks where no picture looks."""
+
+    longest_m: float = 0.03
+    shortest_m: float = 0.0002
+    ratio: float = 6.0  # longest axis to the middle one
+    depth_hold: float = 1e-3  # share of the way back to the first depth, per step at full rate
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "longest_m", "shortest_m", zero=False)
+        _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
+        _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
+        _require(0 <= self.depth_hold < 1, "depth_hold", "0..1", self.depth_hold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything a run depends on besides its data set."""
+
+    field: FieldConfig
+    seed: int = 0
+    encoder: str = ""  # whose features a field driven by sound hears; "" for fields driven by motion
+    sh_degree: int = 1
+    random_points: int = 4000  # where the data set brings no points
+    dynamic: int = 8000  # Gaussians that speech or eyes may move
+    stages: StageConfig = field(default_factory=StageConfig)
+    rates: RateConfig = field(default_factory=RateConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
+    shape: ShapeConfig = field(default_factory=ShapeConfig)
+    threads: int = 2
+    device: str = "cpu"
+    cache_gb: float = 2.0  # of pictures kept in memory
+    checkpoint_s: float = 60.0
+    report_every: int = 100  # steps
+    validate_every: int = 2000  # steps
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _require(isinstance(self.field, FieldConfig), "field", "a FieldConfig", type(self.field).__name__)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+        _require(self.sh_degree in (0, 1), "sh_degree", "0 or 1", self.sh_degree)
+        _require(self.device.split(":")[0] in ("cpu", "cuda"), "device", "cpu or cuda", self.device)
+        _positive(self, "random_points", "dynamic", "threads", "report_every", "validate_every", zero=False)
+        _positive(self, "cache_gb", "checkpoint_s")
+
+
+def preset(field_kind: str) -> TrainConfig:
+    """The settings that a kind of field is trained with unless told otherwise.
+
+    "basis": <= 30 minutes on two cores. "attention": 8,000 + 8,000 steps (GaussianTalker).
+    "audio_plane": 1,000 random points, 3,000 + 100,000 steps (Audio-Plane). Raises TrainingError for
+    another name.
+    """
+    if field_kind not in FIELDS:
+        known = ", ".join(FIELDS)
+        raise TrainingError(f"field: expected one of {known}, found {field_kind!r}: choose one of them")
+    how = FieldConfig(kind=field_kind)
+    if field_kind == "attention":
+        return TrainConfig(
+            field=how,
+            stages=StageConfig(canonical_steps=8000, deformation_steps=8000),
+            losses=LossConfig(lips=0.8, mask=0.0),
+        )
+    if field_kind == "audio_plane":
+        return TrainConfig(
+            field=how,
+            random_points=1000,
+            stages=StageConfig(canonical_steps=3000, deformation_steps=100_000),
+            losses=LossConfig(l1=1.0, dssim=0.0, mask=0.1),
+        )
+    return TrainConfig(field=how, stages=StageConfig(minutes=25.0))
+
+
+def config_to_yaml(config: TrainConfig) -> str:
+    """The whole config as YAML."""
+    text: str = yaml.safe_dump(_plain(config), sort_keys=False)
+    return text
+
+
+def config_of_yaml(text: str) -> TrainConfig:
+    """Read what `config_to_yaml` wrote; what is left out has its default.
+
+    Raises TrainingError for what is no YAML, an unknown name or a value that does not fit.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TrainingError(f"config: expected YAML, found {error}: correct the line") from error
+    config: TrainConfig = _read(TrainConfig, found, "config")
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(kind: Any, found: Any, at: str) -> Any:
+    """A dataclass of plain data; numbers, texts and tuples are checked against the annotation."""
+    _require(isinstance(found, dict), at, "names and values", found)
+    hints = get_type_hints(kind)
+    unknown = sorted(set(map(str, found)) - set(hints))
+    _require(not unknown, at, f"names among {', '.join(hints)}", ", ".join(unknown))
+    values = {name: _value(hints[name], value, f"{at}.{name}") for name, value in found.items()}
+    try:
+        return kind(**values)
+    except SplatfaceError as error:
+        raise TrainingError(str(error)) from error
+    except TypeError as error:
+        raise TrainingError(f"{at}: expected all names without a default, found {error}") from error
+
+
+def _value(hint: Any, value: Any, at: str) -> Any:
+    if is_dataclass(hint):
+        return _read(hint, value, at)
+    if hint in (int, float, str, bool):
+        numeric = hint is float and isinstance(value, int) and not isinstance(value, bool)
+        fits = numeric or (isinstance(value, hint) and (hint is bool or not isinstance(value, bool)))
+        _require(fits, at, hint.__name__, repr(value))
+        return float(value) if numeric else value
+    return tuple(value) if isinstance(value, list) else value

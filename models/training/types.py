@@ -1,0 +1,43 @@
+"""What a training tells while it runs and hands back when it is done."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splatface.models.fields.field import Field, GaussianTensors
+from splatface.models.training.config import TrainConfig
+
+__all__ = ["Progress", "Trained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands; one line of log.jsonl."""
+
+    stage: str  # "canonical" or "deformation"
+    step: int  # of the whole run, 0..steps
+    steps: int
+    loss: float  # smoothed
+    psnr_db: float  # smoothed, pictures trained on
+    gaussians: int
+    ms_per_step: float
+    seconds_left: float
+    validation_psnr_db: float | None = None  # of the last validation, where there was one
+    seconds: float = 0.0  # trained so far, earlier sittings included
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A trained person, not yet baked to a head."""
+
+    gaussians: GaussianTensors  # N, canonical frame, no graph
+    skin_logits: Tensor  # [N]; sigmoid: 0 torso bone .. 1 head bone
+    labels: NDArray[np.uint8]  # [N] LABELS of the part each Gaussian started from
+    field: Field
+    config: TrainConfig
+    T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for
+    T_world_torso: NDArray[np.float64]  # [F, 4, 4]
+    seconds: float
+    history: tuple[Progress, ...] = field(default=())
