@@ -1,0 +1,88 @@
+"""Pictures side by side, moving: a small film that a browser plays, or a moving picture where no encoder is."""
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import TrainingError
+
+__all__ = ["Film", "difference", "film_of", "side_by_side"]
+
+Picture = NDArray[np.uint8]  # [H, W, 3] RGB
+_GAIN = 4.0  # a difference of a quarter of the scale is shown as the whole
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Film:
+    """A film as a browser takes it."""
+
+    content: bytes
+    mime: str  # "video/webm" or "image/webp"
+
+
+def difference(shown: Picture, truth: Picture) -> Picture:
+    """Where two pictures differ, four times as strongly: black where they agree."""
+    apart = np.abs(shown.astype(np.float32) - truth.astype(np.float32)).mean(axis=2) * _GAIN
+    return np.asarray(cv2.applyColorMap(np.clip(apart, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO))[
+        ..., ::-1
+    ]
+
+
+def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
+    """Pictures of one size in a row, scaled to `height` (even, as encoders want it)."""
+    tall, wide = pictures[0].shape[:2]
+    size = (2 * round(wide * height / tall / 2), 2 * (height // 2))
+    way = cv2.INTER_AREA if height < tall else cv2.INTER_LINEAR
+    return np.hstack([np.asarray(cv2.resize(p, size, interpolation=way), np.uint8) for p in pictures])
+
+
+def film_of(pictures: Iterable[Picture], fps: float) -> Film:
+    """Encode pictures of one even size as VP9, VP8 or, where OpenCV can neither, as an animated WebP.
+
+    Raises:
+        TrainingError: when there is no picture.
+    """
+    moving = iter(pictures)
+    first = next(moving, None)
+    if first is None:
+        raise TrainingError("film: expected one or more pictures, found none: give frames to show")
+    with tempfile.TemporaryDirectory(prefix="splatface-film-") as folder:
+        path = Path(folder) / "film.webm"
+        writer = _writer(path, fps, first)
+        if writer is not None:
+            for picture in chain([first], moving):
+                writer.write(picture[..., ::-1])
+            writer.release()
+            return Film(path.read_bytes(), "video/webm")
+    return _webp(chain([first], moving), fps)
+
+
+def _writer(path: Path, fps: float, first: Picture) -> "cv2.VideoWriter | None":
+    """A writer of the first kind that this OpenCV can do."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each kind it lacks
+    try:
+        for kind in ("VP90", "VP80"):
+            size = (first.shape[1], first.shape[0])
+            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*kind), fps, size)
+            if writer.isOpened():
+                return writer
+    finally:
+        cv2.utils.logging.setLogLevel(level)
+    return None
+
+
+def _webp(pictures: Iterator[Picture], fps: float) -> Film:
+    animation = cv2.Animation()
+    animation.frames = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
+    animation.durations = np.full(len(animation.frames), round(1000 / fps))
+    done, content = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, 80])
+    if not done:
+        raise TrainingError("film: expected OpenCV to write WebP, found it cannot: pip install opencv-python")
+    return Film(content.tobytes(), "image/webp")
