@@ -6,9 +6,10 @@ from typing import Any, get_type_hints
 import yaml
 
 from splatface.models.errors import SplatfaceError, TrainingError
-from splatface.models.fields.config import FIELDS, FieldConfig
+from splatface.models.fields.config import AttentionConfig, AudioPlaneConfig, BasisConfig, FieldConfig
 
 __all__ = [
+    "FIELDS",
     "DensifyConfig",
     "LossConfig",
     "RateConfig",
@@ -17,8 +18,20 @@ __all__ = [
     "TrainConfig",
     "config_of_yaml",
     "config_to_yaml",
+    "kind_of",
     "preset",
 ]
+
+FIELDS: dict[str, type[FieldConfig]] = {
+    "basis": BasisConfig,
+    "attention": AttentionConfig,
+    "audio_plane": AudioPlaneConfig,
+}
+
+
+def kind_of(config: FieldConfig) -> str:
+    """The name under which a config's field is asked for."""
+    return next(name for name, kind in FIELDS.items() if isinstance(config, kind))
 
 
 def _require(fits: bool, name: str, expected: str, found: object) -> None:
@@ -166,7 +179,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _require(isinstance(self.field, FieldConfig), "field", "a FieldConfig", type(self.field).__name__)
+        known = isinstance(self.field, tuple(FIELDS.values()))
+        _require(known, "field", "the config of a field", type(self.field).__name__)
         _require(self.seed >= 0, "seed", "0 or more", self.seed)
         _require(self.sh_degree in (0, 1), "sh_degree", "0 or 1", self.sh_degree)
         _require(self.device.split(":")[0] in ("cpu", "cuda"), "device", "cpu or cuda", self.device)
@@ -182,23 +196,23 @@ def preset(field_kind: str) -> TrainConfig:
     another name.
     """
     if field_kind not in FIELDS:
-        known = ", ".join(FIELDS)
-        raise TrainingError(f"field: expected one of {known}, found {field_kind!r}: choose one of them")
-    how = FieldConfig(kind=field_kind)
+        raise TrainingError(
+            f"field: expected one of {', '.join(FIELDS)}, found {field_kind!r}: choose one of them"
+        )
     if field_kind == "attention":
         return TrainConfig(
-            field=how,
+            field=AttentionConfig(),
             stages=StageConfig(canonical_steps=8000, deformation_steps=8000),
             losses=LossConfig(lips=0.8, mask=0.0),
         )
     if field_kind == "audio_plane":
         return TrainConfig(
-            field=how,
+            field=AudioPlaneConfig(),
             random_points=1000,
             stages=StageConfig(canonical_steps=3000, deformation_steps=100_000),
             losses=LossConfig(l1=1.0, dssim=0.0, mask=0.1),
         )
-    return TrainConfig(field=how, stages=StageConfig(minutes=25.0))
+    return TrainConfig(field=BasisConfig(), stages=StageConfig(minutes=25.0))
 
 
 def config_to_yaml(config: TrainConfig) -> str:
@@ -222,7 +236,8 @@ def config_of_yaml(text: str) -> TrainConfig:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+        kind = {"kind": kind_of(value)} if isinstance(value, tuple(FIELDS.values())) else {}
+        return kind | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return list(value) if isinstance(value, tuple) else value
 
 
@@ -242,6 +257,10 @@ def _read(kind: Any, found: Any, at: str) -> Any:
 
 
 def _value(hint: Any, value: Any, at: str) -> Any:
+    if hint == FieldConfig:
+        kind = value.get("kind") if isinstance(value, dict) else value
+        _require(kind in FIELDS, f"{at}.kind", f"one of {', '.join(FIELDS)}", kind)
+        return _read(FIELDS[str(kind)], {k: v for k, v in value.items() if k != "kind"}, at)
     if is_dataclass(hint):
         return _read(hint, value, at)
     if hint in (int, float, str, bool):
