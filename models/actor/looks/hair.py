@@ -1,0 +1,45 @@
+"""Hair: strands grown from the scalp by a style's comb, fixed to the head."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.actor.identity import HAIR_STYLES, Looks
+from splatface.models.actor.looks.marks import Marks
+from splatface.models.actor.looks.skin import Skin
+from splatface.models.actor.looks.style_coils import coils
+from splatface.models.actor.looks.style_lob import lob
+from splatface.models.actor.looks.style_short import short
+from splatface.models.actor.movers import OnHead, Piece
+from splatface.models.actor.parts import Part
+from splatface.models.dataset.types import HAIR
+from splatface.models.errors import ActorError
+
+__all__ = ["hair_of"]
+
+Array = NDArray[Any]
+Style = Callable[[Skin, Marks, np.random.Generator], Array]
+
+_STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
+_RADIUS_M = {"lob": (0.00024, 0.00010), "short": (0.00021, 0.00007), "coils": (0.00022, 0.00014)}
+
+
+def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
+    """The hair of the head, about 15,000 strands."""
+    if looks.hair_style not in _STYLES:
+        raise ActorError(f"hair_style: expected one of {', '.join(HAIR_STYLES)}, found '{looks.hair_style}'")
+    strands = _STYLES[looks.hair_style](skin, marks, rng)
+    tone = np.exp(rng.normal(0, 0.28, (len(strands), 1)))
+    part = Part(
+        kind="strands",
+        material="hair",
+        positions=strands,
+        colours=np.clip(np.array(looks.hair) * tone, 0, 1),
+        labels=np.full(len(strands), HAIR, np.uint8),
+        skin=np.ones(len(strands)),
+        roughness=0.35,
+        radius=_RADIUS_M[looks.hair_style],
+    )
+    return Piece(part, OnHead(strands))
