@@ -50,9 +50,7 @@ def chart(curves: Sequence[Curve], axes: Axes) -> str:
     x_ticks = _ticks(*_range([curve.x for curve in drawn]), 7)
     low, high = _range([curve.y for curve in drawn])
     y_ticks = _powers(low, high) if axes.logarithmic else _ticks(low, high, 5)
-    frame = _Frame(
-        (min(x_ticks[0], drawn[0].x[0]), x_ticks[-1]), (y_ticks[0], y_ticks[-1]), axes.logarithmic
-    )
+    frame = _Frame((min(x_ticks[0], drawn[0].x[0]), x_ticks[-1]), (y_ticks[0], y_ticks[-1]), axes.logarithmic)
     parts = [head, *_grid(frame, x_ticks, y_ticks), _names(axes), *_legend([curve.name for curve in drawn])]
     parts += [_line(frame, curve, colour) for curve, colour in zip(drawn, _COLOURS, strict=False)]
     return "".join([*parts, "</svg>"])

@@ -1,0 +1,56 @@
+"""A trained person as baking sees it: canonical Gaussians, and how they move in each picture."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splatface.models.dataset.types import Dataset
+from splatface.models.render.autograd import DifferentiableRenderer
+from splatface.models.training.skin import pose_rows, skin_splats
+
+__all__ = ["Performer", "Stage", "known_rows", "motion_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Performer:
+    """Whatever was trained, asked row by row. On the CPU."""
+
+    table: Tensor  # [N, row_width] canonical Gaussians with skin logits, see packed.py
+    deltas: Callable[[int], Tensor]  # row of the data set -> movement [N, 14], no graph
+    T_world_head: NDArray[np.float64]  # [F, 4, 4] of all rows
+    T_world_torso: NDArray[np.float64]  # [F, 4, 4]
+
+
+class Stage:
+    """Where a performer is drawn: one camera, one background, one renderer."""
+
+    def __init__(self, performer: Performer, dataset: Dataset, threads: int = 1) -> None:
+        self._camera = dataset.camera
+        self._background = torch.from_numpy(np.ascontiguousarray(dataset.background, np.float32))
+        self._poses = performer.T_world_head, performer.T_world_torso
+        self._renderer = DifferentiableRenderer(threads)
+
+    def picture(self, table: Tensor, deltas: Tensor, row: int) -> Tensor:
+        """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in the pose of a row; keeps the graph."""
+        head, torso = self._poses
+        pose = torch.from_numpy(pose_rows(head[row], torso[row])).to(table.dtype)
+        return self._renderer.draw(skin_splats(table, deltas, pose), self._camera, self._background).image
+
+
+def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
+    """Rows of a part (TRAIN, VAL, TEST) whose motion and poses are known."""
+    frames = dataset.frames
+    known = frames.split == part
+    for values in (frames.mouth, frames.controls, frames.T_world_head, frames.T_world_torso):
+        known = known & np.isfinite(values.reshape(len(frames), -1)).all(axis=1)
+    return np.flatnonzero(known)
+
+
+def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """[n, 15] mouth modes and controls of rows."""
+    frames = dataset.frames
+    return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)

@@ -1,0 +1,251 @@
+"""report.html: who the head is, how it was trained, how well it does, in one file that asks no network."""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from splatface.models.dataset.disk import write_whole
+from splatface.models.dataset.hearing import SAMPLE_RATE, sound
+from splatface.models.dataset.pictures import picture as true_picture
+from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.head.head import Head
+from splatface.models.training.film_strip import difference, film_of, side_by_side
+from splatface.models.training.page import details, facts, film_player, page, picture, row_of, section, table
+from splatface.models.training.playback import Playback, shown_rows
+from splatface.models.training.plots import Axes, Curve, chart
+from splatface.models.values import NS_PER_S
+
+__all__ = ["RunStory", "read_story", "write_report"]
+
+_FILM_ROWS = 250
+_FILM_HEIGHT = 288
+_TURNS_DEG = ((-20, 0), (20, 0), (0, -15), (0, 15), (-20, -15), (20, 15))  # yaw, pitch
+_UNITS = {
+    "psnr": "dB", "psnr_mouth": "dB", "lmd_px": "px", "opening_lag_ms": "ms", "jitter_px": "px",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class RunStory:
+    """What a run folder tells of a training; empty where it tells nothing."""
+
+    log: tuple[Mapping[str, Any], ...] = ()  # lines of log.jsonl
+    config: str = ""  # config.yaml
+    evaluation: Mapping[str, Any] | None = None  # evaluation.json
+    validation: tuple[Path, ...] = ()  # pictures, the newest last
+
+
+def read_story(run_folder: Path) -> RunStory:
+    """Read what there is; a last line of the log that was cut off by a crash is left out."""
+    log, evaluation = [], None
+    if (run_folder / "log.jsonl").is_file():
+        for line in (run_folder / "log.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                found = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(found, dict):
+                log.append(found)
+    if (run_folder / "evaluation.json").is_file():
+        evaluation = json.loads((run_folder / "evaluation.json").read_text(encoding="utf-8"))
+    config = run_folder / "config.yaml"
+    return RunStory(
+        log=tuple(log),
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        evaluation=evaluation,
+        validation=tuple(sorted((run_folder / "validation").glob("*.png"))),
+    )
+
+
+def write_report(
+    head: Head, dataset: Dataset, story: RunStory, file: Path, *, encoder: str | None = None
+) -> None:
+    """Write the page.
+
+    Args:
+        head: what was trained.
+        dataset: what it was trained on; its last part is played beside the truth.
+        story: see `read_story`.
+        file: report.html; replaced as a whole.
+        encoder: whose net is heard in the film; the head's first when left out.
+    """
+    play = Playback(head, dataset)
+    encoder = encoder or next(iter(head.nets), None)
+    rows = shown_rows(dataset, _FILM_ROWS)
+    body = [
+        _header(play),
+        section(
+            "Quality", _metrics(story.evaluation), says="On the last part of the film, never trained on."
+        ),
+        section(
+            "Beside the truth",
+            _film(play, rows, encoder),
+            says="Difference: by motion against the truth, four times as strong.",
+        ),
+        section(
+            "The mouth over time", f'<div class="charts">{"".join(_mouth_charts(play, rows, encoder))}</div>'
+        ),
+        section("Training", _curves(story.log)),
+        section("Turned", _turned(play), says="Neutral but for the turn; also beyond what training saw."),
+        section("On the way", _validation(story.validation)),
+        section("Head", facts(_head_facts(head))),
+        section("Data set", facts(_dataset_facts(dataset))),
+        section("Settings", details("config.yaml", story.config) if story.config else ""),
+    ]
+    write_whole(file, page(f"{head.info.name}: report", body).encode())
+
+
+def _header(play: Playback) -> str:
+    info = play.head.info
+    words = f"<h1>{info.name}</h1>" + "".join(f"<p>{_plain(t)}</p>" for t in (info.consent, info.licence))
+    return f"<header>{picture(play.turned(0, 0))}<div>{words}</div></header>"
+
+
+def _plain(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _metrics(evaluation: Mapping[str, Any] | None) -> str:
+    if not evaluation:
+        return ""
+    groups = [name for name in ("by_motion", "by_sound") if isinstance(evaluation.get(name), dict)]
+    names = list(dict.fromkeys(key for group in groups for key in evaluation[group]))
+    rows = [[_named(name), *(_said(evaluation[group].get(name)) for group in groups)] for name in names]
+    return table(["", *(group.replace("_", " ") for group in groups)], rows) if rows else ""
+
+
+def _named(metric: str) -> str:
+    unit = _UNITS.get(metric)
+    bare = metric.removesuffix(f"_{unit}") if unit else metric
+    return bare.replace("_", " ") + (f", {unit}" if unit else "")
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "not available" if value is None else str(value)[:40]
+    return f"{value:.4g}" if np.isfinite(value) else "not available"
+
+
+def _film(play: Playback, rows: NDArray[np.int64], encoder: str | None) -> str:
+    data = play.dataset
+    if len(rows) < 2:
+        return ""
+    names = ["truth", "by motion", *([f"by sound ({encoder})"] if encoder else []), "difference"]
+    heard = play.by_sound(rows, encoder) if encoder else iter(())
+
+    def strips() -> Any:
+        for row in rows.tolist():
+            truth, moved = true_picture(data, row), play.by_motion(row)
+            spoken = [next(heard)] if encoder else []
+            yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
+
+    times = data.frames.time_ns[rows]
+    fps = float(np.clip(NS_PER_S / np.median(np.diff(times)), 1.0, 120.0))
+    return film_player(film_of(strips(), fps), names, _ogg(data, int(times[0]), len(rows) / fps))
+
+
+def _ogg(dataset: Dataset, start_ns: int, seconds: float) -> bytes | None:
+    samples = sound(dataset)
+    first = round(start_ns * SAMPLE_RATE / NS_PER_S)
+    heard = samples[max(first, 0) : max(first, 0) + round(seconds * SAMPLE_RATE)]
+    if not len(heard):
+        return None
+    content = io.BytesIO()
+    soundfile.write(content, heard, SAMPLE_RATE, format="OGG", subtype="VORBIS")
+    return content.getvalue()
+
+
+def _mouth_charts(play: Playback, rows: NDArray[np.int64], encoder: str | None) -> list[str]:
+    if len(rows) < 2:
+        return []
+    frames = play.dataset.frames
+    seconds = frames.time_ns[rows] / NS_PER_S
+    heard = play.heard(rows, encoder) if encoder else None
+    charts = []
+    for mode in ("open", "wide", "round", "press"):
+        at = MOUTH_MODES.index(mode)
+        curves = [Curve("truth", seconds, frames.mouth[rows, at])]
+        curves += [] if heard is None else [Curve(f"heard ({encoder})", seconds, heard[:, at])]
+        charts.append(chart(curves, Axes(title=mode, x_name="film time, s")))
+    return charts
+
+
+def _curves(log: tuple[Mapping[str, Any], ...]) -> str:
+    if not log:
+        return ""
+
+    def column(name: str) -> NDArray[np.float64]:
+        return np.array(
+            [float(v) if isinstance(v := line.get(name), int | float) else np.nan for line in log]
+        )
+
+    minutes = column("seconds") / 60
+    by = "minutes" if np.isfinite(minutes).any() and np.nanmax(minutes) > 0 else "step"
+    x = minutes if by == "minutes" else column("step")
+    psnr = [Curve("trained on", x, column("psnr_db")), Curve("validation", x, column("validation_psnr_db"))]
+    charts = [
+        chart([Curve("loss", x, column("loss"))], Axes(title="loss", x_name=by, logarithmic=True)),
+        chart(psnr, Axes(title="PSNR, dB", x_name=by)),
+        chart([Curve("Gaussians", x, column("gaussians"))], Axes(title="Gaussians", x_name=by)),
+        chart([Curve("ms", x, column("ms_per_step"))], Axes(title="time of a step, ms", x_name=by)),
+    ]
+    return f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _turned(play: Playback) -> str:
+    views = [picture(play.turned(y, p), f"yaw {y:+d}°, pitch {p:+d}°") for y, p in _TURNS_DEG]
+    return row_of(views, 3)
+
+
+def _validation(files: tuple[Path, ...]) -> str:
+    import cv2
+
+    shown = (
+        [files[i] for i in np.unique(np.linspace(0, len(files) - 1, 4).round().astype(int))] if files else []
+    )
+    pictures = [(file, cv2.imread(str(file))) for file in shown]
+    return row_of([picture(p[..., ::-1], file.stem) for file, p in pictures if p is not None], 1)
+
+
+def _head_facts(head: Head) -> dict[str, object]:
+    moving, _, ways = head.basis.shape
+    limits = head.info.pose_limits
+    degrees = {
+        axis: " to ".join(f"{np.degrees(v):+.0f}°" for v in getattr(limits, f"{axis}_rad"))
+        for axis in ("yaw", "pitch", "roll")
+    }
+    nets = ", ".join(f"{n.encoder} (looks {n.lookahead_ms:g} ms ahead)" for n in head.nets.values())
+    told = {name: json.dumps(text) for name, text in head.info.reports.items() if name != "evaluation"}
+    return {
+        "Gaussians": f"{len(head.gaussians)}, of which {moving} move in {ways} directions",
+        "hears with": nets or "nothing",
+        "turns": ", ".join(f"{axis} {span}" for axis, span in degrees.items()),
+        "torso follows": "{:.0%} of the turn, {:.0%} of the way".format(*head.info.torso_follow),
+        **told,
+    }
+
+
+def _dataset_facts(dataset: Dataset) -> dict[str, object]:
+    split, track, camera = dataset.frames.split, dataset.motion, dataset.camera
+    parts = ", ".join(
+        f"{int((split == part).sum())} {name}"
+        for name, part in (("train", TRAIN), ("val", VAL), ("test", TEST))
+    )
+    length = float(track.time_ns[-1] - track.time_ns[0]) / NS_PER_S if len(track.time_ns) else 0.0
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "pictures": f"{parts}; {camera.width}x{camera.height} at {dataset.fps:g} per second",
+        "film": f"{length:.1f} s",
+        "landmarks": dataset.landmark_scheme,
+        "licence": dataset.licence,
+        "consent": dataset.consent,
+    }

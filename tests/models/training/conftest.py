@@ -1,0 +1,18 @@
+"""The tiny data set, written once for all tests of training."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from splatface.models.dataset.file import load_dataset
+
+sys.path.insert(0, str(Path(__file__).parent.parent))  # where dataset_fixture lies
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """The opened data set; not to be written to."""
+    from dataset_fixture import tiny_dataset
+
+    return load_dataset(tiny_dataset(tmp_path_factory.mktemp("tiny") / "data"))
