@@ -13,8 +13,7 @@ from splatface.models.dataset.split import rows_of
 from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
-from splatface.models.metrics.judge import Group, Truth, judge, nothing
-from splatface.models.metrics.lips import mouth_opening
+from splatface.models.metrics.judge import Group, Truth, judge, nothing, settled
 from splatface.models.metrics.live import LivePath, hearing_of, silent_at
 from splatface.models.metrics.motion import MotionScore, motion_score
 from splatface.models.metrics.tools import Supplied, Tools, tools_of
@@ -147,9 +146,10 @@ def _truth(dataset: Dataset, config: EvaluationConfig, tools: Tools) -> Truth:
 
 
 def _landmarks(dataset: Dataset, rows: NDArray[np.intp], tools: Tools) -> NDArray[np.float64] | None:
-    if tools.landmarker.use is None:
+    finder = settled(tools, picture(dataset, int(rows[0])))
+    if finder is None:
         return None
-    with tools.landmarker.use() as find:
+    with finder as find:
         return np.stack([find(picture(dataset, row)) for row in rows.tolist()])
 
 
@@ -182,14 +182,3 @@ def _minutes(head: Head) -> float | None:
     minutes = training.get("minutes") if isinstance(training, dict) else None
     known = isinstance(minutes, (int, float)) and math.isfinite(minutes)
     return float(minutes) if known and minutes is not None else None
-
-
-def mouth_openings(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
-    """Openings [F] by name, of those films whose faces were found."""
-    truth = evaluation.truth.landmarks
-    found = {
-        "truth": None if truth is None else mouth_opening(truth),
-        "by motion": evaluation.by_motion.opening,
-        "by sound": evaluation.by_sound.opening,
-    }
-    return {name: opening for name, opening in found.items() if opening is not None}

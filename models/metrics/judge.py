@@ -14,8 +14,9 @@ from splatface.models.metrics.identity import likeness
 from splatface.models.metrics.image import face_region, mouth_region, psnr, ssim, ssim_map
 from splatface.models.metrics.lips import Sight, lip_score, mouth_opening
 from splatface.models.metrics.tools import Tools
+from splatface.models.tracking.landmarks import Landmarker
 
-__all__ = ["FIGURES", "Group", "Truth", "judge", "nothing"]
+__all__ = ["FIGURES", "Group", "Truth", "judge", "nothing", "settled"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -43,6 +44,7 @@ FIGURES = (
     "lip_jitter_px",
     "fps",
 )
+_SETTLE = 4  # pictures
 _FROM_LANDMARKS = (
     "lmd_px",
     "opening_correlation",
@@ -107,8 +109,8 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
         clock: seconds.
     """
     tally, seconds, shown = _Tally(tools, truth), [], {}
-    finder = tools.landmarker.use() if tools.landmarker.use else None
-    draw(int(truth.rows[0]))  # what is made at the first picture, is not what a picture takes
+    first = draw(int(truth.rows[0])).copy()  # also, what is made at the first picture does not count as fps
+    finder = settled(tools, first)
     sights = []
     for at, row in enumerate(truth.rows.tolist()):
         began = clock()
@@ -128,6 +130,19 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
     found = np.stack(sights)
     mouth, missed = _mouth_figures(truth, found)
     return _group(figures | mouth, tools, missed=missed, opening=mouth_opening(found), shown=shown)
+
+
+def settled(tools: Tools, first: Picture) -> Landmarker | None:
+    """A landmarker that has found its place in a film's first picture; None where there is none.
+
+    It looks for the face where it was: from its first sight it takes some pictures to come to rest.
+    """
+    if tools.landmarker.use is None:
+        return None
+    finder = tools.landmarker.use()
+    for _ in range(_SETTLE):
+        finder(first)
+    return finder
 
 
 class _Tally:

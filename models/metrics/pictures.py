@@ -14,7 +14,7 @@ from splatface.models.metrics.lips import mouth_opening
 
 __all__ = ["opening_plot", "side_by_side"]
 
-_COLUMNS, _SIDE_PX = 6, 256
+_COLUMNS, _SIDE_PX, _TITLE_PX = 6, 256, 22
 _GAIN = 3  # differences are small: three times as bright
 
 Picture = NDArray[np.uint8]
@@ -70,7 +70,7 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
             said = "" if r is None else f", r = {r:.3f}"
             axes.plot(time_s, group.opening, color=colour, lw=1.2, label=name + said)
     axes.set(xlabel="film time, s (grey: silence)", ylabel="inner lips / face height", xlim=time_s[[0, -1]])
-    axes.legend(loc="upper right")
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     figure.savefig(file, dpi=100)
     return True
 
@@ -85,7 +85,8 @@ def _strip(name: str, pictures: list[Picture]) -> Picture:
     height, width = pictures[0].shape[:2]
     size = (_SIDE_PX, max(1, round(_SIDE_PX * height / width)))
     scaled = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in pictures]
-    strip = np.ascontiguousarray(np.hstack(scaled), np.uint8)
-    for colour, thickness in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(strip, name, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.45, colour, thickness, cv2.LINE_AA)
-    return strip
+    title = np.zeros((_TITLE_PX, _SIDE_PX * len(pictures), 3), np.uint8)
+    cv2.putText(
+        title, name, (6, _TITLE_PX - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (255, 255, 255), 1, cv2.LINE_AA
+    )
+    return np.vstack([title, np.hstack(scaled).astype(np.uint8)])
