@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.checks import INTACT, check_dataset, check_points
 from splatface.models.dataset.description import YAML, Description, read_description
 from splatface.models.dataset.disk import plain_path, read_plain, sha256_of
-from splatface.models.dataset.hearing import AUDIO, features, save_features, sound
+from splatface.models.dataset.hearing import AUDIO, features, sound
 from splatface.models.dataset.pictures import (
     LABEL_FOLDER,
     PICTURE_FOLDER,
@@ -45,7 +45,6 @@ __all__ = [
     "picture",
     "points",
     "save_dataset",
-    "save_features",
     "sound",
 ]
 

@@ -18,7 +18,7 @@ from splatface.models.dataset.types import Dataset
 from splatface.models.errors import DatasetError
 from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame
 
-__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "save_features", "sound", "wav_bytes"]
+__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "sound", "wav_bytes", "write_features"]
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
 SAMPLE_RATE = 16_000
@@ -74,7 +74,7 @@ def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
         EncoderError: when there is no such encoder, nor features of that name.
         DatasetError: when the sound is damaged.
     """
-    path = _path_of(dataset, encoder)
+    path = _path_of(dataset.folder, encoder)
     digest = sha256_of(dataset.folder / AUDIO) if (dataset.folder / AUDIO).is_file() else ""
     kept = _kept(path, digest)
     if kept is not None:
@@ -84,25 +84,25 @@ def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
         raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
     values = np.stack([frame.values for frame in frames]).astype(np.float32)
     centres_ns = np.array([frame.centre_ns for frame in frames], np.int64)
-    save_features(dataset, encoder, values, centres_ns)
+    write_features(dataset.folder, encoder, values, centres_ns)
     return values, centres_ns
 
 
-def save_features(dataset: Dataset, encoder: str, values: Floats, centres_ns: Nanoseconds) -> None:
-    """Keep features [n, D] with their centres [n] beside the sound they belong to."""
-    path = _path_of(dataset, encoder)
+def write_features(folder: Path, encoder: str, values: Floats, centres_ns: Nanoseconds) -> None:
+    """Keep features [n, D] with the film times [n] of their centres beside the sound they belong to."""
+    path = _path_of(folder, encoder)
     path.parent.mkdir(exist_ok=True)
     arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centres_ns.astype(np.int64)}
-    notes = {"encoder": encoder, "audio_sha256": sha256_of(dataset.folder / AUDIO), "made_by": _MADE_BY}
+    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": _MADE_BY}
     write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
-def _path_of(dataset: Dataset, encoder: str) -> Path:
+def _path_of(folder: Path, encoder: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", encoder):
         raise DatasetError(
             f"encoder: expected a plain name, found {encoder[:40]!r}: letters, digits, - and _"
         )
-    return dataset.folder / FEATURE_FOLDER / f"{encoder}.safetensors"
+    return folder / FEATURE_FOLDER / f"{encoder}.safetensors"
 
 
 def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:

@@ -16,12 +16,12 @@ Labels = NDArray[np.uint8]
 
 def person_mask(labels: Labels) -> Mask:
     """Where the person is [H, W]."""
-    return labels != BACKGROUND
+    return np.asarray(labels != BACKGROUND)
 
 
 def face_mask(labels: Labels) -> Mask:
     """The face with eyes, lips and mouth [H, W]; neither hair nor neck."""
-    return labels >= FACE
+    return np.asarray(labels >= FACE)
 
 
 def eyes_mask(labels: Labels, dilate_px: float = 0.0) -> Mask:

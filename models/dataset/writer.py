@@ -1,7 +1,7 @@
 """A data set is written row by row, and is one only when its last file, dataset.yaml, stands there."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.checks import MAX_SIDE_PX, check_dataset, check_points
 from splatface.models.dataset.description import YAML, describe
 from splatface.models.dataset.disk import PART, disk_error, sha256_of, write_whole
-from splatface.models.dataset.hearing import AUDIO, wav_bytes
+from splatface.models.dataset.hearing import AUDIO, wav_bytes, write_features
 from splatface.models.dataset.pictures import (
     LABEL_FOLDER,
     PICTURE_FOLDER,
@@ -30,6 +30,7 @@ DIGESTS = "pictures.sha256"  # `sha256sum -c pictures.sha256` checks every pictu
 BACKGROUND_FILE = "background.png"
 
 Image = NDArray[np.uint8]
+Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 class DatasetWriter:
@@ -94,13 +95,20 @@ class DatasetWriter:
         except OSError as error:
             raise disk_error(self.folder, error) from error
 
-    def finish(self, dataset: Dataset, audio: NDArray[np.float32], points: Points | None = None) -> Dataset:
+    def finish(
+        self,
+        dataset: Dataset,
+        audio: NDArray[np.float32],
+        points: Points | None = None,
+        heard: Mapping[str, Heard] | None = None,
+    ) -> Dataset:
         """Write everything beside the pictures, dataset.yaml last; the data set, in its folder.
 
         Args:
             dataset: as many frames as pictures were added; its `folder` is not looked at.
             audio: [n] samples at 16 kHz, the first at film time 0.
             points: where training may start.
+            heard: features of foreign encoders, by name: values [n, D] and film times of their centres [n].
 
         Raises:
             DatasetError: when something is not sound or a picture is missing; nothing is lost.
@@ -120,7 +128,7 @@ class DatasetWriter:
         if points is not None:
             check_points(points)
         try:
-            _write_beside(whole, audio, points)
+            _write_beside(whole, audio, points, heard or {})
         except OSError as error:
             raise disk_error(self.folder, error) from error
         return whole
@@ -169,7 +177,9 @@ def _claim(folder: Path, note: bytes) -> None:
     write_whole(marker, note)
 
 
-def _write_beside(dataset: Dataset, audio: NDArray[np.float32], points: Points | None) -> None:
+def _write_beside(
+    dataset: Dataset, audio: NDArray[np.float32], points: Points | None, heard: Mapping[str, Heard]
+) -> None:
     contents = {
         AUDIO: wav_bytes(audio),
         FRAMES: pack(dataset.frames),
@@ -182,6 +192,8 @@ def _write_beside(dataset: Dataset, audio: NDArray[np.float32], points: Points |
         contents[BACKGROUND_FILE] = png_bytes((dataset.background * 255 + 0.5).astype(np.uint8))
     for name, content in contents.items():
         write_whole(dataset.folder / name, content)
+    for encoder, (values, centres_ns) in heard.items():
+        write_features(dataset.folder, encoder, values, centres_ns)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     write_whole(dataset.folder / YAML, describe(dataset, digests))
     (dataset.folder / UNFINISHED).unlink(missing_ok=True)

@@ -1,0 +1,58 @@
+"""Better tables for a data set that exists: what tracking finds out about an imported film."""
+
+import hashlib
+
+from splatface.models.dataset.checks import check_dataset, check_points
+from splatface.models.dataset.description import YAML, describe, read_description
+from splatface.models.dataset.disk import PART, disk_error, read_plain
+from splatface.models.dataset.file import load_dataset
+from splatface.models.dataset.tables import FRAMES, MOTION, POINTS, pack
+from splatface.models.dataset.types import Dataset, Points
+from splatface.models.errors import DatasetError
+from splatface.models.head.yaml_door import MAX_YAML_BYTES
+
+__all__ = ["rewrite_tables"]
+
+
+def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
+    """Replace the tables and the description of the data set in `better.folder`; pictures and sound stay.
+
+    Args:
+        better: what `load_dataset` gave, with other frames, motion, pivot or landmark scheme (`replace`).
+        points: where training may start; None keeps those that are there.
+
+    Raises:
+        DatasetError: when something is not sound, the frames are not at the pictures' times or the camera
+            and background are not the pictures', or the disk refuses before anything was changed.
+    """
+    check_dataset(better)
+    known = load_dataset(better.folder)
+    if better.frames.time_ns.tolist() != known.frames.time_ns.tolist():
+        raise DatasetError(
+            f"frames: expected the {len(known.frames)} times of the pictures, found others: "
+            "keep one row for each picture"
+        )
+    if (better.camera.width, better.camera.height) != (known.camera.width, known.camera.height):
+        raise DatasetError(
+            f"camera: expected {known.camera.width}x{known.camera.height} as the pictures, found others: "
+            "only its other values may change"
+        )
+    tables = {FRAMES: pack(better.frames), MOTION: pack(better.motion)}
+    if points is not None:
+        check_points(points)
+        tables[POINTS] = pack(points)
+    digests = dict(read_description(read_plain(better.folder, YAML, MAX_YAML_BYTES)).sha256)
+    digests |= {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
+    _put(better, tables | {YAML: describe(better, digests)})
+
+
+def _put(dataset: Dataset, contents: dict[str, bytes]) -> None:
+    """All files lie on the disk before the first takes its place: what remains are a few renames."""
+    parts = {name: dataset.folder / (name + PART) for name in contents}
+    try:
+        for name, content in contents.items():
+            parts[name].write_bytes(content)
+        for name, part in parts.items():
+            part.replace(dataset.folder / name)
+    except OSError as error:
+        raise disk_error(dataset.folder, error) from error
