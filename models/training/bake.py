@@ -117,7 +117,8 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     """At most so many rows, evenly over all."""
     if len(rows) <= most:
         return rows
-    return rows[np.linspace(0, len(rows) - 1, most).round().astype(int)]
+    places = np.linspace(0, len(rows) - 1, most).round().astype(np.int64)
+    return np.asarray(rows[places], np.int64)
 
 
 def _moments(performer: Performer, rows: NDArray[np.int64]) -> tuple[Array, Array]:

@@ -82,7 +82,8 @@ def hearing_of(
     `encoders`: all that have a net when left out. An encoder whose weights are not installed here leaves
     its net as it is: the head then runs with it elsewhere.
     """
-    nets, found = {}, {}
+    nets: dict[str, CoefficientNet] = {}
+    found: dict[str, Any] = {}
     for encoder in shipped_encoders() if encoders is None else encoders:
         net = load_net(encoder)
         try:

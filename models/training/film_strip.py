@@ -1,4 +1,4 @@
-"""Pictures side by side, moving: a small film that a browser plays, or a moving picture where no encoder is."""
+"""Pictures side by side, moving: a small film that a browser plays, a moving picture where no encoder is."""
 
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +15,7 @@ from splatface.models.errors import TrainingError
 __all__ = ["Film", "difference", "film_of", "side_by_side"]
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
+_KINDS = (("vp09", "mp4"), ("VP80", "webm"))  # free of patents, and every browser plays them
 _GAIN = 4.0  # a difference of a quarter of the scale is shown as the whole
 
 
@@ -23,7 +24,7 @@ class Film:
     """A film as a browser takes it."""
 
     content: bytes
-    mime: str  # "video/webm" or "image/webp"
+    mime: str  # "video/mp4", "video/webm" or "image/webp"
 
 
 def difference(shown: Picture, truth: Picture) -> Picture:
@@ -43,7 +44,7 @@ def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
 
 
 def film_of(pictures: Iterable[Picture], fps: float) -> Film:
-    """Encode pictures of one even size as VP9, VP8 or, where OpenCV can neither, as an animated WebP.
+    """Encode pictures of one even size: VP9, VP8 or, where OpenCV can neither, animated WebP.
 
     Raises:
         TrainingError: when there is no picture.
@@ -53,35 +54,33 @@ def film_of(pictures: Iterable[Picture], fps: float) -> Film:
     if first is None:
         raise TrainingError("film: expected one or more pictures, found none: give frames to show")
     with tempfile.TemporaryDirectory(prefix="splatface-film-") as folder:
-        path = Path(folder) / "film.webm"
-        writer = _writer(path, fps, first)
-        if writer is not None:
-            for picture in chain([first], moving):
-                writer.write(picture[..., ::-1])
-            writer.release()
-            return Film(path.read_bytes(), "video/webm")
+        for kind, ending in _KINDS:
+            path = Path(folder) / f"film.{ending}"
+            writer = _writer(path, kind, fps, first)
+            if writer is not None:
+                for picture in chain([first], moving):
+                    writer.write(picture[..., ::-1])
+                writer.release()
+                return Film(path.read_bytes(), f"video/{ending}")
     return _webp(chain([first], moving), fps)
 
 
-def _writer(path: Path, fps: float, first: Picture) -> "cv2.VideoWriter | None":
-    """A writer of the first kind that this OpenCV can do."""
+def _writer(path: Path, kind: str, fps: float, first: Picture) -> "cv2.VideoWriter | None":
+    """A writer of this kind; None where OpenCV cannot."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each kind it lacks
     try:
-        for kind in ("VP90", "VP80"):
-            size = (first.shape[1], first.shape[0])
-            writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*kind), fps, size)
-            if writer.isOpened():
-                return writer
+        size = (first.shape[1], first.shape[0])
+        writer = cv2.VideoWriter(str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*kind), fps, size)
+        return writer if writer.isOpened() else None
     finally:
         cv2.utils.logging.setLogLevel(level)
-    return None
 
 
 def _webp(pictures: Iterator[Picture], fps: float) -> Film:
     animation = cv2.Animation()
     animation.frames = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
-    animation.durations = np.full(len(animation.frames), round(1000 / fps))
+    animation.durations = [round(1000 / fps)] * len(animation.frames)
     done, content = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, 80])
     if not done:
         raise TrainingError("film: expected OpenCV to write WebP, found it cannot: pip install opencv-python")

@@ -118,7 +118,7 @@ def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], steps: 
         value = loss()
         if float(value.detach()) < best:
             best, kept = float(value.detach()), [p.detach().clone() for p in parameters]
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()
         adam.step()
         schedule.step()
     with torch.no_grad():

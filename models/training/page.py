@@ -44,7 +44,8 @@ figure{margin:0}figcaption{font-size:13px;color:var(--soft);text-align:center;pa
 pre{padding:12px 16px;overflow-x:auto;font-size:13px}summary{cursor:pointer;margin:12px 0 8px}
 """
 # Sound is a file of its own: browsers play it in step with the film.
-_IN_STEP = """<script>(()=>{const v=document.querySelector('.film video'),a=document.querySelector('.film audio');
+_IN_STEP = """<script>(()=>{const f=document.querySelector('.film');
+const v=f.querySelector('video'),a=f.querySelector('audio');
 if(!v||!a)return;const at=()=>{if(Math.abs(a.currentTime-v.currentTime)>.08)a.currentTime=v.currentTime};
 v.onplay=()=>{at();a.play()};v.onpause=()=>a.pause();v.onseeked=at;v.ontimeupdate=at;
 v.onratechange=()=>a.playbackRate=v.playbackRate;v.onended=()=>{v.currentTime=0;v.play()}})()</script>"""

@@ -1,23 +1,22 @@
-"""A head plays what a data set's person did: by the true motion, or by the sound alone."""
+"""Pictures of a head for people to judge: the film's last part played again, and the head turned in space."""
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from splatface.models.dataset.hearing import features
+from splatface.models.camera import Camera
 from splatface.models.dataset.types import TEST, VAL, Dataset
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import Bones, bones_of, quat_of_euler
-from splatface.models.render.render import Renderer, renderer
-from splatface.models.training.calibrate import heard_along
+from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.head.splats import Splats
+from splatface.models.render.render import renderer
 from splatface.models.values import HeadControl
 
-__all__ = ["Playback", "shown_rows"]
+__all__ = ["Puppet", "shown_rows"]
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -32,9 +31,9 @@ def shown_rows(dataset: Dataset, most: int) -> NDArray[np.int64]:
     Rows whose motion is not known are left out.
     """
     frames = dataset.frames
-    known = np.isfinite(frames.mouth).all(axis=1) & np.isfinite(frames.controls).all(axis=1)
-    known &= np.isfinite(frames.T_world_head).all(axis=(1, 2))
-    known &= np.isfinite(frames.T_world_torso).all(axis=(1, 2))
+    known = np.ones(len(frames), bool)
+    for values in (frames.mouth, frames.controls, frames.T_world_head, frames.T_world_torso):
+        known &= np.isfinite(values.reshape(len(frames), -1)).all(axis=1)
     for part in (TEST, VAL):
         rows = np.flatnonzero(known & (frames.split == part))
         if len(rows):
@@ -42,46 +41,33 @@ def shown_rows(dataset: Dataset, most: int) -> NDArray[np.int64]:
     return np.flatnonzero(known)[:most]
 
 
-class Playback:
-    """Draws one head in the scene of one data set: its camera, its background, its poses."""
+class Puppet:
+    """A head posed by hand, also beyond the limits that it sets itself when it runs."""
 
-    def __init__(self, head: Head, dataset: Dataset, *, drawer: Renderer | None = None) -> None:
-        self.head, self.dataset = head, dataset
-        self._drawer = drawer or renderer("cpu")
+    def __init__(self, head: Head, camera: Camera, background: ArrayLike) -> None:
+        self.head, self.camera = head, camera
+        self.background = np.asarray(background, np.float32)
         self._deform = Deformer(head)
-        self._turning = replace(head.info, pose_limits=_ANY_POSE)
+        self._drawer = renderer("cpu")
+        self._info = replace(head.info, pose_limits=_ANY_POSE)
 
-    def by_motion(self, row: int) -> Picture:
-        """The picture [H, W, 3] of a row, driven by what the person did."""
-        return self.with_mouth(row, self.dataset.frames.mouth[row])
+    def splats(self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Splats:
+        """The Gaussians in the world; motion [15] (mouth modes, controls) is rest when left out.
 
-    def with_mouth(self, row: int, mouth: Array) -> Picture:
-        """The picture of a row with another mouth [8]."""
-        frames = self.dataset.frames
-        bones = Bones(frames.T_world_head[row], frames.T_world_torso[row])
-        return self._draw(mouth, frames.controls[row], bones)
+        The puppet's own arrays: they hold until the next call.
+        """
+        modes = len(MOUTH_MODES)
+        values = np.zeros(modes + len(CONTROLS), np.float32) if motion is None else motion
+        turn = quat_of_euler(np.radians([yaw_deg, pitch_deg, 0.0]))
+        bones = bones_of(HeadControl(quat_world_head=turn), self._info)
+        return self._deform(self.head.motion_map(values[:modes], values[modes:]), bones)
 
-    def by_sound(self, rows: NDArray[np.int64], encoder: str) -> Iterator[Picture]:
-        """The pictures of rows, the mouth driven by the sound, all else by what the person did."""
-        for row, mouth in zip(rows, self.heard(rows, encoder), strict=True):
-            yield self.with_mouth(int(row), mouth)
+    def draw(self, splats: Splats) -> Picture:
+        """Their picture [H, W, 3] RGB."""
+        return self._drawer.draw_uint8(splats, self.camera, self.background)
 
-    def heard(self, rows: NDArray[np.int64], encoder: str) -> Array:
-        """Mouth modes [n, 8] that the head's net hears at the times of rows."""
-        heard = features(self.dataset, encoder)
-        return heard_along(self.head.nets[encoder], heard, self.dataset.frames.time_ns[rows])
-
-    def turned(
-        self, yaw_deg: float, pitch_deg: float, mouth: Array | None = None, controls: Array | None = None
+    def picture(
+        self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
     ) -> Picture:
-        """A turned head, beyond the limits that the head sets itself when it runs."""
-        angles = np.radians([yaw_deg, pitch_deg, 0.0])
-        bones = bones_of(HeadControl(quat_world_head=quat_of_euler(angles)), self._turning)
-        still = (np.zeros(len(MOUTH_MODES), np.float32), np.zeros(len(CONTROLS), np.float32))
-        return self._draw(
-            still[0] if mouth is None else mouth, still[1] if controls is None else controls, bones
-        )
-
-    def _draw(self, mouth: Array, controls: Array, bones: Bones) -> Picture:
-        c = self.head.motion_map(mouth, controls)
-        return self._drawer.draw_uint8(self._deform(c, bones), self.dataset.camera, self.dataset.background)
+        """The picture [H, W, 3] RGB of the head so."""
+        return self.draw(self.splats(motion, yaw_deg=yaw_deg, pitch_deg=pitch_deg))

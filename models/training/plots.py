@@ -1,15 +1,17 @@
-"""Curves as SVG text: sharp at any size, in the colours of the page around them, without a plotting library."""
+"""Curves as SVG text: sharp at any size, in the colours of the page around them, no plotting library."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Axes", "Curve", "chart"]
 
+Values = NDArray[np.floating[Any]]
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 28, 36
 _MOST_POINTS = 1200  # a curve of more is thinned: each stretch keeps its lowest and highest
@@ -21,8 +23,8 @@ class Curve:
     """One line of a chart; what is not finite is left out."""
 
     name: str
-    x: NDArray[np.float64]  # [n] rising
-    y: NDArray[np.float64]  # [n]
+    x: Values  # [n] rising
+    y: Values  # [n]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,7 @@ def _finite(curve: Curve, axes: Axes) -> Curve:
     return Curve(curve.name, x, y)
 
 
-def _range(values: list[NDArray[np.float64]]) -> tuple[float, float]:
+def _range(values: list[Values]) -> tuple[float, float]:
     return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
 
 

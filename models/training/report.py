@@ -2,11 +2,13 @@
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
@@ -15,11 +17,13 @@ from splatface.models.dataset.disk import write_whole
 from splatface.models.dataset.hearing import SAMPLE_RATE, sound
 from splatface.models.dataset.pictures import picture as true_picture
 from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.errors import EncoderError
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.head.head import Head
+from splatface.models.metrics.live import Hearing, LivePath, hearing_of
 from splatface.models.training.film_strip import difference, film_of, side_by_side
 from splatface.models.training.page import details, facts, film_player, page, picture, row_of, section, table
-from splatface.models.training.playback import Playback, shown_rows
+from splatface.models.training.playback import Puppet, shown_rows
 from splatface.models.training.plots import Axes, Curve, chart
 from splatface.models.values import NS_PER_S
 
@@ -77,24 +81,19 @@ def write_report(
         file: report.html; replaced as a whole.
         encoder: whose net is heard in the film; the head's first when left out.
     """
-    play = Playback(head, dataset)
-    encoder = encoder or next(iter(head.nets), None)
-    rows = shown_rows(dataset, _FILM_ROWS)
+    puppet = Puppet(head, dataset.camera, dataset.background)
+    seen = _seen(head, dataset, encoder or next(iter(head.nets), ""))
     body = [
-        _header(play),
-        section(
-            "Quality", _metrics(story.evaluation), says="On the last part of the film, never trained on."
-        ),
+        _header(puppet),
+        section("Quality", _metrics(story.evaluation), says="On the film's last part, never trained on."),
         section(
             "Beside the truth",
-            _film(play, rows, encoder),
+            _film(seen),
             says="Difference: by motion against the truth, four times as strong.",
         ),
-        section(
-            "The mouth over time", f'<div class="charts">{"".join(_mouth_charts(play, rows, encoder))}</div>'
-        ),
-        section("Training", _curves(story.log)),
-        section("Turned", _turned(play), says="Neutral but for the turn; also beyond what training saw."),
+        section("The mouth over time", _charts(_mouth_charts(seen))),
+        section("Training", _charts(_curves(story.log))),
+        section("Turned", _turned(puppet), says="Neutral but for the turn; also beyond what training saw."),
         section("On the way", _validation(story.validation)),
         section("Head", facts(_head_facts(head))),
         section("Data set", facts(_dataset_facts(dataset))),
@@ -103,14 +102,39 @@ def write_report(
     write_whole(file, page(f"{head.info.name}: report", body).encode())
 
 
-def _header(play: Playback) -> str:
-    info = play.head.info
-    words = f"<h1>{info.name}</h1>" + "".join(f"<p>{_plain(t)}</p>" for t in (info.consent, info.licence))
-    return f"<header>{picture(play.turned(0, 0))}<div>{words}</div></header>"
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """The part of the film that is played."""
+
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    live: LivePath
+    encoder: str  # "" where nothing is heard
+    heard: NDArray[np.float32]  # [n, 8] or [0, 8]
 
 
-def _plain(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;")
+def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
+    rows, live = shown_rows(dataset, _FILM_ROWS), LivePath(head, dataset, threads=1)
+    times = dataset.frames.time_ns[rows]
+    deaf = _Seen(dataset, rows, live, "", np.zeros((0, len(MOUTH_MODES)), np.float32))
+    if not encoder or not len(rows):
+        return deaf
+    try:
+        hearing: Hearing = hearing_of(head, dataset, encoder, (int(times[0]), int(times[-1])))
+    except EncoderError:  # its weights are not installed here: the report does without
+        return deaf
+    return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
+
+
+def _header(puppet: Puppet) -> str:
+    info = puppet.head.info
+    words = "".join(f"<p>{escape(text)}</p>" for text in (info.consent, info.licence))
+    shown = picture(puppet.picture())
+    return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
+
+
+def _charts(charts: list[str]) -> str:
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
 
 
 def _metrics(evaluation: Mapping[str, Any] | None) -> str:
@@ -134,22 +158,24 @@ def _said(value: object) -> str:
     return f"{value:.4g}" if np.isfinite(value) else "not available"
 
 
-def _film(play: Playback, rows: NDArray[np.int64], encoder: str | None) -> str:
-    data = play.dataset
+def _film(seen: _Seen) -> str:
+    data, rows = seen.dataset, seen.rows
     if len(rows) < 2:
         return ""
-    names = ["truth", "by motion", *([f"by sound ({encoder})"] if encoder else []), "difference"]
-    heard = play.by_sound(rows, encoder) if encoder else iter(())
-
-    def strips() -> Any:
-        for row in rows.tolist():
-            truth, moved = true_picture(data, row), play.by_motion(row)
-            spoken = [next(heard)] if encoder else []
-            yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
-
+    by_sound = [f"by sound ({seen.encoder})"] if seen.encoder else []
     times = data.frames.time_ns[rows]
     fps = float(np.clip(NS_PER_S / np.median(np.diff(times)), 1.0, 120.0))
-    return film_player(film_of(strips(), fps), names, _ogg(data, int(times[0]), len(rows) / fps))
+    film = film_of(_strips(seen), fps)
+    names = ["truth", "by motion", *by_sound, "difference"]
+    return film_player(film, names, _ogg(data, int(times[0]), len(rows) / fps))
+
+
+def _strips(seen: _Seen) -> Iterator[NDArray[np.uint8]]:
+    for i, row in enumerate(seen.rows.tolist()):
+        truth = true_picture(seen.dataset, row)
+        moved = seen.live(row, seen.dataset.frames.mouth[row])
+        spoken = [seen.live(row, seen.heard[i])] if seen.encoder else []
+        yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
 
 
 def _ogg(dataset: Dataset, start_ns: int, seconds: float) -> bytes | None:
@@ -163,51 +189,49 @@ def _ogg(dataset: Dataset, start_ns: int, seconds: float) -> bytes | None:
     return content.getvalue()
 
 
-def _mouth_charts(play: Playback, rows: NDArray[np.int64], encoder: str | None) -> list[str]:
-    if len(rows) < 2:
+def _mouth_charts(seen: _Seen) -> list[str]:
+    if len(seen.rows) < 2:
         return []
-    frames = play.dataset.frames
-    seconds = frames.time_ns[rows] / NS_PER_S
-    heard = play.heard(rows, encoder) if encoder else None
+    frames = seen.dataset.frames
+    seconds = frames.time_ns[seen.rows] / NS_PER_S
     charts = []
     for mode in ("open", "wide", "round", "press"):
         at = MOUTH_MODES.index(mode)
-        curves = [Curve("truth", seconds, frames.mouth[rows, at])]
-        curves += [] if heard is None else [Curve(f"heard ({encoder})", seconds, heard[:, at])]
+        curves = [Curve("truth", seconds, frames.mouth[seen.rows, at])]
+        curves += [Curve(f"heard ({seen.encoder})", seconds, seen.heard[:, at])] if seen.encoder else []
         charts.append(chart(curves, Axes(title=mode, x_name="film time, s")))
     return charts
 
 
-def _curves(log: tuple[Mapping[str, Any], ...]) -> str:
+def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:
     if not log:
-        return ""
+        return []
 
     def column(name: str) -> NDArray[np.float64]:
-        return np.array(
-            [float(v) if isinstance(v := line.get(name), int | float) else np.nan for line in log]
-        )
+        values = [line.get(name) for line in log]
+        return np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
 
     minutes = column("seconds") / 60
     by = "minutes" if np.isfinite(minutes).any() and np.nanmax(minutes) > 0 else "step"
     x = minutes if by == "minutes" else column("step")
     psnr = [Curve("trained on", x, column("psnr_db")), Curve("validation", x, column("validation_psnr_db"))]
-    charts = [
+    return [
         chart([Curve("loss", x, column("loss"))], Axes(title="loss", x_name=by, logarithmic=True)),
         chart(psnr, Axes(title="PSNR, dB", x_name=by)),
         chart([Curve("Gaussians", x, column("gaussians"))], Axes(title="Gaussians", x_name=by)),
         chart([Curve("ms", x, column("ms_per_step"))], Axes(title="time of a step, ms", x_name=by)),
     ]
-    return f'<div class="charts">{"".join(charts)}</div>'
 
 
-def _turned(play: Playback) -> str:
-    views = [picture(play.turned(y, p), f"yaw {y:+d}°, pitch {p:+d}°") for y, p in _TURNS_DEG]
+def _turned(puppet: Puppet) -> str:
+    views = [
+        picture(puppet.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
+        for yaw, pitch in _TURNS_DEG
+    ]
     return row_of(views, 3)
 
 
 def _validation(files: tuple[Path, ...]) -> str:
-    import cv2
-
     shown = (
         [files[i] for i in np.unique(np.linspace(0, len(files) - 1, 4).round().astype(int))] if files else []
     )

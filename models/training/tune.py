@@ -1,0 +1,164 @@
+"""A baked head polished through the renderer: what components of movement cannot know of pictures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from splatface.models.dataset.types import TRAIN, VAL, Dataset
+from splatface.models.errors import TrainingError
+from splatface.models.head.splats import Gaussians
+from splatface.models.training.adam import no_moments, step_basis, step_table
+from splatface.models.training.bake import Baked
+from splatface.models.training.config import LossConfig, RateConfig
+from splatface.models.training.losses import psnr_db
+from splatface.models.training.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
+from splatface.models.training.packed import SKIN, unpack
+from splatface.models.training.performer import known_rows, motion_of
+from splatface.models.training.pull import Easel, Moves
+from splatface.models.training.schedule import DEFORMATION, Pace, basis_rates, table_rates
+from splatface.models.training.skin import pose_rows
+from splatface.models.training.targets import Targets
+
+__all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "tune"]
+
+Array = NDArray[np.float32]
+_JUDGED = 16  # pictures that say whether polishing helped
+_FROM, _TO = 0.6, 1.0  # where on the run's schedule the rates begin and end: the head is nearly done
+_MAP_RATE = 5e-4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TuneConfig:
+    """How long and how carefully."""
+
+    steps: int = 400  # one picture each
+    losses: LossConfig
+    rates: RateConfig
+    threads: int = 1
+    cache_gb: float = 1.0  # of pictures kept in memory
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tuned:
+    """The head, polished or, where that did not help, as it was."""
+
+    baked: Baked
+    before_db: float  # mean PSNR of pictures not trained on (of VAL; of TRAIN where there are none)
+    after_db: float
+
+
+class _Bench:
+    """A baked head as arrays that are learned, in the scene of a data set."""
+
+    def __init__(self, baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig) -> None:
+        self.baked, self.how, self._poses = baked, how, poses
+        self.table = _table_of(baked)
+        self.basis = baked.basis.copy()
+        self.map: TorchMotionMap = torch_map_of(baked.motion_map)
+        self.motion = torch.from_numpy(motion_of(dataset, np.arange(len(dataset.frames)))).float()
+        self.rows = baked.dynamic.astype(np.int64)
+        self.easel = Easel(dataset.camera, dataset.background, how.losses, how.threads)
+        self.targets = Targets(dataset, how.losses, how.cache_gb * 1e9)
+
+    def moves(self, codes: Array) -> Moves:
+        return Moves(self.table, self.rows, np.ascontiguousarray(self.basis @ codes))
+
+    def pose(self, row: int) -> NDArray[np.float64]:
+        head, torso = self._poses
+        return pose_rows(head[row], torso[row])
+
+    def psnr_db(self, rows: Sequence[int]) -> float:
+        """Mean over rows."""
+        found = []
+        for row in rows:
+            with torch.no_grad():
+                codes = self.map(self.motion[row]).numpy()
+            off = self.easel.draw(self.moves(codes), self.pose(row)) - self.targets(row).picture / 255.0
+            found.append(psnr_db(float(np.mean(off * off))))
+        return float(np.mean(found))
+
+    def result(self) -> Baked:
+        g = unpack(torch.from_numpy(self.table))
+        parts = {name: np.ascontiguousarray(getattr(g, name).numpy()) for name in Gaussians.__slots__}
+        skin = torch.sigmoid(torch.from_numpy(self.table[:, SKIN])).numpy()
+        return replace(
+            self.baked,
+            gaussians=Gaussians(**parts),
+            skin=skin,
+            basis=self.basis,
+            motion_map=motion_map_of(self.map),
+        )
+
+
+def tune(baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig) -> Tuned:
+    """Go on learning Gaussians, basis and motion map together on TRAIN pictures.
+
+    Args:
+        baked: as `bake_field` made it.
+        dataset: the one it was trained on.
+        poses: T_world_head and T_world_torso [F, 4, 4] of all rows.
+        how: see TuneConfig.
+
+    The same config gives the same head, bit for bit, on one thread.
+    """
+    rows = known_rows(dataset, TRAIN)
+    if not len(rows):
+        raise TrainingError("tune: expected TRAIN pictures with known motion, found none: track them first")
+    judged = _judged(dataset, rows)
+    bench = _Bench(baked, dataset, poses, how)
+    before = bench.psnr_db(judged)
+    if how.steps:
+        _learn(bench, rows, how)
+    after = bench.psnr_db(judged)
+    if not after > before:  # also where it is NaN
+        return Tuned(baked, before, before)
+    return Tuned(bench.result(), before, after)
+
+
+def baked_psnr_db(
+    baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig, rows: Sequence[int]
+) -> float:
+    """Mean PSNR of a baked head in rows of the data set."""
+    return _Bench(baked, dataset, poses, how).psnr_db(rows)
+
+
+def _judged(dataset: Dataset, trained: NDArray[np.int64]) -> list[int]:
+    unseen = known_rows(dataset, VAL)
+    rows = unseen if len(unseen) else trained
+    places = np.unique(np.linspace(0, len(rows) - 1, _JUDGED).round().astype(int))
+    return [int(row) for row in rows[places]]
+
+
+def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig) -> None:
+    rng = np.random.default_rng(how.seed)
+    table_moments, basis_moments = no_moments(bench.table), no_moments(bench.basis)
+    adam = torch.optim.Adam(bench.map.parameters(), lr=_MAP_RATE)
+    for step in range(how.steps):
+        row = int(rng.choice(rows))
+        done = step / how.steps
+        pace = Pace(DEFORMATION, _FROM + (_TO - _FROM) * done, min(1.0, (step + 1) / 50), False)
+        codes = bench.map(bench.motion[row])
+        now = codes.detach().numpy().copy()
+        slopes = bench.easel.pull(bench.moves(now), bench.pose(row), bench.targets(row))
+        if not slopes.finite:
+            continue
+        adam.param_groups[0]["lr"] = _MAP_RATE * pace.warm * (1 - done)
+        adam.zero_grad()
+        codes.backward(torch.from_numpy(np.einsum("mjk,mj->k", bench.basis, slopes.deltas)))
+        adam.step()
+        workers = bench.easel.workers
+        rates = basis_rates(how.rates, pace)
+        step_basis(bench.basis, slopes.deltas, now, basis_moments, rates, step + 1, workers)
+        rates = table_rates(how.rates, pace.through, bench.table.shape[1]) * np.float32(pace.warm)
+        step_table(bench.table, slopes.table, table_moments, rates, step + 1, workers)
+
+
+def _table_of(baked: Baked) -> Array:
+    g, skin = baked.gaussians, np.clip(baked.skin.astype(np.float64), 1e-5, 1 - 1e-5)
+    logits = np.log(skin / (1 - skin))
+    columns = [g.means, g.quats, g.log_scales, g.opacity_logits[:, None], logits[:, None]]
+    return np.concatenate([*columns, g.sh.reshape(len(g), -1)], axis=1, dtype=np.float32)

@@ -1,0 +1,54 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from performers import true_performer
+
+from splatface.models.training.bake import BakeConfig, bake_field
+from splatface.models.training.config import LossConfig, RateConfig
+from splatface.models.training.tune import TuneConfig, baked_psnr_db, tune
+
+
+@pytest.fixture(scope="module")
+def baked(tiny):
+    _, performer = true_performer(tiny)
+    return bake_field(performer, tiny, BakeConfig())
+
+
+def _poses(dataset):
+    return dataset.frames.T_world_head, dataset.frames.T_world_torso
+
+
+def _how(**changes):
+    return TuneConfig(losses=LossConfig(mask=0.0), rates=RateConfig(), **changes)
+
+
+def test_a_spoilt_head_is_mended(tiny, baked):
+    rng = np.random.default_rng(0)
+    sh = baked.gaussians.sh + rng.normal(size=baked.gaussians.sh.shape).astype(np.float32) * 0.1
+    spoilt = replace(baked, gaussians=replace(baked.gaussians, sh=sh.astype(np.float32)))
+    found = tune(spoilt, tiny, _poses(tiny), _how(steps=150))
+    assert found.after_db > found.before_db + 1.0
+    rows = np.flatnonzero(tiny.frames.split == 2).tolist()
+    assert baked_psnr_db(found.baked, tiny, _poses(tiny), _how(), rows) > (
+        baked_psnr_db(spoilt, tiny, _poses(tiny), _how(), rows) + 0.5
+    )
+
+
+def test_polishing_never_makes_it_worse(tiny, baked):
+    wild = _how(steps=5, seed=1)
+    wild = replace(wild, rates=replace(RateConfig(), means=1.0, colour=5.0))
+    found = tune(baked, tiny, _poses(tiny), wild)
+    assert found.baked is baked
+    assert found.after_db == found.before_db
+
+
+def test_no_steps_change_nothing(tiny, baked):
+    found = tune(baked, tiny, _poses(tiny), _how(steps=0))
+    assert found.baked is baked
+
+
+def test_the_same_seed_gives_the_same_head(tiny, baked):
+    first, second = (tune(baked, tiny, _poses(tiny), _how(steps=20, seed=4)).baked for _ in range(2))
+    assert (first.basis == second.basis).all()
+    assert (first.gaussians.means == second.gaussians.means).all()
