@@ -1,0 +1,39 @@
+"""A motion map at one motion, with its slopes written by hand."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["MapSlopes"]
+
+Floats = NDArray[np.float32]
+_GELU = np.float32(np.sqrt(2 / np.pi))
+
+
+class MapSlopes:
+    """`MotionMap` of models/head/motion_map.py at the motion x [15]; `coefficients` [K]."""
+
+    def __init__(self, x: Floats, linear: Floats, w1: Floats, b1: Floats, w2: Floats) -> None:
+        self._x, self._w2 = x, w2
+        bent, self._slope = _gelu(x @ w1 + b1)
+        still, self._slope_still = _gelu(b1)
+        self._bend = bent - still
+        self.coefficients: Floats = x @ linear + self._bend @ w2
+
+    def back(self, slopes: Floats) -> dict[str, Floats]:
+        """dL/d of linear, w1, b1 and w2 of dL/d(coefficients) [K]."""
+        hidden = self._w2 @ slopes
+        inner = hidden * self._slope
+        return {
+            "linear": np.outer(self._x, slopes),
+            "w1": np.outer(self._x, inner),
+            "b1": inner - hidden * self._slope_still,
+            "w2": np.outer(self._bend, slopes),
+        }
+
+
+def _gelu(x: Floats) -> tuple[Floats, Floats]:
+    """GELU in its tanh form, and its slope."""
+    t = np.tanh(_GELU * (x + np.float32(0.044715) * x * x * x))
+    half = np.float32(0.5)
+    steep = _GELU * (1 + np.float32(3 * 0.044715) * x * x)
+    return half * x * (1 + t), half * (1 + t) + half * x * (1 - t * t) * steep

@@ -1,0 +1,124 @@
+"""How a training asks its field: what moves in a row, and what the field learns from it."""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from splatface.models.fields.field import Field
+from splatface.models.training.conditions import Conditions
+from splatface.models.training.config import RateConfig
+from splatface.models.training.densify import Regrown
+from splatface.models.training.packed import SKIN, pack, unpack
+from splatface.models.training.pull import Moves, Slopes
+from splatface.models.training.schedule import CANONICAL, Pace
+
+__all__ = ["FieldMover", "Mover"]
+
+Floats = NDArray[np.float32]
+Arrays = dict[str, NDArray[np.generic]]
+
+
+class Mover(Protocol):
+    """A field in training."""
+
+    @property
+    def field(self) -> Field:
+        """The field as it is now."""
+
+    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """What is drawn in a row."""
+
+    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+        """Learn from the slopes of the last move, at a share of the usual rate; slopes of the table [N, W]."""
+
+    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+        """Which of N Gaussians have rows of their own, and how many more could have."""
+
+    def regrow(self, regrown: Regrown) -> None:
+        """Follow a table that was parted and pruned."""
+
+    def arrays(self) -> Arrays:
+        """All that learning changes."""
+
+    def load(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+
+
+class FieldMover:
+    """Any field of places: torch finds its slopes."""
+
+    def __init__(self, field: nn.Module, conditions: Conditions, rates: RateConfig, *, masked: bool) -> None:
+        self._field, self._conditions, self._rates, self._masked = field, conditions, rates, masked
+        planes = [p for p in field.parameters() if p.dim() > 2]
+        nets = [p for p in field.parameters() if p.dim() <= 2]
+        groups = [{"params": p, "pace": r} for p, r in ((planes, rates.planes), (nets, rates.field)) if p]
+        self._optimiser = torch.optim.Adam(groups, lr=0.0, eps=1e-15)
+        self._graph: tuple[Tensor, list[Tensor]] | None = None
+
+    @property
+    def field(self) -> Field:
+        """The field as it is now."""
+        return self._field  # type: ignore[return-value]
+
+    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
+        leaf = torch.from_numpy(table).detach().requires_grad_()
+        resting = self.field.canonical(unpack(leaf))
+        whole = pack(resting, leaf[:, SKIN])
+        if pace.stage == CANONICAL:
+            self._graph = leaf, [whole]
+            return Moves(whole.detach().numpy(), np.empty(0, np.int64), np.empty((0, 14), np.float32))
+        movement = self.field.forward(resting.means, self._conditions(row))
+        outputs = [whole, movement.deltas]
+        dynamism = movement.dynamism if self._masked else None
+        if dynamism is not None:
+            outputs.append(dynamism)
+        self._graph = leaf, outputs
+        arrays = [np.ascontiguousarray(output.detach().numpy()) for output in outputs]
+        return Moves(arrays[0], np.arange(len(table)), *arrays[1:])
+
+    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+        """Back through the field, and a step of Adam."""
+        assert self._graph is not None
+        leaf, outputs = self._graph
+        above = [slopes.table, slopes.deltas, slopes.dynamism][: len(outputs)]
+        torch.autograd.backward(outputs, [torch.from_numpy(a) for a in above if a is not None])
+        self._graph = None
+        cooled = rate * pace.warm * self._rates.last**pace.through
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["pace"] * cooled
+        self._optimiser.step()
+        self._optimiser.zero_grad()
+        assert leaf.grad is not None
+        return leaf.grad.numpy()
+
+    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+        """A field of places has no rows."""
+        return np.zeros(count, np.bool_), 0
+
+    def regrow(self, regrown: Regrown) -> None:
+        """A field of places does not mind."""
+
+    def arrays(self) -> Arrays:
+        """Parameters and moments."""
+        found: Arrays = {f"field.{k}": v.numpy() for k, v in self._field.state_dict().items()}
+        state = self._optimiser.state_dict()["state"]
+        for number, values in state.items():
+            found |= {f"adam.{number}.{k}": v.numpy() for k, v in values.items()}
+        return found
+
+    def load(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+        prefix = "field."
+        tensors = {k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+        self._field.load_state_dict(tensors)
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in arrays.items():
+            if name.startswith("adam."):
+                _, number, part = name.split(".")
+                state.setdefault(int(number), {})[part] = torch.from_numpy(value.copy())
+        whole = self._optimiser.state_dict()
+        self._optimiser.load_state_dict({**whole, "state": state})

@@ -1,0 +1,116 @@
+"""Everything a step changes, and how it is kept on disk: atomic, without pickle, bit for bit."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from splatface.models.dataset.disk import write_whole
+from splatface.models.errors import TrainingError
+from splatface.models.training.adam import Moments
+from splatface.models.training.densify import Pull, Regrown, no_pull
+from splatface.models.training.movers import Mover
+from splatface.models.training.poses import Poses
+
+__all__ = ["STATE", "Counters", "State", "load_state", "regrow_state", "save_state"]
+
+STATE = "state.safetensors"
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(slots=True)
+class Counters:
+    """The numbers of a run."""
+
+    step: int = 0  # pictures looked at
+    updates: int = 0  # steps of Adam on the table
+    seconds: float = 0.0  # trained, earlier sittings included
+    rate: float = 1.0  # halved at each retreat
+    retreats: int = 0
+    skipped: int = 0  # steps in a row that were not finite
+    loss: float = 0.0  # running means
+    squared_error: float = 0.0
+    done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """A head in training."""
+
+    table: NDArray[np.float32]  # [N, W], see packed.py
+    labels: NDArray[np.uint8]  # [N]
+    depths: NDArray[np.float32]  # [N] m, where `hold_shape` draws each back to
+    moments: Moments
+    pull: Pull
+    poses: Poses
+    mover: Mover
+    counters: Counters = field(default_factory=Counters)
+
+
+def regrow_state(state: State, regrown: Regrown) -> None:
+    """Follow a parting: halves keep the scale of their steps, not the direction."""
+    at = regrown.sources
+    first, second = state.moments.first[at], state.moments.second[at]
+    first[regrown.fresh] = 0
+    state.mover.regrow(regrown)
+    state.table, state.labels, state.depths = regrown.table, state.labels[at], state.depths[at]
+    state.moments, state.pull = Moments(first, second), no_pull(len(at))
+
+
+def save_state(state: State, path: Path, key: str) -> None:
+    """Write the state; `key` says which run it belongs to. Raises OSError when the disk is full."""
+    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(state).items()}
+    notes = {"key": key, "counters": json.dumps(asdict(state.counters))}
+    write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
+
+
+def load_state(state: State, path: Path, key: str) -> None:
+    """Put a state of the same run back. Raises TrainingError where it is damaged or another run's."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes: dict[str, Any] = file.metadata() or {}
+            found: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TrainingError(f"{path}: expected a whole checkpoint, found {error}: start in a new folder") from error
+    if notes.get("key") != key:
+        raise TrainingError(
+            f"{path}: expected a checkpoint of this data set and config, found one of another run: "
+            "give the same config to go on, or a new folder to start"
+        )
+    state.counters = Counters(**json.loads(notes["counters"]))
+    _restore(state, found)
+
+
+def _arrays(state: State) -> Arrays:
+    poses = state.poses
+    own: Arrays = {
+        "table": state.table,
+        "labels": state.labels,
+        "depths": state.depths,
+        "first": state.moments.first,
+        "second": state.moments.second,
+        "slopes": state.pull.slopes,
+        "seen": state.pull.seen,
+        "twists": poses.twists,
+        "twists.first": poses.moments.first,
+        "twists.second": poses.moments.second,
+        "looks": poses.looks,
+    }
+    return own | {f"mover.{name}": array for name, array in state.mover.arrays().items()}
+
+
+def _restore(state: State, found: Arrays) -> None:
+    taken: Any = {name: np.array(array) for name, array in found.items()}
+    state.table, state.labels, state.depths = taken["table"], taken["labels"], taken["depths"]
+    state.moments = Moments(taken["first"], taken["second"])
+    state.pull = Pull(taken["slopes"], taken["seen"])
+    poses = state.poses
+    poses.twists, poses.looks = taken["twists"], taken["looks"]
+    poses.moments = Moments(taken["twists.first"], taken["twists.second"])
+    prefix = "mover."
+    state.mover.load({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})

@@ -1,0 +1,87 @@
+"""One step of training after another: a picture, its slopes, what learns from them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import TrainingError
+from splatface.models.training.adam import hold_shape, step_table
+from splatface.models.training.config import TrainConfig
+from splatface.models.training.densify import regrow
+from splatface.models.training.pull import Easel, Slopes
+from splatface.models.training.schedule import Pace, table_rates
+from splatface.models.training.state import State, regrow_state
+from splatface.models.training.targets import Targets
+
+__all__ = ["Trainer"]
+
+_SMOOTH = 0.98  # of the running means that are reported
+_PATIENCE = 5  # steps in a row that may be skipped
+
+
+@dataclass(slots=True, eq=False)
+class Trainer:
+    """A state with all that a step needs."""
+
+    state: State
+    config: TrainConfig
+    rows: NDArray[np.int64]  # trained on
+    targets: Targets
+    easel: Easel
+
+    def step(self, pace: Pace) -> bool:
+        """Learn from one picture; False when too many in a row could not be learned from.
+
+        A step whose loss or slopes are not finite changes nothing but the counters.
+        """
+        state = self.state
+        row = self._row()
+        moves = state.mover.move(state.table, row, pace)
+        slopes = self.easel.pull(moves, state.poses.at(row), self.targets(row))
+        state.counters.step += 1
+        if not slopes.finite:
+            state.counters.skipped += 1
+            return state.counters.skipped < _PATIENCE
+        state.counters.skipped = 0
+        self._learn(slopes, row, pace)
+        self._count(slopes)
+        self._regrow(pace)
+        return True
+
+    def _row(self) -> int:
+        """Every picture once, shuffled, then all again; known from the step alone."""
+        turn, place = divmod(self.state.counters.step, len(self.rows))
+        order = np.random.default_rng([self.config.seed, 2, turn]).permutation(len(self.rows))
+        return int(self.rows[order[place]])
+
+    def _learn(self, slopes: Slopes, row: int, pace: Pace) -> None:
+        state, rates, shape = self.state, self.config.rates, self.config.shape
+        counters = state.counters
+        counters.updates += 1
+        below = state.mover.learn(slopes, pace, counters.rate)
+        paces = table_rates(rates, pace.through, state.table.shape[1]) * np.float32(counters.rate)
+        step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
+        hold = shape.depth_hold * counters.rate
+        hold_shape(state.table, state.depths, shape, hold, self.easel.workers)
+        if rates.pose:
+            state.poses.learn(row, slopes.pose, rates.pose * counters.rate * rates.last**pace.through)
+        state.pull.add(slopes.centres, self.easel.camera.width)
+
+    def _count(self, slopes: Slopes) -> None:
+        counters = self.state.counters
+        share = 1.0 if counters.updates == 1 else 1 - _SMOOTH
+        counters.loss += share * (slopes.loss - counters.loss)
+        counters.squared_error += share * (slopes.squared_error - counters.squared_error)
+
+    def _regrow(self, pace: Pace) -> None:
+        how, state = self.config.densify, self.state
+        if state.counters.updates % how.interval or not how.first <= pace.through <= how.last:
+            return
+        movable, room = state.mover.movable(len(state.table))
+        regrow_state(state, regrow(state.table, state.pull, movable, room, how))
+        if not len(state.table):
+            raise TrainingError(
+                "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or check "
+                "that poses and camera belong to the pictures"
+            )
