@@ -1,5 +1,6 @@
 """FID: how far the drawn pictures are from the true ones as two clouds of features (Heusel et al. 2017)."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,10 @@ class Inception:
         if not file.is_file():
             raise MetricError(f"{file}: expected a TorchScript file, found none: check the path after --fid")
         try:
-            self._network = torch.jit.load(str(file), map_location="cpu").eval()
+            with warnings.catch_warnings():
+                # torch would rather have another format; this one is what the file is published in.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._network = torch.jit.load(str(file), map_location="cpu").eval()
         except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).strip().split("\n")[0][:120]
             raise MetricError(
