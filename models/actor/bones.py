@@ -17,7 +17,7 @@ Array = NDArray[Any]
 # How a turn of the head is spread over the chain from the torso up; the shares add up to 1.
 _NECK_CHAIN = (("neck01", 0.20), ("neck02", 0.20), ("neck03", 0.25), ("head", 0.35))
 # anny stands with its arms out; these turns (rad, about the canonical z axis) let them hang.
-_ARMS = (("upperarm01.L", 0.62), ("upperarm01.R", -0.62))
+_ARMS = (("upperarm01.L", 0.80), ("upperarm01.R", -0.80))
 _CLAVICLE = 0.06
 
 

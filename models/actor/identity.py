@@ -30,6 +30,7 @@ class Looks:
     beard: float = 0.0  # strength of the shadow of a shaved beard
     brow_thickness: float = 1.0
     lash_length: float = 1.0
+    hairline_lower_m: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,10 @@ def _woman() -> Identity:
             african=0.1, asian=0.3, caucasian=0.6,
         ),
         local_changes={
-            **_both_sides(eye_scale_incr=0.6, cheek_bones_incr=0.25),
+            **_both_sides(
+                eye_scale_incr=0.7, eye_height2_incr=0.35, cheek_bones_incr=0.3,
+                ear_scale_incr=-0.8, ear_wing_incr=-0.8, ear_lobe_incr=-0.5,
+            ),
             "mouth-scale-horiz-incr": 0.15,
             "mouth-upperlip-volume-incr": 0.35,
             "mouth-lowerlip-volume-incr": 0.35,
@@ -67,8 +71,9 @@ def _woman() -> Identity:
         },
     )  # fmt: skip
     looks = Looks(
-        skin=(0.62, 0.36, 0.255), lips=(0.47, 0.15, 0.14), hair=(0.075, 0.032, 0.016),
-        brow=(0.06, 0.030, 0.018), iris=(0.16, 0.08, 0.035), shirt=(0.06, 0.19, 0.27), hair_style="lob",
+        skin=(0.61, 0.345, 0.235), lips=(0.47, 0.15, 0.14), hair=(0.034, 0.0125, 0.006),
+        brow=(0.045, 0.022, 0.013), iris=(0.16, 0.08, 0.035), shirt=(0.06, 0.19, 0.27), hair_style="lob",
+        hairline_lower_m=0.006,
     )  # fmt: skip
     return Identity(name="mira", shape=shape, looks=looks, seed=1)
 
@@ -80,7 +85,7 @@ def _man() -> Identity:
             african=0.1, asian=0.1, caucasian=0.8,
         ),
         local_changes={
-            **_both_sides(eye_scale_incr=0.35),
+            **_both_sides(eye_scale_incr=0.4, eye_height2_incr=0.25, ear_wing_incr=-0.4),
             "mouth-angles-up": 0.3,
             "mouth-scale-horiz-incr": 0.1,
             "chin-width-incr": 0.1,
@@ -90,9 +95,9 @@ def _man() -> Identity:
         },
     )  # fmt: skip
     looks = Looks(
-        skin=(0.58, 0.34, 0.245), lips=(0.44, 0.19, 0.16), hair=(0.040, 0.022, 0.013),
-        brow=(0.035, 0.021, 0.013), iris=(0.10, 0.17, 0.22), shirt=(0.05, 0.07, 0.13), hair_style="short",
-        blush=0.7, beard=1.0, brow_thickness=1.25, lash_length=0.75,
+        skin=(0.57, 0.325, 0.225), lips=(0.44, 0.19, 0.16), hair=(0.014, 0.0075, 0.0045),
+        brow=(0.025, 0.014, 0.009), iris=(0.10, 0.17, 0.22), shirt=(0.05, 0.07, 0.13), hair_style="short",
+        blush=0.7, beard=1.0, brow_thickness=1.25, lash_length=0.75, hairline_lower_m=0.004,
     )  # fmt: skip
     return Identity(name="theo", shape=shape, looks=looks, seed=2)
 

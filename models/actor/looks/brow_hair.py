@@ -20,7 +20,7 @@ __all__ = ["brow_hair_of"]
 Array = NDArray[Any]
 _HAIRS = 520  # in each brow
 _POINTS = 4
-_RADIUS_M = (0.00015, 0.00005)
+_RADIUS_M = (0.00019, 0.00007)
 
 
 def brow_hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
@@ -28,7 +28,7 @@ def brow_hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generato
     grown = [_grown(skin, path, rng) for path in brow_paths(marks, looks)]
     roots = np.concatenate([root for root, _ in grown])
     offsets = np.concatenate([offset for _, offset in grown])
-    tone = rng.uniform(0.75, 1.35, (len(roots), 1))
+    tone = rng.uniform(0.8, 1.25, (len(roots), 1))
     part = Part(
         kind="strands",
         material="brow",

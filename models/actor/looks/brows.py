@@ -31,9 +31,9 @@ def brow_paths(marks: Marks, looks: Looks) -> tuple[BrowPath, BrowPath]:
     t = np.linspace(0, 1, 48)
     eye = abs(float(marks.eyes[0][0]))
     scale = marks.eye_radius / 0.0162
-    height = 0.0205 * scale
+    height = 0.0185 * scale
     arch = 0.0052 * np.sin(np.pi * np.clip(t / 1.30, 0, 1)) - 0.0050 * np.clip(t - 0.62, 0, 1) / 0.38
-    width = np.interp(t, [0, 0.10, 0.35, 0.65, 1], [0.0024, 0.0033, 0.0034, 0.0025, 0.0007])
+    width = np.interp(t, [0, 0.10, 0.35, 0.65, 1], [0.0030, 0.0040, 0.0039, 0.0029, 0.0014])
     across = eye - 0.0180 * scale + 0.0430 * scale * t
     paths = [
         BrowPath(side, side * across, height + arch, width * looks.brow_thickness) for side in (1.0, -1.0)

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from splatface.models.actor.identity import Looks
 from splatface.models.actor.looks.marks import Marks
 from splatface.models.actor.looks.numbers import smoothstep
 from splatface.models.actor.looks.scalp import scalp_distance
@@ -41,9 +42,11 @@ def ground_of(skin: Skin) -> Ground:
     return Ground(cKDTree(skin.points[bare]), skin.points[bare], skin.normals[bare])
 
 
-def roots_on(skin: Skin, marks: Marks, count: int, rng: np.random.Generator) -> tuple[Array, Array]:
+def roots_on(
+    skin: Skin, marks: Marks, looks: Looks, count: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
     """Roots [N, 3] spread evenly over the scalp, thinner at the hairline, and their distance [N] to it."""
-    distance = scalp_distance(skin.points, marks)
+    distance = scalp_distance(skin.points, marks, looks)
     inside = np.flatnonzero((distance > -0.001) & (skin.ears < 0.25))
     cells = np.floor(skin.points[inside] / _GRID_M).astype(int)
     _, cell, members = np.unique(cells, axis=0, return_inverse=True, return_counts=True)

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.actor.identity import HAIR_STYLES, Looks
 from splatface.models.actor.looks.marks import Marks
+from splatface.models.actor.looks.numbers import smooth_noise
 from splatface.models.actor.looks.skin import Skin
 from splatface.models.actor.looks.style_coils import coils
 from splatface.models.actor.looks.style_lob import lob
@@ -20,18 +21,19 @@ from splatface.models.errors import ActorError
 __all__ = ["hair_of"]
 
 Array = NDArray[Any]
-Style = Callable[[Skin, Marks, np.random.Generator], Array]
+Style = Callable[[Skin, Marks, Looks, np.random.Generator], Array]
 
 _STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
-_RADIUS_M = {"lob": (0.00024, 0.00010), "short": (0.00021, 0.00007), "coils": (0.00022, 0.00014)}
+_RADIUS_M = {"lob": (0.00024, 0.00010), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
 
 
 def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
     """The hair of the head, about 15,000 strands."""
     if looks.hair_style not in _STYLES:
         raise ActorError(f"hair_style: expected one of {', '.join(HAIR_STYLES)}, found '{looks.hair_style}'")
-    strands = _STYLES[looks.hair_style](skin, marks, rng)
-    tone = np.exp(rng.normal(0, 0.28, (len(strands), 1)))
+    strands = _STYLES[looks.hair_style](skin, marks, looks, rng)
+    streaks = 0.22 * smooth_noise(strands[:, 0], 260, 21) + 0.10 * smooth_noise(strands[:, 0], 60, 22)
+    tone = np.exp(streaks + rng.normal(0, 0.15, len(strands)))[:, None]
     part = Part(
         kind="strands",
         material="hair",

@@ -12,14 +12,14 @@ from splatface.models.actor.identity import Looks
 from splatface.models.actor.movers import Blended, Piece
 from splatface.models.actor.parts import Part
 from splatface.models.actor.rig import Rig
-from splatface.models.dataset.types import EYES
+from splatface.models.dataset.types import FACE
 
 __all__ = ["lashes_of"]
 
 Array = NDArray[Any]
 _POINTS = 5
 _ROWS = 5  # rows of a lash card from lid to tip
-_RADIUS_M = (0.00020, 0.00005)
+_RADIUS_M = (0.00026, 0.00007)
 # (card, hairs, length as a share of the card): 2 is the upper lid, 1 the lower.
 _CARDS = (
     ("l-eyelashes-2", 130, 0.80),
@@ -44,7 +44,7 @@ def lashes_of(rig: Rig, looks: Looks, rng: np.random.Generator) -> Piece:
         material="lash",
         positions=np.asarray(matrix @ rig.rest).reshape(shape),
         colours=np.tile([[0.012, 0.009, 0.008]], (strands, 1)),
-        labels=np.full(strands, EYES, np.uint8),
+        labels=np.full(strands, FACE, np.uint8),
         skin=np.ones(strands),
         roughness=0.5,
         radius=_RADIUS_M,

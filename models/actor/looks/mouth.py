@@ -16,13 +16,15 @@ from splatface.models.dataset.types import MOUTH
 __all__ = ["mouth_of"]
 
 Array = NDArray[Any]
-_ENAMEL = np.array([0.80, 0.76, 0.68])
+_ENAMEL = np.array([0.86, 0.82, 0.75])
 _GUM = np.array([0.46, 0.15, 0.14])
 _TONGUE = (0.45, 0.13, 0.12)
 # Widths (mm) of the teeth of one side from the middle out; heights of their crowns.
 _UPPER_MM = ((8.6, 10.2), (6.8, 9.0), (7.6, 9.8), (7.0, 8.4), (6.8, 7.8), (9.5, 7.2))
 _LOWER_MM = ((5.4, 8.6), (5.9, 8.6), (6.8, 9.4), (7.0, 8.2), (7.1, 7.8), (10.5, 7.2))
 _STEPS_ALONG, _STEPS_DOWN = 12, 18  # grid of one tooth
+# anny's rows reach into the lips of a smiling mouth.
+_NARROWER, _DEEPER_M = 0.93, 0.0012
 _GUM_MM = 5.0  # above the crowns
 
 
@@ -87,6 +89,8 @@ def _arch(row: Array, down: float) -> Array:
             best.append(front[inside[np.argmax(radius[inside])]])
     arch = np.array(best)
     arch[0, 0] = 0.0
+    arch[:, 0] *= _NARROWER
+    arch[:, 2] += _DEEPER_M
     arch[:, 1] = down * edge
     return arch
 
@@ -124,12 +128,12 @@ def _tooth(curve: CubicSpline, s: Array, u: Array, height: float, down: float) -
     )
     gum = 0.0009 * (1 - 0.3 * np.abs(u)[None]) + 0 * t
     depth = bulge * crown + gum * (1 - crown) - 0.0012 * smoothstep(0.0012, 0.0, rise)
-    corner = 0.0011 * np.abs(u)[None] ** 4 * smoothstep(0.003, 0.0, rise)  # rounded corners of the edge
+    corner = 0.0007 * np.abs(u)[None] ** 4 * smoothstep(0.003, 0.0, rise)  # rounded corners of the edge
     points = np.repeat(base[None], _STEPS_DOWN, 0) + depth[..., None] * outward[None]
     points[..., 1] -= down * (rise + corner)
     gap = np.abs(u)[None] ** 8 * np.ones_like(t)
     enamel = (
-        _ENAMEL * (1 - 0.45 * gap)[..., None] * (1 - 0.10 * smoothstep(0.5, 1.0, rise / height))[..., None]
+        _ENAMEL * (1 - 0.50 * gap)[..., None] * (1 - 0.10 * smoothstep(0.5, 1.0, rise / height))[..., None]
     )
     flat = lerp(enamel.reshape(-1, 3), _GUM, (1 - crown).ravel())
     return points, flat.reshape(points.shape)

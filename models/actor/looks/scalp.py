@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.actor.identity import Looks
 from splatface.models.actor.looks.marks import Marks
 from splatface.models.actor.looks.numbers import coordinates, smooth_noise
 
@@ -30,10 +31,10 @@ def around_head(points: Array) -> Array:
     return angle
 
 
-def scalp_distance(points: Array, marks: Marks) -> Array:
+def scalp_distance(points: Array, marks: Marks, looks: Looks) -> Array:
     """About how far [N] m points lie inside the hairline; negative on bare skin."""
     _, _, up = coordinates(points)
     line = np.interp(np.degrees(around_head(points)), _ANGLES_DEG, _HEIGHTS)
     wave = 0.0016 * smooth_noise(points, 110, 3) + 0.0008 * smooth_noise(points, 350, 7)
-    distance: Array = up * _CROWN / marks.crown_up - line + wave
+    distance: Array = up * _CROWN / marks.crown_up - line + wave + looks.hairline_lower_m
     return distance

@@ -51,7 +51,7 @@ def skin_of(rig: Rig, marks: Marks, looks: Looks) -> Skin:
     ears = mask(rig, "ears", uv, 4)
     lips = smoothstep(0.25, 0.75, mask(rig, "lips", uv, 3))
     inside = mask(rig, "inside-mouth", uv, 1)
-    scalp = smoothstep(-0.004, 0.010, scalp_distance(points, marks)) * (1 - smoothstep(0.3, 0.7, ears))
+    scalp = smoothstep(-0.004, 0.010, scalp_distance(points, marks, looks)) * (1 - smoothstep(0.3, 0.7, ears))
     weights = np.asarray(refined.matrix @ head_weights(rig))
     colours = _painted(points, normals, marks, looks)
     colours = lerp(colours, colours * (1.07, 0.80, 0.78), 0.6 * mask(rig, "ears", uv, 3))
@@ -105,7 +105,7 @@ def _painted(points: Array, normals: Array, marks: Marks, looks: Looks) -> Array
     )
     colours = colours * (1 + fine)[:, None] * (1 + tint)
     brow = np.array(looks.brow) + skin * 0.18
-    return lerp(colours, brow, 0.42 * brow_cover(points, marks, looks))
+    return lerp(colours, brow, 0.45 * brow_cover(points, marks, looks))
 
 
 def _front_point(points: Array, normals: Array, across: float, up: float) -> Array:

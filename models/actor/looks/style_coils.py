@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.actor.identity import Looks
 from splatface.models.actor.looks.comb import ground_of, roots_on
 from splatface.models.actor.looks.marks import Marks
 from splatface.models.actor.looks.numbers import smooth_noise, smoothstep
@@ -18,10 +19,10 @@ _LENGTH_M = 0.020
 _COIL_M, _TURNS = 0.0022, 2.2
 
 
-def coils(skin: Skin, marks: Marks, rng: np.random.Generator) -> Array:
+def coils(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
-    roots, inside = roots_on(skin, marks, _STRANDS, rng)
+    roots, inside = roots_on(skin, marks, looks, _STRANDS, rng)
     _, normals = ground.above(roots)
     up = smoothstep(-0.06, 0.08, -roots[:, 1])
     length = _LENGTH_M * (0.30 + 0.70 * up) * (0.25 + 0.75 * smoothstep(0.0, 0.030, inside))

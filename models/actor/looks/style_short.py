@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.actor.identity import Looks
 from splatface.models.actor.looks.comb import gathered, ground_of, roots_on
 from splatface.models.actor.looks.marks import Marks
 from splatface.models.actor.looks.numbers import coordinates, smooth_noise, smoothstep
@@ -13,14 +14,14 @@ from splatface.models.actor.looks.skin import Skin
 __all__ = ["short"]
 
 Array = NDArray[Any]
-_STRANDS, _POINTS = 17000, 10
-_SIDE_M, _TOP_M = 0.011, 0.042  # lengths
+_STRANDS, _POINTS = 18000, 10
+_SIDE_M, _TOP_M = 0.009, 0.040  # lengths
 
 
-def short(skin: Skin, marks: Marks, rng: np.random.Generator) -> Array:
+def short(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
-    points, inside = roots_on(skin, marks, _STRANDS, rng)
+    points, inside = roots_on(skin, marks, looks, _STRANDS, rng)
     across, back, up = coordinates(points)
     top = smoothstep(0.040, 0.085, up * 0.114 / marks.crown_up)
     edge = smoothstep(0.0, 0.012, inside)
@@ -29,7 +30,14 @@ def short(skin: Skin, marks: Marks, rng: np.random.Generator) -> Array:
     layer = rng.uniform(0, 1, _STRANDS)
     frontal = smoothstep(0.07, 0.0, back)
     side_flow = np.stack([0.15 * np.sign(across), 0.9 + 0 * up, 0.55 + 0 * up], 1)
-    top_flow = np.stack([-0.55 + 0.25 * wave, -0.30 * frontal, 0.75 + 0 * up], 1)
+    top_flow = np.stack(
+        [
+            -0.22 + 0.22 * wave + 0.12 * smoothstep(0.015, 0.05, np.abs(across)) * np.sign(across),
+            -0.30 * frontal,
+            0.75 + 0 * up,
+        ],
+        1,
+    )
     flow = side_flow * (1 - top)[:, None] + top_flow * top[:, None]
     strand = [points]
     for step in range(1, _POINTS):
@@ -37,7 +45,7 @@ def short(skin: Skin, marks: Marks, rng: np.random.Generator) -> Array:
         height, normals = ground.above(points)
         heading = flow - normals * (flow * normals).sum(1, keepdims=True)
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
-        stand = (0.25 + 0.95 * top * (0.6 + 0.6 * frontal)) * (1 - s) ** 1.3
+        stand = (0.14 + 0.95 * top * (0.6 + 0.6 * frontal)) * (1 - s) ** 1.3
         heading += normals * stand[:, None]
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
         points = points + heading * (length / (_POINTS - 1))[:, None]
