@@ -4,9 +4,11 @@ The gradient of the basis, [M, 14, K] numbers, is never made, see `step_basis`.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from splatface.models.head.motion_map import MotionMap
+from splatface.models.fields.basis import BasisField
 from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.render.workers import Workers
 from splatface.models.training.adam import Moments, no_moments, step_array, step_basis
@@ -25,41 +27,48 @@ _MAP = ("linear", "w1", "b1", "w2")
 
 
 class BasisMover:
-    """A basis over `rows` of the table, its motion map, and how dynamic each row is."""
+    """A basis field whose `rows` of the table move."""
 
     def __init__(
-        self,
-        rows: NDArray[np.int64],
-        basis: Floats,
-        motion_map: MotionMap,
-        motion: Floats,
-        rates: RateConfig,
-        workers: Workers,
+        self, field: BasisField, motion: Floats, rates: RateConfig, workers: Workers, *, masked: bool
     ) -> None:
-        """Rows [M] rising, basis [M, 14, K], motion [F, 15] of all rows of the data set."""
-        self.rows, self.basis = rows, basis
-        self.map = {name: getattr(motion_map, name).copy() for name in _MAP}
-        # sigmoid(4) = 0.98: all that may move does, until the mask says otherwise.
-        self.dynamism = np.full(len(rows), 4.0, np.float32)
-        self.masked = True
-        self._motion, self._rates, self._workers = motion, rates, workers
+        """Motion [F, 15] of all rows of the data set; the field's tensors are learned in place."""
+        self._field, self._motion, self._rates, self._workers = field, motion, rates, workers
+        self._masked = masked and field.dynamism is not None
+        self._take()
         self._moments = {name: no_moments(array) for name, array in self._learned().items()}
         self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
         self._kept: tuple[MapSlopes, Floats, Floats] | None = None
 
+    def _take(self) -> None:
+        """The field's tensors as arrays on the same memory."""
+        field = self._field
+        count = len(field.dynamic)
+        self.rows = field.dynamic.numpy()
+        self._basis = field.basis.detach().numpy()
+        # sigmoid(30) is 1: a field without dynamism.
+        fixed = torch.full((count,), 30.0)
+        self._dynamism = (fixed if field.dynamism is None else field.dynamism.detach()).numpy()
+        self._map = {name: getattr(field.motion, name).detach().numpy() for name in _MAP}
+
+    @property
+    def field(self) -> BasisField:
+        """The field as it is now."""
+        return self._field
+
     def coefficients(self, row: int) -> MapSlopes:
         """What the map makes of the motion of a row."""
-        return MapSlopes(self._motion[row], **self.map)
+        return MapSlopes(self._motion[row], **self._map)
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Movements of a row; the dynamism is drawn in every fourth picture of the deformation stage."""
         known = self.coefficients(row)
-        width = self.basis.shape[2]
-        free = (self.basis.reshape(-1, width) @ known.coefficients).reshape(-1, DELTA_CHANNELS)
-        share = 1 / (1 + np.exp(-self.dynamism))
+        width = self._basis.shape[2]
+        free = (self._basis.reshape(-1, width) @ known.coefficients).reshape(-1, DELTA_CHANNELS)
+        share = 1 / (1 + np.exp(-self._dynamism))
         self._kept = known, free, share
         self._count[0] += 1
-        drawn = self.masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
+        drawn = self._masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
         return Moves(table, self.rows, free * share[:, None], share if drawn else None)
 
     def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
@@ -70,20 +79,20 @@ class BasisMover:
             return slopes.table
         self._count[1] += 1
         steps = int(self._count[1])
-        own = slopes.deltas * share[:, None]
-        back = own.reshape(-1) @ self.basis.reshape(own.size, -1)
+        own = slopes.deltas * share[:, None] * self._field.mask.numpy()
+        back = own.reshape(-1) @ self._basis.reshape(own.size, -1)
         rates = basis_rates(self._rates, pace) * np.float32(rate)
         moments = self._moments
-        step_basis(self.basis, own, known.coefficients, moments["basis"], rates, steps, self._workers)
+        step_basis(self._basis, own, known.coefficients, moments["basis"], rates, steps, self._workers)
         calm = rate * pace.warm * self._rates.last**pace.through
         for name, slope in known.back(back).items():
-            step_array(self.map[name], slope, moments[name], self._rates.field * calm, steps)
-        if self.masked:
+            step_array(self._map[name], slope, moments[name], self._rates.field * calm, steps)
+        if self._masked:
             pull = (slopes.deltas * free).sum(axis=1)
             if slopes.dynamism is not None:
                 pull += _MASKED_EVERY * slopes.dynamism
             pull *= share * (1 - share)
-            step_array(self.dynamism, pull, moments["dynamism"], self._rates.opacity * calm * 0.3, steps)
+            step_array(self._dynamism, pull, moments["dynamism"], self._rates.opacity * calm * 0.3, steps)
         return slopes.table
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
@@ -94,34 +103,37 @@ class BasisMover:
 
     def regrow(self, regrown: Regrown) -> None:
         """Halves move as the whole did."""
-        place = np.full(int(regrown.sources.max()) + 1 if len(regrown.sources) else 0, -1, np.int64)
-        inside = self.rows < len(place)
-        place[self.rows[inside]] = np.flatnonzero(inside)
-        found = place[regrown.sources]
-        self.rows = np.flatnonzero(found >= 0)
-        kept, fresh = found[self.rows], regrown.fresh[self.rows]
-        self.basis, self.dynamism = self.basis[kept], self.dynamism[kept]
+        taken = self._field.follow(torch.from_numpy(regrown.sources)).numpy()
+        self._take()
+        fresh = regrown.fresh[self.rows]
         for name in ("basis", "dynamism"):
-            first, second = self._moments[name].first[kept], self._moments[name].second[kept]
+            first, second = self._moments[name].first[taken], self._moments[name].second[taken]
             first[fresh] = 0
             self._moments[name] = Moments(first, second)
 
     def arrays(self) -> Arrays:
         """All that learning changes."""
-        found: Arrays = {"rows": self.rows, "count": self._count, **self._learned()}
+        found: Arrays = {"rows": self.rows, "total": np.array(self._field.count), "count": self._count}
+        found |= self._learned()
         for name, moments in self._moments.items():
             found |= {f"{name}.first": moments.first, f"{name}.second": moments.second}
         return found
 
     def load(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
+        field = self._field
         found = {name: np.array(array) for name, array in arrays.items()}
-        self.rows, self._count = found["rows"], found["count"]
-        self.basis, self.dynamism = found["basis"], found["dynamism"]
-        self.map = {name: found[name] for name in _MAP}
+        field.dynamic, field.count = torch.from_numpy(found["rows"]), int(found["total"])
+        field.basis = nn.Parameter(torch.from_numpy(found["basis"]))
+        if field.dynamism is not None:
+            field.dynamism = nn.Parameter(torch.from_numpy(found["dynamism"]))
+        for name in _MAP:
+            getattr(field.motion, name).data = torch.from_numpy(found[name])
+        self._take()
+        self._count = found["count"]
         self._moments = {
             name: Moments(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
         }
 
     def _learned(self) -> dict[str, Floats]:
-        return {"basis": self.basis, "dynamism": self.dynamism, **self.map}
+        return {"basis": self._basis, "dynamism": self._dynamism, **self._map}

@@ -7,12 +7,13 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import TRAIN, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.fields.config import BasisConfig
+from splatface.models.fields.factory import make_field
 from splatface.models.training.adam import no_moments
 from splatface.models.training.basis_mover import BasisMover
 from splatface.models.training.conditions import Conditions
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import no_pull
-from splatface.models.training.motion_start import first_basis, first_map, moving_rows
+from splatface.models.training.motion_start import start_field
 from splatface.models.training.movers import FieldMover, Mover
 from splatface.models.training.packed import unpack
 from splatface.models.training.performer import known_rows, motion_of
@@ -51,26 +52,17 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
 def _mover(
     dataset: Dataset, rows: NDArray[np.int64], start: Start, config: TrainConfig, easel: Easel
 ) -> Mover:
-    if isinstance(config.field, BasisConfig):
-        return _basis(dataset, rows, start, config, easel)
-    conditions = Conditions(dataset, config.field.listening, config.encoder)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        field = make_field(config.field, unpack(torch.from_numpy(start.table)), conditions.feature_dim)
-    return FieldMover(field, conditions, config.rates, masked=config.losses.mask > 0)
-
-
-def _basis(
-    dataset: Dataset, rows: NDArray[np.int64], start: Start, config: TrainConfig, easel: Easel
-) -> BasisMover:
-    how = config.field
-    assert isinstance(how, BasisConfig)
+    generator = torch.Generator().manual_seed(config.seed)
+    if not isinstance(config.field, BasisConfig):
+        conditions = Conditions(dataset, config.field.listening, config.encoder)
+        field = make_field(
+            config.field,
+            unpack(torch.from_numpy(start.table)),
+            feature_dim=conditions.feature_dim,
+            generator=generator,
+        )
+        return FieldMover(field, conditions, config.rates, masked=config.losses.mask > 0)
     every = np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
-    motion = every[rows]
-    moving = moving_rows(start, motion, config.dynamic)
-    basis = first_basis(start, moving, motion, how.coefficients)
-    generator = np.random.default_rng([config.seed, 3])
-    motion_map = first_map(motion, how.coefficients, how.hidden, generator)
-    mover = BasisMover(moving, basis, motion_map, every, config.rates, easel.workers)
-    mover.masked = how.dynamism == "learned" and config.losses.mask > 0
-    return mover
+    field = start_field(config.field, start, every[rows], config.dynamic, generator)
+    masked = config.losses.mask > 0
+    return BasisMover(field, every, config.rates, easel.workers, masked=masked)

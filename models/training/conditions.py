@@ -50,9 +50,9 @@ class Conditions:
         )
 
     @property
-    def feature_dim(self) -> int | None:
-        """D of the features that drive the field; None where motion does."""
-        return None if self._heard is None else int(self._heard[0].shape[1])
+    def feature_dim(self) -> int:
+        """D of the features that drive the field; 0 where motion does."""
+        return 0 if self._heard is None else int(self._heard[0].shape[1])
 
     def _windows(self, time_ns: int) -> Tensor:
         """[S, W, D] windows 20 ms apart, newest last, sampled as a running head does."""
