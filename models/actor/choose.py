@@ -61,7 +61,7 @@ def choose(performance: Performance, count: int) -> Chosen:
     learned, test_from = int(LEARNED_SHARE * total), total - round(TEST_SHARE * total)
     if count < 1 or learned < count or test_from - learned < 1:
         raise ActorError(
-            f"pictures: expected 1..{learned} to choose from {total} moments, found {count}: make the film longer"
+            f"pictures: expected 1..{learned} to choose from {total}, found {count}: make the film longer"
         )
     features = features_of(performance)
     begun = extremes(performance, learned)[:count]

@@ -15,7 +15,7 @@ __all__ = ["Episode", "episodes_of", "shown_at"]
 Array = NDArray[Any]
 
 _PLAYED = (*CONTROLS, "mouth_smile")
-# (what, how far): a control, or `mouth_smile`, the mouth mode that no sound makes. Gaze is a share of its limit.
+# (what, how far): a control, or `mouth_smile`, the mouth mode that no sound makes; gaze by its limit's share.
 _REPERTOIRE: tuple[tuple[tuple[str, float], ...], ...] = (
     (("smile", 1.0),),
     (("brow_up", 1.0),),

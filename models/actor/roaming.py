@@ -1,4 +1,4 @@
-"""Where head and shoulders go in a film that shall show them from everywhere: smooth, slow, all over the range."""
+"""Where head and shoulders go in a film that shall show them from everywhere: smoothly, slowly."""
 
 from typing import Any
 

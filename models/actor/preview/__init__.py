@@ -1,0 +1,1 @@
+"""A fast renderer of posed bodies on one core: z-buffer, soft light, strands of hair."""
