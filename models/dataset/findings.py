@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from splatface.models.dataset.disk import plain_path, read_plain, sha256_of
 from splatface.models.dataset.file import labels, picture, points, sound
 from splatface.models.dataset.hearing import SAMPLE_RATE
-from splatface.models.dataset.masks import box_of, face_mask, mouth_mask, person_mask
+from splatface.models.dataset.masks import box_of, eyes_mask, face_mask, mouth_mask, person_mask
 from splatface.models.dataset.split import rows_of
-from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset
 from splatface.models.dataset.writer import DIGESTS
 from splatface.models.errors import DatasetError
 from splatface.models.values import NS_PER_S
@@ -23,7 +23,7 @@ LOOKED_AT = 24  # pictures whose labels are looked at
 _MAX_LIST_BYTES = 1 << 28
 _FEWEST_TRAIN = 30
 _FASTEST_RAD_S = 6.0  # a head shaken as fast as can be
-_STREAK = 0.9  # of the points must lie on the person
+_HITS, _REACH = 0.7, 0.03  # of lips and eyes must lie so near to theirs, share of the picture's height
 _LIPS_MISS = 0.6  # mouth landmarks and mouth label may differ by this share of the label's width
 
 Floats = NDArray[np.floating]
@@ -51,8 +51,11 @@ def findings(dataset: Dataset, progress: Callable[[int, int], None] | None = Non
     yield _known(dataset, "mouth", dataset.motion.mouth)
     yield _known(dataset, "controls", dataset.motion.controls)
     yield _poses(dataset)
-    yield from _labels(dataset)
-    yield _points(dataset)
+    try:
+        yield from _labels(dataset)
+        yield _points(dataset)
+    except DatasetError as error:
+        yield Finding(BAD, "labels", str(error))
 
 
 def _pictures(dataset: Dataset, progress: Callable[[int, int], None] | None) -> Finding:
@@ -146,12 +149,8 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
     rows = np.unique(np.linspace(0, len(dataset.frames) - 1, LOOKED_AT).astype(int))
     shares, misses = [], []
     for row in rows:
-        try:
-            picture(dataset, int(row))
-            shown = labels(dataset, int(row))
-        except DatasetError as error:
-            yield Finding(BAD, "labels", str(error))
-            return
+        picture(dataset, int(row))
+        shown = labels(dataset, int(row))
         shares.append([mask(shown).mean() for mask in (person_mask, face_mask, mouth_mask)])
         misses.append(_lips_miss(dataset, int(row), shown))
     person, face, mouth = np.mean(shares, axis=0)
@@ -176,17 +175,22 @@ def _lips_miss(dataset: Dataset, row: int, shown: NDArray[np.uint8]) -> float:
 
 
 def _points(dataset: Dataset) -> Finding:
-    """Points posed and projected must fall on the person: one look at all conventions."""
+    """Lips and eyes, posed and projected, must fall on lips and eyes: one look at all conventions."""
     found = points(dataset)
     if found is None:
         return Finding(FINE, "points", "none: training starts from points of its own")
     camera, row = dataset.camera, 0
     T = camera.T_camera_world @ dataset.frames.T_world_head[row]
-    head = found.means[found.skin > 0.99]
-    seen = head @ T[:3, :3].T + T[:3, 3]
-    at = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
-    inside = ((at >= 0) & (at < (camera.width, camera.height))).all(axis=1) & (seen[:, 2] > 0)
-    column, line = at[inside].astype(int).T
-    hits = float(person_mask(labels(dataset, row))[line, column].mean()) if inside.any() else 0.0
-    text = f"{len(found.means)}, {100 * hits:.0f} % of the head's lie on the person in picture {row}"
-    return Finding(FINE, "points", text) if hits > _STREAK else Finding(ODD, "points", f"{text}: wrong pose?")
+    seen = found.means @ T[:3, :3].T + T[:3, 3]
+    at = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    column, line = np.clip(at, 0, (camera.width - 1, camera.height - 1)).astype(int).T
+    shown, reach_px = labels(dataset, row), _REACH * camera.height
+    hits = [
+        mask(shown, reach_px)[line[chosen], column[chosen]]
+        for mask, chosen in ((mouth_mask, found.labels == LIPS), (eyes_mask, found.labels == EYES))
+    ]
+    if not sum(len(part) for part in hits):
+        return Finding(ODD, "points", f"{len(found.means)} without lips or eyes: the pose cannot be checked")
+    share = float(np.concatenate(hits).mean())
+    text = f"{len(found.means)}, {100 * share:.0f} % of lips and eyes lie on theirs in picture {row}"
+    return Finding(FINE, "points", text) if share > _HITS else Finding(ODD, "points", f"{text}: wrong pose?")

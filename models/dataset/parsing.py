@@ -21,6 +21,7 @@ _JAW, _BROWS = slice(0, 17), slice(17, 27)
 _EYES = (slice(36, 42), slice(42, 48))
 _OUTER, _INNER = slice(48, 60), slice(60, 68)
 _NOSE_BASE, _CHIN = 33, 8
+_WIDER = 1.06  # landmarks of the jaw lie a little inside its edge
 _OPEN_PX = 1.5  # lips nearer than this are shut: fillPoly would still draw a line
 _SUBPIXEL = 4  # bits
 
@@ -35,7 +36,7 @@ def labels_of_parsing(parsing_bgr: Image, landmarks_px: Floats) -> Image:
     labels[head] = FACE
     if not np.isfinite(landmarks_px).all():
         return labels
-    labels[head & ~_filled(labels.shape, cv2.convexHull(_oval(landmarks_px))[:, 0])] = HAIR
+    labels[head & ~_filled(labels.shape, _oval(landmarks_px))] = HAIR
     for eye in _EYES:
         labels[head & _filled(labels.shape, landmarks_px[eye])] = EYES
     labels[head & _filled(labels.shape, landmarks_px[_OUTER])] = LIPS
@@ -46,12 +47,15 @@ def labels_of_parsing(parsing_bgr: Image, landmarks_px: Floats) -> Image:
 
 
 def _oval(landmarks_px: Floats) -> Floats:
-    """Jaw and hairline [27, 2]: brows stand as far below the hairline as above the nose's base."""
+    """Corners [n, 2] of the face from chin to hairline, which lies a third of it above the brows."""
     brows = landmarks_px[_BROWS]
     up = brows.mean(axis=0) - landmarks_px[_CHIN]
     up = up / max(float(np.linalg.norm(up)), 1e-6)
     lift = np.linalg.norm(brows.mean(axis=0) - landmarks_px[_NOSE_BASE])
-    return np.concatenate([landmarks_px[_JAW], brows + up * lift]).astype(np.float32)
+    arch = 0.8 * lift * np.sin(np.linspace(0.15, 0.85, len(brows)) * np.pi)
+    hull = cv2.convexHull(np.concatenate([landmarks_px[_JAW], brows + up * arch[:, None]]).astype(np.float32))
+    corners, middle = hull[:, 0], hull[:, 0].mean(axis=0)
+    return np.asarray(middle + _WIDER * (corners - middle), np.float32)
 
 
 def _filled(shape: tuple[int, ...], corners: Floats) -> NDArray[np.bool_]:

@@ -1,0 +1,27 @@
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from splatface.models.dataset.file import load_dataset
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from dataset_fixture import tiny_dataset
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory):
+    """A whole data set that nobody may change."""
+    return tiny_dataset(tmp_path_factory.mktemp("datasets") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_folder):
+    return load_dataset(tiny_folder)
+
+
+@pytest.fixture
+def copied(tiny_folder, tmp_path):
+    """A copy of the folder to break."""
+    return Path(shutil.copytree(tiny_folder, tmp_path / "copy"))
