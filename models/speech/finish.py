@@ -64,7 +64,15 @@ def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float
     )
     phonemes = (Phoneme(ipa, ns(start), ns(end)) for ipa, start, end in said.phonemes)
     heard = tuple(phoneme for phoneme in phonemes if phoneme.end_ns > phoneme.start_ns)
-    return Spoken(np.concatenate([kept, pause]), tuple(words), heard, sentence.text, sentence.end)
+    return Spoken(
+        np.concatenate([kept, pause]),
+        tuple(words),
+        heard,
+        sentence.text,
+        sentence.end,
+        len(kept) * NS_PER_S // SAMPLE_RATE,
+        sentence.last,
+    )
 
 
 def _power(samples: NDArray[np.float32]) -> NDArray[np.float64]:

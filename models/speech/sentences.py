@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from splatface.models.errors import SpeechError
 
@@ -42,6 +42,7 @@ class Sentence:
     text: str
     begin: int  # in the whole text, characters
     pause_ms: int
+    last: bool = False  # of its text
 
     @property
     def end(self) -> int:
@@ -77,6 +78,16 @@ def _is_binary(letter: str) -> bool:
 
 def sentences(text: str) -> Iterator[Sentence]:
     """The breaths of a text in order; none is empty or without a letter or digit."""
+    waiting: Sentence | None = None
+    for sentence in _sentences(text):
+        if waiting is not None:
+            yield waiting
+        waiting = sentence
+    if waiting is not None:
+        yield replace(waiting, last=True)
+
+
+def _sentences(text: str) -> Iterator[Sentence]:
     first = True
     for begin, end in _whole_sentences(text):
         for start, stop, is_last in _breaths(text, begin, end, FIRST if first else LONGEST):

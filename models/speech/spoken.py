@@ -39,6 +39,8 @@ class Spoken:
     phonemes: tuple[Phoneme, ...]  # in order, without overlap
     text: str
     end: int  # where the sentence ends in the whole text, characters
+    speech_ns: int  # how long it is without the pause
+    last: bool = False  # of its text
 
 
 @dataclass(frozen=True, slots=True)

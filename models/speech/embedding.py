@@ -1,0 +1,142 @@
+"""How a person sounds, as a vector: the speaker encoder of Resemblyzer, computed with numpy alone.
+
+Resemblyzer (Apache-2.0) carries the weights of a GE2E network (Wan et al. 2018, "Generalized end-to-end
+loss for speaker verification"): three LSTM layers over mel frames, 256 numbers for 1.6 s of speech. The
+package is looked for and never imported: it would bring torch, librosa and webrtcvad.
+"""
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import SpeechError
+from splatface.models.speech.graph import package_folder
+from splatface.models.speech.spoken import SAMPLE_RATE
+from splatface.models.speech.torch_file import read_tensors
+
+__all__ = ["INSTALL", "embedding"]
+
+INSTALL = "pip install --no-deps resemblyzer==0.1.4"
+# as in Resemblyzer's hparams.py
+_FFT, _HOP, _MELS = 400, 160, 40
+_FRAMES = 160  # of one window: 1.6 s
+_STEP = 77  # frames between windows
+_LEVEL = 10 ** (-30 / 20)  # RMS that quieter sound is raised to
+
+
+def embedding(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The speaker of a recording, [256], length 1; the product of two is their similarity, 0..1.
+
+    Args:
+        samples: [T] at 16 kHz, at least half a second of speech.
+
+    Raises:
+        SpeechError: when there is too little speech or Resemblyzer is not installed.
+    """
+    speech = _speech(np.asarray(samples, np.float32))
+    if len(speech) < SAMPLE_RATE // 2:
+        raise SpeechError(
+            f"expected half a second of speech, found {len(speech) / SAMPLE_RATE:.2f} s: "
+            "give a longer recording"
+        )
+    short = _FRAMES * _HOP - len(speech)
+    frames = _mel(np.pad(speech, (0, max(short, 0))))
+    starts = range(0, max(len(frames) - _FRAMES, 0) + 1, _STEP)
+    windows = np.stack([frames[start : start + _FRAMES] for start in starts])
+    each = _network(windows)
+    mean = each.mean(axis=0)
+    out: NDArray[np.float32] = mean / np.linalg.norm(mean)
+    return out
+
+
+def _speech(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The stretches that are loud enough to be speech, at the level the network was trained with."""
+    size = SAMPLE_RATE * 30 // 1000
+    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+    power = np.square(blocks, dtype=np.float64).mean(axis=1)
+    if not power.any():
+        return samples[:0]
+    loud = power > power.max() * 1e-4  # 40 dB under the loudest
+    near = np.convolve(loud, np.ones(7), "same") > 0  # pauses of up to 0.2 s stay
+    kept = blocks[near].ravel()
+    rms = float(np.sqrt(np.square(kept, dtype=np.float64).mean())) if len(kept) else 1.0
+    return kept * np.float32(max(_LEVEL / rms, 1.0))
+
+
+def _mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mel power frames [n, 40], not in decibels: librosa's melspectrogram with its defaults."""
+    padded = np.pad(samples, _FFT // 2)
+    views = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::_HOP]
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
+    power = np.abs(np.fft.rfft(views * window, axis=1)) ** 2
+    out: NDArray[np.float32] = (power @ _filters().T).astype(np.float32)
+    return out
+
+
+@cache
+def _filters() -> NDArray[np.float64]:
+    """Slaney's mel filters of equal area, [40, 201] (Auditory Toolbox, 1998)."""
+    step, edge = 200 / 3, 1000.0
+    ratio = np.log(6.4) / 27
+
+    def hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+        above = edge * np.exp(ratio * (mel - edge / step))
+        return np.where(mel < edge / step, mel * step, above)
+
+    top = edge / step + np.log(SAMPLE_RATE / 2 / edge) / ratio
+    corners = hz(np.linspace(0, top, _MELS + 2))
+    bins = np.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1)
+    slopes = (corners[:, None] - bins) / np.diff(corners, append=corners[-1] + 1)[:, None]
+    rising = -slopes[:_MELS]
+    falling = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
+    area = 2 / (corners[2:] - corners[:_MELS])
+    out: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * area[:, None]
+    return out
+
+
+def _network(windows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Embeddings [n, 256] of windows [n, 160, 40]."""
+    weights = _weights()
+    layer = np.swapaxes(windows, 0, 1)  # time first
+    for i in range(3):
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        layer = _lstm(layer, *(weights[f"lstm.{name}_l{i}"] for name in names))
+    raw = np.maximum(layer[-1] @ weights["linear.weight"].T + weights["linear.bias"], 0)
+    out: NDArray[np.float32] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    return out
+
+
+def _lstm(
+    x: NDArray[np.float32],
+    to_gates: NDArray[np.float32],
+    again: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    more_bias: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Hidden states [T, n, H] of x [T, n, D]; gates in the order in, forget, cell, out."""
+    size = again.shape[1]
+    driven = x @ to_gates.T + (bias + more_bias)
+    hidden = np.zeros((x.shape[1], size), np.float32)
+    cell, out = np.zeros_like(hidden), np.empty((*x.shape[:2], size), np.float32)
+    for t, drive in enumerate(driven):
+        gates = drive + hidden @ again.T
+        entry, forget, leave = (_sigmoid(gates[:, k * size : (k + 1) * size]) for k in (0, 1, 3))
+        cell = forget * cell + entry * np.tanh(gates[:, 2 * size : 3 * size])
+        hidden = leave * np.tanh(cell)
+        out[t] = hidden
+    return out
+
+
+def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    out: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * x)
+    return out
+
+
+@cache
+def _weights() -> dict[str, NDArray[np.float32]]:
+    folder = package_folder("resemblyzer")
+    path = folder / "pretrained.pt" if folder else None
+    if path is None or not path.is_file():
+        raise SpeechError(f"expected the speaker encoder of Resemblyzer, found none: {INSTALL}")
+    return read_tensors(path, "model_state")
