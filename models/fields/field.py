@@ -1,5 +1,6 @@
 """The question that every field answers: how do these Gaussians move under this condition?"""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -43,5 +44,11 @@ class Field(Protocol):
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
         """The canonical Gaussians; most fields hand back what they get."""
 
-    def forward(self, means: Tensor, condition: Condition) -> Movement:
-        """Movement of the canonical Gaussians at `means` [N, 3] under the condition."""
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+        """Movement of the canonical Gaussians at `means` [N, 3] under the condition.
+
+        With `rows` [M] (int64) only these are asked for: deltas [M, 14], dynamism [M].
+        """
+
+    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+        """`forward` with what depends on the places alone done once: for many conditions at one state."""
