@@ -14,11 +14,12 @@ from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
 from splatface.models.metrics.judge import Group, Truth, judge, nothing, settled
+from splatface.models.metrics.lips import mouth_opening
 from splatface.models.metrics.live import LivePath, hearing_of, silent_at
 from splatface.models.metrics.motion import MotionScore, motion_score
 from splatface.models.metrics.tools import Supplied, Tools, tools_of
 
-__all__ = ["SPLITS", "Evaluation", "EvaluationConfig", "evaluate", "evaluation_json"]
+__all__ = ["SPLITS", "Evaluation", "EvaluationConfig", "evaluate", "evaluation_json", "mouth_openings"]
 
 SPLITS = {"test": TEST, "val": VAL, "train": TRAIN}
 
@@ -182,3 +183,14 @@ def _minutes(head: Head) -> float | None:
     minutes = training.get("minutes") if isinstance(training, dict) else None
     known = isinstance(minutes, (int, float)) and math.isfinite(minutes)
     return float(minutes) if known and minutes is not None else None
+
+
+def mouth_openings(evaluation: Evaluation) -> dict[str, NDArray[np.float64]]:
+    """Openings [F] over the height of the face: "truth", "by motion", "by sound", where faces were found."""
+    truth = evaluation.truth.landmarks
+    found = {
+        "truth": None if truth is None else mouth_opening(truth),
+        "by motion": evaluation.by_motion.opening,
+        "by sound": evaluation.by_sound.opening,
+    }
+    return {name: opening for name, opening in found.items() if opening is not None}

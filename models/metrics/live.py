@@ -11,7 +11,7 @@ from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.dataset.file import features, sound
 from splatface.models.dataset.types import Dataset
 from splatface.models.errors import MetricError
-from splatface.models.head.coefficients import FRAME_NS
+from splatface.models.head.coefficients import FRAME_NS, CoefficientNet
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
 from splatface.models.head.listening import VoiceGate, hear, history_ns
@@ -27,6 +27,7 @@ SAMPLE_RATE = 16_000
 
 _LEAD_S = 10  # sound heard before the first moment: longer than any encoder remembers
 _AFTER_S = 1.0
+_GRID_S = 4  # whole numbers of every encoder's hops and of the voice detector's windows of 32 ms
 _CHUNK = SAMPLE_RATE // 50
 # Nobody speaks where the sound is so quiet from a while before (lips take their time) until a little after.
 _QUIET_DB, _FLOOR_DBFS = 35.0, -60.0
@@ -36,14 +37,8 @@ _BEFORE_NS, _UNTIL_NS = 200_000_000, 150_000_000
 class Hearing:
     """The mouth that a head makes of the sound at any film time, by the code that runs live."""
 
-    def __init__(self, head: Head, encoder: str, frames: list[AudioFrame], gate: VoiceGate) -> None:
-        if encoder not in head.nets:
-            known = ", ".join(head.nets) or "none"
-            raise MetricError(
-                f"{head.info.name}: expected a net for encoder '{encoder}', found nets for {known}: "
-                "choose one of these with --encoder, or train the head for it"
-            )
-        self._net, self._gate, self._frames = head.nets[encoder], gate, frames
+    def __init__(self, net: CoefficientNet, frames: list[AudioFrame]) -> None:
+        self._net, self._gate, self._frames = net, VoiceGate(), frames
         self._times = [frame.centre_ns for frame in frames]
 
     def __call__(self, time_ns: int) -> Array:
@@ -82,7 +77,13 @@ def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, i
         MetricError: when the head has no net for this encoder.
         EncoderError: when the encoder is neither one of ours nor came with the data set.
     """
-    return Hearing(head, encoder, heard_frames(dataset, encoder, span_ns), VoiceGate())
+    if encoder not in head.nets:
+        known = ", ".join(head.nets) or "none"
+        raise MetricError(
+            f"{head.info.name}: expected a net for encoder '{encoder}', found nets for {known}: "
+            "choose one of these with --encoder, or train the head for it"
+        )
+    return Hearing(head.nets[encoder], heard_frames(dataset, encoder, span_ns))
 
 
 def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> list[AudioFrame]:
@@ -94,8 +95,7 @@ def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> li
         values, centres_ns = features(dataset, encoder)
         both = zip(values, centres_ns.tolist(), strict=True)
         return [AudioFrame(row, encoder, centre, voice_probability=1.0) for row, centre in both]
-    # Whole seconds: the encoder's grid stays the film's.
-    first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S)
+    first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S) // _GRID_S * _GRID_S
     last = round((span_ns[1] / NS_PER_S + _AFTER_S) * SAMPLE_RATE)
     samples = sound(dataset)
     padded = np.pad(samples, (0, max(0, last - len(samples))))[first_s * SAMPLE_RATE : last]
@@ -119,9 +119,9 @@ def silent_at(samples: Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     """
     blocks = samples[: len(samples) // _CHUNK * _CHUNK].reshape(-1, _CHUNK).astype(np.float64)
     levels = 10 * np.log10(np.square(blocks).mean(axis=1) + 1e-12)
-    loud = levels > max(_FLOOR_DBFS, np.percentile(levels, 95, axis=0) - _QUIET_DB) if len(levels) else levels
-    loud_ns = np.flatnonzero(loud) * FRAME_NS
-    first = np.searchsorted(loud_ns, times_ns - _BEFORE_NS - FRAME_NS)
+    usual = float(np.percentile(levels, 95)) if len(levels) else _FLOOR_DBFS
+    loud_ns = np.flatnonzero(levels > max(_FLOOR_DBFS, usual - _QUIET_DB)) * FRAME_NS
+    first = np.searchsorted(loud_ns, times_ns - _BEFORE_NS - FRAME_NS, side="right")
     after = np.searchsorted(loud_ns, times_ns + _UNTIL_NS)
     silent: NDArray[np.bool_] = first == after
     return silent

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splatface.models.dataset.types import Dataset
 from splatface.models.head.coefficients import MOUTH_MODES
@@ -34,7 +35,7 @@ def motion_score(dataset: Dataset, hearing: Hearing, span_ns: tuple[int, int]) -
         return MotionScore(dict.fromkeys(MOUTH_MODES), None, None, None, 0)
     heard = np.stack([hearing(int(time_ns)) for time_ns in times_ns]).astype(np.float64)
     fits = [
-        _known(correlation(truth[:, k], heard[:, k]) if np.nanstd(truth[:, k]) > _STILL else np.nan)
+        _known(correlation(truth[:, k], heard[:, k]) if _moves(truth[:, k]) else np.nan)
         for k in range(len(MOUTH_MODES))
     ]
     moving = [fit for fit in fits if fit is not None]
@@ -46,6 +47,11 @@ def motion_score(dataset: Dataset, hearing: Hearing, span_ns: tuple[int, int]) -
         open_lag_ms=_known(lag_ms(truth[:, 0], heard[:, 0], step_ms)),
         moments=len(times_ns),
     )
+
+
+def _moves(mode: NDArray[np.float64]) -> bool:
+    known = mode[np.isfinite(mode)]
+    return len(known) > 1 and float(known.std()) > _STILL
 
 
 def _known(value: float) -> float | None:

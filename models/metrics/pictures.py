@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from splatface.models.dataset.file import picture
 from splatface.models.errors import MetricError
-from splatface.models.metrics.evaluate import Evaluation
-from splatface.models.metrics.lips import mouth_opening
+from splatface.models.metrics.evaluate import Evaluation, mouth_openings
 
 __all__ = ["opening_plot", "side_by_side"]
 
 _COLUMNS, _SIDE_PX, _TITLE_PX = 6, 256, 22
+_COLOURS = {"truth": "black", "by motion": "tab:blue", "by sound": "tab:orange"}
 _GAIN = 3  # differences are small: three times as bright
 
 Picture = NDArray[np.uint8]
@@ -60,15 +60,11 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.fill_between(time_s, 0, 1, where=truth.silent, color="0.92", transform=axes.get_xaxis_transform())
-    axes.plot(time_s, mouth_opening(truth.landmarks), color="black", lw=2, label="truth")
-    for name, group, colour in (
-        ("by motion", evaluation.by_motion, "tab:blue"),
-        ("by sound", evaluation.by_sound, "tab:orange"),
-    ):
-        if group.opening is not None:
-            r = group.figures["opening_correlation"]
-            said = "" if r is None else f", r = {r:.3f}"
-            axes.plot(time_s, group.opening, color=colour, lw=1.2, label=name + said)
+    groups = {"by motion": evaluation.by_motion, "by sound": evaluation.by_sound}
+    for name, opening in mouth_openings(evaluation).items():
+        r = groups[name].figures["opening_correlation"] if name in groups else None
+        said = "" if r is None else f", r = {r:.3f}"
+        axes.plot(time_s, opening, color=_COLOURS[name], lw=1.2 if name in groups else 2, label=name + said)
     axes.set(xlabel="film time, s (grey: silence)", ylabel="inner lips / face height", xlim=time_s[[0, -1]])
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     figure.savefig(file, dpi=100)

@@ -94,13 +94,16 @@ def _hearing_lines(sound: Figures) -> list[str]:
     ]
 
 
-def _reason_lines(*groups: Figures) -> list[str]:
+def _reason_lines(motion: Figures, sound: Figures) -> list[str]:
     by_reason: dict[str, list[str]] = {}
-    for group in groups:
-        for name, reason in group["not_available"].items():
+    for driven, group in (("by motion", motion), ("by sound", sound)):
+        missing = group["not_available"]
+        nothing = len(missing) == len(FIGURES)
+        for name, reason in missing.items():
             names = by_reason.setdefault(reason, [])
-            if name not in names:
-                names.append(name)
+            said = driven if nothing else name
+            if said not in names:
+                names.append(said)
     lines = [f"not available: {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     return ["", *lines] if lines else []
 
