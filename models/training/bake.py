@@ -25,7 +25,7 @@ from splatface.models.training.motion_fit import fit_motion_map
 from splatface.models.training.packed import SKIN, unpack
 from splatface.models.training.performer import Performer, Stage, known_rows, motion_of
 
-__all__ = ["BakeConfig", "Baked", "bake_field"]
+__all__ = ["BakeConfig", "Baked", "bake_basis", "bake_field"]
 
 Array = NDArray[np.float32]
 _PICTURES_OF_EFFECT, _PROBES = 8, 6
@@ -75,14 +75,10 @@ def bake_field(performer: Performer, dataset: Dataset, config: BakeConfig) -> Ba
         TrainingError: when the data set has no picture to train on whose motion is known, or the field's
             movement is not finite.
     """
-    rows = _spread(known_rows(dataset, TRAIN), config.pictures)
-    if not len(rows):
-        raise TrainingError("bake: expected TRAIN pictures with known motion, found none: track them first")
-    stage = Stage(performer, dataset, config.threads)
-    shown = _spread(rows, _PICTURES_OF_EFFECT)
-    effect = visible_effect(performer, stage, shown, probes=_PROBES, seed=config.seed)
-    mean, square = _moments(performer, rows)
-    moving, unseen = _moving(effect, square, config.dynamic)
+    rows = _rows_of(dataset, config)
+    effect = _effect(performer, dataset, rows, config)
+    mean, variance = _moments(performer, rows)
+    moving, unseen = _moving(effect, variance, config.dynamic)
     samples = np.empty((len(rows), len(moving), DELTA_CHANNELS), np.float32)
     for i, row in enumerate(rows.tolist()):
         samples[i] = performer.deltas(row)[moving].numpy()
@@ -111,6 +107,58 @@ def bake_field(performer: Performer, dataset: Dataset, config: BakeConfig) -> Ba
             "not_told_by_motion": round(fit.unexplained, 6),
         },
     )
+
+
+def bake_basis(
+    performer: Performer,
+    linear: tuple[NDArray[np.int64], Array, MotionMap],
+    dataset: Dataset,
+    config: BakeConfig,
+) -> Baked:
+    """Bake a field that is a linear basis already: only Gaussians whose movement does not show are stilled.
+
+    linear: the Gaussians that move [M] (rising), their basis [M, 14, K] and the map to it, as
+    `BasisField.linear_basis` and `motion_map` give them. Raises TrainingError as `bake_field` does.
+    """
+    dynamic, basis, motion_map = linear
+    rows = _rows_of(dataset, config)
+    motion = motion_of(dataset, rows).astype(np.float32)
+    codes = np.stack([motion_map(x[:8], x[8:]) for x in motion]).astype(np.float64)
+    centre, covariance = codes.mean(axis=0), np.cov(codes, rowvar=False, bias=True)
+    variance = np.zeros((len(performer.table), DELTA_CHANNELS), np.float32)
+    variance[dynamic] = np.einsum("mjk,kl,mjl->mj", basis, covariance, basis, optimize=True)
+    moving, unseen = _moving(_effect(performer, dataset, rows, config), variance, config.dynamic)
+    kept = np.isin(dynamic, moving)
+    rest = np.zeros_like(variance)
+    rest[dynamic[~kept]] = basis[~kept] @ centre
+    return Baked(
+        gaussians=_at_rest(performer.table, rest),
+        skin=torch.sigmoid(performer.table[:, SKIN]).numpy().astype(np.float32),
+        dynamic=dynamic[kept].astype(np.int32),
+        basis=np.ascontiguousarray(basis[kept], np.float32),
+        motion_map=motion_map,
+        report={
+            "gaussians": len(performer.table),
+            "dynamic": int(kept.sum()),
+            "coefficients": basis.shape[2],
+            "lost_with_still_gaussians": round(unseen, 6),
+        },
+    )
+
+
+def _rows_of(dataset: Dataset, config: BakeConfig) -> NDArray[np.int64]:
+    rows = _spread(known_rows(dataset, TRAIN), config.pictures)
+    if not len(rows):
+        raise TrainingError("bake: expected TRAIN pictures with known motion, found none: track them first")
+    return rows
+
+
+def _effect(
+    performer: Performer, dataset: Dataset, rows: NDArray[np.int64], config: BakeConfig
+) -> NDArray[np.float32]:
+    stage = Stage(performer, dataset, config.threads)
+    shown = _spread(rows, _PICTURES_OF_EFFECT)
+    return visible_effect(performer, stage, shown, probes=_PROBES, seed=config.seed)
 
 
 def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:

@@ -51,6 +51,12 @@ class Puppet:
         self._drawer = renderer("cpu")
         self._info = replace(head.info, pose_limits=_ANY_POSE)
 
+    def along(self, direction: int, far: float) -> Picture:
+        """The picture of one direction of the basis by itself, so far from rest."""
+        c = np.zeros(self.head.basis.shape[2], np.float32)
+        c[direction] = far
+        return self.draw(self._deform(c, bones_of(HeadControl(), self._info)))
+
     def splats(self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Splats:
         """The Gaussians in the world; motion [15] (mouth modes, controls) is rest when left out.
 

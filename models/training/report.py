@@ -25,9 +25,10 @@ from splatface.models.training.film_strip import difference, film_of, side_by_si
 from splatface.models.training.page import details, facts, film_player, page, picture, row_of, section, table
 from splatface.models.training.playback import Puppet, shown_rows
 from splatface.models.training.plots import Axes, Curve, chart
+from splatface.models.training.story import RunStory
 from splatface.models.values import NS_PER_S
 
-__all__ = ["RunStory", "read_story", "write_report"]
+__all__ = ["write_report"]
 
 _FILM_ROWS = 250
 _FILM_HEIGHT = 288
@@ -35,38 +36,6 @@ _TURNS_DEG = ((-20, 0), (20, 0), (0, -15), (0, 15), (-20, -15), (20, 15))  # yaw
 _UNITS = {
     "psnr": "dB", "psnr_mouth": "dB", "lmd_px": "px", "opening_lag_ms": "ms", "jitter_px": "px",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class RunStory:
-    """What a run folder tells of a training; empty where it tells nothing."""
-
-    log: tuple[Mapping[str, Any], ...] = ()  # lines of log.jsonl
-    config: str = ""  # config.yaml
-    evaluation: Mapping[str, Any] | None = None  # evaluation.json
-    validation: tuple[Path, ...] = ()  # pictures, the newest last
-
-
-def read_story(run_folder: Path) -> RunStory:
-    """Read what there is; a last line of the log that was cut off by a crash is left out."""
-    log, evaluation = [], None
-    if (run_folder / "log.jsonl").is_file():
-        for line in (run_folder / "log.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                found = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(found, dict):
-                log.append(found)
-    if (run_folder / "evaluation.json").is_file():
-        evaluation = json.loads((run_folder / "evaluation.json").read_text(encoding="utf-8"))
-    config = run_folder / "config.yaml"
-    return RunStory(
-        log=tuple(log),
-        config=config.read_text(encoding="utf-8") if config.is_file() else "",
-        evaluation=evaluation,
-        validation=tuple(sorted((run_folder / "validation").glob("*.png"))),
-    )
 
 
 def write_report(
@@ -91,7 +60,7 @@ def write_report(
             _film(seen),
             says="Difference: by motion against the truth, four times as strong.",
         ),
-        section("The mouth over time", _charts(_mouth_charts(seen))),
+        section("The mouth over time", _charts([*_lip_charts(story.openings), *_mouth_charts(seen)])),
         section("Training", _charts(_curves(story.log))),
         section("Turned", _turned(puppet), says="Neutral but for the turn; also beyond what training saw."),
         section("On the way", _validation(story.validation)),
@@ -141,9 +110,14 @@ def _metrics(evaluation: Mapping[str, Any] | None) -> str:
     if not evaluation:
         return ""
     groups = [name for name in ("by_motion", "by_sound") if isinstance(evaluation.get(name), dict)]
-    names = list(dict.fromkeys(key for group in groups for key in evaluation[group]))
+    keys = (key for group in groups for key, value in evaluation[group].items() if not _nested(value))
+    names = list(dict.fromkeys(keys))
     rows = [[_named(name), *(_said(evaluation[group].get(name)) for group in groups)] for name in names]
     return table(["", *(group.replace("_", " ") for group in groups)], rows) if rows else ""
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _named(metric: str) -> str:
@@ -201,6 +175,16 @@ def _mouth_charts(seen: _Seen) -> list[str]:
         curves += [Curve(f"heard ({seen.encoder})", seconds, seen.heard[:, at])] if seen.encoder else []
         charts.append(chart(curves, Axes(title=mode, x_name="film time, s")))
     return charts
+
+
+def _lip_charts(openings: Mapping[str, Any] | None) -> list[str]:
+    """The opening as a face finder sees it in the pictures."""
+    if not openings or "time_s" not in openings:
+        return []
+    times = np.array(openings["time_s"], np.float64)
+    named = {name: np.array(values, np.float64) for name, values in openings.items() if name != "time_s"}
+    curves = [Curve(name, times, values) for name, values in named.items() if len(values) == len(times)]
+    return [chart(curves, Axes(title="opening seen in the pictures", x_name="film time, s"))]
 
 
 def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:

@@ -25,6 +25,7 @@ from splatface.models.training.targets import Targets
 __all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "tune"]
 
 Array = NDArray[np.float32]
+BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
 _JUDGED = 16  # pictures that say whether polishing helped
 _FROM, _TO = 0.6, 1.0  # where on the run's schedule the rates begin and end: the head is nearly done
 _MAP_RATE = 5e-4
@@ -54,7 +55,7 @@ class Tuned:
 class _Bench:
     """A baked head as arrays that are learned, in the scene of a data set."""
 
-    def __init__(self, baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig) -> None:
+    def __init__(self, baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> None:
         self.baked, self.how, self._poses = baked, how, poses
         self.table = _table_of(baked)
         self.basis = baked.basis.copy()
@@ -94,7 +95,7 @@ class _Bench:
         )
 
 
-def tune(baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig) -> Tuned:
+def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Tuned:
     """Go on learning Gaussians, basis and motion map together on TRAIN pictures.
 
     Args:
@@ -120,7 +121,7 @@ def tune(baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneCo
 
 
 def baked_psnr_db(
-    baked: Baked, dataset: Dataset, poses: tuple[Array, Array], how: TuneConfig, rows: Sequence[int]
+    baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig, rows: Sequence[int]
 ) -> float:
     """Mean PSNR of a baked head in rows of the data set."""
     return _Bench(baked, dataset, poses, how).psnr_db(rows)

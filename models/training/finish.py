@@ -1,0 +1,151 @@
+"""From a finished training to a head on disk: baked, polished, measured against its field, exported."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.fields.basis import BasisField
+from splatface.models.head.head import Head
+from splatface.models.training.bake import BakeConfig, Baked, bake_basis, bake_field
+from splatface.models.training.conditions import Conditions
+from splatface.models.training.export import export_head
+from splatface.models.training.losses import psnr_db
+from splatface.models.training.packed import pack, unpack
+from splatface.models.training.performer import Performer, known_rows
+from splatface.models.training.pull import Easel, Moves
+from splatface.models.training.skin import pose_rows
+from splatface.models.training.targets import target_of
+from splatface.models.training.tune import TuneConfig, baked_psnr_db, tune
+from splatface.models.training.types import Trained
+
+__all__ = ["Finish", "finish", "performer_of"]
+
+_COMPARED = 24  # pictures in which field and baked head are compared
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """How a training is brought to an end."""
+
+    name: str  # of the head
+    coefficients: int = 32  # K
+    tune_steps: int = 400  # of polishing, one picture each
+
+
+def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str], None]) -> Head:
+    """Bake, polish and export: a head without nets, with what was lost on the way in its report.
+
+    Args:
+        trained: as `train` returns it.
+        dataset: the one it was trained on.
+        how: see Finish.
+        tell: what is being done, in words.
+
+    Raises:
+        TrainingError: when the field's movement is not finite, or no Gaussian can be seen.
+    """
+    config = trained.config
+    poses = (trained.T_world_head, trained.T_world_torso)
+    tell("baking: principal directions of the movement")
+    performer = performer_of(trained, dataset)
+    baking = BakeConfig(
+        coefficients=how.coefficients, dynamic=config.dynamic, threads=config.threads, seed=config.seed
+    )
+    baked = _baked(trained, performer, dataset, baking)
+    tuning = TuneConfig(
+        steps=how.tune_steps,
+        losses=config.losses,
+        rates=config.rates,
+        threads=config.threads,
+        cache_gb=config.cache_gb,
+        seed=config.seed,
+    )
+    tell(f"polishing: {how.tune_steps} pictures")
+    tuned = tune(baked, dataset, poses, tuning)
+    rows = _compared(dataset)
+    lost = _lost(performer, (baked, tuned.baked), dataset, tuning, rows)
+    reports = {"training": _training_report(trained) | {"baking": baked.report | lost}}
+    return export_head(tuned.baked, dataset, name=how.name, reports=reports)
+
+
+def _baked(trained: Trained, performer: Performer, dataset: Dataset, how: BakeConfig) -> Baked:
+    field = trained.field
+    if not isinstance(field, BasisField) or field.config.coefficients > how.coefficients:
+        return bake_field(performer, dataset, how)
+    dynamic, basis = (tensor.cpu().numpy() for tensor in field.linear_basis())
+    return bake_basis(performer, (dynamic, basis, field.motion_map()), dataset, how)
+
+
+def performer_of(trained: Trained, dataset: Dataset) -> Performer:
+    """The trained field, asked row by row."""
+    config, field = trained.config, trained.field
+    conditions = Conditions(dataset, config.field.listening, config.encoder)
+    with torch.no_grad():
+        resting = field.canonical(trained.gaussians)
+        table = pack(resting, trained.skin_logits).detach().cpu().float()
+    means = unpack(table).means
+
+    def deltas(row: int) -> Tensor:
+        with torch.no_grad():
+            return field.forward(means, conditions(row)).deltas.cpu().float()
+
+    return Performer(table, deltas, trained.T_world_head, trained.T_world_torso)
+
+
+def _compared(dataset: Dataset) -> list[int]:
+    for part in (TEST, VAL, TRAIN):
+        rows = known_rows(dataset, part)
+        if len(rows):
+            places = np.unique(np.linspace(0, len(rows) - 1, _COMPARED).round().astype(int))
+            return [int(row) for row in rows[places]]
+    return []
+
+
+def _lost(
+    performer: Performer, heads: tuple[Baked, Baked], dataset: Dataset, how: TuneConfig, rows: list[int]
+) -> dict[str, float]:
+    """PSNR of the field and of the head, just baked and polished, in rows not trained on."""
+    poses = (performer.T_world_head, performer.T_world_torso)
+    field = _field_psnr_db(performer, dataset, how, rows)
+    baked, polished = (baked_psnr_db(head, dataset, poses, how, rows) for head in heads)
+    found = {
+        "psnr_field_db": field,
+        "psnr_baked_db": baked,
+        "psnr_polished_db": polished,
+        "lost_db": field - polished,
+    }
+    return {name: round(value, 3) for name, value in found.items()}
+
+
+def _field_psnr_db(performer: Performer, dataset: Dataset, how: TuneConfig, rows: list[int]) -> float:
+    easel = Easel(dataset.camera, dataset.background, how.losses, how.threads)
+    table = performer.table.numpy()
+    every: NDArray[np.int64] = np.arange(len(table))
+    found = []
+    for row in rows:
+        pose = pose_rows(performer.T_world_head[row], performer.T_world_torso[row])
+        moves = Moves(table, every, np.ascontiguousarray(performer.deltas(row).numpy()))
+        truth = target_of(dataset, row, how.losses).picture / 255.0
+        found.append(psnr_db(float(np.mean((easel.draw(moves, pose) - truth) ** 2))))
+    return float(np.mean(found))
+
+
+def _training_report(trained: Trained) -> dict[str, Any]:
+    config = trained.config
+    last = trained.history[-1] if trained.history else None
+    return {
+        "field": type(config.field).__name__.removesuffix("Config"),
+        "seed": config.seed,
+        "minutes": round(trained.seconds / 60, 2),
+        "steps": last.step if last else 0,
+        "psnr_db": round(last.psnr_db, 2) if last else None,
+        "gaussians": len(trained.skin_logits),
+        "threads": config.threads,
+        "device": config.device,
+    }
