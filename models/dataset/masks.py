@@ -38,11 +38,11 @@ def mouth_mask(labels: Labels, dilate_px: float = 0.0) -> Mask:
 class LossWeights:
     """How much a pixel counts; the prototype's settings at 512 px."""
 
-    background: float = 1.0
+    background: float = 0.35
     person: float = 1.0
     face: float = 1.0
-    eyes: float = 2.0
-    mouth: float = 3.0
+    eyes: float = 1.5
+    mouth: float = 4.0
     reach: float = 0.012  # by which eyes and mouth are widened, share of the picture's height
 
 

@@ -5,8 +5,8 @@ bc.jpg, au.csv, aud.wav and aud*.npy. torso_imgs are not needed: here a bone mov
 of it is pasted behind the head.
 
 What the format does not know stays NaN: the mouth modes and the gaze. `splatface track` fills them in
-(`models.dataset.refine.rewrite_tables` takes better tables for a data set that exists), and moves the torso,
-which stands still here.
+(`models.dataset.refine.rewrite_tables` takes better tables for a data set that exists). The torso is tracked
+in the plane (`torso_track`).
 """
 
 import hashlib
@@ -26,6 +26,7 @@ from splatface.models.dataset.foreign_features import read_foreign_features
 from splatface.models.dataset.neck import neck_joint
 from splatface.models.dataset.parsing import labels_of_parsing
 from splatface.models.dataset.split import split_by_time
+from splatface.models.dataset.torso_track import track_torso
 from splatface.models.dataset.transform_files import TRANSFORMS, Shots, read_shots
 from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
 from splatface.models.dataset.writer import DatasetWriter
@@ -41,6 +42,7 @@ _LAST_OF_TRAIN = 0.05  # of the train part's time: validation
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +85,15 @@ def import_transforms(plan: ImportPlan, progress: Callable[[int, int], None] | N
             writer.add(row, *_picture_and_labels(plan.source, int(image), (width, height), landmarks[row]))
         if progress:
             progress(row + 1, len(shots.image_ids))
-    return writer.finish(_dataset(plan, shots, controls, landmarks), audio, heard=heard)
+    torso = track_torso(writer.read, shots.T_world_head, shots.camera)
+    return writer.finish(_dataset(plan, shots, (controls, landmarks, torso)), audio, heard=heard)
 
 
-def _dataset(plan: ImportPlan, shots: Shots, controls: Floats, landmarks: Floats) -> Dataset:
+def _dataset(plan: ImportPlan, shots: Shots, tracks: tuple[Floats, Floats, Doubles]) -> Dataset:
+    """`tracks`: controls [F, 7], landmarks [F, 68, 2] and T_world_torso [F, 4, 4]."""
+    controls, landmarks, torso = tracks
     count = len(shots.image_ids)
     time_ns = np.round(shots.image_ids * (NS_PER_S / plan.fps)).astype(np.int64)
-    still = np.tile(np.eye(4), (count, 1, 1))
     mouth = np.full((count, len(MOUTH_MODES)), np.nan, np.float32)
     known = bool(np.isfinite(landmarks).any())
     return Dataset(
@@ -107,12 +111,12 @@ def _dataset(plan: ImportPlan, shots: Shots, controls: Floats, landmarks: Floats
             time_ns=time_ns,
             split=_split(time_ns, shots.tested),
             T_world_head=shots.T_world_head,
-            T_world_torso=still,
+            T_world_torso=torso,
             mouth=mouth,
             controls=controls,
             landmarks_px=landmarks if known else np.zeros((count, 0, 2), np.float32),
         ),
-        motion=MotionTrack(time_ns, mouth, controls, shots.T_world_head, still),
+        motion=MotionTrack(time_ns, mouth, controls, shots.T_world_head, torso),
     )
 
 

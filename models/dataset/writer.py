@@ -17,6 +17,7 @@ from splatface.models.dataset.pictures import (
     PICTURE_FOLDER,
     is_whole_png,
     png_bytes,
+    read_png,
     row_name,
 )
 from splatface.models.dataset.tables import FRAMES, MOTION, POINTS, pack
@@ -72,6 +73,12 @@ class DatasetWriter:
         return all(
             is_whole_png(self.folder / part / row_name(row)) for part in (PICTURE_FOLDER, LABEL_FOLDER)
         )
+
+    def read(self, row: int) -> tuple[Image, Image]:
+        """The picture [H, W, 3] and labels [H, W] of a row that was added; DatasetError when they are not."""
+        size = self._shape[::-1]
+        image = read_png(self.folder, f"{PICTURE_FOLDER}/{row_name(row)}", size, channels=3)
+        return image, read_png(self.folder, f"{LABEL_FOLDER}/{row_name(row)}", size, channels=1)
 
     def add(self, row: int, picture: Image, labels: Image) -> None:
         """Write the picture [H, W, 3] RGB and the labels [H, W] of a row; one that is there is replaced.

@@ -62,6 +62,7 @@ def test_poses_come_back(tiny, imported):
     assert np.abs(seen - tiny.camera.T_camera_world @ tiny.frames.T_world_head).max() < 1e-6
     assert np.abs(np.median(imported.frames.T_world_head[:, :3, 3], axis=0)).max() < 1e-9
     assert np.array_equal(imported.motion.T_world_head, imported.frames.T_world_head)
+    assert not np.array_equal(imported.frames.T_world_torso[0], imported.frames.T_world_torso[-1])
 
 
 def test_pictures_sound_times_and_landmarks_come_back(tiny, imported):

@@ -93,7 +93,7 @@ def test_weights_have_a_mean_of_one_and_favour_the_mouth(shown):
     assert relative[0, 0] == pytest.approx(0.5)
     assert relative[2, 3] == pytest.approx(2.0)
     assert relative[5, 3] == relative[5, 4] == pytest.approx(4.0)
-    flat = loss_weights(shown, LossWeights(eyes=1.0, mouth=1.0))
+    flat = loss_weights(shown, LossWeights(background=1.0, eyes=1.0, mouth=1.0))
     assert flat == pytest.approx(1.0)
     assert loss_weights(shown).dtype == np.float32
 
