@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="LPIPS (AlexNet) weights, a state_dict")
     parser.add_argument("--fid", type=Path, metavar="FILE", help="inception-2015-12-05.pt, for FID")
+    parser.add_argument("--syncnet", type=Path, metavar="FILE", help="syncnet_v2.model, for LSE-C and LSE-D")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -62,7 +63,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
         threads=args.threads,
         samples=args.samples,
         most=args.pictures,
-        supplied=Supplied(lpips=args.lpips, fid=args.fid),
+        supplied=Supplied(lpips=args.lpips, fid=args.fid, syncnet=args.syncnet),
     )
     head = load_head(head_folder(name))
     evaluation = evaluate(head, load_dataset(folder), config, clock=time.perf_counter)

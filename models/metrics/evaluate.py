@@ -13,11 +13,12 @@ from splatface.models.dataset.split import rows_of
 from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
-from splatface.models.metrics.judge import Group, Truth, judge, nothing, settled
+from splatface.models.metrics.judge import Group, judge, nothing, settled
 from splatface.models.metrics.lips import mouth_opening
 from splatface.models.metrics.live import LivePath, hearing_of, silent_at
 from splatface.models.metrics.motion import MotionScore, motion_score
 from splatface.models.metrics.tools import Supplied, Tools, tools_of
+from splatface.models.metrics.truth import Truth
 
 __all__ = ["SPLITS", "Evaluation", "EvaluationConfig", "evaluate", "evaluation_json", "mouth_openings"]
 

@@ -8,15 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.dataset.file import labels, picture
-from splatface.models.dataset.types import Dataset
 from splatface.models.metrics.frechet import frechet_distance
 from splatface.models.metrics.identity import likeness
 from splatface.models.metrics.image import face_region, mouth_region, psnr, ssim, ssim_map
 from splatface.models.metrics.lips import Sight, lip_score, mouth_opening
+from splatface.models.metrics.sync_film import FaceFilm
 from splatface.models.metrics.tools import Tools
+from splatface.models.metrics.truth import Truth
 from splatface.models.tracking.landmarks import Landmarker
 
-__all__ = ["FIGURES", "Group", "Truth", "judge", "nothing", "settled"]
+__all__ = ["FIGURES", "Group", "judge", "nothing", "settled"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -37,6 +38,8 @@ FIGURES = (
     "opening_amplitude",
     "opening_lag_ms",
     "rest_error",
+    "sync_confidence",
+    "sync_distance",
     "identity_similarity",
     "identity_distance",
     "jitter_px",
@@ -69,18 +72,9 @@ _WHY_NOT = {
     "head_jitter_px": "fewer than three pictures in a row show both faces",
     "lip_jitter_px": "fewer than three pictures in a row show both faces",
     "fid": "fewer than two pictures",
+    "sync_confidence": "no 25 pictures a second with a face, six or more",
+    "sync_distance": "no 25 pictures a second with a face, six or more",
 }
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truth:
-    """The true film, seen once for all heads."""
-
-    dataset: Dataset
-    rows: NDArray[np.intp]  # [F] of the frame table
-    silent: NDArray[np.bool_]  # [F]
-    landmarks: Array | None  # [F, 478, 3] px
-    sampled: frozenset[int]  # places in `rows` where the costly tools look
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -117,7 +111,7 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
         drawn = draw(row)
         seconds.append(clock() - began)
         true = picture(truth.dataset, row)
-        tally.compare(true, drawn, labels(truth.dataset, row))
+        tally.compare(at, true, drawn, labels(truth.dataset, row))
         sights.append(finder(drawn) if finder else np.empty(0))
         if at in truth.sampled:
             shown[at] = drawn
@@ -152,9 +146,12 @@ class _Tally:
         self._tools, self._truth = tools, truth
         self._values: dict[str, list[float]] = {}
         self._clouds: tuple[list[Array], list[Array]] = ([], [])
+        self._faces = FaceFilm(truth) if tools.syncnet.use else None
 
-    def compare(self, true: Picture, drawn: Picture, label: NDArray[np.uint8]) -> None:
+    def compare(self, at: int, true: Picture, drawn: Picture, label: NDArray[np.uint8]) -> None:
         """What every picture is worth."""
+        if self._faces:
+            self._faces.add(at, drawn)
         similarity = ssim_map(true, drawn)
         self._note("psnr", psnr(true, drawn))
         self._note("ssim", ssim(similarity))
@@ -182,6 +179,9 @@ class _Tally:
         found = {name: float(np.mean(values)) for name, values in self._values.items()}
         if len(self._clouds[0]) >= 2:
             found["fid"] = frechet_distance(np.stack(self._clouds[0]), np.stack(self._clouds[1]))
+        if self._tools.syncnet.use and self._faces and self._faces.long_enough:
+            score = self._tools.syncnet.use.score(*self._faces.film())
+            found |= {"sync_confidence": score.confidence, "sync_distance": score.distance}
         return found
 
     def _note(self, name: str, value: float) -> None:
@@ -228,6 +228,8 @@ def _reason_of(name: str, tools: Tools) -> str:
     """Why a figure's tool is not there; empty when it is, or none is needed."""
     if name in ("st_lpips", "lpips", "fid"):
         return str(getattr(tools, name).reason)
+    if name.startswith("sync"):
+        return tools.syncnet.reason or tools.landmarker.reason
     if name.startswith("identity"):
         return tools.embedder.reason or tools.landmarker.reason
     return tools.landmarker.reason if name in _FROM_LANDMARKS else ""

@@ -25,6 +25,8 @@ _ROWS = {
     "opening_amplitude": ("  amplitude, drawn / true (1)", ".2f"),
     "opening_lag_ms": ("  lag, ms (0; positive = late)", "+.0f"),
     "rest_error": ("  error at rest, of a full opening (0)", ".3f"),
+    "sync_confidence": ("SyncNet confidence, LSE-C (more)", ".2f"),
+    "sync_distance": ("  distance, LSE-D (less)", ".2f"),
     "identity_similarity": ("identity similarity, 0..1 (more)", ".3f"),
     "identity_distance": ("  distance (same person < 0.6)", ".3f"),
     "jitter_px": ("jitter, px of 512 (less)", ".3f"),

@@ -9,6 +9,7 @@ from splatface.models.errors import SplatfaceError
 from splatface.models.metrics.frechet import Inception
 from splatface.models.metrics.identity import FaceEmbedder
 from splatface.models.metrics.perceptual import Likeness, lpips, st_lpips
+from splatface.models.metrics.sync import SyncNet
 from splatface.models.tracking.landmarks import Landmarker
 
 __all__ = ["Supplied", "Tool", "Tools", "tools_of"]
@@ -42,6 +43,7 @@ class Tools:
     st_lpips: Tool[Likeness]
     lpips: Tool[Likeness] = field(default_factory=lambda: _no_file("lpips"))
     fid: Tool[Inception] = field(default_factory=lambda: _no_file("fid"))
+    syncnet: Tool[SyncNet] = field(default_factory=lambda: _no_file("syncnet"))
 
 
 def tools_of(supplied: Supplied) -> Tools:
@@ -56,6 +58,7 @@ def tools_of(supplied: Supplied) -> Tools:
         st_lpips=_tried(st_lpips),
         lpips=Tool(lpips(supplied.lpips)) if supplied.lpips else _no_file("lpips"),
         fid=Tool(Inception(supplied.fid)) if supplied.fid else _no_file("fid"),
+        syncnet=Tool(SyncNet(supplied.syncnet)) if supplied.syncnet else _no_file("syncnet"),
     )
 
 
