@@ -59,10 +59,11 @@ def main(args: argparse.Namespace) -> int:
     config = _config_of(args)
     if args.fresh:
         _forget(run)
+    _check_same(run, config)
     try:
         _train(dataset, config, run, args)
     except KeyboardInterrupt:
-        print(f"\nstopped; all is kept in {run}: go on with the same command", file=sys.stderr)
+        print(f"\nstopped; {run} keeps all but the last minute: go on with the same command", file=sys.stderr)
         return 130
     return 0
 
@@ -146,6 +147,34 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
             f"--set {key}: expected one of {', '.join(values)}, found {name!r}: choose one of them"
         )
     values[name] = value
+
+
+def _check_same(run: Path, config: "TrainConfig") -> None:
+    """A run goes on with its own settings only."""
+    import yaml
+
+    from splatface.models.training.config import config_of_yaml, config_to_yaml
+
+    file = run / "config.yaml"
+    if not file.is_file():
+        return
+    begun = config_of_yaml(file.read_text(encoding="utf-8"))
+    if begun == config:
+        return
+    now, then = (_flat(yaml.safe_load(config_to_yaml(c))) for c in (config, begun))
+    other = [f"{key}={then.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)]
+    raise TrainingError(
+        f"{run}: expected a run of these settings, found one begun with {', '.join(other)}: "
+        "give the same again to go on, --fresh to forget it, or another --run"
+    )
+
+
+def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
+    """Nested settings by their dotted names."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= _flat(value, f"{at}{key}.") if isinstance(value, dict) else {f"{at}{key}": value}
+    return found
 
 
 def _forget(run: Path) -> None:

@@ -1,0 +1,151 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from performers import true_performer
+
+from splatface.models.dataset.types import MotionTrack
+from splatface.models.errors import TrainingError
+from splatface.models.head.coefficients import MOUTH_MODES, silent_net
+from splatface.models.head.file import load_head
+from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.training.bake import BakeConfig, bake_field
+from splatface.models.training.calibrate import calibrate_net, calibration_of, heard_along
+from splatface.models.training.export import export_head, hearing_of, write_head
+from splatface.models.training.seen import poses_of, seen_limits, torso_follow
+from splatface.models.values import HeadControl
+
+
+@pytest.fixture(scope="module")
+def baked(tiny):
+    return bake_field(true_performer(tiny)[1], tiny, BakeConfig())
+
+
+def _head(baked, dataset):
+    return export_head(baked, dataset, name="tiny", reports={"training": {"minutes": 1.0}})
+
+
+def test_a_head_comes_back_from_the_disk_bit_for_bit(tiny, baked, tmp_path):
+    head = _head(baked, tiny)
+    preview = write_head(head, tmp_path / "head")
+    found = load_head(tmp_path / "head")
+    assert (found.basis == head.basis).all()
+    assert (found.gaussians.sh == head.gaussians.sh).all()
+    assert (found.motion_map.linear == head.motion_map.linear).all()
+    assert found.info.consent == tiny.consent
+    assert found.info.reports["training"] == {"minutes": 1.0}
+    assert preview.shape == (512, 512, 3)
+    numbers = sum(getattr(head.gaussians, name).size for name in head.gaussians.__slots__) + head.basis.size
+    assert (tmp_path / "head" / "head.safetensors").stat().st_size < 2.6 * numbers
+
+
+def test_rounding_does_not_show(tiny, baked):
+    head = _head(baked, tiny)
+    assert np.abs(head.basis - baked.basis[: len(head.basis)]).max() < 1e-3 * np.abs(baked.basis).max()
+    assert (head.gaussians.means == baked.gaussians.means).all()
+
+
+def test_what_can_never_be_seen_is_left_out(tiny, baked):
+    logits = baked.gaussians.opacity_logits.copy()
+    still = np.setdiff1d(np.arange(len(logits)), baked.dynamic)[:50]
+    moving = baked.dynamic[:7]
+    logits[still] = logits[moving] = -9.0
+    basis = baked.basis.copy()
+    basis[:7, 10] = 0
+    basis[3, 10, 0] = 5.0  # appears when it moves: stays
+    faint = replace(baked, gaussians=replace(baked.gaussians, opacity_logits=logits), basis=basis)
+    head = _head(faint, tiny)
+    assert len(head.gaussians) == len(logits) - 56
+    assert len(head.dynamic) == len(baked.dynamic) - 6
+    kept = np.setdiff1d(np.arange(len(logits)), np.r_[still, np.delete(moving, 3)])
+    assert (kept[head.dynamic] == np.delete(baked.dynamic, [0, 1, 2, 4, 5, 6])).all()
+    assert (head.gaussians.means == baked.gaussians.means[kept]).all()
+
+
+def test_a_person_of_nothing_is_an_error(tiny, baked):
+    logits = np.full_like(baked.gaussians.opacity_logits, -30)
+    nobody = replace(baked, gaussians=replace(baked.gaussians, opacity_logits=logits), basis=0 * baked.basis)
+    with pytest.raises(TrainingError, match="train longer"):
+        _head(nobody, tiny)
+
+
+def test_angles_and_shifts_are_those_of_the_control(tiny):
+    info = true_performer(tiny)[0].info
+    angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, -0.02, 0.015])
+    bones = bones_of(HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift), info)
+    found = poses_of(bones.T_world_head[None], np.array(info.pivot_m))
+    assert found[0][0] == pytest.approx(angles)
+    assert found[1][0] == pytest.approx(shift)
+
+
+def test_limits_are_what_was_seen(tiny):
+    limits = seen_limits(tiny)
+    angles, _ = poses_of(tiny.frames.T_world_head[tiny.frames.split != 2], tiny.pivot_m)
+    assert limits.yaw_rad == pytest.approx((angles[:, 0].min(), angles[:, 0].max()))
+    assert limits.pitch_rad[0] <= 0 <= limits.pitch_rad[1]
+
+
+def test_the_torso_follows_as_it_did(tiny):
+    info = true_performer(tiny)[0].info
+    turn, way = torso_follow(tiny)
+    assert turn == pytest.approx(info.torso_follow[0], abs=0.01)
+    assert way == pytest.approx(info.torso_follow[1], abs=0.01)
+
+
+def test_a_torso_that_was_not_seen_follows_as_usual(tiny):
+    lost = replace(tiny.motion, T_world_torso=np.full_like(tiny.motion.T_world_torso, np.nan))
+    assert torso_follow(replace(tiny, motion=lost)) == (0.25, 0.5)
+
+
+def _spoken(seed=0, moments=400):
+    rng = np.random.default_rng(seed)
+    return np.abs(np.cumsum(rng.normal(size=(moments, 8)), axis=0) % 2 - 1).astype(np.float32)
+
+
+def test_a_muted_mouth_is_amplified():
+    done = _spoken()
+    heard = (0.6 * done + 0.02 * np.random.default_rng(1).normal(size=done.shape)).astype(np.float32)
+    found = calibration_of(heard, done)
+    assert found.gain == pytest.approx(1 / 0.6, rel=0.05)
+    assert (found.correlation > 0.99).all()
+
+
+def test_what_was_not_heard_stays_as_it_is():
+    found = calibration_of(_spoken(1), _spoken(2))
+    assert (found.gain[found.correlation < 0.3] == 1).all()
+    assert (found.correlation < 0.3).any()
+    assert (calibration_of(_spoken(1)[:20], _spoken(2)[:20]).gain == 1).all()
+
+
+def test_gain_and_bias_are_folded_into_the_net(tiny):
+    """A net that hears its one feature as every mode, of a person who does 1.5 of it."""
+    zeros = silent_net("logmel", 3, window=2)
+    project, w1 = np.zeros((3, 32), np.float32), np.zeros((64, 64), np.float32)
+    project[0, 0] = w1[32, 0] = 1.0
+    w2 = np.zeros((64, 8), np.float32)
+    w2[0] = 0.5
+    net = replace(
+        zeros,
+        project=project,
+        w1=w1,
+        b1=np.full(64, 3.0, np.float32),
+        w2=w2,
+        b2=-1.5 * np.ones(8, np.float32),
+    )
+    centres = np.arange(500, dtype=np.int64) * 20_000_000
+    values = np.zeros((500, 3), np.float32)
+    values[:, 0] = np.abs(np.sin(np.arange(500) / 7)) + 0.2
+    heard = heard_along(net, (values, centres), centres)
+    unit = np.tile(np.eye(4), (500, 1, 1))
+    motion = MotionTrack(centres, 1.5 * heard, np.zeros((500, 7), np.float32), unit, unit)
+    frames = replace(tiny.frames, time_ns=tiny.frames.time_ns + 10**12)
+    calibrated, found = calibrate_net(net, replace(tiny, motion=motion, frames=frames), (values, centres))
+    assert found.gain == pytest.approx(1.5, rel=1e-3)
+    again = heard_along(calibrated, (values, centres), centres)
+    assert again == pytest.approx(heard * found.gain + found.bias, abs=1e-5)
+
+
+def test_a_head_hears_with_all_encoders(tiny):
+    nets, found = hearing_of(tiny, ["logmel"])
+    assert nets["logmel"].outputs == len(MOUTH_MODES)
+    assert set(found["logmel"]) == set(MOUTH_MODES)
