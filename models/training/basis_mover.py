@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from splatface.models.fields.basis import BasisField
-from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.render.workers import Workers
 from splatface.models.training.adam import Moments, no_moments, step_array, step_basis
+from splatface.models.training.basis_kernels import apply_rows, coefficient_slopes
 from splatface.models.training.config import RateConfig
 from splatface.models.training.densify import Regrown
 from splatface.models.training.map_slopes import MapSlopes
@@ -63,8 +63,7 @@ class BasisMover:
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Movements of a row; the dynamism is drawn in every fourth picture of the deformation stage."""
         known = self.coefficients(row)
-        width = self._basis.shape[2]
-        free = (self._basis.reshape(-1, width) @ known.coefficients).reshape(-1, DELTA_CHANNELS)
+        free = apply_rows(self._basis, known.coefficients, self._workers)
         share = 1 / (1 + np.exp(-self._dynamism))
         self._kept = known, free, share
         self._count[0] += 1
@@ -80,7 +79,7 @@ class BasisMover:
         self._count[1] += 1
         steps = int(self._count[1])
         own = slopes.deltas * share[:, None] * self._field.mask.numpy()
-        back = own.reshape(-1) @ self._basis.reshape(own.size, -1)
+        back = coefficient_slopes(self._basis, own, self._workers)
         rates = basis_rates(self._rates, pace) * np.float32(rate)
         moments = self._moments
         step_basis(self._basis, own, known.coefficients, moments["basis"], rates, steps, self._workers)

@@ -1,7 +1,7 @@
 """Which Gaussians part in two and which go: 3DGS's adaptive density control under a cap on the count.
 
 Kerbl et al. 2023, section 5, with one kind of parting for both of theirs (clone, split): along the longest
-axis, such that variance and brightness stay (Rota Bulo et al. 2024 for the opacity). What is freed by the
+axis, such that variance and brightness stay (the opacity's correction after Rota Bulo et al. 2024). What is freed by the
 faint ones goes to those that pull hardest, so at the cap this relocates.
 """
 
@@ -17,9 +17,9 @@ __all__ = ["Pull", "Regrown", "no_pull", "regrow"]
 
 Floats = NDArray[np.float32]
 
-_APART = 0.6  # distance of the halves from the middle, in standard deviations
+_APART = 0.45  # distance of the halves from the middle, in standard deviations
 _SHRUNK = float(np.sqrt(1 - _APART**2))  # keeps the variance along the axis
-_OVERLAP = float(np.exp(-0.5 * (_APART / _SHRUNK) ** 2))  # how much of its peak a half has in the middle
+_SHARED = 0.5 * _SHRUNK * float(np.exp(-((_APART / _SHRUNK) ** 2)))  # overlap of the halves
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,8 +91,9 @@ def _halves(rows: Floats) -> tuple[Floats, Floats]:
     size = np.exp(rows[at, 7 + longest])
     way = _axes(rows[:, QUATS])[at, :, longest] * (_APART * size)[:, None]
     opacity = 1 / (1 + np.exp(-rows[:, OPACITY].astype(np.float64)))
-    # In the middle two halves let through (1 - a' overlap)^2, which shall be 1 - a.
-    half = np.clip((1 - np.sqrt(1 - opacity)) / _OVERLAP, 1e-4, 0.99)
+    # Over the picture two halves cover 2 shrunk a' - shared a'^2 of what the whole did, which shall be a.
+    half = (_SHRUNK - np.sqrt(_SHRUNK**2 - _SHARED * opacity)) / _SHARED
+    half = np.clip(half, 1e-4, 0.99)
     for part, side in ((first, 1), (second, -1)):
         part[:, MEANS] += np.float32(side) * way.astype(np.float32)
         part[at, 7 + longest] += np.float32(np.log(_SHRUNK))

@@ -64,7 +64,9 @@ def _first_basis(start: Start, rows: NDArray[np.int64], motion: Floats, coeffici
     return basis
 
 
-def _first_map(motion: Floats, coefficients: int, hidden: int, generator: np.random.Generator) -> dict[str, NDArray[np.float64]]:
+def _first_map(
+    motion: Floats, coefficients: int, hidden: int, generator: np.random.Generator
+) -> dict[str, NDArray[np.float64]]:
     """linear, w1, b1 and w2 of a motion map whose first 15 coefficients are the motion in units of its spread.
 
     The others are what a random layer says about the motion [n, 15] beyond a line: its principal

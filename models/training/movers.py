@@ -113,7 +113,11 @@ class FieldMover:
     def load(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
         prefix = "field."
-        tensors = {k.removeprefix(prefix): torch.from_numpy(v.copy()) for k, v in arrays.items() if k.startswith(prefix)}
+        tensors = {
+            k.removeprefix(prefix): torch.from_numpy(v.copy())
+            for k, v in arrays.items()
+            if k.startswith(prefix)
+        }
         self._field.load_state_dict(tensors)
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in arrays.items():

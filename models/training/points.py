@@ -71,13 +71,17 @@ def _random(
 ) -> Start:
     """Points in the box of the person's silhouette, about the depth of the pivot, coloured as they look."""
     if not len(rows):
-        raise TrainingError("data set: expected TRAIN pictures with known poses, found none: track them first")
+        raise TrainingError(
+            "data set: expected TRAIN pictures with known poses, found none: track them first"
+        )
     row = int(rows[len(rows) // 2])
     shown, parts = picture(dataset, row), labels(dataset, row)
     person = person_mask(parts)
     box = box_of(person)
     if box is None:
-        raise TrainingError(f"labels of row {row}: expected a person, found only background: make masks first")
+        raise TrainingError(
+            f"labels of row {row}: expected a person, found only background: make masks first"
+        )
     camera, count = dataset.camera, config.random_points
     to_world = np.linalg.inv(camera.T_camera_world)
     centre = camera.T_camera_world[:3, :3] @ dataset.pivot_m + camera.T_camera_world[:3, 3]

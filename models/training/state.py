@@ -64,7 +64,7 @@ def regrow_state(state: State, regrown: Regrown) -> None:
 
 def save_state(state: State, path: Path, key: str) -> None:
     """Write the state; `key` says which run it belongs to. Raises OSError when the disk is full."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in _arrays(state).items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in _arrays(state).items()}
     notes = {"key": key, "counters": json.dumps(asdict(state.counters))}
     write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
 
@@ -76,7 +76,9 @@ def load_state(state: State, path: Path, key: str) -> None:
             notes: dict[str, Any] = file.metadata() or {}
             found: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise TrainingError(f"{path}: expected a whole checkpoint, found {error}: start in a new folder") from error
+        raise TrainingError(
+            f"{path}: expected a whole checkpoint, found {error}: start in a new folder"
+        ) from error
     if notes.get("key") != key:
         raise TrainingError(
             f"{path}: expected a checkpoint of this data set and config, found one of another run: "

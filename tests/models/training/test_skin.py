@@ -51,7 +51,9 @@ def test_packing_is_undone_by_unpacking(generator):
 def test_definition_agrees_with_the_head(generator):
     head, torso = some_bones(generator)
     table = some_table(generator)
-    splats = skin_splats(table, torch.zeros(200, 14, dtype=torch.float64), torch.from_numpy(pose_rows(head, torso)))
+    splats = skin_splats(
+        table, torch.zeros(200, 14, dtype=torch.float64), torch.from_numpy(pose_rows(head, torso))
+    )
     share = torch.sigmoid(table[:, SKIN]).numpy()
     w = share[:, None]
     means = table[:, :3].numpy()
