@@ -24,7 +24,7 @@ Array = NDArray[Any]
 Style = Callable[[Skin, Marks, Looks, np.random.Generator], Array]
 
 _STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
-_RADIUS_M = {"lob": (0.00024, 0.00010), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
+_RADIUS_M = {"lob": (0.00025, 0.00011), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
 
 
 def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
@@ -41,7 +41,7 @@ def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) ->
         colours=np.clip(np.array(looks.hair) * tone, 0, 1),
         labels=np.full(len(strands), HAIR, np.uint8),
         skin=np.ones(len(strands)),
-        roughness=0.35,
+        roughness=0.45,
         radius=_RADIUS_M[looks.hair_style],
     )
     return Piece(part, OnHead(strands))

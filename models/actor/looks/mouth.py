@@ -25,6 +25,8 @@ _LOWER_MM = ((5.4, 8.6), (5.9, 8.6), (6.8, 9.4), (7.0, 8.2), (7.1, 7.8), (10.5, 
 _STEPS_ALONG, _STEPS_DOWN = 12, 18  # grid of one tooth
 # anny's rows reach into the lips of a smiling mouth.
 _NARROWER, _DEEPER_M = 0.93, 0.0012
+# And they sit high behind the lips: an upper tooth shows 2 mm below a resting lip, a lower none.
+_LOWER_M = {1.0: 0.0033, -1.0: 0.0078}
 _GUM_MM = 5.0  # above the crowns
 
 
@@ -91,7 +93,7 @@ def _arch(row: Array, down: float) -> Array:
     arch[0, 0] = 0.0
     arch[:, 0] *= _NARROWER
     arch[:, 2] += _DEEPER_M
-    arch[:, 1] = down * edge
+    arch[:, 1] = down * edge + _LOWER_M[down]
     return arch
 
 
@@ -136,4 +138,5 @@ def _tooth(curve: CubicSpline, s: Array, u: Array, height: float, down: float) -
         _ENAMEL * (1 - 0.50 * gap)[..., None] * (1 - 0.10 * smoothstep(0.5, 1.0, rise / height))[..., None]
     )
     flat = lerp(enamel.reshape(-1, 3), _GUM, (1 - crown).ravel())
-    return points, flat.reshape(points.shape)
+    dim = 1 - 0.45 * smoothstep(0.010, 0.030, s)  # little light comes to the back of a mouth
+    return points, flat.reshape(points.shape) * dim[None, :, None]

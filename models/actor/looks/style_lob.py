@@ -104,7 +104,7 @@ def _within_outline(points: Array, layer: Array) -> Array:
 
 def _smoothed(strands: Array) -> Array:
     """Even out the bends of strands; roots and tips stay."""
-    for _ in range(4):
+    for _ in range(6):
         middle = 0.25 * strands[:, :-2] + 0.5 * strands[:, 1:-1] + 0.25 * strands[:, 2:]
         strands = np.concatenate([strands[:, :1], middle, strands[:, -1:]], 1)
     return strands
@@ -113,5 +113,5 @@ def _smoothed(strands: Array) -> Array:
 def _loosened(strands: Array, rng: np.random.Generator) -> Array:
     """Some disorder towards the tips."""
     t = np.linspace(0, 1, strands.shape[1])[None, :, None] ** 1.2
-    loose: Array = strands + t * rng.normal(0, 0.0014, (len(strands), 1, 3))
+    loose: Array = strands + t * rng.normal(0, 0.0008, (len(strands), 1, 3))
     return loose

@@ -14,7 +14,7 @@ from splatface.models.actor.looks.skin import Skin
 __all__ = ["short"]
 
 Array = NDArray[Any]
-_STRANDS, _POINTS = 18000, 10
+_STRANDS, _POINTS = 22000, 10
 _SIDE_M, _TOP_M = 0.009, 0.040  # lengths
 
 
@@ -39,13 +39,15 @@ def short(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> A
         1,
     )
     flow = side_flow * (1 - top)[:, None] + top_flow * top[:, None]
+    # Less at the corners of the forehead, where single hairs would stand against the light.
+    lively = (0.6 + 0.6 * frontal) * (1 - 0.6 * smoothstep(0.028, 0.052, np.abs(across)))
     strand = [points]
     for step in range(1, _POINTS):
         s = step / (_POINTS - 1)
         height, normals = ground.above(points)
         heading = flow - normals * (flow * normals).sum(1, keepdims=True)
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
-        stand = (0.14 + 0.95 * top * (0.6 + 0.6 * frontal)) * (1 - s) ** 1.3
+        stand = (0.14 + 0.95 * top * lively) * (1 - s) ** 1.3
         heading += normals * stand[:, None]
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
         points = points + heading * (length / (_POINTS - 1))[:, None]
@@ -53,7 +55,7 @@ def short(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> A
         want = 0.0010 + (0.0035 + 0.010 * top) * layer * s**0.7
         points = points + normals * np.maximum(0, want - height)[:, None]
         strand.append(points)
-    strands = gathered(np.stack(strand, 1), 1400, 0.5, rng)
+    strands = gathered(np.stack(strand, 1), 1400, 0.35, rng)
     t = np.linspace(0, 1, _POINTS)[None, :, None] ** 1.2
     loose: Array = strands + t * rng.normal(0, 0.0010, (len(strands), 1, 3))
     return loose
