@@ -107,12 +107,12 @@ def _import(args: argparse.Namespace) -> int:
     return 0
 
 
-def _progress(done_what: str) -> "Progress | None":
+def _progress(done_what: str) -> "_Counter | None":
     """Where somebody watches."""
-    return Progress(done_what) if sys.stderr.isatty() else None
+    return _Counter(done_what) if sys.stderr.isatty() else None
 
 
-class Progress:
+class _Counter:
     """One line that counts."""
 
     def __init__(self, done_what: str) -> None:

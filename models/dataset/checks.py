@@ -151,7 +151,7 @@ def _expect_rigid(name: str, transforms: Array) -> None:
     """Each [4, 4] is a rotation and a shift."""
     if transforms.shape[1:] != (4, 4) or not np.isfinite(transforms).all():
         raise DatasetError(f"{name}: expected finite [4, 4] matrices, found {transforms.shape}: {INTACT}")
-    turns = transforms[:, :3, :3]
+    turns = np.clip(transforms[:, :3, :3], -2, 2)  # a number gone wild stays wrong and does not overflow
     off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
     bad = (off > _RIGID) | (np.linalg.det(turns) < 0) | (transforms[:, 3] != (0, 0, 0, 1)).any(axis=1)
     if bad.any():
