@@ -3,6 +3,8 @@
 The gradient of the basis, [M, 14, K] numbers, is never made, see `step_basis`.
 """
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -121,7 +123,7 @@ class BasisMover:
     def load(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
         field = self._field
-        found = {name: np.array(array) for name, array in arrays.items()}
+        found: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
         field.dynamic, field.count = torch.from_numpy(found["rows"]), int(found["total"])
         field.basis = nn.Parameter(torch.from_numpy(found["basis"]))
         if field.dynamism is not None:

@@ -1,6 +1,7 @@
 """How a head is trained: one frozen value, stored as YAML with the run it made."""
 
-from dataclasses import dataclass, field, fields, is_dataclass
+import dataclasses
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_type_hints
 
 import yaml
@@ -165,11 +166,11 @@ class TrainConfig:
     sh_degree: int = 1
     random_points: int = 4000  # where the data set brings no points
     dynamic: int = 8000  # Gaussians that speech or eyes may move
-    stages: StageConfig = field(default_factory=StageConfig)
-    rates: RateConfig = field(default_factory=RateConfig)
-    losses: LossConfig = field(default_factory=LossConfig)
-    densify: DensifyConfig = field(default_factory=DensifyConfig)
-    shape: ShapeConfig = field(default_factory=ShapeConfig)
+    stages: StageConfig = dataclasses.field(default_factory=StageConfig)
+    rates: RateConfig = dataclasses.field(default_factory=RateConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    densify: DensifyConfig = dataclasses.field(default_factory=DensifyConfig)
+    shape: ShapeConfig = dataclasses.field(default_factory=ShapeConfig)
     threads: int = 2
     device: str = "cpu"
     cache_gb: float = 2.0  # of pictures kept in memory
@@ -236,7 +237,9 @@ def config_of_yaml(text: str) -> TrainConfig:
 
 def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
-        kind = {"kind": kind_of(value)} if isinstance(value, tuple(FIELDS.values())) else {}
+        kind = {}
+        if isinstance(value, AttentionConfig | AudioPlaneConfig | BasisConfig):
+            kind = {"kind": kind_of(value)}
         return kind | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return list(value) if isinstance(value, tuple) else value
 

@@ -1,7 +1,7 @@
 """Which Gaussians part in two and which go: 3DGS's adaptive density control under a cap on the count.
 
 Kerbl et al. 2023, section 5, with one kind of parting for both of theirs (clone, split): along the longest
-axis, such that variance and brightness stay (the opacity's correction after Rota Bulo et al. 2024). What is freed by the
+axis, such that variance and brightness stay (the opacity after Rota Bulo et al. 2024). What is freed by the
 faint ones goes to those that pull hardest, so at the cap this relocates.
 """
 

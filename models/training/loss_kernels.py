@@ -89,7 +89,7 @@ def _l1(rows, image, truth, weights, lips, shares, slopes, planes):  # type: ign
     """Weighted L1 with its slopes, the squared error, and the lumas, padded."""
     width = image.shape[1]
     to_unit = f4(1 / 255)
-    total, squared = 0.0, 0.0
+    total = squared = 0.0
     for y in range(rows[0], rows[1]):
         line_x, line_y = planes[0][y + _PAD, _PAD:], planes[1][y + _PAD, _PAD:]
         row_total, row_squared = f4(0), f4(0)
@@ -107,8 +107,8 @@ def _l1(rows, image, truth, weights, lips, shares, slopes, planes):  # type: ign
             slopes[y, x, 2] = math.copysign(w, e2)
             line_x[x] = _R * p0 + _G * p1 + _B * p2
             line_y[x] = _R * t0 + _G * t1 + _B * t2
-        total += row_total
-        squared += row_squared
+        total += float(row_total)
+        squared += float(row_squared)
     return total, squared
 
 
@@ -165,7 +165,7 @@ def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-
             a[i] = -w * (by_mean - f4(2) * u * by_xx - v * by_xy)
             b[i] = -w * by_xx
             c[i] = -w * by_xy
-        total += row_total
+        total += float(row_total)
     return total
 
 

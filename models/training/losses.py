@@ -28,7 +28,8 @@ _C1, _C2 = 0.01**2, 0.03**2
 
 def _window() -> NDArray[np.float64]:
     taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    return taps / taps.sum()
+    taps /= taps.sum()
+    return taps
 
 
 WINDOW: NDArray[np.float64] = _window()  # [11], sum 1

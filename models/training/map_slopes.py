@@ -17,7 +17,8 @@ class MapSlopes:
         bent, self._slope = _gelu(x @ w1 + b1)
         still, self._slope_still = _gelu(b1)
         self._bend = bent - still
-        self.coefficients: Floats = x @ linear + self._bend @ w2
+        made: Floats = np.asarray(x @ linear + self._bend @ w2, np.float32)
+        self.coefficients = made
 
     def back(self, slopes: Floats) -> dict[str, Floats]:
         """dL/d of linear, w1, b1 and w2 of dL/d(coefficients) [K]."""

@@ -67,7 +67,7 @@ def _first_basis(start: Start, rows: NDArray[np.int64], motion: Floats, coeffici
 def _first_map(
     motion: Floats, coefficients: int, hidden: int, generator: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
-    """linear, w1, b1 and w2 of a motion map whose first 15 coefficients are the motion in units of its spread.
+    """linear, w1, b1 and w2 of a map whose first 15 coefficients are the motion in units of its spread.
 
     The others are what a random layer says about the motion [n, 15] beyond a line: its principal
     components, the largest with a spread of 1, so that what is rare starts small.

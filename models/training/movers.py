@@ -32,7 +32,7 @@ class Mover(Protocol):
         """What is drawn in a row."""
 
     def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
-        """Learn from the slopes of the last move, at a share of the usual rate; slopes of the table [N, W]."""
+        """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """Which of N Gaussians have rows of their own, and how many more could have."""
@@ -61,7 +61,8 @@ class FieldMover:
     @property
     def field(self) -> Field:
         """The field as it is now."""
-        return self._field  # type: ignore[return-value]
+        found: Field = self._field
+        return found
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
@@ -93,7 +94,8 @@ class FieldMover:
         self._optimiser.step()
         self._optimiser.zero_grad()
         assert leaf.grad is not None
-        return leaf.grad.numpy()
+        below: Floats = leaf.grad.numpy()
+        return below
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """A field of places has no rows."""

@@ -1,4 +1,4 @@
-"""The poses of all pictures, and how they are refined: tracking is right to a pixel, training may be better."""
+"""The poses of all pictures, and how they are refined: tracking is right to a pixel, training to less."""
 
 import numpy as np
 import torch
@@ -47,11 +47,12 @@ class Poses:
 
     def _moved(self, bone: int, row: int) -> NDArray[np.float64]:
         twist = self.twists[row, 6 * bone : 6 * bone + 6]
+        tracked: NDArray[np.float64] = self.T[bone, row]
         if not twist.any():
-            return self.T[bone, row]
+            return tracked
         T = np.eye(4)
         x, y, z = twist[:3].astype(np.float64)
         T[:3, :3] = rotation_of_quat(quat_of_euler(np.array([z, y, x])))
         T[:3, 3] = twist[3:]
-        moved: NDArray[np.float64] = T @ self.T[bone, row]
+        moved: NDArray[np.float64] = T @ tracked
         return moved

@@ -59,13 +59,13 @@ def train(
         return _Run(dataset, config, Path(run_folder), clock, report).to_the_end()
     except MemoryError as error:
         raise TrainingError(
-            "training: expected enough memory, found it full: lower densify.most or cache_gb, or close other "
-            "programs, then run the same command again to go on"
+            "training: expected enough memory, found it full: lower densify.most or cache_gb, or close "
+            "other programs, then run the same command again to go on"
         ) from error
     except OSError as error:
         raise TrainingError(
-            f"{run_folder}: expected to read and write the run, found {error.strerror or error}: free space or "
-            "mend the rights, then run the same command again to go on"
+            f"{run_folder}: expected to read and write the run, found {error.strerror or error}: free space "
+            "or mend the rights, then run the same command again to go on"
         ) from error
 
 
@@ -164,15 +164,16 @@ class _Run:
 
     def _retreat(self) -> None:
         """Back to the last checkpoint, at half the rate."""
-        retreats, rate = self.trainer.state.counters.retreats + 1, self.trainer.state.counters.rate / 2
+        counters = self.trainer.state.counters
+        retreats, rate = counters.retreats + 1, counters.rate / 2
         if retreats > _RETREATS:
             raise TrainingError(
-                f"step {self.trainer.state.counters.step}: expected finite losses, found NaN again and again, "
-                f"also at 1/{1 << (retreats - 1)} of the learning rates: check the data set's poses and camera, "
+                f"step {counters.step}: expected finite losses, found NaN again and again, also at "
+                f"1/{1 << (retreats - 1)} of the learning rates: check the data set's poses and camera, "
                 "or lower the rates"
             )
         self._load()
-        counters = self.trainer.state.counters
+        counters = self.trainer.state.counters  # as they were at the checkpoint
         counters.retreats, counters.rate, counters.skipped = retreats, rate, 0
         self._save()
 

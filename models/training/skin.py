@@ -1,7 +1,7 @@
 """From a table of canonical Gaussians, movements and two bones to splats: the definition in plain torch.
 
-The same as `deform_reference` of models/head/skinning.py, with gradients to all that is learned: the table, the
-skin weights in it, the movements and the bones. `skin_kernels` is its fast twin.
+The same as `deform_reference` of models/head/skinning.py, with gradients to all that is learned: the table,
+the skin weights in it, the movements and the bones. `skin_kernels` is its fast twin.
 """
 
 import numpy as np

@@ -1,7 +1,6 @@
 """The pictures that are trained on, ready to compare with, kept in memory while there is room."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.dataset.file import labels, picture
 from splatface.models.dataset.masks import LossWeights, box_of, eyes_mask, loss_weights, mouth_mask

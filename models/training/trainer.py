@@ -82,6 +82,6 @@ class Trainer:
         regrow_state(state, regrow(state.table, state.pull, movable, room, how))
         if not len(state.table):
             raise TrainingError(
-                "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or check "
-                "that poses and camera belong to the pictures"
+                "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or "
+                "check that poses and camera belong to the pictures"
             )

@@ -1,6 +1,6 @@
 """What a training tells while it runs and hands back when it is done."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,4 +40,4 @@ class Trained:
     T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for
     T_world_torso: NDArray[np.float64]  # [F, 4, 4]
     seconds: float
-    history: tuple[Progress, ...] = field(default=())
+    history: tuple[Progress, ...] = ()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
+
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
 from splatface.models.training.loss_kernels import Comparison

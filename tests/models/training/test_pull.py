@@ -17,8 +17,10 @@ LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3)
 
 def a_target(size=64):
     small = some_target(np.random.default_rng(5))
-    wide = [np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size] for a in
-            (small.picture, small.weights, small.moving)]
+    wide = [
+        np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size]
+        for a in (small.picture, small.weights, small.moving)
+    ]
     return Target(*wide, small.lips)
 
 

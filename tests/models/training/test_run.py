@@ -62,7 +62,8 @@ def a_run(dataset, config, folder, report=lambda progress: None):
 
 def tensors_of(trained):
     g = trained.gaussians
-    own = {name: getattr(g, name).numpy() for name in ("means", "quats", "log_scales", "opacity_logits", "sh")}
+    names = ("means", "quats", "log_scales", "opacity_logits", "sh")
+    own = {name: getattr(g, name).numpy() for name in names}
     field = {f"field.{name}": p.detach().numpy() for name, p in trained.field.named_parameters()}
     return own | field | {"skin": trained.skin_logits.numpy(), "poses": trained.T_world_head}
 

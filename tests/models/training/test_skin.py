@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
+
 from splatface.models.fields.field import GaussianTensors
-from splatface.models.head.pose import Bones
+from splatface.models.head.pose import Bones, quat_of_matrix
 from splatface.models.head.skinning import blend_quats, multiply_quats, turn_harmonics
-from splatface.models.head.pose import quat_of_matrix
 from splatface.models.render.gradients import SplatSlopes
 from splatface.models.render.workers import Workers
 from splatface.models.training.packed import SKIN, pack, row_width, unpack

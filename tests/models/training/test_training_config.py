@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+
 from splatface.models.errors import TrainingError
 from splatface.models.fields.config import AttentionConfig, AudioPlaneConfig, BasisConfig
 from splatface.models.training.config import (

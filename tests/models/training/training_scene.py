@@ -19,7 +19,8 @@ def some_rows(count, *, degree=1, spread=0.15, seed=0):
     generator = np.random.default_rng(seed)
     table = np.zeros((count, row_width(degree)), np.float32)
     table[:, :3] = generator.normal(size=(count, 3)) * spread
-    table[:, QUATS] = generator.normal(size=(count, 4)) + [2, 0, 0, 0]
+    table[:, QUATS] = generator.normal(size=(count, 4))
+    table[:, 3] += 2
     table[:, 7:10] = np.log(0.012) + generator.normal(size=(count, 3)) * 0.4
     table[:, OPACITY] = generator.normal(size=count) * 0.5 + 0.5
     table[:, SKIN] = generator.normal(size=count)
