@@ -50,10 +50,11 @@ def _both_sides(**changes: float) -> dict[str, float]:
 
 def _woman() -> Identity:
     shape = RigSpec(
-        phenotype=dict(
-            gender=1.0, age=0.60, muscle=0.42, weight=0.43, height=0.5, proportions=1.0,
-            african=0.1, asian=0.3, caucasian=0.6,
-        ),
+        phenotype={
+            "gender": 1.0, "age": 0.60, "muscle": 0.42, "weight": 0.43, "height": 0.5,
+            "proportions": 1.0,
+            "african": 0.1, "asian": 0.3, "caucasian": 0.6,
+        },
         local_changes={
             **_both_sides(
                 eye_scale_incr=0.7, eye_height2_incr=0.35, cheek_bones_incr=0.3,
@@ -80,10 +81,10 @@ def _woman() -> Identity:
 
 def _man() -> Identity:
     shape = RigSpec(
-        phenotype=dict(
-            gender=0.06, age=0.64, muscle=0.56, weight=0.46, height=0.55, proportions=0.95,
-            african=0.1, asian=0.1, caucasian=0.8,
-        ),
+        phenotype={
+            "gender": 0.06, "age": 0.64, "muscle": 0.56, "weight": 0.46, "height": 0.55, "proportions": 0.95,
+            "african": 0.1, "asian": 0.1, "caucasian": 0.8,
+        },
         local_changes={
             **_both_sides(eye_scale_incr=0.4, eye_height2_incr=0.25, ear_wing_incr=-0.4),
             "mouth-angles-up": 0.3,
@@ -104,10 +105,10 @@ def _man() -> Identity:
 
 def _second_woman() -> Identity:
     shape = RigSpec(
-        phenotype=dict(
-            gender=0.95, age=0.63, muscle=0.45, weight=0.48, height=0.5, proportions=0.95,
-            african=0.85, asian=0.05, caucasian=0.1,
-        ),
+        phenotype={
+            "gender": 0.95, "age": 0.63, "muscle": 0.45, "weight": 0.48, "height": 0.5, "proportions": 0.95,
+            "african": 0.85, "asian": 0.05, "caucasian": 0.1,
+        },
         local_changes={
             **_both_sides(eye_scale_incr=0.45, cheek_bones_incr=0.2),
             "mouth-angles-up": 0.3,

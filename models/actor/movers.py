@@ -19,7 +19,9 @@ Array = NDArray[Any]
 class Mover(Protocol):
     """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
 
-    def __call__(self, posed: PosedRig) -> Array: ...
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions of the part."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

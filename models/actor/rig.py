@@ -95,7 +95,7 @@ def rig(spec: RigSpec) -> Rig:
         tensors = _bake(spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(part, **tensors)
+        np.savez(part, allow_pickle=False, **tensors)
         part.replace(path)
     with np.load(path, allow_pickle=False) as tensors:
         return _rig_of({name: tensors[name] for name in tensors.files})

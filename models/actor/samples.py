@@ -100,7 +100,7 @@ def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSam
 
 
 def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSamples, tuple[Array, ...]]:
-    strands, steps = part.positions.shape[:2]
+    steps = part.positions.shape[1]
     pieces = np.linalg.norm(np.diff(part.positions, axis=1), axis=2)
     which = rng.choice(pieces.size, count, p=pieces.ravel() / pieces.sum())
     strand, step = np.divmod(which, steps - 1)

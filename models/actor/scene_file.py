@@ -108,5 +108,5 @@ def _tensors(part: Part) -> dict[str, Array]:
 def _save(path: Path, tensors: Mapping[str, Array]) -> None:
     """Write at once or not at all: a stopped writer leaves no half file under the name."""
     part = path.with_suffix(".part.npz")
-    np.savez(part, **dict(tensors))
+    np.savez(part, allow_pickle=False, **dict(tensors))
     part.replace(path)

@@ -55,9 +55,7 @@ def read_film(folder: Path) -> Film:
     with np.load(path, allow_pickle=False) as tensors:
         about = json.loads(str(tensors["about"]))
         if about.get("format") != "splatface-film" or about.get("version") != 1:
-            raise SystemExit(
-                f"{path}: expected splatface-film version 1, found {about.get('format')} {about.get('version')}"
-            )
+            raise SystemExit(f"{path}: expected splatface-film version 1, found another format")
         pieces = {}
         for name, facts in about["parts"].items():
             have = {key: tensors[f"{name}.{key}"] for key in ("positions", "colours", "labels")}

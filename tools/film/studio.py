@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import bpy
 import mathutils
 import numpy as np
-from figure import BLENDER_CANONICAL, blender_points
-
 from backdrop import backdrop
+from figure import BLENDER_CANONICAL, blender_points
 
 __all__ = ["Quality", "furnish"]
 

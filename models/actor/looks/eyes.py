@@ -77,4 +77,5 @@ def _eye_colours(t: Array, p: Array, looks: Looks, rng: np.random.Generator) -> 
     shade *= (1 - 0.72 * smoothstep(0.80, 1.0, radius)) * smoothstep(0.33, 0.39, radius)
     iris = np.array(looks.iris) * shade[..., None]
     inside = smoothstep(1.06, 0.96, radius)[..., None]
-    return np.clip(white * (1 - inside) + iris * inside, 0, 1)
+    colours: Array = np.clip(white * (1 - inside) + iris * inside, 0, 1)
+    return colours

@@ -1,5 +1,6 @@
 """Inside the mouth: two rows of teeth in their gums, carried by anny's own rows, and the tongue."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ _STEPS_ALONG, _STEPS_DOWN = 12, 18  # grid of one tooth
 # anny's rows reach into the lips of a smiling mouth.
 _NARROWER, _DEEPER_M = 0.93, 0.0012
 # And they sit high behind the lips: an upper tooth shows 2 mm below a resting lip, a lower none.
-_LOWER_M = {1.0: 0.0033, -1.0: 0.0078}
+_DROP_M = {1.0: 0.0033, -1.0: 0.0078}
 _GUM_MM = 5.0  # above the crowns
 
 
@@ -79,21 +80,20 @@ def _arch(row: Array, down: float) -> Array:
     side = row[row[:, 0] > -1e-4]
     edge = (down * side[:, 1]).max()
     outer = side[(edge - down * side[:, 1]) < 0.007]
-    front = outer[np.argsort(np.arctan2(outer[:, 0], 0.03 - outer[:, 2]))]
+    angle = np.arctan2(outer[:, 0], 0.03 - outer[:, 2])
+    radius = np.hypot(outer[:, 0], 0.03 - outer[:, 2])
     # Where anny has two points near one angle, the outer one is the front of the tooth.
-    angle = np.arctan2(front[:, 0], 0.03 - front[:, 2])
-    radius = np.hypot(front[:, 0], 0.03 - front[:, 2])
     bins = np.linspace(0, np.pi / 2 + 0.05, 10)
     best = []
-    for low, high in zip(bins[:-1], bins[1:], strict=True):
+    for low, high in pairwise(bins):
         inside = np.flatnonzero((angle >= low - 1e-6) & (angle < high))
         if len(inside):
-            best.append(front[inside[np.argmax(radius[inside])]])
+            best.append(outer[inside[np.argmax(radius[inside])]])
     arch = np.array(best)
     arch[0, 0] = 0.0
     arch[:, 0] *= _NARROWER
     arch[:, 2] += _DEEPER_M
-    arch[:, 1] = down * edge + _LOWER_M[down]
+    arch[:, 1] = down * edge + _DROP_M[down]
     return arch
 
 

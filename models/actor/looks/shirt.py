@@ -115,9 +115,9 @@ def _pulled_to_cut(quads: Faces, above: Array) -> tuple[Any, NDArray[np.bool_]]:
     moved = above >= 0
     matrix = sp.identity(len(above)).tolil()
     for point in np.flatnonzero(moved):
-        below = _neighbours(edges, point, ~moved)
+        below = _neighbours(edges, int(point), ~moved)
         if not len(below):
-            below = _neighbours(diagonals, point, ~moved)
+            below = _neighbours(diagonals, int(point), ~moved)
         share = above[point] / (above[point] - above[below])
         matrix[point, point] = np.mean(1 - share)
         for other, part in zip(below, share, strict=True):

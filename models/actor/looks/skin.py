@@ -95,8 +95,9 @@ def _painted(points: Array, normals: Array, marks: Marks, looks: Looks) -> Array
     colours = lerp(colours, red, 0.20 * looks.blush * bump(points, chin, 0.016))
     for eye in marks.eyes:
         lid = eye - np.array([0, 0, marks.eye_radius])
+        below = lid + np.array([0, 0.008, 0])
         colours = lerp(colours, dark, 0.22 * bump(points, lid - (0, 0.004, 0), 0.016))
-        colours = lerp(colours, dark, 0.30 * bump(points, lid + (0, 0.008, 0), 0.009))
+        colours = lerp(colours, dark, 0.30 * bump(points, below, 0.009))
     if looks.beard:
         colours = lerp(colours, skin * (0.72, 0.73, 0.78), 0.45 * looks.beard * _beard(points, marks))
     fine = 0.030 * smooth_noise(points, 60, 1) + 0.022 * smooth_noise(points, 160, 2)

@@ -30,7 +30,7 @@ _CURTAIN_IN = 0.067
 def lob(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
-    points, inside = roots_on(skin, marks, looks, _STRANDS, rng)
+    points, _ = roots_on(skin, marks, looks, _STRANDS, rng)
     side = np.where(points[:, 0] > _PART_ACROSS, 1.0, -1.0)
     layer = rng.uniform(0, 1, _STRANDS)
     wave = smooth_noise(points, 70, 9)
@@ -56,7 +56,7 @@ def lob(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Arr
 
 def _heading(points: Array, side: Array, frontal: Array, wave: Array, s: float) -> Array:
     """Where strands grow [S, 3]: aside and back from the part, then down, inwards at the tips."""
-    across, back, up = coordinates(points)
+    across, _, up = coordinates(points)
     down = smoothstep(0.065, -0.005, up)
     low = smoothstep(-0.06, -0.13, up)
     aside = side * (1.0 - 0.97 * down) + 0.12 * wave * (1 - down) - 0.35 * np.sign(across) * low
@@ -70,19 +70,20 @@ def _kept_off(
 ) -> Array:
     """Lift strands to their layer over the head: fuller at the crown and over the ears."""
     height, normals = above
-    across, back, up = coordinates(points)
+    across, _, up = coordinates(points)
     rise = float(smoothstep(0.0, 0.15, np.array(s)))
     want = (0.007 + 0.010 * layer) * rise * (1 + 0.35 * frontal)
     ear = np.exp(-(((up + marks.ear[1]) / 0.045) ** 2)) * smoothstep(0.03, 0.06, np.abs(across))
     want = want + 0.006 * ear * rise
     near = smoothstep(0.05, 0.03, np.abs(height)) * smoothstep(-0.09, -0.05, up)
     lift = np.where(height < want, want - height, 0.8 * (want - height) * smoothstep(-0.04, 0.0, up))
-    return points + normals * (lift * near)[:, None]
+    kept: Array = points + normals * (lift * near)[:, None]
+    return kept
 
 
 def _off_the_face(points: Array, layer: Array) -> Array:
     """Hold strands behind the inner edge beside the face."""
-    across, back, up = coordinates(points)
+    _, back, up = coordinates(points)
     edge = np.interp(up, _EDGE_UP, _EDGE_BACK) + 0.012 * layer
     moved = points.copy()
     moved[:, 2] += np.maximum(0, edge - back) * 0.6 * (up < 0.07)
