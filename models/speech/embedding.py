@@ -1,4 +1,4 @@
-"""How a person sounds, as a vector: the speaker encoder of Resemblyzer, computed with numpy alone.
+"""How a person sounds, as a vector: the speaker encoder of Resemblyzer, computed by onnxruntime.
 
 Resemblyzer (Apache-2.0) carries the weights of a GE2E network (Wan et al. 2018, "Generalized end-to-end
 loss for speaker verification"): three LSTM layers over mel frames, 256 numbers for 1.6 s of speech. The
@@ -6,12 +6,13 @@ package is looked for and never imported: it would bring torch, librosa and webr
 """
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
-from splatface.models.speech.graph import package_folder
+from splatface.models.speech.graph import package_folder, session
 from splatface.models.speech.spoken import SAMPLE_RATE
 from splatface.models.speech.torch_file import read_tensors
 
@@ -22,7 +23,7 @@ INSTALL = "pip install --no-deps resemblyzer==0.1.4"
 _FFT, _HOP, _MELS = 400, 160, 40
 _FRAMES = 160  # of one window: 1.6 s
 _STEP = 77  # frames between windows
-_LEVEL = 10 ** (-30 / 20)  # RMS that quieter sound is raised to
+_LEVEL = 10 ** (-30 / 20)  # RMS of what it hears (Resemblyzer only raises: then loudness would be a trait)
 
 
 def embedding(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -55,13 +56,13 @@ def _speech(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     size = SAMPLE_RATE * 30 // 1000
     blocks = samples[: len(samples) // size * size].reshape(-1, size)
     power = np.square(blocks, dtype=np.float64).mean(axis=1)
-    if not power.any():
+    if len(blocks) < 7 or not power.any():
         return samples[:0]
     loud = power > power.max() * 1e-4  # 40 dB under the loudest
     near = np.convolve(loud, np.ones(7), "same") > 0  # pauses of up to 0.2 s stay
     kept = blocks[near].ravel()
     rms = float(np.sqrt(np.square(kept, dtype=np.float64).mean())) if len(kept) else 1.0
-    return kept * np.float32(max(_LEVEL / rms, 1.0))
+    return kept * np.float32(_LEVEL / rms)
 
 
 def _mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,40 +98,49 @@ def _filters() -> NDArray[np.float64]:
 
 def _network(windows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Embeddings [n, 256] of windows [n, 160, 40]."""
-    weights = _weights()
-    layer = np.swapaxes(windows, 0, 1)  # time first
-    for i in range(3):
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        layer = _lstm(layer, *(weights[f"lstm.{name}_l{i}"] for name in names))
-    raw = np.maximum(layer[-1] @ weights["linear.weight"].T + weights["linear.bias"], 0)
+    time_first = np.ascontiguousarray(np.swapaxes(windows, 0, 1), np.float32)
+    (raw,) = _session().run(None, {"frames": time_first})
     out: NDArray[np.float32] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
     return out
 
 
-def _lstm(
-    x: NDArray[np.float32],
-    to_gates: NDArray[np.float32],
-    again: NDArray[np.float32],
-    bias: NDArray[np.float32],
-    more_bias: NDArray[np.float32],
-) -> NDArray[np.float32]:
-    """Hidden states [T, n, H] of x [T, n, D]; gates in the order in, forget, cell, out."""
-    size = again.shape[1]
-    driven = x @ to_gates.T + (bias + more_bias)
-    hidden = np.zeros((x.shape[1], size), np.float32)
-    cell, out = np.zeros_like(hidden), np.empty((*x.shape[:2], size), np.float32)
-    for t, drive in enumerate(driven):
-        gates = drive + hidden @ again.T
-        entry, forget, leave = (_sigmoid(gates[:, k * size : (k + 1) * size]) for k in (0, 1, 3))
-        cell = forget * cell + entry * np.tanh(gates[:, 2 * size : 3 * size])
-        hidden = leave * np.tanh(cell)
-        out[t] = hidden
-    return out
+@cache
+def _session() -> Any:
+    """The network in onnxruntime, on one thread: numpy's would spin at every one of 160 small steps."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights, size = _weights(), 256
+    constants: dict[str, NDArray[Any]] = {"one": np.array([1]), "zero": np.array([0])}
+    nodes, layer = [], "frames"
+    for i in range(3):
+        names = [f"{kind}{i}" for kind in ("w", "r", "b")]
+        both = [weights[f"lstm.bias_{way}_l{i}"] for way in ("ih", "hh")]
+        constants[names[0]] = _in_onnx_order(weights[f"lstm.weight_ih_l{i}"])[None]
+        constants[names[1]] = _in_onnx_order(weights[f"lstm.weight_hh_l{i}"])[None]
+        constants[names[2]] = np.concatenate([_in_onnx_order(bias) for bias in both])[None]
+        outputs = [f"all{i}", f"last{i}"]
+        nodes.append(helper.make_node("LSTM", [layer, *names], outputs, hidden_size=size))
+        layer = f"out{i}"
+        nodes.append(helper.make_node("Squeeze", [f"all{i}", "one"], [layer]))
+    constants["w"], constants["bias"] = weights["linear.weight"], weights["linear.bias"]
+    nodes.append(helper.make_node("Squeeze", ["last2", "zero"], ["hidden"]))
+    nodes.append(helper.make_node("Gemm", ["hidden", "w", "bias"], ["linear"], transB=1))
+    nodes.append(helper.make_node("Relu", ["linear"], ["raw"]))
+    graph = helper.make_graph(
+        nodes,
+        "ge2e",
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, [_FRAMES, None, _MELS])],
+        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [None, size])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    return session(model.SerializeToString())
 
 
-def _sigmoid(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    out: NDArray[np.float32] = 0.5 + 0.5 * np.tanh(0.5 * x)
-    return out
+def _in_onnx_order(gates: NDArray[np.float32]) -> NDArray[np.float32]:
+    """torch stacks the gates as in, forget, cell, out; ONNX as in, out, forget, cell."""
+    entry, forget, cell, leave = np.split(gates, 4)
+    return np.concatenate([entry, leave, forget, cell])
 
 
 @cache

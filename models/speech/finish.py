@@ -1,11 +1,13 @@
 """From an engine's sound to what is played: 16 kHz, one loudness, our own pauses."""
 
+import re
+
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
 from splatface.models.speech.sentences import Sentence
-from splatface.models.speech.spoken import SAMPLE_RATE, Phoneme, Said, Spoken, Word
+from splatface.models.speech.spoken import SAMPLE_RATE, Phoneme, Said, Spoken, Token, Word
 from splatface.models.values import NS_PER_S
 
 __all__ = ["Loudness", "finished"]
@@ -60,7 +62,7 @@ def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float
             ns(token.start_s),
             ns(token.end_s),
         )
-        for token in said.tokens
+        for token in _all_words(sentence.text, said.tokens)
     )
     phonemes = (Phoneme(ipa, ns(start), ns(end)) for ipa, start, end in said.phonemes)
     heard = tuple(phoneme for phoneme in phonemes if phoneme.end_ns > phoneme.start_ns)
@@ -73,6 +75,22 @@ def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float
         len(kept) * NS_PER_S // SAMPLE_RATE,
         sentence.last,
     )
+
+
+def _all_words(text: str, tokens: tuple[Token, ...]) -> list[Token]:
+    """Every word of the text: engines date "in the" as one, so the time is shared by length."""
+    written = [found.span() for found in re.finditer(r"\S*\w\S*", text)]
+    out: list[Token] = []
+    for token, after in zip(tokens, [*tokens[1:], None], strict=True):
+        begin = token.begin if out else 0
+        end = after.begin if after else len(text)
+        sharing = [span for span in written if begin <= span[0] < end] or [(token.begin, token.end)]
+        cuts = np.cumsum([0] + [stop - start for start, stop in sharing]) / sum(b - a for a, b in sharing)
+        times = token.start_s + cuts * (token.end_s - token.start_s)
+        out += [
+            Token(*span, float(a), float(b)) for span, a, b in zip(sharing, times, times[1:], strict=False)
+        ]
+    return out
 
 
 def _power(samples: NDArray[np.float32]) -> NDArray[np.float64]:

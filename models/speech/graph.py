@@ -1,25 +1,30 @@
-"""Neural voices as ONNX graphs that also tell how long each letter lasts."""
+"""ONNX graphs, and the packages that carry them."""
 
 import importlib.util
 from pathlib import Path
 
 import onnxruntime
 
-__all__ = ["package_folder", "session"]
+__all__ = ["package_folder", "revealed", "session"]
 
 
-def session(model: bytes, revealed: str, *, threads: int = 1) -> onnxruntime.InferenceSession:
-    """A session of the graph with an inner tensor made an output."""
+def revealed(model: bytes, tensor: str) -> bytes:
+    """The graph with an inner tensor made an output."""
     import onnx
 
     graph = onnx.load_from_string(model)
-    graph.graph.output.append(onnx.helper.ValueInfoProto(name=revealed))
+    graph.graph.output.append(onnx.helper.ValueInfoProto(name=tensor))
+    return bytes(graph.SerializeToString())
+
+
+def session(model: bytes, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    """A session on the CPU that leaves the other cores alone."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that wait by spinning would take the renderer's core.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(graph.SerializeToString(), options, ["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
 def package_folder(package: str) -> Path | None:

@@ -23,10 +23,12 @@ _END = re.compile(
 _CLAUSE = re.compile(r"[,;:،、，；：—–]+[\"'”’»)\]]*(?=\s|(?<=[、，；：]))|\s[-–—](?=\s)")
 # Words that carry a full stop within a sentence. What is read in their place is the engine's affair.
 _SHORT_FORMS = """
-    mr mrs ms dr prof st jr sr vs no nr fig eq approx ca inc ltd co corp gen col lt sgt capt rev hon e.g i.e
-    z.b d.h u.a u.s usw bzw evtl ggf inkl str abs bd hr fr tel vgl sog m mme mlle mm p.ex env
-    sra srta ud uds av pág núm dott sig ing p.es ecc д.р т.е т.д г ул стр
+    mr mrs ms dr prof st jr sr vs approx ca inc ltd co corp gen col lt sgt capt rev hon e.g i.e
+    z.b d.h u.a u.s usw bzw evtl ggf inkl str hr fr tel vgl sog m mme mlle mm p.ex env
+    sra srta ud uds av dott sig ing p.es ecc д.р т.е т.д г ул стр
 """
+# What carries one only before a number: "No. 5", but "No."
+_NUMBERED = frozenset(["no", "nr", "fig", "eq", "abs", "bd", "kap", "pág", "núm", "p", "s"])
 # What a number with a full stop stands before: "am 3. Mai".
 _AFTER_ORDINALS = """
     januar februar märz april mai juni juli august september oktober november dezember
@@ -115,6 +117,8 @@ def is_full_stop(text: str, at: int) -> bool:
     rest = text[at + 1 : at + 24]
     after = rest.lstrip("\"'”’»)]").lstrip()
     if rest[:1].isalnum() or word in _SHORT or (len(word) == 1 and word.isalpha()):
+        return False
+    if word in _NUMBERED and after[:1].isdigit():
         return False
     if word.isdigit() and re.split(r"\W", after.lower())[0] in _ORDINAL:
         return False

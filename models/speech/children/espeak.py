@@ -11,6 +11,7 @@ import ctypes
 import json
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 _SYNCHRONOUS, _PHONEME_EVENTS, _IPA_EVENTS, _DONT_EXIT = 2, 1, 2, 0x8000
@@ -91,7 +92,9 @@ def speak(request: dict[str, str | int]) -> tuple[dict[str, object], bytes]:
 
     callback = _Callback(receive)
     espeak.espeak_SetSynthCallback(callback)
-    if espeak.espeak_SetVoiceByName(str(request["voice"]).encode()):
+    language, plus, variant = str(request["voice"]).partition("+")
+    name = identifiers().get(language, language) + plus + variant
+    if espeak.espeak_SetVoiceByName(name.encode()):
         raise ValueError(f"espeak-ng has no voice {request['voice']}")
     espeak.espeak_SetParameter(_WPM, int(request["words_per_minute"]), 0)
     espeak.espeak_SetParameter(_PITCH, int(request["pitch"]), 0)
@@ -101,17 +104,29 @@ def speak(request: dict[str, str | int]) -> tuple[dict[str, object], bytes]:
     return {"rate": rate, "samples": len(sound) // 2, "phonemes": phonemes, "words": words}, sound
 
 
-def listed() -> dict[str, object]:
+def _installed() -> Iterator[_Listed]:
     """The voices of the library's own data: one for each language."""
     espeak, _ = library()
-    voices, out, i = espeak.espeak_ListVoices(None), [], 0
+    voices, i = espeak.espeak_ListVoices(None), 0
     while voices[i]:
-        voice = voices[i].contents
-        if not voice.identifier.startswith(b"mb/"):  # these need data of another program
-            language = ctypes.string_at(voice.languages + 1).decode()
-            out.append((language, voice.name.decode(), int(voice.gender)))
+        if not voices[i].contents.identifier.startswith(b"mb/"):  # these need data of another program
+            yield voices[i].contents
         i += 1
-    return {"voices": out}
+
+
+def _language(voice: _Listed) -> str:
+    return ctypes.string_at(voice.languages + 1).decode()
+
+
+@cache
+def identifiers() -> dict[str, str]:
+    """Language to the voice's file, by which it is always found (fr-fr is the file roa/fr)."""
+    return {_language(voice): voice.identifier.decode() for voice in _installed()}
+
+
+def listed() -> dict[str, object]:
+    """Language, name and gender of each voice."""
+    return {"voices": [(_language(v), v.name.decode(), int(v.gender)) for v in _installed()]}
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
-from splatface.models.speech.graph import package_folder, session
+from splatface.models.speech.graph import package_folder, revealed, session
 from splatface.models.speech.ipa import phrases
 from splatface.models.speech.spelling import Letter, dated, spelling
 from splatface.models.speech.spoken import Said
@@ -79,7 +79,7 @@ class Kokoro:
             raise SpeechError(f"kokoro: expected its packages, found not all: {INSTALL}")
         data, *parts = (folder for folder in folders if folder is not None)
         model = b"".join((part / "part.bin").read_bytes() for part in parts)
-        self._session = session(model, "/encoder/Clip_output_0", threads=threads)
+        self._session = session(revealed(model, "/encoder/Clip_output_0"), threads=threads)
         self.vocabulary: dict[str, int] = json.loads((data / "data" / "vocab.json").read_text("utf-8"))[
             "vocab"
         ]

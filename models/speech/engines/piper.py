@@ -17,7 +17,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
-from splatface.models.speech.graph import package_folder, session
+from splatface.models.speech.graph import package_folder, revealed, session
 from splatface.models.speech.ipa import phrases
 from splatface.models.speech.spelling import Letter, dated, spelling
 from splatface.models.speech.spoken import Said
@@ -119,7 +119,7 @@ def load(name: str) -> PiperVoice:
         model = path.read_bytes()
         how = described["inference"]
         return PiperVoice(
-            session(model, _durations(model)),
+            session(revealed(model, _durations(model))),
             described["phoneme_id_map"],
             int(described["audio"]["sample_rate"]),
             described["espeak"]["voice"],
