@@ -24,7 +24,7 @@ class Tokens(nn.Module):
     """What there is to attend to, in the order of the config, each of the width of a Gaussian's features.
 
     The paper's eye token is AU45 alone; ours sees all controls. The pose is the camera's viewpoint seen from
-    the head. The null vector is learned and always the same: what a Gaussian attends to when nothing moves it.
+    the head. The null vector is learned and always the same: it is for what nothing moves.
     """
 
     def __init__(self, config: AttentionConfig, feature_dim: int, generator: torch.Generator) -> None:
@@ -106,15 +106,15 @@ class AttentionField(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, means: Tensor, condition: Condition) -> dict[str, Tensor]:
-        """How much each Gaussian listens to each token: {token: [N]}, adding up to 1 (mean of heads and layers).
+        """How much each Gaussian listens to each token: {token: [N]}, adding up to 1.
 
-        Without attention (fusion concat or multiply) there is nothing to show: {}.
+        The mean of all heads and layers; {} without attention (fusion concat or multiply).
         """
         if self.config.fusion != "attention":
             return {}
         features, tokens = self.triplane(means), self.tokens(condition)
-        total = torch.zeros(len(means), len(self.tokens.names), dtype=means.dtype)
+        total = torch.zeros(len(self.tokens.names), len(means), dtype=means.dtype)
         for layer in self.layers:
-            total += layer.weights(features, tokens).mean(1)
+            total += layer.weights(features, tokens).mean(0)
             features = layer(features, tokens)
-        return dict(zip(self.tokens.names, (total / len(self.layers)).T, strict=True))
+        return dict(zip(self.tokens.names, total / len(self.layers), strict=True))

@@ -139,7 +139,7 @@ class AudioPlaneField(nn.Module):
         return torch.addmm(bias, spatial, (weight * heard).T)
 
     def _moved(self, spatial: Tensor, condition: Condition) -> Movement:
-        hidden = torch.relu(self._first_layer(spatial, self.encoder(condition)))
+        hidden = torch.relu_(self._first_layer(spatial, self.encoder(condition)))
         hidden_deltas, hidden_dynamism = hidden.split(
             [self.config.hidden, hidden.shape[1] - self.config.hidden], 1
         )

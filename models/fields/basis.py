@@ -1,4 +1,4 @@
-"""Ours: a linear basis trained directly. What a head file stores is what is trained, so nothing is baked away."""
+"""Ours: a linear basis trained directly. What is trained is what a head file stores."""
 
 from collections.abc import Callable
 from typing import Any
@@ -60,7 +60,8 @@ class BasisField(nn.Module):
         """See Field; places play no part, only their number is checked."""
         if len(means) != self.count:
             raise TrainingError(
-                f"basis field: expected {self.count} Gaussians, found {len(means)}: call follow() after densifying"
+                f"basis field: expected {self.count} Gaussians, found {len(means)}: "
+                "call follow() after densifying"
             )
         return lambda condition: self._moved(condition, rows)
 
@@ -111,7 +112,7 @@ class BasisField(nn.Module):
 
     @torch.no_grad()
     def prune(self, threshold: float) -> Tensor:
-        """Let Gaussians whose dynamism is below `threshold` (0..1) be still; returns `taken`, see `follow`."""
+        """Make Gaussians with a dynamism below `threshold` (0..1) still; returns `taken`, see `follow`."""
         if self.dynamism is None:
             return torch.arange(len(self.dynamic))
         taken = (torch.sigmoid(self.dynamism) >= threshold).nonzero()[:, 0]

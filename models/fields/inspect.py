@@ -1,4 +1,4 @@
-"""What a field does, as colours: one per Gaussian, to be drawn in place of its own, or a plane as a picture."""
+"""What a field does, as colours: one per Gaussian, to be drawn as its own, or a plane as a picture."""
 
 import torch
 from torch import Tensor

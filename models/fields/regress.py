@@ -56,7 +56,7 @@ class Regressors(nn.Module):
 
     def forward(self, heard: Tensor) -> Tensor:
         """Deltas [N, 14] for features [N, width]."""
-        return torch.relu(self.first(heard)) @ self._second().T + self.bias * self.units
+        return torch.relu_(self.first(heard)) @ self._second().T + self.bias * self.units
 
     def _second(self) -> Tensor:
         """[14, hidden of all]: each part reads its own hidden features, or all read the same."""

@@ -25,5 +25,5 @@ def mlp(sizes: Sequence[int], generator: torch.Generator, *, zero: bool = True) 
         last = i == len(sizes) - 2
         layers.append(linear(inputs, outputs, generator, zero=zero and last))
         if not last:
-            layers.append(nn.ReLU())
+            layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
