@@ -23,17 +23,19 @@ def _both(**weights: float) -> dict[str, float]:
     return {name + side: weight for name, weight in weights.items() for side in ("Left", "Right")}
 
 
-# What a resting face shows: a friendly one, or every picture of the actor looks sad.
-REST_FACE: Final[Mapping[str, float]] = _both(mouthSmile=0.14, cheekSquint=0.08)
+# What a resting face shows: a friendly one, or every picture of the actor looks sad; anny's lips stand a
+# little apart, so they are brought together.
+REST_FACE: Final[Mapping[str, float]] = {**_both(mouthSmile=0.14, cheekSquint=0.08), "mouthClose": 0.14}
 
 # Actions at 1 of each mode and control; gaze is listed in `_gaze`.
 TABLE: Final[Mapping[str, Mapping[str, float]]] = {
-    "open": {"jawOpen": 0.56},
+    # The lower lip stays over the lower teeth, the upper one shows the upper teeth.
+    "open": {"jawOpen": 0.60, "mouthClose": 0.04, **_both(mouthUpperUp=0.14)},
     "wide": _both(mouthStretch=0.36, mouthSmile=0.26),
-    "round": {"mouthPucker": 0.90},
-    "press": {**_both(mouthPress=0.45), "mouthRollLower": 0.22, "mouthRollUpper": 0.16},
-    "upper_lip": _both(mouthUpperUp=0.70),
-    "lower_lip": _both(mouthLowerDown=0.85),
+    "round": {"mouthPucker": 0.90, "mouthClose": -0.07},
+    "press": {**_both(mouthPress=0.18), "mouthRollLower": 0.30, "mouthRollUpper": 0.22, "mouthClose": 0.04},
+    "upper_lip": _both(mouthUpperUp=0.80),
+    "lower_lip": _both(mouthLowerDown=1.10),
     "funnel": {"mouthFunnel": 0.75},
     "smile": _both(mouthSmile=0.62, cheekSquint=0.20),
     "blink_left": {"eyeBlinkLeft": 1.0},
@@ -47,7 +49,7 @@ _LOOK_SIDE_RAD, _LOOK_UP_RAD, _LOOK_DOWN_RAD = 0.242, 0.159, 0.183
 # Eyes may turn further than anny's actions say: the rig turns the ball, so it stays round. But lids go
 # along with a look down, and would shut.
 _LARGEST_SIDE, _LARGEST_HEIGHT = 2.5, 1.3
-_TUCK = 2.4  # of mouthRollLower per press x upper_lip: f and v
+_TUCK = 2.6  # of mouthRollLower per press x upper_lip: f and v
 _OPENINGS = ("jawOpen", *_both(mouthLowerDown=0.0), *_both(mouthUpperUp=0.0), "mouthFunnel")
 
 ACTIONS: Final = tuple(
@@ -90,7 +92,8 @@ def _largest(action: str) -> float:
 def _close_lips(actions: dict[str, float], modes: Mapping[str, float]) -> None:
     """Full pressure leaves no opening; half of it with the upper lip up is a lip under the teeth."""
     press = min(max(modes["press"], 0.0), 1.0)
-    shut = press * press * (3 - 2 * press)
+    late = min(max((press - 0.4) / 0.6, 0.0), 1.0)
+    shut = late * late * (3 - 2 * late)
     tuck = press * (1 - shut) * min(max(modes["upper_lip"], 0.0), 1.0)
     for name in _OPENINGS:
         actions[name] *= 1 - shut

@@ -8,16 +8,17 @@ from numpy.typing import NDArray
 
 from splatface.models.actor.body import Body
 from splatface.models.actor.parts import PosedBody
-from splatface.models.actor.preview.raster import NOTHING, fill_triangles, mark_strands, to_screen
+from splatface.models.actor.preview.raster import NOTHING, fill_triangles, to_screen
 from splatface.models.actor.samples import SurfaceSamples
 from splatface.models.camera import Camera
 from splatface.models.dataset.types import LABELS
 
-__all__ = ["Shot", "colours_seen"]
+__all__ = ["Shot", "colours_seen", "seen_by"]
 
 Array = NDArray[Any]
+Rows = NDArray[np.int64]
 
-_TOLERANCE_M = 0.004  # below the first surface; hair is a cloud
+_TOLERANCE_M = 0.004  # below the first surface
 _SRGB_POWER = 1 / 2.2
 
 
@@ -36,16 +37,9 @@ def colours_seen(body: Body, shot: Shot, samples: SurfaceSamples) -> Array:
 
     A sample that is not seen gets its painted colour times how its label's seen samples changed.
     """
-    places = samples.positions(shot.posed).astype(np.float32)
-    pose, lens = _view(shot.camera)
-    screens = to_screen(places, pose, lens)
-    height, width, _ = shot.picture.shape
-    column = np.clip(screens[:, 0].astype(np.int64), 0, width - 1)
-    row = np.clip(screens[:, 1].astype(np.int64), 0, height - 1)
-    inside = (column == np.floor(screens[:, 0])) & (row == np.floor(screens[:, 1]))
-    first_m = 1 / np.maximum(_nearness(body, shot), 1e-9)[row, column]
-    near = 1 / np.maximum(screens[:, 2], 1e-9) < first_m + _TOLERANCE_M
-    seen = inside & near & (shot.labels[row, column] == samples.labels)
+    inside, row, column, _ = _pixels(samples.positions(shot.posed), shot.camera)
+    seen = seen_by(body, shot.posed, shot.camera, samples) & inside
+    seen &= shot.labels[row, column] == samples.labels
     found = shot.picture[row, column] / 255.0
     painted = np.clip(samples.colours, 1e-4, 1) ** _SRGB_POWER
     colours: Array = painted.copy()
@@ -58,23 +52,38 @@ def colours_seen(body: Body, shot: Shot, samples: SurfaceSamples) -> Array:
     return np.clip(colours, 0, 1)
 
 
+def seen_by(body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSamples) -> NDArray[np.bool_]:
+    """Which samples [N] of a posed body the camera sees, or would but for 4 mm of something before them."""
+    inside, row, column, depth_m = _pixels(samples.positions(posed), camera)
+    first_m = 1 / np.maximum(_nearness(body, posed, camera), 1e-9)
+    seen: NDArray[np.bool_] = inside & (depth_m < first_m[row, column] + _TOLERANCE_M)
+    return seen
+
+
+def _pixels(places: Array, camera: Camera) -> tuple[NDArray[np.bool_], Rows, Rows, Array]:
+    """Of places [N, 3]: whether in the picture, row, column and depth (m) of each."""
+    screens = to_screen(places.astype(np.float32), *_view(camera))
+    column, row = np.floor(screens[:, 0]).astype(np.int64), np.floor(screens[:, 1]).astype(np.int64)
+    inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+    inside &= screens[:, 2] > 0
+    depth_m = 1 / np.maximum(screens[:, 2], 1e-9)
+    return inside, np.clip(row, 0, camera.height - 1), np.clip(column, 0, camera.width - 1), depth_m
+
+
 def _view(camera: Camera) -> tuple[Array, Array]:
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32)
     return camera.T_camera_world.astype(np.float32), lens
 
 
-def _nearness(body: Body, shot: Shot) -> Array:
-    """1/depth [H, W] of the first thing at every pixel."""
-    pose, lens = _view(shot.camera)
-    height, width, _ = shot.picture.shape
-    nearness = np.zeros((height, width), np.float32)
-    owner = np.full((height, width), NOTHING, np.int32)
+def _nearness(body: Body, posed: PosedBody, camera: Camera) -> Array:
+    """1/depth [H, W] of the first surface at every pixel; hair is a cloud, what is in it counts as seen."""
+    pose, lens = _view(camera)
+    nearness = np.zeros((camera.height, camera.width), np.float32)
+    owner = np.full(nearness.shape, NOTHING, np.int32)
     for name, part in body.parts.items():
-        places = shot.posed.positions[name].reshape(-1, 3).astype(np.float32)
-        screens = to_screen(places, pose, lens)
         if part.faces is None:
-            mark_strands(screens, part.positions.shape[1], nearness)
             continue
+        screens = to_screen(posed.positions[name].astype(np.float32), pose, lens)
         triangles = np.concatenate([part.faces[:, [0, 1, 2]], part.faces[:, [0, 2, 3]]])
         fill_triangles(screens, triangles.astype(np.int32), nearness, owner)
     return nearness

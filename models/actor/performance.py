@@ -40,7 +40,7 @@ POSE_FIELDS: Final = (
     "shoulder_lift_rad",
 )
 # The largest of each of POSE_FIELDS; the head's turns are what the film should cover.
-POSE_LIMITS_RAD: Final = (*np.radians([20.0, 12.0, 8.0]).tolist(), 0.035, 0.025, 0.06)
+POSE_LIMITS_RAD: Final = (*np.radians([20.0, 12.0, 8.0]).tolist(), 0.035, 0.025, 0.006)
 GAZE_LIMITS_RAD: Final = (0.35, 0.22)
 TEST_SHARE: Final = 0.10  # the last part of the film, which is only measured with
 # Where sentences that are kept back begin: before the part they are for, where nothing is learned any more.
@@ -143,7 +143,7 @@ def _poses(times_s: Array, nods: list[Nod], acting: Acting) -> Array:
     # The torso goes along a little with the head, and breathes.
     poses[:, 3] -= 0.08 * poses[:, 2]
     breath = np.sin(2 * np.pi * _BREATH_HZ * times_s + acting.seed)
-    poses[:, 5] += acting.lively * 0.012 * breath
+    poses[:, 5] += acting.lively * 0.003 * breath
     return _softly_limited(poses, limits)
 
 

@@ -10,7 +10,8 @@ from splatface.models.actor.articulate import articulate
 from splatface.models.actor.body import Body
 from splatface.models.actor.parts import Part, PosedBody
 from splatface.models.actor.preview.backdrop import backdrop
-from splatface.models.actor.preview.light import LIGHTS, MATERIAL, light_strands, light_surface, tone_mapped
+from splatface.models.actor.preview.develop import developed
+from splatface.models.actor.preview.light import LIGHTS, MATERIAL, light_strands, light_surface
 from splatface.models.actor.preview.openness import ambient_openness, look_from, strand_openness
 from splatface.models.actor.preview.raster import (
     NOTHING,
@@ -21,7 +22,7 @@ from splatface.models.actor.preview.raster import (
     vertex_normals,
 )
 from splatface.models.camera import Camera
-from splatface.models.dataset.types import BACKGROUND, LABELS
+from splatface.models.dataset.types import BACKGROUND
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 
 __all__ = ["Preview"]
@@ -41,6 +42,8 @@ _MATERIALS = {
     "eye": (0.25, 0.22, 0.22, 700.0, 5.0),
     "cloth": (0.15, 0.15, 0.15, 6.0, 0.25),
 }
+# Teeth are small bright things in a cave that a film's light would reach by many ways.
+_TEETH_OPENNESS = 0.6
 _GLOSS = 2.2  # moist skin against dry
 _STRAND_OPACITY = {"hair": 0.85, "brow": 0.8, "lash": 0.9}
 
@@ -81,7 +84,8 @@ class Preview:
 
     def background(self) -> Image:
         """The picture [H, W, 3] without a body."""
-        return _to_picture(self._backdrop)
+        nothing = np.full(self._backdrop.shape[:2], BACKGROUND, np.uint8)
+        return developed(self._backdrop, nothing, _SUPERSAMPLING)[0]
 
     def draw(self, posed: PosedBody) -> tuple[Image, Image]:
         """Picture [H, W, 3] RGB and labels [H, W] (LABELS) of a posed body."""
@@ -106,7 +110,7 @@ class Preview:
             strands = posed.positions[groom.name].reshape(-1, 3).astype(np.float32)
             buffers = (color, hidden, labels, nearness)
             _draw_groom(groom, strands, (pose, lens, eye), buffers)
-        return _to_picture(color), _to_labels(labels)
+        return developed(color, labels, _SUPERSAMPLING)
 
     def _light(self, seen: Any, shape: Any, posed: PosedBody, eye: Array, color: Array) -> None:
         owner, screens = seen
@@ -203,33 +207,18 @@ def _groom_of(name: str, part: Part) -> _Groom:
 
 
 def _openness_of(body: Body, surface: _Surface) -> Array:
-    """Openness [P] f32: of the face at rest, with its mouth wide open, and with its eyes shut."""
-    still, nothing = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
-    wide, shut = still.copy(), nothing.copy()
+    """Openness [P] f32: of the face at rest, and with its mouth wide open and its eyes shut."""
+    mouth, controls = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
+    wide, shut = mouth.copy(), controls.copy()
     wide[[MOUTH_MODES.index(name) for name in ("open", "upper_lip", "lower_lip")]] = (1.0, 0.7, 0.7)
     shut[:2] = 1.0
     faces = []
-    for mouth, controls in ((still, nothing), (wide, nothing), (still, shut)):
-        points = _joined(body.posed(articulate(mouth, controls)), surface.names)
+    for actions in (articulate(mouth, controls), articulate(wide, shut)):
+        points = _joined(body.posed(actions), surface.names)
         faces.append((points, vertex_normals(points, surface.triangles)))
     hair = [part.positions for part in body.parts.values() if part.material == "hair"]
-    return ambient_openness(faces, surface.triangles, hair).astype(np.float32)
-
-
-def _to_picture(color: Array) -> Image:
-    """The mean of each block of samples, tone-mapped before, as an eye would see a fine raster."""
-    height, width, _ = color.shape
-    s = _SUPERSAMPLING
-    samples = tone_mapped(color).reshape(height // s, s, width // s, s, 3)
-    picture: Image = (samples.mean(axis=(1, 3)) * 255 + 0.5).astype(np.uint8)
-    return picture
-
-
-def _to_labels(fine: Image) -> Image:
-    """The most frequent label of each block of samples; of equals the later in LABELS."""
-    s = _SUPERSAMPLING
-    height, width = fine.shape
-    blocks = fine.reshape(height // s, s, width // s, s).transpose(0, 2, 1, 3).reshape(-1, s * s)
-    votes = np.stack([(blocks == label).sum(axis=1) for label in range(len(LABELS))], axis=1)
-    most = len(LABELS) - 1 - np.argmax(votes[:, ::-1], axis=1)
-    return most.astype(np.uint8).reshape(height // s, width // s)
+    openness = ambient_openness(faces, surface.triangles, hair).astype(np.float32)
+    materials = [np.full(len(body.parts[n].positions), body.parts[n].material) for n in surface.names]
+    teeth = np.concatenate(materials) == "teeth"
+    opened: Array = np.where(teeth, np.maximum(openness, np.float32(_TEETH_OPENNESS)), openness)
+    return opened

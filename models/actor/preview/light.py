@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
 
-__all__ = ["LIGHTS", "Lights", "light_strands", "light_surface", "tone_mapped"]
+__all__ = ["LIGHTS", "Lights", "light_strands", "light_surface"]
 
 Array = NDArray[Any]
 f4 = np.float32
@@ -211,14 +211,3 @@ def light_strands(points, per_strand, albedo, openness, lights, eye, inks):  # t
         inks[i, 0] = red * albedo[strand, 0] + shine_r
         inks[i, 1] = green * albedo[strand, 1] + shine_g
         inks[i, 2] = blue * albedo[strand, 2] + shine_b
-
-
-def tone_mapped(linear: Array, exposure: float = 0.86) -> Array:
-    """Linear light [..., 3] >= 0 to picture values 0..1: a film's shoulder, then sRGB's curve.
-
-    The shoulder is Narkowicz' fit of ACES (2015), scaled so that middle grey stays.
-    """
-    x = exposure * np.asarray(linear, np.float32) * 0.62
-    film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
-    picture: Array = np.where(film <= 0.0031308, 12.92 * film, 1.055 * film ** (1 / 2.4) - 0.055)
-    return picture

@@ -18,7 +18,7 @@ __all__ = ["Onlooker", "ambient_openness", "look_from", "strand_openness"]
 
 Array = NDArray[Any]
 
-_DIRECTIONS = 48
+_DIRECTIONS = 32
 _MAP_PX = 320
 _BIAS_M = 0.003
 _VOXEL_M = 0.004
@@ -34,7 +34,7 @@ class Onlooker:
 
     def screens(self, points: Array) -> Array:
         """Screens [P, 3] f32 of points [P, 3]."""
-        seen: Array = (points @ self.T[:3, :3].T + self.T[:3, 3]).astype(np.float32)
+        seen: Array = points.astype(np.float32) @ self.T[:3, :3].T + self.T[:3, 3]
         return seen
 
 
