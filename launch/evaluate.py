@@ -25,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=_PARTS, default="test", help="which part of the film")
     parser.add_argument("--encoder", default="", help="whose net hears (default: the head's first)")
     parser.add_argument("--threads", type=int, default=1, help="cores of the renderer")
+    parser.add_argument("--supersample", type=int, choices=(1, 2), default=1, help="as the kiosk's renderer")
     parser.add_argument("--pictures", type=int, default=0, help="only so many from the part's beginning")
     parser.add_argument(
         "--samples", type=int, default=32, help="pictures that perceptual and identity figures are taken of"
@@ -61,6 +62,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
         split=args.split,
         encoder=args.encoder,
         threads=args.threads,
+        supersample=args.supersample,
         samples=args.samples,
         most=args.pictures,
         supplied=Supplied(lpips=args.lpips, fid=args.fid, syncnet=args.syncnet),
@@ -70,7 +72,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
     if args.out:
         place = args.out if alone else args.out / Path(name).resolve().name
         _write_pictures(evaluation, place)
-    return {"machine": _machine(), **evaluation_json(evaluation)}
+    return {"machine": _machine(), "folder": Path(name).resolve().name, **evaluation_json(evaluation)}
 
 
 def _show(result: dict[str, Any], args: argparse.Namespace) -> None:

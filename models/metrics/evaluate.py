@@ -32,6 +32,7 @@ class EvaluationConfig:
     split: str = "test"
     encoder: str = ""  # whose net hears; the head's first when empty
     threads: int = 1  # of the renderer, as on the kiosk
+    supersample: int = 1  # samples a pixel along each side, as on the kiosk; 2 costs twice the time
     samples: int = 32  # pictures, evenly spread, that ST-LPIPS, LPIPS and identity look at
     most: int = 0  # pictures from the beginning of the part; 0 = all
     supplied: Supplied = field(default_factory=Supplied)
@@ -73,7 +74,7 @@ def evaluate(
     """
     tools = tools_of(config.supplied)
     truth = _truth(dataset, config, tools)
-    live = LivePath(head, dataset, threads=config.threads)
+    live = LivePath(head, dataset, threads=config.threads, supersample=config.supersample)
     encoder = config.encoder or next(iter(head.nets), "")
     by_sound, hearing = _by_sound(head, encoder, truth, tools, live, clock)
     return Evaluation(

@@ -57,9 +57,9 @@ class LivePath:
     behind a person is no merit of the head.
     """
 
-    def __init__(self, head: Head, dataset: Dataset, *, threads: int) -> None:
+    def __init__(self, head: Head, dataset: Dataset, *, threads: int, supersample: int = 1) -> None:
         self._head, self._dataset = head, dataset
-        self._deform, self._drawer = Deformer(head), CpuRenderer(threads)
+        self._deform, self._drawer = Deformer(head), CpuRenderer(threads, supersample=supersample)
         self._background = np.asarray(dataset.background, np.float32)
 
     def __call__(self, row: int, mouth: Array) -> NDArray[np.uint8]:

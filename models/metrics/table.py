@@ -74,11 +74,11 @@ def comparison(results: Sequence[Figures]) -> str:
     columns = ["head", "driven by", *_COMPARED, "training minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for result in results:
-        minutes = result["training_minutes"]
+        minutes, named = result["training_minutes"], result.get("folder", result["head"])
         trained = "-" if minutes is None else f"{minutes:.1f}"
         for group in ("by_motion", "by_sound"):
             cells = [_printed(name, result[group][name]) for name in _COMPARED]
-            lines.append("| " + " | ".join([result["head"], group[3:], *cells, trained]) + " |")
+            lines.append("| " + " | ".join([named, group[3:], *cells, trained]) + " |")
     return "\n".join(lines)
 
 

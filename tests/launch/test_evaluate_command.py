@@ -46,7 +46,7 @@ def test_heads_are_compared_in_one_table(capsys, tiny_head, dataset, tmp_path):
     assert run("--compare", tiny_head, "robin", dataset, "--encoder", "logmel", "--out", tmp_path) == 0
     lines = capsys.readouterr().out.strip().split("\n")
     assert len(lines) == 2 + 2 * 2
-    assert all(line.startswith("|") for line in lines)
+    assert [line.split()[1] for line in lines[2:]] == ["tiny", "tiny", "robin", "robin"]
     assert (tmp_path / "comparison.md").read_text().strip().split("\n") == lines
     assert [result["split"] for result in json.loads((tmp_path / "comparison.json").read_text())] == [
         "test"

@@ -113,6 +113,13 @@ def test_a_silent_head_does_not_open_its_mouth(film, player):
     assert evaluation_json(found)["training_minutes"] == 12.5
 
 
+def test_a_film_of_four_samples_a_pixel_is_met_by_as_many(film, player):
+    short = replace(CONFIG, split="test", samples=1, supersample=2)
+    figures = evaluate(replace(player, nets={}), film, short, clock=ticking(1)).by_motion.figures
+    assert figures["psnr"] > 55
+    assert figures["lmd_px"] < 0.2
+
+
 def test_a_head_without_a_net_is_measured_by_motion_alone(film, player):
     short = replace(CONFIG, split="test", samples=1)
     result = evaluation_json(evaluate(replace(player, nets={}), film, short, clock=ticking(1)))
