@@ -35,7 +35,7 @@ TABLE: Final[Mapping[str, Mapping[str, float]]] = {
     "round": {"mouthPucker": 0.90, "mouthClose": -0.07},
     "press": {**_both(mouthPress=0.18), "mouthRollLower": 0.30, "mouthRollUpper": 0.22, "mouthClose": 0.04},
     "upper_lip": _both(mouthUpperUp=0.80),
-    "lower_lip": _both(mouthLowerDown=1.10),
+    "lower_lip": _both(mouthLowerDown=1.0),
     "funnel": {"mouthFunnel": 0.75},
     "smile": _both(mouthSmile=0.62, cheekSquint=0.20),
     "blink_left": {"eyeBlinkLeft": 1.0},

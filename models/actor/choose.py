@@ -97,12 +97,10 @@ def extremes(performance: Performance, until: int) -> Rows:
 
 def farthest_first(features: Array, begun: Rows, count: int) -> Rows:
     """`count` rows of features [T, D], those begun with among them; each is the farthest from all before."""
-    chosen = begun.tolist()
     nearest = np.full(len(features), np.inf)
-    for row in chosen:
-        nearest = np.minimum(nearest, np.square(features - features[row]).sum(axis=1))
+    chosen: list[int] = []
     while len(chosen) < count:
-        row = int(np.argmax(nearest))
+        row = int(begun[len(chosen)]) if len(chosen) < len(begun) else int(np.argmax(nearest))
         chosen.append(row)
         nearest = np.minimum(nearest, np.square(features - features[row]).sum(axis=1))
         nearest[row] = -1.0  # never twice, also where moments are alike

@@ -24,7 +24,7 @@ Rows = NDArray[np.int64]
 
 # Candidates spread evenly, from which a well-spaced part is kept.
 _CANDIDATES: Final[Mapping[str, int]] = {
-    "skin": 120_000,
+    "skin": 300_000,
     "upper_teeth": 4_000,
     "lower_teeth": 4_000,
     "tongue": 1_500,
