@@ -113,7 +113,7 @@ class AttentionField(nn.Module):
         if self.config.fusion != "attention":
             return {}
         features, tokens = self.triplane(means), self.tokens(condition)
-        total = torch.zeros(len(self.tokens.names), len(means), dtype=means.dtype)
+        total = means.new_zeros(len(self.tokens.names), len(means))
         for layer in self.layers:
             total += layer.weights(features, tokens).mean(0)
             features = layer(features, tokens)

@@ -110,7 +110,7 @@ class AudioPlaneField(nn.Module):
     def dynamism_map(self, means: Tensor, condition: Condition) -> Tensor:
         """How strongly each Gaussian moves, d [N] in 0..1; ones where the field has no dynamism."""
         dynamism = self(means, condition).dynamism
-        return torch.ones(len(means)) if dynamism is None else dynamism
+        return means.new_ones(len(means)) if dynamism is None else dynamism
 
     def _heard(self, a: Tensor) -> Tensor:
         """f_a of every column of the spatial features: [scales * 3 * D]."""

@@ -94,7 +94,7 @@ class BasisField(nn.Module):
     def dynamism_map(self, means: Tensor, condition: Condition) -> Tensor:
         """d [N] in 0..1; without learned dynamism 1 for what may move and 0 for what may not."""
         found = self(means, condition).dynamism
-        return torch.zeros(self.count).index_fill(0, self.dynamic, 1.0) if found is None else found
+        return means.new_zeros(self.count).index_fill(0, self.dynamic, 1.0) if found is None else found
 
     @torch.no_grad()
     def follow(self, source: Tensor) -> Tensor:
@@ -103,8 +103,8 @@ class BasisField(nn.Module):
         The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one
         continues, to carry the optimiser's state along.
         """
-        place = torch.full((self.count,), -1, dtype=torch.long)
-        place[self.dynamic] = torch.arange(len(self.dynamic))
+        place = self.dynamic.new_full((self.count,), -1)
+        place[self.dynamic] = torch.arange(len(self.dynamic), device=place.device)
         from_row = place[source]
         dynamic = (from_row >= 0).nonzero()[:, 0]
         self._keep(dynamic, from_row[dynamic], len(source))
@@ -114,7 +114,7 @@ class BasisField(nn.Module):
     def prune(self, threshold: float) -> Tensor:
         """Make Gaussians with a dynamism below `threshold` (0..1) still; returns `taken`, see `follow`."""
         if self.dynamism is None:
-            return torch.arange(len(self.dynamic))
+            return torch.arange(len(self.dynamic), device=self.dynamic.device)
         taken = (torch.sigmoid(self.dynamism) >= threshold).nonzero()[:, 0]
         self._keep(self.dynamic[taken], taken, self.count)
         return taken

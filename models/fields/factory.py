@@ -3,11 +3,10 @@
 import torch
 from torch import nn
 
-from splatface.models.dataset.types import Points
 from splatface.models.fields.attention import AttentionField
 from splatface.models.fields.audio_plane import AudioPlaneField
 from splatface.models.fields.basis import BasisField
-from splatface.models.fields.basis_start import start_basis
+from splatface.models.fields.basis_start import PointModes, start_basis
 from splatface.models.fields.bounds import Bounds, bounds_of
 from splatface.models.fields.config import AttentionConfig, AudioPlaneConfig, FieldConfig
 from splatface.models.fields.field import GaussianTensors
@@ -19,7 +18,7 @@ def make_field(
     config: FieldConfig,
     start: GaussianTensors,
     *,
-    points: Points | None = None,
+    modes: PointModes | None = None,
     bounds: Bounds | None = None,
     feature_dim: int = 0,
     generator: torch.Generator,
@@ -29,7 +28,7 @@ def make_field(
     Args:
         config: its class says which field.
         start: the Gaussians training starts from: the box of the grids, the rows of the basis, F_can's start.
-        points: of the person, whose modes the basis starts from.
+        modes: of points of the person, from which the basis starts.
         bounds: the box of the grids, if not around the Gaussians.
         feature_dim: size of a feature frame, for `drive: sound`.
         generator: all weights are drawn from it.
@@ -42,5 +41,5 @@ def make_field(
         return AttentionField(config, box, start, feature_dim, generator)
     if isinstance(config, AudioPlaneConfig):
         return AudioPlaneField(config, box, feature_dim, generator)
-    basis, dynamic = start_basis(start.means, points, config.coefficients)
+    basis, dynamic = start_basis(start.means, modes, config.coefficients)
     return BasisField(config, basis, dynamic, len(start.means), generator)

@@ -22,7 +22,7 @@ MOVEMENT_M = 0.01  # drawn in the last colour
 
 def colour_map(values: Tensor) -> Tensor:
     """RGB [..., 3] in 0..1 for values [...] in 0..1; what lies outside takes the end's colour."""
-    stops = torch.tensor(_STOPS, dtype=values.dtype)
+    stops = torch.tensor(_STOPS, dtype=values.dtype, device=values.device)
     at = values.nan_to_num(0.0).clamp(0, 1) * (len(stops) - 1)
     first = at.floor().long().clamp(max=len(stops) - 2)
     share = (at - first)[..., None]

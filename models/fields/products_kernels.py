@@ -3,19 +3,20 @@
 import numba
 import numpy as np
 
+from splatface.models.render.jit import kernel
 from splatface.models.render.simd import LANES, load, splat, store, total
 
 __all__ = ["add_gradient", "multiply"]
 
 f4 = np.float32
-_OPTIONS = {"cache": True, "fastmath": True, "error_model": "numpy", "nogil": True}
+_inlined = numba.njit(inline="always", error_model="numpy")  # by numba itself: LLVM leaves the calls
 
 
 # Values that stand in arrays between the steps, or branches around them, cost four times as much as finding
 # a place anew for each grid and reading a line's only column twice.
 
 
-@numba.njit(**_OPTIONS)
+@kernel
 def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
     """Fill columns of some rows of `out`.
 
@@ -33,7 +34,7 @@ def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
             store(flat, n * stride + column + at, value)
 
 
-@numba.njit(**_OPTIONS)
+@kernel
 def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
     """Add the gradients of sixteen features to those of the values and, unless it is empty, the places.
 
@@ -58,19 +59,26 @@ def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
             _scatter(d_values, found, at, rest)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_inlined
 def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
     """Where place n falls on grid f: first value, steps down and right, shares of the further nodes."""
     rows, columns = shape[f, 3], shape[f, 4]
-    y = min(max(places[n, shape[f, 1]], f4(0)), f4(1)) * f4(rows - 1)
-    x = min(max(places[n, shape[f, 2]], f4(0)), f4(1)) * f4(columns - 1)
+    y = _within(places[n, shape[f, 1]]) * f4(rows - 1)
+    x = _within(places[n, shape[f, 2]]) * f4(columns - 1)
     i = min(np.int64(y), max(rows - 2, 0))
     j = min(np.int64(x), max(columns - 2, 0))
     first = shape[f, 0] + (i * columns + j) * width
     return first, columns * width, min(columns - 1, 1) * width, y - f4(i), x - f4(j)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_inlined
+def _within(x):  # type: ignore[no-untyped-def]
+    """0..1, and 0 for NaN, which would read anywhere in memory."""
+    x = x if x > f4(0) else f4(0)
+    return x if x < f4(1) else f4(1)
+
+
+@_inlined
 def _mixed(values, found, at):  # type: ignore[no-untyped-def]
     start, down, right, a, b = found
     first, share = start + at, splat(b)
@@ -80,7 +88,7 @@ def _mixed(values, found, at):  # type: ignore[no-untyped-def]
     return upper + splat(a) * (lower - upper)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_inlined
 def _scatter(d_values, found, at, rest):  # type: ignore[no-untyped-def]
     start, down, right, a, b = found
     first, share = start + at, splat(b)
@@ -92,12 +100,12 @@ def _scatter(d_values, found, at, rest):  # type: ignore[no-untyped-def]
     _add(d_values, first + down + right, share * lower)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_inlined
 def _add(array, at, value):  # type: ignore[no-untyped-def]
     store(array, at, load(array, at) + value)
 
 
-@numba.njit(inline="always", **_OPTIONS)
+@_inlined
 def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
     """Add how the value changes with place n; beyond the border it does not."""
     places, shape, d_places, n, f = where

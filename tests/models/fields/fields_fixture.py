@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from splatface.models.dataset.types import FACE, Points
+from splatface.models.fields.basis_start import PointModes
 from splatface.models.fields.config import (
     AttentionConfig,
     AudioPlaneConfig,
@@ -65,16 +65,8 @@ def points(means):
     mouth[: count // 2, 0, 1] = 0.01
     controls = np.zeros((count, 7, 3), np.float32)
     controls[:3, 0, 1] = 0.004
-    return Points(
-        means=means.numpy(),
-        normals=np.zeros((count, 3), np.float32),
-        colours=np.zeros((count, 3), np.float32),
-        scales=np.ones((count, 3), np.float32),
-        quats=np.ones((count, 4), np.float32),
-        labels=np.full(count, FACE, np.uint8),
-        skin=np.ones(count, np.float32),
-        mouth_modes=mouth,
-        control_modes=controls,
+    return PointModes(
+        means=means.numpy(), mouth_modes=mouth, control_modes=controls, dynamic=np.zeros(count, bool)
     )
 
 

@@ -2,17 +2,16 @@ import pytest
 import torch
 from fields_fixture import COUNT, condition, gaussians, generator, learn, points, shaken, small_basis, still
 
-from splatface.models.dataset.types import LIPS
 from splatface.models.errors import TrainingError
 from splatface.models.fields.basis import BasisField, apply_basis
-from splatface.models.fields.basis_start import start_basis
+from splatface.models.fields.basis_start import PointModes, start_basis
 from splatface.models.fields.config import BasisConfig, ListeningConfig
 from splatface.models.fields.factory import make_field
 
 
 def field(**changes):
     means = gaussians().means
-    return make_field(small_basis(**changes), gaussians(), points=points(means), generator=generator())
+    return make_field(small_basis(**changes), gaussians(), modes=points(means), generator=generator())
 
 
 def test_it_starts_with_the_modes_of_the_points():
@@ -33,7 +32,7 @@ def test_it_starts_with_the_modes_of_the_points():
 def test_lips_are_dynamic_even_where_nothing_moves_them():
     means = gaussians().means
     person = points(means)
-    person.labels[-1] = LIPS
+    person.dynamic[-1] = True
     _, dynamic = start_basis(means, person, 20)
     assert dynamic.tolist() == [*range(COUNT // 2), COUNT - 1]
 
@@ -159,3 +158,6 @@ def test_what_cannot_be_is_refused():
         BasisConfig(coefficients=8)
     with pytest.raises(TrainingError, match=r"expected \[4, 14, 18\], found \[4, 14, 3\]"):
         BasisField(small_basis(), torch.zeros(4, 14, 3), torch.arange(4), 4, generator())
+    person = points(gaussians().means)
+    with pytest.raises(TrainingError, match="point modes: expected"):
+        PointModes(person.means, person.mouth_modes, person.mouth_modes, person.dynamic)

@@ -53,6 +53,13 @@ def test_outside_counts_the_border():
     )
 
 
+def test_broken_places_read_nothing_foreign():
+    values, _ = draw(torch.float32)
+    places = torch.tensor([[torch.nan, torch.inf, -torch.inf], [1e30, -1e30, 0.5]])
+    border = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.5]])
+    torch.testing.assert_close(products(values, LAYOUT, places), products(values, LAYOUT, border))
+
+
 def test_the_definition_has_right_gradients():
     layout = lay_out(16, [[((0, 1), 3), ((2,), 4)]])
     values = torch.rand(layout.count, dtype=torch.float64, requires_grad=True)
