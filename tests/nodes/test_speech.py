@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from action_msgs.msg import GoalStatus
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.action import ActionClient
 from splatface_msgs.action import Say
 from splatface_msgs.msg import AudioChunk
@@ -292,3 +294,30 @@ def test_a_bad_parameter_is_one_clear_line(start, parameters, why):
     assert why in node.output
     assert "Traceback" not in node.output
     assert len(node.output.strip().splitlines()) == 1
+
+
+def test_it_can_be_deactivated_while_it_speaks_and_activated_again(face):
+    node = face.begin(voice="flite/kal16")
+    change = face.create_client(ChangeState, "speech/change_state")
+    face.until(change.service_is_ready)
+
+    def go(transition):
+        answer = change.call_async(ChangeState.Request(transition=Transition(id=transition)))
+        face.until(answer.done)
+        assert answer.result().success
+
+    for _ in range(2):
+        goal = face.say("This sentence ends before its end, for the node is told to rest.")
+        face.until(lambda g=goal: len(g.words) > 1)
+        go(Transition.TRANSITION_DEACTIVATE)
+        face.spin(0.3)
+        count = len(face.chunks)
+        face.spin(0.3)
+        assert len(face.chunks) == count
+        go(Transition.TRANSITION_ACTIVATE)
+        face.until(lambda: face.client.server_is_ready() and len(face.chunks) > 10)
+    again = face.say("Awake.")
+    face.until(lambda: again.done)
+    assert again.status == GoalStatus.STATUS_SUCCEEDED
+    assert node.interrupt() == 0, node.output
+    assert "Traceback" not in node.output
