@@ -184,4 +184,5 @@ def _controls(times_s: Array, poses: Array, acts: tuple[list[Nod], list[Episode]
 
 def _towards(gaze: Array, share: Array) -> Array:
     """Gaze [T] led to an extreme: `share` [T] -1..1 of a value beyond the limit, which then limits it."""
-    return gaze * (1 - np.abs(share)) + 0.5 * share
+    led: Array = gaze * (1 - np.abs(share)) + 0.5 * share
+    return led

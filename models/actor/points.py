@@ -33,8 +33,8 @@ _CANDIDATES: Final[Mapping[str, int]] = {
     "hair": 40_000,
     "brows": 700,
     "lashes": 500,
-    "shirt": 16_000,
-    "collar": 2_000,
+    "shirt": 40_000,
+    "collar": 4_000,
 }
 # Least distance of two points of a label, m: a face shows more than a chest.
 _SPACING_M: Final = {
@@ -143,6 +143,7 @@ def _places_in_motion(body: Body, samples: SurfaceSamples) -> Array:
 
     Where nothing stretches, distances are those at rest.
     """
+    faces: tuple[Mapping[str, float], ...]
     faces = ({}, {"blink_left": 1.0, "blink_right": 1.0}, {"open": 1.0, "upper_lip": 0.6, "lower_lip": 0.6})
     places = [samples.positions(body.posed(_actions(amounts))) for amounts in faces]
     joined: Array = np.hstack(places) / np.sqrt(len(faces))
@@ -152,13 +153,12 @@ def _places_in_motion(body: Body, samples: SurfaceSamples) -> Array:
 def _spaced(places: Array, spacing: Array, rng: np.random.Generator) -> Rows:
     """A maximal set of places [N, D], none nearer to an earlier chosen one than its spacing (darts)."""
     free = np.ones(len(places), bool)
+    tree = cKDTree(places)
     chosen = []
-    order = rng.permutation(len(places))
-    around = cKDTree(places).query_ball_point(places[order], spacing[order])
-    for row, taken in zip(order.tolist(), around, strict=True):
+    for row in rng.permutation(len(places)).tolist():
         if free[row]:
             chosen.append(row)
-            free[taken] = False
+            free[tree.query_ball_point(places[row], spacing[row])] = False
     return np.sort(np.array(chosen, np.int64))
 
 
@@ -193,7 +193,7 @@ def _scales(kept: _Kept) -> Array:
     """Sizes [P, 3] along tangent, across, normal: discs that just overlap, strands long and thin."""
     labels = kept.samples.labels[kept.rows]
     # A maximal set of spacing r covers its surface by discs of radius r.
-    scales = kept.spacing_m[:, None] * np.array([0.95, 0.95, 0.12])
+    scales: Array = kept.spacing_m[:, None] * np.array([0.95, 0.95, 0.12])
     scales[kept.strand & (labels == HAIR)] = (0.0042, 0.0011, 0.0011)
     scales[kept.strand & (labels != HAIR)] = (0.0012, 0.0003, 0.0003)
     return scales

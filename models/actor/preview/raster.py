@@ -25,7 +25,7 @@ _NEAR_M = f4(0.05)
 
 @kernel
 def to_screen(points, T_camera_world, lens):  # type: ignore[no-untyped-def]
-    """Points [P, 3] to screens [P, 3]; lens (fx, fy, cx, cy). Third is 0 where it is not before the camera."""
+    """Points [P, 3] to screens [P, 3], third 0 behind the camera; lens (fx, fy, cx, cy)."""
     screens = np.zeros((len(points), 3), f4)
     t = T_camera_world
     for i in range(len(points)):

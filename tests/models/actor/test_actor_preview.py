@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from actor_stand_in import Balls, ball, tuft
 
-from splatface.models.actor.parts import Part, PosedBody
 from splatface.models.actor.preview.develop import developed, light_of, tone_mapped
 from splatface.models.actor.preview.draw import Preview
 from splatface.models.actor.preview.openness import ambient_openness, look_from, strand_openness
@@ -14,54 +14,6 @@ from splatface.models.dataset.types import BACKGROUND, FACE, HAIR, TORSO
 FAR = np.eye(4)
 FAR[2, 3] = 1.0  # the camera stands a metre before the origin
 CAMERA = Camera(64, 64, 160.0, 160.0, 32.0, 32.0, FAR)
-
-
-def ball(centre, radius, label, material="skin", colour=(0.5, 0.3, 0.2), rings=24):
-    """A ball of quads whose faces look out."""
-    theta = np.linspace(1e-3, np.pi - 1e-3, rings)
-    phi = np.arange(rings) * 2 * np.pi / rings
-    t, p = np.meshgrid(theta, phi, indexing="ij")
-    points = np.stack([np.sin(t) * np.cos(p), np.cos(t), np.sin(t) * np.sin(p)], -1).reshape(-1, 3)
-    i, j = np.meshgrid(np.arange(rings - 1), np.arange(rings), indexing="ij")
-    a, b = i * rings + j, i * rings + (j + 1) % rings
-    faces = np.stack([a, b, b + rings, a + rings], -1).reshape(-1, 4)
-    count = len(points)
-    return Part(
-        kind="mesh",
-        material=material,
-        positions=np.asarray(centre) + radius * points,
-        colours=np.tile(colour, (count, 1)),
-        labels=np.full(count, label, np.uint8),
-        skin=np.ones(count),
-        faces=faces,
-    )
-
-
-def tuft(x=0.0, count=400):
-    """Strands that hang before the ball."""
-    rng = np.random.default_rng(0)
-    tops = np.c_[x + rng.uniform(-0.02, 0.02, count), np.full(count, -0.03), np.full(count, -0.15)]
-    down = np.linspace(0, 0.06, 6)[None, :, None] * np.array([0.0, 1.0, 0.0])
-    return Part(
-        kind="strands",
-        material="hair",
-        positions=tops[:, None] + down,
-        colours=np.tile([0.05, 0.03, 0.02], (count, 1)),
-        labels=np.full(count, HAIR, np.uint8),
-        skin=np.ones(count),
-        radius=(0.0006, 0.0004),
-    )
-
-
-class Balls:
-    """As much of a Body as a renderer asks for."""
-
-    def __init__(self, **parts):
-        self.parts = parts
-
-    def posed(self, actions, pose=None):
-        places = {name: part.positions for name, part in self.parts.items()}
-        return PosedBody(places, np.eye(4), np.eye(4), np.zeros((68, 3)))
 
 
 @pytest.fixture(scope="module")
