@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 ROOT=$PWD
 VENV=$ROOT/.venv
 PYTHON=${PYTHON:-python3}
-DEBIAN_RUN="libportaudio2 libgl1 libglib2.0-0"
+DEBIAN_RUN="libportaudio2 libgl1 libglib2.0-0 libflite1 libespeak-ng1"
 DEBIAN_TEST="chromium pulseaudio pulseaudio-utils libasound2-plugins espeak-ng xvfb xauth"
 
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
