@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splatface.launch.train_settings import check_same, config_of
 from splatface.launch.training_line import TrainingLine
 from splatface.models.errors import TrainingError
 
@@ -56,10 +57,10 @@ def main(args: argparse.Namespace) -> int:
     run = args.run or args.out.with_name(f"{args.out.name}-run")
     dataset = _dataset_of(args.dataset)
     _check_places(args.out, run)
-    config = _config_of(args)
+    config = config_of(args)
     if args.fresh:
         _forget(run)
-    _check_same(run, config)
+    check_same(run, config)
     try:
         _train(dataset, config, run, args)
     except KeyboardInterrupt:
@@ -107,76 +108,6 @@ def _check_places(out: Path, run: Path) -> None:
             )
 
 
-def _config_of(args: argparse.Namespace) -> "TrainConfig":
-    """The preset of the field with what the command line says; --set has the last word."""
-    import yaml
-
-    from splatface.models.training.config import config_of_yaml, config_to_yaml, preset
-
-    values: dict[str, Any] = yaml.safe_load(config_to_yaml(preset(args.field)))
-    given = {
-        "stages.minutes": args.minutes,
-        "threads": args.threads,
-        "device": args.device,
-        "seed": args.seed,
-    }
-    for key, value in given.items():
-        if value is not None:
-            _put(values, key, value)
-    for setting in args.set:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise TrainingError(f"--set: expected KEY=VALUE, found {setting!r}: try densify.most=30000")
-        try:
-            _put(values, key, yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise TrainingError(f"--set {key}: expected a value, found {text!r}: quote it") from error
-    return config_of_yaml(yaml.safe_dump(values))
-
-
-def _put(values: dict[str, Any], key: str, value: Any) -> None:
-    *path, name = key.split(".")
-    for step in path:
-        inner = values.get(step)
-        if not isinstance(inner, dict):
-            known = ", ".join(k for k, v in values.items() if isinstance(v, dict))
-            raise TrainingError(f"--set {key}: expected one of {known or 'no more dots'}, found {step!r}")
-        values = inner
-    if name not in values:
-        raise TrainingError(
-            f"--set {key}: expected one of {', '.join(values)}, found {name!r}: choose one of them"
-        )
-    values[name] = value
-
-
-def _check_same(run: Path, config: "TrainConfig") -> None:
-    """A run goes on with its own settings only."""
-    import yaml
-
-    from splatface.models.training.config import config_of_yaml, config_to_yaml
-
-    file = run / "config.yaml"
-    if not file.is_file():
-        return
-    begun = config_of_yaml(file.read_text(encoding="utf-8"))
-    if begun == config:
-        return
-    now, then = (_flat(yaml.safe_load(config_to_yaml(c))) for c in (config, begun))
-    other = [f"{key}={then.get(key)}" for key in {**then, **now} if then.get(key) != now.get(key)]
-    raise TrainingError(
-        f"{run}: expected a run of these settings, found one begun with {', '.join(other)}: "
-        "give the same again to go on, --fresh to forget it, or another --run"
-    )
-
-
-def _flat(values: dict[str, Any], at: str = "") -> dict[str, Any]:
-    """Nested settings by their dotted names."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        found |= _flat(value, f"{at}{key}.") if isinstance(value, dict) else {f"{at}{key}": value}
-    return found
-
-
 def _forget(run: Path) -> None:
     if not run.exists():
         return
@@ -190,6 +121,8 @@ def _forget(run: Path) -> None:
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
     from splatface.models.training.export import hearing_of, write_head
     from splatface.models.training.finish import Finish, finish
+    from splatface.models.training.inspect import inspect_head
+    from splatface.models.training.inspect_field import inspect_field
     from splatface.models.training.report import write_report
     from splatface.models.training.run import train
     from splatface.models.training.story import read_story
@@ -206,6 +139,9 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     head = _told(replace(head, nets=nets), "hearing", calibration)
     if not args.no_evaluation:
         head = _measured(head, dataset, run, config.threads)
+    _say(f"looking inside: pictures in {run / 'inside'}")
+    inspect_head(head, run / "inside")
+    inspect_field(trained, dataset, run / "inside")
     write_head(head, args.out)
     write_report(head, dataset, read_story(run), run / "report.html")
     size_mb = sum(file.stat().st_size for file in args.out.iterdir()) / 1e6

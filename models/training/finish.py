@@ -89,11 +89,13 @@ def performer_of(trained: Trained, dataset: Dataset) -> Performer:
     with torch.no_grad():
         resting = field.canonical(trained.gaussians)
         table = pack(resting, trained.skin_logits).detach().cpu().float()
-    means = unpack(table).means
+        means = unpack(table).means
+
+        moved = field.placed(means)
 
     def deltas(row: int) -> Tensor:
         with torch.no_grad():
-            return field.forward(means, conditions(row)).deltas.cpu().float()
+            return moved(conditions(row)).deltas.cpu().float()
 
     return Performer(table, deltas, trained.T_world_head, trained.T_world_torso)
 

@@ -1,6 +1,6 @@
 """Pictures of what is inside a head: how it is built, what moves, and which way each motion takes it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,11 +14,11 @@ from splatface.models.head.head import Head
 from splatface.models.head.splats import Splats
 from splatface.models.training.playback import Puppet
 
-__all__ = ["inspect_head", "sheets"]
+__all__ = ["SH_0", "inspect_head", "named", "sheet", "sheets", "write_sheets"]
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
-_SH_0 = np.float32(0.28209479177387814)
+SH_0 = np.float32(0.28209479177387814)  # of harmonics of degree 0
 _DARK = np.array([0.07, 0.07, 0.09], np.float32)
 _ANGLES = ((0, 0), (-20, 0), (20, 0), (0, -15), (0, 15), (-40, 0), (40, 0), (-20, 15))  # yaw, pitch
 _SMALLEST_DOT_M = 0.0006
@@ -31,12 +31,17 @@ def inspect_head(head: Head, folder: Path) -> list[Path]:
     Raises:
         TrainingError: when the disk refuses.
     """
+    return write_sheets(sheets(head), folder)
+
+
+def write_sheets(named_sheets: Iterable[tuple[str, Picture]], folder: Path) -> list[Path]:
+    """Write pictures as PNG of their names; the files. Raises TrainingError when the disk refuses."""
     written = []
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, sheet in sheets(head):
+        for name, drawn in named_sheets:
             file = folder / f"{name}.png"
-            file.write_bytes(cv2.imencode(".png", sheet[..., ::-1])[1].tobytes())
+            file.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
             written.append(file)
     except OSError as error:
         raise TrainingError(
@@ -57,8 +62,8 @@ def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
     directions        each direction of the basis at -2 and +2 (1 is its root mean square)
     """
     puppet = Puppet(head, head.info.camera.scaled_to(384, 384), head.info.background)
-    around = [_named(puppet.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES]
-    yield "angles", _sheet(around)
+    around = [named(puppet.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES]
+    yield "angles", sheet(around)
     yield "ellipsoids", _two_sides(puppet, lambda s: _opaque(s, s.scales * np.float32(_ELLIPSOID)))
     yield "centres", _two_sides(puppet, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
     yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skin)))
@@ -84,7 +89,7 @@ def _movement(head: Head) -> Array:
 
 
 def _two_sides(puppet: Puppet, change: Callable[[Splats], Splats]) -> Picture:
-    return _sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
+    return sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
 
 
 def _opaque(splats: Splats, scales: Array) -> Splats:
@@ -95,7 +100,7 @@ def _opaque(splats: Splats, scales: Array) -> Splats:
 def _painted(splats: Splats, colours: Array) -> Splats:
     """The same Gaussians in flat colours [N, 3]."""
     sh = np.zeros_like(splats.sh)
-    sh[:, 0] = (colours - np.float32(0.5)) / _SH_0
+    sh[:, 0] = (colours - np.float32(0.5)) / SH_0
     return replace(splats, sh=sh)
 
 
@@ -111,12 +116,12 @@ def _glow(share: Array) -> Array:
 
 
 def _motions(puppet: Puppet, names: tuple[str, ...], first: int) -> Picture:
-    views = [_named(_face(puppet.picture()), "rest")]
+    views = [named(_face(puppet.picture()), "rest")]
     for i, name in enumerate(names):
         motion = np.zeros(len(MOUTH_MODES) + len(CONTROLS), np.float32)
         motion[first + i] = 0.3 if name.startswith("gaze") else 1.0
-        views.append(_named(_face(puppet.picture(motion)), name))
-    return _sheet(views)
+        views.append(named(_face(puppet.picture(motion)), name))
+    return sheet(views)
 
 
 def _directions(head: Head, puppet: Puppet) -> Picture:
@@ -125,8 +130,8 @@ def _directions(head: Head, puppet: Puppet) -> Picture:
     pairs = []
     for k in range(ways):
         ends = [puppet.along(k, sign) for sign in (-2.0, 2.0)]
-        pairs.append(_named(np.vstack([_face(end) for end in ends]), head.info.coefficient_names[k]))
-    return _sheet(pairs, across=8)
+        pairs.append(named(np.vstack([_face(end) for end in ends]), head.info.coefficient_names[k]))
+    return sheet(pairs, across=8)
 
 
 def _face(picture: Picture) -> Picture:
@@ -136,14 +141,15 @@ def _face(picture: Picture) -> Picture:
     return np.asarray(cv2.resize(face, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def _named(picture: Picture, name: str) -> Picture:
+def named(picture: Picture, name: str) -> Picture:
+    """The picture with its name in the corner."""
     written = np.ascontiguousarray(picture)
     for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
         cv2.putText(written, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
     return written
 
 
-def _sheet(pictures: list[Picture], across: int = 4) -> Picture:
+def sheet(pictures: list[Picture], across: int = 4) -> Picture:
     """Pictures of one size in rows."""
     across = min(across, len(pictures))
     missing = -len(pictures) % across

@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "models"))  # where datase
 from dataset_fixture import tiny_dataset
 
 from splatface.launch import inspect_head, train
+from splatface.launch.train_settings import config_of
 from splatface.launch.training_line import TrainingLine, line_of
 from splatface.models.dataset.file import load_dataset
 from splatface.models.errors import DatasetError, TrainingError
@@ -64,7 +65,14 @@ def test_from_a_data_set_to_a_head(trained, data):
 
 def test_the_run_folder_tells_how(trained):
     run = trained.with_name("Jo Doe-run")
-    for name in ("config.yaml", "log.jsonl", "evaluation.json", "openings.json", "report.html"):
+    for name in (
+        "config.yaml",
+        "log.jsonl",
+        "evaluation.json",
+        "openings.json",
+        "report.html",
+        "inside/movement.png",
+    ):
         assert (run / name).stat().st_size > 0
     assert "Jo Doe" in (run / "report.html").read_text()
 
@@ -130,7 +138,7 @@ def test_settings_of_the_command_line_reach_the_config():
     args = arguments(
         "d", "--out", "h", "--field=attention", "--minutes=3", "--seed=9", "--set=densify.most=1234"
     )
-    config = train._config_of(args)
+    config = config_of(args)
     assert (config.stages.minutes, config.seed, config.densify.most) == (3.0, 9, 1234)
     assert type(config.field).__name__ == "AttentionConfig"
 
@@ -213,3 +221,14 @@ def test_inspect_writes_pictures(trained, tmp_path, capsys):
     shown = capsys.readouterr().out.splitlines()
     assert len(shown) == 8
     assert all(Path(line).is_file() for line in shown)
+
+
+def test_inspect_looks_into_a_finished_run(trained, data, tmp_path, capsys):
+    parser = argparse.ArgumentParser()
+    inspect_head.add_arguments(parser)
+    run = str(trained.with_name("Jo Doe-run"))
+    with pytest.raises(TrainingError, match="--dataset"):
+        inspect_head.main(parser.parse_args([run]))
+    words = [run, "--dataset", str(data), "--out", str(tmp_path / "in")]
+    assert inspect_head.main(parser.parse_args(words)) == 0
+    assert [Path(line).stem for line in capsys.readouterr().out.splitlines()] == ["movement", "dynamism"]
