@@ -16,6 +16,7 @@ __all__ = ["LIGHTS", "Lights", "light_strands", "light_surface"]
 
 Array = NDArray[Any]
 f4 = np.float32
+_LIFT = f4(0.002)  # m above the surface where its shadow is asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,73 +64,112 @@ def light_surface(seen, surface, lights, shadow, eye, color):  # type: ignore[no
     """
     owner, triangles, screens = seen
     points, normals, albedo, openness, materials = surface
-    towards, colours, sky, ground = lights
     height, width = owner.shape
     for y in range(height):
         for x in range(width):
-            face = owner[y, x]
-            if face < 0:
+            if owner[y, x] < 0:
                 continue
-            a, b, c = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-            px, py = f4(x) + f4(0.5), f4(y) + f4(0.5)
-            abx, aby = screens[b, 0] - screens[a, 0], screens[b, 1] - screens[a, 1]
-            acx, acy = screens[c, 0] - screens[a, 0], screens[c, 1] - screens[a, 1]
-            apx, apy = px - screens[a, 0], py - screens[a, 1]
-            area = abx * acy - aby * acx
-            v, w = (apx * acy - apy * acx) / area, (abx * apy - aby * apx) / area
-            u = 1 - v - w
-            # Perspective: weights over depth.
-            u, v, w = u * screens[a, 2], v * screens[b, 2], w * screens[c, 2]
-            total = u + v + w
-            u, v, w = u / total, v / total, w / total
-            nx = u * normals[a, 0] + v * normals[b, 0] + w * normals[c, 0]
-            ny = u * normals[a, 1] + v * normals[b, 1] + w * normals[c, 1]
-            nz = u * normals[a, 2] + v * normals[b, 2] + w * normals[c, 2]
-            x3 = u * points[a, 0] + v * points[b, 0] + w * points[c, 0]
-            y3 = u * points[a, 1] + v * points[b, 1] + w * points[c, 1]
-            z3 = u * points[a, 2] + v * points[b, 2] + w * points[c, 2]
-            ex, ey, ez = eye[0] - x3, eye[1] - y3, eye[2] - z3
-            length = np.sqrt(ex * ex + ey * ey + ez * ez)
-            ex, ey, ez = ex / length, ey / length, ez / length
-            length = np.sqrt(nx * nx + ny * ny + nz * nz) + f4(1e-12)
+            corners = triangles[owner[y, x]]
+            shares = _shares(screens, corners, f4(x) + f4(0.5), f4(y) + f4(0.5))
+            place = _mixed(points, corners, shares)
+            to_eye = _unit(eye[0] - place[0], eye[1] - place[1], eye[2] - place[2])
+            normal = _mixed(normals, corners, shares)
             # An inner side (the back of the lips) is lit like an outer one.
-            side = f4(1) if nx * ex + ny * ey + nz * ez >= 0 else f4(-1)
-            nx, ny, nz = side * nx / length, side * ny / length, side * nz / length
-            open_ = u * openness[a] + v * openness[b] + w * openness[c]
-            lit = shadow_at(shadow, x3 + f4(0.002) * nx, y3 + f4(0.002) * ny, z3 + f4(0.002) * nz)
-            up = f4(0.5) - f4(0.5) * ny
-            gloss = f4(0)
-            red = open_ * (ground[0] + up * (sky[0] - ground[0]))
-            green = open_ * (ground[1] + up * (sky[1] - ground[1]))
-            blue = open_ * (ground[2] + up * (sky[2] - ground[2]))
-            shine_r, shine_g, shine_b = f4(0), f4(0), f4(0)
-            exponent, strength = (
-                materials[a, 3],
-                materials[a, 4] * u + materials[b, 4] * v + materials[c, 4] * w,
+            side = f4(1) if _dot(normal, to_eye) >= 0 else f4(-1)
+            normal = _unit(side * normal[0], side * normal[1], side * normal[2])
+            open_ = _mixed_one(openness, corners, shares)
+            material = materials[corners[0]]
+            strength = _mixed_one(materials[:, 4], corners, shares)
+            above = (place[0] + _LIFT * normal[0], place[1] + _LIFT * normal[1], place[2] + _LIFT * normal[2])
+            lit = shadow_at(shadow, above[0], above[1], above[2])
+            diffuse, shine = _answer((normal, to_eye), (lit, open_), lights, material, strength)
+            paint = _mixed(albedo, corners, shares)
+            for channel in range(3):
+                color[y, x, channel] = diffuse[channel] * paint[channel] + shine[channel]
+
+
+@kernel
+def _shares(screens, corners, px, py):  # type: ignore[no-untyped-def]
+    """How much of a triangle's corners is at a pixel, in space: over depth, not on the screen."""
+    a, b, c = corners[0], corners[1], corners[2]
+    abx, aby = screens[b, 0] - screens[a, 0], screens[b, 1] - screens[a, 1]
+    acx, acy = screens[c, 0] - screens[a, 0], screens[c, 1] - screens[a, 1]
+    apx, apy = px - screens[a, 0], py - screens[a, 1]
+    area = abx * acy - aby * acx
+    v, w = (apx * acy - apy * acx) / area, (abx * apy - aby * apx) / area
+    u, v, w = (1 - v - w) * screens[a, 2], v * screens[b, 2], w * screens[c, 2]
+    total = u + v + w
+    return u / total, v / total, w / total
+
+
+@kernel
+def _mixed_one(values, corners, shares):  # type: ignore[no-untyped-def]
+    return shares[0] * values[corners[0]] + shares[1] * values[corners[1]] + shares[2] * values[corners[2]]
+
+
+@kernel
+def _mixed(values, corners, shares):  # type: ignore[no-untyped-def]
+    return (
+        _mixed_one(values[:, 0], corners, shares),
+        _mixed_one(values[:, 1], corners, shares),
+        _mixed_one(values[:, 2], corners, shares),
+    )
+
+
+@kernel
+def _unit(x, y, z):  # type: ignore[no-untyped-def]
+    length = np.sqrt(x * x + y * y + z * z) + f4(1e-12)
+    return x / length, y / length, z / length
+
+
+@kernel
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
+
+
+@kernel
+def _answer(directions, arriving, lights, material, strength):  # type: ignore[no-untyped-def]
+    """Diffuse light and gloss, (r, g, b) each, of a surface.
+
+    Args:
+        directions: (normal, to_eye), unit.
+        arriving: (share of the key light, openness).
+        lights: as for `light_surface`.
+        material: [5].
+        strength: of the gloss.
+    """
+    normal, to_eye = directions
+    lit, open_ = arriving
+    towards, colours, sky, ground = lights
+    up = f4(0.5) - f4(0.5) * normal[1]
+    red = open_ * (ground[0] + up * (sky[0] - ground[0]))
+    green = open_ * (ground[1] + up * (sky[1] - ground[1]))
+    blue = open_ * (ground[2] + up * (sky[2] - ground[2]))
+    shine = (f4(0), f4(0), f4(0))
+    for light in range(len(towards)):
+        way = (towards[light, 0], towards[light, 1], towards[light, 2])
+        cosine = _dot(normal, way)
+        # Where there is no shadow map, closed places get little of a light.
+        arrives = lit if light == 0 else f4(0.25) + f4(0.75) * open_
+        red += arrives * colours[light, 0] * wrapped(cosine, material[0])
+        green += arrives * colours[light, 1] * wrapped(cosine, material[1])
+        blue += arrives * colours[light, 2] * wrapped(cosine, material[2])
+        if cosine > 0:
+            gloss = arrives * cosine * strength * _gloss(normal, to_eye, way, material[3])
+            shine = (
+                shine[0] + gloss * colours[light, 0],
+                shine[1] + gloss * colours[light, 1],
+                shine[2] + gloss * colours[light, 2],
             )
-            for light in range(len(towards)):
-                lx, ly, lz = towards[light, 0], towards[light, 1], towards[light, 2]
-                cosine = nx * lx + ny * ly + nz * lz
-                # Where there is no shadow map, closed places get little of a light.
-                arrives = lit if light == 0 else f4(0.25) + f4(0.75) * open_
-                red += arrives * colours[light, 0] * wrapped(cosine, materials[a, 0])
-                green += arrives * colours[light, 1] * wrapped(cosine, materials[a, 1])
-                blue += arrives * colours[light, 2] * wrapped(cosine, materials[a, 2])
-                if cosine > 0:
-                    hx, hy, hz = lx + ex, ly + ey, lz + ez
-                    length = np.sqrt(hx * hx + hy * hy + hz * hz) + f4(1e-12)
-                    half = max((nx * hx + ny * hy + nz * hz) / length, f4(0))
-                    grazing = 1 - max((ex * hx + ey * hy + ez * hz) / length, f4(0))
-                    fresnel = f4(0.04) + f4(0.96) * grazing**5
-                    gloss = (
-                        arrives * cosine * strength * fresnel * (exponent + 8) * f4(0.125) * half**exponent
-                    )
-                    shine_r += gloss * colours[light, 0]
-                    shine_g += gloss * colours[light, 1]
-                    shine_b += gloss * colours[light, 2]
-            color[y, x, 0] = red * (u * albedo[a, 0] + v * albedo[b, 0] + w * albedo[c, 0]) + shine_r
-            color[y, x, 1] = green * (u * albedo[a, 1] + v * albedo[b, 1] + w * albedo[c, 1]) + shine_g
-            color[y, x, 2] = blue * (u * albedo[a, 2] + v * albedo[b, 2] + w * albedo[c, 2]) + shine_b
+    return (red, green, blue), shine
+
+
+@kernel
+def _gloss(normal, to_eye, way, exponent):  # type: ignore[no-untyped-def]
+    """Blinn-Phong with Schlick's Fresnel term, normalised so that a sharper highlight is a brighter one."""
+    half = _unit(way[0] + to_eye[0], way[1] + to_eye[1], way[2] + to_eye[2])
+    fresnel = f4(0.04) + f4(0.96) * (1 - max(_dot(to_eye, half), f4(0))) ** 5
+    return fresnel * (exponent + 8) * f4(0.125) * max(_dot(normal, half), f4(0)) ** exponent
 
 
 @kernel
@@ -169,45 +209,30 @@ def light_strands(points, per_strand, albedo, openness, lights, eye, inks):  # t
     """
     towards, colours, sky, ground = lights
     for i in range(len(points)):
-        strand = i // per_strand
         j = i if (i + 1) % per_strand else i - 1
-        tx, ty, tz = (
-            points[j + 1, 0] - points[j, 0],
-            points[j + 1, 1] - points[j, 1],
-            points[j + 1, 2] - points[j, 2],
+        tangent = _unit(
+            points[j + 1, 0] - points[j, 0], points[j + 1, 1] - points[j, 1], points[j + 1, 2] - points[j, 2]
         )
-        length = np.sqrt(tx * tx + ty * ty + tz * tz) + f4(1e-12)
-        tx, ty, tz = tx / length, ty / length, tz / length
-        ex, ey, ez = eye[0] - points[i, 0], eye[1] - points[i, 1], eye[2] - points[i, 2]
-        length = np.sqrt(ex * ex + ey * ey + ez * ez)
-        ex, ey, ez = ex / length, ey / length, ez / length
-        red = f4(0.8) * openness[i, 1] * f4(0.5) * (sky[0] + ground[0])
-        green = f4(0.8) * openness[i, 1] * f4(0.5) * (sky[1] + ground[1])
-        blue = f4(0.8) * openness[i, 1] * f4(0.5) * (sky[2] + ground[2])
-        shine_r, shine_g, shine_b = f4(0), f4(0), f4(0)
+        to_eye = _unit(eye[0] - points[i, 0], eye[1] - points[i, 1], eye[2] - points[i, 2])
+        for channel in range(3):
+            around = f4(0.4) * openness[i, 1] * (sky[channel] + ground[channel])
+            inks[i, channel] = around * albedo[i // per_strand, channel]
         for light in range(len(towards)):
-            lx, ly, lz = towards[light, 0], towards[light, 1], towards[light, 2]
             arrives = openness[i, 0] if light == 0 else openness[i, 1]
-            along = tx * lx + ty * ly + tz * lz
-            sine = np.sqrt(max(1 - along * along, f4(0)))
-            red += f4(0.75) * arrives * colours[light, 0] * sine
-            green += f4(0.75) * arrives * colours[light, 1] * sine
-            blue += f4(0.75) * arrives * colours[light, 2] * sine
-            hx, hy, hz = lx + ex, ly + ey, lz + ez
-            length = np.sqrt(hx * hx + hy * hy + hz * hz) + f4(1e-12)
-            along = (tx * hx + ty * hy + tz * hz) / length
-            # The scales of a hair tilt the white highlight to the root, the coloured one to the tip.
-            white = max(1 - (along + f4(0.06)) ** 2, f4(0)) ** 45
-            tinted = max(1 - (along - f4(0.10)) ** 2, f4(0)) ** 16
-            shine_r += (
-                arrives * colours[light, 0] * (f4(0.045) * white + f4(0.9) * tinted * albedo[strand, 0])
-            )
-            shine_g += (
-                arrives * colours[light, 1] * (f4(0.045) * white + f4(0.9) * tinted * albedo[strand, 1])
-            )
-            shine_b += (
-                arrives * colours[light, 2] * (f4(0.045) * white + f4(0.9) * tinted * albedo[strand, 2])
-            )
-        inks[i, 0] = red * albedo[strand, 0] + shine_r
-        inks[i, 1] = green * albedo[strand, 1] + shine_g
-        inks[i, 2] = blue * albedo[strand, 2] + shine_b
+            sine, white, tinted = _hair(tangent, to_eye, towards[light])
+            for channel in range(3):
+                paint = albedo[i // per_strand, channel]
+                answer = (f4(0.75) * sine + f4(0.9) * tinted) * paint + f4(0.045) * white
+                inks[i, channel] += arrives * colours[light, channel] * answer
+
+
+@kernel
+def _hair(tangent, to_eye, way):  # type: ignore[no-untyped-def]
+    """Diffuse share, white and coloured highlight of a strand (Kajiya & Kay 1989)."""
+    along = _dot(tangent, way)
+    half = _unit(way[0] + to_eye[0], way[1] + to_eye[1], way[2] + to_eye[2])
+    across = _dot(tangent, half)
+    # The scales of a hair tilt the white highlight to the root, the coloured one to the tip.
+    white = max(1 - (across + f4(0.06)) ** 2, f4(0)) ** 45
+    tinted = max(1 - (across - f4(0.10)) ** 2, f4(0)) ** 16
+    return np.sqrt(max(1 - along * along, f4(0))), white, tinted
