@@ -28,7 +28,7 @@ class Directions:
 def principal_directions(
     samples: NDArray[np.float32], weights: NDArray[np.float32], count: int
 ) -> Directions:
-    """The `count` directions that lose least of weights * (samples - mean), in the square (Eckart, Young 1936).
+    """The `count` directions that lose least of weights * (samples - mean), squared (Eckart, Young 1936).
 
     Args:
         samples: [F, D] F moments of D features; D may be a hundred thousand, F about a thousand.

@@ -35,7 +35,7 @@ class Stage:
         self._renderer = DifferentiableRenderer(threads)
 
     def picture(self, table: Tensor, deltas: Tensor, row: int) -> Tensor:
-        """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in the pose of a row; keeps the graph."""
+        """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in a row's pose; keeps the graph."""
         head, torso = self._poses
         pose = torch.from_numpy(pose_rows(head[row], torso[row])).to(table.dtype)
         return self._renderer.draw(skin_splats(table, deltas, pose), self._camera, self._background).image

@@ -2,11 +2,11 @@
 
 import numpy as np
 import torch
+from dataset_fixture import tiny_head
 
 from splatface.models.fields.field import GaussianTensors
 from splatface.models.training.packed import pack
 from splatface.models.training.performer import Performer, motion_of
-from dataset_fixture import tiny_head
 
 
 def table_of(head):

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from splatface.models.errors import TrainingError
 from splatface.models.training.directions import principal_directions
 

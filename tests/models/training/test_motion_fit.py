@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+
 from splatface.models.training.motion_fit import fit_motion_map, motion_map_of, torch_map_of
 
 
