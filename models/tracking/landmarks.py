@@ -29,6 +29,7 @@ class Landmarker:
     """Finds the largest face in one picture after another. Use it in a `with`, or close it.
 
     Args:
+        most: faces that `faces` finds at most.
         tracked: look for the face near where it was in the last picture (steadier, for films), instead of
             anew in each picture (the same picture always gives the same landmarks).
 
@@ -36,8 +37,8 @@ class Landmarker:
         TrackingError: when mediapipe is not installed.
     """
 
-    def __init__(self, *, tracked: bool = False) -> None:
-        self._graph = Graph(FACE_MESH, num_faces=1, with_attention=True, use_prev_landmarks=bool(tracked))
+    def __init__(self, *, tracked: bool = False, most: int = 1) -> None:
+        self._graph = Graph(FACE_MESH, num_faces=most, with_attention=True, use_prev_landmarks=bool(tracked))
 
     def __call__(self, picture: NDArray[np.uint8]) -> Array:
         """Landmarks [478, 3] px of the picture [H, W, 3] RGB, NaN where there is no face.
@@ -45,11 +46,14 @@ class Landmarker:
         x to the right, y down, pixel (0, 0) covers 0..1; z away from the camera in about the same scale,
         0 in the middle of the head. Landmarks may lie outside of the picture.
         """
-        faces = self._graph.messages(picture)
-        if not faces:
-            return np.full((LANDMARKS, 3), np.nan)
+        found = self.faces(picture)
+        return found[0] if len(found) else np.full((LANDMARKS, 3), np.nan)
+
+    def faces(self, picture: NDArray[np.uint8]) -> Array:
+        """Landmarks [n, 478, 3] px of all n faces that are found, at most `most`."""
         height, width = picture.shape[:2]
-        return _points(faces[0]) * (width, height, width)
+        found = [_points(face) * (width, height, width) for face in self._graph.messages(picture)]
+        return np.stack(found) if found else np.empty((0, LANDMARKS, 3))
 
     def close(self) -> None:
         """Free what mediapipe holds."""
