@@ -10,10 +10,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import ShapeConfig
 
-__all__ = ["Moments", "hold_shape", "no_moments", "step_array", "step_basis", "step_table"]
+__all__ = ["BasisStep", "Moments", "hold_shape", "no_moments", "step_array", "step_basis", "step_table"]
 
 Floats = NDArray[np.float32]
 f4 = np.float32
@@ -62,17 +63,21 @@ def step_table(
     workers.run(part)
 
 
-def step_basis(
-    basis: Floats,
-    slopes: Floats,
-    coefficients: Floats,
-    moments: Moments,
-    rates: Floats,
-    steps: int,
-    workers: Workers,
-) -> None:
-    """Move a basis [M, 14, K] whose gradient is slopes [M, 14] x coefficients [K]; rates [14]."""
-    corrections = _corrections(steps)
+@dataclass(frozen=True, slots=True, eq=False)
+class BasisStep:
+    """What a basis [M, 14, K] learns from one picture."""
+
+    slopes: Floats  # [M, 14] dL/d(movements)
+    coefficients: Floats  # [K]; the gradient is the outer product of the two
+    rates: Floats  # [14]
+    steps: int  # of Adam, from 1
+    keep: float = 1.0  # share that stays of all but the places' first 15 coefficients, the known modes
+
+
+def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Workers) -> None:
+    """Move a basis down its gradient, in place."""
+    corrections = (*_corrections(step.steps), f4(step.keep))
+    slopes, coefficients, rates = step.slopes, step.coefficients, step.rates
     state = (moments.first, moments.second)
 
     def part(k: int) -> None:
@@ -120,7 +125,8 @@ def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, cor
                 b = f4(_SECOND) * v[k] + f4(1 - _SECOND) * g * g
                 m[k] = a
                 v[k] = b
-                row[k] -= rate * a / (math.sqrt(b * corrections[1]) + _EPSILON)
+                held = f4(1) if j < 3 and k < MOTION_SIZE else corrections[2]
+                row[k] = held * row[k] - rate * a / (math.sqrt(b * corrections[1]) + _EPSILON)
 
 
 @numba.njit(**_OPTIONS)

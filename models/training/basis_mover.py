@@ -12,11 +12,12 @@ from torch import nn
 
 from splatface.models.fields.basis import BasisField
 from splatface.models.render.workers import Workers
-from splatface.models.training.adam import Moments, no_moments, step_array, step_basis
+from splatface.models.training.adam import BasisStep, Moments, no_moments, step_array, step_basis
 from splatface.models.training.basis_kernels import apply_rows, coefficient_slopes
-from splatface.models.training.config import RateConfig
+from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import Regrown
 from splatface.models.training.map_slopes import MapSlopes
+from splatface.models.training.motion_start import spread_of
 from splatface.models.training.pull import Moves, Slopes
 from splatface.models.training.schedule import CANONICAL, Pace, basis_rates
 
@@ -31,12 +32,11 @@ _MAP = ("linear", "w1", "b1", "w2")
 class BasisMover:
     """A basis field whose `rows` of the table move."""
 
-    def __init__(
-        self, field: BasisField, motion: Floats, rates: RateConfig, workers: Workers, *, masked: bool
-    ) -> None:
+    def __init__(self, field: BasisField, motion: Floats, config: TrainConfig, workers: Workers) -> None:
         """Motion [F, 15] of all rows of the data set; the field's tensors are learned in place."""
-        self._field, self._motion, self._rates, self._workers = field, motion, rates, workers
-        self._masked = masked and field.dynamism is not None
+        self._field, self._motion, self._config, self._workers = field, motion, config, workers
+        self._masked = config.losses.mask > 0 and field.dynamism is not None
+        self._noise = config.steady.jitter * spread_of(motion)
         self._take()
         self._moments = {name: no_moments(array) for name, array in self._learned().items()}
         self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
@@ -58,13 +58,21 @@ class BasisMover:
         """The field as it is now."""
         return self._field
 
-    def coefficients(self, row: int) -> MapSlopes:
-        """What the map makes of the motion of a row."""
-        return MapSlopes(self._motion[row], **self._map)
+    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """Movements of a row, to look at."""
+        c = MapSlopes(self._motion[row], **self._map).coefficients
+        free = apply_rows(self._basis, c, self._workers)
+        return Moves(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
-        """Movements of a row; the dynamism is drawn in every fourth picture of the deformation stage."""
-        known = self.coefficients(row)
+        """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
+
+        What the person did is known to a few percent only: a basis that is told otherwise bends itself to
+        hit every picture.
+        """
+        generator = np.random.default_rng([self._config.seed, 4, int(self._count[0])])
+        off = self._noise * generator.standard_normal(len(self._noise), np.float32)
+        known = MapSlopes(self._motion[row] + off, **self._map)
         free = apply_rows(self._basis, known.coefficients, self._workers)
         share = 1 / (1 + np.exp(-self._dynamism))
         self._kept = known, free, share
@@ -82,18 +90,24 @@ class BasisMover:
         steps = int(self._count[1])
         own = slopes.deltas * share[:, None] * self._field.mask.numpy()
         back = coefficient_slopes(self._basis, own, self._workers)
-        rates = basis_rates(self._rates, pace) * np.float32(rate)
-        moments = self._moments
-        step_basis(self._basis, own, known.coefficients, moments["basis"], rates, steps, self._workers)
-        calm = rate * pace.warm * self._rates.last**pace.through
+        rates, moments = self._config.rates, self._moments
+        calm = rate * pace.warm * rates.last**pace.through
+        step = BasisStep(
+            slopes=own,
+            coefficients=known.coefficients,
+            rates=basis_rates(rates, pace) * np.float32(rate),
+            steps=steps,
+            keep=1 - self._config.steady.forget * calm,
+        )
+        step_basis(self._basis, moments["basis"], step, self._workers)
         for name, slope in known.back(back).items():
-            step_array(self._map[name], slope, moments[name], self._rates.field * calm, steps)
+            step_array(self._map[name], slope, moments[name], rates.field * calm, steps)
         if self._masked:
             pull = (slopes.deltas * free).sum(axis=1)
             if slopes.dynamism is not None:
                 pull += _MASKED_EVERY * slopes.dynamism
             pull *= share * (1 - share)
-            step_array(self._dynamism, pull, moments["dynamism"], self._rates.opacity * calm * 0.3, steps)
+            step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
         return slopes.table
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:

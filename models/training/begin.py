@@ -52,17 +52,15 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
 def _mover(
     dataset: Dataset, rows: NDArray[np.int64], start: Start, config: TrainConfig, easel: Easel
 ) -> Mover:
-    generator = torch.Generator().manual_seed(config.seed)
     if not isinstance(config.field, BasisConfig):
         conditions = Conditions(dataset, config.field.listening, config.encoder)
         field = make_field(
             config.field,
             unpack(torch.from_numpy(start.table)),
             feature_dim=conditions.feature_dim,
-            generator=generator,
+            generator=torch.Generator().manual_seed(config.seed),
         )
         return FieldMover(field, conditions, config.rates, masked=config.losses.mask > 0)
     every = np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
-    field = start_field(config.field, start, every[rows], config.dynamic, generator)
-    masked = config.losses.mask > 0
-    return BasisMover(field, every, config.rates, easel.workers, masked=masked)
+    field = start_field(config.field, start, every[rows], config.dynamic, config.steady, config.seed)
+    return BasisMover(field, every, config, easel.workers)

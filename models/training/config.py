@@ -16,6 +16,7 @@ __all__ = [
     "RateConfig",
     "ShapeConfig",
     "StageConfig",
+    "SteadyConfig",
     "TrainConfig",
     "config_of_yaml",
     "config_to_yaml",
@@ -75,14 +76,14 @@ class RateConfig:
     3DGS (Kerbl et al. 2023) with places in metres of a head instead of scene extents.
     """
 
-    means: float = 1.0e-4  # m
+    means: float = 3e-4  # m
     quats: float = 1e-3
     log_scales: float = 5e-3
     opacity: float = 3e-2  # of the logit
     colour: float = 5e-3  # SH degree 0
     shading: float = 1.5e-3  # SH degree 1 and above
     skin: float = 2e-3  # of the logit
-    basis: float = 0.4  # of the rates above, for the basis
+    basis: float = 0.15  # of the rates above, for the basis
     field: float = 1e-3  # nets of a field and the motion map
     planes: float = 5e-3  # grids of a field
     pose: float = 0.0  # rad and m per frame; 0 leaves the tracked poses alone
@@ -157,6 +158,20 @@ class ShapeConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyConfig:
+    """What keeps the movements of a basis from learning a few hundred pictures by heart."""
+
+    jitter: float = 0.1  # noise on mouth and controls, share of their spread
+    forget: float = 1e-3  # share that fades of a basis beyond the known modes, per step at full rate
+    bends: float = 0.3  # size of the coefficients beyond the first 15 at the start, those being 1
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "jitter", "bends")
+        _require(0 <= self.forget < 1, "forget", "0..1", self.forget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on besides its data set."""
 
@@ -171,6 +186,7 @@ class TrainConfig:
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     densify: DensifyConfig = dataclasses.field(default_factory=DensifyConfig)
     shape: ShapeConfig = dataclasses.field(default_factory=ShapeConfig)
+    steady: SteadyConfig = dataclasses.field(default_factory=SteadyConfig)
     threads: int = 2
     device: str = "cpu"
     cache_gb: float = 2.0  # of pictures kept in memory

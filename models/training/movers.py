@@ -28,8 +28,11 @@ class Mover(Protocol):
     def field(self) -> Field:
         """The field as it is now."""
 
+    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """What a row looks like; changes nothing."""
+
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
-        """What is drawn in a row."""
+        """What is drawn to learn from a row."""
 
     def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
         """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
@@ -63,6 +66,11 @@ class FieldMover:
         """The field as it is now."""
         found: Field = self._field
         return found
+
+    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """What a row looks like; changes nothing."""
+        with torch.no_grad():
+            return self.move(table, row, pace)
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""

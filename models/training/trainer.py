@@ -62,7 +62,7 @@ class Trainer:
         below = state.mover.learn(slopes, pace, counters.rate)
         paces = table_rates(rates, pace.through, state.table.shape[1]) * np.float32(counters.rate)
         step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
-        hold = shape.depth_hold * counters.rate
+        hold = shape.depth_hold * counters.rate * rates.last_means**pace.through
         hold_shape(state.table, state.depths, shape, hold, self.easel.workers)
         if rates.pose:
             state.poses.learn(row, slopes.pose, rates.pose * counters.rate * rates.last**pace.through)

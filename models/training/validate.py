@@ -23,7 +23,7 @@ Picture = NDArray[np.uint8]
 def draw_row(trainer: Trainer, row: int, pace: Pace) -> Picture:
     """What the trainer makes of a row of its data set now, [H, W, 3]."""
     state = trainer.state
-    image = trainer.easel.draw(state.mover.move(state.table, row, pace), state.poses.at(row))
+    image = trainer.easel.draw(state.mover.show(state.table, row, pace), state.poses.at(row))
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 

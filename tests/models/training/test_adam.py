@@ -6,7 +6,14 @@ import torch
 from training_scene import some_rows
 
 from splatface.models.render.workers import Workers
-from splatface.models.training.adam import hold_shape, no_moments, step_array, step_basis, step_table
+from splatface.models.training.adam import (
+    BasisStep,
+    hold_shape,
+    no_moments,
+    step_array,
+    step_basis,
+    step_table,
+)
 from splatface.models.training.config import ShapeConfig
 
 
@@ -43,7 +50,8 @@ def test_a_basis_steps_as_if_its_gradient_had_been_made():
     true = torchs(basis, slopes[..., None] * weights[:, None, None], 0.02)
     moments = no_moments(basis)
     for steps, (slope, c) in enumerate(zip(slopes, weights, strict=True), 1):
-        step_basis(basis, slope, c, moments, np.full(14, 0.02, np.float32), steps, Workers(2))
+        step = BasisStep(slope, c, np.full(14, 0.02, np.float32), steps)
+        step_basis(basis, moments, step, Workers(2))
     assert np.allclose(basis, true, atol=1e-5)
 
 

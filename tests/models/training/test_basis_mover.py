@@ -1,5 +1,7 @@
 """The hand-written basis against the field's own torch, and where it starts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from splatface.models.fields.config import BasisConfig
 from splatface.models.fields.field import Condition
 from splatface.models.render.workers import Workers
 from splatface.models.training.basis_mover import BasisMover
-from splatface.models.training.config import RateConfig
+from splatface.models.training.config import SteadyConfig, preset
 from splatface.models.training.densify import Regrown
 from splatface.models.training.motion_start import start_field
 from splatface.models.training.points import Start
@@ -18,6 +20,7 @@ from splatface.models.training.pull import Slopes
 from splatface.models.training.schedule import CANONICAL, DEFORMATION, Pace
 
 COUNT, PACE = 30, Pace(DEFORMATION, 0.3, 1.0, False)
+EXACT = SteadyConfig(jitter=0.0, forget=0.0, bends=1.0)
 
 
 def a_start(generator):
@@ -33,13 +36,14 @@ def a_motion(generator, count=40):
     return motion
 
 
-def a_mover(generator, *, masked=True, most=100, dynamism="learned"):
+def a_mover(generator, *, dynamism="learned"):
     start, motion = a_start(generator), a_motion(generator)
     config = BasisConfig(coefficients=20, hidden=8, dynamism=dynamism)
-    field = start_field(config, start, motion, most, torch.Generator().manual_seed(0))
+    field = start_field(config, start, motion, 100, EXACT, 0)
     with torch.no_grad():
         field.basis += torch.from_numpy(generator.normal(size=field.basis.shape)).float() * 0.01
-    return BasisMover(field, motion, RateConfig(), Workers(1), masked=masked), start, motion
+    config = replace(preset("basis"), steady=EXACT)
+    return BasisMover(field, motion, config, Workers(1)), start, motion
 
 
 @pytest.fixture
@@ -49,7 +53,7 @@ def generator():
 
 def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
     start, motion = a_start(generator), a_motion(generator)
-    field = start_field(BasisConfig(), start, motion, 100, torch.Generator().manual_seed(0))
+    field = start_field(BasisConfig(), start, motion, 100, EXACT, 0)
     for row in (0, 3):
         x = torch.from_numpy(motion[row])
         deltas = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None)).deltas
@@ -63,7 +67,7 @@ def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
 def test_coefficients_are_of_like_size(generator):
     motion = a_motion(generator)
     motion[:, 10] *= 0.1
-    field = start_field(BasisConfig(), a_start(generator), motion, 100, torch.Generator().manual_seed(0))
+    field = start_field(BasisConfig(), a_start(generator), motion, 100, EXACT, 0)
     c = np.stack([field.motion_map()(x[:8], x[8:]) for x in motion])
     assert np.allclose(c[:, :15].std(0), np.minimum(1, motion.std(0) / 0.05), rtol=1e-3)
     assert 0.2 < c[:, 15].std() < 2
@@ -71,7 +75,7 @@ def test_coefficients_are_of_like_size(generator):
 
 def test_the_cap_keeps_what_moves_most(generator):
     start, motion = a_start(generator), a_motion(generator)
-    field = start_field(BasisConfig(), start, motion, 8, torch.Generator().manual_seed(0))
+    field = start_field(BasisConfig(), start, motion, 8, EXACT, 0)
     assert len(field.dynamic) == 8
     assert (start.labels[field.dynamic.numpy()] == LIPS).sum() == 6
 
@@ -98,6 +102,25 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
         # The first step of Adam is the rate, against the sign of the gradient.
         assert np.array_equal(np.sign(step[clear]), -np.sign(true[name].numpy()[clear])), name
         assert (step[true[name].numpy() == 0] == 0).all()
+
+
+def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
+    start, motion = a_start(generator), a_motion(generator)
+    field = start_field(BasisConfig(dynamism="off"), start, motion, 100, EXACT, 0)
+    with torch.no_grad():
+        field.basis[:, 11:] = 1.0
+    config = replace(preset("basis"), steady=SteadyConfig(jitter=0.1, forget=0.5))
+    mover = BasisMover(field, motion, config, Workers(1))
+    shown = mover.show(start.table, 5, PACE).deltas
+    told = [mover.move(start.table, 5, PACE).deltas for _ in range(2)]
+    assert np.array_equal(mover.show(start.table, 5, PACE).deltas, shown)
+    assert not np.allclose(told[0], told[1])
+    assert np.abs(told[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
+    before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
+    nothing = Slopes(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
+    mover.learn(nothing, PACE, 1.0)
+    assert torch.equal(field.basis[:, :3, :15], before[:, :3, :15])
+    assert (field.basis[:, 11:] < 0.9).all()
 
 
 def test_in_the_canonical_stage_nothing_is_learned(generator):
