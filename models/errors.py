@@ -8,6 +8,7 @@ __all__ = [
     "AudioError",
     "DatasetError",
     "EncoderError",
+    "FilmError",
     "HeadError",
     "LaunchError",
     "MetricError",
@@ -70,3 +71,7 @@ class MetricError(SplatfaceError):
 
 class SpeechError(SplatfaceError):
     """A text cannot be spoken as asked."""
+
+
+class FilmError(SplatfaceError):
+    """A film cannot be made as asked."""

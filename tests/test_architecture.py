@@ -41,6 +41,7 @@ FLOORS = {
     "talker": 5,
     "actor": 6,
     "tracking": 6,
+    "film": 6,
     "metrics": 7,
     "training": 8,
 }
