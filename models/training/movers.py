@@ -96,7 +96,7 @@ class FieldMover:
         above = [slopes.table, slopes.deltas, slopes.dynamism][: len(outputs)]
         torch.autograd.backward(outputs, [torch.from_numpy(a) for a in above if a is not None])
         self._graph = None
-        cooled = rate * pace.warm * self._rates.last**pace.through
+        cooled = rate * self._rates.last**pace.through
         for group in self._optimiser.param_groups:
             group["lr"] = group["pace"] * cooled
         self._optimiser.step()

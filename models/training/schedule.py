@@ -21,7 +21,7 @@ class Pace:
 
     stage: str
     through: float  # share of the run that is done, 0..1
-    warm: float  # how much of its rate a field learns with, 0..1
+    warm: float  # how much of its rate what the second stage adds learns with, 0..1
     over: bool
 
 
@@ -35,7 +35,7 @@ def pace_at(step: int, seconds: float, stages: StageConfig) -> Pace:
     through = max(step / total, spent)
     first = stages.canonical_steps / total
     stage = CANONICAL if through < first or not stages.deformation_steps else DEFORMATION
-    warm = min(1.0, (through - first) * total / _WARM_UP + 1 / _WARM_UP)
+    warm = min(max((through - first) * total + 1, 0.0) / _WARM_UP, 1.0)
     return Pace(stage, min(through, 1.0), warm, step >= total or spent >= 1.0)
 
 

@@ -143,7 +143,7 @@ def test_the_pace_follows_steps_or_minutes_whichever_is_further():
     assert pace_at(399, 59.0, stages).over is False
     assert pace_at(400, 1.0, stages).over
     assert pace_at(10, 60.0, stages).over
-    assert pace_at(100, 0.0, stages).warm < 0.01
+    assert [pace_at(step, 0.0, stages).warm for step in (0, 100, 399)] == pytest.approx([0, 0.002, 0.6])
     assert pace_at(399, 0.0, StageConfig(canonical_steps=400, deformation_steps=0)).stage == CANONICAL
 
 
