@@ -149,7 +149,10 @@ class FilmWriter:
 
     def _picture_frame(self, picture: NDArray[np.uint8]) -> Any:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        coded = self._reformatter.reformat(frame, format="yuv420p", dst_colorspace="itu709")
+        # AREA: colour is the mean of its four pixels, others are off where colours meet.
+        coded = self._reformatter.reformat(
+            frame, format="yuv420p", dst_colorspace="itu709", interpolation="AREA", threads=1
+        )
         coded.pts, coded.time_base = self._pictures, 1 / self._shape.fps
         self._pictures += 1
         return coded

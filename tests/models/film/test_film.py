@@ -35,7 +35,7 @@ FPS = Fraction(25)
 
 @pytest.fixture(scope="module")
 def talker(tiny_head):
-    return Talker(load_head(tiny_head), CpuRenderer(), size=(192, 192))
+    return Talker(load_head(tiny_head), CpuRenderer(), size=(256, 256))
 
 
 @pytest.fixture(scope="module")
@@ -97,9 +97,20 @@ def test_how_the_sound_was_cut_changes_nothing(taken, speech, talker):
         assert film[-1].share == pytest.approx(1.0)
 
 
+def rgb(frame):
+    """By the definition of BT.709: swscale's quick way makes pictures two levels darker."""
+    assert (frame.format.name, int(frame.colorspace), int(frame.color_range)) == ("yuv420p", 1, 1)
+    planes, height, width = frame.to_ndarray().astype(float), frame.height, frame.width
+    chroma = planes[height:].reshape(2, height // 2, width // 2).repeat(2, axis=1).repeat(2, axis=2)
+    y, (blue, red) = (planes[:height] - 16) / 219, (chroma - 128) / 224
+    r, b = y + 1.5748 * red, y + 1.8556 * blue
+    image = np.stack([r, (y - 0.2126 * r - 0.0722 * b) / 0.7152, b], -1)
+    return np.clip(np.rint(255 * image), 0, 255).astype(np.uint8)
+
+
 def opening(pictures):
     """How far the mouth is open, as the darkness of the lips' middle."""
-    stack = np.array(pictures)[:, 116:136, 80:112].astype(float)
+    stack = np.array(pictures)[:, 155:181, 107:149].astype(float)
     return -stack.mean(axis=(1, 2, 3))
 
 
@@ -116,7 +127,7 @@ def lag_of(signal, reference):
 def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, talker, tmp_path, suffix):
     path = tmp_path / f"film{suffix}"
     clicks = (37_123, 112_560)
-    with FilmWriter(path, Shape(192, 192, FPS), 2, tags_of(talker.head.info)) as film:
+    with FilmWriter(path, Shape(256, 256, FPS), 2, tags_of(talker.head.info)) as film:
         at = 0
         for moment in taken:
             samples = np.zeros_like(moment.samples)
@@ -126,16 +137,16 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
             film.add(moment.picture, samples)
             at += len(samples)
     with av.open(str(path)) as decoded:
-        shown = [(frame.time, frame.to_ndarray(format="rgb24")) for frame in decoded.decode(video=0)]
-        decoded.seek(0)
-        heard = [(frame.time, frame.to_ndarray()) for frame in decoded.decode(audio=0)]
+        shown = [(frame.time, rgb(frame)) for frame in decoded.decode(video=0)]
         metadata = {key.lower(): value for key, value in decoded.metadata.items()}
         assert decoded.duration == pytest.approx(SECONDS * 1e6, abs=25_000)
+    with av.open(str(path)) as decoded:
+        heard = [(frame.time, frame.to_ndarray()) for frame in decoded.decode(audio=0)]
     np.testing.assert_allclose([time for time, _ in shown], np.arange(75) / 25, atol=0.0006)
-    assert abs(lag_of(opening([image for _, image in shown]), opening([m.picture for m in taken]))) < 0.05
+    assert abs(lag_of(opening([image for _, image in shown]), opening([m.picture for m in taken]))) < 0.15
     error = np.array([image for _, image in shown]).astype(float) - [moment.picture for moment in taken]
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 33
-    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 1.5  # colours keep their place
+    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 0.7  # colours keep their place
     sound = np.concatenate([values[0] for _, values in heard], axis=-1)
     first = round(heard[0][0] * FILM_HZ)
     for click in clicks:
@@ -149,7 +160,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
 
 def test_the_same_film_again_byte_for_byte(taken, tmp_path):
     for name in ("a.mp4", "b.mp4"):
-        with FilmWriter(tmp_path / name, Shape(192, 192, FPS), 2, {"title": "x"}) as film:
+        with FilmWriter(tmp_path / name, Shape(256, 256, FPS), 2, {"title": "x"}) as film:
             for moment in taken[:20]:
                 film.add(moment.picture, moment.samples)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -160,20 +171,20 @@ def test_a_film_that_is_given_up_leaves_nothing_and_keeps_the_old_one(taken, tmp
     path.write_bytes(b"an older film")
 
     def give_up():
-        with FilmWriter(path, Shape(192, 192, FPS), 2, {}) as film:
+        with FilmWriter(path, Shape(256, 256, FPS), 2, {}) as film:
             film.add(taken[0].picture, taken[0].samples)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         give_up()
-    with FilmWriter(path, Shape(192, 192, FPS), 2, {}):
+    with FilmWriter(path, Shape(256, 256, FPS), 2, {}):
         pass  # no picture, no film
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"an older film"
 
 
 def test_what_cannot_be_written_says_why(tmp_path, monkeypatch):
-    shape = Shape(192, 192, FPS)
+    shape = Shape(256, 256, FPS)
     with pytest.raises(FilmError, match=r"expected a name that ends in \.mp4 or \.webm"):
         FilmWriter(tmp_path / "film.avi", shape, 1, {})
     with pytest.raises(FilmError, match="expected a file in a folder that is there"):
@@ -196,9 +207,9 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 noise = np.random.default_rng(0)
 try:
-    with FilmWriter(Path(sys.argv[1]), Shape(192, 192, Fraction(25)), 1, {}) as film:
+    with FilmWriter(Path(sys.argv[1]), Shape(256, 256, Fraction(25)), 1, {}) as film:
         for _ in range(200):
-            film.add(noise.integers(0, 255, (192, 192, 3), dtype=np.uint8), np.zeros((1920, 1), np.float32))
+            film.add(noise.integers(0, 255, (256, 256, 3), dtype=np.uint8), np.zeros((1920, 1), np.float32))
 except FilmError as error:
     print(error)
 """
