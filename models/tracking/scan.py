@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.errors import TrackingError
 from splatface.models.tracking.choose_face import MOST_FACES, FaceSearch
 from splatface.models.tracking.hands import HandSearch
 from splatface.models.tracking.mediapipe_door import PERSON_MASK, Graph
@@ -36,6 +37,7 @@ class Scan:
     shift: Array  # [S, 2] of the background since the look before, share of its width; NaN where plain
     change: Array  # [F] mean difference of each picture from the one before, levels of 255
     repeated: NDArray[np.bool_]  # [F] pictures that stand for a moment the film left out
+    thumbs: NDArray[np.uint8]  # [S, 48, 48, 3]
 
 
 def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], None]) -> Scan:
@@ -46,6 +48,7 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
     every = max(1, round(LOOK_EVERY_S * fps))
     scale = max(1.0, max(info.width, info.height) / _LONGEST_PX)
     looks: list[tuple[float, Array, Array, Array]] = []
+    thumbs = []
     change, repeated, before = [], [], None
     with FaceSearch() as faces, HandSearch() as hands, Graph(PERSON_MASK, model_selection=0) as person:
         still = _Still()
@@ -60,9 +63,12 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
                 looks.append(
                     (shot.index / fps, found, shown, still(shot.picture, person.image(shot.picture)))
                 )
+                thumbs.append(thumb.astype(np.uint8))
                 told(min(1.0, shot.index / fps / info.duration_s))
     columns = [np.array([look[i] for look in looks], np.float64) for i in range(4)]
-    return Scan(*columns, np.array(change, np.float64), np.array(repeated, bool))
+    if not looks:
+        raise TrackingError(f"{path}: expected pictures that can be decoded, found none: record it again")
+    return Scan(*columns, np.array(change, np.float64), np.array(repeated, bool), np.stack(thumbs))
 
 
 def cuts_of(change: Array) -> NDArray[np.int64]:

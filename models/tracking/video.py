@@ -5,7 +5,7 @@ in time (so any rate, and a variable one, becomes a fixed one); nothing is held 
 """
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,11 +126,18 @@ def film_rate(info: VideoInfo) -> float:
 
 
 def shots(
-    path: Path, info: VideoInfo, fps: float, *, first: int = 0, longest_px: int | None = None
+    path: Path,
+    info: VideoInfo,
+    fps: float,
+    *,
+    first: int = 0,
+    longest_px: int | None = None,
+    wanted: Callable[[int], bool] | None = None,
 ) -> Iterator[Shot]:
     """Pictures number `first` and on of the film at `fps`, upright, at most `longest_px` on the longer side.
 
-    A damaged stretch is skipped, a film cut off ends early.
+    `wanted` says of which numbers; the rest is decoded, but not made into pictures. A damaged stretch is
+    skipped, a film cut off ends early.
 
     Raises:
         TrackingError: when the file cannot be opened.
@@ -142,7 +149,9 @@ def shots(
             # Some containers seek past what is wanted: those are read from their beginning.
             if held is None or (from_s > 0 and float(held.time) - info.start_s > first / fps):
                 continue
-            yield from _spaced(held, frames, _Grid(info, fps, first, longest_px))
+            yield from _spaced(
+                held, frames, _Grid(info, fps, first, longest_px, wanted or (lambda index: True))
+            )
             return
 
 
@@ -152,6 +161,7 @@ class _Grid:
     fps: float
     first: int
     longest_px: int | None
+    wanted: Callable[[int], bool]
 
 
 def _spaced(held: Any, frames: Iterator[Any], grid: _Grid) -> Iterator[Shot]:
@@ -166,10 +176,11 @@ def _spaced(held: Any, frames: Iterator[Any], grid: _Grid) -> Iterator[Shot]:
         else:
             until_s = (time_s + float(following.time) - grid.info.start_s) / 2
         while index / grid.fps < until_s:
-            repeated = held is last
-            if not repeated:
-                picture, last = _upright(held, grid.info, grid.longest_px), held
-            yield Shot(index, picture, time_s - index / grid.fps, repeated)
+            if grid.wanted(index):
+                repeated = held is last
+                if not repeated:
+                    picture, last = _upright(held, grid.info, grid.longest_px), held
+                yield Shot(index, picture, time_s - index / grid.fps, repeated)
             index += 1
         if following is None:
             return

@@ -1,0 +1,216 @@
+"""From a film of a person to a data set: all stages in order, each kept when it is done."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.camera import Camera
+from splatface.models.dataset.disk import write_whole
+from splatface.models.dataset.torso_track import track_torso
+from splatface.models.dataset.types import Dataset
+from splatface.models.dataset.writer import DatasetWriter
+from splatface.models.errors import TrackingError
+from splatface.models.tracking.assemble import Owner, Rows, Tracked, assemble, between, moments_of
+from splatface.models.tracking.checks import (
+    Finding,
+    check_landmarks,
+    check_plate,
+    check_sound,
+    moved_ms,
+    refuse,
+    replaces_background,
+)
+from splatface.models.tracking.follow import Look, follow, learn_look
+from splatface.models.tracking.masks import Colours
+from splatface.models.tracking.plate import Plate
+from splatface.models.tracking.prepare import Clip, prepare
+from splatface.models.tracking.sound import Loudness, Offset, earlier, find_offset, hear, seen_mouth
+from splatface.models.tracking.stages import Progress, Stages, digest_of
+from splatface.models.tracking.video_sound import SAMPLE_RATE, film_sound
+
+__all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
+
+FINDINGS = "findings.json"
+_CHUNK_S = 10.0  # of film between two savings
+# Stages and their usual share of the time.
+_PLAN = {"scan": 2.0, "look": 0.8, "pictures": 4.0, "sound": 0.2, "fit": 1.5, "torso": 0.6, "points": 0.2}
+_MADE_BY = "1"  # raise it when the same film gives another data set
+
+Shape = NDArray[np.generic]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackOptions:
+    """Who is shown, and how large the data set becomes."""
+
+    owner: Owner
+    side_px: int = 512
+    most_pictures: int = 3000  # of a longer film, pictures are chosen evenly
+    work: Path | None = None  # for what is kept between stages; default: beside the data set
+
+
+def track(
+    video: Path,
+    folder: Path,
+    options: TrackOptions,
+    *,
+    clock: Callable[[], float],
+    report: Callable[[Progress], None],
+) -> Dataset:
+    """Make a data set of a film; run again after being stopped, it goes on where it was.
+
+    Args:
+        video: any film that PyAV decodes, of one person from the front for 5 s or more.
+        folder: for the data set; new, empty, or left unfinished by the same command.
+        options: see TrackOptions.
+        clock: seconds, rising.
+        report: told of progress.
+
+    What was odd, and what was done about it, stands in the folder's findings.json (`read_findings`).
+
+    Raises:
+        TrackingError: when it is no film, no head can come of it, or mediapipe or PyAV is missing.
+        DatasetError: when the folder holds something else, or the disk refuses.
+    """
+    for name, text in asdict(options.owner).items():
+        if not text.strip():
+            raise TrackingError(f"{name}: expected text, found none: say who is shown and who allows what")
+    work = options.work or folder.with_name(f"{folder.name}-work")
+    stages = Stages(work, _PLAN, clock=clock, report=report)
+    clip = prepare(video, options.side_px, options.most_pictures, stages)
+    side = options.side_px
+    writer = DatasetWriter(folder, side, side, key=digest_of(clip.digest, asdict(options.owner), _MADE_BY))
+    look = _look(clip, stages)
+    landmarks, kept = _pictures(clip, look, writer, stages)
+    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    moments = moments_of(landmarks, clip.story.used, clip.film.fps)
+    findings = [*clip.findings, *check_plate(look.plate, clip.moving_camera)]
+    findings += check_landmarks(seen, clip.story.used, clip.film.fps)
+    refuse(findings)
+    samples, heard = _sound(clip, landmarks, stages)
+    rows = Rows(moments, np.flatnonzero(kept), clip.time_ns, clip.film.fps)
+    tracked = _tracked(clip, rows, writer, stages)
+    write_whole(folder / FINDINGS, _json([*findings, *heard]))
+    return writer.finish(assemble(options.owner, rows, tracked, look.plate), samples, None)
+
+
+def read_findings(folder: Path) -> list[Finding]:
+    """What tracking found odd about the film of a data set; empty when it was not made from one.
+
+    Raises TrackingError when the file is damaged.
+    """
+    path = folder / FINDINGS
+    if not path.is_file():
+        return []
+    try:
+        rows = json.loads(path.read_bytes()[: 1 << 20])
+        return [
+            Finding(
+                *(str(row[name]) for name in ("level", "subject", "found", "done")),
+                spans_s=tuple((float(a), float(b)) for a, b in row["spans_s"]),
+            )
+            for row in rows
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrackingError(f"{path}: expected a table of findings, found {error}: track again") from error
+
+
+def _json(findings: Sequence[Finding]) -> bytes:
+    return (json.dumps([asdict(finding) for finding in findings], indent=1) + "\n").encode()
+
+
+def _look(clip: Clip, stages: Stages) -> Look:
+    def learned(told: Callable[[float], None]) -> dict[str, Shape]:
+        colours, plate = learn_look(clip.film, clip.story.used, told)
+        figures = np.array([plate.flat, plate.seen, plate.moving], np.float64)
+        kept = {field.name: getattr(colours, field.name) for field in fields(Colours)}
+        return {**kept, "plate": plate.picture, "figures": figures}
+
+    arrays = stages.run("look", clip.digest, learned)
+    flat, seen, moving = arrays.pop("figures").tolist()
+    plate = Plate(arrays.pop("plate"), bool(flat), seen, moving)
+    colours = Colours(**arrays)
+    return Look(colours, plate, replaces_background(plate, clip.moving_camera))
+
+
+def _pictures(
+    clip: Clip, look: Look, writer: DatasetWriter, stages: Stages
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Landmarks [F, 478, 3] and which pictures [F] became rows, chunk by chunk."""
+    count, size = len(clip.time_ns), max(1, round(_CHUNK_S * clip.film.fps))
+    landmarks, kept = [], []
+    for number, first in enumerate(range(0, count, size)):
+        span = range(first, min(first + size, count))
+        row, name = sum(int(part.sum()) for part in kept), f"pictures{number:04d}"
+        # Rows live in the data set's folder: one begun anew must be filled anew.
+        made_from = digest_of(clip.digest, str(writer.folder.resolve()))
+        arrays = stages.find(name, made_from)
+        if arrays is None or not all(writer.has(r) for r in range(row, row + int(arrays["kept"].sum()))):
+            found, rows = follow(clip.film, look, span, clip.wanted, (writer, row))
+            arrays = {"landmarks": found, "kept": rows}
+            stages.keep(name, made_from, arrays)
+        else:
+            stages.found_part("pictures", len(span) / count)
+        landmarks.append(arrays["landmarks"])
+        kept.append(arrays["kept"])
+        stages.tell("pictures", span.stop / count)
+    return np.concatenate(landmarks), np.concatenate(kept)
+
+
+def _sound(
+    clip: Clip, landmarks: NDArray[np.float32], stages: Stages
+) -> tuple[NDArray[np.float32], list[Finding]]:
+    """The sound at its right place, silence where there is none, and what is odd about it."""
+    info = clip.film.info
+
+    def heard(told: Callable[[float], None]) -> dict[str, Shape]:
+        samples = film_sound(clip.film.path, info)
+        if samples is None:
+            return {"samples": np.zeros(0, np.float32)}
+        told(0.3)
+        found = hear(samples)
+        offset = find_offset(found, seen_mouth(landmarks.astype(np.float64)), clip.time_ns / 1e9)
+        figures = [*asdict(found.loudness).values(), *asdict(offset).values()]
+        return {"samples": samples, "figures": np.array(figures, np.float64)}
+
+    arrays = stages.run("sound", digest_of(clip.digest, _MADE_BY), heard)
+    if not len(arrays["samples"]):
+        silence = np.zeros(round(info.duration_s * SAMPLE_RATE), np.float32)
+        return silence, check_sound(info, None, Offset(0.0, 0.0, 0.0, sure=False))
+    *loudness, late_ms, correlation, unmoved, sure = arrays["figures"].tolist()
+    offset = Offset(late_ms, correlation, unmoved, bool(sure))
+    samples = earlier(arrays["samples"], moved_ms(offset))
+    return samples, check_sound(info, Loudness(*loudness), offset)
+
+
+def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> Tracked:
+    """Camera, poses and motion at all moments."""
+    side, made_from = clip.film.side_px, digest_of(clip.digest, _MADE_BY)
+
+    def fitted(told: Callable[[float], None]) -> dict[str, Shape]:
+        from splatface.models.tracking.fit import fit
+
+        found = fit(rows.moments.landmarks[..., :2], side, side, rows.fps)
+        camera = [found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy]
+        return {
+            "camera": np.array(camera, np.float64),
+            "T_camera_world": found.camera.T_camera_world,
+            "T_world_head": found.T_world_head,
+            "mouth": found.mouth,
+            "controls": found.controls,
+        }
+
+    arrays = stages.run("fit", made_from, fitted)
+    camera = Camera(side, side, *arrays["camera"].tolist(), T_camera_world=arrays["T_camera_world"])
+    at = np.searchsorted(rows.moments.numbers, rows.numbers)
+    heads = arrays["T_world_head"]
+
+    def torso(told: Callable[[float], None]) -> dict[str, Shape]:
+        return {"T_world_torso": track_torso(writer.read, heads[at], camera)}
+
+    torsos = stages.run("torso", made_from, torso)["T_world_torso"]
+    return Tracked(camera, heads, between(torsos, at, len(heads)), arrays["mouth"], arrays["controls"])
