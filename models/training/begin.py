@@ -8,6 +8,7 @@ from splatface.models.dataset.types import TRAIN, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.fields.config import BasisConfig
 from splatface.models.fields.factory import make_field
+from splatface.models.render.workers import Workers
 from splatface.models.training.adam import no_moments
 from splatface.models.training.basis_mover import BasisMover
 from splatface.models.training.conditions import Conditions
@@ -22,6 +23,7 @@ from splatface.models.training.poses import Poses
 from splatface.models.training.pull import Easel
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
+from splatface.models.training.torch_easel import TorchEasel
 from splatface.models.training.trainer import Trainer
 
 __all__ = ["begin"]
@@ -35,7 +37,7 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
             "data set: expected TRAIN pictures with known motion and poses, found none: track them first"
         )
     start = start_of(dataset, rows, config)
-    easel = Easel(dataset.camera, np.asarray(dataset.background, np.float32), config.losses, config.threads)
+    easel = _easel(dataset, config)
     state = State(
         table=start.table,
         labels=start.labels,
@@ -43,14 +45,21 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
         moments=no_moments(start.table),
         pull=no_pull(len(start.table)),
         poses=Poses(dataset),
-        mover=_mover(dataset, rows, start, config, easel),
+        mover=_mover(dataset, rows, start, config, easel.workers),
     )
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
     return Trainer(state, config, rows, targets, easel)
 
 
+def _easel(dataset: Dataset, config: TrainConfig) -> Easel | TorchEasel:
+    background = np.asarray(dataset.background, np.float32)
+    if config.device == "cpu":
+        return Easel(dataset.camera, background, config.losses, config.threads)
+    return TorchEasel(dataset.camera, background, config.losses, config.threads, config.device)
+
+
 def _mover(
-    dataset: Dataset, rows: NDArray[np.int64], start: Start, config: TrainConfig, easel: Easel
+    dataset: Dataset, rows: NDArray[np.int64], start: Start, config: TrainConfig, workers: Workers
 ) -> Mover:
     if not isinstance(config.field, BasisConfig):
         conditions = Conditions(dataset, config.field.listening, config.encoder)
@@ -60,7 +69,7 @@ def _mover(
             feature_dim=conditions.feature_dim,
             generator=torch.Generator().manual_seed(config.seed),
         )
-        return FieldMover(field, conditions, config.rates, masked=config.losses.mask > 0)
+        return FieldMover(field.to(config.device), conditions, config)
     every = np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
     field = start_field(config.field, start, every[rows], config.dynamic, config.steady, config.seed)
-    return BasisMover(field, every, config, easel.workers)
+    return BasisMover(field, every, config, workers)

@@ -7,9 +7,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.fields.field import Field
+from splatface.models.fields.field import Condition, Field
+from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.conditions import Conditions
-from splatface.models.training.config import RateConfig
+from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import Regrown
 from splatface.models.training.packed import SKIN, pack, unpack
 from splatface.models.training.pull import Moves, Slopes
@@ -53,8 +54,11 @@ class Mover(Protocol):
 class FieldMover:
     """Any field of places: torch finds its slopes."""
 
-    def __init__(self, field: nn.Module, conditions: Conditions, rates: RateConfig, *, masked: bool) -> None:
-        self._field, self._conditions, self._rates, self._masked = field, conditions, rates, masked
+    def __init__(self, field: nn.Module, conditions: Conditions, config: TrainConfig) -> None:
+        """The field lies on the config's device; tables and slopes are exchanged as arrays."""
+        rates = config.rates
+        self._field, self._conditions, self._rates = field, conditions, rates
+        self._masked, self._device = config.losses.mask > 0, torch.device(config.device)
         planes = [p for p in field.parameters() if p.dim() > 2]
         nets = [p for p in field.parameters() if p.dim() <= 2]
         groups = [{"params": p, "pace": r} for p, r in ((planes, rates.planes), (nets, rates.field)) if p]
@@ -74,27 +78,33 @@ class FieldMover:
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
-        leaf = torch.from_numpy(table).detach().requires_grad_()
+        leaf = torch.from_numpy(table).to(self._device).detach().requires_grad_()
         resting = self.field.canonical(unpack(leaf))
         whole = pack(resting, leaf[:, SKIN])
         if pace.stage == CANONICAL:
             self._graph = leaf, [whole]
-            return Moves(whole.detach().numpy(), np.empty(0, np.int64), np.empty((0, 14), np.float32))
-        movement = self.field.forward(resting.means, self._conditions(row))
+            return Moves(_array(whole), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32))
+        movement = self.field.forward(resting.means, self._condition(row))
         outputs = [whole, movement.deltas]
         dynamism = movement.dynamism if self._masked else None
         if dynamism is not None:
             outputs.append(dynamism)
         self._graph = leaf, outputs
-        arrays = [np.ascontiguousarray(output.detach().numpy()) for output in outputs]
+        arrays = [_array(output) for output in outputs]
         return Moves(arrays[0], np.arange(len(table)), *arrays[1:])
+
+    def _condition(self, row: int) -> Condition:
+        found = self._conditions(row)
+        tensors = (found.mouth, found.controls, found.pose, found.audio)
+        return Condition(*(None if tensor is None else tensor.to(self._device) for tensor in tensors))
 
     def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
         """Back through the field, and a step of Adam."""
         assert self._graph is not None
         leaf, outputs = self._graph
         above = [slopes.table, slopes.deltas, slopes.dynamism][: len(outputs)]
-        torch.autograd.backward(outputs, [torch.from_numpy(a) for a in above if a is not None])
+        tensors = [torch.from_numpy(a).to(self._device) for a in above if a is not None]
+        torch.autograd.backward(outputs, tensors)
         self._graph = None
         cooled = rate * self._rates.last**pace.through
         for group in self._optimiser.param_groups:
@@ -102,8 +112,7 @@ class FieldMover:
         self._optimiser.step()
         self._optimiser.zero_grad()
         assert leaf.grad is not None
-        below: Floats = leaf.grad.numpy()
-        return below
+        return _array(leaf.grad)
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """A field of places has no rows."""
@@ -114,10 +123,10 @@ class FieldMover:
 
     def arrays(self) -> Arrays:
         """Parameters and moments."""
-        found: Arrays = {f"field.{k}": v.numpy() for k, v in self._field.state_dict().items()}
+        found: Arrays = {f"field.{k}": v.cpu().numpy() for k, v in self._field.state_dict().items()}
         state = self._optimiser.state_dict()["state"]
         for number, values in state.items():
-            found |= {f"adam.{number}.{k}": v.numpy() for k, v in values.items()}
+            found |= {f"adam.{number}.{k}": v.cpu().numpy() for k, v in values.items()}
         return found
 
     def load(self, arrays: Arrays) -> None:
@@ -136,3 +145,8 @@ class FieldMover:
                 state.setdefault(int(number), {})[part] = torch.from_numpy(value.copy())
         whole = self._optimiser.state_dict()
         self._optimiser.load_state_dict({**whole, "state": state})
+
+
+def _array(tensor: Tensor) -> Floats:
+    found: Floats = np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return found

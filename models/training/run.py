@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.disk import write_whole
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.errors import TrainingError
+from splatface.models.fields.field import Field
 from splatface.models.training.begin import begin
 from splatface.models.training.config import TrainConfig, config_of_yaml, config_to_yaml
 from splatface.models.training.log import add_to_log, read_log
@@ -57,7 +58,10 @@ def train(
     try:
         torch.set_num_threads(config.threads)
         return _Run(dataset, config, Path(run_folder), clock, report).to_the_end()
-    except MemoryError as error:
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and "alloc" not in str(error):
+            raise
+        # Torch says it in a RuntimeError: "can't allocate memory", "CUDA out of memory. Tried to allocate".
         raise TrainingError(
             "training: expected enough memory, found it full: lower densify.most or cache_gb, or close "
             "other programs, then run the same command again to go on"
@@ -106,7 +110,7 @@ class _Run:
             gaussians=unpack(table),
             skin_logits=table[:, SKIN],
             labels=state.labels,
-            field=state.mover.field,
+            field=_on_cpu(state.mover.field),
             config=self.config,
             T_world_head=state.poses.refined(1),
             T_world_torso=state.poses.refined(0),
@@ -182,6 +186,12 @@ class _Run:
 
     def _load(self) -> None:
         load_state(self.trainer.state, self.folder / STATE, self.key)
+
+
+def _on_cpu(field: Field) -> Field:
+    if isinstance(field, torch.nn.Module):
+        field.to("cpu")
+    return field
 
 
 def _claim(folder: Path, config: TrainConfig) -> None:

@@ -13,6 +13,7 @@ from splatface.models.training.pull import Easel, Slopes
 from splatface.models.training.schedule import Pace, table_rates
 from splatface.models.training.state import State, regrow_state
 from splatface.models.training.targets import Targets
+from splatface.models.training.torch_easel import TorchEasel
 
 __all__ = ["Trainer"]
 
@@ -28,7 +29,7 @@ class Trainer:
     config: TrainConfig
     rows: NDArray[np.int64]  # trained on
     targets: Targets
-    easel: Easel
+    easel: Easel | TorchEasel
 
     def step(self, pace: Pace) -> bool:
         """Learn from one picture; False when too many in a row could not be learned from.

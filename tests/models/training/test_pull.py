@@ -11,6 +11,7 @@ from splatface.models.training.config import LossConfig
 from splatface.models.training.losses import Target, mask_loss, picture_loss
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import skin_splats
+from splatface.models.training.torch_easel import TorchEasel
 
 LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3)
 
@@ -52,6 +53,27 @@ def test_slopes_are_those_of_autograd(threads):
         off = np.abs(mine - leaf.grad.numpy()).max()
         assert off < 0.02 * leaf.grad.abs().max()
     assert found.finite
+
+
+def test_the_easel_of_torch_says_the_same():
+    generator = np.random.default_rng(2)
+    table, target, rows = some_rows(60), a_target(), np.arange(5, 40)
+    deltas = (generator.normal(size=(35, 14)) * 0.02).astype(np.float32)
+    background = np.full(3, 0.4, np.float32)
+    fast = Easel(camera(), background, LOSS, 1)
+    plain = TorchEasel(camera(), background, LOSS, 1, "cpu")
+    for dynamism in (None, generator.random(35).astype(np.float32)):
+        moves = Moves(table, rows, deltas, dynamism)
+        assert np.allclose(plain.draw(moves, at_rest()), fast.draw(moves, at_rest()), atol=1e-4)
+        a, b = (easel.pull(moves, at_rest(), target) for easel in (plain, fast))
+        assert a.loss == pytest.approx(b.loss, rel=1e-4)
+        assert a.squared_error == pytest.approx(b.squared_error, rel=1e-3)
+        for name in ("table", "deltas", "pose") + (() if dynamism is None else ("dynamism",)):
+            mine, theirs = getattr(a, name), getattr(b, name)
+            assert np.abs(mine - theirs).max() < 5e-3 * np.abs(theirs).max(), name
+        # Centres leave out how size and colour follow the place: close enough to say who is pulled at.
+        lengths = [np.hypot(*found.centres.T) for found in (a, b)]
+        assert np.corrcoef(*lengths)[0, 1] > 0.95
 
 
 def test_a_broken_table_is_noticed():

@@ -71,7 +71,6 @@ def test_bad_yaml_is_refused_with_what_was_found(text, found):
         lambda: StageConfig(canonical_steps=0, deformation_steps=0),
         lambda: StageConfig(minutes=0.0),
         lambda: DensifyConfig(first=0.5, last=0.2),
-        lambda: LossConfig(perceptual=0.1),
         lambda: LossConfig(mask_margin=1.0),
         lambda: replace(preset("basis"), device="tpu"),
         lambda: replace(preset("basis"), sh_degree=2),
