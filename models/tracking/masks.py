@@ -107,8 +107,25 @@ def label_picture(picture: Image, share: Floats, landmarks: Doubles, colours: Co
         colours: of this person.
     """
     oval = _filled(share.shape, landmarks[list(OVAL), :2])
-    person = (share > 0.5) | oval
-    across, down = _face_frame(landmarks, share.shape)
+    labels = _outer_parts(picture, share, landmarks, colours)
+    labels[share <= 0.5] = BACKGROUND
+    labels[oval] = FACE
+    for rim, (upper, lower) in zip(_EYES, _LIDS, strict=True):
+        if _apart(landmarks, upper, lower) > _SHUT_PX:
+            labels[_filled(share.shape, landmarks[list(rim), :2])] = EYES
+    labels[_filled(share.shape, landmarks[list(_OUTER), :2])] = LIPS
+    if _apart(landmarks, _UPPER_LIP, _LOWER_LIP) > _SHUT_PX:
+        labels[_filled(share.shape, landmarks[list(_INNER), :2])] = MOUTH
+    return labels
+
+
+def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: Colours) -> Image:
+    """HAIR, NECK or TORSO [H, W], as if the person filled the picture; worked out at half the size."""
+    small = tuple(max(1, side // 2) for side in share.shape[::-1])
+    picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
+    person = cv2.resize(share, small, interpolation=cv2.INTER_AREA) > 0.5
+    scale = np.array(small) / share.shape[::-1]
+    across, down = _face_frame(landmarks[:, :2] * scale, person.shape)
     kind = _kinds(picture, colours)
     wide = _width(landmarks)
     beside = np.abs(across) > 0.36 * wide
@@ -119,15 +136,7 @@ def label_picture(picture: Image, share: Floats, landmarks: Doubles, colours: Co
     skin = (kind == _SKIN) & (np.abs(across) < 0.7 * wide)
     neck = (dark | skin) & (down < 0.55) & ~hair
     labels = _smooth(np.where(hair, HAIR, np.where(neck, NECK, TORSO)).astype(np.uint8))
-    labels[~person] = BACKGROUND
-    labels[oval] = FACE
-    for rim, (upper, lower) in zip(_EYES, _LIDS, strict=True):
-        if _apart(landmarks, upper, lower) > _SHUT_PX:
-            labels[_filled(share.shape, landmarks[list(rim), :2])] = EYES
-    labels[_filled(share.shape, landmarks[list(_OUTER), :2])] = LIPS
-    if _apart(landmarks, _UPPER_LIP, _LOWER_LIP) > _SHUT_PX:
-        labels[_filled(share.shape, landmarks[list(_INNER), :2])] = MOUTH
-    return labels
+    return np.asarray(cv2.resize(labels, share.shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
 def _along_edges(grey: Floats, share: Floats) -> Floats:
@@ -199,16 +208,18 @@ def _kinds(picture: Image, colours: Colours) -> NDArray[np.int64]:
 
 def _joined(head: Mask, candidates: Mask) -> Mask:
     """The head, and what hangs together with it: a dark collar does not."""
-    apart = cv2.erode(candidates.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
+    apart = cv2.erode(candidates.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     _, parts = cv2.connectedComponents((apart | head).astype(np.uint8))
-    of_head = np.isin(parts, np.unique(parts[head])) & (apart | head)
-    grown = cv2.dilate(of_head.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0
+    joins = np.zeros(int(parts.max()) + 1, bool)
+    joins[parts[head]] = True
+    joins[0] = False
+    grown = cv2.dilate(joins[parts].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
     return head | (grown & candidates)
 
 
 def _smooth(labels: Image) -> Image:
     """What most of the pixels around are."""
-    votes = [cv2.boxFilter((labels == part).astype(np.float32), -1, (9, 9)) for part in (TORSO, NECK, HAIR)]
+    votes = [cv2.boxFilter((labels == part).astype(np.float32), -1, (5, 5)) for part in (TORSO, NECK, HAIR)]
     return np.array((TORSO, NECK, HAIR), np.uint8)[np.argmax(votes, axis=0)]
 
 

@@ -25,6 +25,7 @@ _THUMB = (48, 48)
 _CUT, _CUT_TIMES = 18.0, 6.0  # levels of 255 by which a cut changes the picture, and times the usual change
 _GREY_PX = 480
 _FEWEST_POINTS = 12
+_ALIKE_PX, _MOST_ALIKE = 0.7, 0.6
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +96,7 @@ class _Still:
         size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
         grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(np.ascontiguousarray(person, np.float32), size) > 0.1
-        covered = cv2.dilate(mask.astype(np.uint8), np.ones((25, 25), np.uint8))
+        covered = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8))
         free = np.where(covered > 0, 0, 255).astype(np.uint8)
         before, free_before = self._grey, self._free
         self._grey, self._free = np.asarray(grey, np.uint8), free
@@ -111,9 +112,13 @@ def _flow(before: Image, now: Image, free: Image) -> Array:
         return np.full(2, np.nan)
     moved, found, _ = cv2.calcOpticalFlowPyrLK(before, now, corners, np.zeros_like(corners))
     good = found[:, 0] > 0
-    if good.sum() < _FEWEST_POINTS:
+    if good.sum() < _FEWEST_POINTS or np.ptp(corners[good, 0, 0]) < 0.4 * before.shape[1]:
         return np.full(2, np.nan)
-    return np.asarray(np.median((moved - corners)[good, 0], axis=0), np.float64)
+    steps = (moved - corners)[good, 0]
+    step = np.median(steps, axis=0)
+    # A camera moves everything alike; hair that the mask missed, a screen or a passer-by does not.
+    alike = np.hypot(*(steps - step).T) < np.maximum(_ALIKE_PX, 0.25 * np.hypot(*step))
+    return np.asarray(step if alike.mean() > _MOST_ALIKE else (np.nan, np.nan), np.float64)
 
 
 def _padded(boxes: Array, count: int) -> Array:
