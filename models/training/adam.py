@@ -87,17 +87,17 @@ def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Worker
     workers.run(part)
 
 
-def hold_shape(table: Floats, depths: Floats, shape: ShapeConfig, hold: float, workers: Workers) -> None:
+def hold_shape(table: Floats, depths: Floats, holds: Floats, shape: ShapeConfig, workers: Workers) -> None:
     """Keep sizes, slenderness and depth within bounds and quaternions at length 1, in place.
 
     The depth of a surface is hardly seen from a few degrees to the left and right: it is drawn back to
-    where it started [N] by the share `hold`.
+    where it started [N] by the shares `holds` [N].
     """
     bounds = (f4(math.log(shape.shortest_m)), f4(math.log(shape.longest_m)), f4(math.log(shape.ratio)))
 
     def part(k: int) -> None:
         first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
-        _hold_rows(first, last, table, depths, bounds, f4(hold))
+        _hold_rows(first, last, table, depths, holds, bounds)
 
     workers.run(part)
 
@@ -130,11 +130,11 @@ def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, cor
 
 
 @numba.njit(**_OPTIONS)
-def _hold_rows(first, last, table, depths, bounds, hold):  # type: ignore[no-untyped-def]
+def _hold_rows(first, last, table, depths, holds, bounds):  # type: ignore[no-untyped-def]
     shortest, longest, ratio = bounds
     for i in range(first, last):
         row = table[i]
-        row[2] -= hold * (row[2] - depths[i])
+        row[2] -= holds[i] * (row[2] - depths[i])
         length = math.sqrt(row[3] * row[3] + row[4] * row[4] + row[5] * row[5] + row[6] * row[6])
         if length > f4(1e-6):
             for j in range(3, 7):

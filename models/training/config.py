@@ -143,14 +143,16 @@ class ShapeConfig:
     longest_m: float = 0.03
     shortest_m: float = 0.0002
     ratio: float = 6.0  # longest axis to the middle one
-    depth_hold: float = 1e-3  # share of the way back to the first depth, per step at full rate
+    depth_hold: float = 5e-3  # share of the way back to the first depth, per step at full rate
+    mouth_hold: float = 5e-2  # the same for teeth and what is behind the lips
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
         _positive(self, "longest_m", "shortest_m", zero=False)
         _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
         _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
-        _require(0 <= self.depth_hold < 1, "depth_hold", "0..1", self.depth_hold)
+        for name in ("depth_hold", "mouth_hold"):
+            _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.dataset.types import MOUTH
 from splatface.models.errors import TrainingError
 from splatface.models.training.adam import hold_shape, step_table
 from splatface.models.training.config import TrainConfig
@@ -63,8 +64,10 @@ class Trainer:
         below = state.mover.learn(slopes, pace, counters.rate)
         paces = table_rates(rates, pace.through, state.table.shape[1]) * np.float32(counters.rate)
         step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
-        hold = shape.depth_hold * counters.rate * rates.last_means**pace.through
-        hold_shape(state.table, state.depths, shape, hold, self.easel.workers)
+        # Teeth that drift forward stand before the lips as soon as the head turns.
+        holds = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
+        holds = (holds * counters.rate * rates.last_means**pace.through).astype(np.float32)
+        hold_shape(state.table, state.depths, holds, shape, self.easel.workers)
         if rates.pose:
             state.poses.learn(row, slopes.pose, rates.pose * counters.rate * rates.last**pace.through)
         state.pull.add(slopes.centres, self.easel.camera.width)

@@ -62,11 +62,12 @@ def test_shapes_are_held():
     depths = table[:, 2] + np.float32(1)
     before = table[:, 2].copy()
     shape = ShapeConfig(longest_m=0.1, shortest_m=0.0005, ratio=4.0)
-    hold_shape(table, depths, shape, 0.25, Workers(1))
+    holds = np.where(np.arange(50) < 25, 0.25, 0.5).astype(np.float32)
+    hold_shape(table, depths, holds, shape, Workers(1))
     assert np.allclose(np.linalg.norm(table[:, 3:7], axis=1), 1, atol=1e-6)
     sizes = np.sort(np.exp(table[:, 7:10]), axis=1)
     assert sizes.max() <= 0.1 * 1.0001
     assert sizes.min() >= 0.0005 * 0.9999
     assert (sizes[:, 2] <= 4.0001 * sizes[:, 1]).all()
     assert np.allclose(sizes[0], [0.001, 0.01, 0.04], rtol=1e-4)
-    assert np.allclose(table[:, 2] - before, 0.25, atol=1e-6)
+    assert np.allclose(table[:, 2] - before, holds, atol=1e-6)

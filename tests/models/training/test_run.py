@@ -80,6 +80,7 @@ def test_a_short_run_learns_and_tells(whole, dataset):
     assert [p.step for p in told] == [20, 40, 60, 80]
     assert [p.stage for p in told] == ["canonical", "deformation", "deformation", "deformation"]
     assert told[-1].loss < 0.8 * told[0].loss
+    assert told[-1].psnr_db > told[0].psnr_db + 2
     assert told[-1].validation_psnr_db > 30
     assert told[-1].seconds_left == 0
     assert len(trained.gaussians.means) == told[-1].gaussians == len(trained.labels)
@@ -232,3 +233,19 @@ def test_other_fields_train_and_resume(dataset, tmp_path, kind):
     for name, tensor in tensors_of(whole).items():
         assert np.array_equal(tensors_of(resumed)[name], tensor), name
     assert any((p != 0).any() for p in whole.field.parameters())
+
+
+def test_from_random_points_a_person_appears(dataset, tmp_path, monkeypatch):
+    from splatface.models.training import points
+
+    monkeypatch.setattr(points, "points", lambda dataset: None)
+    config = replace(
+        SHORT,
+        random_points=800,
+        stages=StageConfig(canonical_steps=120, deformation_steps=80),
+        report_every=20,
+        checkpoint_s=1e9,
+    )
+    told = a_run(dataset, config, tmp_path).history
+    assert told[-1].psnr_db > told[0].psnr_db + 6
+    assert told[-1].gaussians > 800
