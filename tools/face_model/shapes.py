@@ -1,0 +1,94 @@
+"""Landmarks as sums of the rig's control vertices, and what shapes and motions make of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from people import person
+from splatface.models.actor import rig as door
+from splatface.models.actor.articulate import articulate
+from splatface.models.actor.body import make_body
+from splatface.models.actor.bones import BodyPose, posed_rig
+from splatface.models.actor.identity import identity
+from splatface.models.actor.rig import CANONICAL_ANNY, Rig
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+
+__all__ = ["Eyes", "eyes_of", "motion_steps", "people_at_rest", "reference", "skin_matrix", "vertices_of"]
+
+Array = NDArray[Any]
+_GAZE_STEPS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12}
+
+
+@dataclass(frozen=True, eq=False)
+class Eyes:
+    """Both eyeballs of a rig: the picture's left one (the person's right) first."""
+
+    centres: Array  # [2, 3]
+    radius: float
+
+
+def reference() -> Rig:
+    """A rig whose topology and actions are everybody's."""
+    return door.rig(identity("mira").shape)
+
+
+def skin_matrix() -> tuple[Any, NDArray[np.int64], Array]:
+    """The subdivided skin as sums of control vertices: matrix [P, V], quads [F, 4], rest points [P, 3]."""
+    part = make_body(identity("mira")).parts["skin"]
+    piece = make_body(identity("mira"))._pieces["skin"]
+    return piece.mover.matrix, part.faces, part.positions
+
+
+def eyes_of(rest: Array, rig: Rig) -> Eyes:
+    """Measure the eyeballs among control vertices [V, 3]."""
+    balls = [_sphere(rest[rig.vertices(f"helper-{side}-eye")]) for side in "rl"]
+    return Eyes(np.stack([centre for centre, _ in balls]), float(np.mean([radius for _, radius in balls])))
+
+
+def vertices_of(rig: Rig, motion: Array, pose: Array) -> tuple[Array, Array]:
+    """Control vertices [V, 3] and T_world_head of motion [15] and head turns [3], rad."""
+    modes = len(MOUTH_MODES)
+    posed = posed_rig(rig, articulate(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
+    return posed.vertices, posed.T_world_head
+
+
+def motion_steps(rig: Rig) -> Array:
+    """Displacement [15, V, 3] of control vertices per unit of every mode and control."""
+    still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
+    rest, _ = vertices_of(rig, still, np.zeros(3))
+    steps = []
+    for number, name in enumerate((*MOUTH_MODES, *CONTROLS)):
+        size = _GAZE_STEPS.get(name, 1.0)
+        on = still.copy()
+        on[number] = size
+        moved, _ = vertices_of(rig, on, np.zeros(3))
+        if name in _GAZE_STEPS:
+            rest_or_back, _ = vertices_of(rig, -on, np.zeros(3))
+            steps.append((moved - rest_or_back) / (2 * size))
+        else:
+            steps.append((moved - rest) / size)
+    return np.stack(steps)
+
+
+def people_at_rest(count: int, rig: Rig, first: int = 1000) -> Array:
+    """Control vertices [N, V, 3] of many people with resting faces, origin between their eyes."""
+    model = door._anny_model()
+    still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
+    smile = vertices_of(rig, still, np.zeros(3))[0] - rig.rest
+    people = []
+    for seed in range(first, first + count):
+        shape = person(seed).shape
+        answer = model(
+            phenotype_kwargs=dict(shape.phenotype), local_changes_kwargs=dict(shape.local_changes)
+        )
+        rest = answer["rest_vertices"][0].numpy().astype(np.float64) @ CANONICAL_ANNY.T
+        rest -= eyes_of(rest, rig).centres.mean(0)
+        people.append((rest + smile).astype(np.float32))
+    return np.stack(people)
+
+
+def _sphere(points: Array) -> tuple[Array, float]:
+    system = np.c_[2 * points, np.ones(len(points))]
+    answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
+    return answer[:3], float(np.sqrt(answer[3] + answer[:3] @ answer[:3]))
