@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians
-from splatface.models.training.adam import no_moments, step_basis, step_table
+from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
 from splatface.models.training.config import LossConfig, RateConfig
 from splatface.models.training.losses import psnr_db
@@ -152,8 +152,8 @@ def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig) -> None:
         codes.backward(torch.from_numpy(np.einsum("mjk,mj->k", bench.basis, slopes.deltas)))
         adam.step()
         workers = bench.easel.workers
-        rates = basis_rates(how.rates, pace)
-        step_basis(bench.basis, slopes.deltas, now, basis_moments, rates, step + 1, workers)
+        basis_step = BasisStep(slopes.deltas, now, basis_rates(how.rates, pace), step + 1)
+        step_basis(bench.basis, basis_moments, basis_step, workers)
         rates = table_rates(how.rates, pace.through, bench.table.shape[1]) * np.float32(pace.warm)
         step_table(bench.table, slopes.table, table_moments, rates, step + 1, workers)
 
