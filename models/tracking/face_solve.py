@@ -98,25 +98,28 @@ def sums_of(
 ) -> Sums:
     """The normal equations at a guess; shared unknowns are the identity [I] and the log of the focal length.
 
-    The prior of the motion is in them, that of the shared unknowns is not.
+    The prior of the motion is in them, that of the shared unknowns is not. `trust` is the weight of a
+    landmark's squared error.
     """
     points = moved(model, person, poses)
     px, seen = projected(points, poses, lens)
-    px_per_m = lens.focal_px / poses.places_m[:, 2]
-    weights = _weights(model, px_per_m, trust)
     slopes = _slopes(seen, lens)  # [F, 478, 2, 3] by place
-    own = np.empty((*px.shape, _RIGID + MOTIONS))
-    arms = points @ poses.turns.transpose(0, 2, 1)
-    for axis in range(3):
-        own[..., axis] = np.einsum("fjab,fjb->fja", slopes, np.cross(np.eye(3)[axis], arms))
-    own[..., 3:6] = slopes
     turned = slopes @ poses.turns[:, None]  # by a place in the head's frame
-    own[..., 6:] = np.einsum("fjab,kjb->fjak", turned, model.motion_m, optimize=True)
-    shared = np.empty((*px.shape, model.identities + 1))
-    shared[..., :-1] = np.einsum("fjab,kjb->fjak", turned, model.identity_m, optimize=True)
-    shared[..., -1] = px - np.asarray(lens.centre_px)
-    slips = px_per_m[:, None, None, None] * model.slips_m.transpose(1, 2, 0)
-    sums = _summed(own, shared, slips, (found_px - px, weights))
+    arms = points @ poses.turns.transpose(0, 2, 1)
+    own, identities = _RIGID + MOTIONS, model.identities
+    columns = np.empty((*px.shape, own + identities + 2))
+    for axis in range(3):
+        columns[..., axis] = np.einsum("fjab,fjb->fja", slopes, np.cross(np.eye(3)[axis], arms))
+    columns[..., 3:_RIGID] = slopes
+    ways = np.concatenate([model.motion_m, model.identity_m]).transpose(1, 2, 0)  # [478, 3, 15 + I]
+    columns[..., _RIGID:-2] = turned @ ways
+    columns[..., -2] = px - np.asarray(lens.centre_px)
+    columns[..., -1] = found_px - px
+    # In noises; a landmark's noise is a share of the face's size in the picture.
+    noise_m = model.noise * FACE_HEIGHT_M / np.sqrt(trust)
+    columns *= (poses.places_m[:, 2, None] / (lens.focal_px * noise_m))[..., None, None]
+    slips = model.slips_m / noise_m[:, None]
+    sums = _summed(columns.reshape(len(px), -1, columns.shape[-1]), slips.reshape(len(slips), -1), own)
     return _with_habits(sums, np.linalg.inv(model.habits), poses.motion)
 
 
@@ -124,7 +127,7 @@ def own_sums_of(
     model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens, *, trust: float = TRUST
 ) -> tuple[Array, Array]:
     """Only the pictures' own part of `sums_of`: [F, 21, 21] and [F, 21]."""
-    nobody = replace(model, identity_m=np.zeros((0, *model.mean_m.shape)))
+    nobody = replace(model, identity_m=model.identity_m[:0])
     sums = sums_of(nobody, person, poses, found_px, lens, trust=trust)
     return sums.own, sums.own_right
 
@@ -136,13 +139,6 @@ def updated(poses: Poses, step: Array) -> Poses:
     return Poses(turns, poses.places_m + step[:, 3:_RIGID], motion)
 
 
-def _weights(model: FaceModel, px_per_m: Array, trust: float) -> Array:
-    """Weight [F, 478] of each landmark's squared error, px^-2."""
-    noise_px = model.noise * FACE_HEIGHT_M * px_per_m[:, None]
-    weights: Array = trust / noise_px**2
-    return weights
-
-
 def _slopes(seen: Array, lens: Lens) -> Array:
     near = lens.focal_px / seen[..., 2]
     slopes = np.zeros((*seen.shape[:2], 2, 3))
@@ -151,26 +147,22 @@ def _slopes(seen: Array, lens: Lens) -> Array:
     return slopes
 
 
-def _summed(own: Array, shared: Array, slips: Array, errors: tuple[Array, Array]) -> Sums:
-    """Normal equations of slopes [F, 478, 2, .] and errors ([F, 478, 2] px, weights [F, 478])."""
-    count, unknowns, others = len(own), own.shape[-1], shared.shape[-1]
-    all_columns = np.concatenate([own, shared, errors[0][..., None], slips], axis=-1).reshape(
-        count, own.shape[1] * 2, -1
-    )
-    weights = np.repeat(errors[1], 2, axis=1)[..., None]
-    square = all_columns.transpose(0, 2, 1) @ (all_columns * weights)
-    known = unknowns + others + 1
-    # Slips have unit spread; eliminating them leaves what they cannot explain.
-    by_slip = square[:, known:, known:] + np.eye(slips.shape[-1])
-    square = square[:, :known, :known] - square[:, :known, known:] @ np.linalg.solve(
-        by_slip, square[:, known:, :known]
-    )
+def _summed(columns: Array, slips: Array, own: int) -> Sums:
+    """Normal equations of columns [F, 956, own + shared + 1] (the last is the error), slips [E, 956] free.
+
+    Slips have unit spread; eliminating them (Woodbury) leaves what they cannot explain.
+    """
+    # One by one: BLAS knows that x'x is symmetric, a batched product does not use BLAS at all.
+    square = np.stack([each.T @ each for each in columns])
+    by_slips = slips @ columns
+    free = np.linalg.inv(np.eye(len(slips)) + slips @ slips.T)
+    square -= by_slips.transpose(0, 2, 1) @ (free @ by_slips)
     return Sums(
-        own=square[:, :unknowns, :unknowns],
-        mixed=square[:, :unknowns, unknowns:-1],
-        shared=square[:, unknowns:-1, unknowns:-1].sum(0),
-        own_right=square[:, :unknowns, -1],
-        shared_right=square[:, unknowns:-1, -1].sum(0),
+        own=square[:, :own, :own],
+        mixed=square[:, :own, own:-1],
+        shared=square[:, own:-1, own:-1].sum(0),
+        own_right=square[:, :own, -1],
+        shared_right=square[:, own:-1, -1].sum(0),
     )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.tracking.blink import blinks_of, lid_gaps
-from splatface.models.tracking.face_model import FaceModel
+from splatface.models.tracking.face_model import FaceModel, view_terms
 from splatface.models.tracking.face_solve import Lens, Poses, moved, own_sums_of, projected, updated
 from splatface.models.tracking.gaze import gaze_of
 from splatface.models.tracking.smooth import keep_events, noise_of, smooth
@@ -38,7 +38,7 @@ def motion_of(
     flat = flattened(model, person, poses, found_px, lens)
     blinks = blinks_of(lid_gaps(flat), fps)
     motion[:, _CONTROLS_AT : _CONTROLS_AT + 2] = blinks
-    gaze = gaze_of(model, flat, blinks.max(1))
+    gaze = gaze_of(flat, view_terms(poses.turns, poses.places_m), blinks.max(1))
     noise = noise_of(gaze)
     motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise), noise)
     controls = motion[:, _CONTROLS_AT:]
