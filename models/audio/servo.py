@@ -57,7 +57,7 @@ class Servo:
     """
 
     GAIN = 0.3  # 1/s; a device that is off by 200 ppm is wrong by 0.5 ms at worst, and right after 10 s
-    MOST = 0.004  # 7 cents
+    MOST = 0.002  # 3 cents: less than singers hear
     JUMP_S = 0.03
 
     def __init__(self, step: float, rate_hz: float) -> None:
