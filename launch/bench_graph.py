@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     parser.add_argument("--speech", default="", help="sound file; default: the shipped greeting in a loop")
     parser.add_argument("--encoder", default="fsmn", choices=("fsmn", "whisper", "logmel"))
-    parser.add_argument("--head", default="robin", help="a shipped head's name or the path of a head folder")
+    parser.add_argument("--head", default="mira", help="a shipped head's name or the path of a head folder")
     parser.add_argument("--fps", type=float, default=25.0, help="pictures per second")
     parser.add_argument("--size", default="512x512", help="width x height")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long, after everything runs")

@@ -17,7 +17,7 @@ __all__ = ["add_arguments", "main"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("recording", help="a folder made by `splatface record` or the recorder node")
-    parser.add_argument("--head", default="robin", help="a shipped head's name or the path of a head folder")
+    parser.add_argument("--head", default="mira", help="a shipped head's name or the path of a head folder")
     parser.add_argument("--encoder", default="fsmn", help="the encoder that was recorded")
     parser.add_argument("--fps", default="25", help="pictures per second")
     parser.add_argument("--size", default="512x512", help="width x height")

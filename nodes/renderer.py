@@ -24,7 +24,7 @@ from splatface.nodes.parameters import Parameter
 from splatface.nodes.timing import Timing
 
 PARAMETERS = (
-    Parameter(name="head", default="robin", description="a shipped head's name or the path of a head folder"),
+    Parameter(name="head", default="mira", description="a shipped head's name or the path of a head folder"),
     Parameter(name="encoder", default="fsmn", description="the encoder whose features drive the mouth"),
     Parameter(name="fps", default=25.0, description="pictures per second", low=1.0, high=120.0),
     Parameter(name="size", default="512x512", description="width x height in pixels, each 16 to 4096"),
