@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from splatface.models.camera import Camera
-from splatface.models.dataset.neck import neck_joint
 from splatface.models.dataset.split import split_by_time
 from splatface.models.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.tracking.plate import Plate
@@ -26,7 +25,7 @@ class Moments:
     """The M moments of a film at which the face is known, or lost for so short that it can be told."""
 
     numbers: NDArray[np.intp]  # [M] of the film's pictures
-    landmarks: Array  # [M, 478, 3] px, gaps bridged
+    landmarks: Array  # [M, 478, 3] px, NaN where lost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +47,7 @@ class Tracked:
     T_world_torso: Array  # [M, 4, 4]
     mouth: Array  # [M, 8]
     controls: Array  # [M, 7]
+    pivot_m: Array  # [3] neck joint, canonical frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,16 +61,13 @@ class Owner:
 
 def moments_of(landmarks: NDArray[np.floating], used: NDArray[np.bool_], fps: float) -> Moments:
     """Moments among F pictures with landmarks [F, 478, 3], NaN where lost, of which some are used [F]."""
-    known = np.isfinite(landmarks).all(axis=(1, 2)) & used
-    at = np.flatnonzero(known)
+    at = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)) & used)
     numbers = np.arange(len(used))
     before = at[np.clip(np.searchsorted(at, numbers, side="right") - 1, 0, len(at) - 1)]
     after = at[np.clip(np.searchsorted(at, numbers), 0, len(at) - 1)]
     short = (after - before) / fps <= _LONGEST_GAP_S
     kept = np.flatnonzero(used & short & (numbers >= at[0]) & (numbers <= at[-1]))
-    share = (kept - before[kept]) / np.maximum(after[kept] - before[kept], 1)
-    first, last = landmarks[before[kept]], landmarks[after[kept]]
-    return Moments(kept, first + share[:, None, None] * (last - first).astype(np.float64))
+    return Moments(kept, landmarks[kept].astype(np.float64))
 
 
 def between(poses: Array, at: NDArray[np.intp], count: int) -> Array:
@@ -116,7 +113,7 @@ def assemble(owner: Owner, film: Rows, tracked: Tracked, plate: Plate) -> Datase
         camera=tracked.camera,
         fps=film.fps,
         background=flat if plate.flat else plate.picture,
-        pivot_m=neck_joint(tracked.T_world_head),
+        pivot_m=tracked.pivot_m,
         landmark_scheme="mediapipe478",
         frames=frames,
         motion=motion,

@@ -21,7 +21,7 @@ _SAME = 0.75  # a face moves by less than this share of its size between two loo
 _APART = 0.35  # boxes whose middles are nearer than this share of their size show one face twice
 _FACES_HIGH = 2.5  # window over the face from forehead to chin: head and shoulders
 _LOWER = 0.12  # by which share of the window its middle lies below the face's
-_HAIR, _CHEEK = 0.55, 0.35  # what must fit above and beside the face, shares of its height
+_HAIR, _CHEEK = 0.5, 0.35  # what must fit above and beside the face, shares of its height
 
 
 class FaceSearch:
@@ -143,7 +143,9 @@ def window_around(boxes: Array, width: int, height: int) -> Window:
     needed = max(right - left + 2 * _CHEEK * tall, bottom - top + 2 * _HAIR * tall)
     side = int(min(width, height, max(_FACES_HIGH * tall, needed)))
     middle = np.array([(left + right) / 2, (top + bottom) / 2 + _LOWER * side])
-    corner = np.clip(middle - side / 2, 0, (width - side, height - side))
+    corner = middle - side / 2
+    corner[1] = min(corner[1], top - _HAIR * tall)  # hair before shoulders
+    corner = np.clip(corner, 0, (width - side, height - side))
     return Window(int(corner[0]), int(corner[1]), side)
 
 

@@ -1,6 +1,5 @@
 """Everything that is known of a film before its pictures are worked on."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from splatface.models.tracking.checks import Finding, camera_moves, check_film, 
 from splatface.models.tracking.choose_face import window_around
 from splatface.models.tracking.follow import Film, expected_places, rows_wanted
 from splatface.models.tracking.scan import Scan, scan_film
-from splatface.models.tracking.stages import Stages, digest_of
+from splatface.models.tracking.stages import Arrays, Stages, Told, digest_of
 from splatface.models.tracking.story import Story, story_of
 from splatface.models.tracking.video import film_rate, look
 
@@ -44,7 +43,7 @@ def prepare(path: Path, side_px: int, most: int, stages: Stages) -> Clip:
     fps = film_rate(info)
     digest = digest_of(sha256_of(path), fps, _MADE_BY)
 
-    def scanned(told: Callable[[float], None]) -> dict[str, NDArray[np.generic]]:
+    def scanned(told: Told) -> Arrays:
         scan = scan_film(path, info, fps, told)
         return {field.name: getattr(scan, field.name) for field in fields(Scan)}
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from splatface.models.dataset.disk import PART, write_whole
 from splatface.models.errors import TrackingError
 
-__all__ = ["Progress", "Stages", "digest_of"]
+__all__ = ["Arrays", "Progress", "Stages", "Told", "digest_of"]
 
 Arrays = dict[str, NDArray[Any]]
 Told = Callable[[float], None]  # share of the stage that is done, 0..1

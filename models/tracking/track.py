@@ -24,12 +24,13 @@ from splatface.models.tracking.checks import (
     refuse,
     replaces_background,
 )
+from splatface.models.tracking.fit import fit
 from splatface.models.tracking.follow import Look, follow, learn_look
 from splatface.models.tracking.masks import Colours
 from splatface.models.tracking.plate import Plate
 from splatface.models.tracking.prepare import Clip, prepare
 from splatface.models.tracking.sound import Loudness, Offset, earlier, find_offset, hear, seen_mouth
-from splatface.models.tracking.stages import Progress, Stages, digest_of
+from splatface.models.tracking.stages import Arrays, Progress, Stages, Told, digest_of
 from splatface.models.tracking.video_sound import SAMPLE_RATE, film_sound
 
 __all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
@@ -37,10 +38,8 @@ __all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
 FINDINGS = "findings.json"
 _CHUNK_S = 10.0  # of film between two savings
 # Stages and their usual share of the time.
-_PLAN = {"scan": 2.0, "look": 0.8, "pictures": 4.0, "sound": 0.2, "fit": 1.5, "torso": 0.6, "points": 0.2}
+_PLAN = {"scan": 2.0, "look": 0.8, "pictures": 4.0, "sound": 0.2, "fit": 1.5, "torso": 0.6}
 _MADE_BY = "1"  # raise it when the same film gives another data set
-
-Shape = NDArray[np.generic]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,7 +123,7 @@ def _json(findings: Sequence[Finding]) -> bytes:
 
 
 def _look(clip: Clip, stages: Stages) -> Look:
-    def learned(told: Callable[[float], None]) -> dict[str, Shape]:
+    def learned(told: Told) -> Arrays:
         colours, plate = learn_look(clip.film, clip.story.used, told)
         figures = np.array([plate.flat, plate.seen, plate.moving], np.float64)
         kept = {field.name: getattr(colours, field.name) for field in fields(Colours)}
@@ -167,7 +166,7 @@ def _sound(
     """The sound at its right place, silence where there is none, and what is odd about it."""
     info = clip.film.info
 
-    def heard(told: Callable[[float], None]) -> dict[str, Shape]:
+    def heard(told: Told) -> Arrays:
         samples = film_sound(clip.film.path, info)
         if samples is None:
             return {"samples": np.zeros(0, np.float32)}
@@ -189,28 +188,31 @@ def _sound(
 
 def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> Tracked:
     """Camera, poses and motion at all moments."""
-    side, made_from = clip.film.side_px, digest_of(clip.digest, _MADE_BY)
+    side = clip.film.side_px
+    made_from = digest_of(clip.digest, _MADE_BY)
 
-    def fitted(told: Callable[[float], None]) -> dict[str, Shape]:
-        from splatface.models.tracking.fit import fit
-
-        found = fit(rows.moments.landmarks[..., :2], side, side, rows.fps)
-        camera = [found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy]
-        return {
-            "camera": np.array(camera, np.float64),
-            "T_camera_world": found.camera.T_camera_world,
-            "T_world_head": found.T_world_head,
-            "mouth": found.mouth,
-            "controls": found.controls,
-        }
+    def fitted(_: Told) -> Arrays:
+        found = fit(rows.moments.landmarks, side, side, rows.fps)
+        names = [field.name for field in fields(found) if field.name != "camera"]
+        lens = np.array([found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy])
+        kept = {name: np.asarray(getattr(found, name)) for name in names}
+        return {**kept, "lens": lens, "T_camera_world": found.camera.T_camera_world}
 
     arrays = stages.run("fit", made_from, fitted)
-    camera = Camera(side, side, *arrays["camera"].tolist(), T_camera_world=arrays["T_camera_world"])
+    lens = arrays["lens"].tolist()
+    camera = Camera(side, side, *lens, T_camera_world=arrays["T_camera_world"].astype(np.float64))
     at = np.searchsorted(rows.moments.numbers, rows.numbers)
-    heads = arrays["T_world_head"]
+    heads = arrays["T_world_head"].astype(np.float64)
 
-    def torso(told: Callable[[float], None]) -> dict[str, Shape]:
+    def followed(_: Told) -> Arrays:
         return {"T_world_torso": track_torso(writer.read, heads[at], camera)}
 
-    torsos = stages.run("torso", made_from, torso)["T_world_torso"]
-    return Tracked(camera, heads, between(torsos, at, len(heads)), arrays["mouth"], arrays["controls"])
+    torsos = stages.run("torso", made_from, followed)["T_world_torso"]
+    return Tracked(
+        camera=camera,
+        T_world_head=heads,
+        T_world_torso=between(torsos, at, len(heads)),
+        mouth=arrays["mouth"],
+        controls=arrays["controls"],
+        pivot_m=arrays["pivot_m"].astype(np.float64),
+    )
