@@ -1,0 +1,102 @@
+"""A conversation: words in, voice and face out, interrupted; the real graph and a real sound server."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from splatface_msgs.msg import AudioChunk, FrameTrace
+from std_msgs.msg import String
+
+from splatface.models.speech.speak import voices
+from splatface.nodes import wire
+
+sys.path.insert(0, str(Path(__file__).parent / "nodes"))
+from test_audio_capture import pulseaudio
+
+pytestmark = [
+    pytest.mark.graph,
+    pytest.mark.skipif(not voices(), reason="no voice is installed: apt-get install libflite1"),
+]
+LONG = "This is a long story, and it goes on and on, until somebody has something better to say about it."
+
+
+@pytest.fixture
+def partner(others):
+    """Somebody who talks to the face."""
+    others.chunks, others.heard, others.pictures, others.health = [], [], [], {}
+    others.reason = lambda: others.health
+
+    def on_health(msg):
+        for status in msg.status:
+            values = {value.key: value.value for value in status.values}
+            others.health[status.name.split("/")[-1]] = (status.message, values)
+
+    keep = others.chunks.append
+    others.create_subscription(AudioChunk, "audio", lambda msg: keep(wire.audio_chunk(msg)), wire.SOUND)
+    others.create_subscription(AudioChunk, "/ear/audio", others.heard.append, wire.SOUND)
+    others.create_subscription(FrameTrace, "frame_trace", others.pictures.append, 100)
+    others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 100)
+    publisher = others.create_publisher(String, "heard_text", 10)
+    others.tell = lambda text: publisher.publish(String(data=text))
+    return others
+
+
+def state(partner, node):
+    return partner.health.get(node, ("", {}))
+
+
+def speaking(chunks):
+    return len(chunks) > 25 and np.abs(np.concatenate([chunk.samples for chunk in chunks[-25:]])).max() > 0.05
+
+
+@pytest.mark.sound
+@pytest.mark.timeout(300)
+def test_a_face_repeats_what_it_is_told_and_can_be_interrupted(start, partner, tmp_path):
+    (tmp_path / "pulse").mkdir()
+    with pulseaudio(tmp_path / "pulse") as environment:
+        # What is compiled and exported once is not made again for the server's own home.
+        environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+        start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
+        command = [sys.executable, "-m", "splatface.launch.cli", "launch", "conversation.launch.yaml"]
+        face = start(*command, "port:=0", "size:=128x128", "latency_ms:=150", "delay:=0.5", env=environment)
+        for text in ("the face is at", "playing on", "voice: ", "drawing "):
+            face.wait_for(text, 150)
+        partner.until(
+            lambda: state(partner, "echo_bot")[0] == "listening" and len(partner.pictures) > 10, 100
+        )
+        partner.tell(LONG)
+        partner.until(lambda: speaking(partner.chunks))
+        partner.until(lambda: speaking(partner.heard))
+        first = partner.chunks[-1].utterance
+        partner.tell("Yes.")
+        partner.until(lambda: state(partner, "echo_bot")[1].get("said") == "1")
+        assert state(partner, "echo_bot")[1]["interrupted"] == "1"
+        assert partner.chunks[-1].utterance == first + 1
+        assert state(partner, "speaker")[1]["flushes"] == "1"
+        drawn = len(partner.pictures)
+        partner.until(lambda: len(partner.pictures) > drawn + 10)  # it lives on
+        assert face.interrupt() == 0, face.output
+    assert "Traceback" not in face.output
+
+
+def test_the_bot_waits_for_a_mouth_and_queues_when_asked_to(start, partner):
+    bot = start.node("echo_bot", manner="queue", prefix="'You said: '")
+    partner.until(lambda: state(partner, "echo_bot")[0] == "listening")
+    partner.until(lambda: partner.count_subscribers("heard_text") == 1)
+    partner.spin(1.0)
+    partner.tell("Hello.")
+    partner.until(lambda: "expected the speech node, found none" in bot.output)
+    start.node("speech").wait_for("voice: ")
+    partner.spin(3.0)
+    partner.tell("   ")
+    partner.tell("One.")
+    partner.tell("Two.")
+    partner.until(lambda: state(partner, "echo_bot")[1].get("said") == "2")
+    assert state(partner, "echo_bot")[1]["interrupted"] == "0"
+    partner.tell("...!")
+    partner.until(lambda: "cannot say this" in bot.output or state(partner, "echo_bot")[1].get("said") == "3")
+    assert bot.interrupt() == 0, bot.output
+    assert "Traceback" not in bot.output
