@@ -19,6 +19,7 @@ from splatface.models.tracking.face_solve import (
     sums_of,
     updated,
 )
+from splatface.models.tracking.steady import doubts_of
 
 __all__ = ["Person", "estimate_person", "telling_pictures"]
 
@@ -90,10 +91,12 @@ def _stepped(
     model: FaceModel, person: Person, poses: Poses, found_px: Array, prior: tuple[Array, Array]
 ) -> tuple[Person, Poses]:
     """One Gauss-Newton step of everything; the prior is (stiffness, how far off) of the shared unknowns."""
-    sums = sums_of(model, person.shape_m(model), poses, found_px, person.lens)
+    trust = doubts_of(_errors(model, person, poses, found_px))
+    sums = sums_of(model, person.shape_m(model), poses, found_px, person.lens, counts=trust)
     solved = np.linalg.solve(sums.own, np.concatenate([sums.own_right[..., None], sums.mixed], axis=2))
-    left = sums.shared - np.einsum("fus,fut->st", sums.mixed, solved[..., 1:]) + np.diag(prior[0])
-    right = sums.shared_right - np.einsum("fus,fu->s", sums.mixed, solved[..., 0]) - prior[0] * prior[1]
+    counted = trust[:, None, None] * sums.mixed
+    left = sums.shared - np.einsum("fus,fut->st", counted, solved[..., 1:]) + np.diag(prior[0])
+    right = sums.shared_right - np.einsum("fus,fu->s", counted, solved[..., 0]) - prior[0] * prior[1]
     step = np.linalg.solve(left, right)
     step *= min(1.0, _LARGEST_LOG_STEP / max(abs(float(step[-1])), 1e-9))
     poses = updated(poses, solved[..., 0] - solved[..., 1:] @ step)
@@ -107,6 +110,14 @@ def _left_over(model: FaceModel, person: Person, poses: Poses, found_px: Array) 
     px, seen = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
     flat = np.zeros_like(seen)
     flat[..., :2] = (found_px - px) * seen[..., 2:] / person.lens.focal_px
-    missed: Array = (flat @ poses.turns).mean(0)
-    count = len(found_px)
+    trust = doubts_of(_errors(model, person, poses, found_px))
+    missed: Array = np.average(flat @ poses.turns, axis=0, weights=trust)
+    count = trust.sum()
     return missed * count / (count + _OWN_TRUST)
+
+
+def _errors(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
+    """Distance [F] of landmarks from the model, rms px."""
+    px, _ = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
+    rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
+    return rms

@@ -13,7 +13,18 @@ from scipy.spatial.transform import Rotation
 
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FaceModel, view_terms
 
-__all__ = ["MOTIONS", "Lens", "Poses", "Sums", "first_poses", "moved", "own_sums_of", "projected", "sums_of", "updated"]
+__all__ = [
+    "MOTIONS",
+    "Lens",
+    "Poses",
+    "Sums",
+    "first_poses",
+    "moved",
+    "own_sums_of",
+    "projected",
+    "sums_of",
+    "updated",
+]
 
 Array = NDArray[Any]
 
@@ -94,12 +105,19 @@ def first_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) ->
 
 
 def sums_of(
-    model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens, *, trust: float = TRUST
+    model: FaceModel,
+    person: Array,
+    poses: Poses,
+    found_px: Array,
+    lens: Lens,
+    *,
+    trust: float = TRUST,
+    counts: Array | None = None,
 ) -> Sums:
     """The normal equations at a guess; shared unknowns are the identity [I] and the log of the focal length.
 
     The prior of the motion is in them, that of the shared unknowns is not. `trust` is the weight of a
-    landmark's squared error.
+    landmark's squared error, `counts` [F] how much each picture says about what is shared.
     """
     points = moved(model, person, poses)
     px, seen = projected(points, poses, lens)
@@ -119,7 +137,9 @@ def sums_of(
     noise_m = model.noise * FACE_HEIGHT_M / np.sqrt(trust)
     columns *= (poses.places_m[:, 2, None] / (lens.focal_px * noise_m))[..., None, None]
     slips = model.slips_m / noise_m[:, None]
-    sums = _summed(columns.reshape(len(px), -1, columns.shape[-1]), slips.reshape(len(slips), -1), own)
+    counted = np.ones(len(px)) if counts is None else counts
+    columns = columns.reshape(len(px), -1, columns.shape[-1])
+    sums = _summed(columns, slips.reshape(len(slips), -1), own, counted)
     return _with_habits(sums, np.linalg.inv(model.habits), poses.motion)
 
 
@@ -147,7 +167,7 @@ def _slopes(seen: Array, lens: Lens) -> Array:
     return slopes
 
 
-def _summed(columns: Array, slips: Array, own: int) -> Sums:
+def _summed(columns: Array, slips: Array, own: int, counts: Array) -> Sums:
     """Normal equations of columns [F, 956, own + shared + 1] (the last is the error), slips [E, 956] free.
 
     Slips have unit spread; eliminating them (Woodbury) leaves what they cannot explain.
@@ -160,9 +180,9 @@ def _summed(columns: Array, slips: Array, own: int) -> Sums:
     return Sums(
         own=square[:, :own, :own],
         mixed=square[:, :own, own:-1],
-        shared=square[:, own:-1, own:-1].sum(0),
+        shared=np.tensordot(counts, square[:, own:-1, own:-1], 1),
         own_right=square[:, :own, -1],
-        shared_right=square[:, own:-1, -1].sum(0),
+        shared_right=counts @ square[:, own:-1, -1],
     )
 
 

@@ -20,7 +20,7 @@ from splatface.models.tracking.face_solve import (
     updated,
 )
 from splatface.models.tracking.motion import motion_of
-from splatface.models.tracking.smooth import smooth, smooth_turns
+from splatface.models.tracking.steady import doubts_of, steady
 
 __all__ = ["Fit", "fit"]
 
@@ -29,6 +29,7 @@ Array = NDArray[Any]
 _TELLING = 48  # pictures that say who it is
 _STEPS, _CHUNK = 6, 128
 _LEAST_SHARE = 0.05  # of a clip's pictures must show the face
+_LEAST_TRUST = 0.2
 _USUAL_ERROR = 0.010  # of the face's height: landmarks against the model
 
 
@@ -51,9 +52,7 @@ class Fit:
     pivot_m: Array  # [3] neck joint, canonical frame
 
 
-def fit(
-    landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: float | None = None
-) -> Fit:
+def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: float | None = None) -> Fit:
     """Explain landmarks [F, 478, 2 or 3] px of one person (NaN where lost) at `fps` pictures a second.
 
     About 10 s for 1,000 pictures on a core. Where the face is lost, pose and motion go on as between the
@@ -72,22 +71,22 @@ def fit(
     found = _checked(landmarks_px)
     known = np.isfinite(found).all(axis=(1, 2))
     _expect_some(known)
-    moments = np.arange(len(found))
     full = _bridged(found, known)
     model = load_face_model()
     telling = telling_pictures(found[known], _TELLING)
     person, _ = estimate_person(model, found[known][telling], (width / 2, height / 2), focal_px)
-    poses = _calm(_poses(model, person, full))
+    poses = _poses(model, person, full)
+    trust = doubts_of(_residual(model, person, poses, full)) * known
+    poses = steady(poses, trust)
     shape = person.shape_m(model)
-    mouth, controls = motion_of(model, shape, poses, full, person.lens, fps)
+    mouth, controls = motion_of(model, shape, poses, (full, trust), person.lens, fps)
     poses = Poses(poses.turns, poses.places_m, np.hstack([mouth, controls]))
     residual = _residual(model, person, poses, full)
     tall = person.lens.focal_px * FACE_HEIGHT_M / poses.places_m[:, 2]
-    confidence = known / (1 + (residual / (3 * _USUAL_ERROR * tall)) ** 2)
+    confidence = trust / (1 + (residual / (3 * _USUAL_ERROR * tall)) ** 2)
     T_camera_head = _matrices(poses)
-    T_camera_world = _middle(T_camera_head[known])
+    T_camera_world = _middle(T_camera_head[trust > _LEAST_TRUST])
     T_world_head = np.linalg.inv(T_camera_world) @ T_camera_head
-    assert len(moments) == len(T_world_head)
     focal = person.lens.focal_px
     return Fit(
         camera=Camera(width, height, focal, focal, width / 2, height / 2, T_camera_world),
@@ -98,7 +97,7 @@ def fit(
         controls=controls,
         residual_px=np.where(known, residual, np.nan),
         confidence=confidence,
-        pivot_m=neck_joint(T_world_head[known]),
+        pivot_m=neck_joint(T_world_head[trust > _LEAST_TRUST]),
     )
 
 
@@ -143,10 +142,6 @@ def _poses(model: FaceModel, person: Person, found_px: Array) -> Poses:
     return Poses(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _calm(poses: Poses) -> Poses:
-    return Poses(smooth_turns(poses.turns), smooth(poses.places_m), poses.motion)
-
-
 def _residual(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
     px, _ = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
     rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
@@ -166,6 +161,8 @@ def _middle(T: Array) -> Array:
     turns = Rotation.from_matrix(T[:, :3, :3])
     mean = turns.mean()
     middle = np.eye(4)
-    middle[:3, :3] = (mean * Rotation.from_rotvec(np.median((mean.inv() * turns).as_rotvec(), axis=0))).as_matrix()
+    middle[:3, :3] = (
+        mean * Rotation.from_rotvec(np.median((mean.inv() * turns).as_rotvec(), axis=0))
+    ).as_matrix()
     middle[:3, 3] = np.median(T[:, :3, 3], axis=0)
     return middle

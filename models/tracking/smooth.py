@@ -10,13 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-__all__ = ["keep_events", "noise_of", "smooth", "smooth_turns"]
+__all__ = ["keep_events", "noise_of", "smooth"]
 
 Array = NDArray[Any]
 
 _LEAST, _MOST = -2.0, 6.0  # log10 of the stiffness: none .. about 0.6 s at 25 Hz
 _HALVINGS = 12
 _PENALTY = np.array([1.0, -3.0, 3.0, -1.0])  # third difference
+_LEAST_TRUST = 1e-4  # keeps the system solvable
 _SHORT = 8  # moments below which nothing is smoothed
 
 
@@ -29,12 +30,15 @@ def noise_of(values: Array) -> Array:
     return spread / np.sqrt(20.0)
 
 
-def smooth(values: Array, noise: Array | None = None) -> Array:
-    """Tracks [F, C] without their noise [C] (measured where not given); no lag, straight lines stay."""
+def smooth(values: Array, noise: Array, trust: Array | None = None) -> Array:
+    """Tracks [F, C] without their noise [C]; no lag, straight lines stay.
+
+    `trust` [F] 0..1 is how much each moment counts: all the same where it is not given.
+    """
     if len(values) < _SHORT:
         return values.copy()
-    level = noise_of(values) if noise is None else noise
-    columns = [_smoothed(values[:, c], float(level[c])) for c in range(values.shape[1])]
+    weights = np.ones(len(values)) if trust is None else np.maximum(trust, _LEAST_TRUST)
+    columns = [_smoothed(values[:, c], float(noise[c]), weights) for c in range(values.shape[1])]
     return np.stack(columns, axis=1)
 
 
@@ -47,26 +51,17 @@ def keep_events(raw: Array, smoothed: Array, noise: Array) -> Array:
     return kept
 
 
-def smooth_turns(turns: Array) -> Array:
-    """Rotations [F, 3, 3] smoothed as vectors from their median; fit for turns of less than half a circle."""
-    from scipy.spatial.transform import Rotation
-
-    middle = Rotation.from_matrix(turns[len(turns) // 2])
-    vectors = (middle.inv() * Rotation.from_matrix(turns)).as_rotvec()
-    calm: Array = (middle * Rotation.from_rotvec(smooth(vectors))).as_matrix()
-    return calm
-
-
-def _smoothed(track: Array, noise: float) -> Array:
+def _smoothed(track: Array, noise: float, weights: Array) -> Array:
     if noise <= 1e-12:
         return track.copy()
     bands = _bands(len(track))
     low, high = _LEAST, _MOST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        taken = track - _solved(track, bands, 10.0**middle)
-        low, high = (middle, high) if float(np.sqrt(np.mean(taken**2))) < noise else (low, middle)
-    return _solved(track, bands, 10.0**low)
+        taken = track - _solved(track, bands, 10.0**middle, weights)
+        rms = float(np.sqrt((weights * taken**2).sum() / weights.sum()))
+        low, high = (middle, high) if rms < noise else (low, middle)
+    return _solved(track, bands, 10.0**low, weights)
 
 
 def _bands(count: int) -> Array:
@@ -80,8 +75,8 @@ def _bands(count: int) -> Array:
     return bands
 
 
-def _solved(track: Array, bands: Array, stiffness: float) -> Array:
+def _solved(track: Array, bands: Array, stiffness: float, weights: Array) -> Array:
     system = stiffness * bands
-    system[3] += 1
-    solved: Array = solveh_banded(system, track)
+    system[3] += weights
+    solved: Array = solveh_banded(system, weights * track)
     return solved

@@ -1,0 +1,56 @@
+"""Poses of a clip made steady: doubtful pictures count little, and a head hangs on a neck."""
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from splatface.models.dataset.neck import neck_joint
+from splatface.models.tracking.face_solve import Poses
+from splatface.models.tracking.smooth import noise_of, smooth
+
+__all__ = ["bridge", "doubts_of", "steady"]
+
+Array = NDArray[Any]
+
+# What a tracker errs at least, beside what looks like noise: its errors are as slow as the face's motion.
+_TURN_NOISE: Final = np.radians([0.25, 0.25, 0.10])
+_PLACE_NOISE_M: Final = np.array([0.0003, 0.0003])
+_DEPTH_NOISE: Final = 0.003  # of the distance: a face seems larger when it speaks
+
+
+def doubts_of(error: Array) -> Array:
+    """How much each of F pictures counts, 0..1, from its error [F]: 1 up to the median, 1/4 at twice it."""
+    usual = max(float(np.median(error)), 1e-9)
+    trust: Array = 1 / (1 + np.maximum(error / usual - 1, 0) ** 2) ** 2
+    return trust
+
+
+def steady(poses: Poses, trust: Array) -> Poses:
+    """Poses [F] without noise; `trust` [F] says how much each counts.
+
+    Turns are smoothed by themselves; of places that of the neck's joint, which hardly comes nearer or goes
+    while the head turns about it.
+    """
+    turns = Rotation.from_matrix(poses.turns)
+    middle = turns.mean(np.maximum(trust, 1e-6))
+    vectors = (middle.inv() * turns).as_rotvec()
+    calm = middle * Rotation.from_rotvec(smooth(vectors, np.maximum(noise_of(vectors), _TURN_NOISE), trust))
+    T = np.tile(np.eye(4), (len(poses), 1, 1))
+    T[:, :3, :3], T[:, :3, 3] = (middle.inv() * turns).as_matrix(), middle.inv().apply(poses.places_m)
+    joint = neck_joint(T[trust > 0.2])
+    necks = poses.places_m + turns.apply(joint)
+    floor = np.r_[_PLACE_NOISE_M, _DEPTH_NOISE * float(np.median(poses.places_m[:, 2]))]
+    places = smooth(necks, np.maximum(noise_of(necks), floor), trust) - calm.apply(joint)
+    return Poses(calm.as_matrix(), places, poses.motion)
+
+
+def bridge(values: Array, trust: Array, least: float = 0.25) -> Array:
+    """Tracks [F, C] with straight lines over moments that are trusted [F] less than `least`."""
+    good = trust >= least
+    if good.all() or not good.any():
+        return values
+    moments = np.arange(len(values))
+    columns = [np.interp(moments, moments[good], values[good, c]) for c in range(values.shape[1])]
+    return np.stack(columns, axis=1)
