@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from splatface.models.errors import MetricError
 
-__all__ = ["Likeness", "load_weights", "lpips", "st_lpips"]
+__all__ = ["Likeness", "load_weights", "lpips", "lpips_network", "signed", "st_lpips", "st_lpips_network"]
 
 # Two pictures [H, W, 3] RGB uint8 to a distance: 0 for the same.
 Likeness = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
@@ -29,8 +29,16 @@ _ABSENT = ("torchvision", "torchsummary", "IPython")  # imported by stlpips_pyto
 def st_lpips() -> Likeness:
     """ST-LPIPS (Ghildyal and Liu 2022): a distance that forgives a shift by a pixel or two.
 
-    Its AlexNet and weights are in the package stlpips-pytorch. About 0 for pictures that look the same,
-    up to about 1 for pictures with nothing in common.
+    About 0 for pictures that look the same, up to about 1 for pictures with nothing in common.
+
+    Raises:
+        MetricError: when the package is not installed or not sound.
+    """
+    return _likeness(st_lpips_network())
+
+
+def st_lpips_network() -> nn.Module:
+    """The network of ST-LPIPS: two pictures [1, 3, H, W] in -1..1 to a distance; its package has the weights.
 
     Raises:
         MetricError: when the package is not installed or not sound.
@@ -42,18 +50,13 @@ def st_lpips() -> Likeness:
     try:
         with _stand_ins(_ABSENT):
             package = importlib.import_module("stlpips_pytorch.stlpips")
-        network = package.LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval()
+        network: nn.Module = package.LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval()
     except (ImportError, AttributeError, OSError, RuntimeError, pickle.UnpicklingError) as error:
         raise MetricError(
             f"st_lpips: expected stlpips-pytorch 0.0.2, found {error}: "
             "pip install --no-deps --force-reinstall stlpips-pytorch==0.0.2"
         ) from error
-
-    def distance(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> float:
-        with torch.no_grad():
-            return float(network(_signed(truth), _signed(found)))
-
-    return distance
+    return network.requires_grad_(False)
 
 
 def lpips(file: Path) -> Likeness:
@@ -65,11 +68,24 @@ def lpips(file: Path) -> Likeness:
     Raises:
         MetricError: when the file is missing, damaged or of another network.
     """
-    network = _AlexDistance(load_weights(file), file)
+    return _likeness(lpips_network(file))
 
+
+def lpips_network(file: Path) -> nn.Module:
+    """The network of LPIPS with a user's weights, see `lpips`; it takes what `st_lpips_network` takes."""
+    return _AlexDistance(load_weights(file), file)
+
+
+def signed(picture: Tensor) -> Tensor:
+    """A picture [H, W, 3] in 0..1 as networks ask for it: [1, 3, H, W] in -1..1."""
+    return picture.permute(2, 0, 1)[None] * 2 - 1
+
+
+def _likeness(network: nn.Module) -> Likeness:
     def distance(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> float:
+        pictures = (torch.from_numpy(picture.astype(np.float32)) / 255 for picture in (truth, found))
         with torch.no_grad():
-            return float(network(_signed(truth), _signed(found)))
+            return float(network(*(signed(picture) for picture in pictures)))
 
     return distance
 
@@ -126,22 +142,17 @@ class _AlexDistance(nn.Module):
         total = first.new_zeros(())
         layers = zip(self._features(first), self._features(second), strict=True)
         for k, (a, b) in enumerate(layers):
-            weigh = self._weights[f"lin{k}.model.1.weight"]
+            weigh = self._weights[f"lin{k}.model.1.weight"].to(a)
             total = total + F.conv2d((a - b).square(), weigh).mean()
         return total
 
     def _features(self, picture: Tensor) -> Iterator[Tensor]:
-        x = (picture - self._shift) / self._scale
+        x = (picture - self._shift.to(picture)) / self._scale.to(picture)
         for name, stride, padding, pooled in self._LAYERS:
             x = F.max_pool2d(x, 3, 2) if pooled else x
-            weight, bias = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+            weight, bias = (self._weights[f"{name}.{part}"].to(x) for part in ("weight", "bias"))
             x = F.relu(F.conv2d(x, weight, bias, stride=stride, padding=padding))
             yield x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
-
-
-def _signed(picture: NDArray[np.uint8]) -> Tensor:
-    """[1, 3, H, W], -1..1."""
-    return torch.from_numpy(picture.astype(np.float32)).permute(2, 0, 1)[None] / 127.5 - 1
 
 
 class _StandIn(types.ModuleType):

@@ -104,6 +104,8 @@ class LossConfig:
     lips: float = 0.0  # GaussianTalker's extra L1 on the lips, 0.8 in the paper
     mask: float = 0.1  # Audio-Plane, eq. 9: dynamism against the dilated mouth and eyes
     mask_margin: float = 0.2
+    perceptual: float = 0.0  # 0.01 GaussianTalker, 0.05 Audio-Plane; a second a step on a processor core
+    perceptual_weights: str = ""  # a user's LPIPS file; without one ST-LPIPS of its package
     background: float = 0.35  # how much a pixel of a region counts
     person: float = 1.0
     eyes: float = 2.0
@@ -111,7 +113,7 @@ class LossConfig:
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _positive(self, *(f.name for f in fields(self)))
+        _positive(self, *(f.name for f in fields(self) if f.name != "perceptual_weights"))
         _require(self.dssim <= 1, "dssim", "0..1", self.dssim)
         _require(self.mask_margin < 1, "mask_margin", "0..1", self.mask_margin)
 

@@ -15,6 +15,7 @@ from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import PictureSlopes, SplatSlopes, draw_backward
 from splatface.models.render.rendered import Rendered
 from splatface.models.training.config import LossConfig
+from splatface.models.training.likeness import add_opinion, opinion_of
 from splatface.models.training.loss_kernels import Comparison
 from splatface.models.training.losses import Target
 from splatface.models.training.skin_kernels import skin, skin_backward
@@ -63,6 +64,7 @@ class Easel:
         self.workers = self.renderer.workers
         self._background = np.ascontiguousarray(background, np.float32)
         self._compare = Comparison(camera.height, camera.width, config, self.workers)
+        self._opinion = opinion_of(config)
         self._opaque = np.zeros((camera.height, camera.width), np.float32)
 
     def draw(self, moves: Moves, pose: NDArray[np.float64]) -> Floats:
@@ -76,11 +78,14 @@ class Easel:
         extra = self._extra(moves)
         drawn = self.renderer.draw(moved.splats, self.camera, self._background, extra)
         found = self._compare(drawn.image, target, drawn.extra)
+        loss = found.value
+        if self._opinion:
+            loss += add_opinion(self._opinion, drawn.image, target.picture, found.slopes)
         above = PictureSlopes(found.slopes, self._opaque, found.slopes_dynamism)
         below = self._back(moved.splats, extra, drawn, above)
         slopes = skin_backward(moved, moves.rows, below, self.workers)
         return Slopes(
-            loss=found.value,
+            loss=loss,
             squared_error=found.squared_error,
             table=slopes.table,
             deltas=slopes.deltas,

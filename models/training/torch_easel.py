@@ -18,6 +18,7 @@ from splatface.models.render.cuda import CudaRenderer
 from splatface.models.render.reference import SplatTensors
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
+from splatface.models.training.likeness import opinion_of
 from splatface.models.training.losses import Target, mask_loss, picture_loss
 from splatface.models.training.pull import Moves, Slopes
 from splatface.models.training.skin import skin_splats
@@ -40,6 +41,7 @@ class TorchEasel:
     ) -> None:
         self.camera, self.workers = camera, Workers(threads)
         self._config, self._device = config, torch.device(device)
+        self._opinion = opinion_of(config, device)
         self._background = torch.from_numpy(np.ascontiguousarray(background, np.float32)).to(device)
         self._draw = _on_cpu(threads) if self._device.type == "cpu" else _on_cuda(device)
 
@@ -66,8 +68,10 @@ class TorchEasel:
         if extra is not None:
             moving = torch.from_numpy(target.moving).to(image) / 255
             loss = loss + self._config.mask * mask_loss(extra[..., 0], moving, self._config.mask_margin)
-        loss.backward()
         truth = torch.from_numpy(target.picture).to(image) / 255
+        if self._opinion:
+            loss = loss + self._opinion(image, truth)
+        loss.backward()
         found = [_slopes_of(leaf) for leaf in leaves]
         return Slopes(
             loss=float(loss.detach()),
