@@ -12,6 +12,8 @@ NODES = [
     "renderer",
     "display",
     "speech",
+    "speaker",
+    "echo_bot",
     "recorder",
     "player",
 ]

@@ -10,11 +10,21 @@ from typing import TYPE_CHECKING, TextIO
 from splatface.models.errors import TrackingError
 
 if TYPE_CHECKING:
+    from splatface.models.dataset.types import Dataset
     from splatface.models.tracking.assemble import Owner
     from splatface.models.tracking.checks import Finding
     from splatface.models.tracking.stages import Progress
+    from splatface.models.tracking.track import TrackOptions
 
-__all__ = ["TrackingLine", "add_arguments", "add_owner_arguments", "main", "owner_of", "table_of"]
+__all__ = [
+    "TrackingLine",
+    "add_arguments",
+    "add_owner_arguments",
+    "main",
+    "owner_of",
+    "table_of",
+    "track_film",
+]
 
 _BAR = 24
 _QUIET_S = 15.0  # between lines where nobody watches
@@ -44,7 +54,7 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Track, show the table of findings; 130 when stopped by Ctrl-C."""
-    from splatface.models.tracking.track import TrackOptions, read_findings, track
+    from splatface.models.tracking.track import TrackOptions
 
     if not 64 <= args.size <= 2048 or args.pictures < 100:
         raise TrackingError(
@@ -56,19 +66,28 @@ def main(args: argparse.Namespace) -> int:
         most_pictures=args.pictures,
         work=args.work,
     )
-    line = TrackingLine(sys.stdout, clock=time.monotonic)
     try:
-        dataset = track(args.video, args.out, options, clock=time.monotonic, report=line)
+        dataset = track_film(args.video, args.out, options)
     except KeyboardInterrupt:
         print("\nstopped: go on with the same command", file=sys.stderr)
         return 130
-    finally:
-        line.end()
-    print(table_of(read_findings(args.out)))
     print(f"data set  {args.out}: {len(dataset.frames)} pictures, {len(dataset.motion.time_ns)} moments")
     print(f"look      splatface dataset info {args.out} --sheet sheet.png")
     print(f"go on     splatface train {args.out} --out HEAD")
     return 0
+
+
+def track_film(video: Path, out: Path, options: "TrackOptions") -> "Dataset":
+    """Track with a line of progress, show the table of findings."""
+    from splatface.models.tracking.track import read_findings, track
+
+    line = TrackingLine(sys.stdout, clock=time.monotonic)
+    try:
+        dataset = track(video, out, options, clock=time.monotonic, report=line)
+    finally:
+        line.end()
+    print(table_of(read_findings(out)), flush=True)
+    return dataset
 
 
 def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "Owner":

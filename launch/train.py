@@ -1,4 +1,4 @@
-"""`splatface train`: from a data set to a head that talks. Stopped, it goes on with the same command."""
+"""`splatface train`: from a film or a data set to a head that talks. Stopped, it goes on with the same command."""
 
 import argparse
 import importlib.util
@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from splatface.launch.track import add_owner_arguments, owner_of, track_film
 from splatface.launch.train_settings import check_same, config_of
 from splatface.launch.training_line import TrainingLine
 from splatface.models.errors import TrainingError
@@ -31,7 +32,7 @@ _RUN_FILES = ("config.yaml", "log.jsonl")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("dataset", type=Path, help="folder of a data set")
+    parser.add_argument("source", type=Path, help="film of a person, or folder of a data set")
     parser.add_argument("--out", type=Path, required=True, metavar="HEAD", help="folder for the head")
     parser.add_argument("--field", choices=_FIELDS, default="basis", help="how movement is learned")
     parser.add_argument("--minutes", type=float, help="budget of training, wall clock")
@@ -48,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fresh", action="store_true", help="forget a run that was begun in the folder")
     parser.add_argument("--tune", type=int, default=400, help="pictures that polish the baked head")
+    add_owner_arguments(parser)
     parser.add_argument("--no-evaluation", action="store_true", help="leave the measuring out")
 
 
@@ -55,8 +57,12 @@ def main(args: argparse.Namespace) -> int:
     """Train, bake, export, measure, report; 130 when stopped by Ctrl-C."""
     _check_torch()
     run = args.run or args.out.with_name(f"{args.out.name}-run")
-    dataset = _dataset_of(args.dataset)
     _check_places(args.out, run)
+    try:
+        dataset = _dataset_of(args)
+    except KeyboardInterrupt:
+        print("\nstopped: go on with the same command", file=sys.stderr)
+        return 130
     config = config_of(args)
     if args.fresh:
         _forget(run)
@@ -74,14 +80,17 @@ def _check_torch() -> None:
         raise TrainingError("expected torch, found none: pip install splatface[train]")
 
 
-def _dataset_of(path: Path) -> "Dataset":
+def _dataset_of(args: argparse.Namespace) -> "Dataset":
+    """The data set of a folder; a film becomes one first, in OUT-dataset, which a second call finds again."""
     from splatface.models.dataset.file import load_dataset
 
+    path: Path = args.source
     if path.is_file():
-        raise TrainingError(
-            f"{path}: expected the folder of a data set, found a file: make a data set of it first "
-            "(splatface dataset --help)"
-        )
+        from splatface.models.tracking.track import TrackOptions
+
+        made = args.out.with_name(f"{args.out.name}-dataset")
+        options = TrackOptions(owner=owner_of(args, sys.stdin, sys.stderr))
+        return track_film(path, made, options)
     dataset = load_dataset(path)
     for name in ("consent", "licence"):
         if not getattr(dataset, name).strip():
