@@ -132,14 +132,12 @@ def check_sound(info: VideoInfo, heard: Loudness | None, offset: Offset) -> list
         return [Finding(NOTE, "sound", f"silence ({heard.level_dbfs:.0f} dBFS)", silent)]
     if heard.speech < _NO_SPEECH:
         return [Finding(NOTE, "sound", "music or noise, no speech", silent)]
-    found = []
+    odd = []
     if heard.loudest_dbfs < _QUIET_DBFS:
-        found.append(Finding(NOTE, "sound", f"quiet ({heard.level_dbfs:.0f} dBFS)", "used as it is"))
+        odd.append(Finding(NOTE, "sound", f"quiet ({heard.level_dbfs:.0f} dBFS)", "used as it is"))
     if heard.speech < _LITTLE_SPEECH:
-        found.append(
-            Finding(NOTE, "sound", f"speech {100 * heard.speech:.0f} % of the time", "used as it is")
-        )
-    return [*found, _offset(offset)]
+        odd.append(Finding(NOTE, "sound", f"speech {100 * heard.speech:.0f} % of the time", "used as it is"))
+    return [*odd, _offset(offset)]
 
 
 def moved_ms(offset: Offset) -> float:

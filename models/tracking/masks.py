@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -143,14 +144,14 @@ def _along_edges(grey: Floats, share: Floats) -> Floats:
     """Guided filter (He, Sun and Tang 2010, eqs. 5-8) of a share [H, W] by a grey picture [H, W]."""
     size = (_EDGE_PX, _EDGE_PX)
 
-    def mean(values: Floats) -> Floats:
+    def mean(values: NDArray[Any]) -> Floats:
         return np.asarray(cv2.boxFilter(values, -1, size), np.float32)
 
     grey_mean, share_mean = mean(grey), mean(share)
     variance = mean(grey * grey) - grey_mean * grey_mean
     slope = (mean(grey * share) - grey_mean * share_mean) / (variance + _EDGE_LEVELS**2)
     level = share_mean - slope * grey_mean
-    return np.clip(mean(slope) * grey + mean(level), 0.0, 1.0).astype(np.float32)
+    return np.asarray(np.clip(mean(slope) * grey + mean(level), 0.0, 1.0), np.float32)
 
 
 def _face_frame(landmarks: Doubles, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
@@ -176,7 +177,8 @@ def _apart(landmarks: Doubles, one: int, other: int) -> float:
 def _features(shape: tuple[int, ...], landmarks: Doubles) -> Mask:
     """Eyes and mouth [H, W]."""
     rims = (*_EYES, _OUTER)
-    return np.logical_or.reduce([_filled(shape, landmarks[list(rim), :2]) for rim in rims])
+    masks = [_filled(shape, landmarks[list(rim), :2]) for rim in rims]
+    return np.asarray(np.logical_or.reduce(masks), bool)
 
 
 def _fitted(found: list[list[Doubles]]) -> Colours:
@@ -214,13 +216,15 @@ def _joined(head: Mask, candidates: Mask) -> Mask:
     joins[parts[head]] = True
     joins[0] = False
     grown = cv2.dilate(joins[parts].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    return head | (grown & candidates)
+    joined: Mask = head | (grown & candidates)
+    return joined
 
 
 def _smooth(labels: Image) -> Image:
     """What most of the pixels around are."""
     votes = [cv2.boxFilter((labels == part).astype(np.float32), -1, (5, 5)) for part in (TORSO, NECK, HAIR)]
-    return np.array((TORSO, NECK, HAIR), np.uint8)[np.argmax(votes, axis=0)]
+    most: Image = np.array((TORSO, NECK, HAIR), np.uint8)[np.argmax(votes, axis=0)]
+    return most
 
 
 def _filled(shape: tuple[int, ...], corners: Doubles) -> Mask:

@@ -66,10 +66,18 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
                 )
                 thumbs.append(thumb.astype(np.uint8))
                 told(min(1.0, shot.index / fps / info.duration_s))
-    columns = [np.array([look[i] for look in looks], np.float64) for i in range(4)]
+    look_s, boxes, shown_hands, shift = (np.array([look[i] for look in looks], np.float64) for i in range(4))
     if not looks:
         raise TrackingError(f"{path}: expected pictures that can be decoded, found none: record it again")
-    return Scan(*columns, np.array(change, np.float64), np.array(repeated, bool), np.stack(thumbs))
+    return Scan(
+        look_s=look_s,
+        boxes=boxes,
+        hands=shown_hands,
+        shift=shift,
+        change=np.array(change, np.float64),
+        repeated=np.array(repeated, bool),
+        thumbs=np.stack(thumbs),
+    )
 
 
 def cuts_of(change: Array) -> NDArray[np.int64]:
@@ -102,7 +110,7 @@ class _Still:
         self._grey, self._free = np.asarray(grey, np.uint8), free
         if before is None or free_before is None:
             return np.full(2, np.nan)
-        return _flow(before, self._grey, free_before) / size[0]
+        return np.asarray(_flow(before, self._grey, free_before) / size[0], np.float64)
 
 
 def _flow(before: Image, now: Image, free: Image) -> Array:

@@ -83,7 +83,7 @@ def seen_mouth(landmarks: Array) -> Array:
     gap = np.linalg.norm(places[:, _LOWER] - places[:, _UPPER], axis=-1).mean(axis=1)
     width = np.linalg.norm(places[:, _CORNERS[0]] - places[:, _CORNERS[1]], axis=-1)
     height = np.linalg.norm(places[:, _NOSE] - places[:, _TOP], axis=-1)
-    return np.stack([gap, width], axis=1) / np.maximum(height, 1e-6)[:, None]
+    return np.asarray(np.stack([gap, width], axis=1) / np.maximum(height, 1e-6)[:, None], np.float64)
 
 
 def find_offset(heard: Heard, mouth: Array, time_s: Array) -> Offset:

@@ -85,7 +85,7 @@ def track(
     writer = DatasetWriter(folder, side, side, key=digest_of(clip.digest, asdict(options.owner), _MADE_BY))
     look = _look(clip, stages)
     landmarks, kept = _pictures(clip, look, writer, stages)
-    seen = np.isfinite(landmarks).all(axis=(1, 2))
+    seen = np.asarray(np.isfinite(landmarks).all(axis=(1, 2)), bool)
     moments = moments_of(landmarks, clip.story.used, clip.film.fps)
     findings = [*clip.findings, *check_plate(look.plate, clip.moving_camera)]
     findings += check_landmarks(seen, clip.story.used, clip.film.fps)
@@ -109,7 +109,10 @@ def read_findings(folder: Path) -> list[Finding]:
         rows = json.loads(path.read_bytes()[: 1 << 20])
         return [
             Finding(
-                *(str(row[name]) for name in ("level", "subject", "found", "done")),
+                level=str(row["level"]),
+                subject=str(row["subject"]),
+                found=str(row["found"]),
+                done=str(row["done"]),
                 spans_s=tuple((float(a), float(b)) for a, b in row["spans_s"]),
             )
             for row in rows
@@ -141,7 +144,8 @@ def _pictures(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Landmarks [F, 478, 3] and which pictures [F] became rows, chunk by chunk."""
     count, size = len(clip.time_ns), max(1, round(_CHUNK_S * clip.film.fps))
-    landmarks, kept = [], []
+    landmarks: list[NDArray[np.float32]] = []
+    kept: list[NDArray[np.bool_]] = []
     for number, first in enumerate(range(0, count, size)):
         span = range(first, min(first + size, count))
         row, name = sum(int(part.sum()) for part in kept), f"pictures{number:04d}"
@@ -199,8 +203,8 @@ def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> T
         return {**kept, "lens": lens, "T_camera_world": found.camera.T_camera_world}
 
     arrays = stages.run("fit", made_from, fitted)
-    lens = arrays["lens"].tolist()
-    camera = Camera(side, side, *lens, T_camera_world=arrays["T_camera_world"].astype(np.float64))
+    fx, fy, cx, cy = arrays["lens"].tolist()
+    camera = Camera(side, side, fx, fy, cx, cy, arrays["T_camera_world"].astype(np.float64))
     at = np.searchsorted(rows.moments.numbers, rows.numbers)
     heads = arrays["T_world_head"].astype(np.float64)
 

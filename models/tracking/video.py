@@ -5,6 +5,7 @@ in time (so any rate, and a variable one, becomes a fixed one); nothing is held 
 """
 
 import importlib
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def open_video(path: Path) -> Any:
         raise TrackingError(f"{path}: expected a video file, found none: check the path")
     try:
         container = av.open(str(path))
-    except (*damage(), OSError, ValueError) as error:
+    except (damage(), OSError, ValueError) as error:
         raise TrackingError(
             f"{path}: expected a video file, found one that cannot be read ({_reason(error)}): "
             "record it again, or convert it, e.g. ffmpeg -i FILE clip.mp4"
@@ -118,7 +119,7 @@ def look(path: Path) -> VideoInfo:
 def film_rate(info: VideoInfo) -> float:
     """The fixed rate for a film: its own, a whole fraction of a fast one, 25 or 30 for a variable one."""
     if not info.variable:
-        return info.rate / np.ceil(info.rate / _FASTEST)
+        return info.rate / math.ceil(info.rate / _FASTEST)
     mean = info.pictures / max(info.duration_s, 1e-3)
     if mean < _SLOWEST_FIXED:
         return float(max(mean, 1.0))
@@ -265,9 +266,10 @@ def _video_of(container: Any) -> Any:
     return None
 
 
-def damage() -> tuple[type[Exception], ...]:
+def damage() -> type[Exception]:
     """What PyAV raises where a file is damaged."""
-    return (_av().error.FFmpegError,)
+    kind: type[Exception] = _av().error.FFmpegError
+    return kind
 
 
 def mono_mixer() -> Any:

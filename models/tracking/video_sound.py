@@ -81,7 +81,7 @@ def _mono(container: Any) -> Iterator[tuple[int, float, Samples]]:
             return
         try:
             frames = [mixed for frame in packet.decode() for mixed in mixer.resample(frame)]
-        except (*damage(), ValueError):  # ValueError: the film changes its layout on the way
+        except (damage(), ValueError):  # ValueError: the film changes its layout on the way
             mixer = mono_mixer()
             continue
         for frame in frames:

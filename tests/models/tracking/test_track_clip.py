@@ -116,7 +116,7 @@ def test_progress_never_falls_and_ends_whole(made):
 
 def test_two_seconds_are_refused_before_any_work(tmp_path):
     path = film(tmp_path / "clip.mp4", 2.0)
-    with pytest.raises(TrackingError, match="duration: 2.0 s"):
+    with pytest.raises(TrackingError, match=r"duration: 2\.0 s"):
         tracked(path, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
