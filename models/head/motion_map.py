@@ -37,8 +37,7 @@ class MotionMap:
         """Coefficients [K] for mouth modes [8] and controls [7]."""
         x = np.concatenate([mouth, controls]).astype(np.float32)
         bend = (_gelu(x @ self.w1 + self.b1) - _gelu(self.b1)) @ self.w2
-        c: Array = x @ self.linear + bend
-        return c
+        return np.asarray(x @ self.linear + bend, np.float32)
 
 
 def linear_map(linear: Array) -> MotionMap:
