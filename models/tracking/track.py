@@ -1,17 +1,20 @@
 """From a film of a person to a data set: all stages in order, each kept when it is done."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
-from splatface.models.dataset.disk import write_whole
+from splatface.models.dataset.description import YAML
+from splatface.models.dataset.disk import sha256_of, write_whole
+from splatface.models.dataset.file import load_dataset
 from splatface.models.dataset.torso_track import track_torso
-from splatface.models.dataset.types import Dataset
+from splatface.models.dataset.types import Dataset, Points
 from splatface.models.dataset.writer import DatasetWriter
 from splatface.models.errors import TrackingError
 from splatface.models.tracking.assemble import Owner, Rows, Tracked, assemble, between, moments_of
@@ -24,10 +27,11 @@ from splatface.models.tracking.checks import (
     refuse,
     replaces_background,
 )
-from splatface.models.tracking.fit import fit
+from splatface.models.tracking.fit import Fit, fit
 from splatface.models.tracking.follow import Look, follow, learn_look
 from splatface.models.tracking.masks import Colours
 from splatface.models.tracking.plate import Plate
+from splatface.models.tracking.points import person_points
 from splatface.models.tracking.prepare import Clip, prepare
 from splatface.models.tracking.sound import Loudness, Offset, earlier, find_offset, hear, seen_mouth
 from splatface.models.tracking.stages import Arrays, Progress, Stages, Told, digest_of
@@ -36,9 +40,10 @@ from splatface.models.tracking.video_sound import SAMPLE_RATE, film_sound
 __all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
 
 FINDINGS = "findings.json"
+_MAX_FINDINGS = 1 << 22  # bytes
 _CHUNK_S = 10.0  # of film between two savings
 # Stages and their usual share of the time.
-_PLAN = {"scan": 2.0, "look": 0.8, "pictures": 4.0, "sound": 0.2, "fit": 1.5, "torso": 0.6}
+_PLAN = {"scan": 2.0, "look": 0.8, "pictures": 4.0, "sound": 0.2, "fit": 1.5, "torso": 0.6, "points": 0.2}
 _MADE_BY = "1"  # raise it when the same film gives another data set
 
 
@@ -78,11 +83,13 @@ def track(
     for name, text in asdict(options.owner).items():
         if not text.strip():
             raise TrackingError(f"{name}: expected text, found none: say who is shown and who allows what")
+    key = _key(video, options)
+    if (folder / YAML).is_file() and _read(folder).get("made_from") == key:
+        return load_dataset(folder)
     work = options.work or folder.with_name(f"{folder.name}-work")
     stages = Stages(work, _PLAN, clock=clock, report=report)
     clip = prepare(video, options.side_px, options.most_pictures, stages)
-    side = options.side_px
-    writer = DatasetWriter(folder, side, side, key=digest_of(clip.digest, asdict(options.owner), _MADE_BY))
+    writer = DatasetWriter(folder, options.side_px, options.side_px, key=key)
     look = _look(clip, stages)
     landmarks, kept = _pictures(clip, look, writer, stages)
     seen = np.asarray(np.isfinite(landmarks).all(axis=(1, 2)), bool)
@@ -92,9 +99,10 @@ def track(
     refuse(findings)
     samples, heard = _sound(clip, landmarks, stages)
     rows = Rows(moments, np.flatnonzero(kept), clip.time_ns, clip.film.fps)
-    tracked = _tracked(clip, rows, writer, stages)
-    write_whole(folder / FINDINGS, _json([*findings, *heard]))
-    return writer.finish(assemble(options.owner, rows, tracked, look.plate), samples, None)
+    tracked, points = _tracked(clip, rows, writer, stages)
+    table = {"made_from": key, "findings": [asdict(finding) for finding in (*findings, *heard)]}
+    write_whole(folder / FINDINGS, (json.dumps(table, indent=1) + "\n").encode())
+    return writer.finish(assemble(options.owner, rows, tracked, look.plate), samples, points)
 
 
 def read_findings(folder: Path) -> list[Finding]:
@@ -102,11 +110,8 @@ def read_findings(folder: Path) -> list[Finding]:
 
     Raises TrackingError when the file is damaged.
     """
-    path = folder / FINDINGS
-    if not path.is_file():
-        return []
     try:
-        rows = json.loads(path.read_bytes()[: 1 << 20])
+        rows = _read(folder).get("findings", [])
         return [
             Finding(
                 level=str(row["level"]),
@@ -118,11 +123,36 @@ def read_findings(folder: Path) -> list[Finding]:
             for row in rows
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise TrackingError(f"{path}: expected a table of findings, found {error}: track again") from error
+        raise TrackingError(
+            f"{folder / FINDINGS}: expected a table of findings, found {error}: track again"
+        ) from error
 
 
-def _json(findings: Sequence[Finding]) -> bytes:
-    return (json.dumps([asdict(finding) for finding in findings], indent=1) + "\n").encode()
+def _read(folder: Path) -> dict[str, Any]:
+    """findings.json; nothing where there is none."""
+    path = folder / FINDINGS
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_bytes()[:_MAX_FINDINGS])
+    except ValueError as error:
+        raise TrackingError(f"{path}: expected JSON, found {error}: track again") from error
+    return table if isinstance(table, dict) else {}
+
+
+def _key(video: Path, options: TrackOptions) -> str:
+    """A digest of what a data set is made from."""
+    if not video.is_file():
+        raise TrackingError(f"{video}: expected a video file, found none: check the path")
+    chosen = (asdict(options.owner), options.side_px, options.most_pictures)
+    return digest_of(sha256_of(video), chosen, _MADE_BY)
+
+
+def _fitted_by() -> str:
+    """A digest of this room: another model or method fits anew."""
+    room = Path(__file__).parent
+    files = sorted(path for path in room.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return digest_of(*(sha256_of(path) for path in files))
 
 
 def _look(clip: Clip, stages: Stages) -> Look:
@@ -190,33 +220,42 @@ def _sound(
     return samples, check_sound(info, Loudness(*loudness), offset)
 
 
-def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> Tracked:
-    """Camera, poses and motion at all moments."""
+def _fit(clip: Clip, rows: Rows, stages: Stages) -> Fit:
     side = clip.film.side_px
-    made_from = digest_of(clip.digest, _MADE_BY)
 
     def fitted(_: Told) -> Arrays:
         found = fit(rows.moments.landmarks, side, side, rows.fps)
-        names = [field.name for field in fields(found) if field.name != "camera"]
+        kept = {f.name: np.asarray(getattr(found, f.name)) for f in fields(Fit) if f.name != "camera"}
         lens = np.array([found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy])
-        kept = {name: np.asarray(getattr(found, name)) for name in names}
         return {**kept, "lens": lens, "T_camera_world": found.camera.T_camera_world}
 
-    arrays = stages.run("fit", made_from, fitted)
-    fx, fy, cx, cy = arrays["lens"].tolist()
-    camera = Camera(side, side, fx, fy, cx, cy, arrays["T_camera_world"].astype(np.float64))
+    arrays = dict(stages.run("fit", digest_of(clip.digest, _fitted_by()), fitted))
+    fx, fy, cx, cy = arrays.pop("lens").tolist()
+    camera = Camera(side, side, fx, fy, cx, cy, arrays.pop("T_camera_world").astype(np.float64))
+    return Fit(camera=camera, **arrays)
+
+
+def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> tuple[Tracked, Points]:
+    """What the person did at all moments, and where training may start."""
+    found = _fit(clip, rows, stages)
     at = np.searchsorted(rows.moments.numbers, rows.numbers)
-    heads = arrays["T_world_head"].astype(np.float64)
 
     def followed(_: Told) -> Arrays:
-        return {"T_world_torso": track_torso(writer.read, heads[at], camera)}
+        return {"torso": track_torso(writer.read, found.T_world_head[at], found.camera)}
 
-    torsos = stages.run("torso", made_from, followed)["T_world_torso"]
-    return Tracked(
-        camera=camera,
-        T_world_head=heads,
-        T_world_torso=between(torsos, at, len(heads)),
-        mouth=arrays["mouth"],
-        controls=arrays["controls"],
-        pivot_m=arrays["pivot_m"].astype(np.float64),
+    def placed(_: Told) -> Arrays:
+        points = person_points(found, writer.read, at)
+        return {f.name: getattr(points, f.name) for f in fields(Points)}
+
+    made_from = digest_of(clip.digest, _fitted_by())
+    torsos = stages.run("torso", made_from, followed)["torso"]
+    points = Points(**stages.run("points", made_from, placed))
+    tracked = Tracked(
+        camera=found.camera,
+        T_world_head=found.T_world_head,
+        T_world_torso=between(torsos, at, len(found.T_world_head)),
+        mouth=found.mouth,
+        controls=found.controls,
+        pivot_m=found.pivot_m,
     )
+    return tracked, points

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from clips import RATE, at_rate, robin, write_film
 
-from splatface.models.dataset.file import labels, load_dataset, picture, sound
+from splatface.models.dataset.file import labels, load_dataset, picture, points, sound
 from splatface.models.dataset.types import BACKGROUND, FACE, LIPS, TEST, TRAIN
 from splatface.models.errors import SplatfaceError, TrackingError
 from splatface.models.tracking import track as tracking
 from splatface.models.tracking.assemble import Owner
 from splatface.models.tracking.track import TrackOptions, read_findings, track
 
-FPS, SECONDS, SIDE = 15.0, 5.4, 160
+FPS, SECONDS, SIDE = 12.5, 5.2, 128
 OWNER = Owner(name="Robin", licence="Apache-2.0", consent="Nobody is shown: this face is drawn.")
 OPTIONS = TrackOptions(owner=OWNER, side_px=SIDE)
 
@@ -75,7 +75,7 @@ def test_a_film_becomes_a_data_set(made):
 
 def test_pictures_show_the_face_where_the_landmarks_are(made):
     dataset, _, _ = made
-    for row in (0, 40):
+    for row in (0, 30):
         shown, lips = labels(dataset, row), dataset.frames.landmarks_px[row, [61, 291, 0, 17]]
         assert picture(dataset, row).shape == (SIDE, SIDE, 3)
         assert {BACKGROUND, FACE, LIPS} <= set(np.unique(shown))
@@ -104,7 +104,22 @@ def test_a_silent_film_has_silence_and_says_so(made):
 def test_what_was_done_before_the_stop_was_not_done_again(made):
     _, _, calls = made
     assert len(calls) == len({span.start for span in calls})
-    assert sorted(span.start for span in calls) == [0, 30, 60]
+    assert sorted(span.start for span in calls) == [0, 25, 50]
+
+
+def test_the_same_command_finds_what_it_made(made):
+    dataset, _, calls = made
+    before = len(calls)
+    again = tracked(dataset.folder.parent / "clip.mp4", dataset.folder)
+    assert len(again.frames) == len(dataset.frames)
+    assert len(calls) == before
+
+
+def test_there_are_points_to_start_from(made):
+    dataset, _, _ = made
+    found = points(dataset)
+    assert found is not None
+    assert {FACE, LIPS} <= set(np.unique(found.labels))
 
 
 def test_progress_never_falls_and_ends_whole(made):
@@ -129,7 +144,7 @@ def test_nothing_is_made_of_who_did_not_agree(tmp_path, missing):
 
 
 def test_a_wall_is_no_person(tmp_path):
-    wall = [np.full((96, 128, 3), 90, np.uint8)] * 90
-    path = write_film(tmp_path / "clip.mp4", wall, at_rate(90, FPS))
+    wall = [np.full((96, 128, 3), 90, np.uint8)] * 70
+    path = write_film(tmp_path / "clip.mp4", wall, at_rate(70, FPS))
     with pytest.raises(SplatfaceError, match="face: expected one"):
         tracked(path, tmp_path / "data")
