@@ -11,6 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.hearing.phonemes import Phone
+from splatface.models.hearing.unvoiced import UNVOICED, noise, unvoiced
 
 from .voices.spoken import SAMPLE_RATE, Spoken
 
@@ -41,24 +42,18 @@ def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -
     if rng.random() < 0.5:
         samples = _colour(samples, rng)
     if rng.random() < 0.7:
-        noise = _noise(len(samples), others, rng)
+        background = noise(len(samples), others, rng, babble=bool(rng.random() < 0.3))
         snr_db = float(rng.uniform(5, 40))
-        samples = samples + noise * (_loudness(samples) * np.float32(10 ** (-snr_db / 20)))
+        samples = samples + background * (_loudness(samples) * np.float32(10 ** (-snr_db / 20)))
     # Recordings peak anywhere between -36 and -1 dBFS.
     gain = 10 ** (float(rng.uniform(-36, -1)) / 20) / max(float(np.abs(samples).max()), 1e-6)
     return Recording(np.clip(samples * np.float32(gain), -1, 1), phones)
 
 
 def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
-    """No one speaks: digital silence, noise, hum, far babble or a chord. The mouth rests."""
+    """No one speaks: any of UNVOICED. The mouth rests."""
     count = round(seconds * SAMPLE_RATE)
-    kind = rng.integers(0, 5)
-    if kind == 0:
-        return Recording(np.zeros(count, np.float32), ())
-    sound = _chord(count, rng) if kind == 1 else _noise(count, others if kind == 2 else (), rng)
-    # Far babble is quiet, or no one could tell it from a voice.
-    level_db = float(rng.uniform(-75, -48)) if kind == 2 else float(rng.uniform(-75, -22))
-    return Recording(sound * np.float32(10 ** (level_db / 20)), ())
+    return Recording(unvoiced(str(rng.choice(UNVOICED)), count, others, rng), ())
 
 
 def _loudness(samples: Array) -> np.float32:
@@ -86,33 +81,3 @@ def _colour(samples: Array, rng: np.random.Generator) -> Array:
     low, high = float(rng.uniform(20, 280)), float(rng.uniform(3400, 9000))
     shape = 10 ** (db / 20) / np.sqrt((1 + (low / np.maximum(hz, 1)) ** 4) * (1 + (hz / high) ** 8))
     return np.fft.irfft(spectrum * shape, len(samples)).astype(np.float32)
-
-
-def _noise(count: int, others: Sequence[Spoken], rng: np.random.Generator) -> Array:
-    """Noise of RMS 1: white to brown, sometimes with hum, or babble of many voices."""
-    if others and rng.random() < 0.3:
-        babble = np.zeros(count, np.float32)
-        for i in rng.integers(0, len(others), 6):
-            babble += np.resize(np.roll(others[i].samples, int(rng.integers(0, SAMPLE_RATE))), count)
-        return babble / np.float32(np.sqrt(np.square(babble).mean() + 1e-12))
-    hz = np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
-    spectrum = rng.standard_normal(len(hz)) + 1j * rng.standard_normal(len(hz))
-    noise = np.fft.irfft(spectrum * np.maximum(hz, 50) ** -float(rng.uniform(0, 1.3)), count)
-    noise /= np.sqrt(np.square(noise).mean())
-    if rng.random() < 0.3:
-        t = np.arange(count) / SAMPLE_RATE
-        noise += float(rng.uniform(0.3, 1.5)) * np.sin(2 * np.pi * float(rng.choice([50, 60, 100, 120])) * t)
-    return noise.astype(np.float32)
-
-
-def _chord(count: int, rng: np.random.Generator) -> Array:
-    """Music of a sort: notes that change every half second."""
-    t = np.arange(count) / SAMPLE_RATE
-    chord = np.zeros(count)
-    for _ in range(3):
-        notes = 110 * 2 ** (rng.integers(0, 30, count // 8000 + 1) / 12)
-        phase = np.cumsum(np.repeat(notes, 8000)[:count]) / SAMPLE_RATE
-        chord += sum(np.sin(2 * np.pi * k * phase) / k**2 for k in (1, 2, 3))
-    chord *= 0.7 + 0.3 * np.cos(2 * np.pi * 2 * t)
-    even: Array = (chord / np.sqrt(np.square(chord).mean())).astype(np.float32)
-    return even

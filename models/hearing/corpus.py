@@ -1,11 +1,10 @@
 """Make the training data: many voices say the sentences, and every phone's time is known.
 
-`python -m splatface.models.hearing.corpus --out CORPUS` writes one .npz a sentence. Needs espeak-ng and
-flite (Debian) and, for the natural voices, the packages named in `voices.neural`.
+`splatface hear data CORPUS` writes one .npz a sentence. Needs espeak-ng and flite (Debian) and, for the
+natural voices, the packages named in `voices.neural`; `recordings` adds real people.
 """
 
-import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,55 @@ from .voices.espeak import espeak_say
 from .voices.flite import FLITE_VOICES, flite_say
 from .voices.neural import KOKORO_VOICES, Joe, Kokoro
 from .voices.pauses import trim_pauses
-from .voices.spoken import Spoken
+from .voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["HELD_OUT_LANGUAGES", "HELD_OUT_SENTENCES", "HELD_OUT_VOICES", "held_out", "read", "write"]
+__all__ = [
+    "HELD_OUT_LANGUAGES",
+    "HELD_OUT_SENTENCES",
+    "HELD_OUT_SOURCES",
+    "HELD_OUT_VOICES",
+    "SOURCES",
+    "held_out",
+    "make_corpus",
+    "read",
+    "trained_on",
+    "validating",
+    "write",
+    "write_all",
+]
 
 # What measures the nets is never trained on: these voices, these languages, these last English sentences.
 HELD_OUT_VOICES = ("kokoro/jf_nezumi", "flite/awb")
 HELD_OUT_LANGUAGES = ("it", "fi")
+HELD_OUT_SOURCES = ("librivox", "cards")  # real people: the recordings of Debian's pocketsphinx-testdata
 HELD_OUT_SENTENCES = 8
+# What sets a net's amplitude after training, and is not trained on either.
+VALIDATION_VOICES = ("flite/rms",)
+VALIDATION_LANGUAGES = ("sv", "tr")
 _VARIANTS = ("", "+f2", "+m3", "+f4", "+m7", "+f5", "+m1")
 
 
 def held_out(said: Spoken) -> bool:
     """Whether a sentence is kept for measuring."""
-    return said.voice in HELD_OUT_VOICES or said.language in HELD_OUT_LANGUAGES
+    source = said.voice.split("/")[0]
+    return said.voice in HELD_OUT_VOICES or said.language in HELD_OUT_LANGUAGES or source in HELD_OUT_SOURCES
 
 
-def write(folder: Path, number: int, said: Spoken) -> None:
-    """One sentence as `<source>_<number>.npz`."""
-    name = f"{said.voice.split('/')[0]}_{number:05d}.npz"
+def validating(said: Spoken) -> bool:
+    """Whether a sentence is kept for the last step of a training."""
+    chosen = said.voice in VALIDATION_VOICES or said.language in VALIDATION_LANGUAGES
+    return chosen and not held_out(said)
+
+
+def trained_on(said: Spoken) -> bool:
+    """Whether a sentence is trained on."""
+    return not (held_out(said) or validating(said))
+
+
+def write(folder: Path, name: str, said: Spoken) -> None:
+    """One sentence as `<name>.npz`."""
     np.savez(
-        folder / name,
+        folder / f"{name}.npz",
         samples=np.round(said.samples * 32767).astype(np.int16),
         ipa=np.array([phone.ipa for phone in said.phones]),
         times=np.array([(phone.start_s, phone.end_s, phone.stress) for phone in said.phones]),
@@ -114,25 +141,29 @@ def say_kokoro(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
 SOURCES = {"espeak": (say_espeak, 2), "flite": (say_flite, 2), "joe": (say_joe, 5), "kokoro": (say_kokoro, 5)}
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--sources", nargs="+", choices=SOURCES, default=list(SOURCES), help="default: all")
-    parser.add_argument("--rounds", type=int, help="how often each says its sentences")
-    options = parser.parse_args(argv)
-    options.out.mkdir(parents=True, exist_ok=True)
-    for name in options.sources:
-        say, rounds = SOURCES[name]
-        rng, seconds = np.random.default_rng(5), 0.0
-        for number, said in enumerate(say(rng, options.rounds or rounds)):
-            write(options.out, number, trim_pauses(said))
-            seconds += len(said.samples) / 16000
-        print(f"{name}: {number + 1} sentences, {seconds / 60:.1f} min", flush=True)
-    return 0
+def make_corpus(
+    folder: Path, sources: Sequence[str], report: Callable[[str], None], *, rounds: int | None = None
+) -> None:
+    """Let every source say its sentences into `folder`; an old corpus there is replaced file by file.
+
+    Args:
+        folder: made where it is absent.
+        sources: of SOURCES.
+        report: is told what each source gave.
+        rounds: how often each says its sentences (default: its own number).
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in sources:
+        say, usual = SOURCES[name]
+        spoken = (trim_pauses(said) for said in say(np.random.default_rng(5), rounds or usual))
+        report(write_all(folder, spoken, name))
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def write_all(folder: Path, spoken: Iterable[Spoken], name: str) -> str:
+    """Write them numbered; says how many there were."""
+    count, seconds = 0, 0.0
+    for said in spoken:
+        write(folder, f"{name}_{count:05d}", said)
+        count += 1
+        seconds += len(said.samples) / SAMPLE_RATE
+    return f"{name}: {count} sentences, {seconds / 60:.1f} min"

@@ -1,18 +1,22 @@
 """Recordings as an encoder hears them, with the mouth that belongs to each frame."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.errors import TrainingError
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.augment import Recording, recorded, silent
 from splatface.models.hearing.coarticulation import mode_track
-from splatface.models.hearing.corpus import held_out, read
+from splatface.models.hearing.corpus import read, trained_on, validating
 from splatface.models.hearing.features import features
 
-__all__ = ["Clips", "hear_corpus", "load_clips", "looking_ahead", "save_clips"]
+from .voices.spoken import Spoken
+
+__all__ = ["Clips", "hear_corpus", "heard_once", "load_clips", "looking_ahead", "save_clips"]
 
 _SILENT_SHARE = 0.12  # of all clips no one speaks in
 
@@ -27,12 +31,21 @@ class Clips:
     starts: NDArray[np.int64]  # [clips + 1]
 
 
-def hear_corpus(corpus: Path, encoder: str, *, copies: float, seed: int = 0) -> Clips:
-    """Record every training sentence `copies` times (a share of them where below 1) and hear it."""
+def hear_corpus(
+    corpus: Path, encoder: str, chosen: Callable[[Spoken], bool], *, copies: float, seed: int = 0
+) -> Clips:
+    """Record every chosen sentence `copies` times (a share of them where below 1) and hear it.
+
+    Raises TrainingError when none is chosen.
+    """
     rng = np.random.default_rng(seed)
-    voices = [said for path in sorted(corpus.glob("*.npz")) if not held_out(said := read(path))]
+    voices = [said for path in sorted(corpus.glob("*.npz")) if chosen(said := read(path))]
+    if not voices:
+        raise TrainingError(
+            f"{corpus}: expected spoken sentences, found none to use: splatface hear data {corpus}"
+        )
     order = np.concatenate([rng.permutation(len(voices)) for _ in range(int(np.ceil(copies)))])
-    order = order[: round(copies * len(voices))]
+    order = order[: max(round(copies * len(voices)), 1)]
     clips = []
     for i in order:
         clips.append(_clip(recorded(voices[i], voices, rng), encoder, rng))
@@ -41,6 +54,21 @@ def hear_corpus(corpus: Path, encoder: str, *, copies: float, seed: int = 0) -> 
     starts = np.cumsum([0] + [len(values) for values, _ in clips])
     values = np.concatenate([values for values, _ in clips]).astype(np.float16)
     return Clips(encoder, values, np.concatenate([modes for _, modes in clips]), starts)
+
+
+def heard_once(corpus: Path, encoder: str, *, copies: float) -> tuple[Clips, Clips]:
+    """What an encoder hears of the corpus, to train on and to validate with.
+
+    It is kept in the folder `heard` of the corpus: a second training of the encoder starts at once.
+    """
+    found = []
+    for name, chosen in (("train", trained_on), ("validate", validating)):
+        kept = corpus / "heard" / f"{encoder}_{copies:g}_{name}.npz"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            save_clips(kept, hear_corpus(corpus, encoder, chosen, copies=copies))
+        found.append(load_clips(kept))
+    return found[0], found[1]
 
 
 def _clip(

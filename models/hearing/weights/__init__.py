@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 from splatface.models.errors import EncoderError, HeadError
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet, net_of_tensors, tensors_of_net
 
-__all__ = ["LOOKAHEAD_FRAMES", "load_net", "shipped_encoders", "store_net"]
+__all__ = ["LOOKAHEAD_FRAMES", "load_net", "read_net", "shipped_encoders", "store_net"]
 
 # Frames of 20 ms that the newest one stands beyond a picture's time: lips close before a p is heard.
 LOOKAHEAD_FRAMES: Final = {"fsmn": 1, "whisper": 0, "logmel": 2}
@@ -32,18 +32,26 @@ def load_net(encoder: str) -> CoefficientNet:
     Raises:
         EncoderError: there is none for this encoder, or its file is damaged.
     """
-    path = _FOLDER / f"{encoder}.safetensors"
     if encoder not in shipped_encoders():
         raise EncoderError(
             f"hearing: expected one of the encoders {', '.join(shipped_encoders())}, found {encoder!r}: "
-            f"choose one of these, or train a net: python -m splatface.models.hearing.train --help"
+            f"choose one of these, or train a net: splatface hear train --help"
         )
+    return read_net(_FOLDER / f"{encoder}.safetensors")
+
+
+def read_net(path: Path) -> CoefficientNet:
+    """A net that `store_net` wrote, float32.
+
+    Raises:
+        EncoderError: the file is absent or damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             about = file.metadata() or {}
             tensors = {name: file.get_tensor(name).astype(np.float32) for name in file.keys()}  # noqa: SIM118
-        return net_of_tensors(encoder, float(about["lookahead_ms"]), tensors)
-    except (SafetensorError, HeadError, KeyError, ValueError) as error:
+        return net_of_tensors(about["encoder"], float(about["lookahead_ms"]), tensors)
+    except (OSError, SafetensorError, HeadError, KeyError, ValueError) as error:
         raise EncoderError(
             f"hearing: expected a net in {path}, found a damaged file ({error}): install splatface again"
         ) from error

@@ -4,9 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
+from splatface.models.errors import TrainingError
 from splatface.models.hearing.augment import recorded, silent
-from splatface.models.hearing.corpus import held_out, read, write
-from splatface.models.hearing.dataset import Clips, looking_ahead
+from splatface.models.hearing.corpus import held_out, read, trained_on, validating, write
+from splatface.models.hearing.dataset import Clips, heard_once, looking_ahead
 from splatface.models.hearing.phonemes import Phone, is_vowel
 from splatface.models.hearing.sentences import SENTENCES
 from splatface.models.hearing.voices.neural import phones_of_durations
@@ -52,7 +53,7 @@ def test_silence_has_no_phones_and_is_finite():
 
 
 def test_a_sentence_comes_back_from_its_file(tmp_path):
-    write(tmp_path, 7, a_tone())
+    write(tmp_path, "test_00007", a_tone())
     back = read(tmp_path / "test_00007.npz")
     assert back.phones == a_tone().phones
     assert back.voice == "test/tone"
@@ -61,7 +62,30 @@ def test_a_sentence_comes_back_from_its_file(tmp_path):
 
 def test_held_out_voices_are_known():
     assert held_out(a_tone("flite/awb"))
+    assert held_out(a_tone("librivox/austen"))
     assert not held_out(a_tone())
+
+
+@pytest.mark.parametrize("voice", ["flite/awb", "flite/rms", "flite/slt", "test/tone"])
+def test_every_sentence_is_for_one_purpose(voice):
+    said = a_tone(voice)
+    assert held_out(said) + validating(said) + trained_on(said) == 1
+
+
+def test_a_corpus_is_heard_once(tmp_path):
+    write(tmp_path, "a", a_tone())
+    write(tmp_path, "b", a_tone("flite/rms"))
+    clips, validation = heard_once(tmp_path, "logmel", copies=1)
+    assert clips.values.shape[1] == 120
+    assert len(validation.starts) >= 2
+    (tmp_path / "a.npz").unlink()
+    again, _ = heard_once(tmp_path, "logmel", copies=1)
+    assert np.array_equal(again.values, clips.values)
+
+
+def test_an_empty_corpus_is_refused(tmp_path):
+    with pytest.raises(TrainingError, match="splatface hear data"):
+        heard_once(tmp_path, "logmel", copies=1)
 
 
 def test_looking_ahead_delays_the_mouth_within_each_clip():

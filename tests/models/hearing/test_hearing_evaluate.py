@@ -3,8 +3,8 @@ import pytest
 
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.coarticulation import mode_track
-from splatface.models.hearing.evaluate import score
 from splatface.models.hearing.phonemes import Phone
+from splatface.models.hearing.score import plain, score
 
 PRESS = MOUTH_MODES.index("press")
 
@@ -43,3 +43,19 @@ def test_missed_and_invented_closures_are_told_apart(true):
     assert score(never, true).closure_recall == 0
     assert score(always, true).closure_recall == 1
     assert score(always, true).closure_precision < 0.8
+
+
+def test_what_the_truth_does_not_tell_is_not_judged(true):
+    only_opening = np.full_like(true, np.nan)
+    only_opening[:, 0] = true[:, 0]
+    result = score(true, only_opening)
+    assert result.open_r == pytest.approx(1)
+    assert result.modes_r == pytest.approx(1)
+    assert np.isnan(result.closure_recall)
+    assert np.isnan(plain(result)["mode_r"]["wide"])
+
+
+def test_a_still_mouth_has_no_correlation_and_breaks_nothing(true):
+    result = score(np.zeros_like(true), true)
+    assert result.open_r == 0
+    assert np.isfinite(result.open_lag_ms)

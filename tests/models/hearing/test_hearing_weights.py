@@ -7,7 +7,7 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.errors import EncoderError
 from splatface.models.head.coefficients import MOUTH_MODES, silent_net
 from splatface.models.hearing import load_net, shipped_encoders, weights
-from splatface.models.hearing.evaluate import heard_modes
+from splatface.models.hearing.listening import heard_modes
 from splatface.models.hearing.weights import store_net
 
 OPEN = MOUTH_MODES.index("open")

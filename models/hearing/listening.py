@@ -1,0 +1,90 @@
+"""Anything that turns sound into a mouth, as a plain function: the nets and what they must beat."""
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.hearing.dataset import Clips
+from splatface.models.hearing.features import features
+
+__all__ = [
+    "Ear",
+    "Listener",
+    "heard_modes",
+    "heard_windows",
+    "level_listener",
+    "net_listener",
+    "ridge_listener",
+]
+
+Array = NDArray[np.float32]
+Times = NDArray[np.float64]
+Ear = Callable[[str, Array], tuple[Array, Times]]  # (encoder, samples) -> (values, centres in s)
+Listener = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
+
+_WINDOW = 5  # frames that the ridge sees: the newest, as many before
+_HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0
+
+
+def heard_modes(net: CoefficientNet, samples: Array, ear: Ear = features) -> tuple[Array, Times]:
+    """Modes [F, n] that the net hears in a recording [T] at 16 kHz, and their times [F], s."""
+    values, centres_s = ear(net.encoder, samples)
+    return heard_windows(net, values), centres_s - net.lookahead_ms / 1000
+
+
+def heard_windows(net: CoefficientNet, values: Array) -> Array:
+    """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
+    frames = ((values - net.mean) / net.std) @ net.project
+    # Before the first frame the graph repeats it.
+    padded = np.concatenate([np.repeat(frames[:1], net.window - 1, axis=0), frames])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, net.window, axis=0).transpose(0, 2, 1)
+    x = windows.reshape(len(values), -1) @ net.w1 + net.b1
+    x = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    heard: Array = (x @ net.w2 + net.b2).astype(np.float32)
+    return heard
+
+
+def net_listener(net: CoefficientNet, ear: Ear = features) -> Listener:
+    """The net, without a voice gate."""
+    return partial(heard_modes, net, ear=ear)
+
+
+def level_listener(samples: Array) -> tuple[Array, Times]:
+    """The mouth of puppets and avatars: opens by loudness against the loudest of the last second."""
+    hop = round(_HOP_S * 16000)
+    power = np.square(samples[: len(samples) // hop * hop].reshape(-1, hop)).mean(axis=1)
+    level = np.convolve(np.pad(10 * np.log10(power + 1e-9), 1, "edge"), np.ones(3) / 3, "valid")
+    memory = round(_LEVEL_MEMORY_S / _HOP_S)
+    past = np.lib.stride_tricks.sliding_window_view(np.pad(level, (memory - 1, 0), "edge"), memory)
+    loudest = np.maximum(past.max(axis=1), -45.0)
+    modes = np.zeros((len(level), len(MOUTH_MODES)), np.float32)
+    modes[:, MOUTH_MODES.index("open")] = 0.6 * np.clip((level - loudest) / 25 + 1, 0, 1)
+    return modes, np.arange(0.5, len(level)) * _HOP_S
+
+
+def ridge_listener(clips: Clips, ear: Ear = features, *, strength: float = 30.0) -> Listener:
+    """Linear regression from five frames of an encoder, fitted to what a net would be trained on.
+
+    `clips` as they come from the corpus, the mouth at the centre of the middle frame of the five.
+    """
+    middle = _WINDOW // 2
+    every = np.arange(_WINDOW, len(clips.values) - _WINDOW, 3)
+    sample = clips.values[every].astype(np.float32)
+    mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
+    x = np.stack([clips.values[every + k] for k in range(-middle, middle + 1)], axis=1)
+    x = ((x.astype(np.float32) - mean) / std).reshape(len(every), -1)
+    y = clips.modes[every]
+    bias = y.mean(axis=0)
+    square = (x.T @ x).astype(np.float64) + strength * len(every) / 1000 * np.eye(x.shape[1])
+    weights = np.linalg.solve(square, (x.T @ (y - bias)).astype(np.float64)).astype(np.float32)
+
+    def listen(samples: Array) -> tuple[Array, Times]:
+        values, centres_s = ear(clips.encoder, samples)
+        padded = np.pad((values - mean) / std, ((middle, middle), (0, 0)), "edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW, axis=0).transpose(0, 2, 1)
+        return (windows.reshape(len(values), -1) @ weights + bias).astype(np.float32), centres_s
+
+    return listen

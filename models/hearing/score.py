@@ -1,0 +1,91 @@
+"""How well a heard mouth follows the true one, in figures."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.coefficients import MOUTH_MODES
+
+__all__ = ["SHUT_BELOW", "Score", "plain", "score"]
+
+Array = NDArray[np.float32]
+SHUT_BELOW = 0.08  # opening below which a mouth is called shut
+_OPEN, _PRESS = MOUTH_MODES.index("open"), MOUTH_MODES.index("press")
+_FRAME_MS = 20.0
+_MOVES = 0.02  # spread of the truth below which a mode stands still
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """NaN where the truth does not tell."""
+
+    open_r: float  # correlation of opening
+    open_amplitude: float  # spread heard / spread true
+    open_lag_ms: float  # positive: the heard mouth is late
+    modes_r: float  # mean correlation of the modes that move
+    closure_recall: float  # of the true p b m, lips seen shut within 40 ms
+    closure_precision: float
+    jitter: float  # second difference heard / true
+    seconds: float
+    mode_r: tuple[float, ...]  # [len(MOUTH_MODES)], NaN where the true mode stands still
+
+
+def score(heard: Array, true: Array) -> Score:
+    """Compare modes [F, n], frames 20 ms apart; columns of `true` that are NaN are not judged."""
+    a, b = heard[:, _OPEN], true[:, _OPEN]
+    lags = range(-8, 9)
+    correlations = [_correlation(np.roll(a, -lag)[10:-10], b[10:-10]) for lag in lags]
+    mode_r = tuple(
+        _correlation(heard[:, i], true[:, i]) if true[:, i].std() > _MOVES else float("nan")
+        for i in range(len(MOUTH_MODES))
+    )
+    known = [r for r in mode_r if not np.isnan(r)]
+    recall, precision = _closures(heard[:, _PRESS], true[:, _PRESS])
+    return Score(
+        open_r=_correlation(a, b),
+        open_amplitude=float(a.std() / b.std()),
+        open_lag_ms=_FRAME_MS * _peak(np.array(correlations), lags[0]),
+        modes_r=float(np.mean(known)) if known else float("nan"),
+        closure_recall=recall,
+        closure_precision=precision,
+        jitter=float(np.diff(a, 2).std() / np.diff(b, 2).std()),
+        seconds=len(true) * _FRAME_MS / 1000,
+        mode_r=mode_r,
+    )
+
+
+def plain(result: Score) -> dict[str, object]:
+    """A score as plain data, the modes by name."""
+    return asdict(result) | {"mode_r": dict(zip(MOUTH_MODES, result.mode_r, strict=True))}
+
+
+def _correlation(a: Array, b: Array) -> float:
+    """Pearson's r; 0 where one side stands still."""
+    if min(a.std(), b.std()) < 1e-6:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _peak(values: NDArray[np.float64], first: int) -> float:
+    """Where a parabola through the largest value and its neighbours peaks."""
+    i = int(np.clip(np.argmax(values), 1, len(values) - 2))
+    left, top, right = values[i - 1 : i + 2]
+    bend = float(left - 2 * top + right)
+    return first + i + (0.5 * float(left - right) / bend if bend else 0.0)
+
+
+def _closures(heard: Array, true: Array) -> tuple[float, float]:
+    """Recall and precision of stretches of shut lips, each found within two frames."""
+    if np.isnan(true).any():
+        return float("nan"), float("nan")
+
+    def stretches(press: Array, over: float) -> NDArray[np.int64]:
+        shut = np.concatenate([[False], press > over, [False]]).astype(np.int8)
+        return np.flatnonzero(np.diff(shut)).reshape(-1, 2)
+
+    def found(of: NDArray[np.int64], shut: NDArray[np.bool_]) -> float:
+        hits = [shut[max(start - 2, 0) : end + 2].any() for start, end in of]
+        return float(np.mean(hits)) if hits else 1.0
+
+    return found(stretches(true, 0.8), heard > 0.5), found(stretches(heard, 0.5), true > 0.5)

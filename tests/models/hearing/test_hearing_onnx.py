@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+
+from splatface.models.hearing import load_net, shipped_encoders
+from splatface.models.hearing.onnx_file import onnx_of, write_onnx
+
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+
+@pytest.mark.parametrize("name", shipped_encoders())
+def test_the_exported_net_says_the_same(name):
+    net = load_net(name)
+    session = onnxruntime.InferenceSession(onnx_of(net), providers=["CPUExecutionProvider"])
+    noise = np.random.default_rng(0).standard_normal((5, net.window, net.feature_dim))
+    windows = (net.mean + net.std * noise).astype(np.float32)
+    (modes,) = session.run(None, {"window": windows})
+    assert modes == pytest.approx(np.stack([net(window) for window in windows]), abs=1e-5)
+    about = session.get_modelmeta().custom_metadata_map
+    assert about["encoder"] == name
+    assert about["modes"].startswith("open,wide")
+    assert float(about["lookahead_ms"]) == net.lookahead_ms
+
+
+def test_it_is_small(tmp_path):
+    assert write_onnx(load_net("fsmn"), tmp_path / "fsmn.onnx") < 4_000_000
