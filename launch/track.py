@@ -1,6 +1,7 @@
 """`splatface track`: from a film of a person to a data set. Stopped, it goes on with the same command."""
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -54,6 +55,8 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Track, show the table of findings; 130 when stopped by Ctrl-C."""
+    # Many small products: threads that wait for each other cost more than they do. Read when numpy loads.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from splatface.models.tracking.track import TrackOptions
 
     if not 64 <= args.size <= 2048 or args.pictures < 100:
