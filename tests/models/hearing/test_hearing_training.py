@@ -3,8 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-torch.set_num_threads(1)  # small products: a second thread would only spin
+pytest.importorskip("torch")
 
 from splatface.models.hearing.dataset import Clips
 from splatface.models.hearing.listening import heard_windows
@@ -13,6 +12,17 @@ from splatface.models.hearing.train import Training, train
 SHORT = Training(
     steps=250, window=4, projected=6, hidden=24, batch=8, lookahead=1, stranger=0.0, dropout=0.0, rate=1e-2
 )
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small products: a second thread would only spin."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
