@@ -21,6 +21,7 @@ __all__ = [
     "TrackingLine",
     "add_arguments",
     "add_owner_arguments",
+    "calm_linear_algebra",
     "main",
     "owner_of",
     "table_of",
@@ -55,8 +56,7 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Track, show the table of findings; 130 when stopped by Ctrl-C."""
-    # Many small products: threads that wait for each other cost more than they do. Read when numpy loads.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    calm_linear_algebra()
     from splatface.models.tracking.track import TrackOptions
 
     if not 64 <= args.size <= 2048 or args.pictures < 100:
@@ -78,6 +78,11 @@ def main(args: argparse.Namespace) -> int:
     print(f"look      splatface dataset info {args.out} --sheet sheet.png")
     print(f"go on     splatface train {args.out} --out HEAD")
     return 0
+
+
+def calm_linear_algebra() -> None:
+    """One thread for numpy's products, which are many and small; it looks when it is loaded."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def track_film(video: Path, out: Path, options: "TrackOptions") -> "Dataset":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splatface.launch.track import add_owner_arguments, owner_of, track_film
+from splatface.launch.track import add_owner_arguments, calm_linear_algebra, owner_of, track_film
 from splatface.launch.train_settings import check_same, config_of
 from splatface.launch.training_line import TrainingLine
 from splatface.models.errors import TrainingError
@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train, bake, export, measure, report; 130 when stopped by Ctrl-C."""
+    calm_linear_algebra()
     _check_torch()
     run = args.run or args.out.with_name(f"{args.out.name}-run")
     _check_places(args.out, run)
