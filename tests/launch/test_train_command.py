@@ -29,7 +29,9 @@ PROGRESS = Progress(
     stage="canonical", step=100, steps=400, loss=0.0123, psnr_db=28.25, gaussians=4321, ms_per_step=41.2,
     seconds_left=754.0,
 )  # fmt: skip
-PROGRAM = "import sys, argparse; from splatface.launch import train; p = argparse.ArgumentParser(); "
+# A test run in the background is born deaf to SIGINT, and so would be its children.
+PROGRAM = "import sys, argparse, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+PROGRAM += "from splatface.launch import train; p = argparse.ArgumentParser(); "
 PROGRAM += "train.add_arguments(p); sys.exit(train.main(p.parse_args()))"
 
 
@@ -98,13 +100,16 @@ def test_stopped_by_ctrl_c_it_goes_on_with_the_same_command(data, tmp_path):
     child = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     log = tmp_path / "head-run" / "log.jsonl"
     until = time.monotonic() + 60
-    while not (log.is_file() and log.read_text().count("\n") > 2):
-        assert time.monotonic() < until
-        assert child.poll() is None
-        time.sleep(0.1)
-    child.send_signal(signal.SIGINT)
-    assert "go on with the same command" in child.communicate(timeout=30)[1]
-    assert child.returncode == 130
+    try:
+        while not (log.is_file() and log.read_text().count("\n") > 2):
+            assert time.monotonic() < until
+            assert child.poll() is None
+            time.sleep(0.1)
+        child.send_signal(signal.SIGINT)
+        assert "go on with the same command" in child.communicate(timeout=30)[1]
+        assert child.returncode == 130
+    finally:
+        child.kill()
     steps = log.read_text().count("\n")
     again = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True)
     try:
