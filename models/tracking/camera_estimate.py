@@ -1,4 +1,4 @@
-"""Who it is and how long the lens is: identity and focal length that explain chosen pictures of a clip together.
+"""Who it is and how long the lens is: identity and focal length that explain chosen pictures together.
 
 Bundle adjustment with the pictures' own unknowns eliminated (Schur complement; Triggs et al. 2000, sec. 6).
 """
@@ -113,7 +113,7 @@ def _left_over(model: FaceModel, person: Person, poses: Poses, found_px: Array) 
     trust = doubts_of(_errors(model, person, poses, found_px))
     missed: Array = np.average(flat @ poses.turns, axis=0, weights=trust)
     count = trust.sum()
-    return missed * count / (count + _OWN_TRUST)
+    return np.asarray(missed * count / (count + _OWN_TRUST))
 
 
 def _errors(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:

@@ -20,9 +20,9 @@ __all__ = ["FACE_HEIGHT_M", "FACE_MODEL_FILE", "IRISES", "FaceModel", "load_face
 Array = NDArray[Any]
 
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
-FACE_HEIGHT_M: Final = 0.152  # of the mean face, from landmark 10 (hairline) to 152 (chin)
+FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
-_LANDMARKS, _MOTIONS, _VIEWS = 478, 15, 3
+_LANDMARKS, _MOTIONS, _VIEWS = 478, 15, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +32,7 @@ class FaceModel:
     mean_m: Array  # [478, 3] f64
     identity_m: Array  # [I, 478, 3] f64 per standard deviation of people
     motion_m: Array  # [15, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
-    view_m: Array  # [3, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
+    view_m: Array  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
     slips_m: Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
     habits: Array  # [15, 15] f64 second moments of motion in speech
     noise: Array  # [478] f64 what a landmark errs by itself, share of the face's height
@@ -49,7 +49,7 @@ class FaceModel:
 
 
 def view_terms(R_camera_head: Array, places: Array) -> Array:
-    """Where the camera stands in the head's frame [F, 3]: x, y and x squared of its direction.
+    """Where the camera stands in the head's frame [F, 5]: x, y, xx, yy and xy of its direction.
 
     Args:
         R_camera_head: [F, 3, 3] the head's turn.
@@ -57,7 +57,8 @@ def view_terms(R_camera_head: Array, places: Array) -> Array:
     """
     towards = -places / np.linalg.norm(places, axis=1, keepdims=True)
     seen = np.einsum("fji,fj->fi", R_camera_head, towards)
-    return np.stack([seen[:, 0], seen[:, 1], seen[:, 0] ** 2], axis=1)
+    x, y = seen[:, 0], seen[:, 1]
+    return np.stack([x, y, x * x, y * y, x * y], axis=1)
 
 
 def load_face_model(path: Path = FACE_MODEL_FILE) -> FaceModel:

@@ -1,7 +1,7 @@
 """Least squares of a face model to landmarks, many pictures at once: what one picture says about everything.
 
 Gauss-Newton with priors. Landmarks of one picture err together in a few ways that the model knows (slips):
-they are unknowns of their own, which is generalised least squares with a covariance of low rank plus diagonal.
+they are unknowns of their own: generalised least squares with a covariance of low rank plus diagonal.
 """
 
 from dataclasses import dataclass, replace
@@ -76,7 +76,8 @@ def moved(model: FaceModel, person: Array, poses: Poses) -> Array:
     """Landmarks [F, 478, 3] in the head's frame: a person [478, 3] who moves, as the tracker sees it."""
     views = view_terms(poses.turns, poses.places_m)
     count = len(poses)
-    shift = poses.motion @ model.motion_m.reshape(MOTIONS, -1) + views @ model.view_m.reshape(3, -1)
+    shift = poses.motion @ model.motion_m.reshape(MOTIONS, -1)
+    shift += views @ model.view_m.reshape(views.shape[1], -1)
     points: Array = person + shift.reshape(count, -1, 3)
     return points
 

@@ -1,6 +1,6 @@
-"""From landmarks of a clip to who moves how: camera, identity, head poses, mouth, eyes, all of a clip at once."""
+"""From landmarks of a clip to who moves how: camera, identity, head poses, mouth and eyes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from splatface.models.camera import Camera
 from splatface.models.dataset.neck import neck_joint
 from splatface.models.errors import TrackingError
+from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.tracking.camera_estimate import Person, estimate_person, telling_pictures
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FaceModel, load_face_model
 from splatface.models.tracking.face_solve import (
@@ -30,6 +31,7 @@ _TELLING = 48  # pictures that say who it is
 _STEPS, _CHUNK = 6, 128
 _LEAST_SHARE = 0.05  # of a clip's pictures must show the face
 _LEAST_TRUST = 0.2
+_OPEN, _SHUT_PERCENTILE, _MOST_SHIFT = MOUTH_MODES.index("open"), 8, 0.15
 _USUAL_ERROR = 0.010  # of the face's height: landmarks against the model
 
 
@@ -38,7 +40,7 @@ class Fit:
     """A clip explained: landmarks are camera(T_world_head @ (shape + motion)).
 
     The world is the canonical frame: origin between the eyes, axes those of the head in its median pose, so
-    T_world_head is about identity; the camera stands where it stood. Lengths are true for a face of mean size.
+    T_world_head is about identity; the camera stands where it stood. Lengths are those of usual faces.
     """
 
     camera: Camera
@@ -69,7 +71,7 @@ def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: f
         TrackingError: for landmarks of another size, or when hardly any picture shows the face.
     """
     found = _checked(landmarks_px)
-    known = np.isfinite(found).all(axis=(1, 2))
+    known = np.asarray(np.isfinite(found).all(axis=(1, 2)))
     _expect_some(known)
     full = _bridged(found, known)
     model = load_face_model()
@@ -80,6 +82,8 @@ def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: f
     poses = steady(poses, trust)
     shape = person.shape_m(model)
     mouth, controls = motion_of(model, shape, poses, (full, trust), person.lens, fps)
+    person, mouth = _shut_at_rest(model, person, mouth)
+    shape = person.shape_m(model)
     poses = Poses(poses.turns, poses.places_m, np.hstack([mouth, controls]))
     residual = _residual(model, person, poses, full)
     tall = person.lens.focal_px * FACE_HEIGHT_M / poses.places_m[:, 2]
@@ -142,6 +146,14 @@ def _poses(model: FaceModel, person: Person, found_px: Array) -> Poses:
     return Poses(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
+def _shut_at_rest(model: FaceModel, person: Person, mouth: Array) -> tuple[Person, Array]:
+    """Zero is the shut mouth: what is open even then belongs to the person's shape."""
+    shut = float(np.clip(np.percentile(mouth[:, _OPEN], _SHUT_PERCENTILE), -_MOST_SHIFT, _MOST_SHIFT))
+    shifted = mouth.copy()
+    shifted[:, _OPEN] -= shut
+    return replace(person, own_m=person.own_m + shut * model.motion_m[_OPEN]), shifted
+
+
 def _residual(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
     px, _ = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
     rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
@@ -155,7 +167,7 @@ def _matrices(poses: Poses) -> Array:
 
 
 def _middle(T: Array) -> Array:
-    """The median pose [4, 4] of [F, 4, 4]: rotation vectors from the first mean, and places, by coordinate."""
+    """The median pose [4, 4] of [F, 4, 4], coordinate by coordinate."""
     from scipy.spatial.transform import Rotation
 
     turns = Rotation.from_matrix(T[:, :3, :3])

@@ -14,7 +14,7 @@ Array = NDArray[Any]
 CORNERS: Final = ((33, 133), (362, 263))  # of the person's right eye, left eye
 # Measured on 560 pictures of 14 synthetic people with known gaze (tools/face_model): how far irises move from
 # the middle of the corners, m per radian of yaw and pitch (lids hide half of a look up or down), and how far
-# they seem to when only the camera moves, m per unit of its direction's x and y: irises lie behind the corners.
+# they seem to when only the camera moves, m per unit of its direction's x and y.
 _SLOPE = np.array([0.0145, 0.0075])
 _LEAK = np.array([0.0072, 0.0088])
 _LARGEST = np.array([0.6, 0.45])

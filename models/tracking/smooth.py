@@ -22,12 +22,12 @@ _SHORT = 8  # moments below which nothing is smoothed
 
 
 def noise_of(values: Array) -> Array:
-    """Standard deviation [C] of white noise on tracks [F, C], from third differences, which motion hardly has."""
+    """Standard deviation [C] of white noise on tracks [F, C], from third differences."""
     if len(values) < _SHORT:
         return np.zeros(values.shape[1])
     third = np.diff(values, 3, axis=0)
     spread: Array = 1.4826 * np.median(np.abs(third - np.median(third, axis=0)), axis=0)
-    return spread / np.sqrt(20.0)
+    return np.asarray(spread / np.sqrt(20.0))
 
 
 def smooth(values: Array, noise: Array, trust: Array | None = None) -> Array:
@@ -55,12 +55,14 @@ def _smoothed(track: Array, noise: float, weights: Array) -> Array:
     if noise <= 1e-12:
         return track.copy()
     bands = _bands(len(track))
+    trusted = weights >= np.median(weights)
     low, high = _LEAST, _MOST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         taken = track - _solved(track, bands, 10.0**middle, weights)
-        rms = float(np.sqrt((weights * taken**2).sum() / weights.sum()))
-        low, high = (middle, high) if rms < noise else (low, middle)
+        # The median, so that an event neither counts as noise nor keeps the rest from being smoothed.
+        spread = 1.4826 * float(np.median(np.abs(taken[trusted])))
+        low, high = (middle, high) if spread < noise else (low, middle)
     return _solved(track, bands, 10.0**low, weights)
 
 

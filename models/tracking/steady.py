@@ -18,6 +18,7 @@ Array = NDArray[Any]
 _TURN_NOISE: Final = np.radians([0.25, 0.25, 0.10])
 _PLACE_NOISE_M: Final = np.array([0.0003, 0.0003])
 _DEPTH_NOISE: Final = 0.003  # of the distance: a face seems larger when it speaks
+_JUMP = 1.5  # of these noises, at which a depth counts a quarter
 
 
 def doubts_of(error: Array) -> Array:
@@ -42,8 +43,11 @@ def steady(poses: Poses, trust: Array) -> Poses:
     joint = neck_joint(T[trust > 0.2])
     necks = poses.places_m + turns.apply(joint)
     floor = np.r_[_PLACE_NOISE_M, _DEPTH_NOISE * float(np.median(poses.places_m[:, 2]))]
-    places = smooth(necks, np.maximum(noise_of(necks), floor), trust) - calm.apply(joint)
-    return Poses(calm.as_matrix(), places, poses.motion)
+    places = smooth(necks, np.maximum(noise_of(necks), floor), trust)
+    # A face that seems to jump nearer is a mistake: heads take their time on this way.
+    jumps = np.abs(necks[:, 2] - places[:, 2]) / (_JUMP * floor[2])
+    places[:, 2:] = smooth(necks[:, 2:], floor[2:], trust / (1 + jumps**2) ** 2)
+    return Poses(calm.as_matrix(), places - calm.apply(joint), poses.motion)
 
 
 def bridge(values: Array, trust: Array, least: float = 0.25) -> Array:

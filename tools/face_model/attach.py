@@ -8,6 +8,7 @@ from corpus import shown_of
 from numpy.typing import NDArray
 from people import person
 from shapes import skin_matrix, vertices_of
+
 from splatface.models.actor import rig as door
 
 __all__ = ["FACE_LANDMARKS", "attach", "scenes_of"]
@@ -15,14 +16,15 @@ __all__ = ["FACE_LANDMARKS", "attach", "scenes_of"]
 Array = NDArray[Any]
 FACE_LANDMARKS = 468
 _CAP = 0.02  # of the face's height: what is hidden or lost counts no more
+_EVERY = 4  # pictures are enough of each person
 _DOWN_M, _BACK_M = 0.16, 0.12  # the face ends here
 
 
-def scenes_of(folder: Path, seeds: list[int]) -> Any:
-    """(rig, shown, picture's number) of all pictures where a face was found."""
+def scenes_of(folder: Path, seeds: list[int], every: int = 1) -> Any:
+    """(rig, shown, picture's number) of pictures where a face was found, or of every so-manieth of them."""
     for seed in seeds:
         shown, rig = shown_of(folder, seed), door.rig(person(seed).shape)
-        for number in range(len(shown.motion)):
+        for number in range(0, len(shown.motion), every):
             if np.isfinite(shown.landmarks_px[number]).all():
                 yield rig, shown, number
 
@@ -34,7 +36,7 @@ def attach(folder: Path, seeds: list[int]) -> Any:
     near = near[(np.abs(rest[near, 0]) < 0.085)]
     candidates = matrix[near]
     cost = np.zeros((FACE_LANDMARKS, len(near)), np.float32)
-    for rig, shown, number in scenes_of(folder, seeds):
+    for rig, shown, number in scenes_of(folder, seeds, every=_EVERY):
         vertices, _ = vertices_of(rig, shown.motion[number], shown.poses[number])
         seen = candidates @ vertices + shown.cameras[number, 3:]
         px = shown.cameras[number, 0] * seen[:, :2] / seen[:, 2:] + shown.cameras[number, 1:3]

@@ -18,6 +18,7 @@ from corpus import draw_people
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
+
 from splatface.models.actor.performance import Acting, perform
 from splatface.models.actor.speech_track import script_of, voice_for
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, view_terms
@@ -27,7 +28,7 @@ _IDENTITIES = 40
 _CROWD = 400
 _IRIS_RAD = 0.40  # half angle of the visible iris, a little inside of the painted one
 # Spread of what the detector adds, m: constant, per unit of a motion, per unit of a view term.
-_SPREAD_M = np.r_[0.004, np.full(15, 0.004), np.full(3, 0.02)]
+_SPREAD_M = np.r_[0.004, np.full(15, 0.004), np.full(5, 0.03)]
 # Of what speech alone hardly shows: each of MOUTH_MODES + CONTROLS.
 _WIDER = np.array([0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15])
 _NOISE_M = 0.002
@@ -111,7 +112,7 @@ def _motion(skin: Any, rig: Any) -> Array:
 
 
 def habits_of(folder: Path) -> Array:
-    """Second moments [15, 15] of motion in four minutes of acted speech, a little widened in all directions."""
+    """Second moments [15, 15] of motion in four minutes of acted speech, a little widened."""
     kept = folder / "habits.npy"
     if not kept.exists():
         acted = [
@@ -125,7 +126,7 @@ def habits_of(folder: Path) -> Array:
 
 
 def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Array]:
-    """What the detector adds [19, 478, 3], how it errs then [E, 478, 2], and what is left [478].
+    """What the detector adds [21, 478, 3], how it errs then [E, 478, 2], and what is left [478].
 
     Ridge regression per landmark of its error in the picture on (1, motion, view terms); the principal
     components of what remains, each person's own mean taken out (that is shape, and fitted as such).
@@ -148,7 +149,7 @@ def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Arr
 
 
 def _ridge(slopes: Array, errors: Array, terms: Array) -> Array:
-    """What is added [19, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 19]."""
+    """What is added [21, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 21]."""
     # In metres at the head: how the picture changes with each coordinate of each term.
     system = (slopes[:, :, None, :] * terms[:, None, :, None]).reshape(2 * len(terms), -1)
     prior = np.repeat((_NOISE_M / _SPREAD_M) ** 2, 3)
@@ -161,7 +162,7 @@ def _rms(values: Array) -> float:
 
 
 def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[Array, Array, Array]:
-    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [19]."""
+    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [21]."""
     motion, camera = shown.motion[number], shown.cameras[number]
     vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
     turn, place = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]

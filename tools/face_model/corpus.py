@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from people import person
+
 from splatface.models.actor.articulate import articulate
 from splatface.models.actor.body import Body, make_body
 from splatface.models.actor.bones import BodyPose
@@ -36,7 +37,7 @@ class Shown:
 
 
 def draw_people(folder: Path, seeds: range, pictures: int) -> None:
-    """Draw `pictures` of every seed and keep what was found as folder/<seed>.npz; goes on where it stopped."""
+    """Draw `pictures` of every seed and keep what was found in folder/<seed>.npz; goes on where it was."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         if not (folder / f"{seed}.npz").exists():
@@ -88,7 +89,7 @@ def camera_of(values: Array) -> Camera:
 
 
 def _camera(rng: np.random.Generator) -> Array:
-    """Near with a wide lens or far with a long one; the face a fifth to two thirds of the picture's height."""
+    """Near with a wide lens or far with a long one; the face a third to a half of the picture's height."""
     distance = float(np.exp(rng.uniform(np.log(0.5), np.log(1.9))))
     view_m = float(rng.uniform(0.30, 0.55))
     place = np.r_[rng.normal(0, 0.02, 2) - [0, 0.03], distance]

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+
 from splatface.models.actor.identity import PRESETS, Identity
 from splatface.models.actor.rig import RigSpec
 

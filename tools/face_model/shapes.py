@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from people import person
+
 from splatface.models.actor import rig as door
 from splatface.models.actor.articulate import articulate
 from splatface.models.actor.body import make_body
@@ -79,9 +80,7 @@ def people_at_rest(count: int, rig: Rig, first: int = 1000) -> Array:
     people = []
     for seed in range(first, first + count):
         shape = person(seed).shape
-        answer = model(
-            phenotype_kwargs=dict(shape.phenotype), local_changes_kwargs=dict(shape.local_changes)
-        )
+        answer = model(phenotype_kwargs=dict(shape.phenotype), local_changes_kwargs=dict(shape.local_changes))
         rest = answer["rest_vertices"][0].numpy().astype(np.float64) @ CANONICAL_ANNY.T
         rest -= eyes_of(rest, rig).centres.mean(0)
         people.append((rest + smile).astype(np.float32))
