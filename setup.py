@@ -51,6 +51,7 @@ setup(
     package_data={
         "splatface.nodes": ["page/*"],
         "splatface.models.hearing.weights": ["*.safetensors", "README.md"],
+        "splatface.models.tracking": ["face_model_data/*"],
     },
     python_requires=">=3.10",
     # A ROS 2 installation brings these from its own packages (package.xml), pip from requirements.txt.
