@@ -40,7 +40,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
     train.add_argument("--copies", type=float, default=2.0, help="recordings of every sentence")
     train.add_argument("--steps", type=int, default=3000, help="of training, 20 to 100 ms each")
-    train.add_argument("--lookahead", type=int, help="frames of 20 ms (default: as the shipped net)")
+    train.add_argument(
+        "--lookahead", type=int, choices=range(5), help="frames of 20 ms (default: as the shipped net)"
+    )
     train.add_argument("--bf16", action="store_true", help="faster on processors with avx512_bf16")
     measure = verbs.add_parser("eval", help="measure nets and baselines on what was held out")
     measure.add_argument("corpus", type=Path, help="what `hear data` wrote")
@@ -82,7 +84,7 @@ def _data(args: argparse.Namespace) -> None:
     name = args.recordings.name
     say = voice_called(args.voice)
     args.corpus.mkdir(parents=True, exist_ok=True)
-    found = aligned(args.recordings, words, say, features, voice=f"recordings/{name}", language=args.language)
+    found = aligned(args.recordings, words, say, features, voice=f"{name}/recording", language=args.language)
     _say(write_all(args.corpus, (each.said for each in found), f"recordings_{name}"))
 
 
@@ -91,8 +93,9 @@ def _train(args: argparse.Namespace) -> None:
         raise TrainingError("expected torch, found none: pip install splatface[train]")
     import torch
 
-    from splatface.models.hearing.amplitude import gains_of
+    from splatface.models.hearing.amplitude import gains_of, openness_r
     from splatface.models.hearing.dataset import heard_once
+    from splatface.models.hearing.linear import blend, linear_net
     from splatface.models.hearing.style import calibrate
     from splatface.models.hearing.train import Training, train
     from splatface.models.hearing.weights import LOOKAHEAD_FRAMES, store_net
@@ -103,6 +106,11 @@ def _train(args: argparse.Namespace) -> None:
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
     how = Training(steps=args.steps, lookahead=frames, halves=args.bf16)
     net = train(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
+    both = blend(net, linear_net(clips, frames))
+    # Where the features are far from linear in the mouth (log-mel), the second opinion only disturbs.
+    alone_r, both_r = openness_r(net, validation), openness_r(both, validation)
+    _say(f"opening of unknown voices: r {alone_r:.3f}, with a linear regression {both_r:.3f}")
+    net = both if both_r > alone_r else net
     gains = gains_of(net, validation)
     _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
     _say(f"wrote {store_net(calibrate(net, gains), args.out)}")
@@ -143,13 +151,15 @@ def _nets(args: argparse.Namespace) -> "dict[str, CoefficientNet]":
 
 def _listeners(args: argparse.Namespace, nets: "dict[str, CoefficientNet]") -> "dict[str, Listener]":
     from splatface.models.hearing.dataset import heard_once
-    from splatface.models.hearing.listening import level_listener, net_listener, ridge_listener
+    from splatface.models.hearing.linear import linear_net
+    from splatface.models.hearing.listening import level_listener, net_listener
+    from splatface.models.hearing.weights import LOOKAHEAD_FRAMES
 
     found = {name: net_listener(net) for name, net in nets.items()}
     if args.ridge:
         for encoder in args.encoders:
             clips, _ = heard_once(args.corpus, encoder, copies=0.2)
-            found[f"ridge on {encoder}"] = ridge_listener(clips)
+            found[f"ridge on {encoder}"] = net_listener(linear_net(clips, LOOKAHEAD_FRAMES[encoder]))
     return found | {"level": level_listener}
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
-from splatface.models.hearing.dataset import Clips
 from splatface.models.hearing.features import features
 
 __all__ = [
@@ -17,7 +16,6 @@ __all__ = [
     "heard_windows",
     "level_listener",
     "net_listener",
-    "ridge_listener",
 ]
 
 Array = NDArray[np.float32]
@@ -25,7 +23,6 @@ Times = NDArray[np.float64]
 Ear = Callable[[str, Array], tuple[Array, Times]]  # (encoder, samples) -> (values, centres in s)
 Listener = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
 
-_WINDOW = 5  # frames that the ridge sees: the newest, as many before
 _HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0
 
 
@@ -63,28 +60,3 @@ def level_listener(samples: Array) -> tuple[Array, Times]:
     modes = np.zeros((len(level), len(MOUTH_MODES)), np.float32)
     modes[:, MOUTH_MODES.index("open")] = 0.6 * np.clip((level - loudest) / 25 + 1, 0, 1)
     return modes, np.arange(0.5, len(level)) * _HOP_S
-
-
-def ridge_listener(clips: Clips, ear: Ear = features, *, strength: float = 30.0) -> Listener:
-    """Linear regression from five frames of an encoder, fitted to what a net would be trained on.
-
-    `clips` as they come from the corpus, the mouth at the centre of the middle frame of the five.
-    """
-    middle = _WINDOW // 2
-    every = np.arange(_WINDOW, len(clips.values) - _WINDOW, 3)
-    sample = clips.values[every].astype(np.float32)
-    mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
-    x = np.stack([clips.values[every + k] for k in range(-middle, middle + 1)], axis=1)
-    x = ((x.astype(np.float32) - mean) / std).reshape(len(every), -1)
-    y = clips.modes[every]
-    bias = y.mean(axis=0)
-    square = (x.T @ x).astype(np.float64) + strength * len(every) / 1000 * np.eye(x.shape[1])
-    weights = np.linalg.solve(square, (x.T @ (y - bias)).astype(np.float64)).astype(np.float32)
-
-    def listen(samples: Array) -> tuple[Array, Times]:
-        values, centres_s = ear(clips.encoder, samples)
-        padded = np.pad((values - mean) / std, ((middle, middle), (0, 0)), "edge")
-        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW, axis=0).transpose(0, 2, 1)
-        return (windows.reshape(len(values), -1) @ weights + bias).astype(np.float32), centres_s
-
-    return listen

@@ -13,12 +13,12 @@ from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet, net_
 __all__ = ["LOOKAHEAD_FRAMES", "load_net", "read_net", "shipped_encoders", "store_net"]
 
 # Frames of 20 ms that the newest one stands beyond a picture's time: lips close before a p is heard.
-LOOKAHEAD_FRAMES: Final = {"fsmn": 2, "whisper": 0, "logmel": 2}
+LOOKAHEAD_FRAMES: Final = {"fsmn": 2, "whisper": 1, "logmel": 2}
 _FOLDER = Path(__file__).parent
 _SOURCES = (
     "trained on synthetic speech: Kokoro-82M (Apache-2.0), Piper en_US-joe-medium (CC0), "
-    "flite slt kal (CMU, free), espeak-ng (GPL-3.0 program, its sound is its user's); fsmn also on "
-    "aligned recordings of Debian's asterisk-core-sounds (CC-BY-SA-3.0)"
+    "flite slt kal (CMU, free), espeak-ng (GPL-3.0 program, its sound is its user's); and aligned "
+    "recordings of Debian's asterisk-core-sounds (CC-BY-SA-3.0)"
 )
 
 

@@ -20,7 +20,7 @@ def test_shipped_nets_fit_their_encoder(name):
     assert net.feature_dim == encoder(name).dim
     assert net.outputs == len(MOUTH_MODES)
     assert net.w1.dtype == np.float32
-    assert (weights._FOLDER / f"{name}.safetensors").stat().st_size < 1_000_000
+    assert (weights._FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
