@@ -38,6 +38,7 @@ COMMANDS = {
         "let a head speak into a film",
         'splatface render mira --say "Hello." --out film.mp4',
     ),
+    "hear": ("hear", "make, train and measure the nets that hear", "splatface hear eval CORPUS"),
     "voices": (
         "voices",
         "list voices, hear one, find the one like a recording",
