@@ -1,63 +1,20 @@
 """A loudspeaker through PortAudio."""
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio.sound_devices import PLAYING, find_device, portaudio
 from splatface.models.errors import AudioError
 
-__all__ = ["Fill", "Loudspeaker", "choose_output", "output_devices"]
+__all__ = ["Fill", "Loudspeaker"]
 
 BLOCK_S = 0.01
 
 # (samples asked for, seconds until the first of them is heard) -> samples [T], -1..1
 Fill = Callable[[int, float], NDArray[np.float32]]
-
-
-def _sounddevice() -> ModuleType:
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"loudspeaker: expected PortAudio, found none ({error}): apt-get install libportaudio2"
-        ) from None
-    module: ModuleType = sounddevice
-    return module
-
-
-def output_devices() -> dict[int, str]:
-    """Number and name of every device that can play, as PortAudio sees them now.
-
-    Raises AudioError when PortAudio is not installed.
-    """
-    found = enumerate(_sounddevice().query_devices())
-    return {index: str(device["name"]) for index, device in found if device["max_output_channels"] > 0}
-
-
-def choose_output(devices: dict[int, str], wanted: str, default: int) -> int:
-    """The device named by a number or by a part of its name (case does not matter); `""` is the default.
-
-    Raises AudioError, listing what there is, when none or several fit.
-    """
-    name = wanted.strip().lower()
-    if not name:
-        chosen = default if default in devices else min(devices, default=-1)
-        if chosen < 0:
-            raise AudioError("loudspeaker: expected a device that plays, found none: plug one in")
-        return chosen
-    if name.isdigit():
-        fits = [int(name)] if int(name) in devices else []
-    else:
-        fits = [index for index, known in devices.items() if name in known.lower()]
-        fits = [index for index in fits if devices[index].lower() == name] or fits
-    if len(fits) == 1:
-        return fits[0]
-    problem = "several fit" if fits else "no such device"
-    listed = "; ".join(f"{index}: {known}" for index, known in devices.items()) or "none at all"
-    raise AudioError(f"loudspeaker '{wanted}': {problem}: choose by number or name from: {listed}")
 
 
 class Loudspeaker:
@@ -72,18 +29,17 @@ class Loudspeaker:
     """
 
     def __init__(self, device: str, latency_s: float, opening: Callable[[int], Fill]) -> None:
-        portaudio = _sounddevice()
+        sound = portaudio(PLAYING)
         self.underflows = 0  # times that the device ran dry
         self.blocks = 0  # asked for so far
         self.ahead_s = 0.0  # from being asked to being heard, lately
-        index = choose_output(output_devices(), device, int(portaudio.default.device[1]))
-        info = portaudio.query_devices(index)
-        self.name, self.rate_hz = str(info["name"]), round(info["default_samplerate"])
+        found = find_device(PLAYING, device)
+        self.name, self.rate_hz = found.name, found.rate_hz
         self._fill = opening(self.rate_hz)
         try:
-            self._stream = portaudio.OutputStream(
-                device=index,
-                channels=min(2, int(info["max_output_channels"])),
+            self._stream = sound.OutputStream(
+                device=found.index,
+                channels=found.channels,
                 samplerate=self.rate_hz,
                 blocksize=round(self.rate_hz * BLOCK_S),
                 dtype="float32",
@@ -91,7 +47,7 @@ class Loudspeaker:
                 callback=self._called,
             )
             self._stream.start()
-        except portaudio.PortAudioError as error:
+        except sound.PortAudioError as error:
             raise AudioError(f"loudspeaker '{self.name}': cannot be opened ({error})") from None
 
     @property

@@ -1,19 +1,19 @@
-"""A microphone through PortAudio, the only door to sounddevice."""
+"""A microphone through PortAudio."""
 
 import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from splatface.models.audio.sound_devices import LISTENING, find_device, portaudio
 from splatface.models.errors import AudioError
 
-__all__ = ["Block", "Microphone", "choose_device", "input_devices", "refresh_devices"]
+__all__ = ["Block", "Microphone"]
 
 SAMPLE_RATE = 16_000
 QUEUE_BLOCKS = 250  # 5 s: who reads more seldom loses sound, and the count of it rises
@@ -37,48 +37,6 @@ class _Raw:
     lost: bool
 
 
-def _sounddevice() -> ModuleType:
-    try:
-        import sounddevice
-    except (ImportError, OSError) as error:
-        raise AudioError(
-            f"microphone: expected PortAudio, found none ({error}): apt-get install libportaudio2"
-        ) from None
-    module: ModuleType = sounddevice
-    return module
-
-
-def input_devices() -> dict[int, str]:
-    """Number and name of every device that can listen, as PortAudio sees them now.
-
-    Raises AudioError when PortAudio is not installed.
-    """
-    found = enumerate(_sounddevice().query_devices())
-    return {index: str(device["name"]) for index, device in found if device["max_input_channels"] > 0}
-
-
-def choose_device(devices: dict[int, str], wanted: str, default: int) -> int:
-    """The device named by a number or by a part of its name (case does not matter); `""` is the default.
-
-    Raises AudioError, listing what there is, when none or several fit.
-    """
-    listed = "; ".join(f"{index}: {name}" for index, name in devices.items()) or "none at all"
-    if wanted.strip() == "":
-        chosen = default if default in devices else min(devices, default=-1)
-        if chosen < 0:
-            raise AudioError("microphone: expected a device that listens, found none: plug one in")
-        return chosen
-    if wanted.strip().isdigit():
-        fits = [int(wanted)] if int(wanted) in devices else []
-    else:
-        fits = [index for index, name in devices.items() if wanted.strip().lower() in name.lower()]
-        fits = [index for index in fits if devices[index].lower() == wanted.strip().lower()] or fits
-    if len(fits) == 1:
-        return fits[0]
-    problem = "several fit" if fits else "no such device"
-    raise AudioError(f"microphone '{wanted}': {problem}: choose by number or name from: {listed}")
-
-
 class Microphone:
     """An open microphone. Its callback only queues; `read` does the work in the reader's thread.
 
@@ -91,21 +49,21 @@ class Microphone:
     """
 
     def __init__(self, device: str, now_ns: Callable[[], int], wake: Callable[[], None]) -> None:
-        portaudio = _sounddevice()
+        sound = portaudio(LISTENING)
         self._now_ns, self._wake = now_ns, wake
         self._queue: deque[_Raw] = deque()
         self._lock = threading.Lock()
         self._dropped = False
         self._device_samples = 0
         self.overflows = 0  # blocks or device buffers lost
-        index = choose_device(input_devices(), device, int(portaudio.default.device[0]))
-        info = portaudio.query_devices(index)
-        self.name, self.rate_hz = str(info["name"]), round(info["default_samplerate"])
+        self.blocks = 0  # that came so far
+        found = find_device(LISTENING, device)
+        self.name, self.rate_hz = found.name, found.rate_hz
         self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32")
         try:
-            self._stream = portaudio.InputStream(
-                device=index,
-                channels=min(2, int(info["max_input_channels"])),
+            self._stream = sound.InputStream(
+                device=found.index,
+                channels=found.channels,
                 samplerate=self.rate_hz,
                 blocksize=round(self.rate_hz * BLOCK_S),
                 dtype="float32",
@@ -113,7 +71,7 @@ class Microphone:
                 callback=self._called,
             )
             self._stream.start()
-        except portaudio.PortAudioError as error:
+        except sound.PortAudioError as error:
             raise AudioError(f"microphone '{self.name}': cannot be opened ({error})") from None
 
     @property
@@ -132,6 +90,7 @@ class Microphone:
                 self.overflows += 1
             self.overflows += lost
             self._queue.append(_Raw(sound.mean(axis=1), time_ns, lost))
+        self.blocks += 1
         self._wake()
 
     def read(self) -> list[Block]:
@@ -152,10 +111,3 @@ class Microphone:
         """Give the device back. May hang when its driver does: call it where that does no harm."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
-
-
-def refresh_devices() -> None:
-    """Let PortAudio look again: it lists the devices of its start for ever. No microphone may be open."""
-    portaudio = _sounddevice()
-    portaudio._terminate()
-    portaudio._initialize()

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.microphone import Block, choose_device
+from splatface.models.audio.microphone import Block
+from splatface.models.audio.sound_devices import LISTENING, choose_device
 from splatface.models.audio.stamped import Stamped
 from splatface.models.errors import AudioError
 
@@ -21,11 +22,11 @@ MS = 1_000_000
     [("", 7), ("  ", 7), ("5", 5), ("respeaker", 5), ("ALC257", 2), ("default", 7), ("monitor", 8)],
 )
 def test_a_device_is_chosen_by_number_or_name(wanted, found):
-    assert choose_device(DEVICES, wanted, default=7) == found
+    assert choose_device(LISTENING, DEVICES, wanted, default=7) == found
 
 
 def test_without_a_default_the_first_device_listens():
-    assert choose_device(DEVICES, "", default=-1) == 2
+    assert choose_device(LISTENING, DEVICES, "", default=-1) == 2
 
 
 @pytest.mark.parametrize(
@@ -34,15 +35,15 @@ def test_without_a_default_the_first_device_listens():
 )
 def test_what_does_not_fit_lists_what_there_is(wanted, said):
     with pytest.raises(AudioError, match=said) as raised:
-        choose_device(DEVICES, wanted, default=7)
+        choose_device(LISTENING, DEVICES, wanted, default=7)
     assert all(f"{index}: {name}" in str(raised.value) for index, name in DEVICES.items())
 
 
 def test_no_device_at_all():
     with pytest.raises(AudioError, match="found none: plug one in"):
-        choose_device({}, "", default=-1)
+        choose_device(LISTENING, {}, "", default=-1)
     with pytest.raises(AudioError, match="none at all"):
-        choose_device({}, "usb", default=-1)
+        choose_device(LISTENING, {}, "usb", default=-1)
 
 
 def block(first, count, time_ns, lost=False):

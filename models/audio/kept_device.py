@@ -1,0 +1,102 @@
+"""A sound device that may be unplugged: it is opened again until it comes back."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, Protocol, TypeVar
+
+from splatface.models.audio.sound_devices import Side, refresh_devices
+from splatface.models.errors import AudioError
+
+__all__ = ["KeptDevice", "first_problem"]
+
+RETRY_S = 1.0
+LOOK_S = 0.25  # how often a stream is looked at
+FIRST_LOOKS = 24  # PulseAudio's first block comes after up to 2 s; 6 s is no answer
+STALLED_LOOKS = 6  # 1.5 s without a block: the device or its server is gone
+
+
+class _Device(Protocol):
+    name: str
+    blocks: int  # that went through so far
+
+    @property
+    def alive(self) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+D = TypeVar("D", bound=_Device)
+
+
+def first_problem(side: Side) -> str:
+    """What the `problem` is at first."""
+    return f"opening the {side.device}"
+
+
+class KeptDevice(Generic[D]):
+    """Opens a device in a thread of its own, watches it, and opens it again when it is gone.
+
+    A driver that hangs while closing hangs that thread only. `problem` says what is wrong, or nothing.
+
+    Args:
+        side: whether it listens or plays.
+        open_device: opens it; AudioError when that cannot be.
+        sure_after: looks at which sound must have gone through before it counts as working.
+    """
+
+    def __init__(self, side: Side, open_device: Callable[[], D], *, sure_after: int) -> None:
+        self._side, self._open_device, self._sure_after = side, open_device, sure_after
+        self._open: D | None = None
+        self._ending = threading.Event()
+        self.problem = first_problem(side)
+        self.name = ""
+        self.opened = 0  # times it was opened
+        self._thread = threading.Thread(target=self._keep, name=side.device, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; wait at most 3 s for a driver that hangs."""
+        self._ending.set()
+        self._thread.join(3.0)
+
+    def _keep(self) -> None:
+        while not self._ending.is_set():
+            try:
+                device = self._open_device()
+            except AudioError as error:
+                self.problem = str(error)
+            else:
+                self._use(device)
+            if not self._ending.wait(RETRY_S):
+                self._refresh()
+
+    def _use(self, device: D) -> None:
+        self.name = device.name
+        self.opened += 1
+        self._open = device
+        self._watch(device)
+        self._open = None
+        self._gone(device)
+        if not self._ending.is_set():
+            what = self._side.device
+            self.problem = f"{what} '{device.name}' is gone: plug it in, it is opened when it is back"
+        device.close()
+
+    def _gone(self, device: D) -> None:
+        """What is to be kept of a device before it is closed."""
+
+    def _watch(self, device: D) -> None:
+        seen, moved, idle, patience = 0, 0, 0, FIRST_LOOKS
+        while not self._ending.wait(LOOK_S) and device.alive and idle < patience:
+            if device.blocks == seen:
+                idle += 1
+                continue
+            seen, moved, idle = device.blocks, moved + 1, 0
+            if moved >= self._sure_after:
+                patience, self.problem = STALLED_LOOKS, ""
+
+    def _refresh(self) -> None:
+        try:
+            refresh_devices(self._side)
+        except AudioError as error:
+            self.problem = str(error)
