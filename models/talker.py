@@ -62,14 +62,17 @@ class Talker:
         """How much later than a picture's time the newest feature frame is that it listens to."""
         return round(self._net(encoder).lookahead_ms * 1e6)
 
+    def mouth(self, frames: Sequence[AudioFrame], time_ns: int) -> NDArray[np.float32]:
+        """The mouth modes [n <= 8] heard at `time_ns`; none of them where nothing was heard."""
+        if not frames:
+            return np.zeros(0, np.float32)
+        return hear(self._net(frames[-1].encoder), frames, self._gate, time_ns)
+
     def coefficients(
         self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int
     ) -> NDArray[np.float32]:
         """c [K]: how far the face goes in each of its directions at `time_ns`."""
-        heard = np.zeros(0, np.float32)
-        if frames:
-            heard = hear(self._net(frames[-1].encoder), frames, self._gate, time_ns)
-        return coefficients_of(self.head, heard, control)
+        return coefficients_of(self.head, self.mouth(frames, time_ns), control)
 
     def picture(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of the moment `time_ns`.
@@ -83,7 +86,11 @@ class Talker:
         Raises:
             HeadError: when the frames are of an encoder that the head was not trained with.
         """
-        c = self.coefficients(frames, control, time_ns)
+        return self.draw(self.mouth(frames, time_ns), control)
+
+    def draw(self, mouth: NDArray[np.float32], control: HeadControl) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
+        c = coefficients_of(self.head, mouth, control)
         splats = self._deform(c, bones_of(control, self.head.info))
         image = self._drawer.draw_uint8(splats, self.camera, self._background)
         if self._watermark:

@@ -13,7 +13,7 @@ from splatface.models.motion.controller import Controller
 from splatface.models.pace import Grid
 from splatface.models.talker import Talker
 from splatface.models.timeline import Timeline
-from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame, HeadControl
 
 __all__ = ["Moment", "moments"]
 
@@ -28,6 +28,8 @@ class Moment:
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
     samples: NDArray[np.float32]  # [T, channels] at FILM_HZ
     share: float  # how much of the whole sound has been shown, 0..1
+    mouth: NDArray[np.float32]  # [n <= 8] mouth modes that were heard
+    control: HeadControl  # what the face does besides
 
 
 def moments(
@@ -46,11 +48,17 @@ def moments(
         for first in range(0, len(piece.heard), _STEP):
             heard.push(piece.heard[first : first + _STEP])
             while waiting.whole() and heard.covered_ns(talker) >= waiting.time_ns:
-                yield Moment(heard.picture(talker, waiting.time_ns), waiting.take(), waiting.share)
+                yield _moment(heard, talker, waiting)
     for _ in range(_FLUSH_STEPS):
         heard.push(np.zeros(_STEP, np.float32))
         while waiting.left() and heard.covered_ns(talker) >= waiting.time_ns:
-            yield Moment(heard.picture(talker, waiting.time_ns), waiting.take(), waiting.share)
+            yield _moment(heard, talker, waiting)
+
+
+def _moment(heard: "_Hearing", talker: Talker, waiting: "_Waiting") -> Moment:
+    mouth, control = heard.at(talker, waiting.time_ns)
+    picture = talker.draw(mouth, control)
+    return Moment(picture, waiting.take(), waiting.share, mouth, control)
 
 
 class _Hearing:
@@ -75,8 +83,9 @@ class _Hearing:
         latest_ns = self._frames.latest_ns
         return -1 if latest_ns is None else latest_ns - talker.lookahead_ns(self._encoder.name)
 
-    def picture(self, talker: Talker, time_ns: int) -> NDArray[np.uint8]:
-        return talker.picture(self._frames.values, self._controller.control_at(time_ns), time_ns)
+    def at(self, talker: Talker, time_ns: int) -> tuple[NDArray[np.float32], HeadControl]:
+        """The mouth and the rest of the face."""
+        return talker.mouth(self._frames.values, time_ns), self._controller.control_at(time_ns)
 
 
 class _Waiting:
