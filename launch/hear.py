@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splatface.launch import hear_film
 from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
@@ -55,11 +56,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = verbs.add_parser("export", help="write a net as ONNX")
     export.add_argument("encoder", choices=_ENCODERS)
     export.add_argument("--out", type=Path, required=True, help="the .onnx file")
+    hear_film.add_arguments(verbs.add_parser("film", help="see a head say a recording as each net hears it"))
 
 
 def main(args: argparse.Namespace) -> int:
     """Carry out the verb."""
-    {"data": _data, "train": _train, "eval": _eval, "export": _export}[args.verb](args)
+    {"data": _data, "train": _train, "eval": _eval, "export": _export, "film": hear_film.main}[args.verb](
+        args
+    )
     return 0
 
 
