@@ -12,11 +12,12 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from splatface.models.errors import SplatfaceError
-from splatface.nodes.parameters import Parameter, declare
+from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
 
 __all__ = ["ERROR", "OK", "WARN", "FaceNode", "Health", "run"]
 
@@ -42,7 +43,10 @@ class FaceNode(LifecycleNode):
     PARAMETERS: tuple[Parameter, ...] = ()
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
+        try:
+            super().__init__(name)
+        except InvalidParameterTypeException as error:  # of rclpy's own parameters, such as use_sim_time
+            raise ParameterError(f"{error}: mend it and start again") from None
         self.params = declare(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
         self.exit_code: int | None = None  # set to end the process
         self._active = False
@@ -170,11 +174,9 @@ def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, _interrupt)
-    rclpy.init(
-        args=argv if argv is not None else sys.argv, signal_handler_options=rclpy.SignalHandlerOptions.NO
-    )
     node = None
     try:
+        _read_arguments(argv if argv is not None else sys.argv)
         node = node_type()
         if node.params["autostart"] and not node.bring_up():
             return 1
@@ -191,6 +193,13 @@ def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
+
+
+def _read_arguments(argv: list[str]) -> None:
+    try:
+        rclpy.init(args=argv, signal_handler_options=rclpy.SignalHandlerOptions.NO)
+    except RuntimeError as error:  # RCLError and UnknownROSArgsError, which rclpy does not publish
+        raise unreadable(error) from None
 
 
 def _interrupt(signum: int, frame: object) -> None:

@@ -1,5 +1,6 @@
 """Parameters of a node: described, ranged, and refused with the reason."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,18 @@ from rclpy.parameter import Parameter as RclParameter
 
 from splatface.models.errors import SplatfaceError
 
-__all__ = ["Parameter", "ParameterError", "declare"]
+__all__ = ["Parameter", "ParameterError", "declare", "unreadable"]
+
+_EXPECTED = {
+    "-p": "-p name:=value with a value as in YAML, such as 25, true or text",
+    "-r": "-r from:=to, the names of letters, digits and _ between slashes",
+    "--params-file": "a ROS 2 parameter file in YAML that can be read",
+    "--log-level": "--log-level debug, info, warn, error or fatal",
+}
 
 
 class ParameterError(SplatfaceError):
-    """A parameter has the wrong type or lies outside its range."""
+    """A parameter has the wrong type, lies outside its range or cannot be read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +63,15 @@ class Parameter:
         if isinstance(value, float) and value != value:
             return f"parameter {self.name}: expected a number, found NaN"
         return ""
+
+
+def unreadable(problem: RuntimeError) -> ParameterError:
+    """What rclpy says of a command line that it cannot parse, in one line that helps."""
+    found = re.search(r"(?:: |\[)'(.*?)'(?:\. Error|\])", str(problem))
+    argument = found[1] if found else str(problem)
+    option = argument.split(" ")[0]
+    expected = _EXPECTED.get(option, "ROS arguments such as -p name:=value or -r from:=to")
+    return ParameterError(f"command line: expected {expected}, found {argument!r}: mend it and start again")
 
 
 def declare(
