@@ -21,6 +21,7 @@ from splatface.models.training.performer import known_rows, motion_of
 from splatface.models.training.points import Start, start_of
 from splatface.models.training.poses import Poses
 from splatface.models.training.pull import Easel
+from splatface.models.training.refiner import Refiner, calm, rows_of
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 from splatface.models.training.torch_easel import TorchEasel
@@ -48,7 +49,8 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
         mover=_mover(dataset, rows, start, config, easel.workers),
     )
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
-    return Trainer(state, config, rows, targets, easel)
+    refiner = Refiner(config, dataset.frames.split, rows_of(dataset), targets, _easel(dataset, calm(config)))
+    return Trainer(state, config, rows, targets, easel, refiner)
 
 
 def _easel(dataset: Dataset, config: TrainConfig) -> Easel | TorchEasel:

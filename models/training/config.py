@@ -14,6 +14,7 @@ __all__ = [
     "DensifyConfig",
     "LossConfig",
     "RateConfig",
+    "RefineConfig",
     "ShapeConfig",
     "StageConfig",
     "SteadyConfig",
@@ -86,7 +87,6 @@ class RateConfig:
     basis: float = 0.15  # of the rates above, for the basis
     field: float = 1e-3  # nets of a field and the motion map
     planes: float = 5e-3  # grids of a field
-    pose: float = 0.0  # rad and m per frame; 0 leaves the tracked poses alone
     last: float = 0.05
     last_means: float = 0.01
 
@@ -172,6 +172,28 @@ class SteadyConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefineConfig:
+    """How poses and lens are refined through the renderer; the first round follows the canonical fit."""
+
+    rounds: int = 0  # 0 leaves the tracked poses alone
+    sweeps: int = 2  # looks at each picture in a round
+    last: float = 0.6  # share of the run at which the last round begins
+    most: int = 600  # pictures looked at; those between follow
+    turn_deg: float = 1.0  # how far tracking may be off; half of it for the torso
+    shift_m: float = 4e-3
+    turn_rad_s2: float = 4.0  # how fast heads change their way; half of it for the torso
+    shift_m_s2: float = 0.5
+    focal: float = 0.02  # how far the focal length may be off, share; 0 leaves it alone
+    centre_px: float = 0.0  # the same for the principal point
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "rounds", "focal", "centre_px")
+        _positive(self, "sweeps", "most", "turn_deg", "shift_m", "turn_rad_s2", "shift_m_s2", zero=False)
+        _require(0 <= self.last <= 1, "refine.last", "0..1", self.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on besides its data set."""
 
@@ -187,6 +209,7 @@ class TrainConfig:
     densify: DensifyConfig = dataclasses.field(default_factory=DensifyConfig)
     shape: ShapeConfig = dataclasses.field(default_factory=ShapeConfig)
     steady: SteadyConfig = dataclasses.field(default_factory=SteadyConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
     threads: int = 2
     device: str = "cpu"
     cache_gb: float = 2.0  # of pictures kept in memory

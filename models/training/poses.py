@@ -1,58 +1,71 @@
-"""The poses of all pictures, and how they are refined: tracking is right to a pixel, training to less."""
+"""The poses of all pictures and the lens: as they were tracked, and as refinement left them."""
+
+from dataclasses import replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from splatface.models.camera import Camera
 from splatface.models.dataset.types import Dataset
-from splatface.models.head.pose import quat_of_euler, rotation_of_quat
-from splatface.models.training.adam import Moments, no_moments, step_array
-from splatface.models.training.skin import pose_rows, twisted
+from splatface.models.training.skin import pose_rows
 
-__all__ = ["Poses"]
+__all__ = ["FREEDOMS", "LENS", "Poses", "corrections", "moved"]
 
-_STEADY = 0.02  # of a refinement that is taken back at each look, so that poses do not wander together
+Doubles = NDArray[np.float64]
+FREEDOMS = 12  # of a picture: turn (rotation vector, rad, about the world's origin), shift (m); torso, head
+# Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the picture stays,
+# for size alone is as well the Gaussians'), and the principal point's shift in px.
+LENS = 3
 
 
 class Poses:
-    """Torso and head of every row, [2, F, 4, 4], torso first."""
+    """Torso and head of every row, [2, F, 4, 4], torso first, and the lens they were seen through."""
 
     def __init__(self, dataset: Dataset) -> None:
         frames = dataset.frames
-        self.T = np.stack([frames.T_world_torso, frames.T_world_head]).astype(np.float64)
-        self.twists = np.zeros((len(frames), 12), np.float32)
-        self.moments = no_moments(self.twists)
-        self.looks = np.zeros(len(frames), np.int64)
+        self.time_s: Doubles = frames.time_ns / 1e9
+        self.tracked = np.stack([frames.T_world_torso, frames.T_world_head]).astype(np.float64)
+        self.T: Doubles = self.tracked.copy()
+        self.lens: Doubles = np.zeros(LENS)
+        self.rounds: list[dict[str, float]] = []  # what each refinement found, see refine_poses.py
+        self._camera = dataset.camera
 
-    def at(self, row: int) -> NDArray[np.float64]:
+    @property
+    def camera(self) -> Camera:
+        """The data set's camera with the refined lens."""
+        return self.seen_through(self.lens)
+
+    def seen_through(self, lens: Doubles) -> Camera:
+        """The data set's camera with a lens [LENS]."""
+        own, zoom = self._camera, float(np.exp(lens[0]))
+        cx, cy = own.cx + float(lens[1]), own.cy + float(lens[2])
+        T = own.T_camera_world.copy()
+        T[2, 3] *= zoom
+        return replace(own, fx=own.fx * zoom, fy=own.fy * zoom, cx=cx, cy=cy, T_camera_world=T)
+
+    def at(self, row: int) -> Doubles:
         """Both bones in a row, refined, [2, POSE]; see `pose_rows`."""
-        torso, head = (self._moved(bone, row) for bone in (0, 1))
-        return pose_rows(head, torso)
+        return pose_rows(self.T[1, row], self.T[0, row])
 
-    def refined(self, bone: int) -> NDArray[np.float64]:
-        """[F, 4, 4] of the torso (0) or the head (1)."""
-        return np.stack([self._moved(bone, row) for row in range(len(self.twists))])
+    def changes(self, rows: NDArray[np.int64]) -> Doubles:
+        """How far refinement moved rows [n], [n, FREEDOMS]."""
+        return corrections(self.tracked[:, rows], self.T[:, rows])
 
-    def learn(self, row: int, slopes: NDArray[np.float32], rate: float) -> None:
-        """Twist the bones of a row down the slopes [2, POSE] of its poses."""
-        twist = torch.zeros(2, 6, dtype=torch.float64, requires_grad=True)
-        pose = torch.from_numpy(self.at(row))
-        (twisted(pose, twist) * torch.from_numpy(slopes.astype(np.float64))).sum().backward()
-        assert twist.grad is not None
-        pull = twist.grad.numpy().ravel().astype(np.float32)
-        self.looks[row] += 1
-        own = Moments(self.moments.first[row], self.moments.second[row])
-        step_array(self.twists[row], pull, own, rate, int(self.looks[row]))
-        self.twists[row] *= np.float32(1 - _STEADY * min(rate / 1e-3, 1.0))
 
-    def _moved(self, bone: int, row: int) -> NDArray[np.float64]:
-        twist = self.twists[row, 6 * bone : 6 * bone + 6]
-        tracked: NDArray[np.float64] = self.T[bone, row]
-        if not twist.any():
-            return tracked
-        T = np.eye(4)
-        x, y, z = twist[:3].astype(np.float64)
-        T[:3, :3] = rotation_of_quat(quat_of_euler(np.array([z, y, x])))
-        T[:3, 3] = twist[3:]
-        moved: NDArray[np.float64] = T @ tracked
-        return moved
+def corrections(before: Doubles, after: Doubles) -> Doubles:
+    """The twists [n, FREEDOMS] that turn poses [2, n, 4, 4] into others; `moved` undoes it."""
+    change = after @ np.linalg.inv(before)
+    turns = [Rotation.from_matrix(bone[:, :3, :3]).as_rotvec() for bone in change]
+    return np.concatenate([turns[0], change[0, :, :3, 3], turns[1], change[1, :, :3, 3]], axis=1)
+
+
+def moved(T: Doubles, twists: Doubles) -> Doubles:
+    """Poses [2, n, 4, 4] after twists [n, FREEDOMS]: a turn about the world's origin, then a shift."""
+    change = np.tile(np.eye(4), (2, len(twists), 1, 1))
+    for bone in (0, 1):
+        own = twists[:, 6 * bone : 6 * bone + 6]
+        change[bone, :, :3, :3] = Rotation.from_rotvec(own[:, :3]).as_matrix()
+        change[bone, :, :3, 3] = own[:, 3:]
+    found: Doubles = change @ T
+    return found

@@ -112,8 +112,9 @@ class _Run:
             labels=state.labels,
             field=_on_cpu(state.mover.field),
             config=self.config,
-            T_world_head=state.poses.refined(1),
-            T_world_torso=state.poses.refined(0),
+            T_world_head=state.poses.T[1],
+            T_world_torso=state.poses.T[0],
+            camera=state.poses.camera,
             seconds=state.counters.seconds,
             history=tuple(self.history),
         )
@@ -122,6 +123,9 @@ class _Run:
         """One step, and what is due after it."""
         config, counters = self.config, self.trainer.state.counters
         pace = pace_at(counters.step, counters.seconds, config.stages)
+        if self.trainer.refine(pace):
+            self._save()
+            return
         if not pace.over and not self.trainer.step(pace):
             self._retreat()
             return
@@ -186,6 +190,7 @@ class _Run:
 
     def _load(self) -> None:
         load_state(self.trainer.state, self.folder / STATE, self.key)
+        self.trainer.look_again()
 
 
 def _on_cpu(field: Field) -> Field:

@@ -65,7 +65,11 @@ def regrow_state(state: State, regrown: Regrown) -> None:
 def save_state(state: State, path: Path, key: str) -> None:
     """Write the state; `key` says which run it belongs to. Raises OSError when the disk is full."""
     arrays = {name: np.asarray(array, order="C") for name, array in _arrays(state).items()}
-    notes = {"key": key, "counters": json.dumps(asdict(state.counters))}
+    notes = {
+        "key": key,
+        "counters": json.dumps(asdict(state.counters)),
+        "rounds": json.dumps(state.poses.rounds),
+    }
     write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
@@ -85,6 +89,7 @@ def load_state(state: State, path: Path, key: str) -> None:
             "give the same config to go on, or a new folder to start"
         )
     state.counters = Counters(**json.loads(notes["counters"]))
+    state.poses.rounds = json.loads(notes["rounds"])
     _restore(state, found)
 
 
@@ -98,10 +103,8 @@ def _arrays(state: State) -> Arrays:
         "second": state.moments.second,
         "slopes": state.pull.slopes,
         "seen": state.pull.seen,
-        "twists": poses.twists,
-        "twists.first": poses.moments.first,
-        "twists.second": poses.moments.second,
-        "looks": poses.looks,
+        "poses": poses.T,
+        "lens": poses.lens,
     }
     return own | {f"mover.{name}": array for name, array in state.mover.arrays().items()}
 
@@ -112,7 +115,6 @@ def _restore(state: State, found: Arrays) -> None:
     state.moments = Moments(taken["first"], taken["second"])
     state.pull = Pull(taken["slopes"], taken["seen"])
     poses = state.poses
-    poses.twists, poses.looks = taken["twists"], taken["looks"]
-    poses.moments = Moments(taken["twists.first"], taken["twists.second"])
+    poses.T, poses.lens = taken["poses"], taken["lens"]
     prefix = "mover."
     state.mover.load({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})

@@ -11,6 +11,7 @@ from splatface.models.training.adam import hold_shape, step_table
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
 from splatface.models.training.pull import Easel, Slopes
+from splatface.models.training.refiner import Refiner
 from splatface.models.training.schedule import Pace, table_rates
 from splatface.models.training.state import State, regrow_state
 from splatface.models.training.targets import Targets
@@ -31,6 +32,7 @@ class Trainer:
     rows: NDArray[np.int64]  # trained on
     targets: Targets
     easel: Easel | TorchEasel
+    refiner: Refiner
 
     def step(self, pace: Pace) -> bool:
         """Learn from one picture; False when too many in a row could not be learned from.
@@ -46,10 +48,22 @@ class Trainer:
             state.counters.skipped += 1
             return state.counters.skipped < _PATIENCE
         state.counters.skipped = 0
-        self._learn(slopes, row, pace)
+        self._learn(slopes, pace)
         self._count(slopes)
         self._regrow(pace)
         return True
+
+    def refine(self, pace: Pace) -> bool:
+        """Refine poses and lens where it is due; whether it was."""
+        due = self.refiner.due(self.state, pace)
+        if due:
+            self.refiner.refine(self.state, pace)
+            self.look_again()
+        return due
+
+    def look_again(self) -> None:
+        """Look through the lens that the state has."""
+        self.easel.camera = self.state.poses.camera
 
     def _row(self) -> int:
         """Every picture once, shuffled, then all again; known from the step alone."""
@@ -57,7 +71,7 @@ class Trainer:
         order = np.random.default_rng([self.config.seed, 2, turn]).permutation(len(self.rows))
         return int(self.rows[order[place]])
 
-    def _learn(self, slopes: Slopes, row: int, pace: Pace) -> None:
+    def _learn(self, slopes: Slopes, pace: Pace) -> None:
         state, rates, shape = self.state, self.config.rates, self.config.shape
         counters = state.counters
         counters.updates += 1
@@ -68,8 +82,6 @@ class Trainer:
         holds = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
         holds = (holds * counters.rate * rates.last_means**pace.through).astype(np.float32)
         hold_shape(state.table, state.depths, holds, shape, self.easel.workers)
-        if rates.pose:
-            state.poses.learn(row, slopes.pose, rates.pose * counters.rate * rates.last**pace.through)
         state.pull.add(slopes.centres, self.easel.camera.width)
 
     def _count(self, slopes: Slopes) -> None:

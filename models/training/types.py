@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from splatface.models.camera import Camera
 from splatface.models.fields.field import Field, GaussianTensors
 from splatface.models.training.config import TrainConfig
 
@@ -39,5 +40,6 @@ class Trained:
     config: TrainConfig
     T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for
     T_world_torso: NDArray[np.float64]  # [F, 4, 4]
+    camera: Camera  # the data set's, its lens refined where asked for
     seconds: float
     history: tuple[Progress, ...] = ()

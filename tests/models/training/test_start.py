@@ -19,9 +19,7 @@ from splatface.models.training.config import DensifyConfig, LossConfig, RateConf
 from splatface.models.training.packed import COLOUR, SKIN
 from splatface.models.training.performer import known_rows
 from splatface.models.training.points import start_of
-from splatface.models.training.poses import Poses
 from splatface.models.training.schedule import CANONICAL, DEFORMATION, basis_rates, pace_at, table_rates
-from splatface.models.training.skin import pose_rows
 from splatface.models.training.targets import Targets
 from splatface.models.values import HeadControl
 
@@ -119,19 +117,6 @@ def test_conditions_by_motion_and_by_sound(dataset):
     assert np.allclose(later[:, :-1], audio[:, 1:], atol=1e-4)
     with pytest.raises(TrainingError, match="encoder"):
         Conditions(dataset, how, "")
-
-
-def test_poses_learn_towards_where_the_slopes_point(dataset):
-    poses = Poses(dataset)
-    before = poses.at(3).copy()
-    slopes = np.zeros((2, 16), np.float32)
-    slopes[1, 9] = 1.0  # the head should go to the left
-    poses.learn(3, slopes, 1e-3)
-    assert poses.at(3)[1, 9] == pytest.approx(before[1, 9] - 1e-3, rel=0.1)
-    assert np.allclose(poses.at(3)[0], before[0])
-    assert np.array_equal(poses.refined(1)[4], dataset.frames.T_world_head[4])
-    head, torso = dataset.frames.T_world_head[5], dataset.frames.T_world_torso[5]
-    assert np.array_equal(poses.at(5), pose_rows(head, torso))
 
 
 def test_the_pace_follows_steps_or_minutes_whichever_is_further():

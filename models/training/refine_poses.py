@@ -1,0 +1,183 @@
+"""Rounds of refinement: all pictures are looked at, the Gaussians stay, poses and lens follow the pictures.
+
+Held-out pictures get their poses the same way, after those trained on: their colours are never learned from,
+and they do not move lens or neighbours that are trained on.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.dataset.types import TRAIN
+from splatface.models.training.config import RefineConfig
+from splatface.models.training.losses import Target
+from splatface.models.training.pose_look import Look, look
+from splatface.models.training.pose_solve import Asked, Priors, solve
+from splatface.models.training.poses import FREEDOMS, LENS, Poses, moved
+from splatface.models.training.pull import Easel, Moves
+from splatface.models.training.skin import pose_rows
+from splatface.models.training.torch_easel import TorchEasel
+
+__all__ = ["Scene", "refine_round"]
+
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+_PROBED = 4  # pictures whose curvature is measured
+_STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  # of the measuring
+_LEAST = 1e-3  # eigenvalue of the curvature, share of the mean, in steps
+_ONE_RESIDUAL_PX = 150.0  # neighbouring pixels are missed alike
+_WATCHED = 24
+_FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scene:
+    """What refinement looks at; nothing in it changes but the easel's camera."""
+
+    easel: Easel | TorchEasel
+    show: Callable[[int], Moves]  # what a row is drawn from
+    target: Callable[[int], Target]  # without mouth and eyes
+    split: NDArray[np.uint8]  # [F]
+    known: Rows  # rows with known poses, rising
+
+
+def refine_round(poses: Poses, scene: Scene, how: RefineConfig, *, held_only: bool = False) -> bool:
+    """Move the poses of known rows, and the lens; whether the pictures are hit better than before.
+
+    Where they are not, everything stays as it was. `held_only`: only rows not trained on move.
+    """
+    rows = _looked_at(scene.known, how.most)
+    trained = scene.split[rows] == TRAIN
+    moving = ~trained if held_only else np.ones(len(rows), np.bool_)
+    if not moving.any():
+        return False
+    before = poses.T.copy(), poses.lens.copy()
+    curvature = _curvature(poses, scene, how, rows[trained] if trained.any() else rows)
+    first: Doubles = np.empty(0)
+    for _ in range(how.sweeps):
+        looks = _looks(poses, scene, rows, moving)
+        first = looks[0] if not len(first) else first
+        if not held_only and trained.any():
+            own = np.ones(int(trained.sum()), np.bool_)
+            kept = [values[trained] for values in looks]
+            _step(poses, scene, how, _Turn(rows[trained], own, *kept), curvature)
+        if not trained.all():
+            _step(poses, scene, how, _Turn(rows, ~trained, *looks), curvature)
+    if not held_only:
+        _take_back_mean(poses, rows, trained)
+    _fill_in(poses, scene, rows, held_only)
+    better = _better(poses, scene, rows[moving], first[moving])
+    if not better:
+        poses.T, poses.lens = before
+        scene.easel.camera = poses.camera
+    return better
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Turn:
+    """One step of a sweep."""
+
+    rows: Rows
+    free: NDArray[np.bool_]  # [n]
+    losses: Doubles  # [n]
+    slopes: Doubles  # [n, FREEDOMS + LENS]
+
+
+def _looked_at(known: Rows, most: int) -> Rows:
+    every = -(-len(known) // most)
+    return known[::every]
+
+
+def _look(scene: Scene, pose: Doubles, row: int) -> Look:
+    return look(scene.easel, scene.show(row), pose, scene.target(row))
+
+
+def _looks(poses: Poses, scene: Scene, rows: Rows, moving: NDArray[np.bool_]) -> tuple[Doubles, Doubles]:
+    """Losses [n] and slopes [n, FREEDOMS + LENS]; a picture that cannot be looked at pulls nowhere."""
+    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), FREEDOMS + LENS))
+    for i in np.flatnonzero(moving):
+        found = _look(scene, poses.at(int(rows[i])), int(rows[i]))
+        if found.finite:
+            losses[i], slopes[i] = found.loss, found.slopes
+    return losses, slopes
+
+
+def _step(poses: Poses, scene: Scene, how: RefineConfig, turn: _Turn, curvature: Doubles) -> None:
+    camera, rows = scene.easel.camera, turn.rows
+    asked = Asked(
+        time_s=poses.time_s[rows],
+        T=poses.T[:, rows],
+        away=poses.changes(rows),
+        lens=poses.lens,
+        free=turn.free,
+        losses=turn.losses,
+        slopes=turn.slopes,
+        residuals=camera.width * camera.height / _ONE_RESIDUAL_PX,
+    )
+    trained = bool((scene.split[rows[turn.free]] == TRAIN).all())
+    twists, lens = solve(asked, curvature, _priors(how, trained))
+    poses.T[:, rows] = moved(poses.T[:, rows], np.clip(twists, -_FARTHEST, _FARTHEST))
+    poses.lens = poses.lens + lens
+    scene.easel.camera = poses.camera
+
+
+def _take_back_mean(poses: Poses, rows: Rows, trained: NDArray[np.bool_]) -> None:
+    """What all pictures share is the Gaussians' business: poses must not wander away with them."""
+    mean = poses.changes(rows[trained]).mean(axis=0)
+    poses.T[:, rows] = moved(poses.T[:, rows], np.tile(-mean, (len(rows), 1)))
+
+
+def _fill_in(poses: Poses, scene: Scene, rows: Rows, held_only: bool) -> None:
+    """Pictures between those looked at go along with them."""
+    others = np.setdiff1d(scene.known, rows)
+    others = others[scene.split[others] != TRAIN] if held_only else others
+    if len(others):
+        changes, at = poses.changes(rows), poses.time_s
+        between = np.stack([np.interp(at[others], at[rows], change) for change in changes.T], axis=1)
+        poses.T[:, others] = moved(poses.tracked[:, others], between)
+
+
+def _better(poses: Poses, scene: Scene, rows: Rows, before: Doubles) -> bool:
+    """Whether a few rows are hit better than with losses [n] before."""
+    picked = np.unique(np.linspace(0, len(rows) - 1, _WATCHED).round().astype(int))
+    now = [_look(scene, poses.at(int(rows[i])), int(rows[i])).loss for i in picked]
+    return bool(np.mean(now) < np.mean(before[picked]))
+
+
+def _priors(how: RefineConfig, trained: bool) -> Priors:
+    turn, shift = np.radians(how.turn_deg), how.shift_m
+    # What sways least is the torso, whose picture is plainer too.
+    anchor = np.repeat([turn / 2, shift, turn, shift], 3)
+    inertia = np.repeat([how.turn_rad_s2 / 2, how.shift_m_s2, how.turn_rad_s2, how.shift_m_s2], 3)
+    lens = np.array([how.focal, how.centre_px, how.centre_px]) if trained else np.zeros(LENS)
+    return Priors(anchor, inertia, lens)
+
+
+def _curvature(poses: Poses, scene: Scene, how: RefineConfig, rows: Rows) -> Doubles:
+    """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
+    picked = rows[np.unique(np.linspace(0, len(rows) - 1, _PROBED + 2).round().astype(int))[1:-1]]
+    picked = picked if len(picked) else rows[:1]
+    asked = FREEDOMS + (LENS if how.focal or how.centre_px else 0)
+    total = np.zeros((FREEDOMS + LENS, FREEDOMS + LENS))
+    for row in picked.tolist():
+        for k, size in enumerate(_STEPS[:asked]):
+            ends = [_nudged(poses, scene, row, k, sign * size).slopes for sign in (1, -1)]
+            total[k] += (ends[0] - ends[1]) / (2 * size)
+    scaled = total * np.outer(_STEPS, _STEPS)
+    values, ways = np.linalg.eigh((scaled + scaled.T) / 2 / len(picked))
+    values = np.maximum(values, _LEAST * max(float(values.mean()), 1e-12))
+    found: Doubles = (ways * values) @ ways.T / np.outer(_STEPS, _STEPS)
+    return found
+
+
+def _nudged(poses: Poses, scene: Scene, row: int, freedom: int, size: float) -> Look:
+    """A look at a row with one freedom a little off."""
+    off = np.zeros(FREEDOMS + LENS)
+    off[freedom] = size
+    T = moved(poses.T[:, row : row + 1], off[None, :FREEDOMS])
+    scene.easel.camera = poses.seen_through(poses.lens + off[FREEDOMS:])
+    found = _look(scene, pose_rows(T[1, 0], T[0, 0]), row)
+    scene.easel.camera = poses.camera
+    return found

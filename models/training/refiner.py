@@ -1,0 +1,91 @@
+"""When poses are refined during a run, and what is looked at for it."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.dataset.types import TRAIN, VAL, Dataset
+from splatface.models.training.config import TrainConfig
+from splatface.models.training.losses import psnr_db
+from splatface.models.training.performer import known_rows
+from splatface.models.training.pose_look import rigid_target
+from splatface.models.training.pose_story import round_figures
+from splatface.models.training.pull import Easel
+from splatface.models.training.refine_poses import Scene, refine_round
+from splatface.models.training.schedule import Pace
+from splatface.models.training.state import State
+from splatface.models.training.targets import Targets
+from splatface.models.training.torch_easel import TorchEasel
+
+__all__ = ["Refiner", "calm", "rows_of"]
+
+Rows = NDArray[np.int64]
+_VALIDATED = 16  # pictures
+
+
+def calm(config: TrainConfig) -> TrainConfig:
+    """The config of the easel that poses are refined with: no terms for what moves or is slow."""
+    return replace(config, losses=replace(config.losses, lips=0.0, mask=0.0, perceptual=0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refiner:
+    """Refines the poses of a state when it is due."""
+
+    config: TrainConfig
+    split: NDArray[np.uint8]  # [F]
+    known: Rows
+    targets: Targets
+    easel: Easel | TorchEasel  # its own, see `calm`
+
+    def due(self, state: State, pace: Pace) -> bool:
+        """Whether a round comes before the next step."""
+        done = len(state.poses.rounds)
+        how, stages = self.config.refine, self.config.stages
+        if done >= how.rounds:
+            return pace.over and done == how.rounds > 0
+        first = stages.canonical_steps / (stages.canonical_steps + stages.deformation_steps)
+        share = first + max(how.last - first, 0.0) * done / max(how.rounds - 1, 1)
+        return pace.over or pace.through >= share
+
+    def refine(self, state: State, pace: Pace) -> None:
+        """A round, told in `state.poses.rounds`; the one after the last is for pictures not trained on."""
+        poses = state.poses
+        before = poses.T.copy(), poses.camera
+        self.easel.camera = poses.camera
+        scene = Scene(
+            easel=self.easel,
+            show=lambda row: state.mover.show(state.table, row, pace),
+            target=lambda row: rigid_target(self.targets(row)),
+            split=self.split,
+            known=self.known,
+        )
+        # What is left of the last round is left out: a run that ends early ends with the held-out pictures.
+        ended = len(poses.rounds) >= self.config.refine.rounds
+        refine_round(poses, scene, self.config.refine, held_only=ended)
+        shown = self._shown()
+        figures = round_figures(
+            poses, before, self.known, lambda: self._psnr_db(state, shown, pace), state.counters.step
+        )
+        poses.rounds.append(figures)
+
+    def _shown(self) -> Rows:
+        for part in (VAL, TRAIN):
+            rows = self.known[self.split[self.known] == part]
+            if len(rows):
+                return rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).round().astype(int))]
+        return self.known
+
+    def _psnr_db(self, state: State, rows: Rows, pace: Pace) -> float:
+        found = []
+        for row in rows.tolist():
+            drawn = self.easel.draw(state.mover.show(state.table, row, pace), state.poses.at(row))
+            truth = self.targets(row).picture / 255.0
+            found.append(psnr_db(float(np.mean((np.clip(drawn, 0, 1) - truth) ** 2))))
+        return float(np.mean(found)) if found else 0.0
+
+
+def rows_of(dataset: Dataset) -> Rows:
+    """All rows with known motion and poses, rising."""
+    return np.sort(np.concatenate([known_rows(dataset, part) for part in np.unique(dataset.frames.split)]))
