@@ -51,9 +51,10 @@ def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -
 
 
 def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
-    """No one speaks: any of UNVOICED. The mouth rests."""
+    """No one speaks: any of UNVOICED, most often what is most like speech. The mouth rests."""
     count = round(seconds * SAMPLE_RATE)
-    return Recording(unvoiced(str(rng.choice(UNVOICED)), count, others, rng), ())
+    kinds = (*UNVOICED, "babble", "babble", "music", "laughter")
+    return Recording(unvoiced(str(rng.choice(kinds)), count, others, rng), ())
 
 
 def _loudness(samples: Array) -> np.float32:

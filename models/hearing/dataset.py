@@ -1,8 +1,10 @@
 """Recordings as an encoder hears them, with the mouth that belongs to each frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +15,17 @@ from splatface.models.hearing.augment import Recording, recorded, silent
 from splatface.models.hearing.coarticulation import mode_track
 from splatface.models.hearing.corpus import read, trained_on, validating
 from splatface.models.hearing.features import features
+from splatface.models.hearing.stretch import stretched
 
 from .voices.spoken import Spoken
 
-__all__ = ["Clips", "hear_corpus", "heard_once", "load_clips", "looking_ahead", "save_clips"]
+__all__ = ["PURPOSES", "Clips", "hear_corpus", "heard_once", "load_clips", "looking_ahead", "save_clips"]
 
-_SILENT_SHARE = 0.12  # of all clips no one speaks in
+PURPOSES: Final = {"train": trained_on, "validate": validating}
+_SILENT_SHARE = 0.25  # after so many of the sentences comes a sound without speech
+_PACE = (0.8, 1.25)
+_PART = 50  # sentences between two files: a minute of whisper's work
+_BABBLE = 60  # voices that may be heard far off
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,43 +39,79 @@ class Clips:
 
 
 def hear_corpus(
-    corpus: Path, encoder: str, chosen: Callable[[Spoken], bool], *, copies: float, seed: int = 0
+    corpus: Path,
+    encoder: str,
+    purpose: str,
+    *,
+    copies: float,
+    report: Callable[[str], None] = lambda told: None,
 ) -> Clips:
-    """Record every chosen sentence `copies` times (a share of them where below 1) and hear it.
+    """Record every sentence of a purpose `copies` times (a share of them where below 1) and hear it.
 
-    Raises TrainingError when none is chosen.
+    Hearing takes minutes (fsmn) to an hour (whisper), so it goes in parts that are kept in the folder `heard`
+    of the corpus: stopped, it goes on there; a second training of the encoder starts at once.
+
+    Args:
+        corpus: folder of sentences; one with more sentences is heard anew.
+        encoder: of `models.audio`.
+        purpose: of PURPOSES.
+        copies: more copies begin with the parts of fewer.
+        report: is told how much of it was heard.
+
+    Raises TrainingError when there is no such sentence.
     """
-    rng = np.random.default_rng(seed)
-    voices = [said for path in sorted(corpus.glob("*.npz")) if chosen(said := read(path))]
-    if not voices:
+    files = [path for path in sorted(corpus.glob("*.npz")) if PURPOSES[purpose](read(path))]
+    if not files:
         raise TrainingError(
-            f"{corpus}: expected spoken sentences, found none to use: splatface hear data {corpus}"
+            f"{corpus}: expected spoken sentences to {purpose} with, found none: splatface hear data {corpus}"
         )
-    order = np.concatenate([rng.permutation(len(voices)) for _ in range(int(np.ceil(copies)))])
-    order = order[: max(round(copies * len(voices)), 1)]
+    order = np.concatenate([np.random.default_rng(i).permutation(len(files)) for i in range(ceil(copies))])
+    order = order[: max(round(copies * len(files)), 1)]
+    parts = []
+    for number, first in enumerate(range(0, len(order), _PART)):
+        part = [files[i] for i in order[first : first + _PART]]
+        kept = corpus / "heard" / f"{encoder}_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
+        if not kept.exists():
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            others = [read(path) for path in files[:: max(len(files) // _BABBLE, 1)]]
+            clips = _heard_part([read(path) for path in part], others, encoder, number)
+            save_clips(kept, clips)
+            report(f"{encoder} has heard {first + len(part)} of {len(order)} sentences to {purpose} with")
+        parts.append(load_clips(kept))
+    return _joined(parts)
+
+
+def heard_once(
+    corpus: Path, encoder: str, *, copies: float, report: Callable[[str], None] = lambda told: None
+) -> tuple[Clips, Clips]:
+    """What an encoder hears of the corpus, to train on and to validate with; see `hear_corpus`."""
+    train = hear_corpus(corpus, encoder, "train", copies=copies, report=report)
+    return train, hear_corpus(corpus, encoder, "validate", copies=copies, report=report)
+
+
+def _heard_part(voices: Sequence[Spoken], others: Sequence[Spoken], encoder: str, number: int) -> Clips:
+    """Each of the voices recorded once, at another pace, with sounds without speech between them."""
+    rng = np.random.default_rng((0, number))
     clips = []
-    for i in order:
-        clips.append(_clip(recorded(voices[i], voices, rng), encoder, rng))
+    for said in voices:
+        paced = stretched(said, float(rng.uniform(*_PACE))) if rng.random() < 0.5 else said
+        clips.append(_clip(recorded(paced, others, rng), encoder, rng))
         if rng.random() < _SILENT_SHARE:
-            clips.append(_clip(silent(3.0, voices, rng), encoder, rng))
+            clips.append(_clip(silent(3.0, others, rng), encoder, rng))
     starts = np.cumsum([0] + [len(values) for values, _ in clips])
     values = np.concatenate([values for values, _ in clips]).astype(np.float16)
     return Clips(encoder, values, np.concatenate([modes for _, modes in clips]), starts)
 
 
-def heard_once(corpus: Path, encoder: str, *, copies: float) -> tuple[Clips, Clips]:
-    """What an encoder hears of the corpus, to train on and to validate with.
-
-    It is kept in the folder `heard` of the corpus: a second training of the encoder starts at once.
-    """
-    found = []
-    for name, chosen in (("train", trained_on), ("validate", validating)):
-        kept = corpus / "heard" / f"{encoder}_{copies:g}_{name}.npz"
-        if not kept.exists():
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            save_clips(kept, hear_corpus(corpus, encoder, chosen, copies=copies))
-        found.append(load_clips(kept))
-    return found[0], found[1]
+def _joined(parts: Sequence[Clips]) -> Clips:
+    ends = np.cumsum([0] + [part.starts[-1] for part in parts])
+    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
+    return Clips(
+        parts[0].encoder,
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.modes for part in parts]),
+        np.concatenate([*starts, ends[-1:]]),
+    )
 
 
 def _clip(

@@ -1,4 +1,4 @@
-"""Sounds without speech, made: silence, noise, hum, music, breath, laughter, far babble.
+"""Sounds without speech, made: silence, noise, hum, music, breath, laughter, far babble, knocks, signals.
 
 A face must not talk to any of them. Nothing here is recorded, so nothing needs a licence.
 """
@@ -14,7 +14,17 @@ from .voices.spoken import SAMPLE_RATE, Spoken
 __all__ = ["UNVOICED", "chord", "noise", "unvoiced"]
 
 Array = NDArray[np.float32]
-UNVOICED: Final = ("silence", "noise", "noise_5db", "music", "breath", "laughter", "babble")
+UNVOICED: Final = (
+    "silence",
+    "noise",
+    "noise_5db",
+    "music",
+    "breath",
+    "laughter",
+    "babble",
+    "knocks",
+    "tones",
+)
 _SPEECH_DB = -23.0  # RMS of speech as voices are played: noise at 5 dB stands 5 dB below it
 
 
@@ -32,6 +42,10 @@ def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Gen
         return _bursts(count, rng, every_s=(1.5, 3.0), lasting_s=(0.5, 1.2), voiced=False)
     if kind == "laughter":
         return _bursts(count, rng, every_s=(0.18, 0.26), lasting_s=(0.08, 0.13), voiced=True)
+    if kind == "knocks":
+        return _bursts(count, rng, every_s=(0.1, 0.9), lasting_s=(0.01, 0.04), voiced=False) * _gain(15)
+    if kind == "tones":
+        return _tones(count, rng) * _gain(float(rng.uniform(-60, -25)))
     # Far babble is quiet, or no one could tell it from a voice.
     return noise(count, others, rng, babble=True) * _gain(float(rng.uniform(-75, -48)))
 
@@ -64,6 +78,17 @@ def chord(count: int, rng: np.random.Generator) -> Array:
     return _even(sound * (0.7 + 0.3 * np.cos(2 * np.pi * 2 * t)))
 
 
+def _tones(count: int, rng: np.random.Generator) -> Array:
+    """A signal, RMS 1: one pitch, held, beeping or sliding up and down as a siren does."""
+    t = np.arange(count) / SAMPLE_RATE
+    often, depth = float(rng.uniform(0.3, 4)), float(rng.choice([0.0, 0.0, 0.3]))
+    hz = float(rng.uniform(200, 2500)) * 2 ** (depth * np.sin(2 * np.pi * often * t))
+    sound = np.sin(2 * np.pi * np.cumsum(hz) / SAMPLE_RATE)
+    if rng.random() < 0.5:
+        sound = sound * (np.sin(2 * np.pi * often * t) > 0)
+    return _even(sound)
+
+
 def _bursts(
     count: int,
     rng: np.random.Generator,
@@ -72,7 +97,7 @@ def _bursts(
     lasting_s: tuple[float, float],
     voiced: bool,
 ) -> Array:
-    """Breath (long, slow) or laughter (short, quick, with a falling pitch): formed noise that swells."""
+    """Breath (long, slow), laughter (quick, with a falling pitch), knocks (sharp): formed noise that swells."""
     t = np.arange(count) / SAMPLE_RATE
     rough = noise(count, (), rng)
     if voiced:
