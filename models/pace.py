@@ -4,11 +4,17 @@ Pictures lie on a fixed grid, picture k at k / fps since the epoch of media time
 second renderer or a replay draws the same moments.
 """
 
+from collections import deque
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from splatface.models.values import NS_PER_S
 
-__all__ = ["Grid", "LivePace", "StepPace"]
+__all__ = ["Grid", "LivePace", "StepPace", "Waiting"]
+
+T = TypeVar("T")
+FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
+MOST_WAITING = 600  # pictures: the longest delay, 5 s, at the highest rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +101,47 @@ class LivePace:
         self.dropped += start - self._next
         self._next = last + 1
         return [self.grid.time_ns(index) for index in range(start, last + 1)]
+
+    def again(self, from_ns: int) -> list[int]:
+        """Media times from `from_ns` on that were already given: what an interruption made untrue."""
+        if self._next is None:
+            return []
+        first = max(self.grid.first_at(from_ns), self._next - MOST_WAITING)
+        return [self.grid.time_ns(index) for index in range(first, self._next)]
+
+
+class Waiting(Generic[T]):
+    """Pictures that wait to be shown at their time + delay.
+
+    One that is not newer than the newest replaces what it contradicts: everything from its time on. So
+    whoever draws a face that was interrupted takes back what had not been shown.
+
+    Args:
+        delay_ns: from a picture's own time to when it is to be seen.
+    """
+
+    def __init__(self, delay_ns: int) -> None:
+        self.delay_ns = delay_ns
+        self.skipped = 0  # never shown, because a newer one was due as well
+        self._held: deque[tuple[int, T]] = deque(maxlen=MOST_WAITING)
+
+    def push(self, time_ns: int, picture: T) -> None:
+        """Let a picture wait."""
+        while self._held and self._held[-1][0] >= time_ns:
+            self._held.pop()
+        self._held.append((time_ns, picture))
+
+    def due(self, now_ns: int) -> T | None:
+        """The picture to show now, None when the one before is still right."""
+        shown = None
+        while self._held and not 0 < self._wait_ns(now_ns) <= self.delay_ns + FAR_NS:
+            self.skipped += shown is not None
+            shown = self._held.popleft()[1]
+        return shown
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        """How long until the next one is due; None when there is none."""
+        return self._wait_ns(now_ns) if self._held else None
+
+    def _wait_ns(self, now_ns: int) -> int:
+        return self._held[0][0] + self.delay_ns - now_ns

@@ -59,6 +59,14 @@ PARAMETERS = (
         description="with clock features: draw a picture only when its head_control has come",
     ),
     Parameter(
+        name="presentation_delay",
+        default=0.2,
+        description="the display's: pictures that wait so long are drawn again after an interruption",
+        low=0.0,
+        high=5.0,
+        live=True,
+    ),
+    Parameter(
         name="watermark", default=True, description="the invisible mark that says the picture is synthetic"
     ),
 )
@@ -136,10 +144,13 @@ class Renderer(FaceNode):
         if frame.utterance < self.utterance:
             return
         before_ns = self.frames.latest_ns
-        if frame.utterance > self.utterance:
+        interrupted = frame.utterance > self.utterance
+        if interrupted:
             self.utterance = frame.utterance
             self.frames.clear()
         self.frames.push(frame)
+        if interrupted and self.steps is None:
+            self.draw_again()
         if self.steps is not None and (before_ns is None or abs(frame.centre_ns - before_ns) > NS_PER_S):
             self.steps.begin(frame.centre_ns)
         self.draw_due()
@@ -162,6 +173,12 @@ class Renderer(FaceNode):
                 covered_ns = min(covered_ns or 0, self.controls.latest_ns or 0)
             times = self.steps.due(covered_ns or 0)
         for time_ns in times:
+            self.publish(time_ns)
+
+    def draw_again(self) -> None:
+        """Take back the pictures that still wait to be shown: their mouth says what is no longer heard."""
+        delay_ns = round(self.params["presentation_delay"] * NS_PER_S)
+        for time_ns in self.live.again(self.now_ns() - delay_ns):
             self.publish(time_ns)
 
     def publish(self, time_ns: int) -> None:

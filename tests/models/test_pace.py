@@ -1,6 +1,6 @@
 import pytest
 
-from splatface.models.pace import Grid, LivePace, StepPace
+from splatface.models.pace import Grid, LivePace, StepPace, Waiting
 from splatface.models.values import NS_PER_S
 
 MS = 1_000_000
@@ -55,3 +55,58 @@ def test_live_pace_survives_jumps_of_the_clock():
     assert pace.due(None, 5 * NS_PER_S + 40 * MS) != []
     assert len(pace.due(None, 90_000 * NS_PER_S)) == 1
     assert pace.dropped == 0
+
+
+def test_live_pace_gives_again_what_an_interruption_made_untrue():
+    pace = LivePace(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    assert pace.again(0) == []
+    pace.begin(0)
+    for now in range(0, 1001, 10):
+        pace.due(now * MS, now * MS)
+    assert pace.again(810 * MS) == [840 * MS, 880 * MS, 920 * MS, 960 * MS, 1000 * MS]
+    assert pace.again(1001 * MS) == []
+    assert len(pace.again(-(10**18))) == 600
+    assert pace.due(1040 * MS, 1040 * MS) == [1040 * MS]
+
+
+def test_a_picture_waits_for_its_moment():
+    waiting = Waiting[str](200 * MS)
+    assert waiting.wait_ns(0) is None
+    waiting.push(0, "first")
+    waiting.push(40 * MS, "second")
+    assert waiting.due(199 * MS) is None
+    assert waiting.wait_ns(199 * MS) == MS
+    assert waiting.due(200 * MS) == "first"
+    assert waiting.due(201 * MS) is None
+    assert waiting.due(240 * MS) == "second"
+    assert waiting.skipped == 0
+    waiting.push(80 * MS, "third")
+    waiting.push(120 * MS, "fourth")
+    assert waiting.due(500 * MS) == "fourth"
+    assert waiting.skipped == 1
+
+
+def test_a_picture_drawn_again_takes_back_what_waits():
+    waiting = Waiting[str](200 * MS)
+    for k in range(5):
+        waiting.push(k * 40 * MS, f"old {k}")
+    assert waiting.due(205 * MS) == "old 0"
+    for k in range(1, 5):
+        waiting.push(k * 40 * MS, f"new {k}")
+    assert [waiting.due((200 + k * 40) * MS) for k in range(1, 5)] == [f"new {k}" for k in range(1, 5)]
+
+
+def test_a_picture_from_another_time_is_shown_at_once():
+    waiting = Waiting[str](0)
+    waiting.push(1000 * NS_PER_S, "of a clock that was set")
+    assert waiting.due(5 * NS_PER_S) == "of a clock that was set"
+    waiting.push(1, "of an old recording")
+    assert waiting.due(5 * NS_PER_S) == "of an old recording"
+
+
+def test_what_waits_is_bounded():
+    waiting = Waiting[int](10**18)
+    for k in range(10_000):
+        waiting.push(k, k)
+    assert waiting.due(10**18 + 10**9) == 9999
+    assert waiting.skipped == 599

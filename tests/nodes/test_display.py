@@ -128,6 +128,43 @@ def test_the_node_streams_what_its_topics_bring(start, others):
 
 
 @pytest.mark.graph
+def test_where_the_page_plays_no_sound_pictures_wait_for_the_speaker(start, others):
+    display = start.node("display", port=0, sound=False, presentation_delay=0.6)
+    display.wait_for("the face is at")
+    url = re.search(r"http://\S+", display.output)[0]
+    traces = []
+    others.create_subscription(FrameTrace, "display/frame_trace", traces.append, 100)
+    images = others.create_publisher(Image, "image", wire.pictures(10))
+    others.until(lambda: images.get_subscription_count() and others.count_publishers("display/frame_trace"))
+    begin_ns = time.time_ns()
+    stamps = [begin_ns + k * 40_000_000 for k in range(10)]
+
+    def draw(shade, moments):
+        for stamp_ns in moments:
+            frame = Frame(image=np.full((32, 32, 3), shade, np.uint8), time_ns=stamp_ns)
+            images.publish(wire.image_msg(frame))
+            others.spin(0.01)
+
+    shown = []
+    with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
+        viewer.recv(timeout=5)
+        draw(200, stamps)
+        draw(50, stamps[5:])  # drawn again after an interruption: what waits is taken back
+        while not shown or shown[-1][0] < stamps[-1] - 1000:
+            message = viewer.recv(timeout=10)
+            arrived_ns = time.time_ns()
+            stamp_ns = struct.unpack_from("<d", message, 1)[0] * 1e6
+            shade = cv2.imdecode(np.frombuffer(message[9:], np.uint8), cv2.IMREAD_COLOR).mean()
+            shown.append((stamp_ns, arrived_ns - stamp_ns, shade))
+    times, waits_ns, shades = np.array(shown).T
+    assert (np.diff(times) > 0).all()
+    assert waits_ns.min() > 599e6
+    np.testing.assert_allclose(shades, np.where(times > stamps[5] - 1000, 50, 200), atol=3)
+    others.until(lambda: len(traces) >= len(shown))
+    assert min(trace.age_ms for trace in traces) > 599
+
+
+@pytest.mark.graph
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [
@@ -162,10 +199,12 @@ def test_a_window_on_a_real_screen(start, others):
     images = others.create_publisher(Image, "image", wire.pictures())
 
     def show():
-        images.publish(wire.image_msg(Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=1)))
+        frame = Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=time.time_ns())
+        images.publish(wire.image_msg(frame))
         return len(shown) > 3
 
     others.until(show)
+    assert min(trace.age_ms for trace in shown) > 199  # the presentation_delay
     assert display.interrupt() == 0, display.output
 
 

@@ -1,5 +1,7 @@
 """The renderer node through real topics: one process each, pictures hashed as they arrive."""
 
+import time
+
 import numpy as np
 import pytest
 from sensor_msgs.msg import Image
@@ -92,6 +94,35 @@ def test_a_face_without_sound_lives_on(start, face, tiny_head):
     count = len(traces)
     face.until(lambda: len(traces) > count + 5)  # the old head goes on
     assert node.interrupt() == 0, node.output
+
+
+@pytest.mark.graph
+def test_an_interruption_draws_again_what_still_waits_to_be_shown(start, face, tiny_head):
+    traces = []
+    face.create_subscription(FrameTrace, "frame_trace", traces.append, 200)
+    options = {"size": "64x64", "encoder": "logmel", "head": tiny_head, "presentation_delay": 0.4}
+    start.node("renderer", **options).wait_for("drawing")
+    face.until(lambda: face.features.get_subscription_count() and len(traces) > 25)
+
+    def hear(utterance):
+        frame = AudioFrame(np.zeros(120, np.float32), "logmel", time.time_ns(), utterance=utterance)
+        face.features.publish(wire.audio_features_msg(frame))
+
+    def steps_back():
+        stamps = np.array([wire.time_ns(trace.header.stamp) for trace in traces])
+        return np.flatnonzero(np.diff(stamps) < 0), stamps
+
+    hear(7)
+    face.until(lambda: len(steps_back()[0]) == 1)
+    (at,), stamps = steps_back()
+    assert stamps[at + 1] in stamps[: at + 1]  # the same moments, drawn again
+    face.spin(0.5)
+    hear(7)
+    face.spin(0.5)
+    assert len(steps_back()[0]) == 1  # the same utterance: nothing to take back
+    hear(6)
+    face.spin(0.5)
+    assert len(steps_back()[0]) == 1  # an old one: dropped
 
 
 @pytest.mark.graph
