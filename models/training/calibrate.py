@@ -12,27 +12,33 @@ from splatface.models.head.listening import window_at
 __all__ = ["Calibration", "calibrate_net", "calibration_of", "described", "heard_along"]
 
 Array = NDArray[np.float32]
+Float64Array = NDArray[np.float64]
 Features = tuple[Array, NDArray[np.int64]]  # values [n, D] and the frames' centres [n], ns
+_OPEN = MOUTH_MODES.index("open")
+_LEAST_MOMENTS = 50
 _MOVES = 0.02  # spread below which a mode is not used by this person, or not heard
-_HEARD = 0.3  # correlation below which a mode is left as it is: its scale cannot be told
-# Beyond these it is no longer a matter of style; a positive bias would open the mouth between words.
-_GAINS, _BIASES = (0.6, 1.8), (-0.05, 0.02)
+_HEARD = 0.3  # correlation of the opening below which the person is not told from the sound
+# Squares of heard modes that weigh as much as the wish to stay at rest; 20 s of speech have some 20 a mode.
+_RIDGE = 3.0
+_BIAS = 0.06  # a larger one would hold the mouth open or pressed between words
+_AMPLITUDE, _MOST_GAIN = 0.95, 2.5  # share of the person's own spread; regression alone mutes
 _LONGEST = 4000  # moments looked at
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """mode = gain * heard + bias, mode by mode; 1 and 0 where too little was heard to tell."""
+    """mouth = heard @ mix + bias; the identity and 0 where too little was heard to tell."""
 
-    gain: Array  # [8]
+    mix: Array  # [8, 8] from heard modes to the person's
     bias: Array  # [8]
-    correlation: Array  # [8] of what was heard with what the person did, before
+    before: Array  # [8] correlation of what was heard with what the person did
+    after: Array  # [8] the same with what is made of it, on the same moments
 
 
 def calibrate_net(
     net: CoefficientNet, dataset: Dataset, features: Features
 ) -> tuple[CoefficientNet, Calibration]:
-    """The net with the person's gain and bias folded into its last layer.
+    """The net with the person's mix and bias folded into its last layer.
 
     Only what comes before the first TEST picture is looked at.
 
@@ -49,8 +55,8 @@ def calibrate_net(
     usable = usable[:: max(1, -(-len(usable) // _LONGEST))]
     heard = heard_along(net, features, track.time_ns[usable])
     found = calibration_of(heard, track.mouth[usable])
-    w2 = np.ascontiguousarray(net.w2 * found.gain)
-    return replace(net, w2=w2, b2=net.b2 * found.gain + found.bias), found
+    w2 = np.ascontiguousarray(net.w2 @ found.mix)
+    return replace(net, w2=w2, b2=net.b2 @ found.mix + found.bias), found
 
 
 def heard_along(net: CoefficientNet, features: Features, times_ns: NDArray[np.int64]) -> Array:
@@ -62,32 +68,53 @@ def heard_along(net: CoefficientNet, features: Features, times_ns: NDArray[np.in
 
 
 def calibration_of(heard: Array, done: Array) -> Calibration:
-    """Match amplitude and mean of what was heard [T, 8] to what the person did [T, 8] while the mouth moved.
+    """What this person [T, 8] does when the shared net hears [T, 8], while the mouth moves.
 
-    The nets say a mouth on average; a regression would mute it further, so spreads are matched, not errors.
+    People share out an articulation among their modes differently: one rounds by narrowing, another by
+    protruding. A full matrix says so (ridge regression, drawn to rest), in five seconds of film as in five
+    minutes; what regression mutes is then brought back to the person's own spread.
     """
     modes = len(MOUTH_MODES)
-    gain, bias = np.ones(modes, np.float32), np.zeros(modes, np.float32)
-    correlation = np.zeros(modes, np.float32)
     awake = np.abs(done).max(axis=1, initial=0.0) > 0.05
-    if awake.sum() < 50:
-        return Calibration(gain, bias, correlation)
     a, b = heard[awake].astype(np.float64), done[awake].astype(np.float64)
-    for mode in range(modes):
-        spread_a, spread_b = a[:, mode].std(), b[:, mode].std()
-        if min(spread_a, spread_b) < _MOVES:
-            continue
-        r = float(np.corrcoef(a[:, mode], b[:, mode])[0, 1])
-        correlation[mode] = r
-        if r >= _HEARD:
-            gain[mode] = np.clip(spread_b / spread_a, *_GAINS)
-            bias[mode] = np.clip(b[:, mode].mean() - gain[mode] * a[:, mode].mean(), *_BIASES)
-    return Calibration(gain, bias, correlation)
+    before = _correlations(a, b)
+    as_it_is = Calibration(np.eye(modes, dtype=np.float32), np.zeros(modes, np.float32), before, before)
+    if len(a) < _LEAST_MOMENTS or min(a[:, _OPEN].std(), b[:, _OPEN].std()) < _MOVES:
+        return as_it_is
+    mix, bias = _regression(a, b)
+    after = _correlations(a @ mix, b)
+    if after[_OPEN] < _HEARD:
+        return as_it_is
+    spread = np.maximum((a @ mix).std(axis=0), 1e-6)
+    gain = np.minimum(np.maximum(_AMPLITUDE * b.std(axis=0) / spread, 1.0), _MOST_GAIN)
+    # An amplified mode swings about the mean it had, not about rest.
+    bias = np.clip(bias + (1.0 - gain) * (a @ mix).mean(axis=0), -_BIAS, _BIAS)
+    return Calibration((mix * gain).astype(np.float32), bias.astype(np.float32), before, after)
 
 
 def described(found: Calibration) -> dict[str, dict[str, float]]:
-    """A calibration as plain data, for head.yaml."""
+    """A calibration as plain data, for head.yaml: per mode its gain, bias and correlations."""
+    gain = np.diag(found.mix)
+    columns = {"own_gain": gain, "bias": found.bias, "r_before": found.before, "r_after": found.after}
     return {
-        mode: {name: round(float(getattr(found, name)[i]), 3) for name in ("gain", "bias", "correlation")}
+        mode: {name: round(float(values[i]), 3) for name, values in columns.items()}
         for i, mode in enumerate(MOUTH_MODES)
     }
+
+
+def _regression(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64Array]:
+    """mix [8, 8] and bias [8] of b [T, 8] from a [T, 8]; the bias is bounded first, then the rest fitted."""
+    square = np.eye(a.shape[1]) * _RIDGE
+    from_mean = a - a.mean(axis=0)
+    free = np.linalg.solve(from_mean.T @ from_mean + square, from_mean.T @ b)
+    bias = np.clip(b.mean(axis=0) - a.mean(axis=0) @ free, -_BIAS, _BIAS)
+    return np.linalg.solve(a.T @ a + square, a.T @ (b - bias)), bias
+
+
+def _correlations(a: Float64Array, b: Float64Array) -> Array:
+    """[8] of columns; 0 where one does not move."""
+    found = np.zeros(a.shape[1], np.float32)
+    for mode in range(a.shape[1]) if len(a) else ():
+        if min(a[:, mode].std(), b[:, mode].std()) >= _MOVES:
+            found[mode] = np.corrcoef(a[:, mode], b[:, mode])[0, 1]
+    return found
