@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from splatface.models.errors import TrackingError
+from splatface.models.errors import FilmError, TrackingError
 
 if TYPE_CHECKING:
     from splatface.models.dataset.types import Dataset
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
         print("\nstopped: go on with the same command", file=sys.stderr)
         return 130
     print(f"data set  {args.out}: {len(dataset.frames)} pictures, {len(dataset.motion.time_ns)} moments")
-    print(f"look      splatface dataset info {args.out} --sheet sheet.png")
+    print(f"look      {args.out}/tracking.mp4, or: splatface dataset info {args.out} --sheet sheet.png")
     print(f"go on     splatface train {args.out} --out HEAD")
     return 0
 
@@ -86,16 +86,38 @@ def calm_linear_algebra() -> None:
 
 
 def track_film(video: Path, out: Path, options: "TrackOptions") -> "Dataset":
-    """Track with a line of progress, show the table of findings."""
+    """Track with a line of progress, show the table of findings, write the tracking film."""
     from splatface.models.tracking.track import read_findings, track
 
     line = TrackingLine(sys.stdout, clock=time.monotonic)
     try:
         dataset = track(video, out, options, clock=time.monotonic, report=line)
+        findings = read_findings(out)
+        complaint = _film(dataset, findings, line)
     finally:
         line.end()
-    print(table_of(read_findings(out)), flush=True)
+    print(table_of(findings) + complaint, flush=True)
     return dataset
+
+
+def _film(dataset: "Dataset", findings: Sequence["Finding"], line: "TrackingLine") -> str:
+    """Write the tracking film where it is not there yet; why not, when it cannot be."""
+    from splatface.models.tracking.stages import Progress
+    from splatface.models.training.tracking_film import TRACKING_FILM, write_tracking_film
+
+    if (dataset.folder / TRACKING_FILM).is_file():
+        return ""
+    begun = time.monotonic()
+
+    def told(share: float) -> None:
+        seconds = time.monotonic() - begun
+        line(Progress("tracking film", share, seconds, seconds * (1 - share) / max(share, 1e-3)))
+
+    try:
+        write_tracking_film(dataset, findings, told)
+    except (FilmError, TrackingError) as error:
+        return f"\nno tracking film: {error}"
+    return ""
 
 
 def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "Owner":

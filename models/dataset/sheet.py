@@ -8,7 +8,7 @@ from splatface.models.dataset.pictures import labels, picture
 from splatface.models.dataset.types import TEST, VAL, Dataset
 from splatface.models.values import NS_PER_S
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "tinted"]
 
 Image = NDArray[np.uint8]
 
@@ -43,13 +43,18 @@ def contact_sheet(dataset: Dataset, *, pictures: int = 24, columns: int = 6, sid
     return np.ascontiguousarray(np.vstack(lines))
 
 
+def tinted(image: Image, shown: Image) -> Image:
+    """A picture [H, W, 3] coloured by its labels [H, W]; the background stays as it is."""
+    mixed = 0.45 * image + 0.55 * _COLOURS[shown]
+    return np.where(shown[..., None] > 0, mixed, image).astype(np.uint8)
+
+
 def _tile(dataset: Dataset, row: int, side_px: int) -> Image:
     image, shown = picture(dataset, row), labels(dataset, row)
     scale = side_px / max(shown.shape)
     size = (round(shown.shape[1] * scale), round(shown.shape[0] * scale))
     above = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    tinted = np.where(shown[..., None] > 0, 0.45 * image + 0.55 * _COLOURS[shown], image).astype(np.uint8)
-    below = cv2.resize(tinted, size, interpolation=cv2.INTER_AREA)
+    below = cv2.resize(tinted(image, shown), size, interpolation=cv2.INTER_AREA)
     for x, y in dataset.frames.landmarks_px[row]:
         if np.isfinite(x + y):
             cv2.circle(below, (round(float(x) * scale), round(float(y) * scale)), 1, (255, 255, 255), -1)

@@ -13,7 +13,7 @@ from splatface.models.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, M
 from splatface.models.tracking.landmarks import LIPS as LIP_RIMS
 from splatface.models.tracking.mediapipe_door import PERSON_MASK, Graph
 
-__all__ = ["OVAL", "Colours", "PersonMask", "label_picture", "learn_colours"]
+__all__ = ["EYE_RIMS", "OVAL", "Colours", "PersonMask", "label_picture", "learn_colours"]
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
         152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
-_EYES = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
+EYE_RIMS = ((33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246),
          (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466))
 # fmt: on
 _LIDS = ((159, 145), (386, 374))
@@ -111,7 +111,7 @@ def label_picture(picture: Image, share: Floats, landmarks: Doubles, colours: Co
     labels = _outer_parts(picture, share, landmarks, colours)
     labels[share <= 0.5] = BACKGROUND
     labels[oval] = FACE
-    for rim, (upper, lower) in zip(_EYES, _LIDS, strict=True):
+    for rim, (upper, lower) in zip(EYE_RIMS, _LIDS, strict=True):
         if _apart(landmarks, upper, lower) > _SHUT_PX:
             labels[_filled(share.shape, landmarks[list(rim), :2])] = EYES
     labels[_filled(share.shape, landmarks[list(_OUTER), :2])] = LIPS
@@ -176,7 +176,7 @@ def _apart(landmarks: Doubles, one: int, other: int) -> float:
 
 def _features(shape: tuple[int, ...], landmarks: Doubles) -> Mask:
     """Eyes and mouth [H, W]."""
-    rims = (*_EYES, _OUTER)
+    rims = (*EYE_RIMS, _OUTER)
     masks = [_filled(shape, landmarks[list(rim), :2]) for rim in rims]
     return np.asarray(np.logical_or.reduce(masks), bool)
 

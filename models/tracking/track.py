@@ -28,6 +28,7 @@ from splatface.models.tracking.checks import (
     replaces_background,
 )
 from splatface.models.tracking.fit import Fit, fit
+from splatface.models.tracking.fitted import write_fitted
 from splatface.models.tracking.follow import Look, follow, learn_look
 from splatface.models.tracking.masks import Colours
 from splatface.models.tracking.plate import Plate
@@ -250,6 +251,7 @@ def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> t
     made_from = digest_of(clip.digest, _fitted_by())
     torsos = stages.run("torso", made_from, followed)["torso"]
     points = Points(**stages.run("points", made_from, placed))
+    write_fitted(writer.folder, found)
     tracked = Tracked(
         camera=found.camera,
         T_world_head=found.T_world_head,

@@ -25,7 +25,9 @@ from splatface.models.training.film_strip import difference, film_of, side_by_si
 from splatface.models.training.page import details, facts, film_player, page, picture, row_of, section, table
 from splatface.models.training.playback import Puppet, shown_rows
 from splatface.models.training.plots import Axes, Curve, chart
+from splatface.models.training.poses_page import REFINED_LEGEND, refined_section
 from splatface.models.training.story import RunStory
+from splatface.models.training.tracking_page import TRACKING_LEGEND, tracking_section
 from splatface.models.values import NS_PER_S
 
 __all__ = ["write_report"]
@@ -62,10 +64,12 @@ def write_report(
         ),
         section("The mouth over time", _charts([*_lip_charts(story.openings), *_mouth_charts(seen)])),
         section("Training", _charts(_curves(story.log))),
+        section("Poses", refined_section(story.poses), says=REFINED_LEGEND),
         section("Turned", _turned(puppet), says="Neutral but for the turn; also beyond what training saw."),
         section("On the way", _validation(story.validation)),
         section("Head", facts(_head_facts(head))),
         section("Data set", facts(_dataset_facts(dataset))),
+        section("Tracking", tracking_section(dataset), says=TRACKING_LEGEND),
         section("Settings", details("config.yaml", story.config) if story.config else ""),
     ]
     write_whole(file, page(f"{head.info.name}: report", body).encode())
