@@ -1,11 +1,11 @@
-"""Moves the head: breath, sway, blinks, gaze and nods; `look_at` and `expression` steer it."""
+"""Moves the head: breath, sway, lids, gaze, brows and nods, with what it says and with what is said to it."""
 
 from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import PointStamped
 from splatface_msgs.msg import AudioFeatures, HeadControl
-from std_msgs.msg import String
+from std_msgs.msg import Bool, String
 
 from splatface.models.motion.controller import EXPRESSIONS, Controller, MotionConfig
 from splatface.nodes import wire
@@ -23,6 +23,14 @@ PARAMETERS = (
     ),
     Parameter(name="wander", default=1.0, description="wandering of the gaze, 0 stares", low=0.0, high=3.0),
     Parameter(name="nod", default=1.0, description="nods with stressed syllables", low=0.0, high=3.0),
+    Parameter(name="brow", default=1.0, description="brows with stressed syllables", low=0.0, high=3.0),
+    Parameter(
+        name="listening",
+        default=1.0,
+        description="looking and nodding while a person speaks, 0 takes no notice",
+        low=0.0,
+        high=3.0,
+    ),
     Parameter(name="yaw_limit", default=22.0, description="degrees to either side", low=0.0, high=60.0),
     Parameter(name="pitch_limit", default=14.0, description="degrees up and down", low=0.0, high=45.0),
     Parameter(name="roll_limit", default=10.0, description="degrees to either side", low=0.0, high=45.0),
@@ -30,7 +38,7 @@ PARAMETERS = (
 
 
 class HeadController(FaceNode):
-    """`audio_features`, `look_at` and `expression` in; `head_control` out."""
+    """`audio_features`, `person_speaking`, `look_at` and `expression` in; `head_control` out."""
 
     PARAMETERS = PARAMETERS
 
@@ -48,6 +56,8 @@ class HeadController(FaceNode):
                 blink_per_minute=self.params["blink_per_minute"],
                 wander=self.params["wander"],
                 nod=self.params["nod"],
+                brow=self.params["brow"],
+                listening=self.params["listening"],
                 yaw_limit_rad=float(np.radians(self.params["yaw_limit"])),
                 pitch_limit_rad=float(np.radians(self.params["pitch_limit"])),
                 roll_limit_rad=float(np.radians(self.params["roll_limit"])),
@@ -58,6 +68,7 @@ class HeadController(FaceNode):
         """Open the topics."""
         self.controls = self.create_publisher(HeadControl, "head_control", wire.SOUND)
         self.create_subscription(AudioFeatures, "audio_features", self.on_features, wire.SOUND)
+        self.create_subscription(Bool, "person_speaking", self.on_person_speaking, 10)
         self.create_subscription(PointStamped, "look_at", self.on_look_at, 10)
         self.create_subscription(String, "expression", self.on_expression, 10)
         self.create_timer(1.0 / self.params["rate_hz"], self.move)
@@ -68,8 +79,12 @@ class HeadController(FaceNode):
         self.sent += 1
 
     def on_features(self, msg: AudioFeatures) -> None:
-        """Hear speech."""
+        """Hear its own speech."""
         self.controller.hear(wire.audio_frame(msg), self.now_ns())
+
+    def on_person_speaking(self, msg: Bool) -> None:
+        """Heed a person who talks; when nobody has said so for 3 s, none does."""
+        self.controller.person_speaks(msg.data, self.now_ns())
 
     def on_look_at(self, msg: PointStamped) -> None:
         """Turn to a point in the frame `world` (or none): metres from the head, x towards the viewer."""

@@ -4,13 +4,14 @@ Gaps are log-normal; about 17 a minute at rest and 26 in conversation (Bentivogl
 100 to 400 ms, its closing about twice as fast as its opening (VanderWerf et al. 2003).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
 from splatface.models.motion.events import BLOCK_S, EventLine, smooth_step
 
-__all__ = ["Blink", "blink_line", "lids_at"]
+__all__ = ["LONGEST_S", "Blink", "blink_line", "blink_of", "closed_by", "lids_at"]
 
 # Spread of the logarithm of the gaps.
 SIGMA = 0.55
@@ -41,16 +42,17 @@ def blink_line(seed: int, per_minute: float) -> EventLine[Blink]:
         blinks = []
         at = random.uniform(0.0, 60.0 / per_minute)
         while at < BLOCK_S - LONGEST_S:
-            blinks.append((at, _one(random)))
+            blinks.append((at, blink_of(random)))
             if random.random() < DOUBLE:
-                blinks.append((at + random.uniform(0.42, 0.6), _one(random)))
+                blinks.append((at + random.uniform(0.42, 0.6), blink_of(random)))
             at += max(float(random.lognormal(mu, SIGMA)), 0.7)
         return blinks
 
     return EventLine(seed, draw)
 
 
-def _one(random: np.random.Generator) -> Blink:
+def blink_of(random: np.random.Generator) -> Blink:
+    """Any one blink."""
     length = float(np.clip(random.lognormal(np.log(0.2), 0.25), 0.11, 0.39))
     depth = random.uniform(0.94, 1.0)
     return Blink(
@@ -69,10 +71,15 @@ def _closure(blink: Blink, since_s: float) -> float:
     return 1.0 - smooth_step((since_s - blink.closing_s - blink.closed_s) / blink.opening_s)
 
 
-def lids_at(line: EventLine[Blink], time_s: float) -> tuple[float, float]:
-    """How far the left and the right lid are closed, 0..1."""
+def closed_by(blinks: Iterable[tuple[float, Blink]], time_s: float) -> tuple[float, float]:
+    """How far blinks, each with the time it begins, close the left and the right lid, 0..1."""
     left = right = 0.0
-    for at, blink in line.between(time_s - 2 * LONGEST_S, time_s):
+    for at, blink in blinks:
         left = max(left, blink.depth_left * _closure(blink, time_s - at))
         right = max(right, blink.depth_right * _closure(blink, time_s - at - blink.lag_right_s))
     return left, right
+
+
+def lids_at(line: EventLine[Blink], time_s: float) -> tuple[float, float]:
+    """How far the left and the right lid are closed, 0..1."""
+    return closed_by(line.between(time_s - 2 * LONGEST_S, time_s), time_s)

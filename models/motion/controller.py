@@ -1,4 +1,4 @@
-"""Everything the face does besides speaking, put together: sway, breath, blinks, gaze, nods, expression."""
+"""Everything the face does besides speaking, put together: sway, breath, lids, gaze, nods, brows, smile."""
 
 import math
 from dataclasses import dataclass
@@ -7,10 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from transforms3d.euler import euler2quat
 
-from splatface.models.motion.blink import blink_line, lids_at
-from splatface.models.motion.gaze import gaze_line, glance_at
+from splatface.models.motion.brow import either, raises_at
+from splatface.models.motion.gaze import gaze_line, held_glance_at
 from splatface.models.motion.glide import glide_to, resting, value_at
-from splatface.models.motion.nod import NodDetector, nods_at
+from splatface.models.motion.lids import Lids
+from splatface.models.motion.listening import RAMP_S, Listening, tilt_of
+from splatface.models.motion.nod import head_at
+from splatface.models.motion.speaking import Speaking
 from splatface.models.motion.sway import sway_at, sway_of
 from splatface.models.values import NS_PER_S, AudioFrame, HeadControl
 
@@ -25,6 +28,14 @@ EYE_LIMIT_RAD = np.radians([28.0, 20.0])
 EYES_S = 0.12
 HEAD_S = 0.45
 EXPRESS_S = 0.35
+# Eyes that listen come back to the talker as fast as a saccade of 20 degrees.
+HOLD_S = 0.07
+POSTURE_S = 1.5
+NODS_LIMIT_RAD = math.radians(9.0)
+# Speakers blink less within a phrase than at its edges, listeners less than both (Bentivoglio et al. 1997).
+KEPT_SPEAKING = 0.55
+KEPT_LISTENING = 0.7
+BROWS_LISTENING = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,20 +47,21 @@ class MotionConfig:
     blink_per_minute: float = 18.0
     wander: float = 1.0
     nod: float = 1.0
+    brow: float = 1.0
+    listening: float = 1.0
     yaw_limit_rad: float = math.radians(22.0)
     pitch_limit_rad: float = math.radians(14.0)
     roll_limit_rad: float = math.radians(10.0)
 
 
-def _soft_clamp(value: float, limit: float) -> float:
-    """The value itself up to half the limit, then ever slower, never beyond: a stop without a jolt."""
-    half = limit / 2
-    if half <= 0.0:
+def _soft_clamp(value: float, limit: float, knee: float = 0.5) -> float:
+    """The value itself up to `knee` of the limit, then ever slower, never beyond: a stop without a jolt."""
+    beyond, room = abs(value) - knee * limit, (1.0 - knee) * limit
+    if limit <= 0.0:
         return 0.0
-    beyond = abs(value) - half
     if beyond <= 0.0:
         return value
-    return math.copysign(half + half * math.tanh(beyond / half), value)
+    return math.copysign(knee * limit + room * math.tanh(beyond / room), value)
 
 
 def _head_part(aim: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,17 +77,22 @@ class Controller:
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
         self._sway = sway_of(config.seed, config.sway)
-        self._blinks = blink_line(config.seed + 1, config.blink_per_minute)
+        self._lids = Lids(config.seed + 1, config.blink_per_minute, self._blinks_kept_at)
         self._glances = gaze_line(config.seed + 2, config.wander)
-        self._nods = NodDetector(config.seed + 3, config.nod)
+        self._speaking = Speaking(config.seed + 3, self._lids)
+        self._listening = Listening(config.seed + 4, self._lids)
         # Yaw, pitch of what is looked at, from the head at rest; the eyes get there, the head part of it.
         self._eyes_aim = resting(np.zeros(2))
         self._head_aim = resting(np.zeros(2))
         self._expression = resting(np.zeros(len(EXPRESSIONS)))
 
     def hear(self, frame: AudioFrame, time_ns: int) -> None:
-        """Take in speech, for nods; `time_ns` is the present, which no nod may begin before."""
-        self._nods.hear(frame, time_ns / NS_PER_S)
+        """Take in the face's own speech; `time_ns` is the present, before which nothing new may begin."""
+        self._speaking.hear(frame, time_ns / NS_PER_S)
+
+    def person_speaks(self, speaks: bool, time_ns: int) -> None:
+        """The person in front of the face talks, or does not; said at least once in 3 s while it is so."""
+        self._listening.hear(speaks, time_ns / NS_PER_S)
 
     def look_at(self, point_m: NDArray[np.float64], time_ns: int) -> None:
         """Turn to a point (m, REP 103, origin at the head); one behind the head is looked at sideways."""
@@ -104,35 +121,72 @@ class Controller:
     def control_at(self, time_ns: int) -> HeadControl:
         """What the face does at a moment."""
         now_s = time_ns / NS_PER_S
-        nod, brow = nods_at(self._nods.nods, now_s)
         sway = sway_at(self._sway, now_s)
-        yaw, pitch, roll = self._head_angles(value_at(self._head_aim, now_s), sway, nod)
-        glance = glance_at(self._glances, now_s)
+        yaw, pitch, roll = self._head_angles(now_s, sway)
+        glance = held_glance_at(self._glances, now_s, self._listens_at(now_s, HOLD_S))
         # Vestibulo-ocular reflex: the eyes keep to their aim while the head moves.
         eyes = value_at(self._eyes_aim, now_s) + glance - np.array([yaw, pitch])
-        eyes = np.clip(eyes, -EYE_LIMIT_RAD, EYE_LIMIT_RAD)
-        left, right = lids_at(self._blinks, now_s)
-        # A change of mind on the way may swing a little past its end.
-        shown = np.clip(value_at(self._expression, now_s), 0.0, 1.0)
-        weights = dict(zip(EXPRESSIONS, shown.tolist(), strict=True))
-        weights["brow_up"] = max(weights["brow_up"], brow)
+        left, right = self._lids.at(now_s)
         return HeadControl(
             time_ns=time_ns,
             quat_world_head=np.array(euler2quat(yaw, pitch, roll, "rzyx")),
             translation_m=sway[3:],
             blink_left=left,
             blink_right=right,
-            gaze_yaw_rad=float(eyes[0]),
-            gaze_pitch_rad=float(eyes[1]),
-            expression=tuple((name, weight) for name, weight in weights.items() if weight > 1e-4),
+            gaze_yaw_rad=_soft_clamp(float(eyes[0]), EYE_LIMIT_RAD[0], 0.85),
+            gaze_pitch_rad=_soft_clamp(float(eyes[1]), EYE_LIMIT_RAD[1], 0.85),
+            expression=self._expression_at(now_s),
         )
 
-    def _head_angles(
-        self, aim: NDArray[np.float64], sway: NDArray[np.float64], nod: float
-    ) -> tuple[float, float, float]:
+    def _listens_at(self, time_s: float, ramp_s: float) -> float:
+        """How much the face listens, 0..1: somebody talks and it does not."""
+        attends = self._listening.attention.level_at(time_s, ramp_s)
+        silent = 1.0 - self._speaking.talk.level_at(time_s, ramp_s)
+        return min(self.config.listening, 1.0) * attends * silent
+
+    def _blinks_kept_at(self, time_s: float) -> float:
+        """Share of the blinks in their own rhythm; speech calls others (see `Lids`)."""
+        speaks = self._speaking.talk.level_at(time_s, RAMP_S)
+        listens = self._listens_at(time_s, RAMP_S)
+        return 1.0 - (1.0 - KEPT_SPEAKING) * speaks - (1.0 - KEPT_LISTENING) * listens
+
+    def _head_angles(self, time_s: float, sway: NDArray[np.float64]) -> tuple[float, float, float]:
+        """Yaw, pitch and roll (rad) of all that moves the head, within the limits."""
         config = self.config
+        held = config.nod * self._speaking.posture.at(time_s)
+        held = held * self._speaking.talk.level_at(time_s, POSTURE_S) + sway[:3]
+        held[:2] += value_at(self._head_aim, time_s)
+        held[2] += self._tilt_at(time_s)
+        yaw, pitch, roll = held + self._nods_at(time_s)
         return (
-            _soft_clamp(float(aim[0] + sway[0]), config.yaw_limit_rad),
-            _soft_clamp(float(aim[1] + sway[1]) + nod, config.pitch_limit_rad),
-            _soft_clamp(float(sway[2]), config.roll_limit_rad),
+            _soft_clamp(float(yaw), config.yaw_limit_rad),
+            _soft_clamp(float(pitch), config.pitch_limit_rad),
+            _soft_clamp(float(roll), config.roll_limit_rad),
         )
+
+    def _nods_at(self, time_s: float) -> NDArray[np.float64]:
+        """Yaw, pitch and roll (rad) of the nods, [3]; no sum of nods is deeper than their limit."""
+        talk = self._speaking.talk
+        # Whoever begins to speak stops nodding to others.
+        heeding = [nod for nod in self._listening.nods if talk.level_at(nod.begin_s, RAMP_S) < 0.5]
+        angles = self.config.nod * head_at(self._speaking.nods, time_s)
+        angles += self.config.listening * head_at(heeding, time_s)
+        return np.array([_soft_clamp(float(angle), NODS_LIMIT_RAD) for angle in angles])
+
+    def _tilt_at(self, time_s: float) -> float:
+        """Roll (rad) of a head held aslant to listen."""
+        stretches = self._listening.attention.levels_at(time_s, RAMP_S)
+        tilt = sum(level * tilt_of(self.config.seed, begin) for begin, level in stretches)
+        silent = 1.0 - self._speaking.talk.level_at(time_s, RAMP_S)
+        return self.config.listening * silent * tilt
+
+    def _expression_at(self, time_s: float) -> tuple[tuple[str, float], ...]:
+        # A change of mind on the way may swing a little past its end.
+        shown = np.clip(value_at(self._expression, time_s), 0.0, 1.0)
+        weights = dict(zip(EXPRESSIONS, shown.tolist(), strict=True))
+        listens = self._listens_at(time_s, RAMP_S)
+        heeding = BROWS_LISTENING + raises_at(self._listening.raises, time_s)
+        brows = min(self.config.listening, 1.0) * listens * heeding
+        brows = either(brows, raises_at(self._speaking.raises, time_s))
+        weights["brow_up"] = either(weights["brow_up"], min(self.config.brow * brows, 1.0))
+        return tuple((name, weight) for name, weight in weights.items() if weight > 1e-4)

@@ -10,12 +10,14 @@ import numpy as np
 
 from splatface.models.motion.events import BLOCK_S, EventLine, smooth_step
 
-__all__ = ["Direction", "gaze_line", "glance_at", "saccade_s"]
+__all__ = ["Direction", "gaze_line", "glance_at", "held_glance_at", "saccade_s"]
 
 Direction = tuple[float, float]  # yaw (rad, to the left), pitch (rad, down)
 
 ON_VIEWER = 0.72  # share of fixations
 HISTORY_S = 12.0  # longer than any fixation
+# From eye to eye and mouth of somebody a metre away: within this one still looks at the face.
+ON_FACE_RAD = math.radians(1.6)
 
 
 def saccade_s(angle_rad: float) -> float:
@@ -43,10 +45,24 @@ def gaze_line(seed: int, wander: float) -> EventLine[Direction]:
 
 def glance_at(line: EventLine[Direction], time_s: float) -> Direction:
     """The direction of the eyes at a moment, relative to what the person attends to."""
+    return held_glance_at(line, time_s, 0.0)
+
+
+def held_glance_at(line: EventLine[Direction], time_s: float, hold: float) -> Direction:
+    """The same of one who holds the viewer's face: at `hold` 1 no glance leaves it, at 0 all are free."""
     fixations = line.between(time_s - HISTORY_S, time_s)
     index = bisect_right([at for at, _ in fixations], time_s) - 1
-    begun, here = fixations[index]
-    before = fixations[index - 1][1] if index > 0 else here
+    begun, to = fixations[index]
+    here = _held(to, hold)
+    before = _held(fixations[index - 1][1], hold) if index > 0 else here
     turn = math.hypot(here[0] - before[0], here[1] - before[1])
     done = smooth_step((time_s - begun) / saccade_s(turn))
     return before[0] + done * (here[0] - before[0]), before[1] + done * (here[1] - before[1])
+
+
+def _held(direction: Direction, hold: float) -> Direction:
+    angle = math.hypot(*direction)
+    if angle <= ON_FACE_RAD:
+        return direction
+    share = 1.0 - hold * (1.0 - ON_FACE_RAD / angle)
+    return share * direction[0], share * direction[1]
