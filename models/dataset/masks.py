@@ -8,7 +8,16 @@ from numpy.typing import NDArray
 
 from splatface.models.dataset.types import BACKGROUND, EYES, FACE, LIPS, MOUTH
 
-__all__ = ["LossWeights", "box_of", "eyes_mask", "face_mask", "loss_weights", "mouth_mask", "person_mask"]
+__all__ = [
+    "LossWeights",
+    "box_of",
+    "eyes_mask",
+    "face_mask",
+    "loss_weights",
+    "mouth_mask",
+    "outside_mask",
+    "person_mask",
+]
 
 Mask = NDArray[np.bool_]
 Labels = NDArray[np.uint8]
@@ -17,6 +26,11 @@ Labels = NDArray[np.uint8]
 def person_mask(labels: Labels) -> Mask:
     """Where the person is [H, W]."""
     return np.asarray(labels != BACKGROUND)
+
+
+def outside_mask(labels: Labels, clear_px: float) -> Mask:
+    """Where only the background is [H, W], farther than `clear_px` from the person's edge."""
+    return ~_dilated(person_mask(labels), clear_px)
 
 
 def face_mask(labels: Labels) -> Mask:

@@ -13,8 +13,18 @@ from numpy.typing import NDArray
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import ShapeConfig
+from splatface.models.training.packed import SHADING
 
-__all__ = ["BasisStep", "Moments", "hold_shape", "no_moments", "step_array", "step_basis", "step_table"]
+__all__ = [
+    "BasisStep",
+    "Holds",
+    "Moments",
+    "hold_shape",
+    "no_moments",
+    "step_array",
+    "step_basis",
+    "step_table",
+]
 
 Floats = NDArray[np.float32]
 f4 = np.float32
@@ -87,17 +97,23 @@ def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Worker
     workers.run(part)
 
 
-def hold_shape(table: Floats, depths: Floats, holds: Floats, shape: ShapeConfig, workers: Workers) -> None:
-    """Keep sizes, slenderness and depth within bounds and quaternions at length 1, in place.
+@dataclass(frozen=True, slots=True, eq=False)
+class Holds:
+    """Towards what a table [N, W] is drawn back, and by which share of the way a step."""
 
-    The depth of a surface is hardly seen from a few degrees to the left and right: it is drawn back to
-    where it started [N] by the shares `holds` [N].
-    """
+    depths: Floats  # [N] m where each Gaussian started: a few degrees of turning hardly show depth
+    shares: Floats  # [N]
+    shading: float  # of SH above degree 0, towards none
+
+
+def hold_shape(table: Floats, holds: Holds, shape: ShapeConfig, workers: Workers) -> None:
+    """Keep sizes and slenderness within bounds, quaternions at length 1, depth and shading near; in place."""
     bounds = (f4(math.log(shape.shortest_m)), f4(math.log(shape.longest_m)), f4(math.log(shape.ratio)))
+    back = (holds.depths, holds.shares, f4(1 - holds.shading))
 
     def part(k: int) -> None:
         first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
-        _hold_rows(first, last, table, depths, holds, bounds)
+        _hold_rows(first, last, table, back, bounds)
 
     workers.run(part)
 
@@ -130,11 +146,12 @@ def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, cor
 
 
 @numba.njit(**_OPTIONS)
-def _hold_rows(first, last, table, depths, holds, bounds):  # type: ignore[no-untyped-def]
+def _hold_rows(first, last, table, back, bounds):  # type: ignore[no-untyped-def]
     shortest, longest, ratio = bounds
+    depths, shares, kept = back
     for i in range(first, last):
         row = table[i]
-        row[2] -= holds[i] * (row[2] - depths[i])
+        row[2] -= shares[i] * (row[2] - depths[i])
         length = math.sqrt(row[3] * row[3] + row[4] * row[4] + row[5] * row[5] + row[6] * row[6])
         if length > f4(1e-6):
             for j in range(3, 7):
@@ -145,3 +162,5 @@ def _hold_rows(first, last, table, depths, holds, bounds):  # type: ignore[no-un
         middle = max(min(a, b), min(max(a, b), c))
         for j in range(7, 10):
             row[j] = min(row[j], middle + ratio)
+        for j in range(SHADING, len(row)):
+            row[j] *= kept

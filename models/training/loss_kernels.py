@@ -1,4 +1,4 @@
-"""`picture_loss` and `mask_loss` with their slopes, in compiled loops over rows on a few threads."""
+"""The losses of `losses` with their slopes, in compiled loops over rows on a few threads."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.render.rendered import Rendered
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
 from splatface.models.training.losses import LUMA, WEIGHT_STEP, WINDOW, Target
@@ -29,6 +30,7 @@ class Compared:
     value: float
     squared_error: float  # mean over the picture
     slopes: Floats  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
+    slopes_transmittance: Floats  # [H, W] dL/d(how much of the background is seen)
     slopes_dynamism: Floats | None  # [H, W, 1] dL/d(drawn dynamism)
 
 
@@ -45,10 +47,12 @@ class Comparison:
         self._planes = (padded(), padded())
         self._maps = (padded(), padded(), padded())
         self._slopes = np.empty((height, width, 3), f4)
+        self._through = np.empty((height, width), f4)
         self._dynamism = np.empty((height, width, 1), f4)
 
-    def __call__(self, image: Floats, target: Target, dynamism: Floats | None = None) -> Compared:
-        """Loss and slopes of a picture [H, W, 3] and, where given, of its drawn dynamism [H, W, 1]."""
+    def __call__(self, drawn: Rendered, target: Target) -> Compared:
+        """Loss and slopes of a picture [H, W, 3]; its extra channel [H, W, 1], if any, is dynamism."""
+        image, dynamism = drawn.image, drawn.extra
         config, (height, width) = self.config, self._size
         pixels = height * width
         top, left, bottom, right = target.lips
@@ -66,12 +70,13 @@ class Comparison:
             self.workers.run(lambda k: self._unlike(k, target, share, sums))
             self.workers.run(lambda k: _pull(self._rows(k), self._planes, self._maps, _TAPS, self._slopes))
         value = float(sums[:, 0].sum() + sums[:, 2].sum())
+        value += _outside(drawn.transmittance, target.outside, f4(config.outside / pixels), self._through)
         above = None
         if dynamism is not None:
             share = f4(config.mask / pixels)
             value += _mask(dynamism, target.moving, f4(config.mask_margin), share, self._dynamism)
             above = self._dynamism
-        return Compared(value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, above)
+        return Compared(value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above)
 
     def _out(self) -> tuple[Floats, tuple[Floats, Floats]]:
         return self._slopes, self._planes
@@ -194,6 +199,19 @@ def _pull(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
             slopes[y, x, 0] += _R * pull
             slopes[y, x, 1] += _G * pull
             slopes[y, x, 2] += _B * pull
+
+
+@numba.njit(**_OPTIONS)
+def _outside(transmittance, outside, share, slopes):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for y in range(outside.shape[0]):
+        row = f4(0)
+        for x in range(outside.shape[1]):
+            w = share * outside[y, x] * f4(1 / 255)
+            row += w * (f4(1) - transmittance[y, x])
+            slopes[y, x] = -w
+        total += float(row)
+    return total
 
 
 @numba.njit(**_OPTIONS)

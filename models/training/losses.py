@@ -1,11 +1,12 @@
 """What a picture should look like: the definition in plain torch. `loss_kernels` is its fast twin.
 
 L = l1 mean(W |x - y|) + lips mean over the lips' box(|x - y|) + dssim mean(W (1 - SSIM) / 2)
-  + mask mean(max(0, |m - g| - margin))
+  + mask mean(max(0, |m - g| - margin)) + outside mean(o (1 - T))
 
 W weighs regions, m is the dilated mask of mouth and eyes, g the drawn dynamism (Audio-Plane, eq. 9), lips is
-GaussianTalker's extra term. SSIM is that of Wang et al. 2004 (11 x 11 Gaussian, sigma 1.5, zeros outside) on
-luma: a third of the cost on RGB, and the eye's own weighting.
+GaussianTalker's extra term. o is where only the background is, T how much of it is seen: a head that drew the
+background as well would carry scraps of it before every other. SSIM is that of Wang et al. 2004 (11 x 11
+Gaussian, sigma 1.5, zeros outside) on luma: a third of the cost on RGB, and the eye's own weighting.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,17 @@ from torch import Tensor
 
 from splatface.models.training.config import LossConfig
 
-__all__ = ["LUMA", "WEIGHT_STEP", "WINDOW", "Target", "mask_loss", "picture_loss", "psnr_db", "ssim_map"]
+__all__ = [
+    "LUMA",
+    "WEIGHT_STEP",
+    "WINDOW",
+    "Target",
+    "mask_loss",
+    "outside_loss",
+    "picture_loss",
+    "psnr_db",
+    "ssim_map",
+]
 
 Bytes = NDArray[np.uint8]
 
@@ -42,6 +53,7 @@ class Target:
     picture: Bytes  # [H, W, 3]
     weights: Bytes  # [H, W] in WEIGHT_STEP
     moving: Bytes  # [H, W] 255 where mouth and eyes are, dilated
+    outside: Bytes  # [H, W] 255 where only the background is, clear of the person's edge
     lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
 
 
@@ -64,6 +76,11 @@ def picture_loss(image: Tensor, target: Target, config: LossConfig) -> Tensor:
 def mask_loss(drawn: Tensor, moving: Tensor, margin: float) -> Tensor:
     """How far the drawn dynamism [H, W] is from the mask [H, W], beyond a margin (dynamism is not binary)."""
     return ((moving - drawn).abs() - margin).clamp(min=0).mean()
+
+
+def outside_loss(transmittance: Tensor, outside: Tensor) -> Tensor:
+    """How much of the background [H, W] is covered where nobody is: outside [H, W], 0..1."""
+    return (outside * (1 - transmittance)).mean()
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:

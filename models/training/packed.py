@@ -11,6 +11,7 @@ __all__ = [
     "MEANS",
     "OPACITY",
     "QUATS",
+    "SHADING",
     "SKIN",
     "pack",
     "row_width",
@@ -25,6 +26,7 @@ LOG_SCALES = slice(7, 10)
 OPACITY = 10
 SKIN = 11  # logit
 COLOUR = slice(12, 15)  # SH degree 0
+SHADING = 15  # SH degree 1 and above, from here to the end
 _HARMONICS = 12
 
 

@@ -65,7 +65,6 @@ class Easel:
         self._background = np.ascontiguousarray(background, np.float32)
         self._compare = Comparison(camera.height, camera.width, config, self.workers)
         self._opinion = opinion_of(config)
-        self._opaque = np.zeros((camera.height, camera.width), np.float32)
 
     def draw(self, moves: Moves, pose: NDArray[np.float64]) -> Floats:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
@@ -77,11 +76,11 @@ class Easel:
         moved = skin(moves.table, moves.rows, moves.deltas, pose, self.workers)
         extra = self._extra(moves)
         drawn = self.renderer.draw(moved.splats, self.camera, self._background, extra)
-        found = self._compare(drawn.image, target, drawn.extra)
+        found = self._compare(drawn, target)
         loss = found.value
         if self._opinion:
             loss += add_opinion(self._opinion, drawn.image, target.picture, found.slopes)
-        above = PictureSlopes(found.slopes, self._opaque, found.slopes_dynamism)
+        above = PictureSlopes(found.slopes, found.slopes_transmittance, found.slopes_dynamism)
         below = self._back(moved.splats, extra, drawn, above)
         slopes = skin_backward(moved, moves.rows, below, self.workers)
         return Slopes(

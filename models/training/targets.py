@@ -3,18 +3,25 @@
 import numpy as np
 
 from splatface.models.dataset.file import labels, picture
-from splatface.models.dataset.masks import LossWeights, box_of, eyes_mask, loss_weights, mouth_mask
+from splatface.models.dataset.masks import (
+    LossWeights,
+    box_of,
+    eyes_mask,
+    loss_weights,
+    mouth_mask,
+    outside_mask,
+)
 from splatface.models.dataset.types import Dataset
 from splatface.models.training.config import LossConfig
 from splatface.models.training.losses import WEIGHT_STEP, Target
 
 __all__ = ["Targets", "target_of"]
 
-_LIPS_MARGIN, _MOVING_REACH = 0.02, 0.02  # shares of the picture's height
+_LIPS_MARGIN, _MOVING_REACH, _EDGE = 0.02, 0.02, 0.012  # shares of the picture's height
 
 
 def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
-    """Picture, weights, moving mask and lips' box of a row."""
+    """Picture, weights, masks and lips' box of a row."""
     parts = labels(dataset, row)
     height = len(parts)
     choice = LossWeights(
@@ -29,7 +36,8 @@ def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
     moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
-    return Target(picture(dataset, row), weights, moving, lips)
+    outside = outside_mask(parts, _EDGE * height).astype(np.uint8) * 255
+    return Target(picture(dataset, row), weights, moving, outside, lips)
 
 
 class Targets:
@@ -45,7 +53,7 @@ class Targets:
         target = self._kept.get(row)
         if target is None:
             target = target_of(self._dataset, row, self._config)
-            size = target.picture.nbytes + target.weights.nbytes + target.moving.nbytes
+            size = 2 * target.picture.nbytes  # and three masks
             if size <= self._room:
                 self._room -= size
                 self._kept[row] = target

@@ -19,15 +19,16 @@ from splatface.models.render.reference import SplatTensors
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
 from splatface.models.training.likeness import opinion_of
-from splatface.models.training.losses import Target, mask_loss, picture_loss
+from splatface.models.training.losses import Target, mask_loss, outside_loss, picture_loss
 from splatface.models.training.pull import Moves, Slopes
 from splatface.models.training.skin import skin_splats
 
 __all__ = ["TorchEasel"]
 
 Floats = NDArray[np.float32]
-# Splats before a background: image [H, W, 3] and extra channels [H, W, C] or None.
-Draw = Callable[[SplatTensors, Camera, Tensor], tuple[Tensor, Tensor | None]]
+# Image [H, W, 3], transmittance [H, W], extra channels [H, W, C] or None.
+Drawn = tuple[Tensor, Tensor, Tensor | None]
+Draw = Callable[[SplatTensors, Camera, Tensor], Drawn]  # splats before a background
 
 
 class TorchEasel:
@@ -50,7 +51,7 @@ class TorchEasel:
         with torch.no_grad():
             table, deltas = self._up(moves.table), self._up(moves.deltas)
             splats = self._splats(table, moves, deltas, self._up(pose))
-            image, _ = self._draw(splats, self.camera, self._background)
+            image, _, _ = self._draw(splats, self.camera, self._background)
         drawn: Floats = image.cpu().numpy()
         return drawn
 
@@ -63,8 +64,10 @@ class TorchEasel:
         table, deltas, bones = leaves[:3]
         splats = self._splats(table, moves, deltas, bones, *leaves[3:])
         splats.means.retain_grad()
-        image, extra = self._draw(splats, self.camera, self._background)
+        image, through, extra = self._draw(splats, self.camera, self._background)
+        outside = torch.from_numpy(target.outside).to(image) / 255
         loss = picture_loss(image, target, self._config)
+        loss = loss + self._config.outside * outside_loss(through, outside)
         if extra is not None:
             moving = torch.from_numpy(target.moving).to(image) / 255
             loss = loss + self._config.mask * mask_loss(extra[..., 0], moving, self._config.mask_margin)
@@ -117,9 +120,9 @@ def _slopes_of(leaf: Tensor) -> Floats:
 def _on_cpu(threads: int) -> Draw:
     renderer = DifferentiableRenderer(threads)
 
-    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> tuple[Tensor, Tensor | None]:
+    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> Drawn:
         drawn = renderer.draw(splats, camera, background)
-        return drawn.image, drawn.extra
+        return drawn.image, drawn.transmittance, drawn.extra
 
     return draw
 
@@ -127,8 +130,8 @@ def _on_cpu(threads: int) -> Draw:
 def _on_cuda(device: str) -> Draw:
     renderer = CudaRenderer(device)
 
-    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> tuple[Tensor, Tensor | None]:
-        image, _, extra = renderer.draw_tensors(splats, camera, background)
-        return image, extra
+    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> Drawn:
+        image, through, extra = renderer.draw_tensors(splats, camera, background)
+        return image, through, extra
 
     return draw

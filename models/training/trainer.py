@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.dataset.types import MOUTH
 from splatface.models.errors import TrainingError
-from splatface.models.training.adam import hold_shape, step_table
+from splatface.models.training.adam import Holds, hold_shape, step_table
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
 from splatface.models.training.pull import Easel, Slopes
@@ -79,9 +79,10 @@ class Trainer:
         paces = table_rates(rates, pace.through, state.table.shape[1]) * np.float32(counters.rate)
         step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
         # Teeth that drift forward stand before the lips as soon as the head turns.
-        holds = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
-        holds = (holds * counters.rate * rates.last_means**pace.through).astype(np.float32)
-        hold_shape(state.table, state.depths, holds, shape, self.easel.workers)
+        shares = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
+        shares = (shares * counters.rate * rates.last_means**pace.through).astype(np.float32)
+        shading = shape.shading_hold * counters.rate * rates.last**pace.through
+        hold_shape(state.table, Holds(state.depths, shares, shading), shape, self.easel.workers)
         state.pull.add(slopes.centres, self.easel.camera.width)
 
     def _count(self, slopes: Slopes) -> None:

@@ -8,6 +8,7 @@ from training_scene import some_rows
 from splatface.models.render.workers import Workers
 from splatface.models.training.adam import (
     BasisStep,
+    Holds,
     hold_shape,
     no_moments,
     step_array,
@@ -15,6 +16,7 @@ from splatface.models.training.adam import (
     step_table,
 )
 from splatface.models.training.config import ShapeConfig
+from splatface.models.training.packed import COLOUR, SHADING
 
 
 def torchs(values, slopes, rate):
@@ -63,7 +65,11 @@ def test_shapes_are_held():
     before = table[:, 2].copy()
     shape = ShapeConfig(longest_m=0.1, shortest_m=0.0005, ratio=4.0)
     holds = np.where(np.arange(50) < 25, 0.25, 0.5).astype(np.float32)
-    hold_shape(table, depths, holds, shape, Workers(1))
+    shading = table[:, SHADING:].copy()
+    colour = table[:, COLOUR].copy()
+    hold_shape(table, Holds(depths, holds, 0.25), shape, Workers(1))
+    assert np.allclose(table[:, SHADING:], 0.75 * shading, atol=1e-6)
+    assert (table[:, COLOUR] == colour).all()
     assert np.allclose(np.linalg.norm(table[:, 3:7], axis=1), 1, atol=1e-6)
     sizes = np.sort(np.exp(table[:, 7:10]), axis=1)
     assert sizes.max() <= 0.1 * 1.0001

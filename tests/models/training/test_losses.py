@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
+from splatface.models.render.rendered import Rendered
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
 from splatface.models.training.loss_kernels import Comparison
@@ -28,8 +29,30 @@ def some_target(generator, lips=(20, 11, 33, 42)):
         picture=(smooth(generator) * 255).astype(np.uint8),
         weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
         moving=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
+        outside=(generator.random((HEIGHT, WIDTH)) < 0.5).astype(np.uint8) * 255,
         lips=lips,
     )
+
+
+def seen(image, extra=None):
+    """A picture before which nothing covers the background."""
+    return Rendered(image, np.ones((HEIGHT, WIDTH), np.float32), extra)
+
+
+def test_covering_the_background_costs_where_nobody_is(generator):
+    target = some_target(generator)
+    image, through = (
+        smooth(generator).astype(np.float32),
+        generator.random((HEIGHT, WIDTH)).astype(np.float32),
+    )
+    values = [
+        Comparison(HEIGHT, WIDTH, LossConfig(outside=outside), Workers(1))(Rendered(image, through), target)
+        for outside in (0.0, 0.7)
+    ]
+    nobody = target.outside > 0
+    assert values[1].value - values[0].value == pytest.approx(0.7 * ((1 - through) * nobody).mean(), rel=1e-3)
+    assert np.allclose(values[1].slopes_transmittance, -0.7 * nobody / nobody.size)
+    assert (values[0].slopes_transmittance == 0).all()
 
 
 def test_ssim_is_wang_2004_with_zeros_outside(generator):
@@ -63,7 +86,7 @@ def test_kernels_agree_with_float64(generator, threads, config):
     value.backward()
     compare = Comparison(HEIGHT, WIDTH, config, Workers(threads))
     for _ in range(2):  # the second call meets used buffers
-        found = compare(image.detach().float().numpy(), target)
+        found = compare(seen(image.detach().float().numpy()), target)
     assert found.value == pytest.approx(value.item(), rel=1e-4)
     assert found.slopes_dynamism is None
     off = np.abs(found.slopes - image.grad.numpy()).max()
@@ -76,7 +99,8 @@ def test_lips_that_are_unseen_add_nothing(generator):
     target = some_target(generator, lips=(0, 0, 0, 0))
     image = smooth(generator).astype(np.float32)
     values = [
-        Comparison(HEIGHT, WIDTH, LossConfig(lips=lips), Workers(1))(image, target).value for lips in (0, 5)
+        Comparison(HEIGHT, WIDTH, LossConfig(lips=lips), Workers(1))(seen(image), target).value
+        for lips in (0, 5)
     ]
     assert values[0] == values[1]
 
@@ -89,9 +113,8 @@ def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
     value.backward()
     config = LossConfig(l1=0.0, dssim=0.0, mask=0.1, mask_margin=0.2)
     image = smooth(generator).astype(np.float32)
-    found = Comparison(HEIGHT, WIDTH, config, Workers(1))(
-        image, target, drawn.detach().float().numpy()[..., None]
-    )
+    extra = drawn.detach().float().numpy()[..., None]
+    found = Comparison(HEIGHT, WIDTH, config, Workers(1))(seen(image, extra), target)
     assert found.value == pytest.approx(value.item(), rel=1e-5)
     assert np.allclose(found.slopes_dynamism[..., 0], drawn.grad, atol=1e-9)
     near = torch.where(moving > 0.5, 0.85, 0.15)

@@ -8,19 +8,19 @@ from training_scene import at_rest, camera, some_rows, still
 
 from splatface.models.render.reference import SplatTensors, draw_reference
 from splatface.models.training.config import LossConfig
-from splatface.models.training.losses import Target, mask_loss, picture_loss
+from splatface.models.training.losses import Target, mask_loss, outside_loss, picture_loss
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import skin_splats
 from splatface.models.training.torch_easel import TorchEasel
 
-LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3)
+LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3, outside=0.2)
 
 
 def a_target(size=64):
     small = some_target(np.random.default_rng(5))
     wide = [
         np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size]
-        for a in (small.picture, small.weights, small.moving)
+        for a in (small.picture, small.weights, small.moving, small.outside)
     ]
     return Target(*wide, small.lips)
 
@@ -43,9 +43,10 @@ def test_slopes_are_those_of_autograd(threads):
     splats = skin_splats(leaves[0], every, torch.from_numpy(at_rest()))
     extra = torch.zeros(60, 1, dtype=torch.float64).index_copy(0, at, leaves[2][:, None])
     splats = SplatTensors(splats.means, splats.quats, splats.scales, splats.opacities, splats.sh, extra)
-    image, _, others = draw_reference(splats, camera(), torch.from_numpy(background).double())
+    image, through, others = draw_reference(splats, camera(), torch.from_numpy(background).double())
     moving = torch.from_numpy(target.moving / 255)
     loss = picture_loss(image, target, LOSS) + LOSS.mask * mask_loss(others[..., 0], moving, LOSS.mask_margin)
+    loss = loss + LOSS.outside * outside_loss(through, torch.from_numpy(target.outside / 255))
     loss.backward()
 
     assert found.loss == pytest.approx(loss.item(), rel=1e-3)
