@@ -64,7 +64,9 @@ def main(args: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nstopped: go on with the same command", file=sys.stderr)
         return 130
-    config = config_of(args)
+    config, notes = config_of(args, dataset)
+    for note in notes:
+        _say(note)
     if args.fresh:
         _forget(run)
     check_same(run, config)
@@ -129,6 +131,7 @@ def _forget(run: Path) -> None:
 
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
+    from splatface.models.dataset.refine import reposed
     from splatface.models.training.export import hearing_of, write_head
     from splatface.models.training.finish import Finish, finish
     from splatface.models.training.inspect import inspect_head
@@ -142,6 +145,7 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     line = TrainingLine(sys.stdout, clock=time.monotonic)
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
+    dataset = reposed(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
     how = Finish(name=_name_of(args.out), tune_steps=args.tune)
     head = finish(trained, dataset, how, _say)
     _say("hearing: setting the shared nets to this person")

@@ -9,16 +9,22 @@ import yaml
 from splatface.models.errors import TrainingError
 
 if TYPE_CHECKING:
+    from splatface.models.dataset.types import Dataset
     from splatface.models.training.config import TrainConfig
 
 __all__ = ["check_same", "config_of"]
 
 
-def config_of(args: argparse.Namespace) -> "TrainConfig":
-    """The preset of the field with what the command line says; --set has the last word."""
-    from splatface.models.training.config import config_of_yaml, config_to_yaml, preset
+def config_of(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainConfig", tuple[str, ...]]:
+    """The preset of the field, fitted to the data set, with what the command line says (--set last).
 
-    values: dict[str, Any] = yaml.safe_load(config_to_yaml(preset(args.field)))
+    Also, in words, what the data set changed.
+    """
+    from splatface.models.training.config import config_of_yaml, config_to_yaml, preset
+    from splatface.models.training.config_for import config_for
+
+    fitted = config_for(dataset, preset(args.field))
+    values: dict[str, Any] = yaml.safe_load(config_to_yaml(fitted.config))
     given = {
         "stages.minutes": args.minutes,
         "threads": args.threads,
@@ -36,7 +42,7 @@ def config_of(args: argparse.Namespace) -> "TrainConfig":
             _put(values, key, yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise TrainingError(f"--set {key}: expected a value, found {text!r}: quote it") from error
-    return config_of_yaml(yaml.safe_dump(values))
+    return config_of_yaml(yaml.safe_dump(values)), fitted.notes
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:

@@ -1,7 +1,13 @@
-"""Better tables for a data set that exists: what tracking finds out about an imported film."""
+"""Better tables for a data set that exists: what tracking or training finds out about a film."""
 
 import hashlib
+from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from splatface.models.camera import Camera
 from splatface.models.dataset.checks import check_dataset, check_points
 from splatface.models.dataset.description import YAML, describe, read_description
 from splatface.models.dataset.disk import PART, disk_error, read_plain
@@ -11,7 +17,9 @@ from splatface.models.dataset.types import Dataset, Points
 from splatface.models.errors import DatasetError
 from splatface.models.head.yaml_door import MAX_YAML_BYTES
 
-__all__ = ["rewrite_tables"]
+__all__ = ["reposed", "rewrite_tables"]
+
+Doubles = NDArray[np.float64]
 
 
 def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
@@ -44,6 +52,44 @@ def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
     digests = dict(read_description(read_plain(better.folder, YAML, MAX_YAML_BYTES)).sha256)
     digests |= {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     _put(better, tables | {YAML: describe(better, digests)})
+
+
+def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera) -> Dataset:
+    """The data set with other poses [F, 4, 4] of its pictures and another lens; nothing on disk changes.
+
+    The motion between pictures goes along: each moment is moved as the pictures around it were, by turn
+    (about the world's origin) and shift, linear in time.
+    """
+    frames, track = dataset.frames, dataset.motion
+
+    def carried(T: Doubles, before: Doubles, after: Doubles) -> Doubles:
+        known = np.isfinite(before).all(axis=(1, 2))
+        change = after[known] @ np.linalg.inv(before[known])
+        return _carried(T, track.time_ns, change, frames.time_ns[known])
+
+    return replace(
+        dataset,
+        camera=camera,
+        frames=replace(frames, T_world_head=T_world_head, T_world_torso=T_world_torso),
+        motion=replace(
+            track,
+            T_world_head=carried(track.T_world_head, frames.T_world_head, T_world_head),
+            T_world_torso=carried(track.T_world_torso, frames.T_world_torso, T_world_torso),
+        ),
+    )
+
+
+def _carried(T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]) -> Doubles:
+    """Poses [T, 4, 4] after changes [n, 4, 4] known at some times."""
+    if not len(change):
+        return T
+    twists = np.concatenate([Rotation.from_matrix(change[:, :3, :3]).as_rotvec(), change[:, :3, 3]], axis=1)
+    at = np.stack([np.interp(time_ns, known_ns, values) for values in twists.T], axis=1)
+    between = np.tile(np.eye(4), (len(T), 1, 1))
+    between[:, :3, :3] = Rotation.from_rotvec(at[:, :3]).as_matrix()
+    between[:, :3, 3] = at[:, 3:]
+    found: Doubles = between @ T
+    return found
 
 
 def _put(dataset: Dataset, contents: dict[str, bytes]) -> None:

@@ -53,7 +53,7 @@ def round_figures(
 
 
 def pose_curves(poses: Poses, rows: Rows) -> dict[str, list[float]]:
-    """How far the head was moved from where it was tracked, over time: "turned_deg", "shifted_mm"."""
+    """How far the head was moved from where it was tracked, over time: °, mm and "time_s", by name."""
     change = poses.changes(rows)[:, 6:]
     series = {
         "time_s": poses.time_s[rows],

@@ -14,8 +14,8 @@ __all__ = ["FREEDOMS", "LENS", "Poses", "corrections", "moved"]
 
 Doubles = NDArray[np.float64]
 FREEDOMS = 12  # of a picture: turn (rotation vector, rad, about the world's origin), shift (m); torso, head
-# Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the picture stays,
-# for size alone is as well the Gaussians'), and the principal point's shift in px.
+# Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the picture
+# stays, for size alone is as well the Gaussians'), and the principal point's shift in px.
 LENS = 3
 
 

@@ -74,7 +74,8 @@ class Refiner:
         for part in (VAL, TRAIN):
             rows = self.known[self.split[self.known] == part]
             if len(rows):
-                return rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).round().astype(int))]
+                picks: Rows = rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).astype(int))]
+                return picks
         return self.known
 
     def _psnr_db(self, state: State, rows: Rows, pace: Pace) -> float:

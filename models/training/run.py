@@ -1,6 +1,7 @@
 """A whole training: two stages, resumable at any moment, told to the caller as it goes."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from splatface.models.training.log import add_to_log, read_log
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.packed import SKIN, unpack
 from splatface.models.training.performer import known_rows
+from splatface.models.training.pose_story import pose_curves
 from splatface.models.training.schedule import Pace, pace_at
 from splatface.models.training.state import STATE, load_state, save_state
 from splatface.models.training.types import Progress, Trained
@@ -25,7 +27,7 @@ from splatface.models.training.validate import validate
 
 __all__ = ["Progress", "Trained", "train"]
 
-CONFIG = "config.yaml"
+CONFIG, POSES = "config.yaml", "poses.json"
 _VALIDATED = 8  # pictures
 _RETREATS = 4
 
@@ -105,6 +107,8 @@ class _Run:
         while not self.trainer.state.counters.done:
             self._step()
         state = self.trainer.state
+        if state.poses.rounds:
+            self._tell_poses()
         table = torch.from_numpy(state.table)
         return Trained(
             gaussians=unpack(table),
@@ -165,6 +169,11 @@ class _Run:
         self.history.append(progress)
         add_to_log(self.folder, progress)
         self.report(progress)
+
+    def _tell_poses(self) -> None:
+        poses, known = self.trainer.state.poses, self.trainer.refiner.known
+        told = {"rounds": poses.rounds, "curves": pose_curves(poses, known)}
+        write_whole(self.folder / POSES, json.dumps(told).encode())
 
     def _validate(self, pace: Pace) -> float:
         name = f"{self.trainer.state.counters.step:07d}.png"

@@ -17,6 +17,7 @@ class RunStory:
     config: str = ""  # config.yaml
     evaluation: Mapping[str, Any] | None = None  # evaluation.json
     openings: Mapping[str, Any] | None = None  # openings.json: "time_s" and lip openings by name
+    poses: Mapping[str, Any] | None = None  # poses.json: how they were refined
     validation: tuple[Path, ...] = ()  # pictures, the newest last
 
 
@@ -28,6 +29,7 @@ def read_story(run_folder: Path) -> RunStory:
         log=tuple(log),
         evaluation=_mapping(run_folder / "evaluation.json"),
         openings=_mapping(run_folder / "openings.json"),
+        poses=_mapping(run_folder / "poses.json"),
         config=config.read_text(encoding="utf-8") if config.is_file() else "",
         validation=tuple(sorted((run_folder / "validation").glob("*.png"))),
     )

@@ -8,8 +8,10 @@ from splatface.models.training.poses import corrections, moved
 
 
 def disturbed(dataset, deg=0.5, mm=1.5, focal=1.0, seed=0):
-    """Every picture's torso and head off by turns and shifts of these standard deviations on each axis; a lens
-    that much longer, and the camera as much farther away, as tracking would find them."""
+    """Every picture's torso and head off by turns and shifts of these standard deviations on each axis.
+
+    The lens is longer by `focal` and the camera as much farther away, as tracking would find them.
+    """
     frames = dataset.frames
     generator = np.random.default_rng(seed)
     sizes = np.repeat([np.radians(deg), mm / 1000] * 2, 3)

@@ -1,0 +1,100 @@
+"""The settings of a preset, fitted to what a data set holds: tracked or exact poses, much film or little."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from splatface.models.dataset.types import TRAIN, Dataset
+from splatface.models.training.config import TrainConfig
+from splatface.models.training.performer import known_rows
+from splatface.models.training.seen import poses_of
+from splatface.models.values import NS_PER_S
+
+__all__ = ["Fitted", "config_for"]
+
+_ROUNDS = 3  # of refinement
+_SHORTEST_S, _ENOUGH_S = 5.0, 15.0  # of film trained on; between them the short-clip mode fades out
+_FEW, _MANY = 100, 300  # pictures: the same by their count
+_NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A config and, in words, what about it is the data set's doing."""
+
+    config: TrainConfig
+    notes: tuple[str, ...]
+
+
+def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
+    """Fit a preset's config to a data set.
+
+    Poses that were tracked in a film ("video") are refined; an actor's are exact. Little film (below 15 s or
+    300 pictures) is learned with fewer Gaussians that move, in fewer directions, with less freedom: see
+    `_for_short`. A head that never turned keeps the depths of its start, which are those of a symmetric face,
+    and colours that are the same from all sides. All of it stands in config.yaml.
+    """
+    notes = []
+    if dataset.source == "video":
+        config = replace(config, refine=replace(config.refine, rounds=_ROUNDS))
+        notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
+    rows = known_rows(dataset, TRAIN)
+    if not len(rows):
+        return Fitted(config, tuple(notes))
+    times = dataset.frames.time_ns[rows]
+    seconds = float(times[-1] - times[0]) / NS_PER_S
+    shortage = _shortage(seconds, len(rows))
+    if shortage > 0:
+        config = _for_short(config, shortage)
+        notes.append(
+            f"short clip: {seconds:.1f} s, {len(rows)} pictures to train on: regularised at "
+            f"{shortage:.0%} strength, {config.dynamic} Gaussians may move"
+        )
+    yaw = poses_of(dataset.frames.T_world_head[rows], dataset.pivot_m)[0][:, 0]
+    turned = float(np.degrees(np.ptp(yaw)))
+    if shortage > 0 and turned < _NEVER_TURNED_DEG:
+        config = _for_one_side(config)
+        notes.append(f"the head turned by {turned:.1f} degrees only: depths stay those of a symmetric face")
+    return Fitted(config, tuple(notes))
+
+
+def _shortage(seconds: float, pictures: int) -> float:
+    """0 where there is enough to learn from, 1 at the least that a head can come of."""
+    by_time = (_ENOUGH_S - seconds) / (_ENOUGH_S - _SHORTEST_S)
+    by_count = (_MANY - pictures) / (_MANY - _FEW)
+    return round(float(np.clip(max(by_time, by_count), 0.0, 1.0)), 2)
+
+
+def _for_short(config: TrainConfig, shortage: float) -> TrainConfig:
+    """Each value on its way to what suits 5 s; lists of plain numbers, so that config.yaml tells all."""
+
+    def towards(usual: float, short: float) -> float:
+        return float(f"{usual * (short / usual) ** shortage:.3g}")
+
+    steady, stages, refine = config.steady, config.stages, config.refine
+    return replace(
+        config,
+        dynamic=round(towards(config.dynamic, config.dynamic / 2)),
+        densify=replace(config.densify, most=round(towards(config.densify.most, config.densify.most * 0.6))),
+        stages=replace(
+            stages, deformation_steps=round(towards(stages.deformation_steps, stages.deformation_steps / 2))
+        ),
+        rates=replace(config.rates, basis=towards(config.rates.basis, config.rates.basis / 2)),
+        steady=replace(
+            steady,
+            jitter=towards(steady.jitter, 2 * steady.jitter),
+            forget=towards(steady.forget, 4 * steady.forget),
+            bends=towards(steady.bends, steady.bends / 3),
+        ),
+        shape=replace(config.shape, depth_hold=towards(config.shape.depth_hold, 2 * config.shape.depth_hold)),
+        refine=replace(
+            refine,
+            turn_deg=towards(refine.turn_deg, refine.turn_deg / 2),
+            shift_m=towards(refine.shift_m, refine.shift_m / 2),
+        ),
+    )
+
+
+def _for_one_side(config: TrainConfig) -> TrainConfig:
+    shape = config.shape
+    return replace(config, sh_degree=0, shape=replace(shape, depth_hold=min(5 * shape.depth_hold, 0.2)))
