@@ -27,6 +27,7 @@ HOLD_S = 0.7
 LATE_S = 0.3
 SET_BACK_S = 1.0  # further back than this a recording begins again; less is an interruption
 NOD_RAD = np.radians(3.8)
+HURRIED_S, IN_STEP_S = 0.12, 0.1
 CHIN_UP = 0.12  # share of the nods that go up
 SHIFT_RAD = np.radians([2.6, 1.1, 1.7])
 SHIFT_APART_S = 2.0
@@ -123,14 +124,17 @@ class Speaking:
 
 
 def _nod(accent: Accent, present_s: float, random: Random) -> Nod:
-    """A nod that is lowest when the syllable is loudest, or as soon after as it can."""
+    """A nod that is lowest when the syllable is loudest; late ones hurry, and are shallower for it."""
     depth_rad = NOD_RAD * (0.3 + 0.7 * accent.strength) * float(random.uniform(0.7, 1.1))
     down_s = float(random.uniform(0.13, 0.19))
+    begin_s = max(accent.peak_s - down_s, present_s)
+    if begin_s + down_s > accent.peak_s + IN_STEP_S:
+        down_s, depth_rad = HURRIED_S, 0.85 * depth_rad
     side = random.normal(0.0, [0.3, 0.22])
     if random.random() < CHIN_UP:
         depth_rad *= -0.6
     return Nod(
-        begin_s=max(accent.peak_s - down_s, present_s),
+        begin_s=begin_s,
         pitch_rad=depth_rad,
         yaw_rad=float(side[0]) * depth_rad,
         roll_rad=float(side[1]) * depth_rad,
