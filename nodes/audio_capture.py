@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +10,11 @@ from rclpy.guard_condition import GuardCondition
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
+from splatface.models.audio.cleaning import Cleaning
+from splatface.models.audio.far_end import FarEnd
 from splatface.models.audio.files import SAMPLE_RATE, check_sound, chunks_played
 from splatface.models.audio.kept_microphone import OPENING, KeptMicrophone
+from splatface.models.audio.stages import ECHO, NOISE, choose_stages
 from splatface.models.audio.stamped import Stamped
 from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
@@ -28,6 +32,26 @@ PARAMETERS = (
     ),
     Parameter(name="loop", default=False, description="play the file again and again, a second apart"),
     Parameter(name="chunk_ms", default=20, description="sound per message, ms", low=5, high=100),
+    Parameter(
+        name="echo",
+        default="off",
+        description="take our own voice out: off or webrtc; remap far_end to what the speaker plays",
+        choices=ECHO,
+    ),
+    Parameter(
+        name="noise",
+        default="off",
+        description="take noise out: off, speex (gentle) or webrtc (strong)",
+        choices=NOISE,
+    ),
+    Parameter(
+        name="presentation_delay",
+        default=0.2,
+        description="echo: the speaker's, seconds from the sound's own time to when it is played",
+        low=0.0,
+        high=5.0,
+        live=True,
+    ),
 )
 MICROPHONE = "microphone"
 EARLY_NS = 1_000_000  # a timer may fire this much before the chunk is complete: else it would wait a period
@@ -50,6 +74,8 @@ class AudioCapture(FaceNode):
         self.problem = ""
         self.microphone: KeptMicrophone | None = None
         self.woken: GuardCondition | None = None
+        self.far_end = FarEnd(self._delay_ns())
+        self.played_ns = 0  # when something to play last came
 
     def setup(self) -> None:
         """Look at the file before anything starts."""
@@ -59,11 +85,17 @@ class AudioCapture(FaceNode):
             raise AudioError("source: expected 'microphone' or the path of a sound file, found nothing")
         if self.params["source"] != MICROPHONE:
             check_sound(self.params["source"])
+        self.chosen = choose_stages(self.params["echo"], self.params["noise"], self.far_end)
+        if self.chosen.problem:
+            self.get_logger().warning(self.chosen.problem)
 
     def start(self) -> None:
         """Open the topic and begin to play or to listen."""
         self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
+        if self.chosen.echo:
+            self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, wire.SOUND)
+        self.cleaning = Cleaning(self.chosen.stages, len(self.silence))
         self.end_ns = self.now_ns()
         period_s = self.params["chunk_ms"] / 1000
         if self.params["source"] == MICROPHONE:
@@ -90,6 +122,19 @@ class AudioCapture(FaceNode):
             self.pieces = self._after_interrupt()
         response.success, response.message = True, f"utterance {self.utterance}"
         return response
+
+    def on_far_end(self, msg: AudioChunkMsg) -> None:
+        """Remember what the speaker will play."""
+        self.far_end.push(wire.audio_chunk(msg))
+        self.played_ns = self.now_ns()
+
+    def parameter_changed(self, name: str, value: Any) -> None:
+        """Take over a new delay."""
+        super().parameter_changed(name, value)
+        self.far_end.delay_ns = self._delay_ns()
+
+    def _delay_ns(self) -> int:
+        return round(self.params["presentation_delay"] * NS_PER_S)
 
     # a file
 
@@ -172,10 +217,11 @@ class AudioCapture(FaceNode):
         return now_ns
 
     def publish(self, chunk: AudioChunk) -> None:
-        """Publish one chunk and remember where it ended."""
+        """Publish one chunk, cleaned, and remember where it ended."""
         self.end_ns = chunk.start_ns + self.chunk_ns
-        self.level = level_dbfs(chunk.samples)
-        self.audio.publish(wire.audio_chunk_msg(chunk))
+        for clean in self.cleaning.push(chunk) if self.chosen.stages else [chunk]:
+            self.level = level_dbfs(clean.samples)
+            self.audio.publish(wire.audio_chunk_msg(clean))
 
     def health(self) -> Health:
         """Is there sound, and from where."""
@@ -183,19 +229,36 @@ class AudioCapture(FaceNode):
             "source": self.params["source"],
             "utterance": self.utterance,
             "level_dbfs": f"{self.level:.0f}",
+            "cleaned_late_ms": f"{self.cleaning.delay_samples * 1000 / SAMPLE_RATE:.0f}",
+            "bad_samples": self.cleaning.bad_samples,
         }
-        if self.microphone is None:
-            return Health(message="playing", values=values)
-        values |= {
-            "device": self.microphone.name,
-            "opened": self.microphone.opened,
-            "overflows": self.microphone.overflows,
-        }
-        problem = self.microphone.problem
-        if not problem:
-            return Health(message="listening", values=values)
-        level = WARN if problem == OPENING else ERROR
-        return Health(level=level, message=f"{problem} (silence meanwhile)", values=values)
+        if self.chosen.echo:
+            values["echo_loss_db"] = f"{self.chosen.echo.loss.db:.0f}"
+        message = "playing"
+        if self.microphone is not None:
+            message = "listening"
+            values |= {
+                "device": self.microphone.name,
+                "opened": self.microphone.opened,
+                "overflows": self.microphone.overflows,
+            }
+            problem = self.microphone.problem
+            if problem:
+                level = WARN if problem == OPENING else ERROR
+                return Health(level=level, message=f"{problem} (silence meanwhile)", values=values)
+        problem = self.chosen.problem or self._far_end_problem()
+        return Health(WARN, problem, values) if problem else Health(message=message, values=values)
+
+    def _far_end_problem(self) -> str:
+        if not self.chosen.echo:
+            return ""
+        if self.far_end.refused:
+            return "echo: expected far_end at 16000 Hz, found another rate: resample it before"
+        if self.now_ns() - self.played_ns > BEHIND_NS:
+            return (
+                "echo: expected what the speaker plays on far_end, found none: remap it to the face's audio"
+            )
+        return ""
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""How much of our own voice an echo canceller takes away, in dB (echo return loss enhancement, ITU-T G.168)."""
+"""How much of our own voice an echo canceller takes away (echo return loss enhancement, ITU-T G.168)."""
 
 import math
 from collections import deque

@@ -10,7 +10,8 @@ _FULL = 32768.0
 
 def to_pcm(samples: NDArray[np.float32]) -> bytes:
     """Samples [T], -1..1 (beyond is clipped), as little-endian 16-bit numbers."""
-    return np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2").tobytes()
+    whole: NDArray[np.int16] = np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2")
+    return whole.tobytes()
 
 
 def from_pcm(data: bytes | bytearray) -> NDArray[np.float32]:

@@ -1,5 +1,7 @@
 """Speex's noise suppressor, through the package pyspeex-noise. The only door to it."""
 
+import importlib
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,12 +23,12 @@ class Speex:
 
     def __init__(self) -> None:
         try:
-            from pyspeex_noise import AudioProcessor
+            package = importlib.import_module("pyspeex_noise")
         except ImportError:
             raise AudioError(
                 "noise: expected pyspeex-noise, found none: pip install splatface[microphone]"
             ) from None
-        self._processor = AudioProcessor(0, _SUPPRESSION_DB)
+        self._processor = package.AudioProcessor(0, _SUPPRESSION_DB)
 
     def process(self, block: NDArray[np.float32], heard_ns: int) -> NDArray[np.float32]:
         """Clean samples [160]; the time is not needed."""

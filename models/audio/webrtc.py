@@ -1,5 +1,6 @@
 """WebRTC's echo canceller (AEC3) and noise suppressor, through the package livekit. The only door to it."""
 
+import importlib
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,15 @@ class Webrtc:
 
     def __init__(self, *, echo: bool, noise: bool) -> None:
         try:
-            from livekit.rtc import AudioFrame
-            from livekit.rtc.apm import AudioProcessingModule
+            package = importlib.import_module("livekit.rtc")
+            modules = importlib.import_module("livekit.rtc.apm")
         except ImportError:
             raise AudioError(
                 f"{'echo' if echo else 'noise'}: expected livekit, found none: "
                 "pip install splatface[microphone]"
             ) from None
-        self._frame: Any = AudioFrame
-        self._module = AudioProcessingModule(
+        self._frame = package.AudioFrame
+        self._module = modules.AudioProcessingModule(
             echo_cancellation=echo, noise_suppression=noise, high_pass_filter=True
         )
         self._echo = echo
