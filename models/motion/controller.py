@@ -33,7 +33,7 @@ HOLD_S = 0.07
 POSTURE_S = 1.5
 NODS_LIMIT_RAD = math.radians(9.0)
 # Speakers blink less within a phrase than at its edges, listeners less than both (Bentivoglio et al. 1997).
-KEPT_SPEAKING = 0.55
+KEPT_SPEAKING = 0.3
 KEPT_LISTENING = 0.7
 BROWS_LISTENING = 0.05
 

@@ -32,7 +32,8 @@ CHIN_UP = 0.12  # share of the nods that go up
 SHIFT_RAD = np.radians([2.6, 1.1, 1.7])
 SHIFT_APART_S = 2.0
 RAISE_APART_S = 1.3
-BLINK_ON_ACCENT = 0.12
+# Chance of a blink when one is due: more at a pause than on a stressed syllable.
+PAUSE_CALLS, ACCENT_CALLS = 1.0, 0.2
 KEPT = 24
 
 Random = np.random.Generator
@@ -97,8 +98,9 @@ class Speaking:
             self._next_nod_s = accent.peak_s + float(np.clip(random.lognormal(np.log(0.75), 0.45), 0.45, 2.4))
         if random.random() < 0.55 * accent.strength**2:
             self._raise(max(accent.peak_s - RISE_S, present_s), 0.25 + 0.4 * accent.strength, random)
-        if random.random() < BLINK_ON_ACCENT * accent.strength:
-            self._lids.call(max(accent.peak_s, present_s), present_s)
+        begin_s = max(accent.peak_s, present_s)
+        if random.random() < ACCENT_CALLS * accent.strength * self._lids.urge_at(begin_s):
+            self._lids.call(begin_s, present_s)
 
     def _open(self, phrase: PhraseBegin, present_s: float, random: Random) -> None:
         begin_s = max(phrase.at_s, present_s)
@@ -112,7 +114,7 @@ class Speaking:
     def _pause(self, phrase: PhraseEnd, present_s: float, random: Random) -> None:
         lag_s = float(random.uniform(0.1, 0.3))
         begin_s = max(phrase.at_s + lag_s, present_s)
-        if random.random() < min(0.3 + 0.6 * self._lids.urge_at(begin_s), 0.95):
+        if random.random() < PAUSE_CALLS * self._lids.urge_at(begin_s):
             self._lids.call(begin_s, present_s)
 
     def _raise(self, begin_s: float, weight: float, random: Random) -> None:
