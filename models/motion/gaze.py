@@ -5,6 +5,7 @@ A saccade takes 21 ms + 2.2 ms per degree (the main sequence; Bahill, Clark & St
 
 import math
 from bisect import bisect_right
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,6 +19,8 @@ ON_VIEWER = 0.72  # share of fixations
 HISTORY_S = 12.0  # longer than any fixation
 # From eye to eye and mouth of somebody a metre away: within this one still looks at the face.
 ON_FACE_RAD = math.radians(1.6)
+# Beyond this the white of the eye shows and one seems to look at something else.
+FARTHEST_RAD = math.radians(14.0)
 
 
 def saccade_s(angle_rad: float) -> float:
@@ -45,16 +48,22 @@ def gaze_line(seed: int, wander: float) -> EventLine[Direction]:
 
 def glance_at(line: EventLine[Direction], time_s: float) -> Direction:
     """The direction of the eyes at a moment, relative to what the person attends to."""
-    return held_glance_at(line, time_s, 0.0)
+    return _between(line, time_s, lambda direction: direction)
 
 
 def held_glance_at(line: EventLine[Direction], time_s: float, hold: float) -> Direction:
-    """The same of one who holds the viewer's face: at `hold` 1 no glance leaves it, at 0 all are free."""
+    """The same of one who faces somebody, and never looks far away.
+
+    At `hold` 1 no glance leaves the other's face, at 0 all are free.
+    """
+    return _between(line, time_s, lambda direction: _held(direction, hold))
+
+
+def _between(line: EventLine[Direction], time_s: float, seen: Callable[[Direction], Direction]) -> Direction:
     fixations = line.between(time_s - HISTORY_S, time_s)
     index = bisect_right([at for at, _ in fixations], time_s) - 1
-    begun, to = fixations[index]
-    here = _held(to, hold)
-    before = _held(fixations[index - 1][1], hold) if index > 0 else here
+    begun, here = fixations[index][0], seen(fixations[index][1])
+    before = seen(fixations[index - 1][1]) if index > 0 else here
     turn = math.hypot(here[0] - before[0], here[1] - before[1])
     done = smooth_step((time_s - begun) / saccade_s(turn))
     return before[0] + done * (here[0] - before[0]), before[1] + done * (here[1] - before[1])
@@ -64,5 +73,6 @@ def _held(direction: Direction, hold: float) -> Direction:
     angle = math.hypot(*direction)
     if angle <= ON_FACE_RAD:
         return direction
-    share = 1.0 - hold * (1.0 - ON_FACE_RAD / angle)
+    seen = FARTHEST_RAD * math.tanh(angle / FARTHEST_RAD)
+    share = (seen - hold * (seen - ON_FACE_RAD)) / angle
     return share * direction[0], share * direction[1]
