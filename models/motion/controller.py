@@ -12,7 +12,7 @@ from splatface.models.motion.gaze import gaze_line, held_glance_at
 from splatface.models.motion.glide import glide_to, resting, value_at
 from splatface.models.motion.lids import Lids
 from splatface.models.motion.listening import RAMP_S, Listening, tilt_of
-from splatface.models.motion.nod import head_at
+from splatface.models.motion.nod import head_at, under_way
 from splatface.models.motion.speaking import Speaking
 from splatface.models.motion.sway import sway_at, sway_of
 from splatface.models.values import NS_PER_S, AudioFrame, HeadControl
@@ -166,9 +166,9 @@ class Controller:
 
     def _nods_at(self, time_s: float) -> NDArray[np.float64]:
         """Yaw, pitch and roll (rad) of the nods, [3]; no sum of nods is deeper than their limit."""
-        talk = self._speaking.talk
+        talk, nods = self._speaking.talk, under_way(self._listening.nods, time_s)
         # Whoever begins to speak stops nodding to others.
-        heeding = [nod for nod in self._listening.nods if talk.level_at(nod.begin_s, RAMP_S) < 0.5]
+        heeding = [nod for nod in nods if talk.level_at(nod.begin_s, RAMP_S) < 0.5]
         angles = self.config.nod * head_at(self._speaking.nods, time_s)
         angles += self.config.listening * head_at(heeding, time_s)
         return np.array([_soft_clamp(float(angle), NODS_LIMIT_RAD) for angle in angles])

@@ -6,6 +6,7 @@ et al. 2017).
 """
 
 from collections import deque
+from functools import lru_cache
 
 import numpy as np
 
@@ -113,6 +114,7 @@ class Listening:
         )
 
 
+@lru_cache(maxsize=64)
 def tilt_of(seed: int, begin_s: float) -> float:
     """How far (rad) the head is held aslant while it listens to what began at a moment."""
     random = np.random.default_rng([seed, round(begin_s * NS_PER_S) % 2**63, 0x71])

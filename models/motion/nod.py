@@ -1,6 +1,6 @@
 """Nods: the head goes down (or up) and comes back, now and then a little beyond."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.motion.events import smooth_step
 
-__all__ = ["DOWN_S", "UP_S", "Nod", "head_at", "nods_at"]
+__all__ = ["DOWN_S", "UP_S", "Nod", "head_at", "nods_at", "under_way"]
 
 # Half a period of the rapid movements of speakers' heads, 2 to 7 Hz (Hadar et al. 1983), and its slower end.
 DOWN_S, UP_S = 0.16, 0.34
@@ -31,23 +31,25 @@ class Nod:
 
 def _shape(nod: Nod, since_s: float) -> float:
     back_s = since_s - nod.down_s
-    if since_s < 0.0 or back_s > nod.up_s + SETTLE_S:
-        return 0.0
     out = smooth_step(since_s / nod.down_s) - (1.0 + nod.beyond) * smooth_step(back_s / nod.up_s)
     return out + nod.beyond * smooth_step((back_s - nod.up_s) / SETTLE_S)
+
+
+def under_way(nods: Iterable[Nod], time_s: float) -> list[Nod]:
+    """Nods that have begun and are not over."""
+    return [n for n in nods if 0.0 < time_s - n.begin_s < n.down_s + n.up_s + SETTLE_S]
 
 
 def head_at(nods: Iterable[Nod], time_s: float) -> NDArray[np.float64]:
     """Yaw, pitch and roll (rad) that the nods make at a moment, [3]."""
     angles = np.zeros(3)
-    for nod in nods:
-        shape = _shape(nod, time_s - nod.begin_s)
-        if shape != 0.0:
-            angles += shape * np.array([nod.yaw_rad, nod.pitch_rad, nod.roll_rad])
+    for nod in under_way(nods, time_s):
+        angles += _shape(nod, time_s - nod.begin_s) * np.array([nod.yaw_rad, nod.pitch_rad, nod.roll_rad])
     return angles
 
 
-def nods_at(nods: Collection[Nod], time_s: float) -> tuple[float, float]:
+def nods_at(nods: Iterable[Nod], time_s: float) -> tuple[float, float]:
     """Pitch (rad, down) and brow raise (0..1) that the nods make at a moment."""
-    brow = max((nod.brow * _shape(nod, time_s - nod.begin_s) for nod in nods), default=0.0)
-    return float(head_at(nods, time_s)[1]), max(brow, 0.0)
+    moving = under_way(nods, time_s)
+    brow = max((nod.brow * _shape(nod, time_s - nod.begin_s) for nod in moving), default=0.0)
+    return float(head_at(moving, time_s)[1]), max(brow, 0.0)

@@ -36,8 +36,8 @@ class Spans:
     def levels_at(self, time_s: float, ramp_s: float) -> list[tuple[float, float]]:
         """Each stretch that shows at a moment, (its begin, how much); together at most 1."""
         # A rise that begins before the last fall is over lags behind that fall: the sum is at most 1.
-        levels = (
+        return [
             (begin, smooth_step((time_s - begin) / ramp_s) - smooth_step((time_s - end) / ramp_s))
             for begin, end in self.all
-        )
-        return [(begin, level) for begin, level in levels if level > 0.0]
+            if begin < time_s < end + ramp_s
+        ]

@@ -71,9 +71,10 @@ class Speaking:
         self._latest_s, self._utterance = now_s, frame.utterance
         if frame.voice_probability >= SPEAKING and now_s + HOLD_S > present_s:
             self.talk.last_until(max(now_s, present_s), now_s + HOLD_S)
-        # Seconds of today are exact to 0.2 us only: the draws go by nanoseconds.
-        random = np.random.default_rng([self._seed, frame.centre_ns % 2**63])
         accent, turn = self._accents.hear(frame), self._phrases.hear(frame)
+        if accent is None and turn is None:
+            return
+        random = np.random.default_rng([self._seed, frame.centre_ns % 2**63])
         if accent and accent.peak_s > present_s - LATE_S:
             self._stress(accent, present_s, random)
         if isinstance(turn, PhraseBegin) and turn.at_s > present_s - LATE_S:
