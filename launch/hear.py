@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "main"]
 
 _ENCODERS = ("fsmn", "logmel", "whisper")
+_COPIES = {"fsmn": 2.0, "logmel": 1.0, "whisper": 0.6}  # whisper hears a minute in 8 to 15 s
 _SOURCES = ("espeak", "flite", "joe", "kokoro")
 
 
@@ -39,8 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.add_argument("corpus", type=Path, help="what `hear data` wrote")
     train.add_argument("--encoder", choices=_ENCODERS, required=True)
     train.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
-    train.add_argument("--copies", type=float, default=2.0, help="recordings of every sentence")
-    train.add_argument("--steps", type=int, default=3000, help="of training, 20 to 100 ms each")
+    train.add_argument(
+        "--copies",
+        type=float,
+        help=f"recordings of every sentence, or of a share of them (default: {_COPIES})",
+    )
+    train.add_argument("--steps", type=int, default=4000, help="of training each net, 20 to 100 ms each")
     train.add_argument(
         "--lookahead", type=int, choices=range(5), help="frames of 20 ms (default: as the shipped net)"
     )
@@ -50,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_argument("--encoders", nargs="+", choices=_ENCODERS, default=list(_ENCODERS))
     measure.add_argument("--net", type=Path, action="append", default=[], help="another net's file")
     measure.add_argument("--tracked", type=Path, nargs="*", default=[], help="data sets of real films")
+    measure.add_argument(
+        "--person",
+        action="store_true",
+        help="also a net trained on the first 60 %% of each film of --tracked",
+    )
     measure.add_argument("--ridge", action="store_true", help="also linear regression on each encoder")
     measure.add_argument("--each", type=int, default=10, help="sentences a source and language")
     measure.add_argument("--out", type=Path, help="folder for report.md, report.json and plots")
@@ -99,13 +109,17 @@ def _train(args: argparse.Namespace) -> None:
 
     from splatface.models.hearing.amplitude import gains_of, openness_r
     from splatface.models.hearing.dataset import heard_once
+    from splatface.models.hearing.features import features
+    from splatface.models.hearing.halves import features_in_halves
     from splatface.models.hearing.linear import blend, linear_net
     from splatface.models.hearing.style import calibrate
     from splatface.models.hearing.train import Training, train
     from splatface.models.hearing.weights import LOOKAHEAD_FRAMES, store_net
 
     torch.set_num_threads(1)
-    clips, validation = heard_once(args.corpus, args.encoder, copies=args.copies)
+    copies = _COPIES[args.encoder] if args.copies is None else args.copies
+    ear = features_in_halves if args.bf16 else features
+    clips, validation = heard_once(args.corpus, args.encoder, copies=copies, ear=ear, report=_say)
     _say(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips")
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
     how = Training(steps=args.steps, lookahead=frames, halves=args.bf16)
@@ -127,7 +141,11 @@ def _eval(args: argparse.Namespace) -> None:
 
     nets = _nets(args)
     listeners = _listeners(args, nets)
-    trials = held_out_trials(args.corpus, each=args.each) + list(_tracked(args.tracked))
+    films = list(_tracked(args.tracked))
+    if args.person:
+        films, own = _persons(films, args.encoders)
+        listeners |= own
+    trials = held_out_trials(args.corpus, each=args.each) + films
     resting = rest_trials(args.corpus, each=min(args.each, 4))
     if not trials:
         raise TrainingError(
@@ -180,6 +198,27 @@ def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
         known = np.isfinite(track.mouth).all(axis=1)
         times_s = track.time_ns[known] / 1e9
         yield Trial(dataset.name, "film", "tracked", sound(dataset), times_s, track.mouth[known])
+
+
+def _persons(films: "list[Trial]", encoders: Iterable[str]) -> "tuple[list[Trial], dict[str, Listener]]":
+    """What is left of the films to measure on, and for each a net that knows nothing but the rest."""
+    if importlib.util.find_spec("torch") is None:
+        raise TrainingError("--person: expected torch, found none: pip install splatface[train]")
+    import torch
+
+    from splatface.models.hearing.listening import net_listener
+    from splatface.models.hearing.person import parted, person_net
+    from splatface.models.hearing.weights import LOOKAHEAD_FRAMES
+
+    torch.set_num_threads(1)
+    left, found = [], {}
+    for film in films:
+        known, rest = parted(film)
+        left.append(rest)
+        for encoder in encoders:
+            net = person_net(encoder, known, LOOKAHEAD_FRAMES[encoder], lambda told: None)
+            found[f"{encoder} of {film.source} alone"] = net_listener(net)
+    return left, found
 
 
 def _cost(net: "CoefficientNet") -> str:

@@ -14,7 +14,7 @@ from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.augment import Recording, recorded, silent
 from splatface.models.hearing.coarticulation import mode_track
 from splatface.models.hearing.corpus import read, trained_on, validating
-from splatface.models.hearing.features import features
+from splatface.models.hearing.features import Ear, features
 from splatface.models.hearing.stretch import stretched
 
 from .voices.spoken import Spoken
@@ -44,6 +44,7 @@ def hear_corpus(
     purpose: str,
     *,
     copies: float,
+    ear: Ear = features,
     report: Callable[[str], None] = lambda told: None,
 ) -> Clips:
     """Record every sentence of a purpose `copies` times (a share of them where below 1) and hear it.
@@ -56,6 +57,7 @@ def hear_corpus(
         encoder: of `models.audio`.
         purpose: of PURPOSES.
         copies: more copies begin with the parts of fewer.
+        ear: `features`, or something quicker that hears the same.
         report: is told how much of it was heard.
 
     Raises TrainingError when there is no such sentence.
@@ -74,33 +76,39 @@ def hear_corpus(
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             others = [read(path) for path in files[:: max(len(files) // _BABBLE, 1)]]
-            clips = _heard_part([read(path) for path in part], others, encoder, number)
-            save_clips(kept, clips)
+            save_clips(kept, _heard_part([read(path) for path in part], others, (encoder, ear), number))
             report(f"{encoder} has heard {first + len(part)} of {len(order)} sentences to {purpose} with")
         parts.append(load_clips(kept))
     return _joined(parts)
 
 
 def heard_once(
-    corpus: Path, encoder: str, *, copies: float, report: Callable[[str], None] = lambda told: None
+    corpus: Path,
+    encoder: str,
+    *,
+    copies: float,
+    ear: Ear = features,
+    report: Callable[[str], None] = lambda told: None,
 ) -> tuple[Clips, Clips]:
     """What an encoder hears of the corpus, to train on and to validate with; see `hear_corpus`."""
-    train = hear_corpus(corpus, encoder, "train", copies=copies, report=report)
-    return train, hear_corpus(corpus, encoder, "validate", copies=copies, report=report)
+    train = hear_corpus(corpus, encoder, "train", copies=copies, ear=ear, report=report)
+    return train, hear_corpus(corpus, encoder, "validate", copies=copies, ear=ear, report=report)
 
 
-def _heard_part(voices: Sequence[Spoken], others: Sequence[Spoken], encoder: str, number: int) -> Clips:
+def _heard_part(
+    voices: Sequence[Spoken], others: Sequence[Spoken], heard_by: tuple[str, Ear], number: int
+) -> Clips:
     """Each of the voices recorded once, at another pace, with sounds without speech between them."""
     rng = np.random.default_rng((0, number))
     clips = []
     for said in voices:
         paced = stretched(said, float(rng.uniform(*_PACE))) if rng.random() < 0.5 else said
-        clips.append(_clip(recorded(paced, others, rng), encoder, rng))
+        clips.append(_clip(recorded(paced, others, rng), heard_by, rng))
         if rng.random() < _SILENT_SHARE:
-            clips.append(_clip(silent(3.0, others, rng), encoder, rng))
+            clips.append(_clip(silent(3.0, others, rng), heard_by, rng))
     starts = np.cumsum([0] + [len(values) for values, _ in clips])
     values = np.concatenate([values for values, _ in clips]).astype(np.float16)
-    return Clips(encoder, values, np.concatenate([modes for _, modes in clips]), starts)
+    return Clips(heard_by[0], values, np.concatenate([modes for _, modes in clips]), starts)
 
 
 def _joined(parts: Sequence[Clips]) -> Clips:
@@ -115,9 +123,10 @@ def _joined(parts: Sequence[Clips]) -> Clips:
 
 
 def _clip(
-    recording: Recording, encoder: str, rng: np.random.Generator
+    recording: Recording, heard_by: tuple[str, Ear], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    values, centres_s = features(encoder, recording.samples)
+    encoder, ear = heard_by
+    values, centres_s = ear(encoder, recording.samples)
     if rng.random() < 0.5:
         # Pictures fall between frames: the graph interpolates, so the net must know such frames too.
         share = float(rng.random())

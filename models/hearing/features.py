@@ -1,5 +1,6 @@
 """A whole recording through a streaming encoder: what the net will hear, and when."""
 
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -8,7 +9,10 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import Encoder, encoder
 from splatface.models.values import NS_PER_S, AudioChunk
 
-__all__ = ["features"]
+__all__ = ["Ear", "features"]
+
+# (encoder, samples [T] at 16 kHz) -> (frames [F, D], their centres in s)
+Ear = Callable[[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]]
 
 
 @cache

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
-from splatface.models.hearing.features import features
+from splatface.models.hearing.features import Ear, features
 
 __all__ = [
     "Ear",
@@ -20,7 +20,6 @@ __all__ = [
 
 Array = NDArray[np.float32]
 Times = NDArray[np.float64]
-Ear = Callable[[str, Array], tuple[Array, Times]]  # (encoder, samples) -> (values, centres in s)
 Listener = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
 
 _HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0

@@ -1,6 +1,6 @@
 """What nets are measured on: recordings with the true mouth, and sounds at which the mouth rests."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,10 @@ class Trial:
         """The mouth at the times [F], as [F, len(MOUTH_MODES)]."""
         columns = [np.interp(times_s, self.times_s, mode) for mode in self.modes.T]
         return np.stack(columns, axis=1).astype(np.float32)
+
+    def between(self, first: int, last: int) -> "Trial":
+        """The same recording, its mouth known only from moment `first` to before `last` of `times_s`."""
+        return replace(self, times_s=self.times_s[first:last], modes=self.modes[first:last])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -97,7 +97,7 @@ def _bursts(
     lasting_s: tuple[float, float],
     voiced: bool,
 ) -> Array:
-    """Breath (long, slow), laughter (quick, with a falling pitch), knocks (sharp): formed noise that swells."""
+    """Breath (slow), laughter (quick, with a falling pitch), knocks (sharp): formed noise that swells."""
     t = np.arange(count) / SAMPLE_RATE
     rough = noise(count, (), rng)
     if voiced:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrainingError
+from splatface.models.hearing import dataset
 from splatface.models.hearing.augment import recorded, silent
 from splatface.models.hearing.corpus import held_out, read, trained_on, validating, write
-from splatface.models.hearing.dataset import Clips, heard_once, looking_ahead
+from splatface.models.hearing.dataset import Clips, hear_corpus, heard_once, looking_ahead
 from splatface.models.hearing.phonemes import Phone, is_vowel
 from splatface.models.hearing.sentences import SENTENCES
 from splatface.models.hearing.voices.neural import phones_of_durations
@@ -78,9 +79,36 @@ def test_a_corpus_is_heard_once(tmp_path):
     clips, validation = heard_once(tmp_path, "logmel", copies=1)
     assert clips.values.shape[1] == 120
     assert len(validation.starts) >= 2
-    (tmp_path / "a.npz").unlink()
-    again, _ = heard_once(tmp_path, "logmel", copies=1)
+    again, _ = heard_once(tmp_path, "logmel", copies=1, ear=not_called)
     assert np.array_equal(again.values, clips.values)
+
+
+def not_called(encoder, samples):
+    raise AssertionError("it was heard before")
+
+
+def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "_PART", 2)
+    for i in range(5):
+        write(tmp_path, f"{i}", a_tone())
+    whole = hear_corpus(tmp_path, "logmel", "train", copies=1)
+    for path in (tmp_path / "heard").glob("*_001_2.npz"):
+        path.unlink()
+    told = []
+    again = hear_corpus(tmp_path, "logmel", "train", copies=1, report=told.append)
+    assert told == ["logmel has heard 4 of 5 sentences to train with"]
+    assert np.array_equal(again.values, whole.values)
+    assert np.array_equal(again.starts, whole.starts)
+    assert len(whole.values) == whole.starts[-1] == len(whole.modes)
+
+
+def test_fewer_copies_are_the_beginning_of_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset, "_PART", 2)
+    for i in range(4):
+        write(tmp_path, f"{i}", a_tone())
+    half = hear_corpus(tmp_path, "logmel", "train", copies=0.5)
+    more = hear_corpus(tmp_path, "logmel", "train", copies=1)
+    assert np.array_equal(more.values[: len(half.values)], half.values)
 
 
 def test_an_empty_corpus_is_refused(tmp_path):
