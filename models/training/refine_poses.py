@@ -38,7 +38,7 @@ class Scene:
 
     easel: Easel | TorchEasel
     show: Callable[[int], Moves]  # what a row is drawn from
-    target: Callable[[int], Target]  # without mouth and eyes
+    target: Callable[[int], Target]
     split: NDArray[np.uint8]  # [F]
     known: Rows  # rows with known poses, rising
 

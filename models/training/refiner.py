@@ -9,7 +9,6 @@ from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.performer import known_rows
-from splatface.models.training.pose_look import rigid_target
 from splatface.models.training.pose_story import round_figures
 from splatface.models.training.pull import Easel
 from splatface.models.training.refine_poses import Scene, refine_round
@@ -57,7 +56,7 @@ class Refiner:
         scene = Scene(
             easel=self.easel,
             show=lambda row: state.mover.show(state.table, row, pace),
-            target=lambda row: rigid_target(self.targets(row)),
+            target=self.targets,
             split=self.split,
             known=self.known,
         )

@@ -139,11 +139,13 @@ def test_a_setting_that_is_none_is_refused_with_the_choices(data, tmp_path, sett
     assert not (tmp_path / "head-run").exists()
 
 
-def test_settings_of_the_command_line_reach_the_config():
+def test_settings_of_the_command_line_reach_the_config(data):
     args = arguments(
         "d", "--out", "h", "--field=attention", "--minutes=3", "--seed=9", "--set=densify.most=1234"
     )
-    config = config_of(args)
+    dataset = load_dataset(data)
+    config, notes = config_of(args, dataset)
+    assert any("short clip" in note for note in notes)
     assert (config.stages.minutes, config.seed, config.densify.most) == (3.0, 9, 1234)
     assert type(config.field).__name__ == "AttentionConfig"
 

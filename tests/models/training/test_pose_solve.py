@@ -10,7 +10,7 @@ from training_scene import camera, some_rows, still
 from splatface.models.render.reference import draw_reference
 from splatface.models.training.config import LossConfig
 from splatface.models.training.losses import Target, picture_loss
-from splatface.models.training.pose_look import look, rigid_target
+from splatface.models.training.pose_look import look
 from splatface.models.training.pose_solve import Asked, Priors, solve
 from splatface.models.training.pose_story import jitter_px
 from splatface.models.training.poses import FREEDOMS, LENS, corrections, moved
@@ -60,16 +60,6 @@ def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
     assert (off[:FREEDOMS] < 5e-3 * np.abs(true[:FREEDOMS]).max()).all()
     assert off[FREEDOMS] < 0.02 * abs(true[FREEDOMS]) + 1e-3
     assert (off[FREEDOMS + 1 :] < 5e-3 * np.abs(true[FREEDOMS + 1 :]).max()).all()
-
-
-def test_mouth_and_eyes_do_not_count():
-    generator = np.random.default_rng(0)
-    target = a_target(generator)
-    target.moving[10:20, 10:20] = 255
-    rigid = rigid_target(replace(target, lips=(10, 10, 20, 20)))
-    assert (rigid.weights[10:20, 10:20] == 0).all()
-    assert rigid.weights[0, 0] == target.weights[0, 0]
-    assert rigid.lips == (0, 0, 0, 0)
 
 
 def test_twists_come_back():
