@@ -29,6 +29,7 @@ _COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (2
 _LARGEST = 1.1  # opening at the top
 _QUIET_DBFS = -60.0  # level at the bottom
 _ROW = 8  # px of a row of closures
+_TEXT_SIZE = 0.42
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -114,9 +115,11 @@ class Plot:
 
 
 def write_on(picture: Picture, text: str, at: tuple[int, int], colour: Colour = _TEXT) -> None:
-    """Write a word into a picture [H, W, 3], its lower left corner at (x, y) px, readable on any ground."""
-    for ink, width in ((_GROUND, 3), (colour, 1)):
-        cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, ink, width, cv2.LINE_AA)
+    """Write a word into a picture [H, W, 3] on a dark ground, its lower left corner at (x, y) px."""
+    (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, 1)
+    x, y = at
+    picture[max(y - height - 2, 0) : y + below, max(x - 2, 0) : x + width + 2] = _GROUND
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, colour, 1, cv2.LINE_AA)
 
 
 def _whole(mouth: Array) -> Array:

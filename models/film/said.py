@@ -3,19 +3,24 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
+from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.errors import AudioError
 from splatface.models.hearing.alignment import align, moved_phones
-from splatface.models.hearing.features import features
 from splatface.models.hearing.phonemes import VISEMES, Phone, viseme_of
 from splatface.models.hearing.recordings import voice_called
+from splatface.models.values import NS_PER_S, AudioChunk
 
 __all__ = ["closed_for", "phones_in"]
 
+Array = NDArray[np.float32]
+RATE_HZ = 16_000
 _ENCODER = "fsmn"
 _FARTHEST = 0.58  # the same words lie at 0.38 to 0.48, others above (docs/hearing.md)
 _PEAK = 0.5
+_VOICED = 0.2  # voice probability
 
 
 def phones_in(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
@@ -33,7 +38,8 @@ def phones_in(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
     samples = read_sound(path)
     samples = samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-6))
     said = voice_called(voice)(words)
-    found = align(features(_ENCODER, said.samples), features(_ENCODER, samples), (said.samples, samples))
+    own, reference = _heard(samples), _heard(said.samples)
+    found = align(reference[:2], own[:2], (reference[2], own[2]))
     if found is None or found.distance > _FARTHEST:
         how_far = "nothing to compare" if found is None else f"a distance of {found.distance:.2f}"
         raise AudioError(
@@ -41,6 +47,20 @@ def phones_in(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
             "check that --words is all that is said, and the voice's language"
         )
     return moved_phones(said.phones, found)
+
+
+def _heard(samples: Array) -> tuple[Array, NDArray[np.float64], Array]:
+    """Features, their times in s, and the samples [T] with pauses made silent: some are as loud as speech."""
+    ear = encoder(_ENCODER)
+    chunk = AudioChunk(np.pad(samples, (0, RATE_HZ // 2)), RATE_HZ, 0)
+    frames = ear.push(chunk)
+    centres_s = np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S
+    voice = np.array([frame.voice_probability for frame in frames])
+    times_s = np.arange(len(samples)) / RATE_HZ
+    spoken = np.interp(times_s, centres_s, voice) > _VOICED
+    within = centres_s < len(samples) / RATE_HZ
+    values = np.stack([frame.values for frame in frames])
+    return values[within], centres_s[within], samples * spoken.astype(np.float32)
 
 
 def closed_for(phones: tuple[Phone, ...], time_s: float) -> str:

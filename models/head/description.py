@@ -7,13 +7,13 @@ import numpy as np
 
 from splatface.models.camera import Camera
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import FRAME_NS
-from splatface.models.head.head import Head, HeadInfo, PoseLimits
+from splatface.models.head.coefficients import FRAME_NS, MOUTH_MODES
+from splatface.models.head.head import Head, HeadInfo, MouthLimits, PoseLimits
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
 
 FORMAT = "splatface-head"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RATE_HZ = 1e9 / FRAME_NS
 MAX_NUMBER = 2**53  # beyond it whole numbers and floats part ways; nothing here is that large
 
@@ -56,6 +56,12 @@ def describe(head: Head) -> dict[str, Any]:
             "translation_m": float(limits.translation_m),
             "margin_rad": float(limits.margin_rad),
         },
+        "mouth_limits": {
+            mode: [float(low), float(high)]
+            for mode, low, high in zip(
+                MOUTH_MODES, info.mouth_limits.low, info.mouth_limits.high, strict=True
+            )
+        },
         "torso_follow": [float(x) for x in info.torso_follow],
         "coefficients": list(info.coefficient_names),
         "gaussians": len(head.gaussians),
@@ -75,6 +81,7 @@ def info_of(fields: "Fields") -> HeadInfo:
         background=fields.triple("background"),
         pivot_m=fields.triple("pivot_m"),
         pose_limits=_limits_of(fields.inner("pose_limits")),
+        mouth_limits=_mouth_of(fields.inner("mouth_limits")),
         torso_follow=fields.pair("torso_follow"),
         fps=fields.number("fps"),
         reports=fields.inner("reports").data,
@@ -103,6 +110,11 @@ def _limits_of(fields: "Fields") -> PoseLimits:
         translation_m=fields.number("translation_m"),
         margin_rad=fields.number("margin_rad"),
     )
+
+
+def _mouth_of(fields: "Fields") -> MouthLimits:
+    pairs = [fields.pair(mode) for mode in MOUTH_MODES]
+    return MouthLimits(tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
 
 
 class Fields:

@@ -19,6 +19,7 @@ MAX_COEFFICIENTS = 256
 MAX_SIDE_PX = 16384
 SH_SIZES = (1, 4, 9, 16)  # degrees 0..3
 FINITE = 1e6
+FARTHEST_MODE = 10.0
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 
 
@@ -84,6 +85,7 @@ def check_info(info: HeadInfo) -> None:
         raise HeadError("licence: expected a licence, found none: say how the head may be used")
     _check_camera(info)
     _check_pose(info)
+    _check_mouth(info)
     _within("background", info.background, 0.0, 1.0, 3)
     _within("fps", (info.fps,), 1.0, 1000.0, 1)
     names = info.coefficient_names
@@ -126,6 +128,13 @@ def _check_pose(info: HeadInfo) -> None:
     _within("pose_limits.margin_rad", (limits.margin_rad,), 0.0, math.pi, 1)
     _within("pivot_m", info.pivot_m, -FINITE, FINITE, 3)
     _within("torso_follow", info.torso_follow, 0.0, 1.0, 2)
+
+
+def _check_mouth(info: HeadInfo) -> None:
+    limits = info.mouth_limits
+    count = len(MOUTH_MODES)
+    _within("mouth_limits", limits.low, -FARTHEST_MODE, 0.0, count)
+    _within("mouth_limits", limits.high, 0.0, FARTHEST_MODE, count)
 
 
 def _within(name: str, values: tuple[float, ...], low: float, high: float, count: int) -> tuple[float, ...]:

@@ -1,7 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.head.controls import EXPRESSIONS, MAX_GAZE_RAD, coefficients_of, controls_of
+from splatface.models.head.controls import (
+    EXPRESSIONS,
+    MAX_GAZE_RAD,
+    coefficients_of,
+    controls_of,
+    limit_mouth,
+)
+from splatface.models.head.head import MouthLimits
 from splatface.models.values import HeadControl
 
 
@@ -30,7 +39,7 @@ def test_controls_stay_in_their_ranges():
 
 
 def test_what_is_heard_and_what_is_meant_add_up(head):
-    heard = np.arange(8, dtype=np.float32)
+    heard = np.linspace(0.0, 0.5, 8, dtype=np.float32)
     control = HeadControl(blink_left=1.0, expression=(("funnel", 0.5), ("nonsense", 1.0)))
     c = coefficients_of(head, heard, control)
     mouth = heard.copy()
@@ -41,3 +50,38 @@ def test_what_is_heard_and_what_is_meant_add_up(head):
 def test_neutral_is_rest(head):
     assert not coefficients_of(head, np.zeros(8, np.float32), HeadControl()).any()
     assert {"smile", "brow_up", "open"} <= set(EXPRESSIONS)
+
+
+SHOWN = MouthLimits(low=(-0.1,) * 8, high=(0.5,) * 8)
+
+
+def test_a_mouth_within_its_limits_is_left_as_it_is():
+    mouth = np.linspace(-0.1, 0.5, 8, dtype=np.float32)
+    np.testing.assert_array_equal(limit_mouth(mouth, SHOWN), mouth)
+
+
+def test_beyond_its_limits_a_mouth_goes_on_ever_slower_without_a_jolt():
+    wanted = np.linspace(-1.0, 2.0, 3001, dtype=np.float32)
+    shown = np.array([limit_mouth(np.full(8, x, np.float32), SHOWN)[0] for x in wanted])
+    slopes = np.diff(shown) / np.diff(wanted)
+    assert slopes.min() > -1e-3
+    assert slopes.max() < 1.01
+    assert np.abs(np.diff(slopes)).max() < 0.03
+    assert -0.16 - 1e-6 <= shown.min() < -0.15
+    assert 0.55 < shown.max() <= 0.56 + 1e-6
+
+
+def test_what_was_never_shown_is_never_shown():
+    nothing = MouthLimits(low=(0.0,) * 8, high=(0.0,) * 8)
+    np.testing.assert_allclose(limit_mouth(np.linspace(-3, 3, 8).astype(np.float32), nothing), 0, atol=1e-5)
+
+
+def test_a_head_goes_no_farther_than_it_was_shown(head):
+    far, farther = (coefficients_of(head, np.full(8, x, np.float32), HeadControl()) for x in (5.0, 50.0))
+    np.testing.assert_allclose(far, farther, atol=1e-5)
+    meant = HeadControl(expression=(("upper_lip", 1.0),))
+    small = replace(head, info=replace(head.info, mouth_limits=SHOWN))
+    wanted = np.zeros(8, np.float32)
+    wanted[MOUTH_MODES.index("upper_lip")] = 1.0
+    c = coefficients_of(small, np.zeros(0, np.float32), meant)
+    np.testing.assert_array_equal(c, head.motion_map(limit_mouth(wanted, SHOWN), np.zeros(7, np.float32)))

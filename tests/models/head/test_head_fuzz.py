@@ -247,7 +247,7 @@ def test_a_pipe_is_not_waited_for(folder):
 
 
 def test_another_format_or_version(folder):
-    put_yaml(folder, version=3)
+    put_yaml(folder, version=4)
     assert "newer splatface" in refused(folder)
     put_yaml(folder, version="1")
     refused(folder)

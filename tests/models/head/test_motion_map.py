@@ -54,6 +54,13 @@ def test_heads_of_version_1_move_as_they_did():
     np.testing.assert_allclose(map_of_tensors(tensors)(heard, controls), wanted, rtol=1e-5)
 
 
+def test_heads_of_version_2_keep_to_the_range_of_the_motion_space():
+    old = {"format": "splatface-head", "version": 2}
+    found, _ = migrate(old, {}, to_version=3)
+    assert list(found["mouth_limits"]) == list(MOUTH_MODES)
+    assert found["mouth_limits"]["press"] == [-0.1, 1.0]
+
+
 def test_a_head_of_version_1_without_its_gain_is_refused():
     with pytest.raises(HeadError, match="control_gain"):
         migrate({"format": "splatface-head", "version": 1}, {}, to_version=2)

@@ -12,7 +12,7 @@ from splatface.models.head.pose import bones_of, quat_of_euler
 from splatface.models.training.bake import BakeConfig, bake_field
 from splatface.models.training.calibrate import calibrate_net, calibration_of, heard_along
 from splatface.models.training.export import export_head, hearing_of, write_head
-from splatface.models.training.seen import poses_of, seen_limits, torso_follow
+from splatface.models.training.seen import poses_of, seen_limits, seen_mouth, torso_follow
 from splatface.models.values import HeadControl
 
 
@@ -83,6 +83,16 @@ def test_limits_are_what_was_seen(tiny):
     angles, _ = poses_of(tiny.frames.T_world_head[tiny.frames.split != 2], tiny.pivot_m)
     assert limits.yaw_rad == pytest.approx((angles[:, 0].min(), angles[:, 0].max()))
     assert limits.pitch_rad[0] <= 0 <= limits.pitch_rad[1]
+
+
+def test_the_mouth_keeps_to_what_was_seen(tiny):
+    frames = tiny.frames
+    seen = np.nan_to_num(frames.mouth[frames.split != 2])
+    wild = np.where((frames.split == 2)[:, None], np.float32(9), np.nan_to_num(frames.mouth))
+    limits = seen_mouth(replace(tiny, frames=replace(frames, mouth=wild)))
+    assert np.all(np.array(limits.low) <= 0)
+    assert np.all(np.array(limits.high) <= np.maximum(seen.max(axis=0), 0) + 1e-4)
+    assert limits.high[0] == pytest.approx(seen[:, 0].max(), rel=0.1)
 
 
 def test_the_torso_follows_as_it_did(tiny):
