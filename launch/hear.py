@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "main"]
 
 _ENCODERS = ("fsmn", "logmel", "whisper")
-_COPIES = {"fsmn": 2.0, "logmel": 1.0, "whisper": 0.6}  # whisper hears a minute in 8 to 15 s
+_COPIES = {"fsmn": 1.0, "logmel": 1.0, "whisper": 0.6}  # whisper hears a minute in 8 to 15 s
 _SOURCES = ("espeak", "flite", "joe", "kokoro")
 
 
