@@ -27,8 +27,8 @@ PARAMETERS = (
     ),
     Parameter(
         name="latency_ms",
-        default=40,
-        description="sound held by the device: less falls silent sooner, more survives a busy processor",
+        default=100,
+        description="sound held by the device: more survives a busy processor; below presentation_delay",
         low=5,
         high=500,
     ),
@@ -70,9 +70,13 @@ class Speaker(FaceNode):
         return lambda count, ahead_s: playback.fill(count, self.now_ns() + round(ahead_s * NS_PER_S))
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
-        """Keep a chunk until its moment."""
-        chunk = wire.audio_chunk(msg)
-        self.playback.push(chunk)
+        """Keep a chunk until its moment; what the device holds of an utterance that is over is void."""
+        chunk, playback = wire.audio_chunk(msg), self.playback
+        before = (playback.utterance, playback.flushes)
+        playback.push(chunk)
+        interrupted = before != (playback.utterance, playback.flushes)
+        if interrupted and self.speaker is not None and self.chunk_ns > 0:
+            self.speaker.flush()
         self.chunk_ns = self.now_ns()
         self.early_ms.add((chunk.start_ns + self.playback.delay_ns - self.chunk_ns) / 1e6)
 

@@ -48,6 +48,7 @@ class KeptDevice(Generic[D]):
         self._side, self._open_device, self._sure_after = side, open_device, sure_after
         self._open: D | None = None
         self._ending = threading.Event()
+        self._waking = threading.Event()
         self.problem = first_problem(side)
         self.name = ""
         self.opened = 0  # times it was opened
@@ -57,7 +58,15 @@ class KeptDevice(Generic[D]):
     def close(self) -> None:
         """End the thread; wait at most 3 s for a driver that hangs."""
         self._ending.set()
+        self._wake()
         self._thread.join(3.0)
+
+    def _wake(self) -> None:
+        """Have `_woken_up` called in the device's thread, once for all calls that come before it."""
+        self._waking.set()
+
+    def _woken_up(self, device: D) -> None:
+        """What is to be done to an open device besides watching it."""
 
     def _keep(self) -> None:
         while not self._ending.is_set():
@@ -73,6 +82,7 @@ class KeptDevice(Generic[D]):
     def _use(self, device: D) -> None:
         self.name = device.name
         self.opened += 1
+        self._waking.clear()
         self._open = device
         self._watch(device)
         self._open = None
@@ -87,7 +97,11 @@ class KeptDevice(Generic[D]):
 
     def _watch(self, device: D) -> None:
         seen, moved, idle, patience = 0, 0, 0, FIRST_LOOKS
-        while not self._ending.wait(LOOK_S) and device.alive and idle < patience:
+        while not self._ending.is_set() and device.alive and idle < patience:
+            if self._waking.wait(LOOK_S):
+                self._waking.clear()
+                self._woken_up(device)
+                continue
             if device.blocks == seen:
                 idle += 1
                 continue

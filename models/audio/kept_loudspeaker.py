@@ -32,5 +32,12 @@ class KeptLoudspeaker(KeptDevice[Loudspeaker]):
         speaker = self._open
         return 1e3 * speaker.ahead_s if speaker else 0.0
 
+    def flush(self) -> None:
+        """Let the device fall silent: what it holds is thrown away in its thread, soon."""
+        self._wake()
+
+    def _woken_up(self, device: Loudspeaker) -> None:
+        device.flush()
+
     def _gone(self, device: Loudspeaker) -> None:
         self._underflows += device.underflows

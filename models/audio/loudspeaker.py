@@ -1,5 +1,6 @@
 """A loudspeaker through PortAudio."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,8 +23,9 @@ class Loudspeaker:
 
     Args:
         device: number or part of the name, `""` for the default.
-        latency_s: sound the device holds; less is quicker to fall silent, more survives a busy processor.
-        opening: called with the device's rate before it asks for the first time; gives what fills it.
+        latency_s: sound the device holds; more survives a busy processor.
+        opening: called with the device's rate before it asks for the first time, and for the first time
+            after a flush; gives what fills it.
 
     Raises AudioError when PortAudio, a device or its stream cannot be had.
     """
@@ -35,6 +37,7 @@ class Loudspeaker:
         self.ahead_s = 0.0  # from being asked to being heard, lately
         found = find_device(PLAYING, device)
         self.name, self.rate_hz = found.name, found.rate_hz
+        self._opening = opening
         self._fill = opening(self.rate_hz)
         try:
             self._stream = sound.OutputStream(
@@ -63,6 +66,14 @@ class Loudspeaker:
         self.ahead_s = ahead_s
         out[:] = self._fill(frames, ahead_s)[:, None]
         self.blocks += 1
+
+    def flush(self) -> None:
+        """Throw away what the device holds and fill it anew, 20 ms later. May hang when its driver does."""
+        self._stream.abort(ignore_errors=True)
+        self._fill = self._opening(self.rate_hz)
+        # A device that does not start again is no longer alive, and is opened as any that is gone.
+        with contextlib.suppress(portaudio(PLAYING).PortAudioError):
+            self._stream.start()
 
     def close(self) -> None:
         """Give the device back, what it still holds unheard. May hang when its driver does."""

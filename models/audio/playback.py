@@ -25,6 +25,7 @@ class Playback:
         self.delay_ns = delay_ns
         self._lock = threading.Lock()
         self._buffer = JitterBuffer()
+        self._rate_hz = 0
         self.restart(SOURCE_HZ)
 
     @property
@@ -63,12 +64,14 @@ class Playback:
         return self._servo.jumps
 
     def restart(self, rate_hz: int) -> None:
-        """A device at `rate_hz` asks from now on."""
+        """A device at `rate_hz` asks from now on, or the same one after it has dropped what it held."""
         with self._lock:
-            self._rate_hz = rate_hz
+            if rate_hz != self._rate_hz:
+                self._rate_hz = rate_hz
+                self._servo = Servo(SOURCE_HZ / rate_hz, rate_hz)
+                self._interpolator = Interpolator(SOURCE_HZ / rate_hz)
+            self._servo.let_go()
             self._clock = DeviceClock(rate_hz)
-            self._servo = Servo(SOURCE_HZ / rate_hz, rate_hz)
-            self._interpolator = Interpolator(SOURCE_HZ / rate_hz)
             self._asked = 0  # samples
             self._last = 0.0  # sample that left
             self._seam = 0.0  # what is left of a step in the sound

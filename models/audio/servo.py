@@ -73,6 +73,10 @@ class Servo:
         """By how much the device is slow, as learned so far."""
         return 1e6 * self._learned
 
+    def let_go(self) -> None:
+        """The stream is read elsewhere from now on; what is known of the device's pace stays."""
+        self._position = None
+
     def next(self, wanted: float, count: int, silent: bool) -> tuple[float, float, bool]:
         """Position and step for the next `count` samples of the device, and whether it is a jump.
 

@@ -144,7 +144,8 @@ def test_after_an_interruption_the_old_sound_is_gone(start, talk, tmp_path):
             loud = [chunk for chunk in talk.heard if np.abs(chunk.samples).max() > 0.02]
             ends_ms.append((loud[-1].end_ns - interrupted_ns) / MS)
         print("old sound ends after", ends_ms, values(talk))
-        assert max(ends_ms) < LATENCY_MS + 120  # what the device holds cannot be called back
+        # The device holds more than this: what it held was thrown away. Under 40 ms on a machine at leisure.
+        assert np.median(ends_ms) < LATENCY_MS - 50
         assert int(values(talk)["flushes"]) == 3
 
 

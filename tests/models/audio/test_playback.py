@@ -111,6 +111,22 @@ def test_a_new_utterance_ends_the_old_one_between_two_samples():
     assert again[-1] == pytest.approx(0.3, abs=0.01)
 
 
+def test_a_device_that_drops_what_it_held_goes_on_in_step():
+    playback, card = playback_at(48_000), Card(ppm=200.0)
+    source = taken(chunks(lambda t: (t + 1) / 200), 23)
+    card.play(playback, source, 20)
+    drift_ppm = playback.drift_ppm
+    playback.restart(48_000)
+    # It asks for its buffer at once: what was filled before is never heard.
+    again = Card(ppm=200.0)
+    begin_ns = START_NS + 20_050 * MS
+    heard_s, sound = again.play(playback, source, 2, begin_ns)
+    late_s = heard_s + 20.05 - DELAY_NS / 1e9 - (200 * sound.astype(np.float64) - 1)
+    assert np.abs(late_s[480:]).max() < 1e-3  # a seam's worth after the first sample
+    assert playback.drift_ppm == pytest.approx(drift_ppm, abs=30)  # what was learned of its clock stays
+    assert playback.jumps == 0
+
+
 def test_late_sound_is_counted_and_comes_back_into_step():
     playback, card = playback_at(48_000), Card(noise_ms=0.0)
     source = taken(chunks(lambda t: np.sin(2 * np.pi * 50 * t)), 4)
