@@ -40,16 +40,18 @@ class Refiner:
 
     def due(self, state: State, pace: Pace) -> bool:
         """Whether a round comes before the next step."""
-        done = len(state.poses.rounds)
-        how, stages = self.config.refine, self.config.stages
+        how, stages, rounds = self.config.refine, self.config.stages, state.poses.rounds
+        done = len(rounds)
+        if pace.over:
+            return how.rounds > 0 and not (rounds and rounds[-1]["held_only"])
         if done >= how.rounds:
-            return pace.over and done == how.rounds > 0
+            return False
         first = stages.canonical_steps / (stages.canonical_steps + stages.deformation_steps)
         share = first + max(how.last - first, 0.0) * done / max(how.rounds - 1, 1)
-        return pace.over or pace.through >= share
+        return pace.through >= share
 
     def refine(self, state: State, pace: Pace) -> None:
-        """A round, told in `state.poses.rounds`; the one after the last is for pictures not trained on."""
+        """A round, told in `state.poses.rounds`; at the end of a run only pictures not trained on move."""
         poses = state.poses
         before = poses.T.copy(), poses.camera
         self.easel.camera = poses.camera
@@ -60,14 +62,12 @@ class Refiner:
             split=self.split,
             known=self.known,
         )
-        # What is left of the last round is left out: a run that ends early ends with the held-out pictures.
-        ended = len(poses.rounds) >= self.config.refine.rounds
-        refine_round(poses, scene, self.config.refine, held_only=ended)
+        refine_round(poses, scene, self.config.refine, held_only=pace.over)
         shown = self._shown()
         figures = round_figures(
             poses, before, self.known, lambda: self._psnr_db(state, shown, pace), state.counters.step
         )
-        poses.rounds.append(figures)
+        poses.rounds.append(figures | {"held_only": float(pace.over)})
 
     def _shown(self) -> Rows:
         for part in (VAL, TRAIN):

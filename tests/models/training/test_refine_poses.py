@@ -102,6 +102,16 @@ def test_pictures_between_go_along(noisy, tmp_path):
     assert changed.all()
 
 
+def test_a_run_that_ends_early_still_places_held_out_pictures(noisy, tmp_path):
+    short = replace(REFINED, stages=replace(REFINED.stages, minutes=0.004))
+    found = a_run(noisy, short, tmp_path)
+    rounds = json.loads((tmp_path / "poses.json").read_text())["rounds"]
+    assert rounds[-1]["held_only"] == 1
+    assert [line["held_only"] for line in rounds[:-1]] == [0] * (len(rounds) - 1)
+    held = noisy.frames.split != TRAIN
+    assert not np.array_equal(found.T_world_head[held], noisy.frames.T_world_head[held])
+
+
 def test_without_rounds_poses_stay(noisy, tmp_path):
     still = replace(SHORT, stages=StageConfig(canonical_steps=10, deformation_steps=10))
     trained = a_run(noisy, still, tmp_path)
