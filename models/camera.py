@@ -24,6 +24,12 @@ class Camera:
     cy: float  # px
     T_camera_world: NDArray[np.float64] = field(default_factory=_identity)  # [4, 4]
 
+    def project(self, points_m: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Where points [..., 3] of the world are seen [..., 2] px; nonsense for those behind the camera."""
+        seen = points_m @ self.T_camera_world[:3, :3].T + self.T_camera_world[:3, 3]
+        places: NDArray[np.float64] = seen[..., :2] / seen[..., 2:] * (self.fx, self.fy) + (self.cx, self.cy)
+        return places
+
     def scaled_to(self, width: int, height: int) -> "Camera":
         """The same view on another canvas: the picture's shorter relative side is kept whole.
 

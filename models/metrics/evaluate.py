@@ -17,6 +17,7 @@ from splatface.models.metrics.judge import Group, judge, nothing, settled
 from splatface.models.metrics.lips import mouth_opening
 from splatface.models.metrics.live import LivePath, hearing_of, silent_at
 from splatface.models.metrics.motion import MotionScore, motion_score
+from splatface.models.metrics.seam import Seam, seam_of
 from splatface.models.metrics.tools import Supplied, Tools, tools_of
 from splatface.models.metrics.truth import Truth
 
@@ -53,6 +54,7 @@ class Evaluation:
     by_motion: Group  # driven by the tracked motion
     by_sound: Group  # mouth driven by sound alone; head, eyes and brows as tracked
     hearing: MotionScore | None
+    seam: Seam
     truth: Truth
 
 
@@ -89,6 +91,7 @@ def evaluate(
         by_motion=_by_motion(truth, tools, live, clock),
         by_sound=by_sound,
         hearing=hearing,
+        seam=seam_of(head, config.threads),
         truth=truth,
     )
 
@@ -115,6 +118,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "size": list(evaluation.size),
         "gaussians": evaluation.gaussians,
         "training_minutes": evaluation.training_minutes,
+        "seam": asdict(evaluation.seam),
         "by_motion": _group_json(evaluation.by_motion),
         "by_sound": by_sound,
     }

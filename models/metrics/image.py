@@ -1,15 +1,16 @@
 """How alike two pictures are, pixel by pixel: PSNR and SSIM, of the whole or of a part."""
 
+from collections.abc import Callable
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.types import EYES, FACE, LIPS, MOUTH
+from splatface.models.dataset.types import BACKGROUND, EYES, FACE, LIPS, MOUTH, NECK
 from splatface.models.errors import MetricError
 
-__all__ = ["MOST_DB", "face_region", "mouth_region", "psnr", "ssim", "ssim_map"]
+__all__ = ["MOST_DB", "REGIONS", "face_region", "mouth_region", "psnr", "ssim", "ssim_map"]
 
 Picture = NDArray[np.uint8]  # [H, W, 3]
 Mask = NDArray[np.bool_]  # [H, W]
@@ -84,6 +85,23 @@ def mouth_region(labels: NDArray[np.uint8]) -> Mask:
     side = 2 * max(1, round(_MOUTH_MARGIN * labels.shape[1])) + 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     return np.asarray(cv2.dilate(mouth, brush)).astype(bool)
+
+
+def _person_region(labels: NDArray[np.uint8]) -> Mask:
+    return np.asarray(labels != BACKGROUND)
+
+
+def _neck_region(labels: NDArray[np.uint8]) -> Mask:
+    return np.asarray(labels == NECK)
+
+
+# Parts of a picture that are measured by themselves, by name.
+REGIONS: dict[str, Callable[[NDArray[np.uint8]], Mask]] = {
+    "person": _person_region,
+    "face": face_region,
+    "mouth": mouth_region,
+    "neck": _neck_region,
+}
 
 
 def _blurred(values: Array) -> Array:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.file import labels, picture
 from splatface.models.metrics.frechet import frechet_distance
 from splatface.models.metrics.identity import likeness
-from splatface.models.metrics.image import face_region, mouth_region, psnr, ssim, ssim_map
+from splatface.models.metrics.image import REGIONS, psnr, ssim, ssim_map
 from splatface.models.metrics.lips import Sight, lip_score, mouth_opening
 from splatface.models.metrics.sync_film import FaceFilm
 from splatface.models.metrics.tools import Tools
@@ -25,11 +25,9 @@ Picture = NDArray[np.uint8]
 # The order in tables and in JSON.
 FIGURES = (
     "psnr",
-    "psnr_face",
-    "psnr_mouth",
+    *(f"psnr_{name}" for name in REGIONS),
     "ssim",
-    "ssim_face",
-    "ssim_mouth",
+    *(f"ssim_{name}" for name in REGIONS),
     "st_lpips",
     "lpips",
     "fid",
@@ -59,10 +57,7 @@ _FROM_LANDMARKS = (
     "lip_jitter_px",
 )
 _WHY_NOT = {
-    "psnr_face": "no face in the labels",
-    "psnr_mouth": "no mouth in the labels",
-    "ssim_face": "no face in the labels",
-    "ssim_mouth": "no mouth in the labels",
+    **{f"{figure}_{name}": f"no {name} in the labels" for name in REGIONS for figure in ("psnr", "ssim")},
     "lmd_px": "no face found in both pictures",
     "opening_correlation": "a mouth stands still, or fewer than 8 pictures show both faces",
     "opening_amplitude": "the true mouth stands still, or fewer than 8 pictures show both faces",
@@ -155,7 +150,8 @@ class _Tally:
         similarity = ssim_map(true, drawn)
         self._note("psnr", psnr(true, drawn))
         self._note("ssim", ssim(similarity))
-        for name, region in (("face", face_region(label)), ("mouth", mouth_region(label))):
+        for name, region_of in REGIONS.items():
+            region = region_of(label)
             self._note(f"psnr_{name}", psnr(true, drawn, region))
             self._note(f"ssim_{name}", ssim(similarity, region))
         if self._tools.fid.use:

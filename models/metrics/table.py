@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from splatface.models.metrics.image import REGIONS
 from splatface.models.metrics.judge import FIGURES
 
 __all__ = ["comparison", "table"]
@@ -12,11 +13,9 @@ Figures = Mapping[str, Any]  # what `evaluation_json` gives
 # name -> (what it says, how it is printed)
 _ROWS = {
     "psnr": ("PSNR, dB (more is better)", ".2f"),
-    "psnr_face": ("  face", ".2f"),
-    "psnr_mouth": ("  mouth", ".2f"),
+    **{f"psnr_{name}": (f"  {name}", ".2f") for name in REGIONS},
     "ssim": ("SSIM, 0..1 (more)", ".4f"),
-    "ssim_face": ("  face", ".4f"),
-    "ssim_mouth": ("  mouth", ".4f"),
+    **{f"ssim_{name}": (f"  {name}", ".4f") for name in REGIONS},
     "st_lpips": ("ST-LPIPS (less)", ".4f"),
     "lpips": ("LPIPS (less)", ".4f"),
     "fid": ("FID (less)", ".2f"),
@@ -63,6 +62,7 @@ def table(result: Figures) -> str:
         "",
         f"{'':40s}{'by motion':>12s}{'by sound':>12s}",
         *(f"{_ROWS[n][0]:40s}{_printed(n, motion[n]):>12s}{_printed(n, sound[n]):>12s}" for n in FIGURES),
+        *_seam_lines(result),
         *_hearing_lines(sound),
         *_reason_lines(motion, sound),
     ]
@@ -80,6 +80,14 @@ def comparison(results: Sequence[Figures]) -> str:
             cells = [_printed(name, result[group][name]) for name in _COMPARED]
             lines.append("| " + " | ".join([named, group[3:], *cells, trained]) + " |")
     return "\n".join(lines)
+
+
+def _seam_lines(result: Figures) -> list[str]:
+    seam = result.get("seam")
+    if not seam:
+        return []
+    where = f" (yaw {seam['yaw_deg']}, pitch {seam['pitch_deg']})" if seam["gap_px"] else ""
+    return ["", f"neck, turned by 20 and nodded by 15 degrees: {seam['gap_px']} px of gaps at most{where}"]
 
 
 def _hearing_lines(sound: Figures) -> list[str]:
