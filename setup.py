@@ -8,6 +8,7 @@ ROOT = Path(__file__).parent
 NODES = [
     "audio_capture",
     "audio_features",
+    "listener",
     "head_controller",
     "renderer",
     "display",

@@ -34,14 +34,14 @@ PARAMETERS = (
     Parameter(name="chunk_ms", default=20, description="sound per message, ms", low=5, high=100),
     Parameter(
         name="echo",
-        default="off",
-        description="take our own voice out: off or webrtc; remap far_end to what the speaker plays",
+        default="none",
+        description="take our own voice out: none or webrtc; remap far_end to what the speaker plays",
         choices=ECHO,
     ),
     Parameter(
         name="noise",
-        default="off",
-        description="take noise out: off, speex (gentle) or webrtc (strong)",
+        default="none",
+        description="take noise out: none, speex (gentle) or webrtc (strong)",
         choices=NOISE,
     ),
     Parameter(

@@ -6,13 +6,12 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio.checked import SAMPLE_RATE, checked
 from splatface.models.audio.windows import Windows
-from splatface.models.errors import AudioError
 from splatface.models.values import NS_PER_S, AudioChunk
 
 __all__ = ["BLOCK", "SAMPLE_RATE", "Cleaning", "Stage"]
 
-SAMPLE_RATE = 16_000
 BLOCK = 160  # samples that a stage takes at a time: 10 ms
 _NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
 
@@ -58,7 +57,8 @@ class Cleaning:
 
         Raises AudioError unless the samples are one-dimensional and at 16000 Hz.
         """
-        samples = self._checked(chunk)
+        samples, bad = checked(chunk, "microphone")
+        self.bad_samples += bad
         out = []
         for end, block in self._blocks.push(samples):
             heard_ns = chunk.start_ns + (end - BLOCK - self._taken) * _NS_PER_SAMPLE
@@ -76,16 +76,3 @@ class Cleaning:
             out.append(AudioChunk(piece, SAMPLE_RATE, start_ns, utterance))
         self._given += BLOCK
         return out
-
-    def _checked(self, chunk: AudioChunk) -> NDArray[np.float32]:
-        samples = np.asarray(chunk.samples, np.float32)
-        if chunk.sample_rate != SAMPLE_RATE or samples.ndim != 1:
-            raise AudioError(
-                f"microphone: expected mono samples [T] at {SAMPLE_RATE} Hz, found {samples.shape} at "
-                f"{chunk.sample_rate} Hz: mix the channels and resample before"
-            )
-        finite = np.isfinite(samples)
-        if finite.all():
-            return samples
-        self.bad_samples += int(np.count_nonzero(~finite))
-        return np.where(finite, samples, np.float32(0.0))

@@ -11,8 +11,8 @@ from splatface.models.errors import AudioError
 
 __all__ = ["ECHO", "NOISE", "Chosen", "choose_stages"]
 
-ECHO = ("off", "webrtc")
-NOISE = ("off", "speex", "webrtc")
+ECHO = ("none", "webrtc")  # "off" is False in YAML
+NOISE = ("none", "speex", "webrtc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def choose_stages(echo: str, noise: str, far_end: FarEnd) -> Chosen:
     except AudioError as error:
         problems.append(str(error))
     try:
-        if noise == "webrtc" and echo == "off":
+        if noise == "webrtc" and echo == "none":
             stages.append(Webrtc(echo=False, noise=True))
         if noise == "speex":
             stages.append(Speex())
