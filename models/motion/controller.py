@@ -186,7 +186,8 @@ class Controller:
         weights = dict(zip(EXPRESSIONS, shown.tolist(), strict=True))
         listens = self._listens_at(time_s, RAMP_S)
         heeding = BROWS_LISTENING + raises_at(self._listening.raises, time_s)
-        brows = min(self.config.listening, 1.0) * listens * heeding
-        brows = either(brows, raises_at(self._speaking.raises, time_s))
-        weights["brow_up"] = either(weights["brow_up"], min(self.config.brow * brows, 1.0))
+        brows = either(min(listens * heeding, 1.0), raises_at(self._speaking.raises, time_s))
+        # As many times the amount where it is little, never above 1.
+        lively = 1.0 - (1.0 - brows) ** self.config.brow
+        weights["brow_up"] = either(weights["brow_up"], lively)
         return tuple((name, weight) for name, weight in weights.items() if weight > 1e-4)
