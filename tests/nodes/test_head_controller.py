@@ -3,8 +3,8 @@
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PointStamped
-from splatface_msgs.msg import HeadControl
-from std_msgs.msg import String
+from splatface_msgs.msg import AudioFeatures, HeadControl
+from std_msgs.msg import Bool, String
 
 from splatface.nodes import wire
 
@@ -33,6 +33,46 @@ def test_it_moves_looks_and_smiles(start, others):
         return " ".join(status.message for array in diagnostics for status in array.status)
 
     others.until(lambda: "expected one of smile, brow_up, brow_down" in said())
+    assert node.interrupt() == 0, node.output
+
+
+@pytest.mark.graph
+def test_it_listens_to_a_person_until_that_falls_silent(start, others):
+    controls = []
+    others.create_subscription(HeadControl, "head_control", controls.append, wire.SOUND)
+    speaks = others.create_publisher(Bool, "person_speaking", 10)
+    node = start.node("head_controller", sway=0.0, wander=0.0, seed=1)
+    others.until(lambda: len(controls) > 10)
+
+    def roll():
+        return abs(controls[-1].orientation.x)
+
+    assert roll() < 1e-6
+    speaks.publish(Bool(data=True))
+    # Head aslant by at least 1.6 degrees; told once, it takes 3 s for silence.
+    others.until(lambda: roll() > 0.012)
+    others.until(lambda: roll() < 1e-6)
+    assert node.interrupt() == 0, node.output
+
+
+@pytest.mark.graph
+def test_it_nods_with_what_it_says(start, others):
+    controls = []
+    others.create_subscription(HeadControl, "head_control", controls.append, wire.SOUND)
+    features = others.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
+    node = start.node("head_controller", sway=0.0, wander=0.0)
+    others.until(lambda: len(controls) > 10)
+    first_ns = wire.time_ns(controls[-1].header.stamp) + 60_000_000
+    # A loud syllable after four soft ones, six times in 7 s; all is told at once, none nods before its time.
+    for index in range(350):
+        loud = -12.0 if index // 12 % 5 == 4 else -22.0
+        level = loud if index % 12 < 7 else -36.0
+        msg = AudioFeatures(encoder="x", values=[0.0], voice_probability=0.95, level_dbfs=level)
+        msg.header.stamp = wire.stamp(first_ns + index * 20_000_000)
+        features.publish(msg)
+    others.until(lambda: max(msg.orientation.y for msg in controls) > 0.006)
+    begun = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)
+    assert wire.time_ns(begun.header.stamp) - first_ns > 500_000_000
     assert node.interrupt() == 0, node.output
 
 
