@@ -7,6 +7,10 @@ __all__ = ["add_arguments", "main"]
 
 BENCHES = {
     "graph": ("bench_graph", "the whole graph: real processes, from sound to picture"),
+    "talk": (
+        "bench_talk",
+        "a conversation: voice and mouth in step, and how soon an interrupted face is still",
+    ),
     "render": ("bench_render", "one picture: coefficients, deformation, drawing"),
 }
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -31,7 +32,7 @@ class Face:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self._lines: list[str] = []
+        self._lines: deque[str] = deque(maxlen=10)
         self._began_s = time.monotonic()
         threading.Thread(target=self._read, name="log", daemon=True).start()
 
@@ -44,6 +45,11 @@ class Face:
     def alive(self) -> bool:
         """Whether it still runs."""
         return self._process.poll() is None
+
+    @property
+    def last_words(self) -> str:
+        """The end of its log."""
+        return "".join(list(self._lines))
 
     @property
     def age_s(self) -> float:
@@ -59,12 +65,12 @@ class Face:
         until_s = time.monotonic() + seconds
         while not ready():
             if not self.alive or time.monotonic() > until_s:
-                raise SplatfaceError("bench: the face did not come up:\n" + "".join(self._lines[-10:]))
+                raise SplatfaceError(f"bench: the face did not come up:\n{self.last_words}")
             time.sleep(0.05)
 
     def _read(self) -> None:
         for line in self._process.stdout or []:
-            self._lines = [*self._lines[-99:], line]
+            self._lines.append(line)
 
 
 @contextmanager

@@ -3,19 +3,16 @@
 import argparse
 import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from splatface.launch import bench_talk, bench_talk_table
+from splatface.launch.bench_face import own_domain, own_port, running_face
+from splatface.launch.bench_viewer import Viewer
 from splatface.launch.processes_seen import Cost, costs_below
-from splatface.launch.transport import use_picture_transport
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.probe import Observation, observe
 
@@ -23,6 +20,7 @@ __all__ = ["add_arguments", "main", "measure"]
 
 NAMESPACE = "bench_graph"
 READY_S = 60.0
+BARGE_INS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +33,7 @@ class Settings:
     fps: float
     size: str
     seconds: float
+    talk_seconds: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +45,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", type=float, default=25.0, help="pictures per second")
     parser.add_argument("--size", default="512x512", help="width x height")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long, after everything runs")
+    parser.add_argument(
+        "--talk-seconds", type=float, default=20.0, help="of a conversation with a loudspeaker; 0 for none"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -57,6 +59,7 @@ def main(args: argparse.Namespace) -> int:
         fps=args.fps,
         size=args.size,
         seconds=args.seconds,
+        talk_seconds=args.talk_seconds,
     )
     result = measure(settings)
     print(json.dumps(result) if args.json else _table(result))
@@ -69,57 +72,45 @@ def measure(settings: Settings) -> dict[str, Any]:
     Raises:
         SplatfaceError: when the face does not come up.
     """
-    # A domain of its own: a face that already runs here is neither heard nor disturbed.
-    os.environ["ROS_DOMAIN_ID"] = str(60 + os.getpid() % 40)
-    use_picture_transport()
-    port = 20000 + os.getpid() % 20000
-    command = [sys.executable, "-m", "splatface.launch.cli", "launch", "kiosk.launch.yaml"]
-    command += [f"namespace:={NAMESPACE}", f"port:={port}", f"encoder:={settings.encoder}"]
-    command += [f"head:={settings.head}", f"fps:={settings.fps}", f"size:={settings.size}"]
+    own_domain()
+    port = own_port()
+    arguments = {"namespace": NAMESPACE, "port": port, "encoder": settings.encoder}
+    arguments |= {"head": settings.head, "fps": settings.fps, "size": settings.size}
     if settings.speech:
-        command.append(f"source:={Path(settings.speech).absolute()}")
-    began = time.monotonic()
-    face = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    lines: list[str] = []
-    threading.Thread(target=lambda: lines.extend(face.stdout or []), daemon=True).start()
-    stop = threading.Event()
-    viewer = threading.Thread(target=_look, args=(port, stop), daemon=True)
+        arguments["source"] = Path(settings.speech).absolute()
+    with running_face("kiosk.launch.yaml", arguments) as face:
+        viewer = Viewer(port)
+        try:
+            observe(NAMESPACE, READY_S, lambda seen: len(seen.shown) < 3 and face.alive)
+            ready_s = face.age_s
+            if not face.alive or ready_s > READY_S:
+                raise SplatfaceError(f"bench graph: the face did not come up:\n{face.last_words}")
+            # Discovery and first uses are over after a second.
+            observe(NAMESPACE, 1.0, lambda seen: True)
+            before = costs_below(face.pid)
+            span_ns = settings.seconds * 1e9
+            longest_s = settings.seconds + READY_S
+            seen = observe(NAMESPACE, longest_s, lambda seen: face.alive and _span_ns(seen) < span_ns)
+            after = costs_below(face.pid)
+        finally:
+            viewer.close()
+    result = {**_summary(seen, settings), "ready_s": round(ready_s, 2), "processes": _costs(before, after)}
+    return result | ({"talk": _talk(settings)} if settings.talk_seconds else {})
+
+
+def _talk(settings: Settings) -> dict[str, Any]:
+    """The figures of a conversation, or why there are none."""
+    same = {name: getattr(settings, name) for name in ("head", "encoder", "fps", "size")}
     try:
-        viewer.start()
-        observe(NAMESPACE, READY_S, lambda seen: len(seen.shown) < 3 and face.poll() is None)
-        ready_s = time.monotonic() - began
-        if face.poll() is not None or ready_s > READY_S:
-            raise SplatfaceError("bench graph: the face did not come up:\n" + "".join(lines[-10:]))
-        # Discovery and first uses are over after a second.
-        observe(NAMESPACE, 1.0, lambda seen: True)
-        before = costs_below(face.pid)
-        span_ns = settings.seconds * 1e9
-        longest_s = settings.seconds + READY_S
-        seen = observe(NAMESPACE, longest_s, lambda seen: face.poll() is None and _span_ns(seen) < span_ns)
-        after = costs_below(face.pid)
-    finally:
-        stop.set()
-        face.send_signal(signal.SIGINT)
-        face.wait(timeout=30)
-    return {**_summary(seen, settings), "ready_s": round(ready_s, 2), "processes": _costs(before, after)}
+        return bench_talk.measure(
+            bench_talk.Settings(**same, seconds=settings.talk_seconds, barge_ins=BARGE_INS, interrupts=0)
+        )
+    except SplatfaceError as error:
+        return {"left_out": str(error)}
 
 
 def _span_ns(seen: Observation) -> int:
     return max(seen.shown) - min(seen.shown) if seen.shown else 0
-
-
-def _look(port: int, stop: threading.Event) -> None:
-    """A viewer of the page: takes in everything, shows nothing."""
-    from websockets.exceptions import WebSocketException
-    from websockets.sync.client import connect
-
-    while not stop.is_set():
-        try:
-            with connect(f"ws://127.0.0.1:{port}/stream", max_size=None, compression=None) as socket:
-                while not stop.is_set():
-                    socket.recv(timeout=1.0)
-        except (OSError, TimeoutError, WebSocketException):
-            stop.wait(0.2)
 
 
 def _marks(values: list[float]) -> dict[str, float]:
@@ -189,4 +180,9 @@ def _table(result: dict[str, Any]) -> str:
     lines += ["", f"{'process':16s} {'CPU s':>8s} {'peak MB':>8s}"]
     for name, cost in result["processes"].items():
         lines.append(f"{name:16s} {cost['cpu_s']:8.2f} {cost['peak_memory_mb']:8.1f}")
+    talk = result.get("talk", {})
+    if "left_out" in talk:
+        lines += ["", f"no conversation: {talk['left_out']}"]
+    elif talk:
+        lines += ["", "a conversation:", bench_talk_table.table(talk)]
     return "\n".join(lines)

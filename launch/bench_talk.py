@@ -19,12 +19,12 @@ import yaml
 from splatface.launch.bench_barge_in import Interruption, interrupt_in_mid_word, stillness
 from splatface.launch.bench_face import Face, own_domain, own_port, running_face
 from splatface.launch.bench_leftovers import interrupt_many
-from splatface.launch.bench_monitor import Monitor
 from splatface.launch.bench_mouth import Mouth
 from splatface.launch.bench_offsets import marks
-from splatface.launch.bench_sound_server import MONITOR, null_sink
+from splatface.launch.bench_senses import Senses
+from splatface.launch.bench_sound_server import null_sink
 from splatface.launch.bench_step import in_step
-from splatface.launch.bench_viewer import Viewer
+from splatface.launch.bench_talk_table import table
 from splatface.launch.launcher.packages import package_share
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.partner import Partner
@@ -53,7 +53,7 @@ class Settings:
     size: str = "512x512"
     fps: float = 25.0
     encoder: str = "fsmn"
-    latency_ms: int = 40
+    latency_ms: int = 100
     delay_s: float = 0.2
     seconds: float = 60.0
     barge_ins: int = 20
@@ -95,37 +95,11 @@ def measure(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="splatface_bench_") as folder, null_sink() as environment:
         arguments = _arguments(settings, port, Path(folder) / "params.yaml")
         with running_face("conversation.launch.yaml", arguments, environment) as face:
-            senses = Senses.of(environment["PULSE_SERVER"], port, _shrink(settings.size))
+            senses = Senses.of(NAMESPACE, environment["PULSE_SERVER"], port, settings.size)
             try:
                 return _measure(settings, face, senses)
             finally:
                 senses.close()
-
-
-@dataclass(frozen=True)
-class Senses:
-    """Who talks to the face, hears and sees it."""
-
-    partner: Partner
-    monitor: Monitor
-    viewer: Viewer
-
-    @classmethod
-    def of(cls, server: str, port: int, shrink: int) -> "Senses":
-        """Begin to listen and to look."""
-        return cls(Partner(NAMESPACE), Monitor(server, MONITOR), Viewer(port, shrink))
-
-    def forget(self) -> None:
-        """Begin anew."""
-        self.partner.chunks.clear()
-        self.monitor.forget()
-        self.viewer.forget()
-
-    def close(self) -> None:
-        """End."""
-        self.viewer.close()
-        self.monitor.close()
-        self.partner.close()
 
 
 def _measure(settings: Settings, face: Face, senses: Senses) -> dict[str, Any]:
@@ -190,12 +164,6 @@ def _barge_in(cuts: list[Interruption], senses: Senses, mouth: Mouth) -> dict[st
     }
 
 
-def _shrink(size: str) -> int:
-    """By how much a picture may be made smaller so that a mouth is still to be seen."""
-    width = min(int(side) for side in size.split("x"))
-    return next((shrink for shrink in (8, 4, 2) if width // shrink >= 48), 1)
-
-
 def _arguments(settings: Settings, port: int, path: Path) -> dict[str, object]:
     shipped = package_share("splatface", os.environ) / "launch" / "params" / "conversation.yaml"
     params = yaml.safe_load(shipped.read_text())
@@ -213,17 +181,3 @@ def _arguments(settings: Settings, port: int, path: Path) -> dict[str, object]:
         "latency_ms": settings.latency_ms,
         "delay": settings.delay_s,
     }
-
-
-def table(result: dict[str, Any]) -> str:
-    """The same to be read."""
-    rows = [(f"picture after sound, {name}", result[name]) for name in ("offset_ms",)]
-    rows += [
-        ("sound after its stamp", result["sound_late_ms"]),
-        ("picture after its stamp", result["picture_late_ms"]),
-    ]
-    rows += [(f"barge-in: {name}", values) for name, values in result["barge_in"].items() if name != "count"]
-    lines = [f"{'':28s} {'p5':>8s} {'median':>8s} {'p95':>8s}  ms"]
-    for name, values in rows:
-        lines.append(f"{name:28s} " + " ".join(f"{values[q]:8.2f}" for q in ("p5", "median", "p95")))
-    return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -46,6 +47,8 @@ class Partner:
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_health, 100)
         self._mouth = ActionClient(node, Say, "say")
         self._hush = node.create_client(Trigger, "interrupt")
+        self._errands: deque[Callable[[], None]] = deque()
+        self._errand = node.create_guard_condition(self._run_errands)
         self._ending = False
         self._thread = threading.Thread(target=self._spin, name="partner", daemon=True)
         self._thread.start()
@@ -58,7 +61,9 @@ class Partner:
     def say(self, text: str) -> None:
         """Ask the face to say something; returns at once."""
         self.open_goals += 1
-        self._mouth.send_goal_async(Say.Goal(text=text)).add_done_callback(self._on_answer)
+        self._soon(
+            lambda: self._mouth.send_goal_async(Say.Goal(text=text)).add_done_callback(self._on_answer)
+        )
 
     def interrupt(self) -> tuple[int, int]:
         """Interrupt the face: when that was asked for, and when it was answered, ns.
@@ -68,7 +73,9 @@ class Partner:
         """
         answered = threading.Event()
         called_ns = time.time_ns()
-        self._hush.call_async(Trigger.Request()).add_done_callback(lambda future: answered.set())
+        self._soon(
+            lambda: self._hush.call_async(Trigger.Request()).add_done_callback(lambda done: answered.set())
+        )
         if not answered.wait(10.0):
             raise SplatfaceError(
                 "interrupt: expected an answer in 10 s, found none: is the speech node alive?"
@@ -105,6 +112,15 @@ class Partner:
         while not self._ending:
             executor.spin_once(timeout_sec=0.1)
         executor.shutdown()
+
+    def _soon(self, errand: Callable[[], None]) -> None:
+        """Have something done in the thread that also takes the answers: else one may come too early."""
+        self._errands.append(errand)
+        self._errand.trigger()
+
+    def _run_errands(self) -> None:
+        while self._errands:
+            self._errands.popleft()()
 
     def _tell(self) -> None:
         with self._news:
