@@ -69,8 +69,9 @@ class Viewer(threading.Thread):
             return
         stamp_ns = round(struct.unpack_from("<d", message, 1)[0] * 1e6)
         jpeg = np.frombuffer(message, np.uint8)[9:]
-        small = cv2.imdecode(jpeg, self._decoder).astype(np.uint8)
-        self._pictures.append((stamp_ns, now_ns, small))
+        small = cv2.imdecode(jpeg, self._decoder)
+        if small is not None:  # no whole picture
+            self._pictures.append((stamp_ns, now_ns, small.astype(np.uint8)))
 
     def so_far(self) -> Seen:
         """All pictures until now."""

@@ -27,8 +27,8 @@ class Finding:
     mend: str = ""
 
     def __str__(self) -> str:
-        mend = f"\n{'':17s}-> {self.mend}" if self.mend else ""
-        return f"{self.level:>4s}  {self.name:10s} {self.found}{mend}"
+        mend = f"\n{'':18s}-> {self.mend}" if self.mend else ""
+        return f"{self.level:>4s}  {self.name:11s} {self.found}{mend}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +57,8 @@ def examine(port: int) -> list[Finding]:
         _encoders,
         _heads,
         _sound,
+        _voices,
+        _film,
         lambda: _port(port),
         _screen,
         _gpu,
@@ -171,13 +173,37 @@ def _sound() -> list[Finding]:
     try:
         import sounddevice
     except OSError as error:
-        mend = "sudo apt-get install libportaudio2 (a sound file works without)"
-        return [Finding(NOTE, "microphone", str(error), mend)]
-    inputs = [device["name"] for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
-    if not inputs:
-        mend = "plug one in; `arecord -l` should list it. A sound file works without"
-        return [Finding(NOTE, "microphone", "PortAudio works, no input device", mend)]
-    return [Finding(OK, "microphone", f"{len(inputs)}: {', '.join(inputs[:3])}")]
+        mend = "sudo apt-get install libportaudio2 (a sound file and the page's sound work without)"
+        return [Finding(NOTE, name, str(error), mend) for name in ("microphone", "loudspeaker")]
+    devices = sounddevice.query_devices()
+    return [
+        _devices("microphone", [d["name"] for d in devices if d["max_input_channels"] > 0], "arecord -l"),
+        _devices("loudspeaker", [d["name"] for d in devices if d["max_output_channels"] > 0], "aplay -l"),
+    ]
+
+
+def _devices(kind: str, names: list[str], listing: str) -> Finding:
+    if names:
+        return Finding(OK, kind, f"{len(names)}: {', '.join(names[:3])}")
+    without = {"microphone": "A sound file", "loudspeaker": "The page's sound"}[kind]
+    mend = f"plug one in; `{listing}` should list it. {without} works without"
+    return Finding(NOTE, kind, "PortAudio works, no such device", mend)
+
+
+def _voices() -> list[Finding]:
+    from splatface.models.speech.speak import ENGINES, default_voice, engine
+
+    counts = {name: len(engine(name).voices()) for name in ENGINES}
+    if not any(counts.values()):
+        return [Finding(NOTE, "voices", "none: a face cannot say texts", engine(ENGINES[0]).INSTALL)]
+    found = ", ".join(f"{name} {count}" for name, count in counts.items() if count)
+    return [Finding(OK, "voices", f"{found}; the default is {default_voice().name}")]
+
+
+def _film() -> list[Finding]:
+    if importlib.util.find_spec("av") is None:
+        return [Finding(NOTE, "film", "no PyAV", "pip install splatface[film] for splatface render")]
+    return [Finding(OK, "film", f"PyAV {metadata.version('av')} for splatface render")]
 
 
 def _port(port: int) -> list[Finding]:
