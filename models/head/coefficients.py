@@ -11,6 +11,7 @@ from splatface.models.head.checks import expect, expect_range
 
 __all__ = [
     "CONTROLS",
+    "CONTROL_RANGES",
     "FRAME_NS",
     "MOUTH_MODES",
     "CoefficientNet",
@@ -21,7 +22,16 @@ __all__ = [
 ]
 
 MOUTH_MODES = ("open", "wide", "round", "press", "upper_lip", "lower_lip", "funnel", "smile")
-CONTROLS = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch", "brow_up", "brow_down", "smile")
+CONTROL_RANGES = {  # 0 open .. 1 shut or full; eyes turn about 35 degrees (rad) before the head helps
+    "blink_left": (0.0, 1.0),
+    "blink_right": (0.0, 1.0),
+    "gaze_yaw": (-0.6, 0.6),
+    "gaze_pitch": (-0.6, 0.6),
+    "brow_up": (0.0, 1.0),
+    "brow_down": (0.0, 1.0),
+    "smile": (0.0, 1.0),
+}
+CONTROLS = tuple(CONTROL_RANGES)
 FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms
 
 Array = NDArray[np.float32]

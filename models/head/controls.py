@@ -1,22 +1,21 @@
 """What the face does besides speaking: controls and expressions to coefficients."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.head.head import Head, MouthLimits
+from splatface.models.head.coefficients import CONTROL_RANGES, CONTROLS, MOUTH_MODES
+from splatface.models.head.head import Head, MotionLimits
 from splatface.models.values import HeadControl
 
-__all__ = ["EXPRESSIONS", "MAX_GAZE_RAD", "coefficients_of", "controls_of", "limit_mouth"]
+__all__ = ["EXPRESSIONS", "coefficients_of", "controls_of", "limit_motion"]
 
 Array = NDArray[np.float32]
 
 # Names a HeadControl's expression may carry; a door (a node) refuses others with this list.
 EXPRESSIONS = tuple(sorted({"brow_up", "brow_down", "smile", *MOUTH_MODES}))
-# Eyes turn about 35 degrees before the head helps.
-MAX_GAZE_RAD = 0.6
 _BEYOND = 0.1  # of a mode's range: how far past its limits it may go
 
 
@@ -39,30 +38,34 @@ def coefficients_of(head: Head, heard: Array, control: HeadControl) -> Array:
     """c [K] of the first mouth modes that were heard [n <= 8] and a control.
 
     Expressions named like a mouth mode are added to it ("open", "funnel"); "smile" is a control.
-    The mouth keeps to what the head saw in training.
+    Both keep to what the head saw in training.
     """
     mouth = np.zeros(len(MOUTH_MODES), np.float32)
     mouth[: len(heard)] = heard
     for name, weight in control.expression:
         if name in MOUTH_MODES and name not in CONTROLS:
             mouth[MOUTH_MODES.index(name)] += _clamp(name, weight)
-    return head.motion_map(limit_mouth(mouth, head.info.mouth_limits), controls_of(control))
+    return head.motion_map(*limit_motion(mouth, controls_of(control), head.info.motion_limits))
 
 
-def limit_mouth(mouth: Array, limits: MouthLimits) -> Array:
-    """Mouth modes [8] as far as the person showed them: within the limits as they are, beyond ever slower.
+def limit_motion(mouth: Array, controls: Array, limits: MotionLimits) -> tuple[Array, Array]:
+    """Mouth modes [8] and controls [7] as far as the person showed them: beyond the limits ever slower.
 
     They end a tenth of the range past a limit, without a jolt on the way.
     """
-    low, high = np.asarray(limits.low, np.float32), np.asarray(limits.high, np.float32)
+    return _limited(mouth, limits.mouth), _limited(controls, limits.controls)
+
+
+def _limited(values: Array, ranges: Sequence[tuple[float, float]]) -> Array:
+    low, high = np.array(ranges, np.float32).T
     give = np.maximum(_BEYOND * (high - low), np.float32(1e-6))
-    inside = np.clip(mouth, low, high)
-    limited: Array = inside + give * np.tanh((mouth - inside) / give)
+    inside = np.clip(values, low, high)
+    limited: Array = inside + give * np.tanh((values - inside) / give)
     return limited
 
 
 def _clamp(name: str, value: float) -> float:
     if not math.isfinite(value):
         return 0.0
-    low, high = (-MAX_GAZE_RAD, MAX_GAZE_RAD) if name.startswith("gaze") else (0.0, 1.0)
+    low, high = CONTROL_RANGES.get(name, (0.0, 1.0))
     return min(max(value, low), high)

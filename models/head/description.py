@@ -7,8 +7,8 @@ import numpy as np
 
 from splatface.models.camera import Camera
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import FRAME_NS, MOUTH_MODES
-from splatface.models.head.head import Head, HeadInfo, MouthLimits, PoseLimits
+from splatface.models.head.coefficients import CONTROLS, FRAME_NS, MOUTH_MODES
+from splatface.models.head.head import Head, HeadInfo, MotionLimits, PoseLimits
 
 __all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
 
@@ -56,12 +56,7 @@ def describe(head: Head) -> dict[str, Any]:
             "translation_m": float(limits.translation_m),
             "margin_rad": float(limits.margin_rad),
         },
-        "mouth_limits": {
-            mode: [float(low), float(high)]
-            for mode, low, high in zip(
-                MOUTH_MODES, info.mouth_limits.low, info.mouth_limits.high, strict=True
-            )
-        },
+        "motion_limits": ranges_of(info.motion_limits),
         "torso_follow": [float(x) for x in info.torso_follow],
         "coefficients": list(info.coefficient_names),
         "gaussians": len(head.gaussians),
@@ -81,7 +76,7 @@ def info_of(fields: "Fields") -> HeadInfo:
         background=fields.triple("background"),
         pivot_m=fields.triple("pivot_m"),
         pose_limits=_limits_of(fields.inner("pose_limits")),
-        mouth_limits=_mouth_of(fields.inner("mouth_limits")),
+        motion_limits=_motion_of(fields.inner("motion_limits")),
         torso_follow=fields.pair("torso_follow"),
         fps=fields.number("fps"),
         reports=fields.inner("reports").data,
@@ -112,9 +107,20 @@ def _limits_of(fields: "Fields") -> PoseLimits:
     )
 
 
-def _mouth_of(fields: "Fields") -> MouthLimits:
-    pairs = [fields.pair(mode) for mode in MOUTH_MODES]
-    return MouthLimits(tuple(low for low, _ in pairs), tuple(high for _, high in pairs))
+def ranges_of(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
+    """Motion limits as head.yaml has them, by name."""
+    groups = {"mouth": (MOUTH_MODES, limits.mouth), "controls": (CONTROLS, limits.controls)}
+    return {
+        group: {name: [float(low), float(high)] for name, (low, high) in zip(names, ranges, strict=True)}
+        for group, (names, ranges) in groups.items()
+    }
+
+
+def _motion_of(fields: "Fields") -> MotionLimits:
+    mouth, controls = fields.inner("mouth"), fields.inner("controls")
+    return MotionLimits(
+        tuple(mouth.pair(name) for name in MOUTH_MODES), tuple(controls.pair(name) for name in CONTROLS)
+    )
 
 
 class Fields:

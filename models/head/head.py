@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
-from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.coefficients import CONTROL_RANGES, MOUTH_MODES, CoefficientNet
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import Gaussians
 
-__all__ = ["Head", "HeadInfo", "MouthLimits", "PoseLimits"]
+__all__ = ["Head", "HeadInfo", "MotionLimits", "PoseLimits"]
 
 Array = NDArray[np.float32]
+Range = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +32,14 @@ class PoseLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class MouthLimits:
-    """How far each mouth mode went in training; a head that does not say so gets the space's own range.
+class MotionLimits:
+    """How far each mode and control went in training; without a word of it, the motion space's own range.
 
     Beyond them Gaussians go where no picture ever taught them to: torn lips, teeth through a closed mouth.
     """
 
-    low: tuple[float, ...] = (-0.1,) * len(MOUTH_MODES)
-    high: tuple[float, ...] = (1.0,) * len(MOUTH_MODES)
+    mouth: tuple[Range, ...] = ((-0.1, 1.0),) * len(MOUTH_MODES)  # lowest (<= 0), highest (>= 0)
+    controls: tuple[Range, ...] = tuple(CONTROL_RANGES.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class HeadInfo:
     background: tuple[float, float, float] = (1.0, 1.0, 1.0)  # RGB 0..1
     pivot_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # neck joint, canonical frame
     pose_limits: PoseLimits = field(default_factory=PoseLimits)
-    mouth_limits: MouthLimits = field(default_factory=MouthLimits)
+    motion_limits: MotionLimits = field(default_factory=MotionLimits)
     torso_follow: tuple[float, float] = (0.25, 0.5)  # share of the head's rotation and shift, 0..1
     fps: float = 25.0  # of the film it was trained on
     reports: Mapping[str, object] = field(default_factory=dict)  # "training", "evaluation": plain data

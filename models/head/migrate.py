@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields
-from splatface.models.head.head import MouthLimits
+from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields, ranges_of
+from splatface.models.head.head import MotionLimits
 from splatface.models.head.motion_map import linear_map, tensors_of_map
 
 __all__ = ["MIGRATIONS", "Migration", "migrate"]
@@ -33,16 +33,13 @@ def _with_motion_map(description: Description, tensors: Tensors) -> tuple[Descri
     return description, tensors | tensors_of_map(line)
 
 
-def _with_mouth_limits(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """2 -> 3: how far the mouth went in training was not kept; the motion space's own stands for it."""
-    usual = MouthLimits()
-    ranges = zip(MOUTH_MODES, usual.low, usual.high, strict=True)
-    limits = {mode: [low, high] for mode, low, high in ranges}
-    return {**description, "mouth_limits": limits}, tensors
+def _with_motion_limits(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
+    """2 -> 3: how far motion went in training was not kept; the space's own range stands for it."""
+    return {**description, "motion_limits": ranges_of(MotionLimits())}, tensors
 
 
 # MIGRATIONS[n] turns a head of version n into one of version n + 1.
-MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map, 2: _with_mouth_limits}
+MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map, 2: _with_motion_limits}
 
 
 def migrate(

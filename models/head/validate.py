@@ -7,7 +7,7 @@ import numpy as np
 
 from splatface.models.errors import HeadError
 from splatface.models.head.checks import expect, expect_range
-from splatface.models.head.coefficients import MOUTH_MODES, check_net
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, check_net
 from splatface.models.head.head import Head, HeadInfo
 from splatface.models.head.motion_map import check_motion_map
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
@@ -19,7 +19,7 @@ MAX_COEFFICIENTS = 256
 MAX_SIDE_PX = 16384
 SH_SIZES = (1, 4, 9, 16)  # degrees 0..3
 FINITE = 1e6
-FARTHEST_MODE = 10.0
+FARTHEST = 10.0
 _NAME = re.compile(r"\w[\w .-]{0,63}")
 
 
@@ -85,7 +85,7 @@ def check_info(info: HeadInfo) -> None:
         raise HeadError("licence: expected a licence, found none: say how the head may be used")
     _check_camera(info)
     _check_pose(info)
-    _check_mouth(info)
+    _check_motion(info)
     _within("background", info.background, 0.0, 1.0, 3)
     _within("fps", (info.fps,), 1.0, 1000.0, 1)
     names = info.coefficient_names
@@ -130,11 +130,14 @@ def _check_pose(info: HeadInfo) -> None:
     _within("torso_follow", info.torso_follow, 0.0, 1.0, 2)
 
 
-def _check_mouth(info: HeadInfo) -> None:
-    limits = info.mouth_limits
-    count = len(MOUTH_MODES)
-    _within("mouth_limits", limits.low, -FARTHEST_MODE, 0.0, count)
-    _within("mouth_limits", limits.high, 0.0, FARTHEST_MODE, count)
+def _check_motion(info: HeadInfo) -> None:
+    limits = info.motion_limits
+    for name, ranges, count in (
+        ("mouth", limits.mouth, len(MOUTH_MODES)),
+        ("controls", limits.controls, len(CONTROLS)),
+    ):
+        _within(f"motion_limits.{name}", tuple(low for low, _ in ranges), -FARTHEST, 0.0, count)
+        _within(f"motion_limits.{name}", tuple(high for _, high in ranges), 0.0, FARTHEST, count)
 
 
 def _within(name: str, values: tuple[float, ...], low: float, high: float, count: int) -> tuple[float, ...]:

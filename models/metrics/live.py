@@ -12,7 +12,7 @@ from splatface.models.dataset.file import features, sound
 from splatface.models.dataset.types import Dataset
 from splatface.models.errors import MetricError
 from splatface.models.head.coefficients import FRAME_NS, CoefficientNet
-from splatface.models.head.controls import limit_mouth
+from splatface.models.head.controls import limit_motion
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
 from splatface.models.head.listening import VoiceGate, hear, history_ns
@@ -66,8 +66,8 @@ class LivePath:
     def __call__(self, row: int, mouth: Array) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of a row of the frame table with this mouth [8]."""
         frames = self._dataset.frames
-        shown = limit_mouth(mouth, self._head.info.mouth_limits)
-        c = self._head.motion_map(shown, np.nan_to_num(frames.controls[row]))
+        controls = np.nan_to_num(frames.controls[row])
+        c = self._head.motion_map(*limit_motion(mouth, controls, self._head.info.motion_limits))
         bones = Bones(T_world_head=frames.T_world_head[row], T_world_torso=frames.T_world_torso[row])
         return self._drawer.draw_uint8(self._deform(c, bones), self._dataset.camera, self._background)
 

@@ -21,7 +21,7 @@ from splatface.models.render.render import renderer
 from splatface.models.talker import Talker
 from splatface.models.training.bake import Baked
 from splatface.models.training.calibrate import calibrate_net, described
-from splatface.models.training.seen import seen_limits, seen_mouth, torso_follow
+from splatface.models.training.seen import seen_limits, seen_motion, torso_follow
 from splatface.models.values import HeadControl
 
 __all__ = ["export_head", "hearing_of", "write_head"]
@@ -53,7 +53,7 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
         background=(float(colour[0]), float(colour[1]), float(colour[2])),
         pivot_m=(float(dataset.pivot_m[0]), float(dataset.pivot_m[1]), float(dataset.pivot_m[2])),
         pose_limits=seen_limits(dataset),
-        mouth_limits=seen_mouth(dataset),
+        motion_limits=seen_motion(dataset),
         torso_follow=torso_follow(dataset),
         fps=dataset.fps,
         reports=dict(reports),

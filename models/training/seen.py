@@ -4,13 +4,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.dataset.types import TEST, Dataset
-from splatface.models.head.head import MouthLimits, PoseLimits
+from splatface.models.head.head import MotionLimits, PoseLimits
 from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
 
-__all__ = ["poses_of", "seen_limits", "seen_mouth", "torso_follow"]
+__all__ = ["poses_of", "seen_limits", "seen_motion", "torso_follow"]
 
 Array = NDArray[np.float64]
-_MOUTH_TAIL = 0.2  # %: closures and wide vowels are rare and yet seen
+_MOTION_TAIL = 0.2  # %: closures and wide vowels are rare and yet seen
 _LARGEST_RAD = 1.2
 _LEAST_M = 0.02  # a head on a tripod may still sway this much
 _FOLLOW = (0.25, 0.5)  # the share where the head did not move enough to tell
@@ -54,18 +54,25 @@ def seen_limits(dataset: Dataset) -> PoseLimits:
     )
 
 
-def seen_mouth(dataset: Dataset) -> MouthLimits:
-    """How far the mouth modes go in the pictures trained on; TEST pictures do not count.
+def seen_motion(dataset: Dataset) -> MotionLimits:
+    """How far mouth modes and controls go in the pictures trained on; TEST pictures do not count.
 
     The farthest of 500 are left out: one bad frame sets no limit.
     """
-    mouth = dataset.frames.mouth[dataset.frames.split != TEST]
-    mouth = mouth[np.isfinite(mouth).all(axis=1)]
-    if not len(mouth):
-        return MouthLimits()
-    low, high = np.percentile(mouth, (_MOUTH_TAIL, 100 - _MOUTH_TAIL), axis=0)
-    return MouthLimits(
-        tuple(round(min(float(x), 0.0), 4) for x in low), tuple(round(max(float(x), 0.0), 4) for x in high)
+    frames = dataset.frames
+    mouth, controls = (_ranges(x[frames.split != TEST]) for x in (frames.mouth, frames.controls))
+    usual = MotionLimits()
+    return MotionLimits(mouth or usual.mouth, controls or usual.controls)
+
+
+def _ranges(values: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:
+    """Lowest and highest of each column [F, n], 0 between them; none where no row is known."""
+    known = values[np.isfinite(values).all(axis=1)]
+    if not len(known):
+        return ()
+    low, high = np.percentile(known, (_MOTION_TAIL, 100 - _MOTION_TAIL), axis=0)
+    return tuple(
+        (round(min(float(a), 0.0), 4), round(max(float(b), 0.0), 4)) for a, b in zip(low, high, strict=True)
     )
 
 

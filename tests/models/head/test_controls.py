@@ -5,12 +5,11 @@ import numpy as np
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.controls import (
     EXPRESSIONS,
-    MAX_GAZE_RAD,
     coefficients_of,
     controls_of,
-    limit_mouth,
+    limit_motion,
 )
-from splatface.models.head.head import MouthLimits
+from splatface.models.head.head import MotionLimits
 from splatface.models.values import HeadControl
 
 
@@ -35,7 +34,7 @@ def test_controls_stay_in_their_ranges():
         gaze_pitch_rad=float("nan"),
         expression=(("smile", 2), ("smile", 3)),
     )
-    np.testing.assert_allclose(controls_of(wild), [1, 0, MAX_GAZE_RAD, 0, 0, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(controls_of(wild), [1, 0, 0.6, 0, 0, 0, 1], rtol=1e-6)
 
 
 def test_what_is_heard_and_what_is_meant_add_up(head):
@@ -52,17 +51,18 @@ def test_neutral_is_rest(head):
     assert {"smile", "brow_up", "open"} <= set(EXPRESSIONS)
 
 
-SHOWN = MouthLimits(low=(-0.1,) * 8, high=(0.5,) * 8)
+SHOWN = MotionLimits(mouth=((-0.1, 0.5),) * 8, controls=((0.0, 0.3),) * 7)
+STILL = np.zeros(7, np.float32)
 
 
 def test_a_mouth_within_its_limits_is_left_as_it_is():
     mouth = np.linspace(-0.1, 0.5, 8, dtype=np.float32)
-    np.testing.assert_array_equal(limit_mouth(mouth, SHOWN), mouth)
+    np.testing.assert_array_equal(limit_motion(mouth, STILL, SHOWN)[0], mouth)
 
 
 def test_beyond_its_limits_a_mouth_goes_on_ever_slower_without_a_jolt():
     wanted = np.linspace(-1.0, 2.0, 3001, dtype=np.float32)
-    shown = np.array([limit_mouth(np.full(8, x, np.float32), SHOWN)[0] for x in wanted])
+    shown = np.array([limit_motion(np.full(8, x, np.float32), STILL, SHOWN)[0][0] for x in wanted])
     slopes = np.diff(shown) / np.diff(wanted)
     assert slopes.min() > -1e-3
     assert slopes.max() < 1.01
@@ -72,16 +72,26 @@ def test_beyond_its_limits_a_mouth_goes_on_ever_slower_without_a_jolt():
 
 
 def test_what_was_never_shown_is_never_shown():
-    nothing = MouthLimits(low=(0.0,) * 8, high=(0.0,) * 8)
-    np.testing.assert_allclose(limit_mouth(np.linspace(-3, 3, 8).astype(np.float32), nothing), 0, atol=1e-5)
+    nothing = MotionLimits(mouth=((0.0, 0.0),) * 8)
+    shown, _ = limit_motion(np.linspace(-3, 3, 8).astype(np.float32), STILL, nothing)
+    np.testing.assert_allclose(shown, 0, atol=1e-5)
 
 
 def test_a_head_goes_no_farther_than_it_was_shown(head):
     far, farther = (coefficients_of(head, np.full(8, x, np.float32), HeadControl()) for x in (5.0, 50.0))
     np.testing.assert_allclose(far, farther, atol=1e-5)
     meant = HeadControl(expression=(("upper_lip", 1.0),))
-    small = replace(head, info=replace(head.info, mouth_limits=SHOWN))
+    small = replace(head, info=replace(head.info, motion_limits=SHOWN))
     wanted = np.zeros(8, np.float32)
     wanted[MOUTH_MODES.index("upper_lip")] = 1.0
     c = coefficients_of(small, np.zeros(0, np.float32), meant)
-    np.testing.assert_array_equal(c, head.motion_map(limit_mouth(wanted, SHOWN), np.zeros(7, np.float32)))
+    np.testing.assert_array_equal(c, head.motion_map(*limit_motion(wanted, STILL, SHOWN)))
+
+
+def test_brows_go_no_farther_than_they_were_shown(head):
+    small = replace(head, info=replace(head.info, motion_limits=SHOWN))
+    half, full = (
+        coefficients_of(small, np.zeros(0, np.float32), HeadControl(expression=(("brow_up", x),)))
+        for x in (0.3, 1.0)
+    )
+    assert 0 < np.abs(full - half).max() <= 0.15 * np.abs(half).max()

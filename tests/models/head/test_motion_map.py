@@ -57,8 +57,9 @@ def test_heads_of_version_1_move_as_they_did():
 def test_heads_of_version_2_keep_to_the_range_of_the_motion_space():
     old = {"format": "splatface-head", "version": 2}
     found, _ = migrate(old, {}, to_version=3)
-    assert list(found["mouth_limits"]) == list(MOUTH_MODES)
-    assert found["mouth_limits"]["press"] == [-0.1, 1.0]
+    assert list(found["motion_limits"]["mouth"]) == list(MOUTH_MODES)
+    assert found["motion_limits"]["mouth"]["press"] == [-0.1, 1.0]
+    assert found["motion_limits"]["controls"]["gaze_yaw"] == [-0.6, 0.6]
 
 
 def test_a_head_of_version_1_without_its_gain_is_refused():

@@ -10,7 +10,7 @@ from splatface.models.dataset.file import picture, sound
 from splatface.models.dataset.hearing import AUDIO, wav_bytes, write_features
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.coefficients import silent_net
-from splatface.models.head.controls import limit_mouth
+from splatface.models.head.controls import limit_motion
 from splatface.models.head.listening import VoiceGate
 from splatface.models.metrics.live import LivePath, heard_frames, hearing_of, silent_at
 from splatface.models.talker import Talker
@@ -29,8 +29,8 @@ def test_the_mouth_is_the_talkers_mouth(film, player):
     hearing = hearing_of(player, film, "logmel", (0, int(film.frames.time_ns[-1])))
     for time_ns in (0, 333 * MS, 1_000 * MS, 1_417 * MS, 2_940 * MS):
         expected = talker.coefficients(frames, HeadControl(), time_ns)
-        mouth = limit_mouth(hearing(time_ns), player.info.mouth_limits)
-        found = player.motion_map(mouth, np.zeros(7, np.float32))
+        shown = limit_motion(hearing(time_ns), np.zeros(7, np.float32), player.info.motion_limits)
+        found = player.motion_map(*shown)
         np.testing.assert_array_equal(found, expected)
 
 

@@ -6,13 +6,13 @@ from performers import true_performer
 
 from splatface.models.dataset.types import MotionTrack
 from splatface.models.errors import TrainingError
-from splatface.models.head.coefficients import MOUTH_MODES, silent_net
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, silent_net
 from splatface.models.head.file import load_head
 from splatface.models.head.pose import bones_of, quat_of_euler
 from splatface.models.training.bake import BakeConfig, bake_field
 from splatface.models.training.calibrate import calibrate_net, calibration_of, heard_along
 from splatface.models.training.export import export_head, hearing_of, write_head
-from splatface.models.training.seen import poses_of, seen_limits, seen_mouth, torso_follow
+from splatface.models.training.seen import poses_of, seen_limits, seen_motion, torso_follow
 from splatface.models.values import HeadControl
 
 
@@ -89,10 +89,25 @@ def test_the_mouth_keeps_to_what_was_seen(tiny):
     frames = tiny.frames
     seen = np.nan_to_num(frames.mouth[frames.split != 2])
     wild = np.where((frames.split == 2)[:, None], np.float32(9), np.nan_to_num(frames.mouth))
-    limits = seen_mouth(replace(tiny, frames=replace(frames, mouth=wild)))
-    assert np.all(np.array(limits.low) <= 0)
-    assert np.all(np.array(limits.high) <= np.maximum(seen.max(axis=0), 0) + 1e-4)
-    assert limits.high[0] == pytest.approx(seen[:, 0].max(), rel=0.1)
+    limits = seen_motion(replace(tiny, frames=replace(frames, mouth=wild)))
+    low, high = np.array(limits.mouth).T
+    assert np.all(low <= 0)
+    assert np.all(high <= np.maximum(seen.max(axis=0), 0) + 1e-4)
+    assert high[0] == pytest.approx(seen[:, 0].max(), rel=0.1)
+
+
+def test_controls_keep_to_what_was_seen(tiny):
+    """Brows that were never raised are not torn off the forehead."""
+    frames = tiny.frames
+    controls = np.zeros_like(frames.controls)
+    controls[:, CONTROLS.index("brow_up")] = np.linspace(0, 0.3, len(controls))
+    controls[:, CONTROLS.index("gaze_yaw")] = -0.2
+    found = seen_motion(replace(tiny, frames=replace(frames, controls=controls))).controls
+    limits = dict(zip(CONTROLS, found, strict=True))
+    assert limits["brow_up"][0] == 0
+    assert 0.2 < limits["brow_up"][1] <= 0.3
+    assert limits["gaze_yaw"] == pytest.approx((-0.2, 0))
+    assert limits["brow_down"] == (0, 0)
 
 
 def test_the_torso_follows_as_it_did(tiny):
