@@ -32,7 +32,7 @@ class Face:
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
-        self._lines: deque[str] = deque(maxlen=10)
+        self._lines: deque[str] = deque(maxlen=40)
         self._began_s = time.monotonic()
         threading.Thread(target=self._read, name="log", daemon=True).start()
 

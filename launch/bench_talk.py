@@ -42,7 +42,7 @@ STORY = (
     "the more closely did the traveller fold his cloak around him."
 )
 # The mouth is measured by what moves: the head keeps still.
-STILL = {"sway": 0.0, "nod": 0.0, "wander": 0.0, "blink_per_minute": 0.0}
+STILL = dict.fromkeys(("sway", "nod", "brow", "wander", "listening", "blink_per_minute"), 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,7 @@
 """The speaker through a real sound server: when its sound is heard, what it does when the server goes."""
 
+import os
+import subprocess
 import time
 
 import numpy as np
@@ -8,6 +10,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from test_audio_capture import best_correlation, pulseaudio
 
+from splatface.launch.bench_monitor import FRAGMENT, RATE_HZ, Monitor
+from splatface.launch.bench_offsets import sound_lateness
 from splatface.models.values import AudioChunk
 from splatface.nodes import wire
 
@@ -25,7 +29,7 @@ def talk(others):
     others.publisher = others.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
     others.end_ns, others.utterance = 0, 1
     others.source = np.zeros(0, np.float32)
-    others.sent = []  # stamps of the chunks of `source`
+    others.sent, others.said = [], []  # stamps of the chunks of `source`; all chunks
 
     def on_health(msg):
         others.health += [status for status in msg.status if status.name.endswith("speaker")]
@@ -42,6 +46,7 @@ def talk(others):
                 others.sent.append(others.end_ns)
             chunk = AudioChunk(samples, 16_000, others.end_ns, others.utterance)
             others.publisher.publish(wire.audio_chunk_msg(chunk))
+            others.said.append(chunk)
             others.end_ns += 20 * MS
 
     others.create_subscription(
@@ -147,6 +152,58 @@ def test_after_an_interruption_the_old_sound_is_gone(start, talk, tmp_path):
         # The device holds more than this: what it held was thrown away. Under 40 ms on a machine at leisure.
         assert np.median(ends_ms) < LATENCY_MS - 50
         assert int(values(talk)["flushes"]) == 3
+
+
+def pactl(environment, *words):
+    command = ["pactl", *words]
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.graph
+@pytest.mark.sound
+def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is_back(start, talk, tmp_path):
+    (tmp_path / "pulse").mkdir()
+    with pulseaudio(tmp_path / "pulse") as environment:
+        speaker = start.node("speaker", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
+        speaker.wait_for("playing on")
+        talk.until(lambda: talk.health and talk.health[-1].message == "playing")
+        talk.source = hum(60, 0)
+        talk.spin(1.0)
+        modules = [line.split() for line in pactl(environment, "list", "short", "modules").splitlines()]
+        (sink,) = (words for words in modules if words[1] == "module-null-sink")
+        pactl(environment, "unload-module", sink[0])
+        # Another one takes its place, as a desktop's would: the server moves the sound there, or ends it.
+        talk.until(lambda: "vspk" not in pactl(environment, "list", "short", "sinks"))
+        talk.spin(3.0)
+        pactl(environment, "load-module", *sink[1:])
+        talk.until(lambda: "vspk" in pactl(environment, "list", "short", "sinks"))
+
+        def plays_there():
+            (index,) = (
+                line.split()[0]
+                for line in pactl(environment, "list", "short", "sinks").splitlines()
+                if "vspk" in line
+            )
+            inputs = pactl(environment, "list", "short", "sink-inputs").splitlines()
+            return any(line.split()[1] == index for line in inputs) and talk.health[-1].message == "playing"
+
+        talk.until(plays_there)
+        monitor = Monitor(environment["PULSE_SERVER"], "vspk.monitor")
+        talk.spin(2.0)  # what PulseAudio says about time is right after a second or two
+        talk.said.clear()
+        talk.source = hum(4, 1)
+        talk.spin(4.0 + DELAY_S + 1.0)
+        heard = monitor.so_far()
+        monitor.close()
+        loud = np.abs(heard.samples.reshape(-1, FRAGMENT)).max(axis=1) > 1000
+        assert loud.mean() * len(heard.samples) / RATE_HZ > 2.0, values(talk)
+        late_ms = sound_lateness(talk.said, heard, DELAY_S * 1e3).late_ms
+        print("late by", late_ms, values(talk))  # none where a busy machine leaves holes in the sound
+        assert np.abs(late_ms - DELAY_S * 1e3).max(initial=0.0) < 100
+        assert speaker.interrupt() == 0, speaker.output
+    assert "Traceback" not in speaker.output
 
 
 @pytest.mark.graph
