@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help=f"recordings of every sentence, or of a share of them (default: {_COPIES})",
     )
-    train.add_argument("--steps", type=int, default=4000, help="of training each net, 20 to 100 ms each")
+    train.add_argument("--steps", type=int, default=2500, help="of training, 30 to 100 ms each")
     train.add_argument(
         "--lookahead", type=int, choices=range(5), help="frames of 20 ms (default: as the shipped net)"
     )
@@ -59,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--person",
         action="store_true",
         help="also a net trained on the first 60 %% of each film of --tracked",
+    )
+    measure.add_argument(
+        "--gated", action="store_true", help="also each net behind the voice gate, as in a running face"
     )
     measure.add_argument("--ridge", action="store_true", help="also linear regression on each encoder")
     measure.add_argument("--each", type=int, default=10, help="sentences a source and language")
@@ -174,10 +177,12 @@ def _nets(args: argparse.Namespace) -> "dict[str, CoefficientNet]":
 def _listeners(args: argparse.Namespace, nets: "dict[str, CoefficientNet]") -> "dict[str, Listener]":
     from splatface.models.hearing.dataset import heard_once
     from splatface.models.hearing.linear import linear_net
-    from splatface.models.hearing.listening import level_listener, net_listener
+    from splatface.models.hearing.listening import face_listener, level_listener, net_listener
     from splatface.models.hearing.weights import LOOKAHEAD_FRAMES
 
     found = {name: net_listener(net) for name, net in nets.items()}
+    if args.gated:
+        found |= {f"{name} in a face": face_listener(net) for name, net in nets.items()}
     if args.ridge:
         for encoder in args.encoders:
             clips, _ = heard_once(args.corpus, encoder, copies=0.2)

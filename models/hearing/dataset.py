@@ -90,9 +90,12 @@ def heard_once(
     ear: Ear = features,
     report: Callable[[str], None] = lambda told: None,
 ) -> tuple[Clips, Clips]:
-    """What an encoder hears of the corpus, to train on and to validate with; see `hear_corpus`."""
+    """What an encoder hears of the corpus, to train on and, each sentence once, to validate with.
+
+    See `hear_corpus`.
+    """
     train = hear_corpus(corpus, encoder, "train", copies=copies, ear=ear, report=report)
-    return train, hear_corpus(corpus, encoder, "validate", copies=copies, ear=ear, report=report)
+    return train, hear_corpus(corpus, encoder, "validate", copies=1, ear=ear, report=report)
 
 
 def _heard_part(

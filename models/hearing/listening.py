@@ -6,12 +6,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio.encoder import encoder
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.listening import VoiceGate, hear
 from splatface.models.hearing.features import Ear, features
+from splatface.models.values import NS_PER_S, AudioChunk
 
 __all__ = [
     "Ear",
     "Listener",
+    "face_listener",
     "heard_modes",
     "heard_windows",
     "level_listener",
@@ -46,6 +50,20 @@ def heard_windows(net: CoefficientNet, values: Array) -> Array:
 def net_listener(net: CoefficientNet, ear: Ear = features) -> Listener:
     """The net, without a voice gate."""
     return partial(heard_modes, net, ear=ear)
+
+
+def face_listener(net: CoefficientNet) -> Listener:
+    """The net behind the voice gate, frame by frame, as a running face asks it."""
+    ear = encoder(net.encoder)
+
+    def listen(samples: Array) -> tuple[Array, Times]:
+        ear.reset()
+        frames = ear.push(AudioChunk(samples, 16000, 0))
+        times_ns = [frame.centre_ns - round(net.lookahead_ms * 1e6) for frame in frames]
+        modes = [hear(net, frames, VoiceGate(), time_ns) for time_ns in times_ns]
+        return np.stack(modes), np.array(times_ns, np.int64) / NS_PER_S
+
+    return listen
 
 
 def level_listener(samples: Array) -> tuple[Array, Times]:

@@ -32,7 +32,7 @@ class Training:
     lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
     window: int = 16  # frames it looks at
     projected: int = 64  # features after the projection
-    hidden: int = 320
+    hidden: int = 384
     batch: int = 32  # runs of 1 s
     steps: int = 6000
     rate: float = 2e-3

@@ -5,7 +5,7 @@ from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing import load_net, shipped_encoders
 from splatface.models.hearing.amplitude import gains_of, openness_r
 from splatface.models.hearing.dataset import Clips
-from splatface.models.hearing.listening import heard_windows, level_listener
+from splatface.models.hearing.listening import face_listener, heard_modes, heard_windows, level_listener
 from splatface.models.hearing.style import calibrate
 
 OPEN = MOUTH_MODES.index("open")
@@ -27,6 +27,17 @@ def test_the_level_opens_the_mouth():
     modes, times_s = level_listener(tone)
     assert modes[(times_s > 1.1) & (times_s < 1.9), OPEN].min() > 0.4
     assert modes[times_s < 0.9, OPEN].max() < 0.05
+
+
+def test_in_a_face_the_voice_gate_shuts_the_mouth_at_a_tone():
+    net = load_net("logmel")
+    t = np.arange(16000) / 16000
+    tone = (0.2 * np.sin(2 * np.pi * 300 * t) * (np.sin(2 * np.pi * 3 * t) > 0)).astype(np.float32)
+    alone, alone_s = heard_modes(net, tone)
+    gated, gated_s = face_listener(net)(tone)
+    assert np.allclose(alone_s, gated_s, atol=1e-6)
+    assert np.abs(gated[:, OPEN]).max() <= np.abs(alone[:, OPEN]).max() + 1e-4
+    assert gated[15:, OPEN].max() < 0.08
 
 
 def clips_of(values, modes):
