@@ -11,6 +11,7 @@ from splatface.models.camera import Camera
 from splatface.models.dataset.split import split_by_time
 from splatface.models.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.tracking.plate import Plate
+from splatface.models.tracking.story import Story
 
 __all__ = ["Moments", "Owner", "Rows", "Tracked", "assemble", "between", "moments_of"]
 
@@ -26,6 +27,7 @@ class Moments:
 
     numbers: NDArray[np.intp]  # [M] of the film's pictures
     landmarks: Array  # [M, 478, 3] px, NaN where lost
+    begins: NDArray[np.bool_]  # [M] the film was cut before
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,15 +61,17 @@ class Owner:
     consent: str
 
 
-def moments_of(landmarks: NDArray[np.floating], used: NDArray[np.bool_], fps: float) -> Moments:
-    """Moments among F pictures with landmarks [F, 478, 3], NaN where lost, of which some are used [F]."""
+def moments_of(landmarks: NDArray[np.floating], story: Story, fps: float) -> Moments:
+    """Moments of a story among F pictures with landmarks [F, 478, 3], NaN where lost."""
+    used = story.used
     at = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)) & used)
     numbers = np.arange(len(used))
     before = at[np.clip(np.searchsorted(at, numbers, side="right") - 1, 0, len(at) - 1)]
     after = at[np.clip(np.searchsorted(at, numbers), 0, len(at) - 1)]
     short = (after - before) / fps <= _LONGEST_GAP_S
     kept = np.flatnonzero(used & short & (numbers >= at[0]) & (numbers <= at[-1]))
-    return Moments(kept, landmarks[kept].astype(np.float64))
+    begins = np.r_[True, (np.diff(np.cumsum(story.cut)[kept]) > 0) | (np.diff(kept) > 1)]
+    return Moments(kept, landmarks[kept].astype(np.float64), begins)
 
 
 def between(poses: Array, at: NDArray[np.intp], count: int) -> Array:

@@ -10,6 +10,7 @@ from splatface.models.camera import Camera
 from splatface.models.dataset.neck import neck_joint
 from splatface.models.errors import TrackingError
 from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.tracking.calm import Trail
 from splatface.models.tracking.camera_estimate import Person, estimate_person, telling_pictures
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FaceModel, load_face_model
 from splatface.models.tracking.face_solve import (
@@ -54,7 +55,15 @@ class Fit:
     pivot_m: Array  # [3] neck joint, canonical frame
 
 
-def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: float | None = None) -> Fit:
+def fit(
+    landmarks_px: Array,
+    width: int,
+    height: int,
+    fps: float,
+    *,
+    focal_px: float | None = None,
+    begins: NDArray[np.bool_] | None = None,
+) -> Fit:
     """Explain landmarks [F, 478, 2 or 3] px of one person (NaN where lost) at `fps` pictures a second.
 
     About 10 s for 1,000 pictures on a core. Where the face is lost, pose and motion go on as between the
@@ -66,6 +75,7 @@ def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: f
         height: px.
         fps: pictures a second.
         focal_px: the focal length where it is known.
+        begins: [F] pictures before which the film was cut; none where it is left out.
 
     Raises:
         TrackingError: for landmarks of another size, or when hardly any picture shows the face.
@@ -79,9 +89,10 @@ def fit(landmarks_px: Array, width: int, height: int, fps: float, *, focal_px: f
     person, _ = estimate_person(model, found[known][telling], (width / 2, height / 2), focal_px)
     poses = _poses(model, person, full)
     trust = doubts_of(_residual(model, person, poses, full)) * known
-    poses = steady(poses, trust)
+    trail = Trail(fps, trust, np.zeros(len(full), bool) if begins is None else begins)
+    poses = steady(poses, trail)
     shape = person.shape_m(model)
-    mouth, controls = motion_of(model, shape, poses, (full, trust), person.lens, fps)
+    mouth, controls = motion_of(model, shape, poses, full, (person.lens, trail))
     person, mouth = _shut_at_rest(model, person, mouth)
     shape = person.shape_m(model)
     poses = Poses(poses.turns, poses.places_m, np.hstack([mouth, controls]))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.tracking.blink import blinks_of, lid_gaps
+from splatface.models.tracking.calm import Trail
 from splatface.models.tracking.face_model import FaceModel, view_terms
 from splatface.models.tracking.face_solve import Lens, Poses, moved, own_sums_of, projected, updated
 from splatface.models.tracking.gaze import gaze_of
@@ -25,26 +26,26 @@ _CONTROLS_AT = len(MOUTH_MODES)
 
 
 def motion_of(
-    model: FaceModel, person: Array, poses: Poses, found: tuple[Array, Array], lens: Lens, fps: float
+    model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, Trail]
 ) -> tuple[Array, Array]:
     """Mouth [F, 8] and controls [F, 7] of a person [478, 3] whose head's poses are known.
 
     Weights by least squares with the poses held; lids and gaze from their own landmarks, calibrated to the
-    person; freed of noise, events kept. `found` is the landmarks [F, 478, 2] px and how far each picture is
-    to be trusted [F].
+    person; freed of noise, events kept. `found_px` is the landmarks [F, 478, 2].
     """
-    found_px, trust = found
+    lens, trail = by
+    trust, begins = trail.trust, trail.begins
     chunks = [slice(i, i + _CHUNK) for i in range(0, len(poses), _CHUNK)]
     motion = np.concatenate([_weights(model, person, poses.rows(c), found_px[c], lens) for c in chunks])
     motion = bridge(motion, trust)
     noise = noise_of(motion)
-    motion = keep_events(motion, smooth(motion, noise), noise)
+    motion = keep_events(motion, smooth(motion, noise, begins), noise)
     flat = flattened(model, person, poses, found_px, lens)
-    blinks = blinks_of(bridge(lid_gaps(flat), trust), fps)
+    blinks = blinks_of(bridge(lid_gaps(flat), trust), trail.fps)
     motion[:, _CONTROLS_AT : _CONTROLS_AT + 2] = blinks
     gaze = bridge(gaze_of(flat, view_terms(poses.turns, poses.places_m), blinks.max(1)), trust)
     noise = noise_of(gaze)
-    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise), noise)
+    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise, begins), noise)
     controls = motion[:, _CONTROLS_AT:]
     for name in ("brow_up", "brow_down", "smile"):
         column = CONTROLS.index(name)

@@ -10,36 +10,47 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-__all__ = ["keep_events", "noise_of", "smooth"]
+__all__ = ["SHORT", "keep_events", "noise_of", "penalty_bands", "smooth"]
 
 Array = NDArray[Any]
 
 _LEAST, _MOST = -2.0, 6.0  # log10 of the stiffness: none .. about 0.6 s at 25 Hz
 _HALVINGS = 12
 _PENALTY = np.array([1.0, -3.0, 3.0, -1.0])  # third difference
-_LEAST_TRUST = 1e-4  # keeps the system solvable
-_SHORT = 8  # moments below which nothing is smoothed
+SHORT = 8  # moments below which nothing is smoothed
 
 
 def noise_of(values: Array) -> Array:
     """Standard deviation [C] of white noise on tracks [F, C], from third differences."""
-    if len(values) < _SHORT:
+    if len(values) < SHORT:
         return np.zeros(values.shape[1])
     third = np.diff(values, 3, axis=0)
     spread: Array = 1.4826 * np.median(np.abs(third - np.median(third, axis=0)), axis=0)
     return np.asarray(spread / np.sqrt(20.0))
 
 
-def smooth(values: Array, noise: Array, trust: Array | None = None) -> Array:
+def smooth(values: Array, noise: Array, begins: NDArray[np.bool_] | None = None) -> Array:
     """Tracks [F, C] without their noise [C]; no lag, straight lines stay.
 
-    `trust` [F] 0..1 is how much each moment counts: all the same where it is not given.
+    `begins` [F] marks moments before which the film was cut: nothing is smoothed across.
     """
-    if len(values) < _SHORT:
+    if len(values) < SHORT:
         return values.copy()
-    weights = np.ones(len(values)) if trust is None else np.maximum(trust, _LEAST_TRUST)
-    columns = [_smoothed(values[:, c], float(noise[c]), weights) for c in range(values.shape[1])]
+    bands = penalty_bands(np.zeros(len(values), bool) if begins is None else begins)
+    columns = [_smoothed(values[:, c], float(noise[c]), bands) for c in range(values.shape[1])]
     return np.stack(columns, axis=1)
+
+
+def penalty_bands(begins: NDArray[np.bool_]) -> Array:
+    """Upper bands [4, F] of D'D; D takes third differences, but none across moments that begin anew [F]."""
+    count = len(begins)
+    uncut = ~(begins[1:-2] | begins[2:-1] | begins[3:])
+    bands = np.zeros((4, count))
+    for row in range(4):
+        for column in range(row, 4):
+            products = _PENALTY[row] * _PENALTY[column] * uncut
+            bands[3 - (column - row), column : count - 3 + column] += products
+    return bands
 
 
 def keep_events(raw: Array, smoothed: Array, noise: Array) -> Array:
@@ -51,34 +62,21 @@ def keep_events(raw: Array, smoothed: Array, noise: Array) -> Array:
     return kept
 
 
-def _smoothed(track: Array, noise: float, weights: Array) -> Array:
+def _smoothed(track: Array, noise: float, bands: Array) -> Array:
     if noise <= 1e-12:
         return track.copy()
-    bands = _bands(len(track))
-    trusted = weights >= np.median(weights)
     low, high = _LEAST, _MOST
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
-        taken = track - _solved(track, bands, 10.0**middle, weights)
+        taken = track - _solved(track, bands, 10.0**middle)
         # The median, so that an event neither counts as noise nor keeps the rest from being smoothed.
-        spread = 1.4826 * float(np.median(np.abs(taken[trusted])))
+        spread = 1.4826 * float(np.median(np.abs(taken)))
         low, high = (middle, high) if spread < noise else (low, middle)
-    return _solved(track, bands, 10.0**low, weights)
+    return _solved(track, bands, 10.0**low)
 
 
-def _bands(count: int) -> Array:
-    """Upper diagonals [4, F] of D'D, D the third difference."""
-    bands = np.zeros((4, count))
-    for row in range(4):
-        for column in range(row, 4):
-            products = np.zeros(count)
-            products[column : count - 3 + column] = _PENALTY[row] * _PENALTY[column]
-            bands[3 - (column - row)] += products
-    return bands
-
-
-def _solved(track: Array, bands: Array, stiffness: float, weights: Array) -> Array:
+def _solved(track: Array, bands: Array, stiffness: float) -> Array:
     system = stiffness * bands
-    system[3] += weights
-    solved: Array = solveh_banded(system, weights * track)
+    system[3] += 1.0
+    solved: Array = solveh_banded(system, track)
     return solved

@@ -1,5 +1,6 @@
 """Poses of a clip made steady: doubtful pictures count little, and a head hangs on a neck."""
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -7,18 +8,18 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatface.models.dataset.neck import neck_joint
+from splatface.models.tracking.calm import Trail, calm
 from splatface.models.tracking.face_solve import Poses
-from splatface.models.tracking.smooth import noise_of, smooth
 
 __all__ = ["bridge", "doubts_of", "steady"]
 
 Array = NDArray[Any]
 
-# What a tracker errs at least, beside what looks like noise: its errors are as slow as the face's motion.
-_TURN_NOISE: Final = np.radians([0.25, 0.25, 0.10])
-_PLACE_NOISE_M: Final = np.array([0.0003, 0.0003])
-_DEPTH_NOISE: Final = 0.003  # of the distance: a face seems larger when it speaks
-_JUMP = 1.5  # of these noises, at which a depth counts a quarter
+# What a tracker errs by while the face talks, measured on actors who hold their heads still.
+_TURN_ERROR: Final = np.radians([0.6, 0.4, 0.25])
+_PLACE_ERROR_M: Final = np.array([0.0003, 0.0003])
+_DEPTH_ERROR: Final = 0.004  # of the distance: a face seems larger when it speaks
+_JUMP = 2.0  # of these errors, at which a depth counts a quarter
 
 
 def doubts_of(error: Array) -> Array:
@@ -28,26 +29,27 @@ def doubts_of(error: Array) -> Array:
     return trust
 
 
-def steady(poses: Poses, trust: Array) -> Poses:
-    """Poses [F] without noise; `trust` [F] says how much each counts.
+def steady(poses: Poses, trail: Trail) -> Poses:
+    """Poses [F] as the head went.
 
-    Turns are smoothed by themselves; of places that of the neck's joint, which hardly comes nearer or goes
+    Turns are calmed by themselves; of places that of the neck's joint, which hardly comes nearer or goes
     while the head turns about it.
     """
     turns = Rotation.from_matrix(poses.turns)
-    middle = turns.mean(np.maximum(trust, 1e-6))
+    middle = turns.mean(np.maximum(trail.trust, 1e-6))
     vectors = (middle.inv() * turns).as_rotvec()
-    calm = middle * Rotation.from_rotvec(smooth(vectors, np.maximum(noise_of(vectors), _TURN_NOISE), trust))
+    still = middle * Rotation.from_rotvec(calm(vectors, _TURN_ERROR, trail))
     T = np.tile(np.eye(4), (len(poses), 1, 1))
     T[:, :3, :3], T[:, :3, 3] = (middle.inv() * turns).as_matrix(), middle.inv().apply(poses.places_m)
-    joint = neck_joint(T[trust > 0.2])
+    joint = neck_joint(T[trail.trust > 0.2])
     necks = poses.places_m + turns.apply(joint)
-    floor = np.r_[_PLACE_NOISE_M, _DEPTH_NOISE * float(np.median(poses.places_m[:, 2]))]
-    places = smooth(necks, np.maximum(noise_of(necks), floor), trust)
+    error = np.r_[_PLACE_ERROR_M, _DEPTH_ERROR * float(np.median(poses.places_m[:, 2]))]
+    places = calm(necks, error, trail)
     # A face that seems to jump nearer is a mistake: heads take their time on this way.
-    jumps = np.abs(necks[:, 2] - places[:, 2]) / (_JUMP * floor[2])
-    places[:, 2:] = smooth(necks[:, 2:], floor[2:], trust / (1 + jumps**2) ** 2)
-    return Poses(calm.as_matrix(), places - calm.apply(joint), poses.motion)
+    jumps = np.abs(necks[:, 2] - places[:, 2]) / (_JUMP * error[2])
+    doubtful = replace(trail, trust=trail.trust / (1 + jumps**2) ** 2)
+    places[:, 2:] = calm(necks[:, 2:], error[2:], doubtful)
+    return Poses(still.as_matrix(), places - still.apply(joint), poses.motion)
 
 
 def bridge(values: Array, trust: Array, least: float = 0.25) -> Array:

@@ -24,6 +24,7 @@ class Story:
     """S looks and F pictures of a film, see `Scan`."""
 
     used: Mask  # [F] pictures of shots that are used
+    cut: Mask  # [F] first pictures of shots
     looks: Mask  # [S] looks in these shots
     begins: Mask  # [S] first looks of shots
     boxes: Array  # [S, 4] px of the chosen face, NaN where it is not seen
@@ -56,8 +57,11 @@ def story_of(scan: Scan, fps: float) -> Story:
     used = np.zeros(len(scan.change), bool)
     for shot in kept:
         used[starts[shot] : starts[shot + 1]] = True
+    cut = np.zeros(len(scan.change), bool)
+    cut[starts[:-1]] = True
     return Story(
         used=used,
+        cut=cut,
         looks=np.isin(shot_of, kept),
         begins=np.concatenate([[True], np.diff(shot_of) > 0]),
         boxes=boxes,

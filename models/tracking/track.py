@@ -94,7 +94,7 @@ def track(
     look = _look(clip, stages)
     landmarks, kept = _pictures(clip, look, writer, stages)
     seen = np.asarray(np.isfinite(landmarks).all(axis=(1, 2)), bool)
-    moments = moments_of(landmarks, clip.story.used, clip.film.fps)
+    moments = moments_of(landmarks, clip.story, clip.film.fps)
     findings = [*clip.findings, *check_plate(look.plate, clip.moving_camera)]
     findings += check_landmarks(seen, clip.story.used, clip.film.fps)
     refuse(findings)
@@ -225,7 +225,7 @@ def _fit(clip: Clip, rows: Rows, stages: Stages) -> Fit:
     side = clip.film.side_px
 
     def fitted(_: Told) -> Arrays:
-        found = fit(rows.moments.landmarks, side, side, rows.fps)
+        found = fit(rows.moments.landmarks, side, side, rows.fps, begins=rows.moments.begins)
         kept = {f.name: np.asarray(getattr(found, f.name)) for f in fields(Fit) if f.name != "camera"}
         lens = np.array([found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy])
         return {**kept, "lens": lens, "T_camera_world": found.camera.T_camera_world}

@@ -4,8 +4,25 @@ import numpy as np
 import pytest
 
 from splatface.models.tracking.blink import blinks_of
+from splatface.models.tracking.calm import Trail, calm
 from splatface.models.tracking.smooth import keep_events, noise_of, smooth
 from splatface.models.tracking.steady import bridge, doubts_of
+
+FPS = 25.0
+
+
+def trail(count, trust=None, begins=None):
+    return Trail(
+        FPS, np.ones(count) if trust is None else trust, np.zeros(count, bool) if begins is None else begins
+    )
+
+
+def lasting_noise(rng, count):
+    """Unit noise [count, 1] that lasts about two pictures."""
+    noise = rng.normal(size=count)
+    for i in range(1, count):
+        noise[i] = 0.6 * noise[i - 1] + 0.8 * noise[i]
+    return noise[:, None]
 
 
 def test_noise_is_measured_through_motion():
@@ -29,12 +46,42 @@ def test_noise_goes_and_nothing_lags():
     assert lags[1] == max(lags)
 
 
+def test_nothing_is_smoothed_across_a_cut():
+    track = np.repeat([0.0, 5.0], 40)[:, None]
+    begins = np.arange(80) == 40
+    np.testing.assert_allclose(smooth(track, np.array([0.5]), begins), track, atol=1e-3)
+    calmed = calm(track, np.array([0.5]), trail(80, begins=begins))
+    assert np.abs(calmed - track).max() < 0.02
+
+
+def test_a_head_that_stands_still_is_held_still():
+    rng = np.random.default_rng(5)
+    slips = lasting_noise(rng, 500)
+    calmed = calm(slips, np.array([1.0]), trail(500))
+    assert calmed.std() < 0.35 * slips.std()
+
+
+def test_a_head_that_nods_may_nod():
+    rng = np.random.default_rng(6)
+    nods = 8 * np.sin(2 * np.pi * 1.2 * np.arange(500) / FPS)[:, None]
+    calmed = calm(nods + lasting_noise(rng, 500), np.array([1.0]), trail(500))
+    assert np.sqrt(((calmed - nods) ** 2).mean()) < 0.9
+    lags = [float((np.roll(calmed, k, 0) * nods)[10:-10].sum()) for k in (-1, 0, 1)]
+    assert lags[1] == max(lags)
+
+
 def test_a_moment_without_trust_does_not_count():
     track = np.zeros((40, 1))
     track[20] = 10.0
     trust = np.ones(40)
     trust[20] = 0.0
-    assert abs(smooth(track, np.array([0.01]), trust)[20, 0]) < 0.1
+    assert abs(calm(track, np.array([0.01]), trail(40, trust=trust))[20, 0]) < 0.1
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 15])
+def test_few_moments_are_no_trouble(count):
+    track = np.arange(count, dtype=float)[:, None]
+    np.testing.assert_allclose(calm(track, np.array([0.5]), trail(count)), track, atol=0.05)
 
 
 def test_events_stay_and_noise_does_not():
