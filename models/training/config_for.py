@@ -71,22 +71,17 @@ def _for_short(config: TrainConfig, shortage: float) -> TrainConfig:
     def towards(usual: float, short: float) -> float:
         return float(f"{usual * (short / usual) ** shortage:.3g}")
 
-    steady, stages, refine = config.steady, config.stages, config.refine
+    steady, refine = config.steady, config.refine
     return replace(
         config,
-        dynamic=round(towards(config.dynamic, config.dynamic / 2)),
-        densify=replace(config.densify, most=round(towards(config.densify.most, config.densify.most * 0.6))),
-        stages=replace(
-            stages, deformation_steps=round(towards(stages.deformation_steps, stages.deformation_steps / 2))
-        ),
-        rates=replace(config.rates, basis=towards(config.rates.basis, config.rates.basis / 2)),
+        dynamic=round(towards(config.dynamic, 0.75 * config.dynamic)),
         steady=replace(
             steady,
-            jitter=towards(steady.jitter, 2 * steady.jitter),
+            jitter=towards(steady.jitter, 1.5 * steady.jitter),
             forget=towards(steady.forget, 4 * steady.forget),
             bends=towards(steady.bends, steady.bends / 3),
         ),
-        shape=replace(config.shape, depth_hold=towards(config.shape.depth_hold, 2 * config.shape.depth_hold)),
+        shape=replace(config.shape, depth_hold=towards(config.shape.depth_hold, 4 * config.shape.depth_hold)),
         refine=replace(
             refine,
             turn_deg=towards(refine.turn_deg, refine.turn_deg / 2),
@@ -96,5 +91,5 @@ def _for_short(config: TrainConfig, shortage: float) -> TrainConfig:
 
 
 def _for_one_side(config: TrainConfig) -> TrainConfig:
-    shape = config.shape
-    return replace(config, sh_degree=0, shape=replace(shape, depth_hold=min(5 * shape.depth_hold, 0.2)))
+    hold = max(config.shape.depth_hold, config.shape.mouth_hold)
+    return replace(config, sh_degree=0, shape=replace(config.shape, depth_hold=hold))

@@ -19,7 +19,6 @@ from splatface.models.training.poses import FREEDOMS, LENS
 __all__ = ["Asked", "Priors", "solve"]
 
 Doubles = NDArray[np.float64]
-_DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +42,7 @@ class Asked:
     losses: Doubles  # [n]
     slopes: Doubles  # [n, FREEDOMS + LENS]
     residuals: float  # of a picture, independent ones
+    damping: float = 0.2  # share of the curvature's diagonal that is added
 
 
 def solve(asked: Asked, curvature: Doubles, priors: Priors) -> tuple[Doubles, Doubles]:
@@ -53,7 +53,7 @@ def solve(asked: Asked, curvature: Doubles, priors: Priors) -> tuple[Doubles, Do
     free = np.flatnonzero(asked.free)
     lens = np.flatnonzero(priors.lens > 0) + FREEDOMS
     sure = asked.residuals / np.maximum(asked.losses[free], 1e-6)
-    damped = curvature + _DAMPING * np.diag(np.diag(curvature))
+    damped = curvature + asked.damping * np.diag(np.diag(curvature))
     own, across, shared = damped[:FREEDOMS, :FREEDOMS], damped[:FREEDOMS, lens], damped[np.ix_(lens, lens)]
     seconds, bends = _accelerations(asked)
     kept, still = 1 / priors.anchor**2, 1 / priors.inertia**2

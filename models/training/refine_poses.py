@@ -29,6 +29,7 @@ _STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  
 _LEAST = 1e-3  # eigenvalue of the curvature, share of the mean, in steps
 _ONE_RESIDUAL_PX = 150.0  # neighbouring pixels are missed alike
 _WATCHED = 24
+_DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 _FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
 
 
@@ -55,24 +56,57 @@ def refine_round(poses: Poses, scene: Scene, how: RefineConfig, *, held_only: bo
         return False
     before = poses.T.copy(), poses.lens.copy()
     curvature = _curvature(poses, scene, how, rows[trained] if trained.any() else rows)
-    first: Doubles = np.empty(0)
-    for _ in range(how.sweeps):
-        looks = _looks(poses, scene, rows, moving)
-        first = looks[0] if not len(first) else first
-        if not held_only and trained.any():
-            own = np.ones(int(trained.sum()), np.bool_)
-            kept = [values[trained] for values in looks]
-            _step(poses, scene, how, _Turn(rows[trained], own, *kept), curvature)
-        if not trained.all():
-            _step(poses, scene, how, _Turn(rows, ~trained, *looks), curvature)
-    if not held_only:
+    first = best = _looks(poses, scene, rows, moving)
+    kept, damping = before, _DAMPING
+    for sweep in range(how.sweeps):
+        _steps(poses, scene, how, (rows, trained, held_only), (best, curvature, damping))
+        last = sweep == how.sweeps - 1
+        found = _looks(poses, scene, rows, _watched(moving) if last else moving)
+        if _mean(found, moving, last) < _mean(best, moving, last):
+            best, kept, damping = found, (poses.T.copy(), poses.lens.copy()), max(damping / 2, _DAMPING)
+        else:
+            # Levenberg and Marquardt: near the optimum an absolute difference bends more than measured.
+            poses.T, poses.lens, damping = kept[0].copy(), kept[1].copy(), 5 * damping
+            scene.easel.camera = poses.camera
+    if not held_only and trained.any():
         _take_back_mean(poses, rows, trained)
     _fill_in(poses, scene, rows, held_only)
-    better = _better(poses, scene, rows[moving], first[moving])
+    after = _looks(poses, scene, rows, _watched(moving))
+    better = _mean(after, moving, True) < _mean(first, moving, True)
     if not better:
         poses.T, poses.lens = before
         scene.easel.camera = poses.camera
     return better
+
+
+def _watched(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """A few of the rows that move, evenly spread."""
+    rows = np.flatnonzero(moving)
+    few = np.zeros(len(moving), np.bool_)
+    few[rows[np.linspace(0, len(rows) - 1, _WATCHED).round().astype(int)]] = True
+    return few
+
+
+def _mean(looks: tuple[Doubles, Doubles], moving: NDArray[np.bool_], few: bool) -> float:
+    return float(looks[0][_watched(moving) if few else moving].mean())
+
+
+def _steps(
+    poses: Poses,
+    scene: Scene,
+    how: RefineConfig,
+    which: tuple[Rows, NDArray[np.bool_], bool],
+    known: tuple[tuple[Doubles, Doubles], Doubles, float],
+) -> None:
+    """Pictures trained on first, by themselves, then the others beside them."""
+    rows, trained, held_only = which
+    looks, curvature, damping = known
+    if not held_only and trained.any():
+        own = np.ones(int(trained.sum()), np.bool_)
+        turn = _Turn(rows[trained], own, looks[0][trained], looks[1][trained], damping)
+        _step(poses, scene, how, turn, curvature)
+    if not trained.all():
+        _step(poses, scene, how, _Turn(rows, ~trained, *looks, damping), curvature)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,6 +117,7 @@ class _Turn:
     free: NDArray[np.bool_]  # [n]
     losses: Doubles  # [n]
     slopes: Doubles  # [n, FREEDOMS + LENS]
+    damping: float
 
 
 def _looked_at(known: Rows, most: int) -> Rows:
@@ -115,6 +150,7 @@ def _step(poses: Poses, scene: Scene, how: RefineConfig, turn: _Turn, curvature:
         losses=turn.losses,
         slopes=turn.slopes,
         residuals=camera.width * camera.height / _ONE_RESIDUAL_PX,
+        damping=turn.damping,
     )
     trained = bool((scene.split[rows[turn.free]] == TRAIN).all())
     twists, lens = solve(asked, curvature, _priors(how, trained))
@@ -137,13 +173,6 @@ def _fill_in(poses: Poses, scene: Scene, rows: Rows, held_only: bool) -> None:
         changes, at = poses.changes(rows), poses.time_s
         between = np.stack([np.interp(at[others], at[rows], change) for change in changes.T], axis=1)
         poses.T[:, others] = moved(poses.tracked[:, others], between)
-
-
-def _better(poses: Poses, scene: Scene, rows: Rows, before: Doubles) -> bool:
-    """Whether a few rows are hit better than with losses [n] before."""
-    picked = np.unique(np.linspace(0, len(rows) - 1, _WATCHED).round().astype(int))
-    now = [_look(scene, poses.at(int(rows[i])), int(rows[i])).loss for i in picked]
-    return bool(np.mean(now) < np.mean(before[picked]))
 
 
 def _priors(how: RefineConfig, trained: bool) -> Priors:
