@@ -44,8 +44,10 @@ def test_a_recording_replays_bit_for_bit(start, tiny_head, tmp_path):
 
 
 @pytest.mark.graph
+@pytest.mark.timeout(300)
 def test_bench_graph_prints_one_json_object(tiny_head, ros_domain):
-    result = splatface("bench", "graph", "--json", "--head", tiny_head, "--seconds", 3, "--size", "128x128")
+    options = ("--head", tiny_head, "--seconds", 3, "--talk-seconds", 5, "--size", "128x128")
+    result = splatface("bench", "graph", "--json", *options, seconds=280)
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["pictures"] > 50
@@ -59,6 +61,12 @@ def test_bench_graph_prints_one_json_object(tiny_head, ros_domain):
         "renderer",
     }
     assert all(cost["peak_memory_mb"] > 10 for cost in report["processes"].values())
+    talk = report["talk"]  # or why there is none: PulseAudio and a voice are for those who want to hear it
+    if "left_out" not in talk:
+        assert set(talk["offset_ms"]) == {"p5", "median", "p95"}
+        assert set(talk["barge_in"]) >= {"silent_ms", "mouth_at_rest_ms", "next_say_ms"}
+        assert {"drift_ms_per_minute", "lips_after_voice_ms"} <= set(talk)
+        assert "underruns" in talk["speaker"]
 
 
 @pytest.fixture
