@@ -46,7 +46,7 @@ def test_the_less_film_the_firmer(tiny):
         part, name = path.split(".")
         values = [getattr(getattr(c, part), name) for c in configs]
         assert values == sorted(set(values)), path
-    assert configs[-1].dynamic == preset("basis").dynamic // 2
+    assert configs[-1].dynamic == preset("basis").dynamic * 3 // 4
     assert config_of_yaml(config_to_yaml(configs[-1])) == configs[-1]
 
 
