@@ -1,0 +1,172 @@
+"""A person who speaks into the face's words, in a real room of sound servers: the microphone hears both."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from diagnostic_msgs.msg import DiagnosticArray
+from splatface_msgs.msg import AudioChunk
+from std_msgs.msg import Bool, String
+
+from splatface.models.audio.voice import level_dbfs
+from splatface.models.speech.speak import speak, voices
+from splatface.nodes import wire
+
+sys.path.insert(0, str(Path(__file__).parent / "nodes"))
+from test_audio_capture import pulseaudio
+
+pytestmark = [
+    pytest.mark.graph,
+    pytest.mark.sound,
+    pytest.mark.skipif(not voices(), reason="no voice is installed: apt-get install libflite1"),
+]
+STORY = (
+    "Once upon a time there was a king who had three daughters, and each was more clever than the last. "
+    "The eldest could count the stars, the second could talk to the birds, and the youngest could be silent. "
+    "One day a stranger came to the castle. He wore a grey coat, and nobody knew his name. "
+)
+QUESTION = "Excuse me, please, may I ask you something? I would like to know the way to the station."
+
+
+# From a sink to the microphone: the straight way and two walls; ms and dB.
+FACE_WAYS = ((30, -8), (43, -16), (71, -20))
+PERSON_WAYS = ((30, 0),)
+
+
+def pactl(environment, *words):
+    command = ["pactl", *map(str, words)]
+    return subprocess.run(
+        command, env={**os.environ, **environment}, check=True, stdout=subprocess.PIPE
+    ).stdout
+
+
+@contextlib.contextmanager
+def room(environment):
+    """Loudspeaker `vspk` and sink `person` are heard in `room`, whose monitor is the microphone."""
+    for sink in ("person", "room"):
+        pactl(environment, "load-module", "module-null-sink", f"sink_name={sink}", "rate=48000", "channels=2")
+    known = set()
+    for sink, ways in (("vspk", FACE_WAYS), ("person", PERSON_WAYS)):
+        for delay_ms, gain_db in ways:
+            way = (f"source={sink}.monitor", "sink=room", f"latency_msec={delay_ms}")
+            pactl(environment, "load-module", "module-loopback", *way)
+            inputs = {
+                line.split()[0] for line in pactl(environment, "list", "short", "sink-inputs").splitlines()
+            }
+            (new,) = inputs - known
+            known = inputs
+            pactl(environment, "set-sink-input-volume", new.decode(), f"{gain_db}dB")
+    yield {**environment, "PULSE_SINK": "vspk", "PULSE_SOURCE": "room.monitor"}
+
+
+@pytest.fixture
+def witness(others):
+    """Sees all of the conversation: what the face says, what of the person is heard, who is told of it."""
+    others.chunks, others.person, others.told, others.health = [], [], [], {}
+    others.reason = lambda: others.health
+
+    def on_health(msg):
+        for status in msg.status:
+            values = {value.key: value.value for value in status.values}
+            others.health[status.name.split("/")[-1]] = (status.message, values)
+
+    def on_audio(msg):
+        others.chunks.append((time.time_ns(), wire.audio_chunk(msg)))
+
+    others.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
+    others.create_subscription(
+        AudioChunk, "/ear/audio", lambda msg: others.person.append(wire.audio_chunk(msg)), wire.SOUND
+    )
+    others.create_subscription(
+        Bool, "person_speaking", lambda msg: others.told.append((time.time_ns(), msg.data)), 10
+    )
+    others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 100)
+    publisher = others.create_publisher(String, "heard_text", 10)
+    others.tell = lambda text: publisher.publish(String(data=text))
+    return others
+
+
+def value(witness, node, key):
+    return witness.health.get(node, ("", {}))[1].get(key, "")
+
+
+def first_sound_ns(chunks):
+    """When the person was first heard, by the ear that hears nobody else."""
+    for chunk in chunks:
+        for first in range(0, len(chunk.samples), 80):
+            if level_dbfs(chunk.samples[first : first + 80]) > -40:
+                return chunk.start_ns + first * 62_500
+    return None
+
+
+def speaks(witness):
+    return any(chunk.samples.any() for _, chunk in witness.chunks[-10:])
+
+
+def interrupted_ms(witness, question, environment):
+    """A person speaks into what the face says: ms from their first sound to the face's new utterance."""
+    utterance = witness.chunks[-1][1].utterance
+    witness.person.clear()
+    begun = len(witness.chunks)
+    environment = {**os.environ, **environment}
+    player = subprocess.Popen(["paplay", "--device=person", str(question)], env=environment)
+    witness.until(lambda: witness.chunks[-1][1].utterance > utterance)
+    ended_ns = next(at for at, chunk in witness.chunks[begun:] if chunk.utterance > utterance)
+    witness.until(lambda: first_sound_ns(witness.person) is not None)
+    assert player.wait(20) == 0
+    return (ended_ns - first_sound_ns(witness.person)) / 1e6
+
+
+@pytest.mark.timeout(400)
+def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness, tmp_path):
+    pytest.importorskip("livekit.rtc", reason="pip install splatface[microphone]")
+    (tmp_path / "pulse").mkdir()
+    question = tmp_path / "question.wav"
+    samples = np.concatenate([spoken.samples for spoken in speak(QUESTION, "flite/rms")])
+    soundfile.write(question, samples, 16_000)
+    with pulseaudio(tmp_path / "pulse") as server, room(server) as environment:
+        # What is compiled and exported once is not made again for the server's own home.
+        environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
+        ear = {**environment, "PULSE_SOURCE": "person.monitor"}
+        start.node("audio_capture", namespace="ear", env=ear).wait_for("listening to")
+        face = start(
+            *(sys.executable, "-m", "splatface.launch.cli", "launch", "conversation.launch.yaml"),
+            *("port:=0", "size:=64x64", "fps:=5", "latency_ms:=150", "delay:=0.5", "voice:=flite/slt"),
+            *("microphone:=true", "manner:=queue"),
+            env=environment,
+        )
+        for text in ("the face is at", "playing on", "voice: ", "drawing ", "listening to"):
+            face.wait_for(text, 150)
+        witness.until(lambda: value(witness, "listener", "interrupts") == "0", 100)
+        witness.until(lambda: value(witness, "echo_bot", "said") == "0")
+        reactions_ms = []
+        for _ in range(2):
+            witness.until(lambda: not speaks(witness))
+            witness.tell(STORY)
+            witness.until(lambda: speaks(witness))
+            utterance, asked = witness.chunks[-1][1].utterance, value(witness, "listener", "interrupts")
+            witness.told.clear()
+            witness.spin(10.0)
+            # alone: its own voice in the room is no person
+            assert witness.chunks[-1][1].utterance == utterance
+            assert value(witness, "listener", "interrupts") == asked
+            assert not any(speaking for _, speaking in witness.told)
+            assert len(witness.told) >= 10  # told at least once a second
+            assert speaks(witness)
+            reactions_ms.append(interrupted_ms(witness, question, environment))
+            assert any(speaking for _, speaking in witness.told)
+            witness.until(lambda: not witness.told[-1][1])
+        print("person to interrupt:", reactions_ms, witness.health["listener"], witness.health["microphone"])
+        assert value(witness, "listener", "interrupts") == "2"
+        assert float(value(witness, "microphone", "echo_loss_db")) > 10
+        assert max(reactions_ms) < 3000
+        witness.until(lambda: witness.health["echo_bot"][0] == "listening")
+        assert value(witness, "echo_bot", "interrupted") == "2"
+        assert face.interrupt() == 0, face.output
+    assert "Traceback" not in face.output
