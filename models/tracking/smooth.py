@@ -41,10 +41,13 @@ def smooth(values: Array, noise: Array, begins: NDArray[np.bool_] | None = None)
     return np.stack(columns, axis=1)
 
 
-def penalty_bands(begins: NDArray[np.bool_]) -> Array:
-    """Upper bands [4, F] of D'D; D takes third differences, but none across moments that begin anew [F]."""
+def penalty_bands(begins: NDArray[np.bool_], weights: Array | None = None) -> Array:
+    """Upper bands [4, F] of D'D; D takes third differences, but none across moments that begin anew [F].
+
+    `weights` [F] is how much each counts, at the second of its four moments; 1 where they are not given.
+    """
     count = len(begins)
-    uncut = ~(begins[1:-2] | begins[2:-1] | begins[3:])
+    uncut = ~(begins[1:-2] | begins[2:-1] | begins[3:]) * (1.0 if weights is None else weights[1:-2])
     bands = np.zeros((4, count))
     for row in range(4):
         for column in range(row, 4):
