@@ -16,7 +16,7 @@ from splatface.models.training.state import STATE
 
 REFINED = replace(
     SHORT,
-    stages=StageConfig(canonical_steps=100, deformation_steps=120),
+    stages=StageConfig(canonical_steps=80, deformation_steps=80),
     densify=DensifyConfig(interval=20, most=3000),
     refine=RefineConfig(rounds=2, sweeps=3, focal=0.0),
     report_every=20,
@@ -48,7 +48,7 @@ def test_poses_come_back_also_of_held_out_pictures(tiny, noisy, run, part):
 def test_rounds_are_told(noisy, run):
     told = json.loads((run[1] / "poses.json").read_text())
     rounds = told["rounds"]
-    assert [line["step"] for line in rounds] == [100, 132, 220]
+    assert [line["step"] for line in rounds] == [80, 96, 160]
     assert rounds[0]["psnr_after_db"] > rounds[0]["psnr_before_db"] + 0.5
     assert rounds[-1]["jitter_after_px"] < 0.5 * rounds[-1]["jitter_before_px"]
     assert len(told["curves"]["time_s"]) == len(noisy.frames)
@@ -69,7 +69,7 @@ def test_stopped_anywhere_it_ends_the_same(noisy, run, tmp_path):
     class StoppedError(Exception):
         pass
 
-    for at in (100, 140):
+    for at in (80, 120):
 
         def stop(progress, at=at):
             if progress.step == at:
@@ -84,19 +84,9 @@ def test_stopped_anywhere_it_ends_the_same(noisy, run, tmp_path):
     assert np.array_equal(again.gaussians.means, run[0].gaussians.means)
 
 
-def test_a_longer_lens_farther_away_is_noticed(tiny, tmp_path):
-    wrong = disturbed(tiny, focal=1.05)
-    longer = StageConfig(canonical_steps=120, deformation_steps=240)
-    free = replace(REFINED, stages=longer, refine=replace(REFINED.refine, focal=0.05, rounds=3))
-    found = a_run(wrong, free, tmp_path).camera
-    assert tiny.camera.fx * 0.98 < found.fx < wrong.camera.fx
-    assert found.T_camera_world[2, 3] / wrong.camera.T_camera_world[2, 3] == pytest.approx(
-        found.fx / wrong.camera.fx
-    )
-
-
 def test_pictures_between_go_along(noisy, tmp_path):
-    few = replace(REFINED, refine=replace(REFINED.refine, most=12, rounds=1))
+    short = StageConfig(canonical_steps=40, deformation_steps=10)
+    few = replace(REFINED, stages=short, refine=replace(REFINED.refine, most=12, rounds=1))
     found = a_run(noisy, few, tmp_path)
     changed = np.abs(found.T_world_head - noisy.frames.T_world_head).max(axis=(1, 2)) > 1e-6
     assert changed.all()
