@@ -17,8 +17,7 @@ LOOKAHEAD_FRAMES: Final = {"fsmn": 2, "whisper": 1, "logmel": 2}
 _FOLDER = Path(__file__).parent
 _SOURCES = (
     "trained on synthetic speech: Kokoro-82M (Apache-2.0), Piper en_US-joe-medium (CC0), "
-    "flite slt kal (CMU, free), espeak-ng (GPL-3.0 program, its sound is its user's); and aligned "
-    "recordings of Debian's asterisk-core-sounds (CC-BY-SA-3.0)"
+    "flite slt kal (CMU, free), espeak-ng (GPL-3.0 program, its sound is its user's)"
 )
 
 
