@@ -8,18 +8,19 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import soundfile
 from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk
 from std_msgs.msg import Bool, String
 
-from splatface.models.audio.voice import level_dbfs
+from splatface.models.audio.files import read_sound
 from splatface.models.speech.speak import speak, voices
 from splatface.nodes import wire
 
 sys.path.insert(0, str(Path(__file__).parent / "nodes"))
-from test_audio_capture import pulseaudio
+from test_audio_capture import best_correlation, pulseaudio
 
 pytestmark = [
     pytest.mark.graph,
@@ -34,9 +35,8 @@ STORY = (
 QUESTION = "Excuse me, please, may I ask you something? I would like to know the way to the station."
 
 
-# From a sink to the microphone: the straight way and two walls; ms and dB.
-FACE_WAYS = ((30, -8), (43, -16), (71, -20))
-PERSON_WAYS = ((30, 0),)
+# From the loudspeaker to the microphone: the straight way and two walls; ms and dB.
+WAYS = ((30, -8), (43, -16), (71, -20))
 
 
 def pactl(environment, *words):
@@ -48,27 +48,43 @@ def pactl(environment, *words):
 
 @contextlib.contextmanager
 def room(environment):
-    """Loudspeaker `vspk` and sink `person` are heard in `room`, whose monitor is the microphone."""
-    for sink in ("person", "room"):
-        pactl(environment, "load-module", "module-null-sink", f"sink_name={sink}", "rate=48000", "channels=2")
+    """What the loudspeaker `vspk` plays comes to the sink `room`, whose monitor is the microphone."""
+    pactl(environment, "load-module", "module-null-sink", "sink_name=room", "rate=48000", "channels=2")
     known = set()
-    for sink, ways in (("vspk", FACE_WAYS), ("person", PERSON_WAYS)):
-        for delay_ms, gain_db in ways:
-            way = (f"source={sink}.monitor", "sink=room", f"latency_msec={delay_ms}")
-            pactl(environment, "load-module", "module-loopback", *way)
-            inputs = {
-                line.split()[0] for line in pactl(environment, "list", "short", "sink-inputs").splitlines()
-            }
-            (new,) = inputs - known
-            known = inputs
-            pactl(environment, "set-sink-input-volume", new.decode(), f"{gain_db}dB")
+    for delay_ms, gain_db in WAYS:
+        way = ("source=vspk.monitor", "sink=room", f"latency_msec={delay_ms}")
+        pactl(environment, "load-module", "module-loopback", *way)
+        inputs = {line.split()[0] for line in pactl(environment, "list", "short", "sink-inputs").splitlines()}
+        (new,) = inputs - known
+        known = inputs
+        pactl(environment, "set-sink-input-volume", new.decode(), f"{gain_db}dB")
     yield {**environment, "PULSE_SINK": "vspk", "PULSE_SOURCE": "room.monitor"}
+
+
+# What draws may wait on a busy machine; what sounds may not, or the echo comes when it will.
+SOUNDING = ("pulseaudio", "speaker", "audio_capture", "listener", "speech", "flite")
+
+
+@contextlib.contextmanager
+def in_time():
+    """All processes of this test that carry sound, and this one, go before others where that is allowed."""
+    with contextlib.suppress(PermissionError):
+        for child in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if any(name in " ".join(child.cmdline()) for name in SOUNDING):
+                    for thread in child.threads():
+                        os.sched_setscheduler(thread.id, os.SCHED_RR, os.sched_param(10))
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
 
 
 @pytest.fixture
 def witness(others):
-    """Sees all of the conversation: what the face says, what of the person is heard, who is told of it."""
-    others.chunks, others.person, others.told, others.health = [], [], [], {}
+    """Sees all of the conversation: what the face says, what is heard in the room, who is told of it."""
+    others.chunks, others.heard, others.told, others.health = [], [], [], {}
     others.reason = lambda: others.health
 
     def on_health(msg):
@@ -81,7 +97,7 @@ def witness(others):
 
     others.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
     others.create_subscription(
-        AudioChunk, "/ear/audio", lambda msg: others.person.append(wire.audio_chunk(msg)), wire.SOUND
+        AudioChunk, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.SOUND
     )
     others.create_subscription(
         Bool, "person_speaking", lambda msg: others.told.append((time.time_ns(), msg.data)), 10
@@ -96,31 +112,26 @@ def value(witness, node, key):
     return witness.health.get(node, ("", {}))[1].get(key, "")
 
 
-def first_sound_ns(chunks):
-    """When the person was first heard, by the ear that hears nobody else."""
-    for chunk in chunks:
-        for first in range(0, len(chunk.samples), 80):
-            if level_dbfs(chunk.samples[first : first + 80]) > -40:
-                return chunk.start_ns + first * 62_500
-    return None
-
-
 def speaks(witness):
     return any(chunk.samples.any() for _, chunk in witness.chunks[-10:])
 
 
 def interrupted_ms(witness, question, environment):
-    """A person speaks into what the face says: ms from their first sound to the face's new utterance."""
+    """A person speaks into what the face says: ms from their first sound in the room to the interruption."""
     utterance = witness.chunks[-1][1].utterance
-    witness.person.clear()
+    witness.heard.clear()
     begun = len(witness.chunks)
     environment = {**os.environ, **environment}
-    player = subprocess.Popen(["paplay", "--device=person", str(question)], env=environment)
+    player = subprocess.Popen(["paplay", "--device=room", str(question)], env=environment)
     witness.until(lambda: witness.chunks[-1][1].utterance > utterance)
     ended_ns = next(at for at, chunk in witness.chunks[begun:] if chunk.utterance > utterance)
-    witness.until(lambda: first_sound_ns(witness.person) is not None)
-    assert player.wait(20) == 0
-    return (ended_ns - first_sound_ns(witness.person)) / 1e6
+    witness.until(lambda: player.poll() is not None)
+    # Half a second of what they said is found in what was heard: later the two clocks are apart.
+    said = read_sound(question)
+    first = int(np.argmax(np.abs(said) > 0.02))
+    room = np.concatenate([chunk.samples for chunk in witness.heard])
+    _, at = best_correlation(room, said[first : first + 8000])
+    return (ended_ns - witness.heard[at // 320].start_ns) / 1e6 - at % 320 / 16
 
 
 @pytest.mark.timeout(400)
@@ -133,8 +144,7 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
     with pulseaudio(tmp_path / "pulse") as server, room(server) as environment:
         # What is compiled and exported once is not made again for the server's own home.
         environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
-        ear = {**environment, "PULSE_SOURCE": "person.monitor"}
-        start.node("audio_capture", namespace="ear", env=ear).wait_for("listening to")
+        start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
         face = start(
             *(sys.executable, "-m", "splatface.launch.cli", "launch", "conversation.launch.yaml"),
             *("port:=0", "size:=64x64", "fps:=5", "latency_ms:=150", "delay:=0.5", "voice:=flite/slt"),
@@ -145,27 +155,30 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
             face.wait_for(text, 150)
         witness.until(lambda: value(witness, "listener", "interrupts") == "0", 100)
         witness.until(lambda: value(witness, "echo_bot", "said") == "0")
-        reactions_ms = []
-        for _ in range(2):
-            witness.until(lambda: not speaks(witness))
-            witness.tell(STORY)
-            witness.until(lambda: speaks(witness))
-            utterance, asked = witness.chunks[-1][1].utterance, value(witness, "listener", "interrupts")
-            witness.told.clear()
-            witness.spin(10.0)
-            # alone: its own voice in the room is no person
-            assert witness.chunks[-1][1].utterance == utterance
-            assert value(witness, "listener", "interrupts") == asked
-            assert not any(speaking for _, speaking in witness.told)
-            assert len(witness.told) >= 10  # told at least once a second
-            assert speaks(witness)
-            reactions_ms.append(interrupted_ms(witness, question, environment))
-            assert any(speaking for _, speaking in witness.told)
-            witness.until(lambda: not witness.told[-1][1])
-        print("person to interrupt:", reactions_ms, witness.health["listener"], witness.health["microphone"])
-        assert value(witness, "listener", "interrupts") == "2"
-        assert float(value(witness, "microphone", "echo_loss_db")) > 10
-        assert max(reactions_ms) < 3000
+        with in_time():
+            reactions_ms = []
+            for _ in range(2):
+                witness.until(lambda: not speaks(witness))
+                witness.tell(STORY)
+                witness.until(lambda: speaks(witness))
+                utterance, asked = witness.chunks[-1][1].utterance, value(witness, "listener", "interrupts")
+                witness.told.clear()
+                witness.spin(10.0)
+                # alone: its own voice in the room is no person
+                assert witness.chunks[-1][1].utterance == utterance
+                assert value(witness, "listener", "interrupts") == asked
+                assert not any(speaking for _, speaking in witness.told)
+                assert len(witness.told) >= 10  # told at least once a second
+                assert speaks(witness)
+                reactions_ms.append(interrupted_ms(witness, question, environment))
+                assert any(speaking for _, speaking in witness.told)
+                witness.until(lambda: not witness.told[-1][1])
+            print(
+                "person to interrupt:", reactions_ms, witness.health["listener"], witness.health["microphone"]
+            )
+            assert value(witness, "listener", "interrupts") == "2"
+            assert float(value(witness, "microphone", "echo_loss_db")) > 10
+            assert max(reactions_ms) < 3000
         witness.until(lambda: witness.health["echo_bot"][0] == "listening")
         assert value(witness, "echo_bot", "interrupted") == "2"
         assert face.interrupt() == 0, face.output

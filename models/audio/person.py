@@ -63,6 +63,8 @@ class Person:
             self._silent_ms += WINDOW_MS
         if self.speaking:
             self.speaking = self._silent_ms < HOLD_MS
+            if not self.speaking:
+                self.voiced_ms = 0.0
         else:
             onset_ms = ONSET_MS if moment.face_dbfs < FACE_DBFS else ONSET_OVER_FACE_MS
             self.speaking = self.voiced_ms >= onset_ms

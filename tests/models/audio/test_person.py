@@ -31,6 +31,14 @@ def test_a_person_speaks_after_a_tenth_of_a_second_and_through_pauses():
     assert heard(person, VOICED, 1) == [False]
 
 
+def test_a_long_speech_ends_once():
+    person = Person()
+    assert all(heard(person, VOICED, 100)[2:])
+    after = heard(person, SILENT, 100)
+    assert after.index(False) == 15
+    assert not any(after[15:])
+
+
 @pytest.mark.parametrize("moment", [Moment(0.4, -20.0), Moment(0.9, -70.0)], ids=["noise", "far away"])
 def test_what_is_no_voice_near_by_is_nobody(moment):
     person = Person()
