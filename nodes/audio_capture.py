@@ -97,6 +97,7 @@ class AudioCapture(FaceNode):
             self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, wire.SOUND)
         self.cleaning = Cleaning(self.chosen.stages, len(self.silence))
         self.end_ns = self.now_ns()
+        self.utterance = wire.new_utterance(self.utterance, self.end_ns)
         period_s = self.params["chunk_ms"] / 1000
         if self.params["source"] == MICROPHONE:
             self._listen()

@@ -6,6 +6,7 @@ costly), `start`, `stop`, and `health`. `run` is its main function.
 
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,8 @@ from splatface.nodes.parameters import Parameter, ParameterError, declare, unrea
 __all__ = ["ERROR", "OK", "WARN", "FaceNode", "Health", "run"]
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+
+HANGS_S = 2.0  # a callback that lasts longer
 
 AUTOSTART = Parameter(
     name="autostart", default=True, description="configure and activate without a lifecycle manager"
@@ -172,23 +175,21 @@ def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int
     SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
     clear line.
     """
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end = _End()
     node = None
     try:
         _read_arguments(argv if argv is not None else sys.argv)
         node = node_type()
         if node.params["autostart"] and not node.bring_up():
             return 1
-        return _spin(node)
+        return _spin(node, end)
     except SplatfaceError as error:
         print(f"{getattr(node_type, '__name__', 'node')}: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
-        # A second Ctrl-C while cleaning up would leave devices open.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        end.ignore()
         if node is not None:
             node.close()
             node.destroy_node()
@@ -202,13 +203,37 @@ def _read_arguments(argv: list[str]) -> None:
         raise unreadable(error) from None
 
 
-def _interrupt(signum: int, frame: object) -> None:
-    raise KeyboardInterrupt
+class _End:
+    """SIGINT and SIGTERM, that ask a process to end.
+
+    While a node is built they raise KeyboardInterrupt, since that may take long. While it spins they are only
+    noted: an exception in the midst of rclpy's C code comes out as another one. A terminal and a launcher may
+    both ask: the second is the same request, unless it comes so late that a callback must be hanging.
+    """
+
+    def __init__(self) -> None:
+        self.asked_s: float | None = None
+        self.waits = False  # for the callback that is running
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def ignore(self) -> None:
+        """Asked again while cleaning up, a process would leave devices open."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        now_s = time.monotonic()
+        first = self.asked_s is None
+        self.asked_s = now_s if self.asked_s is None else self.asked_s
+        if (first and not self.waits) or now_s - self.asked_s > HANGS_S:
+            raise KeyboardInterrupt
 
 
-def _spin(node: FaceNode) -> int:
+def _spin(node: FaceNode, end: _End) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    while node.exit_code is None:
+    end.waits = True
+    while node.exit_code is None and end.asked_s is None:
         executor.spin_once(timeout_sec=0.2)
-    return node.exit_code
+    return node.exit_code or 0

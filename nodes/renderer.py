@@ -141,17 +141,18 @@ class Renderer(FaceNode):
         if frame.encoder != self.params["encoder"]:
             self.wrong_encoder = frame.encoder
             return
-        if frame.utterance < self.utterance:
-            return
         before_ns = self.frames.latest_ns
-        interrupted = frame.utterance > self.utterance
+        jumped = before_ns is None or abs(frame.centre_ns - before_ns) > NS_PER_S
+        if frame.utterance < self.utterance and not jumped:
+            return  # late; one that lies far off is of a source with another clock
+        interrupted = frame.utterance != self.utterance
         if interrupted:
             self.utterance = frame.utterance
             self.frames.clear()
         self.frames.push(frame)
         if interrupted and self.steps is None:
             self.draw_again()
-        if self.steps is not None and (before_ns is None or abs(frame.centre_ns - before_ns) > NS_PER_S):
+        if self.steps is not None and jumped:
             self.steps.begin(frame.centre_ns)
         self.draw_due()
 

@@ -91,8 +91,7 @@ class Speech(FaceNode):
     def start(self) -> None:
         """Open the topic, the action and the service."""
         self.end_ns = self.now_ns()
-        # Listeners drop what belongs to a lower utterance: a node that was started again must not begin at 0.
-        self.utterance = max(self.utterance + 1, self.end_ns // NS_PER_S % 2**31)
+        self.utterance = wire.new_utterance(self.utterance, self.end_ns)
         self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         self.server = DeferredActionServer(

@@ -23,6 +23,7 @@ __all__ = [
     "head_control",
     "head_control_msg",
     "image_msg",
+    "new_utterance",
     "pictures",
     "pixels",
     "stamp",
@@ -51,6 +52,14 @@ def time_ns(msg: Time) -> int:
 def stamp(ns: int) -> Time:
     """Nanoseconds as a stamp."""
     return Time(sec=ns // NS_PER_S, nanosec=ns % NS_PER_S)
+
+
+def new_utterance(last: int, now_ns: int) -> int:
+    """The number a source of sound begins with, above its `last` one and those of a process before it.
+
+    Who listens drops what belongs to a lower utterance: a node that is started again must not begin at 0.
+    """
+    return max(last + 1, now_ns // NS_PER_S % 2**31)
 
 
 def _float32(values: NDArray[np.float32]) -> "array[float]":

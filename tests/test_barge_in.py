@@ -52,7 +52,7 @@ def room(environment):
     pactl(environment, "load-module", "module-null-sink", "sink_name=room", "rate=48000", "channels=2")
     known = set()
     for delay_ms, gain_db in WAYS:
-        way = ("source=vspk.monitor", "sink=room", f"latency_msec={delay_ms}")
+        way = ("source=vspk.monitor", "sink=room", f"latency_msec={delay_ms}", "adjust_time=0")
         pactl(environment, "load-module", "module-loopback", *way)
         inputs = {line.split()[0] for line in pactl(environment, "list", "short", "sink-inputs").splitlines()}
         (new,) = inputs - known
@@ -156,7 +156,7 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
         witness.until(lambda: value(witness, "listener", "interrupts") == "0", 100)
         witness.until(lambda: value(witness, "echo_bot", "said") == "0")
         with in_time():
-            reactions_ms = []
+            reactions_ms, losses_db = [], []
             for _ in range(2):
                 witness.until(lambda: not speaks(witness))
                 witness.tell(STORY)
@@ -170,16 +170,15 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
                 assert not any(speaking for _, speaking in witness.told)
                 assert len(witness.told) >= 10  # told at least once a second
                 assert speaks(witness)
+                losses_db.append(float(value(witness, "microphone", "echo_loss_db")))
                 reactions_ms.append(interrupted_ms(witness, question, environment))
                 assert any(speaking for _, speaking in witness.told)
                 witness.until(lambda: not witness.told[-1][1])
-            print(
-                "person to interrupt:", reactions_ms, witness.health["listener"], witness.health["microphone"]
-            )
+            print("person to interrupt:", reactions_ms, "own voice less loud by:", losses_db)
             assert value(witness, "listener", "interrupts") == "2"
-            assert float(value(witness, "microphone", "echo_loss_db")) > 10
+            assert min(losses_db) > 10
             assert max(reactions_ms) < 3000
         witness.until(lambda: witness.health["echo_bot"][0] == "listening")
         assert value(witness, "echo_bot", "interrupted") == "2"
         assert face.interrupt() == 0, face.output
-    assert "Traceback" not in face.output
+    assert "Traceback" not in face.output, face.output

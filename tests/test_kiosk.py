@@ -65,7 +65,7 @@ def test_a_newcomer_sees_a_face_that_speaks(start, browser):
     assert np.abs(np.median(offsets)) < 45
     assert not errors
     assert kiosk.interrupt() == 0, kiosk.output
-    assert "Traceback" not in kiosk.output
+    assert "Traceback" not in kiosk.output, kiosk.output
 
 
 @pytest.mark.graph

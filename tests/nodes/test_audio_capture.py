@@ -76,7 +76,9 @@ def test_a_file_arrives_sample_for_sample_in_its_own_time(start, listener, tmp_p
     listener.until(lambda: first_sound(listener.chunks) is not None)
     listener.until(lambda: not any(c.samples.any() for c in listener.chunks[-20:]))
     chunks = listener.chunks
-    assert {(len(c.samples), c.sample_rate, c.utterance) for c in chunks} == {(320, RATE, 0)}
+    assert {(len(c.samples), c.sample_rate, c.utterance) for c in chunks} == {
+        (320, RATE, chunks[0].utterance)
+    }
     heard, begin = joined(chunks), first_sound(chunks) * 320
     # A file begins when somebody listens, so that its first word is heard.
     np.testing.assert_array_equal(heard[begin : begin + len(expected)], expected)
@@ -114,11 +116,29 @@ def test_an_interruption_raises_the_utterance_and_ends_the_sound(start, listener
     answer = client.call_async(Trigger.Request())
     listener.until(answer.done)
     assert answer.result().success
-    listener.until(lambda: sum(c.utterance for c in listener.chunks) > 20)
-    later = [c for c in listener.chunks if c.utterance == 1]
+    first = listener.chunks[0].utterance
+    listener.until(lambda: sum(c.utterance > first for c in listener.chunks) > 20)
+    later = [c for c in listener.chunks if c.utterance == first + 1]
     assert not joined(later).any()
     assert not gaps_ns(listener.chunks).any()
     assert [c.utterance for c in listener.chunks] == sorted(c.utterance for c in listener.chunks)
+
+
+@pytest.mark.graph
+def test_a_node_that_is_started_again_is_not_taken_for_an_old_utterance(start, listener, tmp_path):
+    soundfile.write(tmp_path / "long.wav", noise(20), RATE)
+    first = start.node("audio_capture", source=tmp_path / "long.wav")
+    listener.until(lambda: len(listener.chunks) > 20)
+    client = listener.create_client(Trigger, "interrupt")
+    listener.until(client.service_is_ready)
+    listener.until(client.call_async(Trigger.Request()).done)
+    listener.until(lambda: listener.chunks[-1].utterance > listener.chunks[0].utterance)
+    assert first.interrupt() == 0, first.output
+    last = listener.chunks[-1].utterance
+    listener.chunks.clear()
+    start.node("audio_capture", source=tmp_path / "long.wav")
+    listener.until(lambda: len(listener.chunks) > 20)
+    assert listener.chunks[0].utterance >= last
 
 
 @pytest.mark.graph
