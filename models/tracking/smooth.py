@@ -36,23 +36,27 @@ def smooth(values: Array, noise: Array, begins: NDArray[np.bool_] | None = None)
     """
     if len(values) < SHORT:
         return values.copy()
-    bands = penalty_bands(np.zeros(len(values), bool) if begins is None else begins)
+    bands = penalty_bands(_PENALTY, np.zeros(len(values), bool) if begins is None else begins)
     columns = [_smoothed(values[:, c], float(noise[c]), bands) for c in range(values.shape[1])]
     return np.stack(columns, axis=1)
 
 
-def penalty_bands(begins: NDArray[np.bool_], weights: Array | None = None) -> Array:
-    """Upper bands [4, F] of D'D; D takes third differences, but none across moments that begin anew [F].
+def penalty_bands(steps: Array, begins: NDArray[np.bool_], weights: Array | None = None) -> Array:
+    """Upper bands [n, F] of D'WD; D takes differences by n coefficients, none across a new beginning.
 
-    `weights` [F] is how much each counts, at the second of its four moments; 1 where they are not given.
+    Args:
+        steps: [n] coefficients of the difference.
+        begins: [F] moments before which the film was cut.
+        weights: [F - n + 1] of each difference; 1 where they are left out.
     """
-    count = len(begins)
-    uncut = ~(begins[1:-2] | begins[2:-1] | begins[3:]) * (1.0 if weights is None else weights[1:-2])
-    bands = np.zeros((4, count))
-    for row in range(4):
-        for column in range(row, 4):
-            products = _PENALTY[row] * _PENALTY[column] * uncut
-            bands[3 - (column - row), column : count - 3 + column] += products
+    count, reach = len(begins), len(steps)
+    across = np.lib.stride_tricks.sliding_window_view(begins[1:], reach - 1).any(axis=1)
+    kept = np.where(across, 0.0, 1.0 if weights is None else weights)
+    bands = np.zeros((reach, count))
+    for row in range(reach):
+        for column in range(row, reach):
+            products = steps[row] * steps[column] * kept
+            bands[reach - 1 - (column - row), column : count - reach + 1 + column] += products
     return bands
 
 

@@ -15,11 +15,11 @@ __all__ = ["bridge", "doubts_of", "steady"]
 
 Array = NDArray[Any]
 
-# What a tracker errs by while the face talks, measured on actors who hold their heads still.
-_TURN_ERROR: Final = np.radians([0.6, 0.4, 0.25])
-_PLACE_ERROR_M: Final = np.array([0.0003, 0.0003])
-_DEPTH_ERROR: Final = 0.004  # of the distance: a face seems larger when it speaks
-_JUMP = 2.0  # of these errors, at which a depth counts a quarter
+# What a tracker errs by at the least while the face talks; actors who hold their heads still give twice that.
+_TURN_ERROR: Final = np.radians([0.3, 0.2, 0.125])
+_PLACE_ERROR_M: Final = np.array([0.00015, 0.00015])
+_DEPTH_ERROR: Final = 0.002  # of the distance: a face seems larger when it speaks
+_JUMP = 4.0  # of these errors, at which a depth counts a quarter
 
 
 def doubts_of(error: Array) -> Array:
