@@ -126,6 +126,7 @@ def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
         motion_map=linear_map(np.zeros((MOTION_SIZE, COEFFICIENTS), np.float32)),
         info=HeadInfo(
             name="bench",
+            person="nobody",
             licence="Apache-2.0",
             consent="nobody is shown",
             camera=bench_camera(512, 512),

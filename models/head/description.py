@@ -13,7 +13,7 @@ from splatface.models.head.head import Head, HeadInfo, MotionLimits, PoseLimits
 __all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
 
 FORMAT = "splatface-head"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 RATE_HZ = 1e9 / FRAME_NS
 MAX_NUMBER = 2**53  # beyond it whole numbers and floats part ways; nothing here is that large
 
@@ -25,6 +25,7 @@ def describe(head: Head) -> dict[str, Any]:
         "format": FORMAT,
         "version": FORMAT_VERSION,
         "name": info.name,
+        "person": info.person,
         "licence": info.licence,
         "consent": info.consent,
         "camera": {
@@ -69,6 +70,7 @@ def info_of(fields: "Fields") -> HeadInfo:
     """The HeadInfo that a head.yaml describes; HeadError where a field is missing or of the wrong kind."""
     return HeadInfo(
         name=fields.text("name"),
+        person=fields.text("person"),
         licence=fields.text("licence"),
         consent=fields.text("consent"),
         camera=_camera_of(fields.inner("camera")),

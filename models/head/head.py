@@ -47,6 +47,7 @@ class HeadInfo:
     """What stands in head.yaml beside the tensors."""
 
     name: str
+    person: str  # who is shown; never empty
     licence: str
     consent: str  # who agreed to be shown, or that nobody is; never empty
     camera: Camera  # the view the head was trained in

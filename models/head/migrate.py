@@ -38,8 +38,13 @@ def _with_motion_limits(description: Description, tensors: Tensors) -> tuple[Des
     return {**description, "motion_limits": ranges_of(MotionLimits())}, tensors
 
 
+def _with_person(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
+    """3 -> 4: who is shown was told by the head's name alone."""
+    return {**description, "person": description.get("name", "unknown")}, tensors
+
+
 # MIGRATIONS[n] turns a head of version n into one of version n + 1.
-MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map, 2: _with_motion_limits}
+MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map, 2: _with_motion_limits, 3: _with_person}
 
 
 def migrate(

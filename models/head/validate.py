@@ -76,6 +76,8 @@ def check_info(info: HeadInfo) -> None:
             f"name: expected 1..64 letters, digits, spaces, dots or dashes, "
             f"found {info.name[:80]!r}: rename it"
         )
+    if not info.person.strip():
+        raise HeadError("person: expected who is shown (or that nobody is), found nothing: write it down")
     if not info.consent.strip():
         raise HeadError(
             "consent: expected a statement who agreed to be shown (or that the person does not exist), "

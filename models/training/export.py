@@ -46,6 +46,7 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
     colour = np.asarray(dataset.background, np.float64).reshape(-1, 3).mean(axis=0)
     info = HeadInfo(
         name=name,
+        person=dataset.name,
         licence=dataset.licence,
         consent=dataset.consent,
         camera=dataset.camera,

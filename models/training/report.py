@@ -101,7 +101,7 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
 
 def _header(puppet: Puppet) -> str:
     info = puppet.head.info
-    words = "".join(f"<p>{escape(text)}</p>" for text in (info.consent, info.licence))
+    words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.licence))
     shown = picture(puppet.picture())
     return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
 

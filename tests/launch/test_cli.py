@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -24,10 +25,19 @@ def test_help_lists_all_commands(capsys):
 
 
 def test_a_head_that_is_not_there_is_one_line(capsys):
-    assert main(["head", "info", "/no/such/head"]) == 1
+    assert main(["info", "/no/such/head"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("splatface head: head: expected a folder with a head.yaml")
+    assert error.startswith("splatface info: head: expected a folder with a head.yaml")
     assert len(error.splitlines()) == 1
+
+
+def test_info_tells_who_is_shown_and_who_agreed(capsys):
+    assert main(["info", "mira"]) == 0
+    told = capsys.readouterr().out
+    assert re.search(r"^person +nobody", told, re.M)
+    assert re.search(r"^consent +nobody", told, re.M)
+    assert re.search(r"^by motion +PSNR \d\d\.\d dB", told, re.M)
+    assert re.search(r"^turns +yaw -\d+ to \d+", told, re.M)
 
 
 def test_the_module_runs_as_a_program():

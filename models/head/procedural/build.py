@@ -66,6 +66,7 @@ def procedural_head(seed: int = 0) -> Head:
     moving = np.abs(patch.basis).max(axis=(1, 2)) > 1e-6
     info = HeadInfo(
         name="robin" if seed == 0 else f"procedural {seed}",
+        person="nobody: a computed face",
         licence="Apache-2.0",
         consent="Nobody is shown: this face is computed by splatface and resembles no one on purpose.",
         camera=_camera(),

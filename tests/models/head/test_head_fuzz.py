@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from splatface.models.errors import HeadError
+from splatface.models.head.description import FORMAT_VERSION
 from splatface.models.head.file import load_head, save_head
 from splatface.models.head.validate import check_head
 
@@ -247,7 +248,7 @@ def test_a_pipe_is_not_waited_for(folder):
 
 
 def test_another_format_or_version(folder):
-    put_yaml(folder, version=4)
+    put_yaml(folder, version=FORMAT_VERSION + 1)
     assert "newer splatface" in refused(folder)
     put_yaml(folder, version="1")
     refused(folder)

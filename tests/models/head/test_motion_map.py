@@ -62,6 +62,11 @@ def test_heads_of_version_2_keep_to_the_range_of_the_motion_space():
     assert found["motion_limits"]["controls"]["gaze_yaw"] == [-0.6, 0.6]
 
 
+def test_heads_of_version_3_are_called_after_who_they_show():
+    found, _ = migrate({"format": "splatface-head", "version": 3, "name": "alice"}, {})
+    assert found["person"] == "alice"
+
+
 def test_a_head_of_version_1_without_its_gain_is_refused():
     with pytest.raises(HeadError, match="control_gain"):
         migrate({"format": "splatface-head", "version": 1}, {}, to_version=2)
