@@ -21,7 +21,7 @@ from splatface.models.training.performer import Performer, known_rows
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import pose_rows
 from splatface.models.training.targets import target_of
-from splatface.models.training.tune import TuneConfig, baked_psnr_db, tune
+from splatface.models.training.tune import TuneConfig, baked_psnr_db, believed, tune
 from splatface.models.training.types import Trained
 
 __all__ = ["Finish", "finish", "performer_of"]
@@ -68,10 +68,11 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
     )
     tell(f"polishing: {how.tune_steps} pictures")
     tuned = tune(baked, dataset, poses, tuning)
+    polished = believed(tuned.baked, dataset, poses, tuning)
     rows = _compared(dataset)
-    lost = _lost(performer, (baked, tuned.baked), dataset, tuning, rows)
+    lost = _lost(performer, (baked, polished), dataset, tuning, rows)
     reports = {"training": _training_report(trained) | {"baking": baked.report | lost}}
-    return export_head(tuned.baked, dataset, name=how.name, reports=reports)
+    return export_head(polished, dataset, name=how.name, reports=reports)
 
 
 def _baked(trained: Trained, performer: Performer, dataset: Dataset, how: BakeConfig) -> Baked:

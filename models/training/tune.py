@@ -13,6 +13,7 @@ from splatface.models.head.splats import Gaussians
 from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
 from splatface.models.training.config import LossConfig, RateConfig
+from splatface.models.training.hidden import coloured, shown_share
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
 from splatface.models.training.packed import SKIN, unpack
@@ -20,12 +21,14 @@ from splatface.models.training.performer import known_rows, motion_of
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.schedule import DEFORMATION, Pace, basis_rates, table_rates
 from splatface.models.training.skin import pose_rows
+from splatface.models.training.skin_kernels import skin
 from splatface.models.training.targets import Targets
 
-__all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "tune"]
+__all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "believed", "tune"]
 
 Array = NDArray[np.float32]
 BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
+_LOOKED = 120  # pictures that say what shows
 _JUDGED = 16  # pictures that say whether polishing helped
 _FROM, _TO = 0.6, 1.0  # where on the run's schedule the rates begin and end: the head is nearly done
 _MAP_RATE = 5e-4
@@ -72,13 +75,27 @@ class _Bench:
         head, torso = self._poses
         return pose_rows(head[row], torso[row])
 
+    def codes(self, row: int) -> Array:
+        with torch.no_grad():
+            codes: Array = self.map(self.motion[row]).numpy()
+        return codes
+
+    def shown(self, rows: Sequence[int]) -> Array:
+        """How much of each Gaussian [N] shows, at most, in any of these rows."""
+        most = np.zeros(len(self.table), np.float32)
+        for row in rows:
+            moves = self.moves(self.codes(row))
+            moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
+            share = shown_share(moved.splats, self.easel.camera, self.easel.renderer)
+            most = np.maximum(most, share)
+        return most
+
     def psnr_db(self, rows: Sequence[int]) -> float:
         """Mean over rows."""
         found = []
         for row in rows:
-            with torch.no_grad():
-                codes = self.map(self.motion[row]).numpy()
-            off = self.easel.draw(self.moves(codes), self.pose(row)) - self.targets(row).picture / 255.0
+            drawn = self.easel.draw(self.moves(self.codes(row)), self.pose(row))
+            off = drawn - self.targets(row).picture / 255.0
             found.append(psnr_db(float(np.mean(off * off))))
         return float(np.mean(found))
 
@@ -118,6 +135,14 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
     if not after > before:  # also where it is NaN
         return Tuned(baked, before, before)
     return Tuned(bench.result(), before, after)
+
+
+def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Baked:
+    """The head with colours that no TRAIN picture told taken from what lies beside them."""
+    rows = known_rows(dataset, TRAIN)
+    looked = rows[np.unique(np.linspace(0, len(rows) - 1, _LOOKED).round().astype(int))]
+    shown = _Bench(baked, dataset, poses, how).shown(looked.tolist())
+    return replace(baked, gaussians=coloured(baked.gaussians, shown))
 
 
 def baked_psnr_db(
