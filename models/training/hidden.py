@@ -1,4 +1,4 @@
-"""What no picture of a film showed takes the colour of what lies beside it, for when the head turns further."""
+"""What no picture of a film showed takes the colour of what lies beside it, for when the head turns."""
 
 from dataclasses import replace
 
