@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import TEST, Dataset
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.listening import window_at
+from splatface.models.training.last_layer import last_layer_open, refitted
 
 __all__ = ["Calibration", "calibrate_net", "calibration_of", "described", "heard_along"]
 
@@ -38,7 +39,7 @@ class Calibration:
 def calibrate_net(
     net: CoefficientNet, dataset: Dataset, features: Features
 ) -> tuple[CoefficientNet, Calibration]:
-    """The net with the person's mix and bias folded into its last layer.
+    """The net with the person's mix and bias folded into its last layer, and that layer fitted to the person.
 
     Only what comes before the first TEST picture is looked at.
 
@@ -53,10 +54,15 @@ def calibrate_net(
     # The last features are in the next part already: leave half a second.
     usable = np.flatnonzero((track.time_ns < until - 500_000_000) & np.isfinite(track.mouth).all(axis=1))
     usable = usable[:: max(1, -(-len(usable) // _LONGEST))]
-    heard = heard_along(net, features, track.time_ns[usable])
-    found = calibration_of(heard, track.mouth[usable])
-    w2 = np.ascontiguousarray(net.w2 @ found.mix)
-    return replace(net, w2=w2, b2=net.b2 @ found.mix + found.bias), found
+    units, done = heard_along(last_layer_open(net), features, track.time_ns[usable]), track.mouth[usable]
+    found = calibration_of(units @ net.w2 + net.b2, done)
+    if np.array_equal(found.mix, np.eye(len(found.mix))):
+        return net, found
+    awake = _awake(done)
+    mixed = replace(net, w2=np.ascontiguousarray(net.w2 @ found.mix), b2=net.b2 @ found.mix + found.bias)
+    fitted = refitted(mixed, units[awake], done[awake])
+    after = _correlations(units[awake] @ fitted.w2 + fitted.b2, done[awake])
+    return fitted, replace(found, after=after)
 
 
 def heard_along(net: CoefficientNet, features: Features, times_ns: NDArray[np.int64]) -> Array:
@@ -75,7 +81,7 @@ def calibration_of(heard: Array, done: Array) -> Calibration:
     minutes; what regression mutes is then brought back to the person's own spread.
     """
     modes = len(MOUTH_MODES)
-    awake = np.abs(done).max(axis=1, initial=0.0) > 0.05
+    awake = _awake(done)
     a, b = heard[awake].astype(np.float64), done[awake].astype(np.float64)
     before = _correlations(a, b)
     as_it_is = Calibration(np.eye(modes, dtype=np.float32), np.zeros(modes, np.float32), before, before)
@@ -111,7 +117,12 @@ def _regression(a: Float64Array, b: Float64Array) -> tuple[Float64Array, Float64
     return np.linalg.solve(a.T @ a + square, a.T @ (b - bias)), bias
 
 
-def _correlations(a: Float64Array, b: Float64Array) -> Array:
+def _awake(done: Array) -> NDArray[np.bool_]:
+    moves: NDArray[np.bool_] = np.abs(done).max(axis=1, initial=0.0) > 0.05
+    return moves
+
+
+def _correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> Array:
     """[8] of columns; 0 where one does not move."""
     found = np.zeros(a.shape[1], np.float32)
     for mode in range(a.shape[1]) if len(a) else ():
