@@ -23,6 +23,7 @@ ROS = {
 # A room imports only from floors below its own, or from its own.
 FLOORS = {
     "errors": 1,
+    "peak": 1,
     "values": 2,
     "camera": 2,
     "head": 3,

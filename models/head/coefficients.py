@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
 from splatface.models.head.checks import expect, expect_range
+from splatface.models.head.gelu import gelu
 
 __all__ = [
     "CONTROLS",
@@ -36,7 +37,6 @@ FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms
 
 Array = NDArray[np.float32]
 _TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
-_GELU = np.float32(np.sqrt(2 / np.pi))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +77,7 @@ class CoefficientNet:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
         frames = ((window - self.mean) / self.std) @ self.project
         x = frames.reshape(-1) @ self.w1 + self.b1
-        x = np.float32(0.5) * x * (1 + np.tanh(_GELU * (x + np.float32(0.044715) * x * x * x)))
-        heard: Array = x @ self.w2 + self.b2
+        heard: Array = gelu(x) @ self.w2 + self.b2
         return heard
 
 

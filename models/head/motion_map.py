@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from splatface.models.errors import HeadError
 from splatface.models.head.checks import expect, expect_range
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.gelu import gelu
 
 __all__ = ["MOTION_SIZE", "MotionMap", "check_motion_map", "linear_map", "map_of_tensors", "tensors_of_map"]
 
 Array = NDArray[np.float32]
 
 MOTION_SIZE = len(MOUTH_MODES) + len(CONTROLS)
-_GELU = np.float32(np.sqrt(2 / np.pi))
 _LARGEST = 1e6
 
 
@@ -36,7 +36,7 @@ class MotionMap:
     def __call__(self, mouth: Array, controls: Array) -> Array:
         """Coefficients [K] for mouth modes [8] and controls [7]."""
         x = np.concatenate([mouth, controls]).astype(np.float32)
-        bend = (_gelu(x @ self.w1 + self.b1) - _gelu(self.b1)) @ self.w2
+        bend = (gelu(x @ self.w1 + self.b1) - gelu(self.b1)) @ self.w2
         return np.asarray(x @ self.linear + bend, np.float32)
 
 
@@ -77,8 +77,3 @@ def map_of_tensors(tensors: Mapping[str, Array]) -> MotionMap:
             "take an intact copy of the head"
         )
     return MotionMap(**{name: tensors[f"motion.{name}"] for name in names})
-
-
-def _gelu(x: Array) -> Array:
-    y: Array = np.float32(0.5) * x * (1 + np.tanh(_GELU * (x + np.float32(0.044715) * x * x * x)))
-    return y

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.peak import summit
 
 __all__ = ["SHUT_BELOW", "Score", "plain", "score"]
 
@@ -70,9 +71,7 @@ def _correlation(a: Array, b: Array) -> float:
 def _peak(values: NDArray[np.float64], first: int) -> float:
     """Where a parabola through the largest value and its neighbours peaks."""
     i = int(np.clip(np.argmax(values), 1, len(values) - 2))
-    left, top, right = values[i - 1 : i + 2]
-    bend = float(left - 2 * top + right)
-    return first + i + (0.5 * float(left - right) / bend if bend else 0.0)
+    return first + i + summit(*values[i - 1 : i + 2].tolist())
 
 
 def _closures(heard: Array, true: Array) -> tuple[float, float]:

@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.peak import summit
+
 __all__ = ["LARGEST_LAG_MS", "correlation", "lag_ms", "strength", "trembling"]
 
 Array = NDArray[Any]
@@ -52,9 +54,7 @@ def lag_ms(truth: Array, found: Array, step_ms: float) -> float:
     near = fits[max(best - 1, 0) : best + 2]
     if fits[best] <= 0 or len(near) < 3 or not np.isfinite(near).all():
         return float("nan")
-    left, top, right = near.tolist()
-    curve = left - 2 * top + right
-    return float(step_ms * (shifts[best] + (0.5 * (left - right) / curve if curve else 0.0)))
+    return float(step_ms * (shifts[best] + summit(*near.tolist())))
 
 
 def trembling(truth: Array, found: Array) -> float:

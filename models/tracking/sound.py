@@ -11,6 +11,7 @@ from splatface.models.errors import AudioError, EncoderError
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.features import features
 from splatface.models.hearing.weights import load_net
+from splatface.models.peak import summit
 from splatface.models.tracking.video_sound import SAMPLE_RATE
 
 __all__ = ["LARGEST_MS", "Heard", "Loudness", "Offset", "earlier", "find_offset", "hear", "seen_mouth"]
@@ -192,5 +193,4 @@ def _summit(values: Array, best: int) -> float:
     """Where the parabola through the best value and its neighbours peaks, in steps from it."""
     if not 0 < best < len(values) - 1:
         return 0.0
-    left, top, right = values[best - 1 : best + 2]
-    return float(np.clip(0.5 * (left - right) / min(left - 2 * top + right, -1e-9), -1, 1))
+    return summit(*values[best - 1 : best + 2].tolist())

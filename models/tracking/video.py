@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 
-__all__ = ["Shot", "VideoInfo", "damage", "film_rate", "look", "mono_mixer", "open_video", "shots"]
+__all__ = [
+    "Shot",
+    "VideoInfo",
+    "damage",
+    "film_rate",
+    "look",
+    "mono_mixer",
+    "open_video",
+    "packets_of",
+    "shots",
+]
 
 Image = NDArray[np.uint8]
 
@@ -203,14 +213,7 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
     stream.thread_type = "AUTO"
     stream.codec_context.thread_count = _THREADS
     last = None
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except damage():
-            return
-        if packet is None:
-            return
+    for packet in packets_of(container, stream):
         try:
             frames = packet.decode()
         except damage():
@@ -219,6 +222,19 @@ def _decoded(container: Any, stream: Any, path: Path) -> Iterator[Any]:
             if frame.time is not None and not frame.is_corrupt and (last is None or frame.time > last):
                 last = frame.time
                 yield frame
+
+
+def packets_of(container: Any, stream: Any) -> Iterator[Any]:
+    """The packets of a stream up to where the file is cut off or damaged beyond reading."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets, None)
+        except damage():
+            return
+        if packet is None:
+            return
+        yield packet
 
 
 def _upright(frame: Any, info: VideoInfo, longest_px: int | None) -> Image:
@@ -249,12 +265,9 @@ def _packet_times(path: Path) -> NDArray[np.float64]:
     times = []
     with open_video(path) as container:
         stream = _video_of(container)
-        try:
-            for packet in container.demux(stream):
-                if packet.pts is not None and packet.size:
-                    times.append(float(packet.pts * packet.time_base))
-        except damage():  # cut off: what came before counts
-            pass
+        for packet in packets_of(container, stream):
+            if packet.pts is not None and packet.size:
+                times.append(float(packet.pts * packet.time_base))
     return np.unique(np.array(times, np.float64))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from splatface.models.tracking.video import VideoInfo, damage, mono_mixer, open_video
+from splatface.models.tracking.video import VideoInfo, damage, mono_mixer, open_video, packets_of
 
 __all__ = ["SAMPLE_RATE", "film_sound"]
 
@@ -71,14 +71,7 @@ def _mono(container: Any) -> Iterator[tuple[int, float, Samples]]:
     """Rate, time in the file's clock, and samples of each block; damaged ones are left out."""
     stream = container.streams.audio[0]
     mixer = mono_mixer()
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except damage():
-            return
-        if packet is None:
-            return
+    for packet in packets_of(container, stream):
         try:
             frames = [mixed for frame in packet.decode() for mixed in mixer.resample(frame)]
         except (damage(), ValueError):  # ValueError: the film changes its layout on the way

@@ -3,10 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.head.gelu import CUBIC, STEEP
+
 __all__ = ["MapSlopes"]
 
 Floats = NDArray[np.float32]
-_GELU = np.float32(np.sqrt(2 / np.pi))
+_STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
 
 
 class MapSlopes:
@@ -34,7 +36,7 @@ class MapSlopes:
 
 def _gelu(x: Floats) -> tuple[Floats, Floats]:
     """GELU in its tanh form, and its slope."""
-    t = np.tanh(_GELU * (x + np.float32(0.044715) * x * x * x))
+    t = np.tanh(_STEEP * (x + _CUBIC * x * x * x))
     half = np.float32(0.5)
-    steep = _GELU * (1 + np.float32(3 * 0.044715) * x * x)
+    steep = _STEEP * (1 + 3 * _CUBIC * x * x)
     return half * x * (1 + t), half * (1 + t) + half * x * (1 - t * t) * steep

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.fields.basis import BasisField
 from splatface.models.fields.config import BasisConfig
+from splatface.models.head.gelu import gelu
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.config import SteadyConfig
@@ -82,7 +83,7 @@ def _first_map(
     w2 = np.zeros((hidden, coefficients))
     extra = min(coefficients - MOTION_SIZE, hidden)
     if extra > 0 and len(motion) > 1:
-        bends = _gelu(motion @ w1 + b1) - _gelu(b1)
+        bends = gelu(motion @ w1 + b1) - gelu(b1)
         variance = np.diag(spread.astype(np.float64) ** 2) * _HELD * len(motion)
         line = np.linalg.solve(motion.T @ motion + variance, motion.T @ bends)
         _, sizes, ways = np.linalg.svd(bends - motion @ line, full_matrices=False)
@@ -91,8 +92,3 @@ def _first_map(
         w2[:, MOTION_SIZE : MOTION_SIZE + extra] = ways[:extra].T / unit
         linear[:, MOTION_SIZE : MOTION_SIZE + extra] = -line @ ways[:extra].T / unit
     return {"linear": linear, "w1": w1, "b1": b1, "w2": w2}
-
-
-def _gelu(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    y: NDArray[np.float64] = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    return y
