@@ -42,12 +42,27 @@ def test_the_less_film_the_firmer(tiny):
     configs = [config_for(film(tiny, s, 30 * s), preset("basis")).config for s in (16, 10, 7, 5)]
     moving = [config.dynamic for config in configs]
     assert moving == sorted(set(moving), reverse=True)
-    for path in ("steady.jitter", "steady.forget", "shape.depth_hold"):
-        part, name = path.split(".")
-        values = [getattr(getattr(c, part), name) for c in configs]
-        assert values == sorted(set(values)), path
+    holds = [config.shape.depth_hold for config in configs]
+    assert holds == sorted(set(holds))
     assert configs[-1].dynamic == preset("basis").dynamic * 3 // 4
     assert config_of_yaml(config_to_yaml(configs[-1])) == configs[-1]
+
+
+def test_tracked_motion_is_not_learnt_by_heart(tiny):
+    """It errs however long the film is; less of a long one can be learnt by heart."""
+    tracked = [config_for(film(tiny, s, 30 * s), preset("basis")).config.steady for s in (90, 60, 40, 20, 10)]
+    actor = config_for(film(tiny, 90, 2700, "actor"), preset("basis")).config.steady
+    assert {steady.jitter for steady in tracked} == {0.25}
+    assert actor.jitter < 0.25
+    forgetting = [steady.forget for steady in tracked]
+    assert forgetting[0] == forgetting[1] == actor.forget
+    assert forgetting[1] < forgetting[2] < forgetting[3] == forgetting[4]
+
+
+def test_an_actors_short_film_is_learnt_steadier(tiny):
+    found = config_for(film(tiny, 5, 150, "actor"), preset("basis")).config.steady
+    assert found.jitter == pytest.approx(1.5 * preset("basis").steady.jitter)
+    assert found.forget == pytest.approx(4 * preset("basis").steady.forget)
 
 
 @pytest.mark.parametrize(("turned", "degree"), [(2.0, 0), (20.0, 1)])
