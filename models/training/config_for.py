@@ -15,10 +15,7 @@ __all__ = ["Fitted", "config_for"]
 _ROUNDS = 3  # of refinement
 _SHORTEST_S, _ENOUGH_S = 5.0, 15.0  # of film trained on; between them the short-clip mode fades out
 _FEW, _MANY = 100, 300  # pictures: the same by their count
-_LITTLE_S, _MUCH_S = (
-    20.0,
-    60.0,
-)  # of a tracked film: between them what keeps it from being learnt by heart fades
+_LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
 _NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
 
@@ -34,9 +31,8 @@ class Fitted:
 def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
-    Poses that were tracked in a film ("video") are refined, and its motion, which errs, is taken less exactly;
-    an actor's are exact. Little film (below 15 s or
-    300 pictures) is learned with fewer Gaussians that move, in fewer directions, with less freedom: see
+    Poses that were tracked in a film ("video") are refined, and its motion is taken less exactly; an actor's
+    are exact. Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer directions, with less freedom: see
     `_for_short`. A head that never turned keeps the depths of its start, which are those of a symmetric face,
     and colours that are the same from all sides. All of it stands in config.yaml.
     """
