@@ -32,9 +32,10 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
     Poses that were tracked in a film ("video") are refined, and its motion is taken less exactly; an actor's
-    are exact. Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer directions, with less freedom: see
-    `_for_short`. A head that never turned keeps the depths of its start, which are those of a symmetric face,
-    and colours that are the same from all sides. All of it stands in config.yaml.
+    are exact. Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer
+    directions, with less freedom: see `_for_short`. A head that never turned keeps the depths of its start,
+    which are those of a symmetric face, and colours that are the same from all sides. All of it stands in
+    config.yaml.
     """
     notes = []
     if dataset.source == "video":
