@@ -24,6 +24,7 @@ ROS = {
 FLOORS = {
     "errors": 1,
     "peak": 1,
+    "pearson": 1,
     "values": 2,
     "camera": 2,
     "head": 3,

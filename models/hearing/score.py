@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.peak import summit
+from splatface.models.pearson import pearson
 
 __all__ = ["SHUT_BELOW", "Score", "plain", "score"]
 
@@ -36,15 +37,15 @@ def score(heard: Array, true: Array) -> Score:
     """Compare modes [F, n], frames 20 ms apart; columns of `true` that are NaN are not judged."""
     a, b = heard[:, _OPEN], true[:, _OPEN]
     lags = range(-8, 9)
-    correlations = [_correlation(np.roll(a, -lag)[10:-10], b[10:-10]) for lag in lags]
+    correlations = [pearson(np.roll(a, -lag)[10:-10], b[10:-10]) for lag in lags]
     mode_r = tuple(
-        _correlation(heard[:, i], true[:, i]) if true[:, i].std() > _MOVES else float("nan")
+        pearson(heard[:, i], true[:, i]) if true[:, i].std() > _MOVES else float("nan")
         for i in range(len(MOUTH_MODES))
     )
     known = [r for r in mode_r if not np.isnan(r)]
     recall, precision = _closures(heard[:, _PRESS], true[:, _PRESS])
     return Score(
-        open_r=_correlation(a, b),
+        open_r=pearson(a, b),
         open_amplitude=float(a.std() / b.std()),
         open_lag_ms=_FRAME_MS * _peak(np.array(correlations), lags[0]),
         modes_r=float(np.mean(known)) if known else float("nan"),
@@ -59,13 +60,6 @@ def score(heard: Array, true: Array) -> Score:
 def plain(result: Score) -> dict[str, object]:
     """A score as plain data, the modes by name."""
     return asdict(result) | {"mode_r": dict(zip(MOUTH_MODES, result.mode_r, strict=True))}
-
-
-def _correlation(a: Array, b: Array) -> float:
-    """Pearson's r; 0 where one side stands still."""
-    if min(a.std(), b.std()) < 1e-6:
-        return 0.0
-    return float(np.corrcoef(a, b)[0, 1])
 
 
 def _peak(values: NDArray[np.float64], first: int) -> float:

@@ -12,6 +12,7 @@ from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.features import features
 from splatface.models.hearing.weights import load_net
 from splatface.models.peak import summit
+from splatface.models.pearson import pearson
 from splatface.models.tracking.video_sound import SAMPLE_RATE
 
 __all__ = ["LARGEST_MS", "Heard", "Loudness", "Offset", "earlier", "find_offset", "hear", "seen_mouth"]
@@ -128,7 +129,7 @@ class _Match:
             return 0.0
         said = _on_grid(at[inside], self._times, self._said)
         seen = self._seen[inside]
-        return sum(w * _correlation(said[:, i], seen[:, i]) for i, w in enumerate(_WEIGHTS))
+        return sum(w * pearson(said[:, i], seen[:, i]) for i, w in enumerate(_WEIGHTS))
 
 
 def earlier(samples: Samples, late_ms: float) -> Samples:
@@ -181,12 +182,6 @@ def _speech_band(values: Array) -> Array:
     """Values [n, 2], 10 ms apart, without what is slower or faster than syllables."""
     slow = uniform_filter1d(values, round(_SLOW_S / _STEP_S), axis=0, mode="nearest")
     return np.asarray(gaussian_filter1d(values - slow, _FAST_S / _STEP_S, axis=0), np.float64)
-
-
-def _correlation(one: Array, other: Array) -> float:
-    if min(one.std(), other.std()) < 1e-6:
-        return 0.0
-    return float(np.corrcoef(one, other)[0, 1])
 
 
 def _summit(values: Array, best: int) -> float:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import TEST, Dataset
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.listening import window_at
+from splatface.models.pearson import pearson
 from splatface.models.training.last_layer import last_layer_open, refitted
 
 __all__ = ["Calibration", "calibrate_net", "calibration_of", "described", "heard_along"]
@@ -124,8 +125,4 @@ def _awake(done: Array) -> NDArray[np.bool_]:
 
 def _correlations(a: NDArray[np.floating], b: NDArray[np.floating]) -> Array:
     """[8] of columns; 0 where one does not move."""
-    found = np.zeros(a.shape[1], np.float32)
-    for mode in range(a.shape[1]) if len(a) else ():
-        if min(a[:, mode].std(), b[:, mode].std()) >= _MOVES:
-            found[mode] = np.corrcoef(a[:, mode], b[:, mode])[0, 1]
-    return found
+    return np.array([pearson(*pair, still=_MOVES) for pair in zip(a.T, b.T, strict=True)], np.float32)
