@@ -1,6 +1,6 @@
 """From the motion space to the actor's face: mouth modes and controls to ARKit actions.
 
-A fixed linear table, so that the 8 mouth modes and the 7 controls ARE how an actor can move, and three
+A fixed linear table, so that the 8 mouth modes and the 8 controls ARE how an actor can move, and three
 couplings that no sum gives: pressed lips shut what the jaw leaves open, a lip tucks under the teeth for
 f and v, round lips are not wide. Actions are those of Apple's ARKit by name, 0..1 each.
 """
@@ -27,7 +27,7 @@ def _both(**weights: float) -> dict[str, float]:
 # little apart, so they are brought together.
 REST_FACE: Final[Mapping[str, float]] = {**_both(mouthSmile=0.14, cheekSquint=0.08), "mouthClose": 0.14}
 
-# Actions at 1 of each mode and control; gaze is listed in `_gaze`.
+# Actions at 1 of each mode and control; gaze and jaw_side, which go both ways, stand in `_gaze` and `_side`.
 TABLE: Final[Mapping[str, Mapping[str, float]]] = {
     # The lower lip stays over the lower teeth, the upper one shows the upper teeth.
     "open": {"jawOpen": 0.60, "mouthClose": 0.04, **_both(mouthUpperUp=0.14)},
@@ -49,12 +49,14 @@ _LOOK_SIDE_RAD, _LOOK_UP_RAD, _LOOK_DOWN_RAD = 0.242, 0.159, 0.183
 # Eyes may turn further than anny's actions say: the rig turns the ball, so it stays round. But lids go
 # along with a look down, and would shut.
 _LARGEST_SIDE, _LARGEST_HEIGHT = 2.5, 1.3
+_SIDE: Final = {"mouth": 0.55, "jaw": 0.25}  # at jaw_side 1: the lips go 4.5 mm, the chin 1.8 mm
 _TUCK = 2.6  # of mouthRollLower per press x upper_lip: f and v
 _OPENINGS = ("jawOpen", *_both(mouthLowerDown=0.0), *_both(mouthUpperUp=0.0), "mouthFunnel")
 
 ACTIONS: Final = tuple(
     sorted(
         {name for weights in TABLE.values() for name in weights}
+        | {part + side for part in _SIDE for side in ("Left", "Right")}
         | {f"eyeLook{way}{side}" for way in ("In", "Out", "Up", "Down") for side in ("Left", "Right")}
     )
 )
@@ -65,7 +67,7 @@ def articulate(mouth: Array, controls: Array) -> dict[str, float]:
 
     Args:
         mouth: [8] MOUTH_MODES, 0 at rest, about 0..1.
-        controls: [7] CONTROLS, 0..1, gaze in radians (yaw to the face's left, pitch down).
+        controls: [8] CONTROLS, 0..1, jaw_side -1..1, gaze in radians (yaw to the face's left, pitch down).
     """
     modes = dict(zip(MOUTH_MODES, np.clip(mouth, -0.3, 1.3).tolist(), strict=True))
     does = dict(zip(CONTROLS, np.asarray(controls).tolist(), strict=True))
@@ -79,6 +81,7 @@ def articulate(mouth: Array, controls: Array) -> dict[str, float]:
         for action, weight in TABLE.get(name, {}).items():
             actions[action] += amount * weight
     _close_lips(actions, modes)
+    _side(actions, does["jaw_side"])
     _gaze(actions, does["gaze_yaw"], does["gaze_pitch"])
     return {name: min(max(value, 0.0), _largest(name)) for name, value in actions.items()}
 
@@ -101,6 +104,12 @@ def _close_lips(actions: dict[str, float], modes: Mapping[str, float]) -> None:
     # Round and smiling corners at rest would part again under pressure.
     for name in _both(mouthSmile=0.0):
         actions[name] *= 1 - 0.5 * shut
+
+
+def _side(actions: dict[str, float], to_left: float) -> None:
+    for part, weight in _SIDE.items():
+        actions[part + "Left"] = weight * to_left
+        actions[part + "Right"] = -weight * to_left
 
 
 def _gaze(actions: dict[str, float], yaw_rad: float, pitch_rad: float) -> None:

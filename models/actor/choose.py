@@ -22,7 +22,7 @@ Rows = NDArray[np.int64]
 
 # How much a unit of each counts; a mode of the mouth fully on is as far as the head from left to right.
 _MOUTH: Final = 1.0
-_CONTROLS: Final = dict(zip(CONTROLS, (0.6, 0.6, 1.6, 2.0, 0.5, 0.5, 0.6), strict=True))
+_CONTROLS: Final = dict(zip(CONTROLS, (0.6, 0.6, 1.6, 2.0, 0.5, 0.5, 0.6, 0.6), strict=True))
 _HEAD_TURNS: Final = 0.5  # from the middle to a limit
 _BODY_TURNS: Final = 0.15
 _VAL = 16
@@ -37,7 +37,7 @@ class Chosen:
 
 
 def features_of(performance: Performance) -> Array:
-    """Where each moment stands [T, 8 + 7 + 6], scaled so that equal distances are equally worth a picture."""
+    """Where each moment stands [T, 8 + 8 + 6], scaled so that equal distances are equally worth a picture."""
     turns = np.array([_HEAD_TURNS] * 3 + [_BODY_TURNS] * 3) / np.array(POSE_LIMITS_RAD)
     return np.hstack(
         [
@@ -78,7 +78,7 @@ def choose(performance: Performance, count: int) -> Chosen:
 def extremes(performance: Performance, until: int) -> Rows:
     """Moments before `until` that must not be missing, the most important first, none twice.
 
-    Rest, the largest of each mouth mode, shut and half-shut eyes, the ends of gaze and of every turn.
+    Rest, the largest of each mouth mode, shut and half-shut eyes, the ends of gaze, jaw and every turn.
     """
     mouth, controls = performance.mouth[:until], performance.controls[:until]
     poses = performance.poses[:until]
@@ -86,7 +86,7 @@ def extremes(performance: Performance, until: int) -> Rows:
     found += [int(np.argmax(mouth[:, mode])) for mode in range(len(MOUTH_MODES))]
     for number in range(len(CONTROLS)):
         found.append(int(np.argmax(controls[:, number])))
-    for name in ("gaze_yaw", "gaze_pitch"):
+    for name in ("gaze_yaw", "gaze_pitch", "jaw_side"):
         found.append(int(np.argmin(controls[:, CONTROLS.index(name)])))
     for share in (0.5, 0.25, 0.75):
         found.append(int(np.argmin(np.square(controls[:, :2] - share).sum(axis=1))))

@@ -28,11 +28,14 @@ _REPERTOIRE: tuple[tuple[tuple[str, float], ...], ...] = (
     (("gaze_pitch", 1.0),),
     (("blink_left", 0.6), ("blink_right", 0.6)),
     (("gaze_pitch", -1.0),),
+    (("jaw_side", 1.0),),
     (("smile", 0.6), ("brow_up", 0.6)),
+    (("jaw_side", -1.0),),
     (("blink_left", 1.0), ("blink_right", 1.0), ("smile", 0.8)),
 )
 _RISE_S, _FALL_S, _HOLD_S = 0.22, 0.28, 0.14
-# The lips' episode has to end with the pause; eyes and brows may go on into the speech.
+_LIPS = ("smile", "mouth_smile", "jaw_side")
+# The lips' episodes have to end with the pause; eyes and brows may go on into the speech.
 _EACH_S = 0.85
 
 
@@ -52,7 +55,7 @@ def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: 
     """
     rng = np.random.default_rng([seed, 0xE9])
     acts = [_REPERTOIRE[i] for i in rng.permutation(len(_REPERTOIRE))]
-    with_lips = [act for act in acts if any("smile" in name for name, _ in act)]
+    with_lips = [act for act in acts if any(name in _LIPS for name, _ in act)]
     others = [act for act in acts if act not in with_lips]
     quiet = [0.5 * (start + end) for start, end in pauses if end - start > 0.4 and end < until_s]
     quiet = quiet[1:]  # the film begins at rest

@@ -48,6 +48,7 @@ LEARNED_SHARE: Final = 0.85
 _BLINKS_PER_MINUTE = 26.0
 _NOD_GAP_S = 0.9
 _BREATH_HZ = 0.27
+_GAZE_END_RAD = 0.5  # beyond the limit, which then limits it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ class Performance:
 
     time_ns: NDArray[np.int64]  # [T] from 0, the first sample of the sound, at `acting.fps`
     mouth: Array  # [T, 8] f32 MOUTH_MODES
-    controls: Array  # [T, 7] f32 CONTROLS
+    controls: Array  # [T, 8] f32 CONTROLS
     poses: Array  # [T, 6] f64 POSE_FIELDS
     speech: SpeechTrack
     acting: Acting
@@ -170,19 +171,28 @@ def _controls(times_s: Array, poses: Array, acts: tuple[list[Nod], list[Episode]
     tracks = {
         "blink_left": np.maximum(lids[:, 0], shown["blink_left"]),
         "blink_right": np.maximum(lids[:, 1], shown["blink_right"]),
-        "gaze_yaw": _towards(gaze[:, 0], shown["gaze_yaw"]),
-        "gaze_pitch": _towards(gaze[:, 1], shown["gaze_pitch"]),
+        "gaze_yaw": _towards(gaze[:, 0], shown["gaze_yaw"], _GAZE_END_RAD),
+        "gaze_pitch": _towards(gaze[:, 1], shown["gaze_pitch"], _GAZE_END_RAD),
         "brow_up": np.maximum(brows * (1 - shown["brow_down"]), shown["brow_up"]),
         "brow_down": shown["brow_down"],
         # Lips alone smile in one of the episodes; then the expression keeps out of it.
         "smile": np.maximum(smile, shown["smile"]) * (1 - shown["mouth_smile"]),
+        "jaw_side": _towards(_sideways(times_s, seed), shown["jaw_side"], 1.0),
     }
     controls = np.stack([tracks[name] for name in CONTROLS], axis=1)
     controls[:, 2:4] = _softly_limited(controls[:, 2:4], np.array(GAZE_LIMITS_RAD))
     return controls.astype(np.float32)
 
 
-def _towards(gaze: Array, share: Array) -> Array:
-    """Gaze [T] led to an extreme: `share` [T] -1..1 of a value beyond the limit, which then limits it."""
-    led: Array = gaze * (1 - np.abs(share)) + 0.5 * share
+def _sideways(times_s: Array, seed: int) -> Array:
+    """Nobody's mouth stays in the middle [T]: slow, of about the size that films of people show."""
+    phase = np.random.default_rng([seed, 0x51]).uniform(0, 2 * np.pi, 3)
+    waves = np.sin(2 * np.pi * np.outer(times_s, (0.13, 0.37, 0.83)) + phase)
+    swayed: Array = waves @ (0.07, 0.06, 0.05)
+    return swayed
+
+
+def _towards(values: Array, share: Array, end: float) -> Array:
+    """Values [T] led to an extreme: `share` [T] -1..1 of `end`."""
+    led: Array = values * (1 - np.abs(share)) + end * share
     return led

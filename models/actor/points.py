@@ -48,7 +48,7 @@ _SPACING_M: Final = {
 }
 _SPACING_LIDS_M = 0.0010
 _EYE_REACH_M = 0.018
-_STEPS: Final = {"gaze_yaw": 0.2, "gaze_pitch": 0.15}  # rad to each side; all else is fully on
+_STEPS: Final = {"gaze_yaw": 0.2, "gaze_pitch": 0.15, "jaw_side": 1.0}  # to each side; all else is fully on
 _STRAND_PARTS = ("hair", "brows", "lashes")
 _HAIR_SHARE = 0.25  # of the hair's candidates that are ever seen
 # What is never seen in any of these needs no points: (mouth modes and controls, pose).
@@ -57,6 +57,8 @@ _VIEWS: Final[tuple[tuple[Mapping[str, float], BodyPose], ...]] = (
     ({"open": 1.0, "upper_lip": 0.6, "lower_lip": 0.6}, BodyPose()),
     ({"funnel": 1.0, "open": 0.3}, BodyPose()),
     ({"blink_left": 1.0, "blink_right": 1.0}, BodyPose(head_pitch_rad=-0.22)),
+    ({"jaw_side": 1.0, "open": 0.6}, BodyPose()),
+    ({"jaw_side": -1.0, "open": 0.6}, BodyPose()),
     ({"gaze_yaw": 0.35, "open": 0.6}, BodyPose(head_yaw_rad=-0.4, head_roll_rad=0.15)),
     ({"gaze_yaw": -0.35, "open": 0.6}, BodyPose(head_yaw_rad=0.4, head_roll_rad=-0.15)),
     ({"gaze_pitch": -0.2, "smile": 1.0}, BodyPose(head_pitch_rad=0.22)),
@@ -163,7 +165,7 @@ def _spaced(places: Array, spacing: Array, rng: np.random.Generator) -> Rows:
 
 
 def _movements(body: Body, kept: _Kept) -> tuple[Array, NDArray[np.float32]]:
-    """Positions [P, 3] at rest and displacements [P, 15, 3] per unit of every mode and control.
+    """Positions [P, 3] at rest and displacements [P, 16, 3] per unit of every mode and control.
 
     The bones are at rest, so these are the head frame's. Differences over a full step: what a line
     through the whole range is, not its slope at rest.

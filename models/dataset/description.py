@@ -17,7 +17,8 @@ from splatface.models.values import NS_PER_S
 
 __all__ = ["FORMAT", "VERSION", "YAML", "Description", "describe", "read_description"]
 
-FORMAT, VERSION = "splatface-dataset", 1
+FORMAT, VERSION = "splatface-dataset", 2
+_READABLE = (1, VERSION)  # in 1 the last control, jaw_side, was missing (tables.unpack)
 YAML = "dataset.yaml"
 
 
@@ -85,7 +86,7 @@ def read_description(content: bytes) -> Description:
     if fields.get("format", str, "text") != FORMAT:
         raise DatasetError(f"{YAML}: expected format {FORMAT}, found another: give the folder of a data set")
     version = fields.get("version", int, "a whole number")
-    if version != VERSION:
+    if version not in _READABLE:
         raise DatasetError(
             f"{YAML}: expected version {VERSION}, found {version}: "
             + ("update splatface" if version > VERSION else "make the data set again")

@@ -1,15 +1,17 @@
 """Tables of a data set as safetensors: one tensor for each field of a FrameTable, MotionTrack or Points."""
 
 from dataclasses import fields
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import safetensors.numpy
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from splatface.models.dataset.checks import INTACT
 from splatface.models.dataset.types import FrameTable, MotionTrack, Points
 from splatface.models.errors import DatasetError
+from splatface.models.head.coefficients import CONTROLS
 
 __all__ = ["FRAMES", "MAX_TABLE_BYTES", "MOTION", "POINTS", "pack", "unpack"]
 
@@ -42,4 +44,10 @@ def unpack(kind: type[Table], content: bytes, file: str) -> Table:
         raise DatasetError(
             f"{file}: expected the tensors {', '.join(names)}, found no {', '.join(missing)}: {INTACT}"
         )
-    return kind(**{name: np.array(loaded[name]) for name in names})
+    return kind(**{name: _complete(name, np.array(loaded[name])) for name in names})
+
+
+def _complete(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Tables of version 1 lack the last control, jaw_side: nobody looked for it, so it stays at rest."""
+    lacks = name in ("controls", "control_modes") and array.ndim >= 2 and array.shape[1] == len(CONTROLS) - 1
+    return np.pad(array, [(0, int(axis == 1)) for axis in range(array.ndim)]) if lacks else array

@@ -47,7 +47,7 @@ class FrameTable:
     T_world_head: Array  # [F, 4, 4] f64; identity = the pose of the canonical Gaussians
     T_world_torso: Array  # [F, 4, 4] f64
     mouth: Array  # [F, 8] f32, MOUTH_MODES, about 0..1
-    controls: Array  # [F, 7] f32, CONTROLS: 0..1, gaze in radians
+    controls: Array  # [F, 8] f32, CONTROLS: 0..1, jaw_side -1..1, gaze in radians
     landmarks_px: Array  # [F, L, 2] f32, see Dataset.landmark_scheme
 
     def __len__(self) -> int:
@@ -60,7 +60,7 @@ class MotionTrack:
 
     time_ns: NDArray[np.int64]  # [T] rising
     mouth: Array  # [T, 8] f32
-    controls: Array  # [T, 7] f32
+    controls: Array  # [T, 8] f32
     T_world_head: Array  # [T, 4, 4] f64
     T_world_torso: Array  # [T, 4, 4] f64
 
@@ -77,7 +77,7 @@ class Points:
     labels: NDArray[np.uint8]  # [P] LABELS
     skin: Array  # [P] f32, 0 torso bone .. 1 head bone
     mouth_modes: Array  # [P, 8, 3] f32 m per unit of each mouth mode
-    control_modes: Array  # [P, 7, 3] f32 m per unit of each control (radian for gaze)
+    control_modes: Array  # [P, 8, 3] f32 m per unit of each control (radian for gaze)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)

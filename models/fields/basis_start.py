@@ -47,7 +47,7 @@ def start_basis(means: Tensor, modes: PointModes | None, coefficients: int) -> t
     if modes is None:
         return torch.zeros(len(means), DELTA_CHANNELS, coefficients), torch.arange(len(means))
     _, nearest = cKDTree(modes.means).query(means.detach().cpu().numpy())
-    by_mode = np.concatenate([modes.mouth_modes, modes.control_modes], axis=1)[nearest]  # [N, 15, 3]
+    by_mode = np.concatenate([modes.mouth_modes, modes.control_modes], axis=1)[nearest]  # [N, 16, 3]
     moves = np.linalg.norm(by_mode, axis=2).max(axis=1) > LEAST_MOVEMENT_M
     dynamic = np.flatnonzero(moves | modes.dynamic[nearest])
     basis = torch.zeros(len(dynamic), DELTA_CHANNELS, coefficients)

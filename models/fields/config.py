@@ -151,13 +151,13 @@ class BasisConfig:
     """Ours: a linear basis, driven by the motion space through a motion map."""
 
     listening: ListeningConfig = field(default_factory=ListeningConfig)
-    coefficients: int = 32  # K; the first 15 start as the mouth modes and the controls
+    coefficients: int = 32  # K; the first 16 start as the mouth modes and the controls
     hidden: int = 32  # H of the motion map's bend, 0: a line
     dynamism: Literal["learned", "off"] = "learned"
     deltas: tuple[str, ...] = DELTA_PARTS
 
     def __post_init__(self) -> None:
-        _between("basis.coefficients", self.coefficients, 15, 256)
+        _between("basis.coefficients", self.coefficients, 16, 256)
         _between("basis.hidden", self.hidden, 0, 1024)
         _one_of("basis.dynamism", self.dynamism, ("learned", "off"))
         _some_of("basis.deltas", self.deltas, DELTA_PARTS)

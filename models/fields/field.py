@@ -25,7 +25,7 @@ class Condition:
     """What the person does in one picture."""
 
     mouth: Tensor  # [8] MOUTH_MODES
-    controls: Tensor  # [7] CONTROLS
+    controls: Tensor  # [8] CONTROLS
     pose: Tensor  # [6] head: yaw, pitch, roll (rad, REP 103) and shift x, y, z (m, canonical axes)
     audio: Tensor | None  # [S, W, D] S windows 20 ms apart (newest last) of W feature frames, or None
 

@@ -13,7 +13,7 @@ class MotionNet(nn.Module):
     """c = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls], c = 0 at rest."""
 
     def __init__(self, coefficients: int, hidden: int, generator: torch.Generator) -> None:
-        """At first c[:15] = x; the bend drives the others, whose rows of the basis are still zero."""
+        """At first c[:16] = x; the bend drives the others, whose rows of the basis are still zero."""
         super().__init__()
         self.linear = nn.Parameter(torch.eye(MOTION_SIZE, coefficients))
         self.w1 = nn.Parameter(torch.randn(MOTION_SIZE, hidden, generator=generator))

@@ -31,6 +31,7 @@ CONTROL_RANGES = {  # 0 open .. 1 shut or full; eyes turn about 35 degrees (rad)
     "brow_up": (0.0, 1.0),
     "brow_down": (0.0, 1.0),
     "smile": (0.0, 1.0),
+    "jaw_side": (-1.0, 1.0),  # lips and jaw to the face's left; no sound tells of it
 }
 CONTROLS = tuple(CONTROL_RANGES)
 FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms

@@ -15,12 +15,13 @@ __all__ = ["EXPRESSIONS", "coefficients_of", "controls_of", "limit_motion"]
 Array = NDArray[np.float32]
 
 # Names a HeadControl's expression may carry; a door (a node) refuses others with this list.
-EXPRESSIONS = tuple(sorted({"brow_up", "brow_down", "smile", *MOUTH_MODES}))
+_SHOWN = ("brow_up", "brow_down", "smile", "jaw_side")  # of CONTROLS
+EXPRESSIONS = tuple(sorted({*_SHOWN, *MOUTH_MODES}))
 _BEYOND = 0.1  # of a mode's range: how far past its limits it may go
 
 
 def controls_of(control: HeadControl) -> Array:
-    """The values [len(CONTROLS)] of a control: 0..1 each, gaze in radians, all clamped.
+    """The values [8] of a control: 0..1 each, jaw_side -1..1, gaze in radians, all clamped.
 
     What is not finite counts as 0. Expressions outside CONTROLS move nothing here.
     """
@@ -29,7 +30,7 @@ def controls_of(control: HeadControl) -> Array:
     values["blink_right"] = control.blink_right
     values["gaze_yaw"] = control.gaze_yaw_rad
     values["gaze_pitch"] = control.gaze_pitch_rad
-    for name in ("brow_up", "brow_down", "smile"):
+    for name in _SHOWN:
         values[name] = sum(weight for found, weight in control.expression if found == name)
     return np.array([_clamp(name, value) for name, value in values.items()], np.float32)
 
@@ -49,7 +50,7 @@ def coefficients_of(head: Head, heard: Array, control: HeadControl) -> Array:
 
 
 def limit_motion(mouth: Array, controls: Array, limits: MotionLimits) -> tuple[Array, Array]:
-    """Mouth modes [8] and controls [7] as far as the person showed them: beyond the limits ever slower.
+    """Mouth modes [8] and controls [8] as far as the person showed them: beyond the limits ever slower.
 
     They end a tenth of the range past a limit, without a jolt on the way.
     """

@@ -72,6 +72,6 @@ class Head:
     skin: Array  # [N], 0 torso bone .. 1 head bone
     dynamic: NDArray[np.int32]  # [M], rising indices of the Gaussians that speech or eyes move
     basis: Array  # [M, 14, K], see DELTA_CHANNELS
-    motion_map: MotionMap  # 15 -> K
+    motion_map: MotionMap  # 16 -> K
     info: HeadInfo
     nets: Mapping[str, CoefficientNet] = field(default_factory=dict)  # by encoder

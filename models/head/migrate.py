@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields, ranges_of
 from splatface.models.head.head import MotionLimits
 from splatface.models.head.motion_map import linear_map, tensors_of_map
@@ -17,15 +17,16 @@ __all__ = ["MIGRATIONS", "Migration", "migrate"]
 Description = dict[str, Any]
 Tensors = dict[str, NDArray[np.generic]]
 Migration = Callable[[Description, Tensors], tuple[Description, Tensors]]
+_CONTROLS_THEN = 7  # before version 5
 
 
 def _with_motion_map(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
     """1 -> 2: what was heard were the first coefficients, the controls had a matrix; now one map has both."""
     tensors = dict(tensors)
     gain = tensors.pop("control_gain", None)
-    if gain is None or gain.ndim != 2 or len(gain) != len(CONTROLS):
+    if gain is None or gain.ndim != 2 or len(gain) != _CONTROLS_THEN:
         raise HeadError(
-            f"control_gain: expected [{len(CONTROLS)}, K] in a head of version 1, found "
+            f"control_gain: expected [{_CONTROLS_THEN}, K] in a head of version 1, found "
             f"{'none' if gain is None else list(gain.shape)}: take an intact copy of the head"
         )
     heard = np.eye(len(MOUTH_MODES), gain.shape[1], dtype=np.float32)
@@ -43,8 +44,27 @@ def _with_person(description: Description, tensors: Tensors) -> tuple[Descriptio
     return {**description, "person": description.get("name", "unknown")}, tensors
 
 
+def _with_jaw_side(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
+    """4 -> 5: a control more, the last one, which no older head has seen: it moves nothing."""
+    limits = description.get("motion_limits")
+    if isinstance(limits, dict) and isinstance(limits.get("controls"), dict):
+        controls = {**limits["controls"], "jaw_side": [0.0, 0.0]}
+        description = {**description, "motion_limits": {**limits, "controls": controls}}
+    rows = {
+        name: np.pad(tensors[name], ((0, 1), (0, 0)))
+        for name in ("motion.linear", "motion.w1")
+        if name in tensors and tensors[name].ndim == 2
+    }
+    return description, {**tensors, **rows}
+
+
 # MIGRATIONS[n] turns a head of version n into one of version n + 1.
-MIGRATIONS: Mapping[int, Migration] = {1: _with_motion_map, 2: _with_motion_limits, 3: _with_person}
+MIGRATIONS: Mapping[int, Migration] = {
+    1: _with_motion_map,
+    2: _with_motion_limits,
+    3: _with_person,
+    4: _with_jaw_side,
+}
 
 
 def migrate(

@@ -28,23 +28,23 @@ class MotionMap:
     for what a line cannot say: a lid slides over a ball, lips meet and press.
     """
 
-    linear: Array  # [15, K]
-    w1: Array  # [15, H], H may be 0
+    linear: Array  # [16, K]
+    w1: Array  # [16, H], H may be 0
     b1: Array  # [H]
     w2: Array  # [H, K]
 
     def __call__(self, mouth: Array, controls: Array) -> Array:
-        """Coefficients [K] for mouth modes [8] and controls [7]."""
+        """Coefficients [K] for mouth modes [8] and controls [8]."""
         x = np.concatenate([mouth, controls]).astype(np.float32)
         bend = (gelu(x @ self.w1 + self.b1) - gelu(self.b1)) @ self.w2
         return np.asarray(x @ self.linear + bend, np.float32)
 
 
 def linear_map(linear: Array) -> MotionMap:
-    """A map without a bend: linear [15, K]."""
+    """A map without a bend: linear [16, K]."""
     return MotionMap(
         linear=linear,
-        w1=np.zeros((MOTION_SIZE, 0), np.float32),
+        w1=np.zeros((len(linear), 0), np.float32),
         b1=np.zeros(0, np.float32),
         w2=np.zeros((0, linear.shape[1]), np.float32),
     )

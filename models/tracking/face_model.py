@@ -22,7 +22,7 @@ Array = NDArray[Any]
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
-_LANDMARKS, _MOTIONS, _VIEWS = 478, 15, 5
+_LANDMARKS, _MOTIONS, _VIEWS = 478, 16, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,10 +31,10 @@ class FaceModel:
 
     mean_m: Array  # [478, 3] f64
     identity_m: Array  # [I, 478, 3] f64 per standard deviation of people
-    motion_m: Array  # [15, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
+    motion_m: Array  # [16, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
     view_m: Array  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
     slips_m: Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
-    habits: Array  # [15, 15] f64 second moments of motion in speech
+    habits: Array  # [16, 16] f64 second moments of motion in speech
     noise: Array  # [478] f64 what a landmark errs by itself, share of the face's height
 
     @property

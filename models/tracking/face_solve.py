@@ -30,9 +30,9 @@ Array = NDArray[Any]
 
 TRUST: Final = 0.1  # of a landmark's squared error: what remains beside slips is not quite independent
 # Where each of MOUTH_MODES + CONTROLS ends; gaze in radians.
-_LEAST: Final = np.array([-0.15] * 8 + [-0.15, -0.15, -0.6, -0.45, -0.1, -0.1, -0.1])
-_MOST: Final = np.array([1.3] * 8 + [1.15, 1.15, 0.6, 0.45, 1.2, 1.2, 1.2])
-MOTIONS: Final = 15
+_LEAST: Final = np.array([-0.15] * 8 + [-0.15, -0.15, -0.6, -0.45, -0.1, -0.1, -0.1, -1.2])
+_MOST: Final = np.array([1.3] * 8 + [1.15, 1.15, 0.6, 0.45, 1.2, 1.2, 1.2, 1.2])
+MOTIONS: Final = 16
 _RIGID: Final = 6
 _STUCK: Final = 1e9  # stiffness of a motion that stands at its end
 
@@ -51,7 +51,7 @@ class Poses:
 
     turns: Array  # [F, 3, 3] R_camera_head
     places_m: Array  # [F, 3]
-    motion: Array  # [F, 15] MOUTH_MODES + CONTROLS
+    motion: Array  # [F, 16] MOUTH_MODES + CONTROLS
 
     def __len__(self) -> int:
         return len(self.turns)
@@ -63,12 +63,12 @@ class Poses:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sums:
-    """Normal equations of F pictures: their own 21 unknowns (turn, place, motion) and S shared ones."""
+    """Normal equations of F pictures: their own 22 unknowns (turn, place, motion) and S shared ones."""
 
-    own: Array  # [F, 21, 21]
-    mixed: Array  # [F, 21, S]
+    own: Array  # [F, 22, 22]
+    mixed: Array  # [F, 22, S]
     shared: Array  # [S, S]
-    own_right: Array  # [F, 21]
+    own_right: Array  # [F, 22]
     shared_right: Array  # [S]
 
 
@@ -130,7 +130,7 @@ def sums_of(
     for axis in range(3):
         columns[..., axis] = np.einsum("fjab,fjb->fja", slopes, np.cross(np.eye(3)[axis], arms))
     columns[..., 3:_RIGID] = slopes
-    ways = np.concatenate([model.motion_m, model.identity_m]).transpose(1, 2, 0)  # [478, 3, 15 + I]
+    ways = np.concatenate([model.motion_m, model.identity_m]).transpose(1, 2, 0)  # [478, 3, 16 + I]
     columns[..., _RIGID:-2] = turned @ ways
     columns[..., -2] = px - np.asarray(lens.centre_px)
     columns[..., -1] = found_px - px
@@ -147,14 +147,14 @@ def sums_of(
 def own_sums_of(
     model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens, *, trust: float = TRUST
 ) -> tuple[Array, Array]:
-    """Only the pictures' own part of `sums_of`: [F, 21, 21] and [F, 21]."""
+    """Only the pictures' own part of `sums_of`: [F, 22, 22] and [F, 22]."""
     nobody = replace(model, identity_m=model.identity_m[:0])
     sums = sums_of(nobody, person, poses, found_px, lens, trust=trust)
     return sums.own, sums.own_right
 
 
 def updated(poses: Poses, step: Array) -> Poses:
-    """Poses after a step [F, 21]: turn (rotation vector in the camera's frame), place, motion."""
+    """Poses after a step [F, 22]: turn (rotation vector in the camera's frame), place, motion."""
     turns = Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.turns
     motion = np.clip(poses.motion + step[:, _RIGID:], _LEAST, _MOST)
     return Poses(turns, poses.places_m + step[:, 3:_RIGID], motion)
@@ -188,7 +188,7 @@ def _summed(columns: Array, slips: Array, own: int, counts: Array) -> Sums:
 
 
 def _with_habits(sums: Sums, stiffness: Array, motion: Array) -> Sums:
-    """Sums with the prior of the motion [F, 15]: how faces move (stiffness [15, 15]) and where that ends."""
+    """Sums with the prior of the motion [F, 16]: how faces move (stiffness [16, 16]) and where that ends."""
     own, right = sums.own.copy(), sums.own_right.copy()
     own[:, _RIGID:, _RIGID:] += stiffness
     right[:, _RIGID:] -= motion @ stiffness

@@ -49,7 +49,7 @@ class Fit:
     identity: Array  # [I] coefficients of the face model
     T_world_head: Array  # [F, 4, 4]
     mouth: Array  # [F, 8] MOUTH_MODES
-    controls: Array  # [F, 7] CONTROLS
+    controls: Array  # [F, 8] CONTROLS
     residual_px: Array  # [F] rms distance of landmarks from the model
     confidence: Array  # [F] 0 where nothing was found .. 1
     pivot_m: Array  # [3] neck joint, canonical frame

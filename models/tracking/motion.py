@@ -28,7 +28,7 @@ _CONTROLS_AT = len(MOUTH_MODES)
 def motion_of(
     model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, Trail]
 ) -> tuple[Array, Array]:
-    """Mouth [F, 8] and controls [F, 7] of a person [478, 3] whose head's poses are known.
+    """Mouth [F, 8] and controls [F, 8] of a person [478, 3] whose head's poses are known.
 
     Weights by least squares with the poses held; lids and gaze from their own landmarks, calibrated to the
     person; freed of noise, events kept. `found_px` is the landmarks [F, 478, 2].
@@ -67,7 +67,7 @@ def flattened(model: FaceModel, person: Array, poses: Poses, found_px: Array, le
 
 
 def _weights(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
-    """Motion [F, 15] that explains landmarks [F, 478, 2] best, the head's poses held."""
+    """Motion [F, 16] that explains landmarks [F, 478, 2] best, the head's poses held."""
     for _ in range(_STEPS):
         left, right = own_sums_of(model, person, poses, found_px, lens, trust=_TRUST)
         step = np.zeros(right.shape)

@@ -40,7 +40,7 @@ class Cloud:
     spacing_m: Array  # [N] to the next point
     labels: NDArray[np.uint8]  # [N]
     skin: Array  # [N]
-    modes: Array  # [N, 15, 3]
+    modes: Array  # [N, 16, 3]
 
 
 def joined(clouds: list[Cloud]) -> Cloud:

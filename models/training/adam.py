@@ -81,7 +81,7 @@ class BasisStep:
     coefficients: Floats  # [K]; the gradient is the outer product of the two
     rates: Floats  # [14]
     steps: int  # of Adam, from 1
-    keep: float = 1.0  # share that stays of all but the places' first 15 coefficients, the known modes
+    keep: float = 1.0  # share that stays of all but the places' first 16 coefficients, the known modes
 
 
 def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Workers) -> None:

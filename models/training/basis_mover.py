@@ -33,7 +33,7 @@ class BasisMover:
     """A basis field whose `rows` of the table move."""
 
     def __init__(self, field: BasisField, motion: Floats, config: TrainConfig, workers: Workers) -> None:
-        """Motion [F, 15] of all rows of the data set; the field's tensors are learned in place."""
+        """Motion [F, 16] of all rows of the data set; the field's tensors are learned in place."""
         self._field, self._motion, self._config, self._workers = field, motion, config, workers
         self._masked = config.losses.mask > 0 and field.dynamism is not None
         self._noise = config.steady.jitter * spread_of(motion)

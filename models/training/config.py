@@ -166,7 +166,7 @@ class SteadyConfig:
 
     jitter: float = 0.1  # noise on mouth and controls, share of their spread
     forget: float = 1e-3  # share that fades of a basis beyond the known modes, per step at full rate
-    bends: float = 0.3  # size of the coefficients beyond the first 15 at the start, those being 1
+    bends: float = 0.3  # size of the coefficients beyond the first 16 at the start, those being 1
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""

@@ -12,7 +12,7 @@ _STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
 
 
 class MapSlopes:
-    """`MotionMap` of models/head/motion_map.py at the motion x [15]; `coefficients` [K]."""
+    """`MotionMap` of models/head/motion_map.py at the motion x [16]; `coefficients` [K]."""
 
     def __init__(self, x: Floats, linear: Floats, w1: Floats, b1: Floats, w2: Floats) -> None:
         self._x, self._w2 = x, w2

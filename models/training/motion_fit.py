@@ -38,7 +38,7 @@ class TorchMotionMap(nn.Module):
         self.w2 = nn.Parameter(torch.zeros(hidden, count))  # the line alone, at first
 
     def forward(self, motion: Tensor) -> Tensor:
-        """Codes [..., K] of motion [..., 15] (mouth modes, then controls)."""
+        """Codes [..., K] of motion [..., 16] (mouth modes, then controls)."""
         bend = _gelu(motion @ self.w1 + self.b1) - _gelu(self.b1)
         codes: Tensor = motion @ self.linear + bend @ self.w2
         return codes
@@ -74,7 +74,7 @@ def fit_motion_map(
     """Fit by least squares, then bend the line by Adam on all moments at once.
 
     Args:
-        motion: [F, 15] mouth modes and controls.
+        motion: [F, 16] mouth modes and controls.
         codes: [F, K] of mean square about 1.
         energies: [K] how much an error of each code counts.
         hidden: H of the bend, 0 for none.

@@ -23,7 +23,7 @@ _HELD = 1e-2  # ridge, share of the motion's variance
 
 
 def spread_of(motion: Floats) -> Floats:
-    """Standard deviation [15] of motion [n, 15], never small: how much each mode and control is used."""
+    """Standard deviation [16] of motion [n, 16], never small: how much each mode and control is used."""
     spread: Floats = np.maximum(motion.std(axis=0), _LEAST_SPREAD).astype(np.float32)
     return spread
 
@@ -31,7 +31,7 @@ def spread_of(motion: Floats) -> Floats:
 def start_field(
     config: BasisConfig, start: Start, motion: Floats, most: int, steady: SteadyConfig, seed: int
 ) -> BasisField:
-    """The basis field before the first step, over at most `most` Gaussians; motion [n, 15] trained on.
+    """The basis field before the first step, over at most `most` Gaussians; motion [n, 16] trained on.
 
     Unlike `make_field`'s its coefficients are in units of the person's spread: steps of Adam are then of
     like size for all.
@@ -69,9 +69,9 @@ def _first_basis(start: Start, rows: NDArray[np.int64], motion: Floats, coeffici
 def _first_map(
     motion: Floats, config: BasisConfig, size: float, generator: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
-    """linear, w1, b1 and w2 of a map whose first 15 coefficients are the motion in units of its spread.
+    """linear, w1, b1 and w2 of a map whose first 16 coefficients are the motion in units of its spread.
 
-    The others are what a random layer says about the motion [n, 15] beyond a line: its principal
+    The others are what a random layer says about the motion [n, 16] beyond a line: its principal
     components, the largest with a spread of `size`, so that what is rare starts small.
     """
     coefficients, hidden = config.coefficients, config.hidden

@@ -51,6 +51,6 @@ def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
 
 
 def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[n, 15] mouth modes and controls of rows."""
+    """[n, 16] mouth modes and controls of rows."""
     frames = dataset.frames
     return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)

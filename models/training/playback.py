@@ -58,7 +58,7 @@ class Puppet:
         return self.draw(self._deform(c, bones_of(HeadControl(), self._info)))
 
     def splats(self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Splats:
-        """The Gaussians in the world; motion [15] (mouth modes, controls) is rest when left out.
+        """The Gaussians in the world; motion [16] (mouth modes, controls) is rest when left out.
 
         The puppet's own arrays: they hold until the next call.
         """

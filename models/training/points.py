@@ -9,6 +9,7 @@ from splatface.models.dataset.file import labels, picture, points
 from splatface.models.dataset.masks import box_of, person_mask
 from splatface.models.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, Dataset, Points
 from splatface.models.errors import TrainingError
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.packed import COLOUR, LOG_SCALES, MEANS, OPACITY, QUATS, SKIN, row_width
@@ -29,7 +30,7 @@ class Start:
 
     table: Floats  # [N, row_width]
     labels: NDArray[np.uint8]  # [N] LABELS
-    modes: Floats  # [N, 15, 3] m per unit of each mouth mode and control; zeros where nobody knows
+    modes: Floats  # [N, 16, 3] m per unit of each mouth mode and control; zeros where nobody knows
 
 
 def start_of(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> Start:
@@ -99,7 +100,7 @@ def _random(
     table[:, OPACITY] = _logit(0.1)  # as 3DGS starts
     by_head = np.where(np.isin(part, _HEAD_PARTS), 0.95, np.where(part == NECK, 0.5, 0.05))
     table[:, SKIN] = _logit(by_head)
-    return Start(table, part, np.zeros((count, 15, 3), np.float32))
+    return Start(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
 
 
 def _logit(share: float | Floats) -> Floats:

@@ -28,9 +28,9 @@ _IDENTITIES = 40
 _CROWD = 400
 _IRIS_RAD = 0.40  # half angle of the visible iris, a little inside of the painted one
 # Spread of what the detector adds, m: constant, per unit of a motion, per unit of a view term.
-_SPREAD_M = np.r_[0.004, np.full(15, 0.004), np.full(5, 0.03)]
+_SPREAD_M = np.r_[0.004, np.full(16, 0.004), np.full(5, 0.03)]
 # Of what speech alone hardly shows: each of MOUTH_MODES + CONTROLS.
-_WIDER = np.array([0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15])
+_WIDER = np.r_[0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15, 0.15]
 _NOISE_M = 0.002
 _SLIPS = 24
 _ABOUT = {
@@ -71,8 +71,8 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
     added, slips, noise = _added(folder, seeds, skin)
     halves = {
         "identity_m": identity,
-        "motion_m": motion + added[1:16],
-        "view_m": added[16:],
+        "motion_m": motion + added[1:17],
+        "view_m": added[17:],
         "slips_m": slips,
         "habits": habits_of(folder),
         "noise": noise,
@@ -97,7 +97,7 @@ def _iris(centre: Array, radius: float) -> Array:
 
 
 def _motion(skin: Any, rig: Any) -> Array:
-    """Displacement [15, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
+    """Displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
     steps = motion_steps(rig)
     moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
     moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])
@@ -112,7 +112,7 @@ def _motion(skin: Any, rig: Any) -> Array:
 
 
 def habits_of(folder: Path) -> Array:
-    """Second moments [15, 15] of motion in four minutes of acted speech, a little widened."""
+    """Second moments [16, 16] of motion in four minutes of acted speech, a little widened."""
     kept = folder / "habits.npy"
     if not kept.exists():
         acted = [
@@ -126,7 +126,7 @@ def habits_of(folder: Path) -> Array:
 
 
 def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Array]:
-    """What the detector adds [21, 478, 3], how it errs then [E, 478, 2], and what is left [478].
+    """What the detector adds [22, 478, 3], how it errs then [E, 478, 2], and what is left [478].
 
     Ridge regression per landmark of its error in the picture on (1, motion, view terms); the principal
     components of what remains, each person's own mean taken out (that is shape, and fitted as such).
@@ -149,7 +149,7 @@ def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Arr
 
 
 def _ridge(slopes: Array, errors: Array, terms: Array) -> Array:
-    """What is added [21, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 21]."""
+    """What is added [22, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 22]."""
     # In metres at the head: how the picture changes with each coordinate of each term.
     system = (slopes[:, :, None, :] * terms[:, None, :, None]).reshape(2 * len(terms), -1)
     prior = np.repeat((_NOISE_M / _SPREAD_M) ** 2, 3)
@@ -162,7 +162,7 @@ def _rms(values: Array) -> float:
 
 
 def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[Array, Array, Array]:
-    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [21]."""
+    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [22]."""
     motion, camera = shown.motion[number], shown.cameras[number]
     vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
     turn, place = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]

@@ -30,7 +30,7 @@ class Shown:
     """P pictures of one person."""
 
     seed: int
-    motion: Array  # [P, 15] mouth modes and controls
+    motion: Array  # [P, 16] mouth modes and controls
     poses: Array  # [P, 3] head yaw, pitch, roll, rad
     cameras: Array  # [P, 5] fx, cx, cy and the camera's place x, y, z (T_camera_world is a shift)
     landmarks_px: Array  # [P, 478, 3] as detected, NaN where nothing was
@@ -97,7 +97,7 @@ def _camera(rng: np.random.Generator) -> Array:
 
 
 def _motion(rng: np.random.Generator, number: int) -> Array:
-    """Motion [15]: at rest in every eighth picture, else some of the modes and controls."""
+    """Motion [16]: at rest in every eighth picture, else some of the modes and controls."""
     motion = np.zeros(_MODES + _CONTROLS)
     gaze = rng.normal(0, 1, 2) * (0.15, 0.10)
     if number % 8:
@@ -108,4 +108,5 @@ def _motion(rng: np.random.Generator, number: int) -> Array:
         motion[_MODES + 4 + int(rng.integers(2))] = max(float(rng.uniform(-0.7, 1)), 0)
         motion[_MODES + 6] = max(float(rng.uniform(-0.6, 1)), 0)
     motion[_MODES + 2 : _MODES + 4] = np.clip(gaze, -0.33, 0.25)
+    motion[_MODES + 7] = np.clip(0.4 * rng.normal(), -1, 1) if number % 8 else 0.0
     return motion

@@ -18,7 +18,7 @@ from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 __all__ = ["Eyes", "eyes_of", "motion_steps", "people_at_rest", "reference", "skin_matrix", "vertices_of"]
 
 Array = NDArray[Any]
-_GAZE_STEPS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12}
+_BOTH_WAYS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12, "jaw_side": 1.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,23 +48,23 @@ def eyes_of(rest: Array, rig: Rig) -> Eyes:
 
 
 def vertices_of(rig: Rig, motion: Array, pose: Array) -> tuple[Array, Array]:
-    """Control vertices [V, 3] and T_world_head of motion [15] and head turns [3], rad."""
+    """Control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
     modes = len(MOUTH_MODES)
     posed = posed_rig(rig, articulate(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
     return posed.vertices, posed.T_world_head
 
 
 def motion_steps(rig: Rig) -> Array:
-    """Displacement [15, V, 3] of control vertices per unit of every mode and control."""
+    """Displacement [16, V, 3] of control vertices per unit of every mode and control."""
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
     rest, _ = vertices_of(rig, still, np.zeros(3))
     steps = []
     for number, name in enumerate((*MOUTH_MODES, *CONTROLS)):
-        size = _GAZE_STEPS.get(name, 1.0)
+        size = _BOTH_WAYS.get(name, 1.0)
         on = still.copy()
         on[number] = size
         moved, _ = vertices_of(rig, on, np.zeros(3))
-        if name in _GAZE_STEPS:
+        if name in _BOTH_WAYS:
             rest_or_back, _ = vertices_of(rig, -on, np.zeros(3))
             steps.append((moved - rest_or_back) / (2 * size))
         else:
