@@ -161,11 +161,11 @@ def _landmarks(dataset: Dataset, rows: NDArray[np.intp], tools: Tools) -> NDArra
 
 
 def _by_motion(truth: Truth, tools: Tools, live: LivePath, clock: Callable[[], float]) -> Group:
-    mouths = truth.dataset.frames.mouth
-    unknown = int((~np.isfinite(mouths[truth.rows]).all(axis=1)).sum())
+    mouths = truth.dataset.frames.mouth[truth.rows]
+    unknown = int((~np.isfinite(mouths).all(axis=1)).sum())
     if unknown:
         return nothing(f"the data set does not know the mouth's motion in {unknown} pictures")
-    return judge(truth, tools, lambda row: live(row, mouths[row]), clock=clock)
+    return judge(truth, tools, live.moved, clock=clock)
 
 
 def _by_sound(
@@ -179,7 +179,7 @@ def _by_sound(
         hearing = hearing_of(head, truth.dataset, encoder, span_ns)
     except EncoderError as error:
         return nothing(str(error)), None
-    group = judge(truth, tools, lambda row: live(row, hearing(int(times_ns[row]))), clock=clock)
+    group = judge(truth, tools, lambda row: live.heard(row, hearing(int(times_ns[row]))), clock=clock)
     return group, motion_score(truth.dataset, hearing, span_ns)
 
 

@@ -11,7 +11,7 @@ from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.dataset.file import features, sound
 from splatface.models.dataset.types import Dataset
 from splatface.models.errors import MetricError
-from splatface.models.head.coefficients import FRAME_NS, CoefficientNet
+from splatface.models.head.coefficients import CONTROLS, FRAME_NS, CoefficientNet
 from splatface.models.head.controls import limit_motion
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
@@ -25,6 +25,7 @@ __all__ = ["Hearing", "LivePath", "Mouth", "heard_frames", "hearing_of", "silent
 Array = NDArray[np.float32]
 Mouth = Callable[[int], Array]  # a row of the frame table to the mouth modes [8]
 SAMPLE_RATE = 16_000
+_JAW_SIDE = CONTROLS.index("jaw_side")
 
 _LEAD_S = 10  # sound heard before the first moment: longer than any encoder remembers
 _AFTER_S = 1.0
@@ -63,10 +64,19 @@ class LivePath:
         self._deform, self._drawer = Deformer(head), CpuRenderer(threads, supersample=supersample)
         self._background = np.asarray(dataset.background, np.float32)
 
-    def __call__(self, row: int, mouth: Array) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB of a row of the frame table with this mouth [8]."""
+    def moved(self, row: int) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] RGB of a row of the frame table with the mouth that the film shows."""
         frames = self._dataset.frames
-        controls = np.nan_to_num(frames.controls[row])
+        return self._picture(row, frames.mouth[row], frames.controls[row])
+
+    def heard(self, row: int, mouth: Array) -> NDArray[np.uint8]:
+        """The same with a mouth [8] that was heard; the jaw stays in the middle: no sound tells its side."""
+        controls = self._dataset.frames.controls[row].copy()
+        controls[_JAW_SIDE] = 0.0
+        return self._picture(row, mouth, controls)
+
+    def _picture(self, row: int, mouth: Array, controls: Array) -> NDArray[np.uint8]:
+        frames, controls = self._dataset.frames, np.nan_to_num(controls)
         c = self._head.motion_map(*limit_motion(mouth, controls, self._head.info.motion_limits))
         bones = Bones(T_world_head=frames.T_world_head[row], T_world_torso=frames.T_world_torso[row])
         return self._drawer.draw_uint8(self._deform(c, bones), self._dataset.camera, self._background)

@@ -151,8 +151,8 @@ def _film(seen: _Seen) -> str:
 def _strips(seen: _Seen) -> Iterator[NDArray[np.uint8]]:
     for i, row in enumerate(seen.rows.tolist()):
         truth = true_picture(seen.dataset, row)
-        moved = seen.live(row, seen.dataset.frames.mouth[row])
-        spoken = [seen.live(row, seen.heard[i])] if seen.encoder else []
+        moved = seen.live.moved(row)
+        spoken = [seen.live.heard(row, seen.heard[i])] if seen.encoder else []
         yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
 
 

@@ -55,7 +55,7 @@ class Film:
 
     time_ns: np.ndarray  # [T]
     mouth: np.ndarray  # [T, 8]
-    controls: np.ndarray  # [T, 7]
+    controls: np.ndarray  # [T, 8]
     bones: list[Bones]  # [T]
     sound: np.ndarray  # [n] 16 kHz
 

@@ -60,7 +60,7 @@ def _motion_map() -> MotionMap:
 
 
 def procedural_head(seed: int = 0) -> Head:
-    """The head of a seed, without nets: 5,000 to 12,000 Gaussians, K = 14. Seed 0 is the house's default."""
+    """The head of a seed, without nets: 5,000 to 12,000 Gaussians, K = 15. Seed 0 is the house's default."""
     person = person_of_seed(seed)
     patch = _patch_of(person)
     moving = np.abs(patch.basis).max(axis=(1, 2)) > 1e-6

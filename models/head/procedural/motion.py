@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from splatface.models.head.procedural.paint import smoothstep
 from splatface.models.head.procedural.patch import COEFFICIENT_NAMES
 
-__all__ = ["CORNER", "MOUTH_Y", "face_motion", "jaw_motion", "seam_y", "skin_weight"]
+__all__ = ["CORNER", "JAW_SIDE_M", "MOUTH_Y", "face_motion", "jaw_motion", "seam_y", "skin_weight"]
 
 Array = NDArray[np.float64]
 
@@ -14,6 +14,7 @@ MOUTH_Y = 0.0672  # where the lips meet in the middle
 CORNER = 0.0245  # half the width of the mouth
 _HINGE = np.array([0.0, 0.012, 0.008])  # jaw joint, below the ears
 _JAW_RAD = 0.215  # at open = 1
+JAW_SIDE_M, _LIPS_SIDE_M = 0.0018, 0.0027  # at jaw_side = 1; the lips go both ways together
 
 
 def seam_y(x: Array) -> Array:
@@ -80,7 +81,10 @@ def face_motion(points: Array, side: Array | float = 0.0) -> Array:
     field = np.zeros((len(points), 3, len(COEFFICIENT_NAMES)))
     side = np.broadcast_to(np.asarray(side, float), len(points))
     below = _below(points, side)
-    field[:, :, _column("open")] = jaw_motion(points) * _jaw_share(points, below)[:, None]
+    jaw = _jaw_share(points, below)
+    field[:, :, _column("open")] = jaw_motion(points) * jaw[:, None]
+    lips = _around(points, (0.0, MOUTH_Y), (0.030, 0.024))
+    field[:, 0, _column("jaw_side")] = JAW_SIDE_M * np.maximum(jaw, lips) + _LIPS_SIDE_M * lips
     _lip_modes(field, points, below)
     _smile(field, points, below)
     _brows(field, points)

@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.head.procedural.motion import CORNER, MOUTH_Y, face_motion, jaw_motion, seam_y
+from splatface.models.head.procedural.motion import (
+    CORNER,
+    JAW_SIDE_M,
+    MOUTH_Y,
+    face_motion,
+    jaw_motion,
+    seam_y,
+)
 from splatface.models.head.procedural.paint import lit, skin_albedo, smoothstep
 from splatface.models.head.procedural.patch import (
     COEFFICIENT_NAMES,
@@ -110,6 +117,7 @@ def _teeth(lower: bool, lip_front: float) -> Patch:
 def _with_jaw(patch: Patch, share: Array) -> Patch:
     basis = patch.basis.copy()
     basis[:, :3, COEFFICIENT_NAMES.index("open")] = jaw_motion(patch.means) * share[:, None]
+    basis[:, 0, COEFFICIENT_NAMES.index("jaw_side")] = JAW_SIDE_M * share
     return replace(patch, basis=basis)
 
 

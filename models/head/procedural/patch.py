@@ -30,6 +30,7 @@ COEFFICIENT_NAMES = (
     "gaze_y",  # rad, down
     "brow_up",
     "brow_down",
+    "jaw_side",  # to the head's left
 )
 SH_C0 = 0.28209479177387814
 SIGMA = 0.62  # standard deviation over spacing: neighbours at this width close a surface without ripples

@@ -75,7 +75,7 @@ def test_a_launch_within_a_launch(workshop):
     popen = workshop.start(f"launch:\n  - executable: {{cmd: '{line}', output: screen}}\n")
     read_until(popen, "[sleep-1]: process started")
     (nested,) = marked_by(popen.pid)
-    assert len(marked_by(nested)) == 1
+    assert wait_until(lambda: len(marked_by(nested)) == 1)  # its mark is there once it has become `sleep`
     popen.kill()
     popen.wait()
     assert wait_until(lambda: not marked_by(nested) and not marked_by(popen.pid))

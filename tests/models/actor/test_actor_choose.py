@@ -23,7 +23,7 @@ def acted(moments=400, seed=0):
     return Performance(
         time_ns=np.arange(moments, dtype=np.int64) * 40_000_000,
         mouth=track(8).astype(np.float32),
-        controls=track(7).astype(np.float32),
+        controls=track(8).astype(np.float32),
         poses=(2 * track(6) - 1) * np.array(POSE_LIMITS_RAD),
         speech=SpeechTrack(np.zeros(16000, np.float32), (), (), voice),
         acting=Acting(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import yaml
 from dataset_fixture import pictures_of, tiny_film, tiny_head, tiny_points
 
@@ -270,7 +271,7 @@ def test_links_out_of_the_folder_are_refused(copied, tiny_folder):
 def test_other_versions_and_odd_descriptions_are_refused(copied):
     whole = (copied / "dataset.yaml").read_text()
     for changes, word in (
-        ({"version": 2}, "update splatface"),
+        ({"version": 3}, "update splatface"),
         ({"version": 0}, "again"),
         ({"format": "splatface-head"}, "format"),
         ({"fps": "fast"}, "fps"),
@@ -288,6 +289,25 @@ def test_other_versions_and_odd_descriptions_are_refused(copied):
     for text in ("[1, 2", "just words", "a: &x [1]\nb: *x", "x" * 300_000, "a: !!python/object:os.system {}"):
         (copied / "dataset.yaml").write_text(text)
         refused(copied, "dataset.yaml")
+
+
+def test_data_sets_of_version_1_are_read_with_the_jaw_in_the_middle(copied, tiny):
+    def without_jaw(content, name):
+        tensors = safetensors.numpy.load(content)
+        for field in tensors.keys() & {"controls", "control_modes"}:
+            tensors[field] = np.ascontiguousarray(tensors[field][:, :-1])
+        (copied / name).write_bytes(safetensors.numpy.save(tensors))
+        return hashlib.sha256((copied / name).read_bytes()).hexdigest()
+
+    tables = ("frames.safetensors", "motion.safetensors", "points.safetensors")
+    digests = {name: without_jaw((copied / name).read_bytes(), name) for name in tables}
+    sums = yaml.safe_load((copied / "dataset.yaml").read_text())["sha256"] | digests
+    edited(copied, version=1, sha256=sums)
+    found = load_dataset(copied)
+    np.testing.assert_array_equal(found.frames.controls[:, :-1], tiny.frames.controls[:, :-1])
+    assert not found.frames.controls[:, -1].any()
+    assert not found.motion.controls[:, -1].any()
+    assert points(found).control_modes.shape[1:] == (8, 3)
 
 
 def test_tables_that_are_not_sound_are_refused(copied, tiny):

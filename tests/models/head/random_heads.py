@@ -5,7 +5,7 @@ import numpy as np
 from splatface.models.camera import Camera
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.head import Head, HeadInfo
-from splatface.models.head.motion_map import MotionMap
+from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 
 
@@ -61,7 +61,10 @@ def random_head(count=150, moving=70, sh=4, seed=0):
         dynamic=np.sort(rng.choice(count, moving, replace=False)).astype(np.int32),
         basis=basis,
         motion_map=MotionMap(
-            0.5 * normal(15, len(names)), normal(15, 6), normal(6), 0.3 * normal(6, len(names))
+            0.5 * normal(MOTION_SIZE, len(names)),
+            normal(MOTION_SIZE, 6),
+            normal(6),
+            0.3 * normal(6, len(names)),
         ),
         info=info,
         nets={"logmel": random_net(), "fsmn": random_net("fsmn", 7, 5, seed=1)},

@@ -32,9 +32,9 @@ def test_controls_stay_in_their_ranges():
         blink_right=-3,
         gaze_yaw_rad=9,
         gaze_pitch_rad=float("nan"),
-        expression=(("smile", 2), ("smile", 3)),
+        expression=(("smile", 2), ("smile", 3), ("jaw_side", -4)),
     )
-    np.testing.assert_allclose(controls_of(wild), [1, 0, 0.6, 0, 0, 0, 1], rtol=1e-6)
+    np.testing.assert_allclose(controls_of(wild), [1, 0, 0.6, 0, 0, 0, 1, -1], rtol=1e-6)
 
 
 def test_what_is_heard_and_what_is_meant_add_up(head):
@@ -51,8 +51,8 @@ def test_neutral_is_rest(head):
     assert {"smile", "brow_up", "open"} <= set(EXPRESSIONS)
 
 
-SHOWN = MotionLimits(mouth=((-0.1, 0.5),) * 8, controls=((0.0, 0.3),) * 7)
-STILL = np.zeros(7, np.float32)
+SHOWN = MotionLimits(mouth=((-0.1, 0.5),) * 8, controls=((0.0, 0.3),) * 8)
+STILL = np.zeros(8, np.float32)
 
 
 def test_a_mouth_within_its_limits_is_left_as_it_is():

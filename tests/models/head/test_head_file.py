@@ -108,8 +108,8 @@ def test_without_consent_nobody_is_saved_or_shown(head, tmp_path, consent):
         ({"dynamic": np.arange(70, dtype=np.int32)[::-1].copy()}, "rising"),
         ({"dynamic": np.arange(100, 170, dtype=np.int32)}, "dynamic"),
         ({"basis": np.zeros((70, 14, 10), np.float32)}, "basis"),
-        ({"motion_map": linear_map(np.full((15, 11), np.inf, np.float32))}, "motion.linear"),
-        ({"motion_map": linear_map(np.zeros((15, 10), np.float32))}, "motion.linear"),
+        ({"motion_map": linear_map(np.full((16, 11), np.inf, np.float32))}, "motion.linear"),
+        ({"motion_map": linear_map(np.zeros((16, 10), np.float32))}, "motion.linear"),
     ],
 )
 def test_a_head_that_does_not_fit_is_not_saved(head, tmp_path, change, says):

@@ -2,16 +2,22 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.head.migrate import migrate
-from splatface.models.head.motion_map import MotionMap, linear_map, map_of_tensors, tensors_of_map
+from splatface.models.head.motion_map import (
+    MOTION_SIZE,
+    MotionMap,
+    linear_map,
+    map_of_tensors,
+    tensors_of_map,
+)
 
-REST = np.zeros(8, np.float32), np.zeros(7, np.float32)
+REST = np.zeros(8, np.float32), np.zeros(8, np.float32)
 
 
 def bent_map(hidden=5, coefficients=11):
     rng = np.random.default_rng(0)
-    shapes = ((15, coefficients), (15, hidden), (hidden,), (hidden, coefficients))
+    shapes = ((MOTION_SIZE, coefficients), (MOTION_SIZE, hidden), (hidden,), (hidden, coefficients))
     return MotionMap(*(rng.normal(size=shape).astype(np.float32) for shape in shapes))
 
 
@@ -20,8 +26,8 @@ def test_rest_is_rest():
 
 
 def test_a_line_is_a_matrix():
-    line = np.random.default_rng(1).normal(size=(15, 4)).astype(np.float32)
-    mouth, controls = np.arange(8, dtype=np.float32), np.arange(7, dtype=np.float32)
+    line = np.random.default_rng(1).normal(size=(MOTION_SIZE, 4)).astype(np.float32)
+    mouth, controls = np.arange(8, dtype=np.float32), np.arange(8, dtype=np.float32)
     np.testing.assert_allclose(
         linear_map(line)(mouth, controls), np.concatenate([mouth, controls]) @ line, 1e-5
     )
@@ -29,7 +35,7 @@ def test_a_line_is_a_matrix():
 
 def test_it_agrees_with_torch():
     torch = pytest.importorskip("torch")
-    bent, x = bent_map(), np.random.default_rng(2).normal(size=15).astype(np.float32)
+    bent, x = bent_map(), np.random.default_rng(2).normal(size=MOTION_SIZE).astype(np.float32)
     linear, w1, b1, w2 = (torch.from_numpy(part) for part in tensors_of_map(bent).values())
     gelu = torch.nn.GELU(approximate="tanh")
     wanted = torch.from_numpy(x) @ linear + (gelu(torch.from_numpy(x) @ w1 + b1) - gelu(b1)) @ w2
@@ -45,11 +51,11 @@ def test_tensors_there_and_back():
 
 
 def test_heads_of_version_1_move_as_they_did():
-    gain = np.random.default_rng(3).normal(size=(len(CONTROLS), 14)).astype(np.float32)
+    gain = np.random.default_rng(3).normal(size=(7, 14)).astype(np.float32)
     old = {"format": "splatface-head", "version": 1}
-    _, tensors = migrate(old, {"control_gain": gain}, to_version=2)
-    heard, controls = np.arange(8, dtype=np.float32), np.linspace(0, 1, 7).astype(np.float32)
-    wanted = controls @ gain
+    _, tensors = migrate(old, {"control_gain": gain})
+    heard, controls = np.arange(8, dtype=np.float32), np.linspace(0, 1, 8).astype(np.float32)
+    wanted = controls[:7] @ gain  # they knew no jaw_side
     wanted[: len(MOUTH_MODES)] += heard
     np.testing.assert_allclose(map_of_tensors(tensors)(heard, controls), wanted, rtol=1e-5)
 
@@ -70,3 +76,19 @@ def test_heads_of_version_3_are_called_after_who_they_show():
 def test_a_head_of_version_1_without_its_gain_is_refused():
     with pytest.raises(HeadError, match="control_gain"):
         migrate({"format": "splatface-head", "version": 1}, {}, to_version=2)
+
+
+def test_heads_of_version_4_do_not_know_where_a_jaw_may_go():
+    bent = bent_map()
+    then = {
+        name: tensor[:-1] if name in ("motion.linear", "motion.w1") else tensor
+        for name, tensor in tensors_of_map(bent).items()
+    }
+    limits = {"mouth": {}, "controls": {"smile": [0.0, 0.8]}}
+    old = {"format": "splatface-head", "version": 4, "motion_limits": limits}
+    found, tensors = migrate(old, then, to_version=5)
+    assert found["motion_limits"]["controls"] == {"smile": [0.0, 0.8], "jaw_side": [0.0, 0.0]}
+    today = map_of_tensors(tensors)
+    heard, controls = np.linspace(0, 1, 8, dtype=np.float32), np.linspace(1, 0, 8, dtype=np.float32)
+    straight = controls * (np.arange(8) < 7)
+    np.testing.assert_allclose(today(heard, controls), bent(heard, straight), rtol=1e-6)

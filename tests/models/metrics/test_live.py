@@ -9,7 +9,7 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.dataset.file import picture, sound
 from splatface.models.dataset.hearing import AUDIO, wav_bytes, write_features
 from splatface.models.errors import EncoderError, MetricError
-from splatface.models.head.coefficients import silent_net
+from splatface.models.head.coefficients import CONTROLS, silent_net
 from splatface.models.head.controls import limit_motion
 from splatface.models.head.listening import VoiceGate
 from splatface.models.metrics.live import LivePath, heard_frames, hearing_of, silent_at
@@ -29,7 +29,7 @@ def test_the_mouth_is_the_talkers_mouth(film, player):
     hearing = hearing_of(player, film, "logmel", (0, int(film.frames.time_ns[-1])))
     for time_ns in (0, 333 * MS, 1_000 * MS, 1_417 * MS, 2_940 * MS):
         expected = talker.coefficients(frames, HeadControl(), time_ns)
-        shown = limit_motion(hearing(time_ns), np.zeros(7, np.float32), player.info.motion_limits)
+        shown = limit_motion(hearing(time_ns), np.zeros(8, np.float32), player.info.motion_limits)
         found = player.motion_map(*shown)
         np.testing.assert_array_equal(found, expected)
 
@@ -66,12 +66,12 @@ def test_features_of_an_import_are_heard_without_a_gate(film, player):
 
 def test_the_picture_is_the_films(film, player):
     row = 20
-    drawn = LivePath(player, film, threads=1)(row, film.frames.mouth[row])
+    drawn = LivePath(player, film, threads=1).moved(row)
     true = picture(film, row)
     assert drawn.shape == true.shape
     # the film averages four samples a pixel: only edges differ
     assert np.mean(np.abs(drawn.astype(int) - true)) < 1.5
-    gaping = LivePath(player, film, threads=1)(row, np.eye(8, dtype=np.float32)[0])
+    gaping = LivePath(player, film, threads=1).heard(row, np.eye(8, dtype=np.float32)[0])
     assert np.abs(gaping.astype(int) - drawn).max() > 100
 
 
@@ -79,8 +79,21 @@ def test_unknown_controls_count_as_rest(film, player):
     controls = film.frames.controls.copy()
     controls[5] = np.nan
     frames = replace(film.frames, controls=controls)
-    drawn = LivePath(player, replace(film, frames=frames), threads=1)(5, film.frames.mouth[5])
+    drawn = LivePath(player, replace(film, frames=frames), threads=1).moved(5)
     assert drawn.std() > 10
+
+
+def test_no_sound_tells_to_which_side_the_jaw_goes(film, player):
+    controls = film.frames.controls.copy()
+    controls[20, CONTROLS.index("jaw_side")] = 1.0
+    sideways = replace(film, frames=replace(film.frames, controls=controls))
+    line = player.motion_map.linear.copy()
+    line[-1] = line[0]  # this head opens its mouth when it moves its jaw sideways
+    odd = replace(player, motion_map=replace(player.motion_map, linear=line))
+    live = LivePath(odd, sideways, threads=1)
+    middle = LivePath(odd, film, threads=1).moved(20)
+    np.testing.assert_array_equal(live.heard(20, film.frames.mouth[20]), middle)
+    assert np.abs(live.moved(20).astype(int) - middle).max() > 100
 
 
 def test_silence_is_what_is_quiet_from_before_until_after():

@@ -45,9 +45,9 @@ def psnr_between(baked, performer, dataset):
 def test_a_linear_field_bakes_without_loss(tiny):
     head, _ = true_performer(tiny)
     rng = np.random.default_rng(0)
-    basis = np.zeros((len(head.gaussians), 14, 15))
-    basis[:300, :3] = rng.normal(size=(300, 3, 15)) * 2e-3
-    basis[:300, 11:] = rng.normal(size=(300, 3, 15)) * 0.2
+    basis = np.zeros((len(head.gaussians), 14, 16))
+    basis[:300, :3] = rng.normal(size=(300, 3, 16)) * 2e-3
+    basis[:300, 11:] = rng.normal(size=(300, 3, 16)) * 0.2
     performer = performer_of(head, tiny, lambda motion: motion, basis)
     baked = bake_field(performer, tiny, BakeConfig(hidden=0))
     assert set(baked.dynamic) <= set(range(300))
@@ -78,12 +78,12 @@ def test_at_rest_the_baked_head_is_the_field_at_rest(tiny):
 def test_fewer_ways_lose_more_and_say_so(tiny):
     head, _ = true_performer(tiny)
     rng = np.random.default_rng(2)
-    basis = np.zeros((len(head.gaussians), 14, 15))
-    basis[:300, 11:] = rng.normal(size=(300, 3, 15)) * 0.4
+    basis = np.zeros((len(head.gaussians), 14, 16))
+    basis[:300, 11:] = rng.normal(size=(300, 3, 16)) * 0.4
     performer = performer_of(head, tiny, lambda motion: motion, basis)
     lost = [
         bake_field(performer, tiny, BakeConfig(hidden=0, coefficients=k)).report["lost_with_directions"]
-        for k in (2, 4, 15)
+        for k in (2, 4, 16)
     ]
     assert lost[0] > lost[1] > lost[2]
     assert lost[2] < 1e-6
@@ -91,7 +91,7 @@ def test_fewer_ways_lose_more_and_say_so(tiny):
 
 def test_those_whose_movement_shows_least_stand_still(tiny):
     head, _ = true_performer(tiny)
-    basis = np.zeros((len(head.gaussians), 14, 15))
+    basis = np.zeros((len(head.gaussians), 14, 16))
     basis[:100, 11] = 0.3
     basis[100:200, 11] = 1e-3
     performer = performer_of(head, tiny, lambda motion: motion, basis)
@@ -102,7 +102,7 @@ def test_those_whose_movement_shows_least_stand_still(tiny):
 
 def test_a_still_field_has_nothing_dynamic(tiny):
     head, _ = true_performer(tiny)
-    performer = performer_of(head, tiny, lambda motion: motion, np.zeros((len(head.gaussians), 14, 15)))
+    performer = performer_of(head, tiny, lambda motion: motion, np.zeros((len(head.gaussians), 14, 16)))
     baked = bake_field(performer, tiny, BakeConfig())
     assert baked.dynamic.shape == (0,)
     assert baked.gaussians.means == pytest.approx(head.gaussians.means)
@@ -110,7 +110,7 @@ def test_a_still_field_has_nothing_dynamic(tiny):
 
 def test_a_field_that_ran_away_is_an_error(tiny):
     head, _ = true_performer(tiny)
-    basis = np.zeros((len(head.gaussians), 14, 15))
+    basis = np.zeros((len(head.gaussians), 14, 16))
     basis[5, 0, 0] = np.nan
     with pytest.raises(TrainingError, match="finite"):
         bake_field(performer_of(head, tiny, lambda m: m, basis), tiny, BakeConfig())

@@ -31,7 +31,7 @@ def a_start(generator):
 
 
 def a_motion(generator, count=40):
-    motion = generator.random((count, 15)).astype(np.float32) ** 2
+    motion = generator.random((count, 16)).astype(np.float32) ** 2
     motion[0] = 0
     return motion
 
@@ -60,7 +60,7 @@ def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
         expected = np.einsum("k,nkd->nd", motion[row], start.modes)
         assert np.allclose(deltas[:, :3].detach(), expected, atol=1e-6)
         assert not deltas[:, 3:].any()
-    c = field.motion_map()(np.zeros(8, np.float32), np.zeros(7, np.float32))
+    c = field.motion_map()(np.zeros(8, np.float32), np.zeros(8, np.float32))
     assert np.abs(c).max() < 1e-6
 
 

@@ -186,7 +186,7 @@ def test_mix_and_bias_are_folded_into_the_net(tiny):
     values[:, 0] = np.abs(np.sin(np.arange(500) / 7)) + 0.2
     heard = heard_along(net, (values, centres), centres)
     unit = np.tile(np.eye(4), (500, 1, 1))
-    motion = MotionTrack(centres, 1.5 * heard, np.zeros((500, 7), np.float32), unit, unit)
+    motion = MotionTrack(centres, 1.5 * heard, np.zeros((500, 8), np.float32), unit, unit)
     frames = replace(tiny.frames, time_ns=tiny.frames.time_ns + 10**12)
     calibrated, found = calibrate_net(net, replace(tiny, motion=motion, frames=frames), (values, centres))
     again = heard_along(calibrated, (values, centres), centres)

@@ -6,12 +6,12 @@ from splatface.models.training.motion_fit import fit_motion_map, motion_map_of, 
 
 
 def _motion(frames=400, seed=0):
-    return np.random.default_rng(seed).uniform(0, 1, (frames, 15))
+    return np.random.default_rng(seed).uniform(0, 1, (frames, 16))
 
 
 def test_a_line_with_a_rest_is_found_exactly():
     motion, rng = _motion(), np.random.default_rng(1)
-    linear, rest = rng.normal(size=(15, 8)), rng.normal(size=8)
+    linear, rest = rng.normal(size=(16, 8)), rng.normal(size=8)
     fit = fit_motion_map(motion, motion @ linear + rest, np.ones(8), hidden=16, steps=50, seed=0)
     assert fit.unexplained < 1e-6
     said = np.stack([fit.motion_map(m[:8], m[8:]) for m in motion.astype(np.float32)])
@@ -21,7 +21,7 @@ def test_a_line_with_a_rest_is_found_exactly():
 def test_at_rest_the_map_is_nothing():
     motion = _motion()
     fit = fit_motion_map(motion, np.sin(3 * motion[:, :4]), np.ones(4), hidden=16, steps=100, seed=0)
-    assert fit.motion_map(np.zeros(8, np.float32), np.zeros(7, np.float32)) == pytest.approx(0, abs=1e-6)
+    assert fit.motion_map(np.zeros(8, np.float32), np.zeros(8, np.float32)) == pytest.approx(0, abs=1e-6)
 
 
 def test_a_bend_says_what_a_line_cannot():
