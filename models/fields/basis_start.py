@@ -24,15 +24,15 @@ class PointModes:
 
     means: NDArray[Any]  # [P, 3] m, canonical frame
     mouth_modes: NDArray[Any]  # [P, 8, 3] m per unit
-    control_modes: NDArray[Any]  # [P, 7, 3] m per unit
+    control_modes: NDArray[Any]  # [P, 8, 3] m per unit
     dynamic: NDArray[np.bool_]  # [P] change their looks even where nothing moves them: eyes, lips, mouth
 
     def __post_init__(self) -> None:
         shapes = tuple(a.shape for a in (self.means, self.mouth_modes, self.control_modes, self.dynamic))
         count = len(self.means)
-        if count == 0 or shapes != ((count, 3), (count, 8, 3), (count, 7, 3), (count,)):
+        if count == 0 or shapes != ((count, 3), (count, 8, 3), (count, 8, 3), (count,)):
             raise TrainingError(
-                f"point modes: expected [P, 3], [P, 8, 3], [P, 7, 3] and [P] with P > 0, found {shapes}: "
+                f"point modes: expected [P, 3], [P, 8, 3], [P, 8, 3] and [P] with P > 0, found {shapes}: "
                 "make the data set's points again"
             )
 

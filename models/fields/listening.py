@@ -71,7 +71,7 @@ def make_encoder(
 
 
 class MotionEncoder(nn.Module):
-    """The motion space instead of sound: mouth modes [8], and controls [7] if asked, through an MLP."""
+    """The motion space instead of sound: mouth modes [8], and controls [8] if asked, through an MLP."""
 
     def __init__(self, width: int, generator: torch.Generator, *, controls: bool) -> None:
         super().__init__()

@@ -36,14 +36,14 @@ def condition(seed=0, listening=None):
     listening = listening or ListeningConfig()
     return Condition(
         mouth=torch.rand(8, generator=g),
-        controls=torch.rand(7, generator=g),
+        controls=torch.rand(8, generator=g),
         pose=torch.randn(6, generator=g) * 0.1,
         audio=torch.randn(listening.windows, listening.frames, FEATURES, generator=g),
     )
 
 
 def still():
-    return Condition(mouth=torch.zeros(8), controls=torch.zeros(7), pose=torch.zeros(6), audio=None)
+    return Condition(mouth=torch.zeros(8), controls=torch.zeros(8), pose=torch.zeros(6), audio=None)
 
 
 def small_attention(**changes):
@@ -63,7 +63,7 @@ def points(means):
     count = len(means)
     mouth = np.zeros((count, 8, 3), np.float32)
     mouth[: count // 2, 0, 1] = 0.01
-    controls = np.zeros((count, 7, 3), np.float32)
+    controls = np.zeros((count, 8, 3), np.float32)
     controls[:3, 0, 1] = 0.004
     return PointModes(
         means=means.numpy(), mouth_modes=mouth, control_modes=controls, dynamic=np.zeros(count, bool)

@@ -59,8 +59,8 @@ def test_arrays_of_the_motion_map_say_the_same():
 def test_spare_coefficients_listen_from_the_start():
     c = field().motion(condition())
     now = condition()
-    torch.testing.assert_close(c[:15], torch.cat([now.mouth, now.controls]))
-    assert c[15:].abs().min() > 1e-3
+    torch.testing.assert_close(c[:16], torch.cat([now.mouth, now.controls]))
+    assert c[16:].abs().min() > 1e-3
 
 
 def test_the_linear_basis_is_what_the_field_does():
@@ -103,7 +103,7 @@ def test_the_product_has_right_gradients():
 def test_the_field_has_right_gradients():
     made = shaken(field()).double()
     means = gaussians().means
-    x = torch.randn(15, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(16, dtype=torch.float64, requires_grad=True)
 
     def deltas(x):
         now = type(condition())(x[:8], x[8:], torch.zeros(6), None)
@@ -154,10 +154,10 @@ def test_it_learns_a_movement():
 def test_what_cannot_be_is_refused():
     with pytest.raises(TrainingError, match="expected motion, found sound"):
         BasisConfig(listening=ListeningConfig(drive="sound"))
-    with pytest.raises(TrainingError, match=r"coefficients: expected 15\.\.256, found 8"):
+    with pytest.raises(TrainingError, match=r"coefficients: expected 16\.\.256, found 8"):
         BasisConfig(coefficients=8)
     with pytest.raises(TrainingError, match=r"expected \[4, 14, 18\], found \[4, 14, 3\]"):
         BasisField(small_basis(), torch.zeros(4, 14, 3), torch.arange(4), 4, generator())
     person = points(gaussians().means)
     with pytest.raises(TrainingError, match="point modes: expected"):
-        PointModes(person.means, person.mouth_modes, person.mouth_modes, person.dynamic)
+        PointModes(person.means, person.mouth_modes, person.control_modes[:, :7], person.dynamic)

@@ -17,7 +17,7 @@ def table_of(head):
 
 
 def performer_of(head, dataset, codes_of, basis):
-    """Deltas = basis [N, 14, R] @ codes_of(motion [15]) [R]."""
+    """Deltas = basis [N, 14, R] @ codes_of(motion [16]) [R]."""
     ways = torch.from_numpy(basis.astype(np.float32))
 
     def deltas(row):

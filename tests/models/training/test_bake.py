@@ -66,13 +66,13 @@ def test_the_true_head_bakes_to_itself(tiny):
 def test_at_rest_the_baked_head_is_the_field_at_rest(tiny):
     head, _ = true_performer(tiny)
     rng = np.random.default_rng(1)
-    basis = np.zeros((len(head.gaussians), 14, 16))
-    basis[:200, 11:] = rng.normal(size=(200, 3, 16)) * 0.3
+    basis = np.zeros((len(head.gaussians), 14, 17))
+    basis[:200, 11:] = rng.normal(size=(200, 3, 17)) * 0.3
     constant = performer_of(head, tiny, lambda motion: np.r_[motion, 1.0], basis)
     baked = bake_field(constant, tiny, BakeConfig(hidden=0))
     moved = np.isin(np.arange(200), baked.dynamic)
     found = baked.gaussians.sh[:200, 0] - head.gaussians.sh[:200, 0]
-    assert found[moved] == pytest.approx(basis[:200, 11:, 15][moved], abs=0.03)
+    assert found[moved] == pytest.approx(basis[:200, 11:, 16][moved], abs=0.03)
 
 
 def test_fewer_ways_lose_more_and_say_so(tiny):

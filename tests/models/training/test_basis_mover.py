@@ -25,8 +25,8 @@ EXACT = SteadyConfig(jitter=0.0, forget=0.0, bends=1.0)
 
 def a_start(generator):
     labels = np.resize(np.array([TORSO, HAIR, FACE, EYES, LIPS], np.uint8), COUNT)
-    modes = np.zeros((COUNT, 15, 3), np.float32)
-    modes[labels == LIPS] = generator.normal(size=(6, 15, 3)) * 0.01
+    modes = np.zeros((COUNT, 16, 3), np.float32)
+    modes[labels == LIPS] = generator.normal(size=(6, 16, 3)) * 0.01
     return Start(some_rows(COUNT), labels, modes)
 
 
@@ -69,8 +69,8 @@ def test_coefficients_are_of_like_size(generator):
     motion[:, 10] *= 0.1
     field = start_field(BasisConfig(), a_start(generator), motion, 100, EXACT, 0)
     c = np.stack([field.motion_map()(x[:8], x[8:]) for x in motion])
-    assert np.allclose(c[:, :15].std(0), np.minimum(1, motion.std(0) / 0.05), rtol=1e-3)
-    assert 0.2 < c[:, 15].std() < 2
+    assert np.allclose(c[:, :16].std(0), np.minimum(1, motion.std(0) / 0.05), rtol=1e-3)
+    assert 0.2 < c[:, 16].std() < 2
 
 
 def test_the_cap_keeps_what_moves_most(generator):
@@ -119,7 +119,7 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
     nothing = Slopes(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
     mover.learn(nothing, PACE, 1.0)
-    assert torch.equal(field.basis[:, :3, :15], before[:, :3, :15])
+    assert torch.equal(field.basis[:, :3, :16], before[:, :3, :16])
     assert (field.basis[:, 11:] < 0.9).all()
 
 
