@@ -5,6 +5,7 @@ what shines through those before them. In the film that is right; when the head 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from splatface.models.render.gradients import PictureSlopes, draw_backward
 __all__ = ["Bounds", "bounds_of", "sight_of"]
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 _LEAST_PX = 1.0  # that must have shown, in all pictures together, for a colour to be judged
 
 
@@ -25,7 +27,7 @@ _LEAST_PX = 1.0  # that must have shown, in all pictures together, for a colour 
 class Bounds:
     """Between what the resting colours (SH of degree 0) of N Gaussians stay."""
 
-    low: Array  # [N, 3], or [] for all
+    low: Array  # [N, 3], or [3] for all
     high: Array
 
     def keep(self, colours: Array) -> None:
@@ -34,7 +36,7 @@ class Bounds:
 
 
 def sight_of(
-    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: Array, person: NDArray[np.bool_]
+    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: Floats, person: NDArray[np.bool_]
 ) -> Array:
     """Of each splat [N, 4]: the colours 0..1 of the person's pixels, weighted by how much it shows in each,
     summed, and the sum of the weights.

@@ -105,7 +105,7 @@ class _Bench:
             moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
             scene = (moved.splats, self.easel.camera)
             person = person_mask(labels(self._dataset, row))
-            sums += sight_of(scene, self.easel.renderer, picture / np.float32(255), person)
+            sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
         return bounds_of(sums, _TOLERANCE)
 
     def psnr_db(self, rows: Sequence[int]) -> float:
@@ -153,7 +153,7 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
     before = free.psnr_db(judged)
     if not how.steps:
         return Tuned(baked, before, before)
-    _learn(free, rows, how, Bounds(np.float32(-np.inf), np.float32(np.inf)))
+    _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
     _learn(near, rows, how, near.bounds(_looked(rows)))
     near_db = near.psnr_db(judged)
