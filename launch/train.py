@@ -176,7 +176,8 @@ def _measured(head: "Head", dataset: "Dataset", run: Path, threads: int) -> "Hea
         for group in ("by_motion", "by_sound")
     }
     for group, figures in short.items():
-        said = (f"{name} {figures[name]:.4g}" for name in ("psnr", "psnr_mouth", "ssim") if name in figures)
+        said = [f"{name} {figures[name]:.4g}" for name in ("psnr", "psnr_mouth", "ssim") if name in figures]
+        said = said or [plain[group]["not_available"]["psnr"]]
         print(f"{group.replace('_', ' '):10s} {', '.join(said)}")
     return _told(head, "evaluation", short)
 

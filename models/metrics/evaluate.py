@@ -173,6 +173,8 @@ def _by_sound(
 ) -> tuple[Group, MotionScore | None]:
     if not encoder:
         return nothing("the head has no net that hears: train it for an encoder"), None
+    if not sound(truth.dataset).any():
+        return nothing("the film has no sound"), None
     times_ns = truth.dataset.frames.time_ns
     span_ns = (int(times_ns[truth.rows[0]]), int(times_ns[truth.rows[-1]]))
     try:

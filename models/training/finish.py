@@ -71,7 +71,8 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
     polished = believed(tuned.baked, dataset, poses, tuning)
     rows = _compared(dataset)
     lost = _lost(performer, (baked, polished), dataset, tuning, rows)
-    reports = {"training": _training_report(trained) | {"baking": baked.report | lost}}
+    baking_report = baked.report | lost | {"colours_bounded": tuned.bounded}
+    reports = {"training": _training_report(trained) | {"baking": baking_report}}
     return export_head(polished, dataset, name=how.name, reports=reports)
 
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from splatface.models.dataset.file import labels
+from splatface.models.dataset.masks import person_mask
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians
@@ -16,10 +18,11 @@ from splatface.models.training.config import LossConfig, RateConfig
 from splatface.models.training.hidden import coloured, shown_share
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
-from splatface.models.training.packed import SKIN, unpack
+from splatface.models.training.packed import COLOUR, SKIN, unpack
 from splatface.models.training.performer import known_rows, motion_of
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.schedule import DEFORMATION, Pace, basis_rates, table_rates
+from splatface.models.training.sight import Bounds, bounds_of, sight_of
 from splatface.models.training.skin import pose_rows
 from splatface.models.training.skin_kernels import skin
 from splatface.models.training.targets import Targets
@@ -30,6 +33,8 @@ Array = NDArray[np.float32]
 BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
 _LOOKED = 120  # pictures that say what shows
 _HARDLY_DB = 0.3
+_TOLERANCE = 0.12  # of colours 0..1, from what pictures show where a Gaussian lies
+_BOUNDS_COST_DB = 0.1  # at most
 _JUDGED = 16  # pictures that say whether polishing helped
 _FROM, _TO = 0.6, 1.0  # where on the run's schedule the rates begin and end: the head is nearly done
 _MAP_RATE = 5e-4
@@ -54,13 +59,14 @@ class Tuned:
     baked: Baked
     before_db: float  # mean PSNR of pictures not trained on (of VAL; of TRAIN where there are none)
     after_db: float
+    bounded: bool = False  # its colours are near to what pictures show where each Gaussian lies
 
 
 class _Bench:
     """A baked head as arrays that are learned, in the scene of a data set."""
 
     def __init__(self, baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> None:
-        self.baked, self.how, self._poses = baked, how, poses
+        self.baked, self.how, self._poses, self._dataset = baked, how, poses, dataset
         self.table = _table_of(baked)
         self.basis = baked.basis.copy()
         self.map: TorchMotionMap = torch_map_of(baked.motion_map)
@@ -90,6 +96,17 @@ class _Bench:
             share = shown_share(moved.splats, self.easel.camera, self.easel.renderer)
             most = np.maximum(most, share)
         return most
+
+    def bounds(self, rows: Sequence[int]) -> Bounds:
+        """Between what colours stay that are near to what these rows' pictures show of the person."""
+        sums = np.zeros((len(self.table), 4))
+        for row in rows:
+            moves, picture = self.moves(self.codes(row)), self.targets(row).picture
+            moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
+            scene = (moved.splats, self.easel.camera)
+            person = person_mask(labels(self._dataset, row))
+            sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
+        return bounds_of(sums, _TOLERANCE)
 
     def psnr_db(self, rows: Sequence[int]) -> float:
         """Mean over rows."""
@@ -122,20 +139,33 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
         poses: T_world_head and T_world_torso [F, 4, 4] of all rows.
         how: see TuneConfig.
 
+    Twice: freely, and with every colour near to what the pictures show where its Gaussian lies, which is
+    better for views that no picture shows. The free head is taken where the other is clearly less like
+    pictures not trained on.
+
     The same config gives the same head, bit for bit, on one thread.
     """
     rows = known_rows(dataset, TRAIN)
     if not len(rows):
         raise TrainingError("tune: expected TRAIN pictures with known motion, found none: track them first")
     judged = _judged(dataset, rows)
-    bench = _Bench(baked, dataset, poses, how)
-    before = bench.psnr_db(judged)
-    if how.steps:
-        _learn(bench, rows, how)
-    after = bench.psnr_db(judged)
-    if not after > before:  # also where it is NaN
+    free, near = (_Bench(baked, dataset, poses, how) for _ in range(2))
+    before = free.psnr_db(judged)
+    if not how.steps:
         return Tuned(baked, before, before)
-    return Tuned(bench.result(), before, after)
+    _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
+    free_db = free.psnr_db(judged)
+    _learn(near, rows, how, near.bounds(_looked(rows)))
+    near_db = near.psnr_db(judged)
+    if near_db > max(before, free_db) - _BOUNDS_COST_DB:
+        return Tuned(near.result(), before, near_db, bounded=True)
+    if free_db > before:  # not where it is NaN
+        return Tuned(free.result(), before, free_db)
+    return Tuned(baked, before, before)
+
+
+def _looked(rows: NDArray[np.int64]) -> list[int]:
+    return [int(row) for row in rows[np.unique(np.linspace(0, len(rows) - 1, _LOOKED).round().astype(int))]]
 
 
 def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Baked:
@@ -145,9 +175,8 @@ def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) 
     stays as it was.
     """
     rows = known_rows(dataset, TRAIN)
-    looked = rows[np.unique(np.linspace(0, len(rows) - 1, _LOOKED).round().astype(int))]
     bench, judged = _Bench(baked, dataset, poses, how), _judged(dataset, rows)
-    calmer = replace(baked, gaussians=coloured(baked.gaussians, bench.shown(looked.tolist())))
+    calmer = replace(baked, gaussians=coloured(baked.gaussians, bench.shown(_looked(rows))))
     lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, poses, how, judged)
     return calmer if lost_db < _HARDLY_DB else baked
 
@@ -166,7 +195,8 @@ def _judged(dataset: Dataset, trained: NDArray[np.int64]) -> list[int]:
     return [int(row) for row in rows[places]]
 
 
-def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig) -> None:
+def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig, bounds: Bounds) -> None:
+    bounds.keep(bench.table[:, COLOUR])
     rng = np.random.default_rng(how.seed)
     table_moments, basis_moments = no_moments(bench.table), no_moments(bench.basis)
     adam = torch.optim.Adam(bench.map.parameters(), lr=_MAP_RATE)
@@ -188,6 +218,7 @@ def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig) -> None:
         step_basis(bench.basis, basis_moments, basis_step, workers)
         rates = table_rates(how.rates, pace.through, bench.table.shape[1]) * np.float32(pace.warm)
         step_table(bench.table, slopes.table, table_moments, rates, step + 1, workers)
+        bounds.keep(bench.table[:, COLOUR])
 
 
 def _table_of(baked: Baked) -> Array:

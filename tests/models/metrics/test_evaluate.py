@@ -1,6 +1,7 @@
 """A head on a film: its own is nearly perfect, by sound it is worse, and what is missing is said."""
 
 import json
+import shutil
 import sys
 from dataclasses import replace
 from itertools import count
@@ -8,6 +9,8 @@ from itertools import count
 import numpy as np
 import pytest
 
+from splatface.models.dataset.file import sound
+from splatface.models.dataset.hearing import AUDIO, wav_bytes
 from splatface.models.errors import MetricError
 from splatface.models.head.coefficients import MOUTH_MODES, silent_net
 from splatface.models.metrics.evaluate import EvaluationConfig, evaluate, evaluation_json
@@ -160,3 +163,13 @@ def test_a_part_without_pictures_is_refused(film, player):
     nowhere = replace(film, frames=replace(film.frames, T_world_head=lost))
     with pytest.raises(MetricError, match="train part"):
         evaluate(player, nowhere, CONFIG, clock=ticking(1))
+
+
+def test_a_film_without_sound_is_measured_by_motion_alone(film, player, tmp_path):
+    silent = tmp_path / "silent"
+    shutil.copytree(film.folder, silent)
+    (silent / AUDIO).write_bytes(wav_bytes(np.zeros_like(sound(film))))
+    short = replace(CONFIG, split="test", samples=1, most=6)
+    result = evaluation_json(evaluate(player, replace(film, folder=silent), short, clock=ticking(1)))
+    assert result["by_motion"]["psnr"] > 32
+    assert result["by_sound"]["not_available"]["psnr"] == "the film has no sound"

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from performers import true_performer
 
+from splatface.models.head.splats import Gaussians
+from splatface.models.render.conventions import SH_0
 from splatface.models.training.bake import BakeConfig, bake_field
 from splatface.models.training.config import LossConfig, RateConfig
 from splatface.models.training.tune import TuneConfig, baked_psnr_db, believed, tune
@@ -60,3 +62,16 @@ def test_colours_that_pictures_need_stay(tiny, baked):
     rows = np.flatnonzero(tiny.frames.split == 1).tolist()
     before, after = (baked_psnr_db(head, tiny, _poses(tiny), _how(), rows) for head in (baked, found))
     assert after > before - 0.3
+
+
+def test_colours_of_no_picture_are_given_up_where_pictures_do_not_need_them(tiny, baked):
+    gaussians = baked.gaussians
+    # Beside each a faint ghost, of a colour that is nowhere in the pictures.
+    ghosts = {name: np.concatenate([getattr(gaussians, name)] * 2) for name in Gaussians.__slots__}
+    ghosts["opacity_logits"][len(gaussians) :] -= 5.0
+    ghosts["sh"][len(gaussians) :, 0] = (np.array([0.0, 1.0, 0.0]) - 0.5) / SH_0
+    haunted = replace(baked, gaussians=Gaussians(**ghosts), skin=np.concatenate([baked.skin] * 2))
+    found = tune(haunted, tiny, _poses(tiny), _how(steps=20))
+    assert found.bounded
+    green = found.baked.gaussians.sh[len(gaussians) :, 0, 1] * SH_0 + 0.5
+    assert np.quantile(green, 0.2) < 0.8  # many show too little to be judged
