@@ -19,6 +19,13 @@ def test_every_action_is_always_there():
     assert tuple(of(open=1.0)) == ACTIONS
 
 
+def test_a_jaw_goes_to_one_side_at_a_time():
+    left, right = of(c_jaw_side=0.5), of(c_jaw_side=-0.5)
+    for part in ("jaw", "mouth"):
+        assert left[part + "Left"] == right[part + "Right"] > 0
+        assert left[part + "Right"] == right[part + "Left"] == 0
+
+
 @pytest.mark.parametrize("name", [*(m for m in MOUTH_MODES if m != "press"), *("c_" + c for c in CONTROLS)])
 def test_alone_and_inside_the_range_the_map_is_a_line(name):
     full = 0.15 if "gaze" in name else 1.0

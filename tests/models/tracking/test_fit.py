@@ -24,6 +24,7 @@ def poses_made():
     motion = np.zeros((FRAMES, len(COLUMNS)))
     motion[:, 0] = 0.35 + 0.3 * np.sin(9 * t)
     motion[CLOSED_AT : CLOSED_AT + 2, 0] = 0
+    motion[:, COLUMNS.index("jaw_side")] = 0.2 * np.sin(5 * t + 1)
     motion[:, COLUMNS.index("gaze_yaw")] = 0.15 * np.sign(np.sin(4 * t))
     motion[BLINK_AT : BLINK_AT + 3, [COLUMNS.index("blink_left"), COLUMNS.index("blink_right")]] = 1.0
     return Poses(turns, places, motion)
@@ -87,6 +88,12 @@ def test_blinks_are_blinks(found):
 def test_gaze_goes_to_the_side_it_goes_to(made, found):
     true = made[0].motion[:, COLUMNS.index("gaze_yaw")]
     assert np.corrcoef(true, found.controls[:, CONTROLS.index("gaze_yaw")])[0, 1] > 0.8
+
+
+def test_a_jaw_goes_to_the_side_it_goes_to(made, found):
+    true, mine = made[0].motion[:, COLUMNS.index("jaw_side")], found.controls[:, CONTROLS.index("jaw_side")]
+    assert np.corrcoef(true, mine)[0, 1] > 0.9
+    assert 0.5 < mine.std() / true.std() < 1.1
 
 
 def test_a_lost_face_is_bridged_and_not_trusted(made):

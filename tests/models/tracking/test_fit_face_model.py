@@ -34,6 +34,7 @@ def test_motions_do_what_they_are_called(model):
     assert moves["blink_left"][386, 1] > 0.004 > abs(moves["blink_left"][159, 1]) * 2
     assert moves["gaze_yaw"][[468, 473], 0].min() > 0.004
     assert moves["brow_up"][[105, 334], 1].max() < -0.002
+    assert moves["jaw_side"][[13, 14, 61, 291], 0].min() > 0.003 > 5 * abs(moves["jaw_side"][1, 0])
 
 
 def test_a_view_from_the_front_is_none():
