@@ -97,7 +97,7 @@ class HeadController(FaceNode):
             self.controller.look_at(point, self.now_ns())
 
     def on_expression(self, msg: String) -> None:
-        """Put on `name` or `name:weight`, weight 0 to 1."""
+        """Put on `name` or `name:weight`, weight 0 to 1, of jaw_side -1 to 1."""
         name, _, weight = msg.data.partition(":")
         try:
             self.controller.express(name.strip(), float(weight or 1.0), self.now_ns())

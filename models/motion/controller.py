@@ -19,7 +19,8 @@ from splatface.models.values import NS_PER_S, AudioFrame, HeadControl
 
 __all__ = ["EXPRESSIONS", "Controller", "MotionConfig"]
 
-EXPRESSIONS = ("smile", "brow_up", "brow_down")
+EXPRESSIONS = ("smile", "brow_up", "brow_down", "jaw_side")
+_LOWEST = np.array([0.0, 0.0, 0.0, -1.0])  # the jaw goes to the left at 1, to the right at -1
 # A turn of the gaze beyond this is shared by eyes and head (Guitton & Volle 1987).
 EYES_ALONE_RAD = math.radians(8.0)
 HEAD_SHARE = 0.6
@@ -108,14 +109,17 @@ class Controller:
 
         Raises:
             KeyError: for a name that is none of EXPRESSIONS.
-            ValueError: for a weight that is not finite; others are brought to 0..1.
+            ValueError: for a weight that is not finite; others are brought to 0..1, of jaw_side to -1..1.
         """
         if name not in EXPRESSIONS:
             raise KeyError(name)
         if not math.isfinite(weight):
-            raise ValueError(f"expression {name}: expected a weight of 0 to 1, found {weight}")
+            raise ValueError(
+                f"expression {name}: expected a weight of 0 to 1 (jaw_side: -1 to 1), found {weight}"
+            )
         target = self._expression.target.copy()
-        target[EXPRESSIONS.index(name)] = min(max(weight, 0.0), 1.0)
+        place = EXPRESSIONS.index(name)
+        target[place] = np.clip(weight, _LOWEST[place], 1.0)
         self._expression = glide_to(self._expression, target, time_ns / NS_PER_S, EXPRESS_S)
 
     def control_at(self, time_ns: int) -> HeadControl:
@@ -182,7 +186,7 @@ class Controller:
 
     def _expression_at(self, time_s: float) -> tuple[tuple[str, float], ...]:
         # A change of mind on the way may swing a little past its end.
-        shown = np.clip(value_at(self._expression, time_s), 0.0, 1.0)
+        shown = np.clip(value_at(self._expression, time_s), _LOWEST, 1.0)
         weights = dict(zip(EXPRESSIONS, shown.tolist(), strict=True))
         listens = self._listens_at(time_s, RAMP_S)
         heeding = BROWS_LISTENING + raises_at(self._listening.raises, time_s)
@@ -190,4 +194,4 @@ class Controller:
         # As many times the amount where it is little, never above 1.
         lively = 1.0 - (1.0 - brows) ** self.config.brow
         weights["brow_up"] = either(weights["brow_up"], lively)
-        return tuple((name, weight) for name, weight in weights.items() if weight > 1e-4)
+        return tuple((name, weight) for name, weight in weights.items() if abs(weight) > 1e-4)

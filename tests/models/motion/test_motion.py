@@ -164,6 +164,16 @@ def test_unknown_expressions_are_refused():
         Controller(MotionConfig()).express("wink", 1.0, 0)
 
 
+def test_a_jaw_goes_both_ways_and_no_farther_than_it_can():
+    controller = Controller(MotionConfig())
+    for told, wanted in ((-0.5, -0.5), (7.0, 1.0), (-7.0, -1.0)):
+        controller.express("jaw_side", told, ns(START_S))
+        controller.express("smile", told, ns(START_S))
+        shown = dict(controller.control_at(ns(START_S + 2)).expression)
+        assert shown["jaw_side"] == pytest.approx(wanted, abs=1e-3)
+        assert shown.get("smile", 0.0) == pytest.approx(max(wanted, 0.0), abs=1e-3)
+
+
 def test_expressions_are_controls_of_a_head():
     from splatface.models.head.coefficients import CONTROLS
 
