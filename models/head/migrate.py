@@ -50,7 +50,7 @@ def _with_jaw_side(description: Description, tensors: Tensors) -> tuple[Descript
     if isinstance(limits, dict) and isinstance(limits.get("controls"), dict):
         controls = {**limits["controls"], "jaw_side": [0.0, 0.0]}
         description = {**description, "motion_limits": {**limits, "controls": controls}}
-    rows = {
+    rows: Tensors = {
         name: np.pad(tensors[name], ((0, 1), (0, 0)))
         for name in ("motion.linear", "motion.w1")
         if name in tensors and tensors[name].ndim == 2
