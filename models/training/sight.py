@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import PictureSlopes, draw_backward
+from splatface.models.render.rendered import Rendered
 
-__all__ = ["Bounds", "bounds_of", "sight_of"]
+__all__ = ["Bounds", "bounds_of", "colours_behind", "sight_of"]
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
@@ -38,8 +40,8 @@ class Bounds:
 def sight_of(
     scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: Floats, person: NDArray[np.bool_]
 ) -> Array:
-    """Of each splat [N, 4]: the colours 0..1 of the person's pixels, weighted by how much it shows in each,
-    summed, and the sum of the weights.
+    """Of each splat [N, 5]: the colours 0..1 of the person's pixels, weighted by how much it shows in each,
+    summed, the sum of the weights, and that of the weights times how far behind what is seen it lies, m.
 
     Args:
         scene: what is drawn.
@@ -47,21 +49,40 @@ def sight_of(
         picture: the true one [H, W, 3], 0..1.
         person: which pixels [H, W] are the person's.
     """
-    extra = np.zeros((len(scene[0]), 4), np.float32)
-    drawn = renderer.draw(*scene, np.zeros(3, np.float32), extra)
+    splats, camera = scene
+    depth = (splats.means @ camera.T_camera_world[2, :3] + camera.T_camera_world[2, 3]).astype(np.float32)
+    extra = np.repeat(depth[:, None], 5, axis=1)
+    drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
+    seen = _seen_depth(drawn)
     there = person[..., None].astype(np.float32)
     slopes = PictureSlopes(
         np.zeros_like(picture, np.float32),
         np.zeros(person.shape, np.float32),
-        np.ascontiguousarray(np.concatenate([picture * there, there], axis=2), np.float32),
+        np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
     )
     sums: Array = draw_backward(renderer, scene, extra, drawn, slopes).extra
+    sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
     return sums
 
 
+def _seen_depth(drawn: Rendered) -> Array:
+    """Mean depth [H, W, 1] of what is drawn, in every channel of `extra` alike."""
+    if drawn.extra is None:
+        raise RenderError("sight: expected depths in the extra channels, found none: draw with them")
+    opaque = np.maximum(1 - drawn.transmittance[..., None], 1e-3).astype(np.float32)
+    depth: Array = drawn.extra[..., :1] / opaque
+    return depth
+
+
+def colours_behind(sums: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colours [N, 3] seen."""
+    shown = np.maximum(sums[:, 3], 1e-6)
+    return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
+
+
 def bounds_of(sums: NDArray[np.floating], tolerance: float) -> Bounds:
-    """Colours within `tolerance` (0..1) of the mean by sums [N, 4] of `sight_of`; free where little shows."""
-    shown = sums[:, 3:]
+    """Colours within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
+    shown = sums[:, 3:4]
     colours = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
     reach = np.where(shown > _LEAST_PX, tolerance / SH_0, np.inf)
     return Bounds((colours - reach).astype(np.float32), (colours + reach).astype(np.float32))

@@ -97,16 +97,16 @@ class _Bench:
             most = np.maximum(most, share)
         return most
 
-    def bounds(self, rows: Sequence[int]) -> Bounds:
-        """Between what colours stay that are near to what these rows' pictures show of the person."""
-        sums = np.zeros((len(self.table), 4))
+    def sums(self, rows: Sequence[int]) -> NDArray[np.float64]:
+        """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`."""
+        sums = np.zeros((len(self.table), 5))
         for row in rows:
             moves, picture = self.moves(self.codes(row)), self.targets(row).picture
             moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
             scene = (moved.splats, self.easel.camera)
             person = person_mask(labels(self._dataset, row))
             sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
-        return bounds_of(sums, _TOLERANCE)
+        return sums
 
     def psnr_db(self, rows: Sequence[int]) -> float:
         """Mean over rows."""
@@ -155,7 +155,7 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
         return Tuned(baked, before, before)
     _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
-    _learn(near, rows, how, near.bounds(_looked(rows)))
+    _learn(near, rows, how, bounds_of(near.sums(_looked(rows)), _TOLERANCE))
     near_db = near.psnr_db(judged)
     if near_db > max(before, free_db) - _BOUNDS_COST_DB:
         return Tuned(near.result(), before, near_db, bounded=True)
@@ -176,7 +176,9 @@ def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) 
     """
     rows = known_rows(dataset, TRAIN)
     bench, judged = _Bench(baked, dataset, poses, how), _judged(dataset, rows)
-    calmer = replace(baked, gaussians=coloured(baked.gaussians, bench.shown(_looked(rows))))
+    looked = _looked(rows)
+    told = coloured(baked.gaussians, baked.skin, bench.shown(looked), bench.sums(looked))
+    calmer = replace(baked, gaussians=told)
     lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, poses, how, judged)
     return calmer if lost_db < _HARDLY_DB else baked
 

@@ -22,14 +22,16 @@ def test_a_gaussian_sees_the_person_where_it_shows_and_nothing_of_the_wall():
     picture, person = _halves()
     front, hidden = ball(1.0), ball(1.1)
     sums = sight_of((splats(front, hidden), CAMERA), CpuRenderer(1), picture, person)
-    np.testing.assert_allclose(sums[:, :3] / sums[:, 3:], [RED, RED], atol=1e-3)  # though over both halves
+    np.testing.assert_allclose(sums[:, :3] / sums[:, 3:4], [RED, RED], atol=1e-3)  # though over both halves
     everywhere = sight_of((splats(front, hidden), CAMERA), CpuRenderer(1), picture, np.ones_like(person))
     np.testing.assert_allclose(sums[:, 3], everywhere[:, 3] / 2, rtol=0.02)
     assert 1 < sums[1, 3] < 0.6 * sums[0, 3]  # the one behind shows less
+    behind_m = sums[:, 4] / sums[:, 3]
+    assert -0.05 < behind_m[0] < 0 < 0.05 < behind_m[1] < 0.1  # what is seen is a mixture
 
 
 def test_colours_are_brought_back_where_something_was_seen():
-    seen = np.array([[80.0, 20.0, 10.0, 100.0], [0.4, 0.1, 0.0, 0.5]])
+    seen = np.array([[80.0, 20.0, 10.0, 100.0, 0.0], [0.4, 0.1, 0.0, 0.5, 0.0]])
     bounds = bounds_of(seen, 0.1)
     orange = (np.array([[1.0, 0.6, 0.15]] * 2) - 0.5) / SH_0
     colours = orange.astype(np.float32)
