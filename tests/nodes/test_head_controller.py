@@ -72,7 +72,7 @@ def test_it_nods_with_what_it_says(start, others):
         features.publish(msg)
     others.until(lambda: max(msg.orientation.y for msg in controls) > 0.006)
     begun = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)
-    assert wire.time_ns(begun.header.stamp) - first_ns > 500_000_000
+    assert wire.time_ns(begun.header.stamp) > first_ns + 100_000_000  # which syllable is a matter of dice
     assert node.interrupt() == 0, node.output
 
 
