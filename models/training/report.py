@@ -33,6 +33,7 @@ from splatface.models.values import NS_PER_S
 __all__ = ["write_report"]
 
 _FILM_ROWS = 250
+_NOT_FIGURES = ("mode_correlations", "motion")  # of hearing; None where nothing is heard
 _FILM_HEIGHT = 288
 _TURNS_DEG = ((-20, 0), (20, 0), (0, -15), (0, 15), (-20, -15), (20, 15))  # yaw, pitch
 _UNITS = {
@@ -113,11 +114,18 @@ def _charts(charts: list[str]) -> str:
 def _metrics(evaluation: Mapping[str, Any] | None) -> str:
     if not evaluation:
         return ""
-    groups = [name for name in ("by_motion", "by_sound") if isinstance(evaluation.get(name), dict)]
+    there = [name for name in ("by_motion", "by_sound") if isinstance(evaluation.get(name), dict)]
+    groups = [name for name in there if any(isinstance(v, int | float) for v in evaluation[name].values())]
     keys = (key for group in groups for key, value in evaluation[group].items() if not _nested(value))
-    names = list(dict.fromkeys(keys))
+    names = list(dict.fromkeys(key for key in keys if key not in _NOT_FIGURES))
     rows = [[_named(name), *(_said(evaluation[group].get(name)) for group in groups)] for name in names]
-    return table(["", *(group.replace("_", " ") for group in groups)], rows) if rows else ""
+    drawn = table(["", *(group.replace("_", " ") for group in groups)], rows) if rows else ""
+    return drawn + "".join(_unmeasured(name, evaluation[name]) for name in there if name not in groups)
+
+
+def _unmeasured(group: str, figures: Mapping[str, Any]) -> str:
+    reasons = dict.fromkeys(map(str, (figures.get("not_available") or {}).values()))
+    return f"<p>{group.replace('_', ' ')}: not measured: {escape('; '.join(reasons))}</p>"
 
 
 def _nested(value: object) -> bool:

@@ -81,6 +81,21 @@ def test_a_head_that_hears_nothing_has_a_report_too(tiny, tmp_path):
     assert "by sound" not in (tmp_path / "report.html").read_text()
 
 
+def test_what_could_not_be_measured_is_one_line_and_no_column(tiny, head, tmp_path):
+    moved = {"psnr": 33.3, "motion": None, "not_available": {}}
+    heard = {
+        "psnr": None,
+        "motion": None,
+        "not_available": {"psnr": "the film has no sound", "ssim": "the film has no sound"},
+    }
+    story = replace(RunStory(), evaluation={"by_motion": moved, "by_sound": heard})
+    write_report(replace(head, nets={}), tiny, story, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert text.count("by sound: not measured: the film has no sound</p>") == 1
+    assert "<th>by motion</th></tr>" in text
+    assert "<td>motion</td>" not in text
+
+
 def test_words_of_a_data_set_are_words_not_markup(tiny, head, tmp_path):
     odd = replace(head, info=replace(head.info, consent="<script>alert(1)</script> & co"))
     write_report(odd, tiny, RunStory(), tmp_path / "report.html")
