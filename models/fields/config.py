@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from splatface.models.errors import TrainingError
+from splatface.models.head.motion_map import MOTION_SIZE
 
 __all__ = [
     "CANONICAL_PARTS",
@@ -157,7 +158,7 @@ class BasisConfig:
     deltas: tuple[str, ...] = DELTA_PARTS
 
     def __post_init__(self) -> None:
-        _between("basis.coefficients", self.coefficients, 16, 256)
+        _between("basis.coefficients", self.coefficients, MOTION_SIZE, 256)
         _between("basis.hidden", self.hidden, 0, 1024)
         _one_of("basis.dynamism", self.dynamism, ("learned", "off"))
         _some_of("basis.deltas", self.deltas, DELTA_PARTS)

@@ -14,8 +14,8 @@ __all__ = ["EXPRESSIONS", "coefficients_of", "controls_of", "limit_motion"]
 
 Array = NDArray[np.float32]
 
-# Names a HeadControl's expression may carry; a door (a node) refuses others with this list.
 _SHOWN = ("brow_up", "brow_down", "smile", "jaw_side")  # of CONTROLS
+# Names a HeadControl's expression may carry; a door (a node) refuses others with this list.
 EXPRESSIONS = tuple(sorted({*_SHOWN, *MOUTH_MODES}))
 _BEYOND = 0.1  # of a mode's range: how far past its limits it may go
 

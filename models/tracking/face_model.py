@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from splatface.models.errors import TrackingError
+from splatface.models.head.motion_map import MOTION_SIZE
 
 __all__ = ["FACE_HEIGHT_M", "FACE_MODEL_FILE", "IRISES", "FaceModel", "load_face_model", "view_terms"]
 
@@ -22,7 +23,7 @@ Array = NDArray[Any]
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
-_LANDMARKS, _MOTIONS, _VIEWS = 478, 16, 5
+_LANDMARKS, _VIEWS = 478, 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,9 +77,11 @@ def load_face_model(path: Path = FACE_MODEL_FILE) -> FaceModel:
             f"{path}: expected the face model, found none or a damaged one ({error}): install splatface again"
         ) from error
     point = (_LANDMARKS, 3)
-    if shapes != (point, point, (_MOTIONS, *point), (_VIEWS, *point)) or model.noise.shape != (_LANDMARKS,):
+    if shapes != (point, point, (MOTION_SIZE, *point), (_VIEWS, *point)) or model.noise.shape != (
+        _LANDMARKS,
+    ):
         raise TrackingError(
-            f"{path}: expected {_LANDMARKS} landmarks and {_MOTIONS} motions, found other sizes: "
+            f"{path}: expected {_LANDMARKS} landmarks and {MOTION_SIZE} motions, found other sizes: "
             "install splatface again"
         )
     return model

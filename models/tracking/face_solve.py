@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FaceModel, view_terms
 
 __all__ = [
-    "MOTIONS",
     "Lens",
     "Poses",
     "Sums",
@@ -32,7 +32,6 @@ TRUST: Final = 0.1  # of a landmark's squared error: what remains beside slips i
 # Where each of MOUTH_MODES + CONTROLS ends; gaze in radians.
 _LEAST: Final = np.array([-0.15] * 8 + [-0.15, -0.15, -0.6, -0.45, -0.1, -0.1, -0.1, -1.2])
 _MOST: Final = np.array([1.3] * 8 + [1.15, 1.15, 0.6, 0.45, 1.2, 1.2, 1.2, 1.2])
-MOTIONS: Final = 16
 _RIGID: Final = 6
 _STUCK: Final = 1e9  # stiffness of a motion that stands at its end
 
@@ -76,7 +75,7 @@ def moved(model: FaceModel, person: Array, poses: Poses) -> Array:
     """Landmarks [F, 478, 3] in the head's frame: a person [478, 3] who moves, as the tracker sees it."""
     views = view_terms(poses.turns, poses.places_m)
     count = len(poses)
-    shift = poses.motion @ model.motion_m.reshape(MOTIONS, -1)
+    shift = poses.motion @ model.motion_m.reshape(MOTION_SIZE, -1)
     shift += views @ model.view_m.reshape(views.shape[1], -1)
     points: Array = person + shift.reshape(count, -1, 3)
     return points
@@ -102,7 +101,7 @@ def first_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) ->
     depth = lens.focal_px / scale
     centre = (found_px.mean(1) - np.asarray(lens.centre_px)) * (depth / lens.focal_px)[:, None]
     places = np.c_[centre, depth] - turns @ middle
-    return Poses(turns, places, np.zeros((len(found_px), MOTIONS)))
+    return Poses(turns, places, np.zeros((len(found_px), MOTION_SIZE)))
 
 
 def sums_of(
@@ -125,7 +124,7 @@ def sums_of(
     slopes = _slopes(seen, lens)  # [F, 478, 2, 3] by place
     turned = slopes @ poses.turns[:, None]  # by a place in the head's frame
     arms = points @ poses.turns.transpose(0, 2, 1)
-    own, identities = _RIGID + MOTIONS, model.identities
+    own, identities = _RIGID + MOTION_SIZE, model.identities
     columns = np.empty((*px.shape, own + identities + 2))
     for axis in range(3):
         columns[..., axis] = np.einsum("fjab,fjb->fja", slopes, np.cross(np.eye(3)[axis], arms))

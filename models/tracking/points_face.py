@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from splatface.models.dataset.types import EYES, FACE, LIPS, MOUTH
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.tracking.face_model import IRISES, FaceModel
 from splatface.models.tracking.landmarks import LIPS as LIP_LANDMARKS
 
@@ -27,7 +28,6 @@ _EYE_RADIUS_M = 0.0118
 _BEHIND_LIDS_M = 0.002  # so that shut lids lie before it
 _BEHIND_LIPS_M, _MOUTH_DEPTH_M = 0.012, 0.008
 _UNDER_M = 0.035
-_MOTIONS: Final = len(MOUTH_MODES) + len(CONTROLS)
 _OPEN, _YAW, _PITCH = 0, len(MOUTH_MODES) + 2, len(MOUTH_MODES) + 3
 
 
@@ -121,7 +121,7 @@ def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> 
     out[:, 2] = -np.sqrt(_EYE_RADIUS_M**2 - (out[:, :2] ** 2).sum(1))
     middle = rim.mean(0) - centre
     means = centre + out + (middle[0], middle[1], 0.0)
-    modes = np.zeros((_EYE_POINTS, _MOTIONS, 3))
+    modes = np.zeros((_EYE_POINTS, MOTION_SIZE, 3))
     modes[:, _YAW], modes[:, _PITCH] = np.cross([0, -1.0, 0], out), np.cross([1.0, 0, 0], out)
     return Cloud(
         means=means,
@@ -146,7 +146,7 @@ def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
         ],
         axis=1,
     )
-    modes = np.zeros((_MOUTH_POINTS, _MOTIONS, 3))
+    modes = np.zeros((_MOUTH_POINTS, MOTION_SIZE, 3))
     lower = means[:, 1] > inner[:, 1].mean()
     modes[lower, _OPEN] = model.motion_m[_OPEN, 14]
     area = (high[0] - low[0]) * (high[1] - low[1] + 1.6 * reach)
@@ -162,7 +162,7 @@ def _under(shape: Array, rng: np.random.Generator) -> Cloud:
     means = (means - middle) * (0.93, 0.93, 1.0) + middle + (0, 0, _UNDER_M)
     lips = shape[list(LIP_LANDMARKS)]
     means = means[np.linalg.norm(means - lips.mean(0), axis=1) > 0.9 * float(np.ptp(lips[:, 0]))]
-    return _plain(means, FACE, 1.0, 0.006, np.zeros((len(means), _MOTIONS, 3)))
+    return _plain(means, FACE, 1.0, 0.006, np.zeros((len(means), MOTION_SIZE, 3)))
 
 
 def _plain(means: Array, label: int, skin: float, spacing_m: float, modes: Array) -> Cloud:

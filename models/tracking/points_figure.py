@@ -1,7 +1,7 @@
 """Points of a tracked person around the face: hair, ears, neck and shoulders at a plausible depth."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.dataset.types import BACKGROUND, FACE, HAIR, NECK, TORSO
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.tracking.points_face import Cloud, joined
 
 __all__ = ["Still", "figure_cloud"]
@@ -17,7 +17,6 @@ __all__ = ["Still", "figure_cloud"]
 Array = NDArray[Any]
 
 _FIGURE_POINTS, _NECK_POINTS, _BACK_POINTS = 8500, 600, 1200
-_MOTIONS: Final = len(MOUTH_MODES) + len(CONTROLS)
 _CHIN, _FOREHEAD, _SIDES = 152, 10, (234, 454)
 _JAWS = (172, 397)
 _HEAD_DEPTH_M = 0.105  # half of the head from nose to back, without the nose
@@ -188,5 +187,5 @@ def _cloud(
         spacing_m=np.full(count, spacing_m),
         labels=labels,
         skin=np.asarray(skin, np.float64),
-        modes=np.zeros((count, _MOTIONS, 3)),
+        modes=np.zeros((count, MOTION_SIZE, 3)),
     )

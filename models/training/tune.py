@@ -11,7 +11,7 @@ from splatface.models.dataset.file import labels
 from splatface.models.dataset.masks import person_mask
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.errors import TrainingError
-from splatface.models.head.splats import Gaussians
+from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
 from splatface.models.training.config import LossConfig, RateConfig
@@ -87,13 +87,16 @@ class _Bench:
             codes: Array = self.map(self.motion[row]).numpy()
         return codes
 
+    def splats(self, row: int) -> Splats:
+        """The Gaussians as they stand in a row's picture; they hold until the next call."""
+        moves = self.moves(self.codes(row))
+        return skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers).splats
+
     def shown(self, rows: Sequence[int]) -> Array:
         """How much of each Gaussian [N] shows, at most, in any of these rows."""
         most = np.zeros(len(self.table), np.float32)
         for row in rows:
-            moves = self.moves(self.codes(row))
-            moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
-            share = shown_share(moved.splats, self.easel.camera, self.easel.renderer)
+            share = shown_share(self.splats(row), self.easel.camera, self.easel.renderer)
             most = np.maximum(most, share)
         return most
 
@@ -101,9 +104,7 @@ class _Bench:
         """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`."""
         sums = np.zeros((len(self.table), 5))
         for row in rows:
-            moves, picture = self.moves(self.codes(row)), self.targets(row).picture
-            moved = skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers)
-            scene = (moved.splats, self.easel.camera)
+            scene, picture = (self.splats(row), self.easel.camera), self.targets(row).picture
             person = person_mask(labels(self._dataset, row))
             sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
         return sums
