@@ -202,6 +202,10 @@ def _file(info: VideoInfo, fps: float, scan: Scan) -> list[Finding]:
         )
     elif info.rate < 20:
         found.append(Finding(NOTE, "rate", f"{info.rate:.1f} pictures a second", "fast lips are missed"))
+    if info.bright:
+        found.append(
+            Finding(MENDED, "colours", f"high dynamic range ({info.bright})", "brought to ordinary ones")
+        )
     return found
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
+from splatface.models.tracking.bright_film import BRIGHT, ordinary
 
 __all__ = [
     "Shot",
@@ -52,6 +53,7 @@ class VideoInfo:
     promised_s: float  # what the header says; 0 where it says nothing
     rotation_deg: int  # 0, 90, 180 or 270, clockwise turn that sets it upright
     has_sound: bool
+    bright: str  # "HLG" or "PQ" where it is of high dynamic range, or ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +107,7 @@ def look(path: Path) -> VideoInfo:
         has_sound = bool(container.streams.audio)
         rotation_deg = -round(first.rotation / 90) * 90 % 360
         start_s = float(first.time or 0.0)
+        bright = BRIGHT.get(int(first.color_trc), "")
     times = _packet_times(path)
     times = times[times > start_s - 1e-6] if len(times) else np.array([start_s])
     steps = np.diff(times)
@@ -123,6 +126,7 @@ def look(path: Path) -> VideoInfo:
         promised_s=promised_s,
         rotation_deg=rotation_deg,
         has_sound=has_sound,
+        bright=bright,
     )
 
 
@@ -248,8 +252,14 @@ def _upright(frame: Any, info: VideoInfo, longest_px: int | None) -> Image:
     untagged = int(frame.colorspace) == 2
     space = ("ITU709" if info.height >= _HD_LINES else "ITU601") if untagged else None
     array = frame.to_ndarray(
-        format="rgb24", width=size[0], height=size[1], src_colorspace=space, interpolation="AREA"
+        format="rgb48le" if info.bright else "rgb24",
+        width=size[0],
+        height=size[1],
+        src_colorspace=space,
+        interpolation="AREA",
     )
+    if info.bright:
+        array = ordinary(array, info.bright)
     return np.ascontiguousarray(np.rot90(array, -turns))
 
 

@@ -38,6 +38,7 @@ def info(**changed):
         "promised_s": 30.0,
         "rotation_deg": 0,
         "has_sound": True,
+        "bright": "",
     }
     return VideoInfo(**{**plain, **changed})
 
@@ -73,6 +74,11 @@ def checked(film, about=None):
 def test_a_good_film_has_nothing_odd():
     film = scan(120.0)
     assert checked(film, info(duration_s=120.0, promised_s=120.0, pictures=3000)) == []
+
+
+def test_colours_of_high_dynamic_range_are_told():
+    (found,) = checked(scan(120.0), info(duration_s=120.0, promised_s=120.0, pictures=3000, bright="HLG"))
+    assert (found.level, found.subject) == (MENDED, "colours")
 
 
 def test_a_cut_is_where_the_picture_jumps_and_movement_is_none():
