@@ -20,6 +20,7 @@ __all__ = ["add_arguments", "main"]
 
 _ENCODERS = ("fsmn", "logmel", "whisper")
 _COPIES = {"fsmn": 1.0, "logmel": 1.0, "whisper": 0.6}  # whisper hears a minute in 8 to 15 s
+_SHARES = (1.0, 0.7, 0.5)  # of the net, beside a linear regression
 _SOURCES = ("espeak", "flite", "joe", "kokoro")
 
 
@@ -127,11 +128,13 @@ def _train(args: argparse.Namespace) -> None:
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
     how = Training(steps=args.steps, lookahead=frames, halves=args.bf16)
     net = train(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
-    both = blend(net, linear_net(clips, frames))
-    # Where the features are far from linear in the mouth (log-mel), the second opinion only disturbs.
-    alone_r, both_r = openness_r(net, validation), openness_r(both, validation)
-    _say(f"opening of unknown voices: r {alone_r:.3f}, with a linear regression {both_r:.3f}")
-    net = both if both_r > alone_r else net
+    regression = linear_net(clips, frames)
+    # Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
+    opinions = {share: blend(net, regression, share) if share < 1 else net for share in _SHARES}
+    heard = {share: openness_r(opinion, validation) for share, opinion in opinions.items()}
+    told = ", ".join(f"{1 - share:.0%} regression: r {r:.4f}" for share, r in heard.items())
+    _say(f"opening of unknown voices with {told}")
+    net = opinions[max(heard, key=heard.__getitem__)]
     gains = gains_of(net, validation)
     _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
     _say(f"wrote {store_net(calibrate(net, gains), args.out)}")

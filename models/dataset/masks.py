@@ -11,11 +11,11 @@ from splatface.models.dataset.types import BACKGROUND, EYES, FACE, LIPS, MOUTH
 __all__ = [
     "LossWeights",
     "box_of",
+    "cover_mask",
     "eyes_mask",
     "face_mask",
     "loss_weights",
     "mouth_mask",
-    "outside_mask",
     "person_mask",
 ]
 
@@ -28,9 +28,11 @@ def person_mask(labels: Labels) -> Mask:
     return np.asarray(labels != BACKGROUND)
 
 
-def outside_mask(labels: Labels, clear_px: float) -> Mask:
-    """Where only the background is [H, W], farther than `clear_px` from the person's edge."""
-    return ~_dilated(person_mask(labels), clear_px)
+def cover_mask(labels: Labels, clear_px: float) -> NDArray[np.int8]:
+    """1 where the person is, -1 where only the background is, 0 within `clear_px` of the edge [H, W]."""
+    person = person_mask(labels)
+    outside, inside = ~_dilated(person, clear_px), ~_dilated(~person, clear_px)
+    return inside.astype(np.int8) - outside.astype(np.int8)
 
 
 def face_mask(labels: Labels) -> Mask:

@@ -16,7 +16,7 @@ __all__ = ["Still", "figure_cloud"]
 
 Array = NDArray[Any]
 
-_FIGURE_POINTS, _NECK_POINTS, _BACK_POINTS = 8500, 600, 1200
+_FIGURE_POINTS, _NECK_POINTS = 8500, 600
 _CHIN, _FOREHEAD, _SIDES = 152, 10, (234, 454)
 _JAWS = (172, 397)
 _HEAD_DEPTH_M = 0.105  # half of the head from nose to back, without the nose
@@ -41,11 +41,10 @@ class _Ellipsoid:
 
 
 def figure_cloud(shape: Array, pivot_m: Array, still: Still, rng: np.random.Generator) -> Cloud:
-    """All that the labels show but the face of landmarks [478, 3], and what is behind it."""
+    """All that the labels show but the face of landmarks [478, 3], and the neck behind the jaw."""
     px = _pixels(shape, still)
     skull = _skull(shape, px, still)
-    clouds = [_silhouette(shape, px, pivot_m, (still, skull), rng), _neck(shape, pivot_m, rng)]
-    return joined([*clouds, _back(skull, shape, rng)])
+    return joined([_silhouette(shape, px, pivot_m, (still, skull), rng), _neck(shape, pivot_m, rng)])
 
 
 def _pixels(points: Array, still: Still) -> Array:
@@ -166,24 +165,11 @@ def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> Cloud:
     return _cloud(means, np.full(_NECK_POINTS, NECK, np.uint8), 0.15 + 0.7 * share, 0.004)
 
 
-def _back(skull: _Ellipsoid, shape: Array, rng: np.random.Generator) -> Cloud:
-    """The far half of the head, so that turned views do not look through it."""
-    out = rng.normal(size=(_BACK_POINTS, 3))
-    out /= np.linalg.norm(out, axis=1, keepdims=True)
-    out[:, 2] = np.abs(out[:, 2])
-    means = skull.centre + 0.95 * skull.radii * out
-    kept = means[:, 1] < shape[_CHIN, 1] - 0.035
-    labels = np.full(int(kept.sum()), HAIR, np.uint8)
-    return _cloud(means[kept], labels, np.ones(int(kept.sum())), 0.007, out[kept])
-
-
-def _cloud(
-    means: Array, labels: NDArray[np.uint8], skin: Array, spacing_m: float, normals: Array | None = None
-) -> Cloud:
+def _cloud(means: Array, labels: NDArray[np.uint8], skin: Array, spacing_m: float) -> Cloud:
     count = len(means)
     return Cloud(
         means=means,
-        normals=np.tile([0.0, 0.0, -1.0], (count, 1)) if normals is None else normals,
+        normals=np.tile([0.0, 0.0, -1.0], (count, 1)),
         spacing_m=np.full(count, spacing_m),
         labels=labels,
         skin=np.asarray(skin, np.float64),

@@ -105,6 +105,7 @@ class LossConfig:
     mask: float = 0.1  # Audio-Plane, eq. 9: dynamism against the dilated mouth and eyes
     mask_margin: float = 0.2
     outside: float = 0.05  # covering the background where only the background is
+    inside: float = 0.05  # letting the background through where the person is
     perceptual: float = 0.0  # 0.01 GaussianTalker, 0.05 Audio-Plane; a second a step on a processor core
     perceptual_weights: str = ""  # a user's LPIPS file; without one ST-LPIPS of its package
     background: float = 0.35  # how much a pixel of a region counts
@@ -150,12 +151,16 @@ class ShapeConfig:
     mouth_hold: float = 5e-2  # the same for teeth and what is behind the lips
     # The same for SH above degree 0: what a few degrees do not tell would glow when the head turns.
     shading_hold: float = 1e-3
+    # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
+    # are added: what makes up for another's colour is a spot when the head turns. 1: as far as it likes.
+    colour_reach: float = 1.0
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
         _positive(self, "longest_m", "shortest_m", zero=False)
         _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
         _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
+        _require(0 < self.colour_reach <= 1, "colour_reach", "above 0, at most 1", self.colour_reach)
         for name in ("depth_hold", "mouth_hold", "shading_hold"):
             _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
 

@@ -18,6 +18,7 @@ _FEW, _MANY = 100, 300  # pictures: the same by their count
 _LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
 _NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
+_COLOUR_REACH = 0.12  # of films: beyond what they show nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +32,19 @@ class Fitted:
 def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
-    Poses that were tracked in a film ("video") are refined, and its motion is taken less exactly; an actor's
-    are exact. Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer
-    directions, with less freedom: see `_for_short`. A head that never turned keeps the depths of its start,
-    which are those of a symmetric face, and colours that are the same from all sides. All of it stands in
-    config.yaml.
+    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly, and colours
+    stay near to what it shows; an actor's are exact. Little film (below 15 s or 300 pictures) is learned with
+    fewer Gaussians that move, in fewer directions, with less freedom: see `_for_short`. A head that never
+    turned keeps the depths of its start, which are those of a symmetric face, and colours that are the same
+    from all sides. All of it stands in config.yaml.
     """
     notes = []
     if dataset.source == "video":
-        config = replace(config, refine=replace(config.refine, rounds=_ROUNDS))
+        config = replace(
+            config,
+            refine=replace(config.refine, rounds=_ROUNDS),
+            shape=replace(config.shape, colour_reach=_COLOUR_REACH),
+        )
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
     rows = known_rows(dataset, TRAIN)
     if not len(rows):

@@ -12,6 +12,7 @@ from torch import Tensor
 from splatface.models.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.fields.basis import BasisField
 from splatface.models.head.head import Head
+from splatface.models.training.back import with_back
 from splatface.models.training.bake import BakeConfig, Baked, bake_basis, bake_field
 from splatface.models.training.conditions import Conditions
 from splatface.models.training.export import export_head
@@ -58,6 +59,8 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
         coefficients=how.coefficients, dynamic=config.dynamic, threads=config.threads, seed=config.seed
     )
     baked = _baked(trained, performer, dataset, baking)
+    if dataset.source != "actor":  # whose points are on all sides
+        baked = with_back(baked)
     tuning = TuneConfig(
         steps=how.tune_steps,
         losses=config.losses,

@@ -70,7 +70,8 @@ class Comparison:
             self.workers.run(lambda k: self._unlike(k, target, share, sums))
             self.workers.run(lambda k: _pull(self._rows(k), self._planes, self._maps, _TAPS, self._slopes))
         value = float(sums[:, 0].sum() + sums[:, 2].sum())
-        value += _outside(drawn.transmittance, target.outside, f4(config.outside / pixels), self._through)
+        costs = (f4(config.outside / pixels), f4(config.inside / pixels))
+        value += _cover(drawn.transmittance, target.cover, costs, self._through)
         above = None
         if dynamism is not None:
             share = f4(config.mask / pixels)
@@ -202,14 +203,14 @@ def _pull(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_OPTIONS)
-def _outside(transmittance, outside, share, slopes):  # type: ignore[no-untyped-def]
+def _cover(transmittance, cover, costs, slopes):  # type: ignore[no-untyped-def]
     total = 0.0
-    for y in range(outside.shape[0]):
+    for y in range(cover.shape[0]):
         row = f4(0)
-        for x in range(outside.shape[1]):
-            w = share * outside[y, x] * f4(1 / 255)
-            row += w * (f4(1) - transmittance[y, x])
-            slopes[y, x] = -w
+        for x in range(cover.shape[1]):
+            outside, inside = costs[0] * (cover[y, x] < 0), costs[1] * (cover[y, x] > 0)
+            row += outside * (f4(1) - transmittance[y, x]) + inside * transmittance[y, x]
+            slopes[y, x] = inside - outside
         total += float(row)
     return total
 

@@ -1,12 +1,13 @@
 """What a picture should look like: the definition in plain torch. `loss_kernels` is its fast twin.
 
 L = l1 mean(W |x - y|) + lips mean over the lips' box(|x - y|) + dssim mean(W (1 - SSIM) / 2)
-  + mask mean(max(0, |m - g| - margin)) + outside mean(o (1 - T))
+  + mask mean(max(0, |m - g| - margin)) + outside mean(o (1 - T)) + inside mean(p T)
 
 W weighs regions, m is the dilated mask of mouth and eyes, g the drawn dynamism (Audio-Plane, eq. 9), lips is
-GaussianTalker's extra term. o is where only the background is, T how much of it is seen: a head that drew the
-background as well would carry scraps of it before every other. SSIM is that of Wang et al. 2004 (11 x 11
-Gaussian, sigma 1.5, zeros outside) on luma: a third of the cost on RGB, and the eye's own weighting.
+GaussianTalker's extra term. o is where only the background is, p where the person is, T how much of the
+background is seen: a head that drew the background as well would carry scraps of it before every other, one
+that let it through would be glass. SSIM is that of Wang et al. 2004 (11 x 11 Gaussian, sigma 1.5, zeros
+outside) on luma: a third of the cost on RGB, and the eye's own weighting.
 """
 
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ __all__ = [
     "WEIGHT_STEP",
     "WINDOW",
     "Target",
+    "cover_loss",
     "mask_loss",
-    "outside_loss",
     "picture_loss",
     "psnr_db",
     "ssim_map",
@@ -53,7 +54,7 @@ class Target:
     picture: Bytes  # [H, W, 3]
     weights: Bytes  # [H, W] in WEIGHT_STEP
     moving: Bytes  # [H, W] 255 where mouth and eyes are, dilated
-    outside: Bytes  # [H, W] 255 where only the background is, clear of the person's edge
+    cover: NDArray[np.int8]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge
     lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
 
 
@@ -78,9 +79,11 @@ def mask_loss(drawn: Tensor, moving: Tensor, margin: float) -> Tensor:
     return ((moving - drawn).abs() - margin).clamp(min=0).mean()
 
 
-def outside_loss(transmittance: Tensor, outside: Tensor) -> Tensor:
-    """How much of the background [H, W] is covered where nobody is: outside [H, W], 0..1."""
-    return (outside * (1 - transmittance)).mean()
+def cover_loss(transmittance: Tensor, cover: NDArray[np.int8], config: LossConfig) -> Tensor:
+    """How much of the background [H, W] is covered where nobody is, and seen where somebody is."""
+    where = torch.from_numpy(cover).to(transmittance)
+    covered, seen = (-where).clamp(min=0) * (1 - transmittance), where.clamp(min=0) * transmittance
+    return config.outside * covered.mean() + config.inside * seen.mean()
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:

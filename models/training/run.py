@@ -127,7 +127,7 @@ class _Run:
         """One step, and what is due after it."""
         config, counters = self.config, self.trainer.state.counters
         pace = pace_at(counters.step, counters.seconds, config.stages)
-        if self.trainer.refine(pace):
+        if self.trainer.refine(pace) or self.trainer.bound(pace):
             self._save()
             return
         if not pace.over and not self.trainer.step(pace):

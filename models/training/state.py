@@ -16,6 +16,7 @@ from splatface.models.training.adam import Moments
 from splatface.models.training.densify import Pull, Regrown, no_pull
 from splatface.models.training.movers import Mover
 from splatface.models.training.poses import Poses
+from splatface.models.training.sight import Bounds
 
 __all__ = ["STATE", "Counters", "State", "load_state", "regrow_state", "save_state"]
 
@@ -49,6 +50,7 @@ class State:
     pull: Pull
     poses: Poses
     mover: Mover
+    bounds: Bounds | None = None  # of the colours, once they are found
     counters: Counters = field(default_factory=Counters)
 
 
@@ -106,6 +108,8 @@ def _arrays(state: State) -> Arrays:
         "poses": poses.T,
         "lens": poses.lens,
     }
+    if state.bounds is not None:
+        own |= {"colours.low": state.bounds.low, "colours.high": state.bounds.high}
     return own | {f"mover.{name}": array for name, array in state.mover.arrays().items()}
 
 
@@ -114,6 +118,9 @@ def _restore(state: State, found: Arrays) -> None:
     state.table, state.labels, state.depths = taken["table"], taken["labels"], taken["depths"]
     state.moments = Moments(taken["first"], taken["second"])
     state.pull = Pull(taken["slopes"], taken["seen"])
+    state.bounds = None
+    if "colours.low" in taken:
+        state.bounds = Bounds(taken["colours.low"], taken["colours.high"])
     poses = state.poses
     poses.T, poses.lens = taken["poses"], taken["lens"]
     prefix = "mover."

@@ -1,15 +1,17 @@
 """The pictures that are trained on, ready to compare with, kept in memory while there is room."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splatface.models.dataset.file import labels, picture
 from splatface.models.dataset.masks import (
     LossWeights,
     box_of,
+    cover_mask,
     eyes_mask,
     loss_weights,
     mouth_mask,
-    outside_mask,
+    person_mask,
 )
 from splatface.models.dataset.types import Dataset
 from splatface.models.training.config import LossConfig
@@ -36,8 +38,7 @@ def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
     moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
-    outside = outside_mask(parts, _EDGE * height).astype(np.uint8) * 255
-    return Target(picture(dataset, row), weights, moving, outside, lips)
+    return Target(picture(dataset, row), weights, moving, cover_mask(parts, _EDGE * height), lips)
 
 
 class Targets:
@@ -47,6 +48,10 @@ class Targets:
         self._dataset, self._config = dataset, config
         self._room = max_bytes
         self._kept: dict[int, Target] = {}
+
+    def person(self, row: int) -> NDArray[np.bool_]:
+        """Where the person is [H, W]. Raises DatasetError where the file is damaged."""
+        return person_mask(labels(self._dataset, row))
 
     def __call__(self, row: int) -> Target:
         """The target of a row. Raises DatasetError where its files are damaged."""

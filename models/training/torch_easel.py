@@ -19,7 +19,7 @@ from splatface.models.render.reference import SplatTensors
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import LossConfig
 from splatface.models.training.likeness import opinion_of
-from splatface.models.training.losses import Target, mask_loss, outside_loss, picture_loss
+from splatface.models.training.losses import Target, cover_loss, mask_loss, picture_loss
 from splatface.models.training.pull import Moves, Slopes
 from splatface.models.training.skin import skin_splats
 
@@ -65,9 +65,8 @@ class TorchEasel:
         splats = self._splats(table, moves, deltas, bones, *leaves[3:])
         splats.means.retain_grad()
         image, through, extra = self._draw(splats, self.camera, self._background)
-        outside = torch.from_numpy(target.outside).to(image) / 255
         loss = picture_loss(image, target, self._config)
-        loss = loss + self._config.outside * outside_loss(through, outside)
+        loss = loss + cover_loss(through, target.cover, self._config)
         if extra is not None:
             moving = torch.from_numpy(target.moving).to(image) / 255
             loss = loss + self._config.mask * mask_loss(extra[..., 0], moving, self._config.mask_margin)

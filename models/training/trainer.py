@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import MOUTH
 from splatface.models.errors import TrainingError
 from splatface.models.training.adam import Holds, hold_shape, step_table
+from splatface.models.training.colour_bounds import colour_bounds
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
+from splatface.models.training.packed import COLOUR
 from splatface.models.training.pull import Easel, Slopes
 from splatface.models.training.refiner import Refiner
 from splatface.models.training.schedule import Pace, table_rates
@@ -61,6 +63,14 @@ class Trainer:
             self.look_again()
         return due
 
+    def bound(self, pace: Pace) -> bool:
+        """Bound the colours by what pictures show, once no Gaussian is added any more; whether it did."""
+        reach = self.config.shape.colour_reach
+        if self.state.bounds is not None or reach >= 1 or pace.through <= self.config.densify.last:
+            return False
+        self.state.bounds = colour_bounds(self.state, self.rows, self.targets, pace, self.config)
+        return True
+
     def look_again(self) -> None:
         """Look through the lens that the state has."""
         self.easel.camera = self.state.poses.camera
@@ -83,6 +93,8 @@ class Trainer:
         shares = (shares * counters.rate * rates.last_means**pace.through).astype(np.float32)
         shading = shape.shading_hold * counters.rate * rates.last**pace.through
         hold_shape(state.table, Holds(state.depths, shares, shading), shape, self.easel.workers)
+        if state.bounds is not None:
+            state.bounds.keep(state.table[:, COLOUR])
         state.pull.add(slopes.centres, self.easel.camera.width)
 
     def _count(self, slopes: Slopes) -> None:

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splatface.models.dataset.file import labels
-from splatface.models.dataset.masks import person_mask
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
+from splatface.models.training.colour_bounds import LOOKED, spread
 from splatface.models.training.config import LossConfig, RateConfig
 from splatface.models.training.hidden import coloured, shown_share
 from splatface.models.training.losses import psnr_db
@@ -31,7 +30,6 @@ __all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "believed", "tune"]
 
 Array = NDArray[np.float32]
 BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
-_LOOKED = 120  # pictures that say what shows
 _HARDLY_DB = 0.3
 _TOLERANCE = 0.12  # of colours 0..1, from what pictures show where a Gaussian lies
 _BOUNDS_COST_DB = 0.25  # at most: what it buys is seen in no picture
@@ -66,7 +64,7 @@ class _Bench:
     """A baked head as arrays that are learned, in the scene of a data set."""
 
     def __init__(self, baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> None:
-        self.baked, self.how, self._poses, self._dataset = baked, how, poses, dataset
+        self.baked, self.how, self._poses = baked, how, poses
         self.table = _table_of(baked)
         self.basis = baked.basis.copy()
         self.map: TorchMotionMap = torch_map_of(baked.motion_map)
@@ -105,7 +103,7 @@ class _Bench:
         sums = np.zeros((len(self.table), 5))
         for row in rows:
             scene, picture = (self.splats(row), self.easel.camera), self.targets(row).picture
-            person = person_mask(labels(self._dataset, row))
+            person = self.targets.person(row)
             sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
         return sums
 
@@ -156,17 +154,13 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
         return Tuned(baked, before, before)
     _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
-    _learn(near, rows, how, bounds_of(near.sums(_looked(rows)), _TOLERANCE))
+    _learn(near, rows, how, bounds_of(near.sums(spread(rows, LOOKED)), _TOLERANCE))
     near_db = near.psnr_db(judged)
     if near_db > max(before, free_db) - _BOUNDS_COST_DB:
         return Tuned(near.result(), before, near_db, bounded=True)
     if free_db > before:  # not where it is NaN
         return Tuned(free.result(), before, free_db)
     return Tuned(baked, before, before)
-
-
-def _looked(rows: NDArray[np.int64]) -> list[int]:
-    return [int(row) for row in rows[np.unique(np.linspace(0, len(rows) - 1, _LOOKED).round().astype(int))]]
 
 
 def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Baked:
@@ -177,7 +171,7 @@ def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) 
     """
     rows = known_rows(dataset, TRAIN)
     bench, judged = _Bench(baked, dataset, poses, how), _judged(dataset, rows)
-    looked = _looked(rows)
+    looked = spread(rows, LOOKED)
     told = coloured(baked.gaussians, baked.skin, bench.shown(looked), bench.sums(looked))
     calmer = replace(baked, gaussians=told)
     lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, poses, how, judged)
@@ -194,8 +188,7 @@ def baked_psnr_db(
 def _judged(dataset: Dataset, trained: NDArray[np.int64]) -> list[int]:
     unseen = known_rows(dataset, VAL)
     rows = unseen if len(unseen) else trained
-    places = np.unique(np.linspace(0, len(rows) - 1, _JUDGED).round().astype(int))
-    return [int(row) for row in rows[places]]
+    return spread(rows, _JUDGED)
 
 
 def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig, bounds: Bounds) -> None:

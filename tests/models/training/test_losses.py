@@ -1,5 +1,7 @@
 """The loss: its definition against known answers, its kernels against the definition in float64."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -29,7 +31,7 @@ def some_target(generator, lips=(20, 11, 33, 42)):
         picture=(smooth(generator) * 255).astype(np.uint8),
         weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
         moving=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
-        outside=(generator.random((HEIGHT, WIDTH)) < 0.5).astype(np.uint8) * 255,
+        cover=-generator.integers(0, 2, (HEIGHT, WIDTH), dtype=np.int8),  # nobody, or an edge
         lips=lips,
     )
 
@@ -39,19 +41,23 @@ def seen(image, extra=None):
     return Rendered(image, np.ones((HEIGHT, WIDTH), np.float32), extra)
 
 
-def test_covering_the_background_costs_where_nobody_is(generator):
-    target = some_target(generator)
+def test_covering_the_background_costs_where_nobody_is_and_seeing_it_where_somebody_is(generator):
+    cover = generator.integers(-1, 2, (HEIGHT, WIDTH), dtype=np.int8)
+    target = replace(some_target(generator), cover=cover)
     image, through = (
         smooth(generator).astype(np.float32),
         generator.random((HEIGHT, WIDTH)).astype(np.float32),
     )
     values = [
-        Comparison(HEIGHT, WIDTH, LossConfig(outside=outside), Workers(1))(Rendered(image, through), target)
-        for outside in (0.0, 0.7)
+        Comparison(HEIGHT, WIDTH, LossConfig(outside=outside, inside=inside), Workers(1))(
+            Rendered(image, through), target
+        )
+        for outside, inside in ((0.0, 0.0), (0.7, 0.3))
     ]
-    nobody = target.outside > 0
-    assert values[1].value - values[0].value == pytest.approx(0.7 * ((1 - through) * nobody).mean(), rel=1e-3)
-    assert np.allclose(values[1].slopes_transmittance, -0.7 * nobody / nobody.size)
+    nobody, somebody = target.cover < 0, target.cover > 0
+    cost = 0.7 * ((1 - through) * nobody).mean() + 0.3 * (through * somebody).mean()
+    assert values[1].value - values[0].value == pytest.approx(cost, rel=1e-3)
+    assert np.allclose(values[1].slopes_transmittance, (0.3 * somebody - 0.7 * nobody) / nobody.size)
     assert (values[0].slopes_transmittance == 0).all()
 
 

@@ -29,7 +29,7 @@ def a_target(generator):
     picture = generator.integers(0, 255, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     weights = generator.integers(20, 40, (SIZE, SIZE)).astype(np.uint8)
     nowhere = np.zeros((SIZE, SIZE), np.uint8)
-    return Target(np.ascontiguousarray(picture), weights, nowhere.copy(), nowhere, (0, 0, 0, 0))
+    return Target(np.ascontiguousarray(picture), weights, nowhere, nowhere.astype(np.int8), (0, 0, 0, 0))
 
 
 def test_slopes_of_poses_and_lens_are_those_of_float64_differences():

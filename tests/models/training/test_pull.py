@@ -8,21 +8,22 @@ from training_scene import at_rest, camera, some_rows, still
 
 from splatface.models.render.reference import SplatTensors, draw_reference
 from splatface.models.training.config import LossConfig
-from splatface.models.training.losses import Target, mask_loss, outside_loss, picture_loss
+from splatface.models.training.losses import Target, cover_loss, mask_loss, picture_loss
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import skin_splats
 from splatface.models.training.torch_easel import TorchEasel
 
-LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3, outside=0.2)
+LOSS = LossConfig(l1=0.8, dssim=0.2, lips=0.5, mask=0.3, outside=0.2, inside=0.3)
 
 
 def a_target(size=64):
-    small = some_target(np.random.default_rng(5))
+    generator = np.random.default_rng(5)
+    small = some_target(generator)
     wide = [
         np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size]
-        for a in (small.picture, small.weights, small.moving, small.outside)
+        for a in (small.picture, small.weights, small.moving)
     ]
-    return Target(*wide, small.lips)
+    return Target(*wide, generator.integers(-1, 2, (size, size), dtype=np.int8), small.lips)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -46,7 +47,7 @@ def test_slopes_are_those_of_autograd(threads):
     image, through, others = draw_reference(splats, camera(), torch.from_numpy(background).double())
     moving = torch.from_numpy(target.moving / 255)
     loss = picture_loss(image, target, LOSS) + LOSS.mask * mask_loss(others[..., 0], moving, LOSS.mask_margin)
-    loss = loss + LOSS.outside * outside_loss(through, torch.from_numpy(target.outside / 255))
+    loss = loss + cover_loss(through, target.cover, LOSS)
     loss.backward()
 
     assert found.loss == pytest.approx(loss.item(), rel=1e-3)

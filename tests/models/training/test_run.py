@@ -11,11 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 
 from splatface.models.dataset.file import load_dataset
 from splatface.models.errors import TrainingError
+from splatface.models.render.conventions import SH_0
 from splatface.models.training import run as running
-from splatface.models.training.config import DensifyConfig, StageConfig, preset
+from splatface.models.training.config import DensifyConfig, ShapeConfig, StageConfig, preset
+from splatface.models.training.packed import COLOUR
 from splatface.models.training.pull import Easel
 from splatface.models.training.run import train
 from splatface.models.training.state import STATE
@@ -28,6 +31,7 @@ SHORT = replace(
     threads=1,
     stages=StageConfig(canonical_steps=20, deformation_steps=60),
     densify=DensifyConfig(interval=20, most=3000),
+    shape=ShapeConfig(colour_reach=0.25),
     report_every=20,
     validate_every=40,
     checkpoint_s=0.0,
@@ -88,6 +92,18 @@ def test_a_short_run_learns_and_tells(whole, dataset):
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20, 40, 60, 80]
     assert sorted(p.name for p in (out / "validation").iterdir()) == ["0000040.png", "0000080.png"]
+
+
+def test_colours_stay_near_what_pictures_show(whole):
+    with safe_open(whole[2] / STATE, framework="numpy") as file:
+        colours = file.get_tensor("table")[:, COLOUR]
+        low, high = file.get_tensor("colours.low"), file.get_tensor("colours.high")
+    assert low.shape == high.shape == colours.shape
+    assert ((low <= colours) & (colours <= high)).all()
+    known = np.isfinite(low)
+    assert known.mean() > 0.5
+    np.testing.assert_allclose((high - low)[known], 2 * 0.25 / SH_0, rtol=1e-3)
+    assert ((colours == low) | (colours == high))[known].any()  # some would have gone farther
 
 
 def test_a_finished_run_is_read_back(whole, dataset):
