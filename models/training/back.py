@@ -25,7 +25,7 @@ _DEPTH = 0.7  # of the head's half width: deeper, and it would come out beside t
 _WITHIN_M = 0.003  # of the outline
 _EDGE = 0.03  # quantile of a band's places that is its edge
 _FEWEST = 12  # Gaussians that outline a band
-_CHIN = 0.97  # quantile of the head's heights: nothing is added below it
+_CHIN = 0.95  # quantile of the head's heights: nothing is added below it
 _DISC, _FLAT = 0.75, 0.3  # of the distance to the next
 _OPACITY_LOGIT = 4.0
 _NEIGHBOURS = 12
@@ -55,7 +55,7 @@ def _shell(means: Doubles) -> Doubles | None:
     """Places [bands, angles, 3] behind the outline of places [N, 3] of a head (x right, y down, z away)."""
     if len(means) < _FEWEST:
         return None
-    heights = np.arange(means[:, 1].min() + _BAND_M / 2, np.quantile(means[:, 1], _CHIN), _BAND_M)
+    heights = np.arange(means[:, 1].min() + 1.5 * _BAND_M, np.quantile(means[:, 1], _CHIN), _BAND_M)
     rows = []
     for height in heights:
         band = means[np.abs(means[:, 1] - height) < _BAND_M]
