@@ -27,6 +27,7 @@ _EDGE = 0.03  # quantile of a band's places that is its edge
 _FEWEST = 12  # Gaussians that outline a band
 _CHIN = 0.95  # quantile of the head's heights: nothing is added below it
 _DISC, _FLAT = 0.75, 0.3  # of the distance to the next
+_LONGEST_M = 0.01  # taken for that distance: at the crown a band is far wider than the one above
 _OPACITY_LOGIT = 4.0
 _NEIGHBOURS = 12
 
@@ -78,7 +79,7 @@ def _discs(grid: Doubles, colours: NDArray[np.float32], bands: int) -> Gaussians
     """Flat Gaussians that close a grid of places [B, A, 3]."""
     down, along = np.gradient(grid, axis=0), np.gradient(grid, axis=1)
     first, second = (v.reshape(-1, 3) for v in (along, down))
-    sizes = [np.maximum(np.linalg.norm(v, axis=1), _WITHIN_M) for v in (first, second)]
+    sizes = [np.clip(np.linalg.norm(v, axis=1), _WITHIN_M, _LONGEST_M) for v in (first, second)]
     first = first / np.linalg.norm(first, axis=1, keepdims=True)
     third = np.cross(first, second)
     third /= np.linalg.norm(third, axis=1, keepdims=True)

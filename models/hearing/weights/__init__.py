@@ -13,7 +13,7 @@ from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet, net_
 __all__ = ["LOOKAHEAD_FRAMES", "load_net", "read_net", "shipped_encoders", "store_net"]
 
 # Frames of 20 ms that the newest one stands beyond a picture's time: lips close before a p is heard.
-LOOKAHEAD_FRAMES: Final = {"fsmn": 2, "whisper": 1, "logmel": 2}
+LOOKAHEAD_FRAMES: Final = {"fsmn": 2, "whisper": 2, "logmel": 2}
 _FOLDER = Path(__file__).parent
 _SOURCES = (
     "trained on synthetic speech: Kokoro-82M (Apache-2.0), Piper en_US-joe-medium (CC0), "
