@@ -44,7 +44,8 @@ def person_points(
     """About 20,000 points of a tracked person in the canonical frame.
 
     Face from the fitted model, dense at mouth and eyes; hair, ears, neck and shoulders from the labels of the
-    picture nearest to rest, at a plausible depth; behind these what only turned views show.
+    picture nearest to rest, at a plausible depth, and the neck behind the jaw. What only turned views show
+    is added when a head is finished: `models.training.back`.
 
     Args:
         found: the clip, fitted.

@@ -17,7 +17,7 @@ __all__ = ["Cloud", "face_cloud", "joined"]
 
 Array = NDArray[Any]
 
-_SKIN_POINTS, _EYE_POINTS, _MOUTH_POINTS, _UNDER_POINTS = 8000, 500, 700, 900
+_SKIN_POINTS, _EYE_POINTS, _MOUTH_POINTS = 8000, 500, 700
 _FACE_LANDMARKS: Final = 468
 _OUTER_LIPS, _INNER_LIPS = LIP_LANDMARKS[:20], LIP_LANDMARKS[20:]
 _EYE_RIMS: Final = (
@@ -27,7 +27,6 @@ _EYE_RIMS: Final = (
 _EYE_RADIUS_M = 0.0118
 _BEHIND_LIDS_M = 0.002  # so that shut lids lie before it
 _BEHIND_LIPS_M, _MOUTH_DEPTH_M = 0.012, 0.008
-_UNDER_M = 0.035
 _OPEN, _YAW, _PITCH = 0, len(MOUTH_MODES) + 2, len(MOUTH_MODES) + 3
 
 
@@ -52,7 +51,7 @@ def joined(clouds: list[Cloud]) -> Cloud:
 def face_cloud(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
     """The face of a person with landmarks [478, 3] at rest."""
     eyes = [_eye(model, shape, eye, rng) for eye in range(2)]
-    return joined([_skin(model, shape, rng), *eyes, _mouth(model, shape, rng), _under(shape, rng)])
+    return joined([_skin(model, shape, rng), *eyes, _mouth(model, shape, rng)])
 
 
 def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
@@ -151,18 +150,6 @@ def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
     modes[lower, _OPEN] = model.motion_m[_OPEN, 14]
     area = (high[0] - low[0]) * (high[1] - low[1] + 1.6 * reach)
     return _plain(means, MOUTH, 1.0, np.sqrt(area / _MOUTH_POINTS), modes)
-
-
-def _under(shape: Array, rng: np.random.Generator) -> Cloud:
-    """Large points behind the face, so that no gap lets the background through; none behind the mouth."""
-    triangles = _triangles(shape)
-    rows = triangles[rng.integers(len(triangles), size=_UNDER_POINTS)]
-    means = np.einsum("nk,nkd->nd", rng.dirichlet(np.ones(3), _UNDER_POINTS), shape[rows])
-    middle = shape[:_FACE_LANDMARKS].mean(0)
-    means = (means - middle) * (0.93, 0.93, 1.0) + middle + (0, 0, _UNDER_M)
-    lips = shape[list(LIP_LANDMARKS)]
-    means = means[np.linalg.norm(means - lips.mean(0), axis=1) > 0.9 * float(np.ptp(lips[:, 0]))]
-    return _plain(means, FACE, 1.0, 0.006, np.zeros((len(means), MOTION_SIZE, 3)))
 
 
 def _plain(means: Array, label: int, skin: float, spacing_m: float, modes: Array) -> Cloud:

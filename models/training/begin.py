@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from splatface.models.dataset.file import points
 from splatface.models.dataset.types import TRAIN, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.fields.config import BasisConfig
@@ -22,6 +23,7 @@ from splatface.models.training.points import Start, start_of
 from splatface.models.training.poses import Poses
 from splatface.models.training.pull import Easel
 from splatface.models.training.refiner import Refiner, calm, rows_of
+from splatface.models.training.relief import relief_of
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 from splatface.models.training.torch_easel import TorchEasel
@@ -50,7 +52,9 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
     )
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
     refiner = Refiner(config, dataset.frames.split, rows_of(dataset), targets, _easel(dataset, calm(config)))
-    return Trainer(state, config, rows, targets, easel, refiner)
+    # An actor's points lie on all sides.
+    relief = relief_of(None if dataset.source == "actor" else points(dataset))
+    return Trainer(state, config, rows, targets, easel, refiner, relief)
 
 
 def _easel(dataset: Dataset, config: TrainConfig) -> Easel | TorchEasel:

@@ -11,9 +11,10 @@ from splatface.models.training.adam import Holds, hold_shape, step_table
 from splatface.models.training.colour_bounds import colour_bounds
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
-from splatface.models.training.packed import COLOUR
+from splatface.models.training.packed import COLOUR, MEANS
 from splatface.models.training.pull import Easel, Slopes
 from splatface.models.training.refiner import Refiner
+from splatface.models.training.relief import Relief
 from splatface.models.training.schedule import Pace, table_rates
 from splatface.models.training.state import State, regrow_state
 from splatface.models.training.targets import Targets
@@ -35,6 +36,7 @@ class Trainer:
     targets: Targets
     easel: Easel | TorchEasel
     refiner: Refiner
+    relief: Relief
 
     def step(self, pace: Pace) -> bool:
         """Learn from one picture; False when too many in a row could not be learned from.
@@ -109,6 +111,7 @@ class Trainer:
             return
         movable, room = state.mover.movable(len(state.table))
         regrow_state(state, regrow(state.table, state.pull, movable, room, how))
+        state.depths = self.relief.depths(state.table[:, MEANS], state.labels, state.depths)
         if not len(state.table):
             raise TrainingError(
                 "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or "
