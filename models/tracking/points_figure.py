@@ -16,12 +16,13 @@ __all__ = ["Still", "figure_cloud"]
 
 Array = NDArray[Any]
 
-_FIGURE_POINTS, _NECK_POINTS = 8500, 600
+_FIGURE_POINTS, _NECK_POINTS = 8500, 440
 _CHIN, _FOREHEAD, _SIDES = 152, 10, (234, 454)
 _JAWS = (172, 397)
 _HEAD_DEPTH_M = 0.105  # half of the head from nose to back, without the nose
 _EARS_M = 0.085  # behind the eyes: the middle of the head
 _SHOULDER_M = 0.05  # of the chest before the neck's joint
+_LIFTED_M = 0.02  # by which a chin may be lifted: a neck that went on behind the cheeks would shine through
 _FALL = 0.45  # of the face's height, over which the neck goes from head to torso
 
 
@@ -158,7 +159,7 @@ def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> Cloud:
     chin, left, right = shape[_CHIN], shape[_JAWS[0]], shape[_JAWS[1]]
     angle = rng.uniform(-1.2, 1.2, _NECK_POINTS)
     half = 0.42 * abs(right[0] - left[0])
-    y = rng.uniform(chin[1] - 0.045, chin[1] + 0.05, _NECK_POINTS)
+    y = rng.uniform(chin[1] - _LIFTED_M, chin[1] + 0.05, _NECK_POINTS)
     z = np.maximum(pivot_m[2], chin[2] + 0.035) + 0.05 - 0.055 * np.cos(angle)
     means = np.stack([chin[0] + half * np.sin(angle), y, z], 1)
     share = np.clip((chin[1] + 0.05 - y) / 0.095, 0, 1)

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from splatface.models.dataset.types import FACE, HAIR, TORSO, Points
+from splatface.models.dataset.types import FACE, HAIR, LIPS, TORSO, Points
 
 __all__ = ["Relief", "relief_of"]
 
 Floats = NDArray[np.float32]
-_SURFACES = (TORSO, HAIR, FACE)  # of one layer; a neck goes on behind the jaw, teeth behind the lips
+_SURFACES = (TORSO, HAIR, FACE, LIPS)  # of one layer; a neck goes on behind the jaw, the mouth behind lips
 _NEIGHBOURS = 4
 _NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
 
