@@ -13,6 +13,7 @@ from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
     from splatface.models.head.coefficients import CoefficientNet
+    from splatface.models.hearing.dataset import Clips
     from splatface.models.hearing.listening import Listener
     from splatface.models.hearing.trials import Trial
 
@@ -112,11 +113,11 @@ def _train(args: argparse.Namespace) -> None:
         raise TrainingError("expected torch, found none: pip install splatface[train]")
     import torch
 
-    from splatface.models.hearing.amplitude import gains_of, openness_r
+    from splatface.models.hearing.amplitude import gains_of
     from splatface.models.hearing.dataset import heard_once
     from splatface.models.hearing.features import features
     from splatface.models.hearing.halves import features_in_halves
-    from splatface.models.hearing.linear import blend, linear_net
+    from splatface.models.hearing.linear import linear_net
     from splatface.models.hearing.style import calibrate
     from splatface.models.hearing.train import Training, train
     from splatface.models.hearing.weights import LOOKAHEAD_FRAMES, store_net
@@ -129,17 +130,27 @@ def _train(args: argparse.Namespace) -> None:
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
     how = Training(steps=args.steps, lookahead=frames, halves=args.bf16)
     net = train(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
-    regression = linear_net(clips, frames)
-    # Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
+    net = _with_opinion(net, linear_net(clips, frames), validation)
+    gains = gains_of(net, validation)
+    _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
+    _say(f"wrote {store_net(calibrate(net, gains), args.out)}")
+
+
+def _with_opinion(
+    net: "CoefficientNet", regression: "CoefficientNet", validation: "Clips"
+) -> "CoefficientNet":
+    """The net with as much of a regression as costs unknown voices nothing: it knows no voice by heart.
+
+    Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
+    """
+    from splatface.models.hearing.amplitude import openness_r
+    from splatface.models.hearing.linear import blend
+
     opinions = {share: blend(net, regression, share) if share < 1 else net for share in _SHARES}
     heard = {share: openness_r(opinion, validation) for share, opinion in opinions.items()}
     told = ", ".join(f"{1 - share:.0%} regression: r {r:.4f}" for share, r in heard.items())
     _say(f"opening of unknown voices with {told}")
-    # Of those that are as good on few voices, the one that knows the fewest by heart.
-    net = opinions[min(share for share, r in heard.items() if r > max(heard.values()) - _AS_GOOD)]
-    gains = gains_of(net, validation)
-    _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
-    _say(f"wrote {store_net(calibrate(net, gains), args.out)}")
+    return opinions[min(share for share, r in heard.items() if r > max(heard.values()) - _AS_GOOD)]
 
 
 def _eval(args: argparse.Namespace) -> None:

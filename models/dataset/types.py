@@ -96,3 +96,8 @@ class Dataset:
     landmark_scheme: str  # "ibug68", "mediapipe478" or "none"
     frames: FrameTable
     motion: MotionTrack
+
+    @property
+    def points_on_all_sides(self) -> bool:
+        """Whether its points lie all around the person: an actor's do, a film's only where it looked."""
+        return self.source == "actor"

@@ -4,6 +4,7 @@ Taken for an ordinary film, one in HLG or PQ looks grey and flat, and so would t
 stands at 203 cd/m2 (ITU-R BT.2408); up to 80 % of it colours are kept, what is brighter is rolled off.
 """
 
+from functools import cache
 from typing import Final
 
 import numba
@@ -31,12 +32,18 @@ def ordinary(picture: NDArray[np.uint16], transfer: str) -> NDArray[np.uint8]:
     Args:
         transfer: "HLG" or "PQ".
     """
-    light = (_hlg_light if transfer == "HLG" else _pq_light)(np.arange(_CODES) / (_CODES - 1))
     gamma = _HLG_GAMMA - 1 if transfer == "HLG" else 0.0
-    levels = _srgb((np.arange(_LEVELS) / (_LEVELS - 1)) ** 2)
+    light, levels = _tables(transfer)
     shown = np.empty((picture.size // 3, 3), np.uint8)
-    _show(picture.reshape(-1, 3), light.astype(np.float32), np.float32(gamma), levels, shown)
+    _show(picture.reshape(-1, 3), light, np.float32(gamma), levels, shown)
     return shown.reshape(picture.shape)
+
+
+@cache
+def _tables(transfer: str) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Light of each code, and levels of sRGB by the root of light."""
+    light = (_hlg_light if transfer == "HLG" else _pq_light)(np.arange(_CODES) / (_CODES - 1))
+    return light.astype(np.float32), _srgb((np.arange(_LEVELS) / (_LEVELS - 1)) ** 2)
 
 
 def _hlg_light(code: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -52,8 +52,7 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
     )
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
     refiner = Refiner(config, dataset.frames.split, rows_of(dataset), targets, _easel(dataset, calm(config)))
-    # An actor's points lie on all sides.
-    relief = relief_of(None if dataset.source == "actor" else points(dataset))
+    relief = relief_of(None if dataset.points_on_all_sides else points(dataset))
     return Trainer(state, config, rows, targets, easel, refiner, relief)
 
 

@@ -1,8 +1,12 @@
 """Between which limits the colours of a head in training stay, by what its pictures show."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Splats
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.schedule import Pace
@@ -11,9 +15,10 @@ from splatface.models.training.skin_kernels import skin
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 
-__all__ = ["LOOKED", "colour_bounds", "spread"]
+__all__ = ["COLOUR_REACH", "LOOKED", "colour_bounds", "spread", "sums_of_sight"]
 
 LOOKED = 120  # pictures that say what shows
+COLOUR_REACH = 0.12  # how far colours 0..1 of what was filmed may be from what pictures show
 
 
 def colour_bounds(
@@ -21,13 +26,32 @@ def colour_bounds(
 ) -> Bounds:
     """Limits of the resting colours of the Gaussians as they stand in pictures of these rows (seconds)."""
     renderer = CpuRenderer(config.threads)
-    sums = np.zeros((len(state.table), 5))
-    for row in spread(rows, LOOKED):
+
+    def splats(row: int) -> Splats:
         moves = state.mover.show(state.table, row, pace)
-        moved = skin(moves.table, moves.rows, moves.deltas, state.poses.at(row), renderer.workers)
-        picture = targets(row).picture.astype(np.float32) / 255
-        sums += sight_of((moved.splats, state.poses.camera), renderer, picture, targets.person(row))
+        return skin(moves.table, moves.rows, moves.deltas, state.poses.at(row), renderer.workers).splats
+
+    sums = sums_of_sight(splats, (state.poses.camera, renderer), targets, spread(rows, LOOKED))
     return bounds_of(sums, config.shape.colour_reach)
+
+
+def sums_of_sight(
+    splats: Callable[[int], Splats], eye: tuple[Camera, CpuRenderer], targets: Targets, rows: Sequence[int]
+) -> NDArray[np.float64]:
+    """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`.
+
+    Args:
+        splats: the N Gaussians as they stand in a row's picture.
+        eye: through what and by whom they are drawn.
+        targets: the pictures.
+        rows: at least one.
+    """
+    camera, renderer = eye
+    sums: NDArray[np.float64] = np.zeros(1)
+    for row in rows:
+        picture = targets(row).picture.astype(np.float32) / 255
+        sums = sums + sight_of((splats(row), camera), renderer, picture, targets.person(row))
+    return sums
 
 
 def spread(rows: NDArray[np.int64], most: int) -> list[int]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from splatface.models.dataset.types import TRAIN, Dataset
+from splatface.models.training.colour_bounds import COLOUR_REACH
 from splatface.models.training.config import SteadyConfig, TrainConfig
 from splatface.models.training.performer import known_rows
 from splatface.models.training.seen import poses_of
@@ -18,7 +19,6 @@ _FEW, _MANY = 100, 300  # pictures: the same by their count
 _LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
 _NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
-_COLOUR_REACH = 0.12  # of films: beyond what they show nothing is known
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
         config = replace(
             config,
             refine=replace(config.refine, rounds=_ROUNDS),
-            shape=replace(config.shape, colour_reach=_COLOUR_REACH),
+            shape=replace(config.shape, colour_reach=COLOUR_REACH),
         )
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
     rows = known_rows(dataset, TRAIN)

@@ -14,6 +14,7 @@ from splatface.models.fields.basis import BasisField
 from splatface.models.head.head import Head
 from splatface.models.training.back import with_back
 from splatface.models.training.bake import BakeConfig, Baked, bake_basis, bake_field
+from splatface.models.training.colour_bounds import spread
 from splatface.models.training.conditions import Conditions
 from splatface.models.training.export import export_head
 from splatface.models.training.losses import psnr_db
@@ -59,7 +60,7 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
         coefficients=how.coefficients, dynamic=config.dynamic, threads=config.threads, seed=config.seed
     )
     baked = _baked(trained, performer, dataset, baking)
-    if dataset.source != "actor":  # whose points are on all sides
+    if not dataset.points_on_all_sides:
         baked = with_back(baked)
     tuning = TuneConfig(
         steps=how.tune_steps,
@@ -109,8 +110,7 @@ def _compared(dataset: Dataset) -> list[int]:
     for part in (TEST, VAL, TRAIN):
         rows = known_rows(dataset, part)
         if len(rows):
-            places = np.unique(np.linspace(0, len(rows) - 1, _COMPARED).round().astype(int))
-            return [int(row) for row in rows[places]]
+            return spread(rows, _COMPARED)
     return []
 
 

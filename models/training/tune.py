@@ -12,7 +12,7 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
-from splatface.models.training.colour_bounds import LOOKED, spread
+from splatface.models.training.colour_bounds import COLOUR_REACH, LOOKED, spread, sums_of_sight
 from splatface.models.training.config import LossConfig, RateConfig
 from splatface.models.training.hidden import coloured, shown_share
 from splatface.models.training.losses import psnr_db
@@ -21,7 +21,7 @@ from splatface.models.training.packed import COLOUR, SKIN, unpack
 from splatface.models.training.performer import known_rows, motion_of
 from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.schedule import DEFORMATION, Pace, basis_rates, table_rates
-from splatface.models.training.sight import Bounds, bounds_of, sight_of
+from splatface.models.training.sight import Bounds, bounds_of
 from splatface.models.training.skin import pose_rows
 from splatface.models.training.skin_kernels import skin
 from splatface.models.training.targets import Targets
@@ -31,7 +31,6 @@ __all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "believed", "tune"]
 Array = NDArray[np.float32]
 BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
 _HARDLY_DB = 0.3
-_TOLERANCE = 0.12  # of colours 0..1, from what pictures show where a Gaussian lies
 _BOUNDS_COST_DB = 0.25  # at most: what it buys is seen in no picture
 _JUDGED = 16  # pictures that say whether polishing helped
 _FROM, _TO = 0.6, 1.0  # where on the run's schedule the rates begin and end: the head is nearly done
@@ -100,12 +99,7 @@ class _Bench:
 
     def sums(self, rows: Sequence[int]) -> NDArray[np.float64]:
         """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`."""
-        sums = np.zeros((len(self.table), 5))
-        for row in rows:
-            scene, picture = (self.splats(row), self.easel.camera), self.targets(row).picture
-            person = self.targets.person(row)
-            sums += sight_of(scene, self.easel.renderer, picture.astype(np.float32) / 255, person)
-        return sums
+        return sums_of_sight(self.splats, (self.easel.camera, self.easel.renderer), self.targets, rows)
 
     def psnr_db(self, rows: Sequence[int]) -> float:
         """Mean over rows."""
@@ -154,7 +148,7 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
         return Tuned(baked, before, before)
     _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
-    _learn(near, rows, how, bounds_of(near.sums(spread(rows, LOOKED)), _TOLERANCE))
+    _learn(near, rows, how, bounds_of(near.sums(spread(rows, LOOKED)), COLOUR_REACH))
     near_db = near.psnr_db(judged)
     if near_db > max(before, free_db) - _BOUNDS_COST_DB:
         return Tuned(near.result(), before, near_db, bounded=True)
