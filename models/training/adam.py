@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
 from splatface.models.training.config import ShapeConfig
-from splatface.models.training.packed import SHADING
+from splatface.models.training.packed import DEPTH, SHADING, SKIN
 
 __all__ = [
     "BasisStep",
@@ -101,15 +101,18 @@ def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Worker
 class Holds:
     """Towards what a table [N, W] is drawn back, and by which share of the way a step."""
 
-    depths: Floats  # [N] m where each Gaussian started: a few degrees of turning hardly show depth
-    shares: Floats  # [N]
+    anchors: (
+        Floats  # [N, 2] depth, m, and logit of the skin weight: a few degrees of turning hardly show them
+    )
+    depths: Floats  # [N] share
+    skin: float
     shading: float  # of SH above degree 0, towards none
 
 
 def hold_shape(table: Floats, holds: Holds, shape: ShapeConfig, workers: Workers) -> None:
-    """Keep sizes and slenderness within bounds, quaternions at length 1, depth and shading near; in place."""
+    """Keep sizes and slenderness within bounds, quaternions at length 1, the rest near `holds`; in place."""
     bounds = (f4(math.log(shape.shortest_m)), f4(math.log(shape.longest_m)), f4(math.log(shape.ratio)))
-    back = (holds.depths, holds.shares, f4(1 - holds.shading))
+    back = (holds.anchors, holds.depths, f4(holds.skin), f4(1 - holds.shading))
 
     def part(k: int) -> None:
         first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
@@ -148,10 +151,11 @@ def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, cor
 @numba.njit(**_OPTIONS)
 def _hold_rows(first, last, table, back, bounds):  # type: ignore[no-untyped-def]
     shortest, longest, ratio = bounds
-    depths, shares, kept = back
+    anchors, depths, skin, kept = back
     for i in range(first, last):
         row = table[i]
-        row[2] -= shares[i] * (row[2] - depths[i])
+        row[DEPTH] -= depths[i] * (row[DEPTH] - anchors[i, 0])
+        row[SKIN] -= skin * (row[SKIN] - anchors[i, 1])
         length = math.sqrt(row[3] * row[3] + row[4] * row[4] + row[5] * row[5] + row[6] * row[6])
         if length > f4(1e-6):
             for j in range(3, 7):

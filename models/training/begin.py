@@ -17,7 +17,7 @@ from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import no_pull
 from splatface.models.training.motion_start import start_field
 from splatface.models.training.movers import FieldMover, Mover
-from splatface.models.training.packed import unpack
+from splatface.models.training.packed import DEPTH, SKIN, unpack
 from splatface.models.training.performer import known_rows, motion_of
 from splatface.models.training.points import Start, start_of
 from splatface.models.training.poses import Poses
@@ -44,7 +44,7 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
     state = State(
         table=start.table,
         labels=start.labels,
-        depths=start.table[:, 2].copy(),
+        anchors=start.table[:, [DEPTH, SKIN]],
         moments=no_moments(start.table),
         pull=no_pull(len(start.table)),
         poses=Poses(dataset),

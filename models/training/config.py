@@ -149,6 +149,7 @@ class ShapeConfig:
     ratio: float = 6.0  # longest axis to the middle one
     depth_hold: float = 5e-3  # share of the way back to the first depth, per step at full rate
     mouth_hold: float = 5e-2  # the same for teeth and what is behind the lips
+    skin_hold: float = 0.0  # the same for the logit of the skin weight
     # The same for SH above degree 0: what a few degrees do not tell would glow when the head turns.
     shading_hold: float = 1e-3
     # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
@@ -161,7 +162,7 @@ class ShapeConfig:
         _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
         _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
         _require(0 < self.colour_reach <= 1, "colour_reach", "above 0, at most 1", self.colour_reach)
-        for name in ("depth_hold", "mouth_hold", "shading_hold"):
+        for name in ("depth_hold", "mouth_hold", "skin_hold", "shading_hold"):
             _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
 
 

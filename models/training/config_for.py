@@ -17,6 +17,7 @@ _ROUNDS = 3  # of refinement
 _SHORTEST_S, _ENOUGH_S = 5.0, 15.0  # of film trained on; between them the short-clip mode fades out
 _FEW, _MANY = 100, 300  # pictures: the same by their count
 _LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
+_SKIN_HOLD = 5e-3  # what moves with the head is not seen where the head hardly turns
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
 _NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
 
@@ -43,7 +44,7 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
         config = replace(
             config,
             refine=replace(config.refine, rounds=_ROUNDS),
-            shape=replace(config.shape, colour_reach=COLOUR_REACH),
+            shape=replace(config.shape, colour_reach=COLOUR_REACH, skin_hold=_SKIN_HOLD),
         )
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
     rows = known_rows(dataset, TRAIN)

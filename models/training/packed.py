@@ -7,6 +7,7 @@ from splatface.models.fields.field import GaussianTensors
 
 __all__ = [
     "COLOUR",
+    "DEPTH",
     "LOG_SCALES",
     "MEANS",
     "OPACITY",
@@ -21,6 +22,7 @@ __all__ = [
 
 # Columns of a row. The first eleven stand as in DELTA_CHANNELS; harmonics follow, coefficient by coefficient.
 MEANS = slice(0, 3)
+DEPTH = 2
 QUATS = slice(3, 7)
 LOG_SCALES = slice(7, 10)
 OPACITY = 10

@@ -14,7 +14,7 @@ from splatface.models.render.conventions import SH_0
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.packed import COLOUR, LOG_SCALES, MEANS, OPACITY, QUATS, SKIN, row_width
 
-__all__ = ["Start", "start_of"]
+__all__ = ["Start", "skin_logits", "start_of"]
 
 Floats = NDArray[np.float32]
 _HEAD_PARTS = (HAIR, FACE, EYES, LIPS, MOUTH)
@@ -52,9 +52,14 @@ def start_of(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> 
     table[:, LOG_SCALES] = np.log(sizes)
     table[:, COLOUR] = (found.colours[kept] - 0.5) / SH_0
     table[:, OPACITY] = _logit(_OPACITY)
-    table[:, SKIN] = _logit(np.clip(found.skin[kept], 0.005, 0.995))
+    table[:, SKIN] = skin_logits(found.skin[kept])
     modes = np.concatenate([found.mouth_modes, found.control_modes], axis=1)[kept]
     return Start(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
+
+
+def skin_logits(weights: Floats) -> Floats:
+    """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
+    return _logit(np.clip(weights, 0.005, 0.995))
 
 
 def _chosen(found: Points, most: int, generator: np.random.Generator) -> NDArray[np.int64]:

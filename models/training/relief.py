@@ -1,8 +1,8 @@
-"""At which depth the skin, hair and clothes of a person lie who was only filmed from the front.
+"""Depth and bone of the skin, hair and clothes of a person who was only filmed from the front.
 
-A few degrees of turning hardly tell depths, so Gaussians are drawn back to one. That of their birth would do
-if they stayed where they were born: what wanders from the nose to the cheek must go back with it, or it is a
-spot before the face as soon as the head turns.
+A few degrees of turning hardly tell depths, nor what goes with the head and what stays with the chest, so
+Gaussians are drawn back to what they were born with. That would do if they stayed where they were born: what
+wanders from the nose to the cheek must go back with it, or it is a spot before the face of a turned head.
 """
 
 from dataclasses import dataclass
@@ -11,43 +11,60 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from splatface.models.dataset.types import FACE, HAIR, LIPS, TORSO, Points
+from splatface.models.dataset.types import FACE, HAIR, LIPS, NECK, TORSO, Points
+from splatface.models.training.points import skin_logits
 
-__all__ = ["Relief", "relief_of"]
+__all__ = ["Relief", "Surface", "relief_of"]
 
 Floats = NDArray[np.float32]
-_SURFACES = (TORSO, HAIR, FACE, LIPS)  # of one layer; a neck goes on behind the jaw, the mouth behind lips
+_SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # of one layer; the mouth goes on behind lips
 _NEIGHBOURS = 4
 _NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """Points of a surface as the camera sees it."""
+
+    places: cKDTree  # [n, 2]
+    anchors: Floats  # [n, 2] depth, m, and skin logit
+
+    def at(self, places: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Anchors [M, 2] at places [M, 2], and whether the surface is there [M]."""
+        away, near = self.places.query(places, k=_NEIGHBOURS)
+        weights = 1 / (away + _NEAR_M)
+        mean = (weights[..., None] * self.anchors[near]).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+        return mean.astype(np.float32), away[:, 0] < _LOST_M
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Relief:
-    """Where a surface lies, by its label."""
+    """Where surfaces lie, by their label."""
 
-    surfaces: dict[int, tuple[cKDTree, Floats]]  # places [n, 2] and depths [n], m
+    surfaces: dict[int, Surface]
 
-    def depths(self, means: Floats, labels: NDArray[np.uint8], otherwise: Floats) -> Floats:
-        """Depths [N] at places [N, 3] of Gaussians of these labels; `otherwise` where no surface is known."""
+    def anchors(self, means: Floats, labels: NDArray[np.uint8], otherwise: Floats) -> Floats:
+        """Depth and skin logit [N, 2] at places [N, 3] of Gaussians of these labels.
+
+        `otherwise` [N, 2] holds where no surface of the label is.
+        """
         found = otherwise.copy()
-        for label, (places, depths) in self.surfaces.items():
+        for label, surface in self.surfaces.items():
             rows = np.flatnonzero(labels == label)
             if len(rows):
-                away, near = places.query(means[rows, :2], k=_NEIGHBOURS)
-                weights = 1 / (away + _NEAR_M)
-                mean = (weights * depths[near]).sum(axis=1) / weights.sum(axis=1)
-                known = away[:, 0] < _LOST_M
+                mean, known = surface.at(means[rows, :2])
                 found[rows[known]] = mean[known]
         return found
 
 
 def relief_of(points: Points | None) -> Relief:
     """The surfaces of the points that training starts from; none where there are no points."""
-    surfaces: dict[int, tuple[cKDTree, Floats]] = {}
+    surfaces: dict[int, Surface] = {}
     if points is None:
         return Relief(surfaces)
+    anchors = np.stack([points.means[:, 2], skin_logits(points.skin)], axis=1).astype(np.float32)
     for label in _SURFACES:
-        means = points.means[points.labels == label]
-        if len(means) >= _NEIGHBOURS:
-            surfaces[label] = (cKDTree(means[:, :2]), means[:, 2].astype(np.float32))
+        rows = points.labels == label
+        if rows.sum() >= _NEIGHBOURS:
+            surfaces[label] = Surface(cKDTree(points.means[rows, :2]), anchors[rows])
     return Relief(surfaces)

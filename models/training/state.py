@@ -45,7 +45,7 @@ class State:
 
     table: NDArray[np.float32]  # [N, W], see packed.py
     labels: NDArray[np.uint8]  # [N]
-    depths: NDArray[np.float32]  # [N] m, where `hold_shape` draws each back to
+    anchors: NDArray[np.float32]  # [N, 2] depth, m, and skin logit that `hold_shape` draws each back to
     moments: Moments
     pull: Pull
     poses: Poses
@@ -60,7 +60,7 @@ def regrow_state(state: State, regrown: Regrown) -> None:
     first, second = state.moments.first[at], state.moments.second[at]
     first[regrown.fresh] = 0
     state.mover.regrow(regrown)
-    state.table, state.labels, state.depths = regrown.table, state.labels[at], state.depths[at]
+    state.table, state.labels, state.anchors = regrown.table, state.labels[at], state.anchors[at]
     state.moments, state.pull = Moments(first, second), no_pull(len(at))
 
 
@@ -100,7 +100,7 @@ def _arrays(state: State) -> Arrays:
     own: Arrays = {
         "table": state.table,
         "labels": state.labels,
-        "depths": state.depths,
+        "anchors": state.anchors,
         "first": state.moments.first,
         "second": state.moments.second,
         "slopes": state.pull.slopes,
@@ -115,7 +115,7 @@ def _arrays(state: State) -> Arrays:
 
 def _restore(state: State, found: Arrays) -> None:
     taken: Any = {name: np.array(array) for name, array in found.items()}
-    state.table, state.labels, state.depths = taken["table"], taken["labels"], taken["depths"]
+    state.table, state.labels, state.anchors = taken["table"], taken["labels"], taken["anchors"]
     state.moments = Moments(taken["first"], taken["second"])
     state.pull = Pull(taken["slopes"], taken["seen"])
     state.bounds = None

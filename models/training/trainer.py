@@ -91,10 +91,11 @@ class Trainer:
         paces = table_rates(rates, pace.through, state.table.shape[1]) * np.float32(counters.rate)
         step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
         # Teeth that drift forward stand before the lips as soon as the head turns.
-        shares = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
-        shares = (shares * counters.rate * rates.last_means**pace.through).astype(np.float32)
-        shading = shape.shading_hold * counters.rate * rates.last**pace.through
-        hold_shape(state.table, Holds(state.depths, shares, shading), shape, self.easel.workers)
+        depths = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_hold)
+        depths = (depths * counters.rate * rates.last_means**pace.through).astype(np.float32)
+        fall = counters.rate * rates.last**pace.through
+        holds = Holds(state.anchors, depths, shape.skin_hold * fall, shape.shading_hold * fall)
+        hold_shape(state.table, holds, shape, self.easel.workers)
         if state.bounds is not None:
             state.bounds.keep(state.table[:, COLOUR])
         state.pull.add(slopes.centres, self.easel.camera.width)
@@ -111,7 +112,7 @@ class Trainer:
             return
         movable, room = state.mover.movable(len(state.table))
         regrow_state(state, regrow(state.table, state.pull, movable, room, how))
-        state.depths = self.relief.depths(state.table[:, MEANS], state.labels, state.depths)
+        state.anchors = self.relief.anchors(state.table[:, MEANS], state.labels, state.anchors)
         if not len(state.table):
             raise TrainingError(
                 "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or "

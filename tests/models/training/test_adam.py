@@ -16,7 +16,7 @@ from splatface.models.training.adam import (
     step_table,
 )
 from splatface.models.training.config import ShapeConfig
-from splatface.models.training.packed import COLOUR, SHADING
+from splatface.models.training.packed import COLOUR, DEPTH, SHADING, SKIN
 
 
 def torchs(values, slopes, rate):
@@ -61,13 +61,13 @@ def test_shapes_are_held():
     table = some_rows(50)
     table[0, 7:10] = np.log([1.0, 0.01, 0.001])  # a streak
     table[1, 7:10] = np.log([1e-6, 0.01, 0.01])
-    depths = table[:, 2] + np.float32(1)
-    before = table[:, 2].copy()
+    held = [DEPTH, SKIN]
+    before = table[:, held].copy()
     shape = ShapeConfig(longest_m=0.1, shortest_m=0.0005, ratio=4.0)
     holds = np.where(np.arange(50) < 25, 0.25, 0.5).astype(np.float32)
     shading = table[:, SHADING:].copy()
     colour = table[:, COLOUR].copy()
-    hold_shape(table, Holds(depths, holds, 0.25), shape, Workers(1))
+    hold_shape(table, Holds(before + np.float32(1), holds, 0.125, 0.25), shape, Workers(1))
     assert np.allclose(table[:, SHADING:], 0.75 * shading, atol=1e-6)
     assert (table[:, COLOUR] == colour).all()
     assert np.allclose(np.linalg.norm(table[:, 3:7], axis=1), 1, atol=1e-6)
@@ -76,4 +76,6 @@ def test_shapes_are_held():
     assert sizes.min() >= 0.0005 * 0.9999
     assert (sizes[:, 2] <= 4.0001 * sizes[:, 1]).all()
     assert np.allclose(sizes[0], [0.001, 0.01, 0.04], rtol=1e-4)
-    assert np.allclose(table[:, 2] - before, holds, atol=1e-6)
+    moved = table[:, held] - before
+    assert np.allclose(moved[:, 0], holds, atol=1e-6)
+    assert np.allclose(moved[:, 1], 0.125, atol=1e-6)

@@ -1,10 +1,10 @@
-"""Depths that Gaussians are drawn back to follow the surface, not the place where they were born."""
+"""What Gaussians are drawn back to follows the surface, not the place where they were born."""
 
 from types import SimpleNamespace
 
 import numpy as np
 
-from splatface.models.dataset.types import FACE, NECK
+from splatface.models.dataset.types import FACE, MOUTH, NECK
 from splatface.models.training.relief import relief_of
 
 
@@ -15,24 +15,28 @@ def slope_of(xy):
 def points(count=4000):
     rng = np.random.default_rng(0)
     xy = rng.uniform(-0.05, 0.05, (count, 2))
-    labels = np.where(np.arange(count) < count - 200, FACE, NECK).astype(np.uint8)
-    return SimpleNamespace(means=np.c_[xy, slope_of(xy)].astype(np.float32), labels=labels)
+    labels = np.where(np.arange(count) < count - 200, FACE, MOUTH).astype(np.uint8)
+    skin = np.clip(0.5 + 8 * xy[:, 1], 0, 1)
+    means = np.c_[xy, slope_of(xy)].astype(np.float32)
+    return SimpleNamespace(means=means, labels=labels, skin=skin.astype(np.float32))
 
 
 def test_what_wandered_is_drawn_to_the_surface_where_it_is():
     rng = np.random.default_rng(1)
     means = np.c_[rng.uniform(-0.04, 0.04, (300, 2)), np.full(300, 0.2)].astype(np.float32)
-    found = relief_of(points()).depths(means, np.full(300, FACE, np.uint8), means[:, 2])
-    np.testing.assert_allclose(found, slope_of(means), atol=2e-3)
+    found = relief_of(points()).anchors(means, np.full(300, FACE, np.uint8), np.zeros((300, 2), np.float32))
+    np.testing.assert_allclose(found[:, 0], slope_of(means), atol=2e-3)
+    np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), 0.5 + 8 * means[:, 1], atol=0.02)
 
 
-def test_other_parts_and_what_is_beyond_the_surface_keep_their_own_depth():
-    means = np.array([[0.0, 0.0, 0.2], [0.5, 0.0, 0.3]], np.float32)
-    found = relief_of(points()).depths(means, np.array([NECK, FACE], np.uint8), means[:, 2])
-    np.testing.assert_array_equal(found, means[:, 2])
+def test_the_mouth_and_what_is_beyond_the_surface_keep_their_own():
+    means = np.array([[0.0, 0.0, 0.2], [0.5, 0.0, 0.3], [0.0, 0.0, 0.4]], np.float32)
+    own = np.array([[0.2, 1.0], [0.3, 2.0], [0.4, 3.0]], np.float32)
+    found = relief_of(points()).anchors(means, np.array([MOUTH, FACE, NECK], np.uint8), own)
+    np.testing.assert_array_equal(found, own)
 
 
 def test_without_points_nothing_changes():
-    means = np.array([[0.0, 0.0, 0.2]], np.float32)
-    found = relief_of(None).depths(means, np.array([FACE], np.uint8), means[:, 2])
-    np.testing.assert_array_equal(found, means[:, 2])
+    own = np.array([[0.2, 1.0]], np.float32)
+    found = relief_of(None).anchors(np.zeros((1, 3), np.float32), np.array([FACE], np.uint8), own)
+    np.testing.assert_array_equal(found, own)
