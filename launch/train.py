@@ -132,6 +132,7 @@ def _forget(run: Path) -> None:
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
     from splatface.models.dataset.refine import reposed
+    from splatface.models.tracking.refollow import refollowed
     from splatface.models.training.export import hearing_of, write_head
     from splatface.models.training.finish import Finish, finish
     from splatface.models.training.inspect import inspect_head
@@ -145,7 +146,8 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     line = TrainingLine(sys.stdout, clock=time.monotonic)
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
-    dataset = reposed(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
+    posed = reposed(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
+    dataset = refollowed(dataset, posed)
     how = Finish(name=_name_of(args.out), tune_steps=args.tune)
     head = finish(trained, dataset, how, _say)
     _say("hearing: setting the shared nets to this person")

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from splatface.models.dataset.types import Dataset
 from splatface.models.fields.basis import BasisField
 from splatface.models.render.workers import Workers
 from splatface.models.training.adam import BasisStep, Moments, no_moments, step_array, step_basis
@@ -18,6 +19,7 @@ from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import Regrown
 from splatface.models.training.map_slopes import MapSlopes
 from splatface.models.training.motion_start import spread_of
+from splatface.models.training.performer import every_motion
 from splatface.models.training.pull import Moves, Slopes
 from splatface.models.training.schedule import CANONICAL, Pace, basis_rates
 
@@ -57,6 +59,10 @@ class BasisMover:
     def field(self) -> BasisField:
         """The field as it is now."""
         return self._field
+
+    def perform(self, dataset: Dataset) -> None:
+        """Move as the frames of a data set say."""
+        self._motion = every_motion(dataset)
 
     def show(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Movements of a row, to look at."""

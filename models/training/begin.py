@@ -18,7 +18,7 @@ from splatface.models.training.densify import no_pull
 from splatface.models.training.motion_start import start_field
 from splatface.models.training.movers import FieldMover, Mover
 from splatface.models.training.packed import DEPTH, SKIN, unpack
-from splatface.models.training.performer import known_rows, motion_of
+from splatface.models.training.performer import every_motion, known_rows
 from splatface.models.training.points import Start, start_of
 from splatface.models.training.poses import Poses
 from splatface.models.training.pull import Easel
@@ -53,7 +53,7 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
     refiner = Refiner(config, dataset.frames.split, rows_of(dataset), targets, _easel(dataset, calm(config)))
     relief = relief_of(None if dataset.points_on_all_sides else points(dataset))
-    return Trainer(state, config, rows, targets, easel, refiner, relief)
+    return Trainer(state, config, dataset, rows, targets, easel, refiner, relief)
 
 
 def _easel(dataset: Dataset, config: TrainConfig) -> Easel | TorchEasel:
@@ -75,6 +75,6 @@ def _mover(
             generator=torch.Generator().manual_seed(config.seed),
         )
         return FieldMover(field.to(config.device), conditions, config)
-    every = np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
+    every = every_motion(dataset)
     field = start_field(config.field, start, every[rows], config.dynamic, config.steady, config.seed)
     return BasisMover(field, every, config, workers)

@@ -1,5 +1,7 @@
 """What a person does in a picture, as fields ask for it."""
 
+from copy import copy
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -48,6 +50,12 @@ class Conditions:
             pose=torch.from_numpy(pose.astype(np.float32)),
             audio=None if self._heard is None else self._windows(int(frames.time_ns[row])),
         )
+
+    def of(self, dataset: Dataset) -> "Conditions":
+        """The same sound with the motion and poses of another reading of the data set."""
+        other = copy(self)
+        other._dataset = dataset
+        return other
 
     @property
     def feature_dim(self) -> int:

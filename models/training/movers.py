@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from splatface.models.dataset.types import Dataset
 from splatface.models.fields.field import Condition, Field
 from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.conditions import Conditions
@@ -28,6 +29,9 @@ class Mover(Protocol):
     @property
     def field(self) -> Field:
         """The field as it is now."""
+
+    def perform(self, dataset: Dataset) -> None:
+        """Move as the frames of a data set say: the one that is trained on, better known by now."""
 
     def show(self, table: Floats, row: int, pace: Pace) -> Moves:
         """What a row looks like; changes nothing."""
@@ -70,6 +74,10 @@ class FieldMover:
         """The field as it is now."""
         found: Field = self._field
         return found
+
+    def perform(self, dataset: Dataset) -> None:
+        """Move as the frames of a data set say."""
+        self._conditions = self._conditions.of(dataset)
 
     def show(self, table: Floats, row: int, pace: Pace) -> Moves:
         """What a row looks like; changes nothing."""

@@ -12,7 +12,7 @@ from splatface.models.dataset.types import Dataset
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.skin import pose_rows, skin_splats
 
-__all__ = ["Performer", "Stage", "known_rows", "motion_of"]
+__all__ = ["Performer", "Stage", "every_motion", "known_rows", "motion_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,3 +54,8 @@ def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """[n, 16] mouth modes and controls of rows."""
     frames = dataset.frames
     return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)
+
+
+def every_motion(dataset: Dataset) -> NDArray[np.float32]:
+    """[F, 16] mouth modes and controls of all rows, 0 where they are not known."""
+    return np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)

@@ -2,7 +2,8 @@
 
 A few degrees of turning hardly tell depths, nor what goes with the head and what stays with the chest, so
 Gaussians are drawn back to what they were born with. That would do if they stayed where they were born: what
-wanders from the nose to the cheek must go back with it, or it is a spot before the face of a turned head.
+wanders from the nose to the cheek must go back with it, or it is a spot before the face of a turned head, and
+what wanders from the jaw to the neck must be neck, or it hangs from a turned jaw as a strip.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Floats = NDArray[np.float32]
 _SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # of one layer; the mouth goes on behind lips
 _NEIGHBOURS = 4
 _NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
+_ASTRAY_M = 0.003  # from its own surface, where another is nearer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +44,17 @@ class Relief:
     """Where surfaces lie, by their label."""
 
     surfaces: dict[int, Surface]
+
+    def labels(self, means: Floats, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels [N] of Gaussians at places [N, 3]: what strayed to another surface belongs to that one."""
+        rows = np.flatnonzero(np.isin(labels, list(self.surfaces)))
+        found = labels.copy()
+        if len(rows):
+            names = np.array(list(self.surfaces), np.uint8)
+            away = np.stack([s.places.query(means[rows, :2])[0] for s in self.surfaces.values()])
+            own = np.take_along_axis(away, (names[:, None] == labels[rows]).argmax(axis=0)[None], axis=0)[0]
+            found[rows] = np.where(own > _ASTRAY_M, names[away.argmin(axis=0)], labels[rows])
+        return found
 
     def anchors(self, means: Floats, labels: NDArray[np.uint8], otherwise: Floats) -> Floats:
         """Depth and skin logit [N, 2] at places [N, 3] of Gaussians of these labels.

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.types import MOUTH
+from splatface.models.dataset.refine import reposed
+from splatface.models.dataset.types import MOUTH, Dataset
 from splatface.models.errors import TrainingError
+from splatface.models.tracking.refollow import refollowed
 from splatface.models.training.adam import Holds, hold_shape, step_table
 from splatface.models.training.colour_bounds import colour_bounds
 from splatface.models.training.config import TrainConfig
@@ -32,6 +34,7 @@ class Trainer:
 
     state: State
     config: TrainConfig
+    dataset: Dataset
     rows: NDArray[np.int64]  # trained on
     targets: Targets
     easel: Easel | TorchEasel
@@ -74,8 +77,11 @@ class Trainer:
         return True
 
     def look_again(self) -> None:
-        """Look through the lens that the state has."""
-        self.easel.camera = self.state.poses.camera
+        """Look through the lens that the state has, and know the motion that goes with its poses."""
+        poses = self.state.poses
+        self.easel.camera = poses.camera
+        posed = reposed(self.dataset, poses.T[1], poses.T[0], poses.camera)
+        self.state.mover.perform(refollowed(self.dataset, posed))
 
     def _row(self) -> int:
         """Every picture once, shuffled, then all again; known from the step alone."""
@@ -112,6 +118,7 @@ class Trainer:
             return
         movable, room = state.mover.movable(len(state.table))
         regrow_state(state, regrow(state.table, state.pull, movable, room, how))
+        state.labels = self.relief.labels(state.table[:, MEANS], state.labels)
         state.anchors = self.relief.anchors(state.table[:, MEANS], state.labels, state.anchors)
         if not len(state.table):
             raise TrainingError(

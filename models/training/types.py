@@ -35,7 +35,7 @@ class Trained:
 
     gaussians: GaussianTensors  # N, canonical frame, no graph
     skin_logits: Tensor  # [N]; sigmoid: 0 torso bone .. 1 head bone
-    labels: NDArray[np.uint8]  # [N] LABELS of the part each Gaussian started from
+    labels: NDArray[np.uint8]  # [N] LABELS of the part each Gaussian belongs to
     field: Field
     config: TrainConfig
     T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for

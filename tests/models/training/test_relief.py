@@ -29,6 +29,19 @@ def test_what_wandered_is_drawn_to_the_surface_where_it_is():
     np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), 0.5 + 8 * means[:, 1], atol=0.02)
 
 
+def test_what_strayed_to_another_surface_belongs_to_it():
+    rng = np.random.default_rng(2)
+    xy = rng.uniform(-0.05, 0.05, (8000, 2))
+    parts = np.where(xy[:, 1] < 0, FACE, NECK).astype(np.uint8)
+    known = SimpleNamespace(
+        means=np.c_[xy, slope_of(xy)].astype(np.float32), labels=parts, skin=np.ones(8000, np.float32)
+    )
+    places = np.array([[0, -0.01, 0], [0, 0.001, 0], [0, 0.02, 0], [0, 0.02, 0]], np.float32)
+    labels = np.array([FACE, FACE, FACE, MOUTH], np.uint8)
+    found = relief_of(known).labels(places, labels)
+    np.testing.assert_array_equal(found, [FACE, FACE, NECK, MOUTH])
+
+
 def test_the_mouth_and_what_is_beyond_the_surface_keep_their_own():
     means = np.array([[0.0, 0.0, 0.2], [0.5, 0.0, 0.3], [0.0, 0.0, 0.4]], np.float32)
     own = np.array([[0.2, 1.0], [0.3, 2.0], [0.4, 3.0]], np.float32)

@@ -1,0 +1,68 @@
+"""What the mouth does once it is better known where the head is.
+
+A mode takes up what a wrong pose leaves of the lips; with the pose put right that mode would say it twice.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.dataset.types import Dataset
+from splatface.models.head.coefficients import CONTROL_RANGES, CONTROLS, MOUTH_MODES
+from splatface.models.tracking.face_model import load_face_model
+from splatface.models.tracking.face_solve import Lens, Poses
+from splatface.models.tracking.fitted import Fitted, read_fitted
+from splatface.models.tracking.motion import weights_of
+
+__all__ = ["refollowed"]
+
+Array = NDArray[Any]
+_EYES = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")  # found by themselves, see `motion_of`
+
+
+def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
+    """`reposed`, which is `tracked` with other poses and another lens, with the motion that they ask for.
+
+    What the landmarks' modes change by from the one to the other is added to the tracked motion, linear in
+    time between pictures. A data set that was not tracked here has nothing to add.
+
+    Raises:
+        TrackingError: when what tracking kept is damaged.
+    """
+    fitted = read_fitted(tracked)
+    found = np.isfinite(tracked.frames.landmarks_px).all(axis=(1, 2))
+    for dataset in (tracked, reposed):
+        found &= np.isfinite(dataset.frames.T_world_head).all(axis=(1, 2))
+    if fitted is None or not found.any():
+        return reposed
+    change = _weights(reposed, fitted, found) - _weights(tracked, fitted, found)
+    frames, track, known_ns = reposed.frames, reposed.motion, reposed.frames.time_ns[found]
+    return replace(
+        reposed,
+        frames=replace(frames, **_changed(frames, frames.time_ns, change, known_ns)),
+        motion=replace(track, **_changed(track, track.time_ns, change, known_ns)),
+    )
+
+
+def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Array:
+    """Modes and controls [n, 16] of pictures whose landmarks were found, eyes left out, not smoothed."""
+    camera, frames = dataset.camera, dataset.frames
+    T = camera.T_camera_world @ frames.T_world_head[found]
+    ways = np.hstack([frames.mouth[found], frames.controls[found]]).astype(np.float64)
+    poses = Poses(T[:, :3, :3], T[:, :3, 3], ways)
+    lens = Lens(camera.fx, (camera.cx, camera.cy))
+    px = frames.landmarks_px[found].astype(np.float64)
+    weights = weights_of(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
+    weights[:, np.isin((*MOUTH_MODES, *CONTROLS), _EYES)] = 0
+    return weights
+
+
+def _changed(track: Any, time_ns: NDArray[np.int64], change: Array, known_ns: Array) -> dict[str, Array]:
+    """Mouth and controls of a table with rows at some times, after a change [n, 16] known at others."""
+    at = np.stack([np.interp(time_ns, known_ns, column) for column in change.T], axis=1)
+    ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
+    controls = np.clip(track.controls + at[:, len(MOUTH_MODES) :], ranges[:, 0], ranges[:, 1])
+    mouth = track.mouth + at[:, : len(MOUTH_MODES)]
+    return {"mouth": mouth.astype(np.float32), "controls": controls.astype(np.float32)}
