@@ -25,7 +25,7 @@ _STEPS = 4
 _CHUNK = 128
 # Less than for poses, most of it in the lips: a mouth does less than what the tracker makes of it. Chosen by
 # how well a line through the motion of most of a film foretells the lips of the rest (four films).
-_TRUST: Final = 0.006
+_TRUST: Final = 0.01
 _LIPS_ERR: Final = 0.35  # share of what other landmarks err by
 _CONTROLS_AT = len(MOUTH_MODES)
 # Third differences are noise where a face is slow; of a talking mouth about half of them is talk.

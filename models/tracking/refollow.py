@@ -32,9 +32,9 @@ def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
         TrackingError: when what tracking kept is damaged.
     """
     fitted = read_fitted(tracked)
-    found = np.isfinite(tracked.frames.landmarks_px).all(axis=(1, 2))
+    found = _all_finite(tracked.frames.landmarks_px)
     for dataset in (tracked, reposed):
-        found &= np.isfinite(dataset.frames.T_world_head).all(axis=(1, 2))
+        found = found & _all_finite(dataset.frames.T_world_head)
     if fitted is None or not found.any():
         return reposed
     change = _weights(reposed, fitted, found) - _weights(tracked, fitted, found)
@@ -44,6 +44,10 @@ def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
         frames=replace(frames, **_changed(frames, frames.time_ns, change, known_ns)),
         motion=replace(track, **_changed(track, track.time_ns, change, known_ns)),
     )
+
+
+def _all_finite(rows: Array) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(rows).all(axis=(1, 2)))
 
 
 def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Array:
