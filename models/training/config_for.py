@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splatface.models.dataset.types import TRAIN, Dataset
 from splatface.models.training.colour_bounds import COLOUR_REACH
@@ -17,9 +18,10 @@ _ROUNDS = 3  # of refinement
 _SHORTEST_S, _ENOUGH_S = 5.0, 15.0  # of film trained on; between them the short-clip mode fades out
 _FEW, _MANY = 100, 300  # pictures: the same by their count
 _LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
-_SKIN_HOLD = 5e-3  # what moves with the head is not seen where the head hardly turns
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
-_NEVER_TURNED_DEG = 6.0  # of yaw, from one side to the other
+# What goes with the head is not seen where it hardly turns, well seen where it turns far.
+_SKIN_HOLDS = (5e-3, 2e-4)
+_NEVER_TURNED_DEG, _TURNED_DEG = 6.0, 20.0  # of yaw, from one side to the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,18 +35,18 @@ class Fitted:
 def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
-    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly, and colours
-    stay near to what it shows; an actor's are exact. Little film (below 15 s or 300 pictures) is learned with
-    fewer Gaussians that move, in fewer directions, with less freedom: see `_for_short`. A head that never
-    turned keeps the depths of its start, which are those of a symmetric face, and colours that are the same
-    from all sides. All of it stands in config.yaml.
+    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly, colours stay
+    near to what it shows, and so, the less the head turned, does what goes with it; an actor's are exact.
+    Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer directions,
+    with less freedom: see `_for_short`. A head that never turned keeps the depths of its start, which are
+    those of a symmetric face, and colours that are the same from all sides. All of it stands in config.yaml.
     """
     notes = []
     if dataset.source == "video":
         config = replace(
             config,
             refine=replace(config.refine, rounds=_ROUNDS),
-            shape=replace(config.shape, colour_reach=COLOUR_REACH, skin_hold=_SKIN_HOLD),
+            shape=replace(config.shape, colour_reach=COLOUR_REACH),
         )
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
     rows = known_rows(dataset, TRAIN)
@@ -54,9 +56,12 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     seconds = float(times[-1] - times[0]) / NS_PER_S
     shortage = _shortage(seconds, len(rows))
     errs, little = 0.0, shortage
+    turned = _turned_deg(dataset, rows)
     if dataset.source == "video":
         errs = _TRACKER_ERRS
-        little = max(shortage, float(np.clip((_MUCH_S - seconds) / (_MUCH_S - _LITTLE_S), 0.0, 1.0)))
+        little = max(shortage, _share(seconds, _MUCH_S, _LITTLE_S))
+        hold = _towards(*_SKIN_HOLDS, _share(turned, _NEVER_TURNED_DEG, _TURNED_DEG))
+        config = replace(config, shape=replace(config.shape, skin_hold=hold))
     config = replace(config, steady=_steadied(config.steady, little, errs))
     if shortage > 0:
         config = _for_short(config, shortage)
@@ -64,8 +69,6 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
             f"short clip: {seconds:.1f} s, {len(rows)} pictures to train on: regularised at "
             f"{shortage:.0%} strength, {config.dynamic} Gaussians may move"
         )
-    yaw = poses_of(dataset.frames.T_world_head[rows], dataset.pivot_m)[0][:, 0]
-    turned = float(np.degrees(np.ptp(yaw)))
     if shortage > 0 and turned < _NEVER_TURNED_DEG:
         config = _for_one_side(config)
         notes.append(f"the head turned by {turned:.1f} degrees only: depths stay those of a symmetric face")
@@ -74,9 +77,18 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
 
 def _shortage(seconds: float, pictures: int) -> float:
     """0 where there is enough to learn from, 1 at the least that a head can come of."""
-    by_time = (_ENOUGH_S - seconds) / (_ENOUGH_S - _SHORTEST_S)
-    by_count = (_MANY - pictures) / (_MANY - _FEW)
-    return round(float(np.clip(max(by_time, by_count), 0.0, 1.0)), 2)
+    return round(max(_share(seconds, _ENOUGH_S, _SHORTEST_S), _share(pictures, _MANY, _FEW)), 2)
+
+
+def _turned_deg(dataset: Dataset, rows: NDArray[np.int64]) -> float:
+    """From one side to the other."""
+    yaw = poses_of(dataset.frames.T_world_head[rows], dataset.pivot_m)[0][:, 0]
+    return float(np.degrees(np.ptp(yaw)))
+
+
+def _share(value: float, first: float, last: float) -> float:
+    """How far a value is on its way from `first` to `last`, 0..1."""
+    return float(np.clip((value - first) / (last - first), 0.0, 1.0))
 
 
 def _towards(usual: float, other: float, share: float) -> float:

@@ -75,3 +75,10 @@ def test_a_head_that_never_turned_keeps_its_start(tiny, turned, degree):
 
 def test_few_pictures_of_a_long_film_are_little_too(tiny):
     assert config_for(film(tiny, 60, 120), preset("basis")).config.dynamic < preset("basis").dynamic
+
+
+def test_the_less_a_head_turned_the_more_what_goes_with_it_is_held(tiny):
+    films = [film(tiny, 60, 1500, turned_deg=turned) for turned in (4.0, 12.0, 30.0)]
+    holds = [config_for(dataset, preset("basis")).config.shape.skin_hold for dataset in films]
+    assert holds[0] > holds[1] > holds[2] > 0
+    assert config_for(film(tiny, 60, 1500, "actor"), preset("basis")).config.shape.skin_hold == 0
