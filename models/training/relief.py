@@ -18,8 +18,9 @@ from splatface.models.training.points import skin_logits
 __all__ = ["Relief", "Surface", "relief_of"]
 
 Floats = NDArray[np.float32]
-_SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # of one layer; the mouth goes on behind lips
-_NEIGHBOURS = 4
+_SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # the mouth goes on behind lips
+_ONE_LAYER = (4, np.inf)  # how many neighbours are asked, and how far apart layers are, m
+_LAYERED = {NECK: (12, 0.01)}  # it goes on behind the jaw
 _NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
 _ASTRAY_M = 0.003  # from its own surface, where another is nearer
 
@@ -30,11 +31,14 @@ class Surface:
 
     places: cKDTree  # [n, 2]
     anchors: Floats  # [n, 2] depth, m, and skin logit
+    neighbours: int
+    layers_m: float  # how far apart its layers are; infinite where it has one
 
-    def at(self, places: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-        """Anchors [M, 2] at places [M, 2], and whether the surface is there [M]."""
-        away, near = self.places.query(places, k=_NEIGHBOURS)
-        weights = 1 / (away + _NEAR_M)
+    def at(self, means: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Anchors [M, 2] at places [M, 3], of the layer nearest to them, and whether there is one [M]."""
+        away, near = self.places.query(means[:, :2], k=self.neighbours)
+        layers = ((self.anchors[near, 0] - means[:, 2:]) / self.layers_m) ** 2
+        weights = np.exp(layers.min(axis=1, keepdims=True) - layers) / (away + _NEAR_M)
         mean = (weights[..., None] * self.anchors[near]).sum(axis=1) / weights.sum(axis=1, keepdims=True)
         return mean.astype(np.float32), away[:, 0] < _LOST_M
 
@@ -65,7 +69,7 @@ class Relief:
         for label, surface in self.surfaces.items():
             rows = np.flatnonzero(labels == label)
             if len(rows):
-                mean, known = surface.at(means[rows, :2])
+                mean, known = surface.at(means[rows])
                 found[rows[known]] = mean[known]
         return found
 
@@ -78,6 +82,7 @@ def relief_of(points: Points | None) -> Relief:
     anchors = np.stack([points.means[:, 2], skin_logits(points.skin)], axis=1).astype(np.float32)
     for label in _SURFACES:
         rows = points.labels == label
-        if rows.sum() >= _NEIGHBOURS:
-            surfaces[label] = Surface(cKDTree(points.means[rows, :2]), anchors[rows])
+        how = _LAYERED.get(label, _ONE_LAYER)
+        if rows.sum() >= how[0]:
+            surfaces[label] = Surface(cKDTree(points.means[rows, :2]), anchors[rows], *how)
     return Relief(surfaces)

@@ -29,6 +29,21 @@ def test_what_wandered_is_drawn_to_the_surface_where_it_is():
     np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), 0.5 + 8 * means[:, 1], atol=0.02)
 
 
+def test_a_neck_keeps_its_layers():
+    rng = np.random.default_rng(3)
+    xy = rng.uniform(-0.05, 0.05, (8000, 2))
+    depths = np.where(np.arange(8000) % 2, 0.06, 0.1)
+    known = SimpleNamespace(
+        means=np.c_[xy, depths].astype(np.float32),
+        labels=np.full(8000, NECK, np.uint8),
+        skin=np.where(np.arange(8000) % 2, 0.3, 0.9).astype(np.float32),
+    )
+    means = np.array([[0, 0, 0.063], [0, 0, 0.095], [0.01, 0, 0.02]], np.float32)
+    found = relief_of(known).anchors(means, np.full(3, NECK, np.uint8), np.zeros((3, 2), np.float32))
+    np.testing.assert_allclose(found[:, 0], [0.06, 0.1, 0.06], atol=1e-3)
+    np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), [0.3, 0.9, 0.3], atol=0.01)
+
+
 def test_what_strayed_to_another_surface_belongs_to_it():
     rng = np.random.default_rng(2)
     xy = rng.uniform(-0.05, 0.05, (8000, 2))
