@@ -28,6 +28,8 @@ _CHUNK = 128
 _TRUST: Final = 0.01
 _LIPS_ERR: Final = 0.35  # share of what other landmarks err by
 _CONTROLS_AT = len(MOUTH_MODES)
+_JAW_SIDE = len(MOUTH_MODES) + CONTROLS.index("jaw_side")
+_JAW_FREE: Final = 1.5  # times as far to the side as the habits of speech, which know little of it
 # Third differences are noise where a face is slow; of a talking mouth about half of them is talk.
 _NOISE: Final = np.where(np.isin((*MOUTH_MODES, *CONTROLS), (*MOUTH_MODES, "jaw_side")), 0.5, 1.0)
 
@@ -75,7 +77,10 @@ def weights_of(model: FaceModel, person: Array, poses: Poses, found_px: Array, l
     """Motion [F, 16] that explains landmarks [F, 478, 2] px of a person best, the head's poses held."""
     noise = model.noise.copy()
     noise[list(LIPS)] *= _LIPS_ERR
-    sure = replace(model, noise=noise)
+    habits = model.habits.copy()
+    habits[_JAW_SIDE] *= _JAW_FREE
+    habits[:, _JAW_SIDE] *= _JAW_FREE
+    sure = replace(model, noise=noise, habits=habits)
     chunks = [slice(i, i + _CHUNK) for i in range(0, len(poses), _CHUNK)]
     return np.concatenate([_weights(sure, person, poses.rows(c), found_px[c], lens) for c in chunks])
 

@@ -93,7 +93,7 @@ def test_gaze_goes_to_the_side_it_goes_to(made, found):
 def test_a_jaw_goes_to_the_side_it_goes_to(made, found):
     true, mine = made[0].motion[:, COLUMNS.index("jaw_side")], found.controls[:, CONTROLS.index("jaw_side")]
     assert np.corrcoef(true, mine)[0, 1] > 0.9
-    assert 0.4 < mine.std() / true.std() < 1.1  # drawn to what speech does: a head learns its own unit
+    assert 0.5 < mine.std() / true.std() < 1.1  # drawn to what speech does: a head learns its own unit
 
 
 def test_a_lost_face_is_bridged_and_not_trusted(made):
