@@ -9,14 +9,15 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
+from splatface.models.camera import Camera
 from splatface.models.dataset.disk import disk_error, read_plain, write_whole
-from splatface.models.dataset.types import Dataset
+from splatface.models.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.errors import DatasetError, TrackingError
 from splatface.models.tracking.face_model import load_face_model
 from splatface.models.tracking.face_solve import Lens, Poses, moved, projected
 from splatface.models.tracking.fit import Fit
 
-__all__ = ["FITTED", "Fitted", "fitted_landmarks", "read_fitted", "write_fitted"]
+__all__ = ["FITTED", "Fitted", "fitted_landmarks", "read_fitted", "seen", "write_fitted"]
 
 Array = NDArray[Any]
 
@@ -66,12 +67,15 @@ def read_fitted(dataset: Dataset) -> Fitted | None:
     return fitted
 
 
+def seen(camera: Camera, track: FrameTable | MotionTrack, rows: Array) -> tuple[Poses, Lens]:
+    """How a camera sees the head in some rows [n] of a table, and through which lens."""
+    T = camera.T_camera_world @ track.T_world_head[rows]
+    ways = np.hstack([track.mouth[rows], track.controls[rows]]).astype(np.float64)
+    return Poses(T[:, :3, :3], T[:, :3, 3], ways), Lens(camera.fx, (camera.cx, camera.cy))
+
+
 def fitted_landmarks(dataset: Dataset, fitted: Fitted, moments: Array) -> Array:
     """Landmarks [n, 478, 2] px where the fit says they are at some moments [n] of the motion."""
-    camera, motion = dataset.camera, dataset.motion
-    T = camera.T_camera_world @ motion.T_world_head[moments]
-    ways = np.hstack([motion.mouth[moments], motion.controls[moments]]).astype(np.float64)
-    poses = Poses(T[:, :3, :3], T[:, :3, 3], ways)
-    lens = Lens(camera.fx, (camera.cx, camera.cy))
+    poses, lens = seen(dataset.camera, dataset.motion, moments)
     points = moved(load_face_model(), fitted.shape_m.astype(np.float64), poses)
     return projected(points, poses, lens)[0]

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from splatface.models.dataset.types import Dataset
 from splatface.models.head.coefficients import CONTROL_RANGES, CONTROLS, MOUTH_MODES
 from splatface.models.tracking.face_model import load_face_model
-from splatface.models.tracking.face_solve import Lens, Poses
-from splatface.models.tracking.fitted import Fitted, read_fitted
+from splatface.models.tracking.fitted import Fitted, read_fitted, seen
 from splatface.models.tracking.motion import weights_of
 
 __all__ = ["refollowed"]
@@ -52,12 +51,8 @@ def _all_finite(rows: Array) -> NDArray[np.bool_]:
 
 def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Array:
     """Modes and controls [n, 16] of pictures whose landmarks were found, eyes left out, not smoothed."""
-    camera, frames = dataset.camera, dataset.frames
-    T = camera.T_camera_world @ frames.T_world_head[found]
-    ways = np.hstack([frames.mouth[found], frames.controls[found]]).astype(np.float64)
-    poses = Poses(T[:, :3, :3], T[:, :3, 3], ways)
-    lens = Lens(camera.fx, (camera.cx, camera.cy))
-    px = frames.landmarks_px[found].astype(np.float64)
+    poses, lens = seen(dataset.camera, dataset.frames, found)
+    px = dataset.frames.landmarks_px[found].astype(np.float64)
     weights = weights_of(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
     weights[:, np.isin((*MOUTH_MODES, *CONTROLS), _EYES)] = 0
     return weights
