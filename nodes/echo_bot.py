@@ -53,9 +53,10 @@ class EchoBot(FaceNode):
 
     def on_heard(self, msg: String) -> None:
         """Repeat what was heard; what is being said ends first."""
-        text = f"{self.params['prefix']}{msg.data}".strip()
-        if not text:
+        heard = msg.data.strip()
+        if not heard:
             return
+        text = f"{self.params['prefix']}{heard}"
         if not self.mouth.server_is_ready():
             self.complain("say: expected the speech node, found none: start it")
         elif self.saying and self.params["manner"] == "interrupt" and self.hush.service_is_ready():
