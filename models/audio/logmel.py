@@ -3,12 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank
+from splatface.models.audio.fbank import LOUD, SPREAD, frames_of, kaldi_filters, log_kaldi_fbank
 
 __all__ = ["LogMel"]
 
 FRAME, HOP, FFT, BINS = 400, 160, 512, 40  # 25 ms every 10 ms at 16 kHz
-MEAN, SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale: brings the values near -1..1
 
 
 class LogMel:
@@ -33,6 +32,6 @@ class LogMel:
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hear one window [720]; returns [1, 120]."""
         log_energy = log_kaldi_fbank(frames_of(window, FRAME, HOP), self._filters)
-        before, now, after = (log_energy - MEAN) / SPREAD
+        before, now, after = (log_energy - LOUD) / SPREAD
         token = np.concatenate([now, (after - before) / 2, after - 2 * now + before])
         return token[None].astype(np.float32)

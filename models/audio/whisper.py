@@ -12,7 +12,7 @@ from splatface.models.audio.fbank import frames_of, power_spectrum, slaney_filte
 from splatface.models.audio.session import Session, session_of
 from splatface.models.audio.whisper_graph import WIDTH, whisper_network
 
-__all__ = ["Whisper", "load_whisper", "log_mel"]
+__all__ = ["Whisper", "load_whisper", "log_mel", "scaled"]
 
 FRAME, HOP, BINS = 400, 160, 80  # 25 ms every 10 ms at 16 kHz
 WINDOW = 100  # mel frames: 1 s
@@ -28,6 +28,11 @@ def log_mel(frames: NDArray[np.float64], filters: NDArray[np.float64]) -> NDArra
     power = power_spectrum(frames * np.hanning(FRAME + 1)[:-1], FRAME)
     logarithm: NDArray[np.float64] = np.log10(np.maximum(power @ filters.T, FLOOR))
     return logarithm
+
+
+def scaled(mel: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Log-mel as Whisper's network takes it, speech near -1..1."""
+    return ((mel + 4.0) / 4.0).astype(np.float32)
 
 
 def load_whisper() -> Session:
@@ -49,16 +54,16 @@ def load_whisper() -> Session:
 
 
 class Whisper:
-    """The 384 values of one token after block 3, every 20 ms, from a sliding window of 1 s.
+    """The 384 values of one token after block 3, and the newest bands, every 20 ms, from a window of 1 s.
 
     The token has three more after it in the window, so it has heard 77.5 ms after its centre. The window is
     computed afresh for every token: two tokens per 40 ms would cost half, but every second one would have
     heard 20 ms less, and what a token says depends strongly on that. Before the stream's first
-    sample lies silence.
+    sample lies silence. The bands (2 * 80) are those of the window's last two frames, at their own level.
     """
 
     name = "whisper"
-    dim = WIDTH
+    dim = WIDTH + 2 * BINS
     hop_samples = 2 * HOP
     window_samples = HOP + FRAME  # two mel frames
     # the convolutions centre token j between mel frames 2j and 2j + 1
@@ -74,11 +79,9 @@ class Whisper:
         self._mel = np.full((WINDOW, BINS), np.log10(FLOOR))
 
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Hear one window [560], the two mel frames that end in a new chunk; returns [1, 384]."""
+        """Hear one window [560], the two mel frames that end in a new chunk; returns [1, 544]."""
         new = log_mel(frames_of(window, FRAME, HOP), self._filters)
         self._mel = np.concatenate([self._mel[2:], new])
         clipped = np.maximum(self._mel, self._mel.max() - 8.0)
-        scaled = ((clipped + 4.0) / 4.0).astype(np.float32)
-        (tokens,) = self._session.run(None, {"mel": scaled.T[None]})
-        token: NDArray[np.float32] = tokens[0]
-        return token
+        (tokens,) = self._session.run(None, {"mel": scaled(clipped).T[None]})
+        return np.concatenate([tokens[0], scaled(new).reshape(1, -1)], axis=1)

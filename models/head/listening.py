@@ -85,6 +85,7 @@ def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, tim
 
     Of frames later than the net's look-ahead only the next is used, as the other end of the
     interpolation: a picture at a frame's own time minus the look-ahead needs no later sound at all.
+    Encoders grow at the end: a net that knows fewer features than they give takes the first ones.
     """
     newest_ns = time_ns + round(net.lookahead_ms * NS_PER_MS)
     oldest_ns = time_ns - history_ns(net, gate)
@@ -97,7 +98,7 @@ def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, tim
     openness = gate_at(gate, voice, centres_ns, newest_ns)
     if openness == 0.0:
         return np.zeros(net.outputs, np.float32)
-    values = np.stack([frame.values for frame in near])
+    values = np.stack([frame.values[: net.feature_dim] for frame in near])
     heard: Array = net(window_at(values, centres_ns, newest_ns, net.window)) * np.float32(openness)
     # One broken frame must not take the face away: it counts as silence.
     return heard if np.isfinite(heard).all() else np.zeros(net.outputs, np.float32)
@@ -105,7 +106,7 @@ def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, tim
 
 def _check_frames(net: CoefficientNet, frames: Sequence[AudioFrame]) -> None:
     for frame in frames:
-        if frame.encoder != net.encoder or len(frame.values) != net.feature_dim:
+        if frame.encoder != net.encoder or len(frame.values) < net.feature_dim:
             raise HeadError(
                 f"audio features: expected encoder '{net.encoder}' ({net.feature_dim}-d), found "
                 f"'{frame.encoder}' ({len(frame.values)}-d): start the graph with encoder:={net.encoder}"

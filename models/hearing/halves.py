@@ -56,7 +56,9 @@ def features_in_halves(
         tokens = [network(mel[i : i + _BATCH].bfloat16())[:, 0].float() for i in range(0, len(mel), _BATCH)]
     centres_s = np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S
     # Not every window becomes a frame: the first ones end before the first centre.
-    return torch.cat(tokens)[len(mel) - len(frames) :].numpy(), centres_s
+    values = np.stack([frame.values for frame in frames])
+    values[:, :WIDTH] = torch.cat(tokens)[len(mel) - len(frames) :].numpy()
+    return values, centres_s
 
 
 def graph_in_torch(model: bytes, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

@@ -37,7 +37,7 @@ def heard_modes(net: CoefficientNet, samples: Array, ear: Ear = features) -> tup
 
 def heard_windows(net: CoefficientNet, values: Array) -> Array:
     """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
-    frames = ((values - net.mean) / net.std) @ net.project
+    frames = ((values[:, : net.feature_dim] - net.mean) / net.std) @ net.project
     # Before the first frame the graph repeats it.
     padded = np.concatenate([np.repeat(frames[:1], net.window - 1, axis=0), frames])
     windows = np.lib.stride_tricks.sliding_window_view(padded, net.window, axis=0).transpose(0, 2, 1)

@@ -14,7 +14,7 @@ from splatface.models.values import AudioChunk
 
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 START_NS = 1_700_000_000_123_456_789
-DIMS = {"logmel": 120, "fsmn": 250, "whisper": 384}
+DIMS = {"logmel": 120, "fsmn": 410, "whisper": 544}
 MS = 1_000_000
 
 

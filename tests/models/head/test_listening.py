@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -102,6 +104,16 @@ def test_silence_no_sound_and_broken_sound_are_rest(net):
     broken = [AudioFrame(np.full(12, np.nan, np.float32), "logmel", f.centre_ns, 1.0) for f in sound()]
     assert not hear(net, broken, VoiceGate(), time_ns).any()
     assert hear(net, sound(), VoiceGate(), time_ns).any()
+
+
+def test_a_net_from_before_its_encoder_grew_hears_what_it_knows(net):
+    frames = sound()
+    more = np.full(5, 7, np.float32)
+    grown = [replace(frame, values=np.concatenate([frame.values, more])) for frame in frames]
+    time_ns = frames[60].centre_ns
+    np.testing.assert_array_equal(
+        hear(net, grown, ALWAYS_OPEN, time_ns), hear(net, frames, ALWAYS_OPEN, time_ns)
+    )
 
 
 def test_another_encoder_is_refused_by_name(net):
