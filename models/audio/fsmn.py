@@ -74,8 +74,8 @@ class Fsmn:
 
     A token is centred on a 25 ms frame and has heard the two frames after it: 32.5 ms. The bands (2 * 80) are
     those of these two: what tells a voice from no voice need not tell vowels apart, bands do. The stream is
-    taken to begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the first
-    frame is repeated twice as FunASR does.
+    taken to begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the
+    first frame is repeated twice as FunASR does.
     """
 
     name = "fsmn"
