@@ -33,7 +33,7 @@ _SPREAD_M = np.r_[0.004, np.full(16, 0.004), np.full(5, 0.03)]
 _WIDER = np.r_[0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15, 0.15]
 _NOISE_M = 0.002
 _OF_EYES = (8, 9, 10, 11)  # blink_left, blink_right, gaze_yaw, gaze_pitch
-_AT_EYE_M, _FAR_FROM_EYE_M = 0.020, 0.030  # of a landmark that an eye's lid moves, and of one that it does not
+_AT_EYE_M, _FAR_FROM_EYE_M = 0.020, 0.030  # so near an eye its lids move a landmark, so far they do not
 _SLIPS = 24
 _ABOUT = {
     "format": "splatface-face-model",
@@ -91,7 +91,8 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     The detector answers a synthetic wink with a face that is 2 mm lower at that side, brow, chin and lips; of
     real people's blinks it does not (docs/tracking.md).
     """
-    away = np.stack([np.linalg.norm(mean - mean[list(iris)].mean(0), axis=1) for iris in IRISES])  # right, left
+    centres = [mean[list(iris)].mean(0) for iris in IRISES]  # of the person's right eye, left eye
+    away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
     shares = np.clip((_FAR_FROM_EYE_M - away) / (_FAR_FROM_EYE_M - _AT_EYE_M), 0, 1)
     local = motion.copy()
     for row, share in zip(_OF_EYES, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
