@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.launch import bench_rivals
+from splatface.models.audio.fsmn import Fsmn
 from splatface.models.errors import RenderError
 from splatface.models.head.coefficients import CoefficientNet, silent_net
 from splatface.models.head.deform import Deformer
@@ -27,7 +28,7 @@ from splatface.models.render.scene import bench_camera, bench_splats
 __all__ = ["Settings", "add_arguments", "bench_head", "main", "measure"]
 
 COEFFICIENTS = 32
-ENCODER, FEATURES = "fsmn", 410
+ENCODER, FEATURES = Fsmn.name, Fsmn.dim
 Stages = dict[str, list[float]]
 
 

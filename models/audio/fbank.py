@@ -4,18 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    "LOUD",
-    "SPREAD",
     "frames_of",
     "kaldi_filters",
     "log_kaldi_fbank",
     "power_spectrum",
+    "scaled_fbank",
     "slaney_filters",
 ]
 
 SAMPLE_RATE = 16_000
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)  # Kaldi's floor under the logarithm
-LOUD, SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale: bring its values near -1..1
+_LOUD, _SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale
 
 
 def frames_of(samples: NDArray[np.float32], length: int, hop: int) -> NDArray[np.float64]:
@@ -82,3 +81,8 @@ def log_kaldi_fbank(frames: NDArray[np.float64], filters: NDArray[np.float64]) -
     power = power_spectrum(emphasised, 2 * (filters.shape[1] - 1))
     floored: NDArray[np.float64] = np.log(np.maximum(power @ filters.T, FLOAT32_EPSILON))
     return floored
+
+
+def scaled_fbank(fbank: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What `log_kaldi_fbank` gives, with speech near -1..1."""
+    return (fbank - _LOUD) / _SPREAD

