@@ -131,7 +131,7 @@ def _forget(run: Path) -> None:
 
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
-    from splatface.models.dataset.refine import reposed
+    from splatface.models.dataset.refine import remotioned, reposed
     from splatface.models.tracking.refollow import refollowed
     from splatface.models.training.export import hearing_of, write_head
     from splatface.models.training.finish import Finish, finish
@@ -147,7 +147,8 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
     posed = reposed(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
-    dataset = refollowed(dataset, posed)
+    posed = refollowed(dataset, posed)
+    dataset = remotioned(posed, trained.motion, posed.frames.time_ns)
     how = Finish(name=_name_of(args.out), tune_steps=args.tune)
     head = finish(trained, dataset, how, _say)
     _say("hearing: setting the shared nets to this person")

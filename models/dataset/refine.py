@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,13 +14,16 @@ from splatface.models.dataset.description import YAML, describe, read_descriptio
 from splatface.models.dataset.disk import PART, disk_error, read_plain
 from splatface.models.dataset.file import load_dataset
 from splatface.models.dataset.tables import FRAMES, MOTION, POINTS, pack
-from splatface.models.dataset.types import Dataset, Points
+from splatface.models.dataset.types import Dataset, FrameTable, MotionTrack, Points
 from splatface.models.errors import DatasetError
+from splatface.models.head.coefficients import CONTROL_RANGES, CONTROLS, MOUTH_MODES
 from splatface.models.head.yaml_door import MAX_YAML_BYTES
 
-__all__ = ["reposed", "rewrite_tables"]
+__all__ = ["remotioned", "reposed", "rewrite_tables"]
 
 Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Table = TypeVar("Table", FrameTable, MotionTrack)
 
 
 def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
@@ -77,6 +81,33 @@ def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, cam
             T_world_torso=carried(track.T_world_torso, frames.T_world_torso, T_world_torso),
         ),
     )
+
+
+def remotioned(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -> Dataset:
+    """The data set with another motion of its pictures and between them; nothing on disk changes.
+
+    Args:
+        dataset: see models/dataset.
+        change: [n, 16] of mouth modes and controls, added at moments
+        known_ns: [n], rising; linear in time between them. Controls keep to their ranges.
+    """
+
+    def changed(track: Table) -> Table:
+        mouth, controls = _changed(track, change, known_ns)
+        return replace(track, mouth=mouth, controls=controls)
+
+    return replace(dataset, frames=changed(dataset.frames), motion=changed(dataset.motion))
+
+
+def _changed(
+    track: FrameTable | MotionTrack, change: Doubles, known_ns: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Mouth and controls of a table with rows in time."""
+    at = np.stack([np.interp(track.time_ns, known_ns, column) for column in change.T], axis=1)
+    ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
+    controls = np.clip(track.controls + at[:, len(MOUTH_MODES) :], ranges[:, 0], ranges[:, 1])
+    mouth = track.mouth + at[:, : len(MOUTH_MODES)]
+    return mouth.astype(np.float32), controls.astype(np.float32)
 
 
 def _carried(T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]) -> Doubles:

@@ -3,14 +3,14 @@
 A mode takes up what a wrong pose leaves of the lips; with the pose put right that mode would say it twice.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.dataset.refine import remotioned
 from splatface.models.dataset.types import Dataset
-from splatface.models.head.coefficients import CONTROL_RANGES, CONTROLS, MOUTH_MODES
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.tracking.face_model import load_face_model
 from splatface.models.tracking.fitted import Fitted, read_fitted, seen
 from splatface.models.tracking.motion import weights_of
@@ -37,12 +37,7 @@ def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
     if fitted is None or not found.any():
         return reposed
     change = _weights(reposed, fitted, found) - _weights(tracked, fitted, found)
-    frames, track, known_ns = reposed.frames, reposed.motion, reposed.frames.time_ns[found]
-    return replace(
-        reposed,
-        frames=replace(frames, **_changed(frames, frames.time_ns, change, known_ns)),
-        motion=replace(track, **_changed(track, track.time_ns, change, known_ns)),
-    )
+    return remotioned(reposed, change, reposed.frames.time_ns[found])
 
 
 def _all_finite(rows: Array) -> NDArray[np.bool_]:
@@ -56,12 +51,3 @@ def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Arra
     weights = weights_of(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
     weights[:, np.isin((*MOUTH_MODES, *CONTROLS), _EYES)] = 0
     return weights
-
-
-def _changed(track: Any, time_ns: NDArray[np.int64], change: Array, known_ns: Array) -> dict[str, Array]:
-    """Mouth and controls of a table with rows at some times, after a change [n, 16] known at others."""
-    at = np.stack([np.interp(time_ns, known_ns, column) for column in change.T], axis=1)
-    ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
-    controls = np.clip(track.controls + at[:, len(MOUTH_MODES) :], ranges[:, 0], ranges[:, 1])
-    mouth = track.mouth + at[:, : len(MOUTH_MODES)]
-    return {"mouth": mouth.astype(np.float32), "controls": controls.astype(np.float32)}

@@ -70,6 +70,13 @@ class BasisMover:
         free = apply_rows(self._basis, c, self._workers)
         return Moves(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
 
+    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+        """dL/d(motion) [16] of the movements that `show` gave for a row."""
+        share = 1 / (1 + np.exp(-self._dynamism[:, None]))
+        own = slopes.deltas * share * self._field.mask.numpy()
+        back = coefficient_slopes(self._basis, own, self._workers)
+        return MapSlopes(self._motion[row], **self._map).back_to_motion(back)
+
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
 

@@ -9,6 +9,7 @@ from splatface.models.dataset.types import TRAIN, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.fields.config import BasisConfig
 from splatface.models.fields.factory import make_field
+from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
 from splatface.models.training.adam import no_moments
 from splatface.models.training.basis_mover import BasisMover
@@ -48,6 +49,7 @@ def begin(dataset: Dataset, config: TrainConfig) -> Trainer:
         moments=no_moments(start.table),
         pull=no_pull(len(start.table)),
         poses=Poses(dataset),
+        motion=np.zeros((len(dataset.frames), MOTION_SIZE)),
         mover=_mover(dataset, rows, start, config, easel.workers),
     )
     targets = Targets(dataset, config.losses, config.cache_gb * 2**30)

@@ -15,7 +15,7 @@ class MapSlopes:
     """`MotionMap` of models/head/motion_map.py at the motion x [16]; `coefficients` [K]."""
 
     def __init__(self, x: Floats, linear: Floats, w1: Floats, b1: Floats, w2: Floats) -> None:
-        self._x, self._w2 = x, w2
+        self._x, self._linear, self._w1, self._w2 = x, linear, w1, w2
         bent, self._slope = _gelu(x @ w1 + b1)
         still, self._slope_still = _gelu(b1)
         self._bend = bent - still
@@ -32,6 +32,11 @@ class MapSlopes:
             "b1": inner - hidden * self._slope_still,
             "w2": np.outer(self._bend, slopes),
         }
+
+    def back_to_motion(self, slopes: Floats) -> Floats:
+        """dL/dx [16] of dL/d(coefficients) [K]."""
+        found: Floats = self._linear @ slopes + self._w1 @ (self._slope * (self._w2 @ slopes))
+        return found
 
 
 def _gelu(x: Floats) -> tuple[Floats, Floats]:

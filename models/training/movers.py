@@ -36,6 +36,12 @@ class Mover(Protocol):
     def show(self, table: Floats, row: int, pace: Pace) -> Moves:
         """What a row looks like; changes nothing."""
 
+    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+        """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row.
+
+        0 for what the field does not ask for: one driven by sound knows of no mouth mode.
+        """
+
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
         """What is drawn to learn from a row."""
 
@@ -100,6 +106,16 @@ class FieldMover:
         self._graph = leaf, outputs
         arrays = [_array(output) for output in outputs]
         return Moves(arrays[0], np.arange(len(table)), *arrays[1:])
+
+    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+        """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row."""
+        condition = self._condition(row)
+        asked = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
+        resting = self.field.canonical(unpack(torch.from_numpy(table).to(self._device)))
+        deltas = self.field.forward(resting.means, condition).deltas
+        above = torch.from_numpy(slopes.deltas).to(self._device)
+        found = torch.autograd.grad(deltas, asked, above, allow_unused=True, materialize_grads=True)
+        return np.concatenate([_array(slope) for slope in found])
 
     def _condition(self, row: int) -> Condition:
         found = self._conditions(row)

@@ -11,13 +11,15 @@ from splatface.models.training.plots import Axes, Curve, chart
 __all__ = ["REFINED_LEGEND", "refined_section"]
 
 REFINED_LEGEND = (
-    "Poses as the pictures want them, the Gaussians standing still; those of pictures never trained on are "
-    "fitted in the same way, their colours are not learned from. PSNR: of held-out pictures with the same "
-    "Gaussians, before and after each round; the last round is for held-out pictures alone. Jitter: what "
-    "three pictures in a row do not have in common, with tracked and with refined poses."
+    "Poses, and from the second round on what mouth and brows do, as the pictures want them, the Gaussians "
+    "standing still; those of pictures never trained on are fitted in the same way, their colours are not "
+    "learned from. PSNR: of held-out pictures with the same Gaussians, before and after each round's poses, "
+    "and with its motion; the last round is for held-out pictures alone. Jitter: what three pictures in a "
+    "row do not have in common, with tracked and with refined poses."
 )
 _NAMES = {
     "step": "step", "psnr_before_db": "PSNR before, dB", "psnr_after_db": "after, dB",
+    "psnr_motion_db": "with motion, dB", "mouth_changed": "motion, rms",
     "turned_deg": "turned, °", "shifted_mm": "shifted, mm", "moved_px": "moved, px rms",
     "jitter_before_px": "jitter tracked, px",
     "jitter_after_px": "refined, px", "focal_share": "focal length, share",

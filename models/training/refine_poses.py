@@ -20,14 +20,14 @@ from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import pose_rows
 from splatface.models.training.torch_easel import TorchEasel
 
-__all__ = ["Scene", "refine_round"]
+__all__ = ["ONE_RESIDUAL_PX", "Scene", "looked_at", "refine_round"]
 
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
 _PROBED = 4  # pictures whose curvature is measured
 _STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  # of the measuring
 _LEAST = 1e-3  # eigenvalue of the curvature, share of the mean, in steps
-_ONE_RESIDUAL_PX = 150.0  # neighbouring pixels are missed alike
+ONE_RESIDUAL_PX = 150.0  # neighbouring pixels are missed alike
 _WATCHED = 24
 _DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 _FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
@@ -49,7 +49,7 @@ def refine_round(poses: Poses, scene: Scene, how: RefineConfig, *, held_only: bo
 
     Where they are not, everything stays as it was. `held_only`: only rows not trained on move.
     """
-    rows = _looked_at(scene.known, how.most)
+    rows = looked_at(scene.known, how.most)
     trained = scene.split[rows] == TRAIN
     moving = ~trained if held_only else np.ones(len(rows), np.bool_)
     if not moving.any():
@@ -120,7 +120,8 @@ class _Turn:
     damping: float
 
 
-def _looked_at(known: Rows, most: int) -> Rows:
+def looked_at(known: Rows, most: int) -> Rows:
+    """At most so many of the rows, evenly spread."""
     every = -(-len(known) // most)
     return known[::every]
 
@@ -149,7 +150,7 @@ def _step(poses: Poses, scene: Scene, how: RefineConfig, turn: _Turn, curvature:
         free=turn.free,
         losses=turn.losses,
         slopes=turn.slopes,
-        residuals=camera.width * camera.height / _ONE_RESIDUAL_PX,
+        residuals=camera.width * camera.height / ONE_RESIDUAL_PX,
         damping=turn.damping,
     )
     trained = bool((scene.split[rows[turn.free]] == TRAIN).all())

@@ -1,5 +1,6 @@
 """When poses are refined during a run, and what is looked at for it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,8 +12,9 @@ from splatface.models.training.losses import psnr_db
 from splatface.models.training.performer import known_rows
 from splatface.models.training.pose_story import round_figures
 from splatface.models.training.pull import Easel
-from splatface.models.training.refine_poses import Scene, refine_round
-from splatface.models.training.schedule import Pace
+from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, refine_motion
+from splatface.models.training.refine_poses import ONE_RESIDUAL_PX, Scene, looked_at, refine_round
+from splatface.models.training.schedule import CANONICAL, Pace
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 from splatface.models.training.torch_easel import TorchEasel
@@ -68,6 +70,34 @@ class Refiner:
             poses, before, self.known, lambda: self._psnr_db(state, shown, pace), state.counters.step
         )
         poses.rounds.append(figures | {"held_only": float(pace.over)})
+
+    def follow(self, state: State, pace: Pace, perform: Callable[[], None]) -> None:
+        """Refine the motion, too, once the face has learned to move; `perform` what the state says."""
+        how, camera = self.config.refine, self.easel.camera
+        rows = looked_at(self.known, how.most)
+        rows = rows[self.split[rows] != TRAIN] if pace.over else rows
+        if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
+            return
+
+        def tell(change: NDArray[np.float64]) -> None:
+            state.motion = change
+            perform()
+
+        def feel(row: int) -> Felt:
+            shown = state.mover.show(state.table, row, pace)
+            slopes = self.easel.pull(shown, state.poses.at(row), self.targets(row))
+            return Felt(slopes.loss, state.mover.feel(state.table, row, slopes).astype(np.float64))
+
+        mirror = Mirror(tell, feel, camera.width * camera.height / ONE_RESIDUAL_PX)
+        change = refine_motion(state.motion, mirror, rows, how.motion, how.sweeps)
+        others = np.setdiff1d(self.known, rows)
+        others = others[self.split[others] != TRAIN] if pace.over else others
+        at = state.poses.time_s
+        change[others] = np.stack([np.interp(at[others], at[rows], x) for x in change[rows].T], axis=1)
+        tell(change)
+        way = float(np.sqrt((change[np.ix_(rows, FOLLOWING)] ** 2).mean()))
+        seen = self._psnr_db(state, self._shown(), pace)
+        state.poses.rounds[-1] |= {"psnr_motion_db": round(seen, 4), "mouth_changed": round(way, 5)}
 
     def _shown(self) -> Rows:
         for part in (VAL, TRAIN):

@@ -118,6 +118,7 @@ class _Run:
             config=self.config,
             T_world_head=state.poses.T[1],
             T_world_torso=state.poses.T[0],
+            motion=state.motion,
             camera=state.poses.camera,
             seconds=state.counters.seconds,
             history=tuple(self.history),

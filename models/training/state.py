@@ -49,6 +49,7 @@ class State:
     moments: Moments
     pull: Pull
     poses: Poses
+    motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
     mover: Mover
     bounds: Bounds | None = None  # of the colours, once they are found
     counters: Counters = field(default_factory=Counters)
@@ -107,6 +108,7 @@ def _arrays(state: State) -> Arrays:
         "seen": state.pull.seen,
         "poses": poses.T,
         "lens": poses.lens,
+        "motion": state.motion,
     }
     if state.bounds is not None:
         own |= {"colours.low": state.bounds.low, "colours.high": state.bounds.high}
@@ -122,6 +124,6 @@ def _restore(state: State, found: Arrays) -> None:
     if "colours.low" in taken:
         state.bounds = Bounds(taken["colours.low"], taken["colours.high"])
     poses = state.poses
-    poses.T, poses.lens = taken["poses"], taken["lens"]
+    poses.T, poses.lens, state.motion = taken["poses"], taken["lens"], taken["motion"]
     prefix = "mover."
     state.mover.load({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.refine import reposed
+from splatface.models.dataset.refine import remotioned, reposed
 from splatface.models.dataset.types import MOUTH, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.tracking.refollow import refollowed
@@ -65,7 +65,9 @@ class Trainer:
         due = self.refiner.due(self.state, pace)
         if due:
             self.refiner.refine(self.state, pace)
-            self.look_again()
+            posed = self._posed()
+            self._perform(posed)
+            self.refiner.follow(self.state, pace, lambda: self._perform(posed))
         return due
 
     def bound(self, pace: Pace) -> bool:
@@ -78,10 +80,17 @@ class Trainer:
 
     def look_again(self) -> None:
         """Look through the lens that the state has, and know the motion that goes with its poses."""
+        self._perform(self._posed())
+
+    def _posed(self) -> Dataset:
         poses = self.state.poses
         self.easel.camera = poses.camera
         posed = reposed(self.dataset, poses.T[1], poses.T[0], poses.camera)
-        self.state.mover.perform(refollowed(self.dataset, posed))
+        return refollowed(self.dataset, posed)
+
+    def _perform(self, posed: Dataset) -> None:
+        """Move as landmarks say, and pictures beyond them."""
+        self.state.mover.perform(remotioned(posed, self.state.motion, posed.frames.time_ns))
 
     def _row(self) -> int:
         """Every picture once, shuffled, then all again; known from the step alone."""

@@ -1,0 +1,114 @@
+"""What mouth and brows do in each picture, as the picture itself says it; Gaussians and poses stay.
+
+Landmarks err by a few percent of a mode, picture by picture. A basis that learns from such motion moves too
+little: noise in what a regression is told draws its slopes towards 0. So the motion follows the renderer's
+gradient, too, as poses do, held by what the landmarks said. (IMavatar, Zheng et al. 2022, and PointAvatar
+fit expressions this way, those of test pictures, too.)
+
+One step of Gauss-Newton for each picture on n log L(x) + |x - landmarks|^2 / anchor^2, with a picture's loss
+as the likelihood of n independent residuals (see pose_solve.py) and one curvature for all pictures.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+
+__all__ = ["FOLLOWING", "Felt", "Mirror", "refine_motion"]
+
+Doubles = NDArray[np.float64]
+Rows = NDArray[np.int64]
+# Lids and gaze are found by themselves, and what a picture says of them is a few pixels of an eye.
+_EYES = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
+FOLLOWING = np.flatnonzero([name not in _EYES for name in (*MOUTH_MODES, *CONTROLS)])  # columns of the motion
+_PROBED = 8  # pictures whose curvature is measured
+_STEP = 0.02  # of the measuring
+_LEAST = 1e-3  # eigenvalue of the curvature, share of the mean
+_DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Felt:
+    """A picture's loss, and dL/d(motion) [16]."""
+
+    loss: float
+    slopes: Doubles
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mirror:
+    """A face that can be told what to do, and be looked at."""
+
+    perform: Callable[[Doubles], None]  # change [F, 16] of every row's motion from what the landmarks say
+    feel: Callable[[int], Felt]  # a row, performing this
+    residuals: float  # of a picture, independent ones
+
+
+def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sweeps: int) -> Doubles:
+    """The change [F, 16] of the motion of `rows` that their pictures ask for; the others' stays.
+
+    A picture's motion is only changed by what lets it be hit better, by the same measure that drives it.
+    """
+    best, place = change.copy(), np.ix_(rows, FOLLOWING)
+    mirror.perform(best)
+    curvature = _curvature(best, mirror, rows)
+    losses, slopes = _feel(mirror, rows)
+    damping = np.full(len(rows), _DAMPING)
+    for _ in range(sweeps):
+        sure = mirror.residuals / np.maximum(losses, 1e-6)
+        trial = best.copy()
+        trial[place] += _steps(curvature, slopes, best[place], (sure, damping, anchor))
+        mirror.perform(trial)
+        then, slopes_then = _feel(mirror, rows)
+        gained = mirror.residuals * (np.log(losses) - np.log(then))
+        better = gained > ((trial[place] ** 2).sum(axis=1) - (best[place] ** 2).sum(axis=1)) / anchor**2 / 2
+        best[rows[better]] = trial[rows[better]]
+        losses[better], slopes[better] = then[better], slopes_then[better]
+        damping[:] = np.where(better, np.maximum(damping / 2, _DAMPING), 5 * damping)
+    return best
+
+
+def _feel(mirror: Mirror, rows: Rows) -> tuple[Doubles, Doubles]:
+    """Losses [n] and slopes [n, FOLLOWING]; a picture that cannot be looked at pulls nowhere."""
+    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), len(FOLLOWING)))
+    for i, row in enumerate(rows.tolist()):
+        felt = mirror.feel(row)
+        if np.isfinite(felt.loss) and np.isfinite(felt.slopes).all():
+            losses[i], slopes[i] = max(felt.loss, 1e-6), felt.slopes[FOLLOWING]
+    return losses, slopes
+
+
+def _steps(
+    curvature: Doubles, slopes: Doubles, away: Doubles, how: tuple[Doubles, Doubles, float]
+) -> Doubles:
+    """Where each picture [n, m] should go."""
+    sure, damping, anchor = how
+    diagonal = np.diag(np.diag(curvature))
+    bent: Doubles = sure[:, None, None] * (curvature + damping[:, None, None] * diagonal)
+    bent += np.eye(len(curvature)) / anchor**2
+    pull = sure[:, None] * slopes + away / anchor**2
+    found: Doubles = -np.linalg.solve(bent, pull[:, :, None])[:, :, 0]
+    return found
+
+
+def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:
+    """Mean second derivative [m, m] of the loss at a few rows, from differences of slopes; positive."""
+    picked = rows[np.unique(np.linspace(0, len(rows) - 1, _PROBED + 2).round().astype(int))[1:-1]]
+    picked = picked if len(picked) else rows[:1]
+    total = np.empty((len(FOLLOWING), len(FOLLOWING)))
+    for k, column in enumerate(FOLLOWING.tolist()):
+        ends = []
+        for sign in (1, -1):
+            off = change.copy()
+            off[:, column] += sign * _STEP
+            mirror.perform(off)
+            ends.append(_feel(mirror, picked)[1].mean(axis=0))
+        total[k] = (ends[0] - ends[1]) / (2 * _STEP)
+    mirror.perform(change)
+    values, ways = np.linalg.eigh((total + total.T) / 2)
+    values = np.maximum(values, _LEAST * max(float(values.mean()), 1e-12))
+    found: Doubles = (ways * values) @ ways.T
+    return found
