@@ -192,7 +192,7 @@ class RefineConfig:
     shift_m: float = 4e-3
     turn_rad_s2: float = 4.0  # how fast heads change their way; half of it for the torso
     shift_m_s2: float = 0.5
-    motion: float = 0.03  # how far landmarks may be off in a mouth mode; 0 leaves their motion as it is
+    motion: float = 0.012  # how far landmarks may be off in a mouth mode; 0 leaves their motion as it is
     # How far the focal length may be off, share; 0 leaves it alone: on a real clip it gained nothing.
     focal: float = 0.0
     centre_px: float = 0.0  # the same for the principal point

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.controls import limit_motion
 from splatface.models.head.head import Head
 from splatface.models.head.splats import Splats
 from splatface.models.training.playback import Puppet
@@ -58,7 +59,7 @@ def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
     centres           each Gaussian as a dot
     skin              blue moves with the torso, red with the head
     dynamic           what speech and eyes move: brighter = more, black = never
-    mouth, controls   each mode and control at 1 (gaze at 0.3 rad) and what it changes
+    mouth, controls   each mode and control as far as a running head lets it go, at most 1 (gaze: 0.3 rad)
     directions        each direction of the basis at -2 and +2 (1 is its root mean square)
     """
     puppet = Puppet(head, head.info.camera.scaled_to(384, 384), head.info.background)
@@ -68,8 +69,8 @@ def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
     yield "centres", _two_sides(puppet, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
     yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skin)))
     yield "dynamic", _two_sides(puppet, lambda s: _painted(s, _glow(_movement(head))))
-    yield "mouth", _motions(puppet, MOUTH_MODES, 0)
-    yield "controls", _motions(puppet, CONTROLS, len(MOUTH_MODES))
+    yield "mouth", _motions(puppet, MOUTH_MODES)
+    yield "controls", _motions(puppet, CONTROLS)
     yield "directions", _directions(head, puppet)
 
 
@@ -115,12 +116,14 @@ def _glow(share: Array) -> Array:
     return np.maximum(np.ascontiguousarray(colours).astype(np.float32) / 255, _DARK)
 
 
-def _motions(puppet: Puppet, names: tuple[str, ...], first: int) -> Picture:
+def _motions(puppet: Puppet, names: tuple[str, ...]) -> Picture:
     views = [named(_face(puppet.picture()), "rest")]
-    for i, name in enumerate(names):
-        motion = np.zeros(len(MOUTH_MODES) + len(CONTROLS), np.float32)
-        motion[first + i] = 0.3 if name.startswith("gaze") else 1.0
-        views.append(named(_face(puppet.picture(motion)), name))
+    limits, every = puppet.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
+    for name in names:
+        asked = np.where(np.array(every) == name, 0.3 if name.startswith("gaze") else 1.0, 0.0)
+        mouth, controls = np.split(asked.astype(np.float32), [len(MOUTH_MODES)])
+        motion = np.concatenate(limit_motion(mouth, controls, limits))
+        views.append(named(_face(puppet.picture(motion)), f"{name} {motion[every.index(name)]:.2f}"))
     return sheet(views)
 
 

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 
-__all__ = ["FOLLOWING", "Felt", "Mirror", "refine_motion"]
+__all__ = ["FOLLOWING", "Felt", "Mirror", "foretold", "refine_motion"]
 
+Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
 # Lids and gaze are found by themselves, and what a picture says of them is a few pixels of an eye.
@@ -27,6 +28,7 @@ FOLLOWING = np.flatnonzero([name not in _EYES for name in (*MOUTH_MODES, *CONTRO
 _PROBED = 8  # pictures whose curvature is measured
 _STEP = 0.02  # of the measuring
 _LEAST = 1e-3  # eigenvalue of the curvature, share of the mean
+_RIDGE = 1e-3  # of a mode squared
 _DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 
 
@@ -60,7 +62,7 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
     for _ in range(sweeps):
         sure = mirror.residuals / np.maximum(losses, 1e-6)
         trial = best.copy()
-        trial[place] += _steps(curvature, slopes, best[place], (sure, damping, anchor))
+        trial[place] += _steps(curvature, slopes, best[place], sure, damping, anchor)
         mirror.perform(trial)
         then, slopes_then = _feel(mirror, rows)
         gained = mirror.residuals * (np.log(losses) - np.log(then))
@@ -69,6 +71,21 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
         losses[better], slopes[better] = then[better], slopes_then[better]
         damping[:] = np.where(better, np.maximum(damping / 2, _DAMPING), 5 * damping)
     return best
+
+
+def foretold(told: Floats, change: Doubles, others: Floats) -> Doubles:
+    """The change [m, 16] of pictures that nobody looked at: what is the same for all, by ridge regression.
+
+    Args:
+        told: [n, 16] motion of the pictures looked at, by their landmarks.
+        change: [n, 16] of it, found.
+        others: [m, 16] motion of the others. What errs from picture to picture stays with them.
+    """
+    mean, middle = told.mean(axis=0, dtype=np.float64), change.mean(axis=0)
+    off = told - mean
+    inner = off.T @ off + _RIDGE * len(told) * np.eye(off.shape[1])
+    found: Doubles = middle + (others - mean) @ np.linalg.solve(inner, off.T @ (change - middle))
+    return found
 
 
 def _feel(mirror: Mirror, rows: Rows) -> tuple[Doubles, Doubles]:
@@ -82,16 +99,14 @@ def _feel(mirror: Mirror, rows: Rows) -> tuple[Doubles, Doubles]:
 
 
 def _steps(
-    curvature: Doubles, slopes: Doubles, away: Doubles, how: tuple[Doubles, Doubles, float]
+    curvature: Doubles, slopes: Doubles, away: Doubles, sure: Doubles, damping: Doubles, anchor: float
 ) -> Doubles:
     """Where each picture [n, m] should go."""
-    sure, damping, anchor = how
     diagonal = np.diag(np.diag(curvature))
-    bent: Doubles = sure[:, None, None] * (curvature + damping[:, None, None] * diagonal)
-    bent += np.eye(len(curvature)) / anchor**2
+    bent = sure[:, None, None] * (curvature + damping[:, None, None] * diagonal)
+    held = bent + np.eye(len(curvature)) / anchor**2
     pull = sure[:, None] * slopes + away / anchor**2
-    found: Doubles = -np.linalg.solve(bent, pull[:, :, None])[:, :, 0]
-    return found
+    return np.asarray(np.linalg.solve(held, -pull[:, :, None])[:, :, 0], np.float64)
 
 
 def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:

@@ -1,25 +1,25 @@
 """When poses are refined during a run, and what is looked at for it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.dataset.refine import remotioned
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.losses import psnr_db
-from splatface.models.training.performer import known_rows
+from splatface.models.training.performer import every_motion, known_rows
 from splatface.models.training.pose_story import round_figures
 from splatface.models.training.pull import Easel
-from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, refine_motion
+from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, foretold, refine_motion
 from splatface.models.training.refine_poses import ONE_RESIDUAL_PX, Scene, looked_at, refine_round
 from splatface.models.training.schedule import CANONICAL, Pace
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 from splatface.models.training.torch_easel import TorchEasel
 
-__all__ = ["Refiner", "calm", "rows_of"]
+__all__ = ["Refiner", "calm", "perform", "rows_of"]
 
 Rows = NDArray[np.int64]
 _VALIDATED = 16  # pictures
@@ -71,17 +71,20 @@ class Refiner:
         )
         poses.rounds.append(figures | {"held_only": float(pace.over)})
 
-    def follow(self, state: State, pace: Pace, perform: Callable[[], None]) -> None:
-        """Refine the motion, too, once the face has learned to move; `perform` what the state says."""
+    def follow(self, state: State, pace: Pace, posed: Dataset) -> None:
+        """Refine the motion, too, once the face has learned to move.
+
+        `posed` is the data set with the poses of the state and the motion that landmarks tell with them.
+        """
         how, camera = self.config.refine, self.easel.camera
-        rows = looked_at(self.known, how.most)
-        rows = rows[self.split[rows] != TRAIN] if pace.over else rows
+        mine = self.known[self.split[self.known] != TRAIN] if pace.over else self.known
+        rows = looked_at(mine, how.most)
         if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
             return
 
         def tell(change: NDArray[np.float64]) -> None:
             state.motion = change
-            perform()
+            perform(state, posed)
 
         def feel(row: int) -> Felt:
             shown = state.mover.show(state.table, row, pace)
@@ -90,10 +93,9 @@ class Refiner:
 
         mirror = Mirror(tell, feel, camera.width * camera.height / ONE_RESIDUAL_PX)
         change = refine_motion(state.motion, mirror, rows, how.motion, how.sweeps)
-        others = np.setdiff1d(self.known, rows)
-        others = others[self.split[others] != TRAIN] if pace.over else others
-        at = state.poses.time_s
-        change[others] = np.stack([np.interp(at[others], at[rows], x) for x in change[rows].T], axis=1)
+        told = every_motion(posed)
+        others = np.setdiff1d(mine, rows)
+        change[others] = foretold(told[rows], change[rows], told[others])
         tell(change)
         way = float(np.sqrt((change[np.ix_(rows, FOLLOWING)] ** 2).mean()))
         seen = self._psnr_db(state, self._shown(), pace)
@@ -114,6 +116,11 @@ class Refiner:
             truth = self.targets(row).picture / 255.0
             found.append(psnr_db(float(np.mean((np.clip(drawn, 0, 1) - truth) ** 2))))
         return float(np.mean(found)) if found else 0.0
+
+
+def perform(state: State, posed: Dataset) -> None:
+    """Move as landmarks say in a data set with the state's poses, and pictures beyond them."""
+    state.mover.perform(remotioned(posed, state.motion, posed.frames.time_ns))
 
 
 def rows_of(dataset: Dataset) -> Rows:

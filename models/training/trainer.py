@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.refine import remotioned, reposed
+from splatface.models.dataset.refine import reposed
 from splatface.models.dataset.types import MOUTH, Dataset
 from splatface.models.errors import TrainingError
 from splatface.models.tracking.refollow import refollowed
@@ -15,7 +15,7 @@ from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
 from splatface.models.training.packed import COLOUR, MEANS
 from splatface.models.training.pull import Easel, Slopes
-from splatface.models.training.refiner import Refiner
+from splatface.models.training.refiner import Refiner, perform
 from splatface.models.training.relief import Relief
 from splatface.models.training.schedule import Pace, table_rates
 from splatface.models.training.state import State, regrow_state
@@ -66,8 +66,8 @@ class Trainer:
         if due:
             self.refiner.refine(self.state, pace)
             posed = self._posed()
-            self._perform(posed)
-            self.refiner.follow(self.state, pace, lambda: self._perform(posed))
+            perform(self.state, posed)
+            self.refiner.follow(self.state, pace, posed)
         return due
 
     def bound(self, pace: Pace) -> bool:
@@ -80,17 +80,13 @@ class Trainer:
 
     def look_again(self) -> None:
         """Look through the lens that the state has, and know the motion that goes with its poses."""
-        self._perform(self._posed())
+        perform(self.state, self._posed())
 
     def _posed(self) -> Dataset:
         poses = self.state.poses
         self.easel.camera = poses.camera
         posed = reposed(self.dataset, poses.T[1], poses.T[0], poses.camera)
         return refollowed(self.dataset, posed)
-
-    def _perform(self, posed: Dataset) -> None:
-        """Move as landmarks say, and pictures beyond them."""
-        self.state.mover.perform(remotioned(posed, self.state.motion, posed.frames.time_ns))
 
     def _row(self) -> int:
         """Every picture once, shuffled, then all again; known from the step alone."""

@@ -1,9 +1,13 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 from dataset_fixture import tiny_head
 
 from splatface.models.errors import TrainingError
+from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.head.head import MotionLimits
 from splatface.models.training.inspect import inspect_head, sheets
 
 
@@ -43,3 +47,14 @@ def test_gaze_and_lids_change_the_picture():
     tile = 256
     rest, blink = controls[:tile, :tile].astype(float), controls[:tile, tile : 2 * tile].astype(float)
     assert np.abs(rest - blink)[30:].max() > 50
+
+
+def test_no_mode_is_shown_farther_than_the_head_lets_it_go():
+    head, _ = tiny_head()
+    little = MotionLimits(((0.0, 1e-4),) * len(MOUTH_MODES), head.info.motion_limits.controls)
+    held = replace(head, info=replace(head.info, motion_limits=little))
+    tile = 256
+    for shown, moves in ((head, True), (held, False)):
+        mouth = dict(sheets(shown))["mouth"].astype(float)
+        rest, opened = mouth[40:tile, :tile], mouth[40:tile, tile : 2 * tile]
+        assert (np.abs(rest - opened).max() > 50) == moves

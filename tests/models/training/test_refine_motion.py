@@ -11,7 +11,7 @@ from test_run import a_run
 from splatface.models.dataset.types import TEST, TRAIN
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.training.config import RefineConfig, StageConfig
-from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, refine_motion
+from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, foretold, refine_motion
 
 ANCHOR, RESIDUALS, PICTURES = 0.05, 1000.0, 12
 ROWS = np.arange(2, PICTURES)
@@ -80,7 +80,7 @@ def test_who_trusts_landmarks_stays_with_them(generator):
     assert np.abs(found).max() < 1e-5
 
 
-def test_a_picture_that_cannot_be_looked_at_keeps_what_it_has(generator):
+def test_a_picture_that_cannot_be_looked_at_goes_by_its_landmarks(generator):
     face = Face(generator, blind=(4,))
     start = face.change.copy()
     start[4, 0] = 0.01
@@ -88,6 +88,16 @@ def test_a_picture_that_cannot_be_looked_at_keeps_what_it_has(generator):
     assert np.isfinite(found).all()
     assert np.abs(found[4]).max() <= 0.01
     assert np.abs((found - face.true)[5]).max() < 0.02
+
+
+def test_pictures_between_take_what_is_the_same_for_all(generator):
+    told = generator.random((400, 16)).astype(np.float32)
+    way = generator.normal(size=(16, 16)) * 0.1
+    rule = 0.02 + told @ way
+    noise = generator.normal(size=rule.shape) * 0.01
+    found = foretold(told[:300], (rule + noise)[:300], told[300:])
+    assert np.abs(found - rule[300:]).max() < 0.02
+    assert foretold(told[:3], rule[:3], told[:0]).shape == (0, 16)
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +129,12 @@ def test_it_is_told(run):
     rounds = json.loads((run[1] / "poses.json").read_text())["rounds"]
     assert "mouth_changed" not in rounds[0]  # the face has not learned to move yet
     assert all(line["mouth_changed"] > 0 for line in rounds[1:])
+
+
+def test_few_are_looked_at_and_all_are_told(noisy, tmp_path):
+    few = replace(NOISY, refine=replace(NOISY.refine, most=12, sweeps=2))
+    changed = np.abs(a_run(noisy, few, tmp_path).motion).max(axis=1) > 0
+    assert changed.all()
 
 
 def test_it_may_be_left_out(noisy, tmp_path):
