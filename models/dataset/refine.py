@@ -88,8 +88,8 @@ def remotioned(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -
 
     Args:
         dataset: see models/dataset.
-        change: [n, 16] of mouth modes and controls, added at moments
-        known_ns: [n], rising; linear in time between them. Controls keep to their ranges.
+        change: [n, 16] to be added to mouth modes and controls; these keep to their ranges.
+        known_ns: [n] rising, when. Between them it is linear in time.
     """
 
     def changed(track: Table) -> Table:

@@ -1,12 +1,11 @@
 """What mouth and brows do in each picture, as the picture itself says it; Gaussians and poses stay.
 
-Landmarks err by a few percent of a mode, picture by picture. A basis that learns from such motion moves too
-little: noise in what a regression is told draws its slopes towards 0. So the motion follows the renderer's
-gradient, too, as poses do, held by what the landmarks said. (IMavatar, Zheng et al. 2022, and PointAvatar
-fit expressions this way, those of test pictures, too.)
+Landmarks err by a few percent of a mode, picture by picture, so motion follows the renderer's gradient as
+poses do, held by what landmarks said. (IMavatar, Zheng et al. 2022, and PointAvatar, Zheng et al. 2023, train
+expressions so.) Held loosely, modes take up what is no motion at all, and hearing cannot foretell them.
 
-One step of Gauss-Newton for each picture on n log L(x) + |x - landmarks|^2 / anchor^2, with a picture's loss
-as the likelihood of n independent residuals (see pose_solve.py) and one curvature for all pictures.
+One step of Gauss-Newton for each picture on n log L(x) + |x - landmarks|^2 / (2 anchor^2), with a picture's
+loss as the likelihood of n independent residuals (see pose_solve.py) and one curvature for all pictures.
 """
 
 from collections.abc import Callable
@@ -28,7 +27,7 @@ FOLLOWING = np.flatnonzero([name not in _EYES for name in (*MOUTH_MODES, *CONTRO
 _PROBED = 8  # pictures whose curvature is measured
 _STEP = 0.02  # of the measuring
 _LEAST = 1e-3  # eigenvalue of the curvature, share of the mean
-_RIDGE = 1e-3  # of a mode squared
+_RIDGE = 1e-3  # in a mode's own square
 _DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 
 
@@ -52,7 +51,12 @@ class Mirror:
 def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sweeps: int) -> Doubles:
     """The change [F, 16] of the motion of `rows` that their pictures ask for; the others' stays.
 
-    A picture's motion is only changed by what lets it be hit better, by the same measure that drives it.
+    Args:
+        change: [F, 16] from what landmarks say, to begin with.
+        mirror: is left performing something near to what is found.
+        rows: rising.
+        anchor: standard deviation of what landmarks are off by, in a mode.
+        sweeps: looks at each picture; a step that does not let it be hit better is taken back.
     """
     best, place = change.copy(), np.ix_(rows, FOLLOWING)
     mirror.perform(best)

@@ -76,12 +76,23 @@ class Refiner:
 
         `posed` is the data set with the poses of the state and the motion that landmarks tell with them.
         """
-        how, camera = self.config.refine, self.easel.camera
+        how = self.config.refine
         mine = self.known[self.split[self.known] != TRAIN] if pace.over else self.known
         rows = looked_at(mine, how.most)
         if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
             return
+        change = refine_motion(state.motion, self._mirror(state, pace, posed), rows, how.motion, how.sweeps)
+        told, others = every_motion(posed), np.setdiff1d(mine, rows)
+        change[others] = foretold(told[rows], change[rows], told[others])
+        state.motion = change
+        perform(state, posed)
+        figures = {
+            "psnr_motion_db": self._psnr_db(state, self._shown(), pace),
+            "mouth_changed": float(np.sqrt((change[np.ix_(rows, FOLLOWING)] ** 2).mean())),
+        }
+        state.poses.rounds[-1] |= {name: round(value, 4) for name, value in figures.items()}
 
+    def _mirror(self, state: State, pace: Pace, posed: Dataset) -> Mirror:
         def tell(change: NDArray[np.float64]) -> None:
             state.motion = change
             perform(state, posed)
@@ -91,15 +102,8 @@ class Refiner:
             slopes = self.easel.pull(shown, state.poses.at(row), self.targets(row))
             return Felt(slopes.loss, state.mover.feel(state.table, row, slopes).astype(np.float64))
 
-        mirror = Mirror(tell, feel, camera.width * camera.height / ONE_RESIDUAL_PX)
-        change = refine_motion(state.motion, mirror, rows, how.motion, how.sweeps)
-        told = every_motion(posed)
-        others = np.setdiff1d(mine, rows)
-        change[others] = foretold(told[rows], change[rows], told[others])
-        tell(change)
-        way = float(np.sqrt((change[np.ix_(rows, FOLLOWING)] ** 2).mean()))
-        seen = self._psnr_db(state, self._shown(), pace)
-        state.poses.rounds[-1] |= {"psnr_motion_db": round(seen, 4), "mouth_changed": round(way, 5)}
+        camera = self.easel.camera
+        return Mirror(tell, feel, camera.width * camera.height / ONE_RESIDUAL_PX)
 
     def _shown(self) -> Rows:
         for part in (VAL, TRAIN):

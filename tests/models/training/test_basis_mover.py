@@ -104,6 +104,18 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
         assert (step[true[name].numpy() == 0] == 0).all()
 
 
+def test_it_feels_what_its_motion_should_have_been(generator):
+    mover, start, motion = a_mover(generator)
+    above = generator.normal(size=(COUNT, 14)).astype(np.float32)
+    x = torch.from_numpy(motion[5]).requires_grad_()
+    movement = mover.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
+    (movement.deltas * torch.from_numpy(above)).sum().backward()
+    rows = mover.show(start.table, 5, PACE).rows
+    none = np.zeros((2, 16), np.float32)
+    felt = mover.feel(start.table, 5, Slopes(0.0, 0.0, start.table, above[rows], None, none, none))
+    assert np.allclose(felt, x.grad, rtol=1e-3, atol=1e-4 * np.abs(x.grad).max())
+
+
 def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     start, motion = a_start(generator), a_motion(generator)
     field = start_field(BasisConfig(dynamism="off"), start, motion, 100, EXACT, 0)

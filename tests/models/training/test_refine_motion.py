@@ -134,7 +134,8 @@ def test_it_is_told(run):
 def test_few_are_looked_at_and_all_are_told(noisy, tmp_path):
     few = replace(NOISY, refine=replace(NOISY.refine, most=12, sweeps=2))
     changed = np.abs(a_run(noisy, few, tmp_path).motion).max(axis=1) > 0
-    assert changed.all()
+    between = np.setdiff1d(np.flatnonzero(noisy.frames.split == TRAIN), np.arange(0, len(changed), 3))
+    assert changed[between].all()
 
 
 def test_it_may_be_left_out(noisy, tmp_path):
