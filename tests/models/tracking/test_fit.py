@@ -85,6 +85,23 @@ def test_blinks_are_blinks(found):
     assert blinks[away].max() < 0.3
 
 
+@pytest.mark.parametrize("winking", [False, True])
+def test_a_head_that_blinks_and_stands_still_is_held_still(winking):
+    model, rng = load_face_model(), np.random.default_rng(2)
+    shape, count = model.person(rng.normal(0, 0.7, model.identities)), 150
+    motion = np.zeros((count, len(COLUMNS)))
+    motion[:, 0] = 0.3 + 0.25 * np.sin(1.1 * np.arange(count))
+    for at in (20, 55, 90, 118):
+        motion[at : at + 4, 8:10] = np.array([0.6, 1.0, 1.0, 0.4])[:, None]
+    poses = Poses(np.tile(np.eye(3), (count, 1, 1)), np.tile([0, 0, 1.2], (count, 1)), motion)
+    shown, lens = model.winking() if winking else model, Lens(1800.0, (SIDE / 2, SIDE / 2))
+    px, _ = projected(moved(shown, shape, poses), poses, lens)
+    found = fit(px + rng.normal(0, 0.3, px.shape), SIDE, SIDE, FPS)
+    nose_px = 1800 / 1.2 * (found.T_world_head @ [0, 0.03, -0.05, 1])[:, :2]
+    assert nose_px.std(axis=0).max() < 0.3
+    assert found.controls[21:23, :2].min() > 0.6
+
+
 def test_gaze_goes_to_the_side_it_goes_to(made, found):
     true = made[0].motion[:, COLUMNS.index("gaze_yaw")]
     assert np.corrcoef(true, found.controls[:, CONTROLS.index("gaze_yaw")])[0, 1] > 0.8

@@ -5,7 +5,13 @@ import pytest
 
 from splatface.models.errors import TrackingError
 from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, load_face_model, view_terms
+from splatface.models.tracking.face_model import (
+    FACE_HEIGHT_M,
+    FACE_MODEL_FILE,
+    OF_EYES,
+    load_face_model,
+    view_terms,
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,15 @@ def test_motions_do_what_they_are_called(model):
     assert moves["gaze_yaw"][[468, 473], 0].min() > 0.004
     assert moves["brow_up"][[105, 334], 1].max() < -0.002
     assert moves["jaw_side"][[13, 14, 61, 291], 0].min() > 0.003 > 5 * abs(moves["jaw_side"][1, 0])
+
+
+def test_blinks_and_glances_stay_at_the_eyes(model):
+    eyes = model.mean_m[[468, 473]]
+    away = np.linalg.norm(model.mean_m[:, None] - eyes, axis=2).min(axis=1)
+    assert not model.motion_m[list(OF_EYES)][:, away > 0.032].any()
+    assert np.abs(model.winking().motion_m[list(OF_EYES)][:, away > 0.032]).max() > 1e-3
+    others = np.delete(np.arange(16), OF_EYES)
+    assert np.array_equal(model.winking().motion_m[others], model.motion_m[others])
 
 
 def test_a_view_from_the_front_is_none():
