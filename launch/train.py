@@ -131,12 +131,11 @@ def _forget(run: Path) -> None:
 
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
-    from splatface.models.dataset.refine import remotioned, reposed
-    from splatface.models.tracking.refollow import refollowed
     from splatface.models.training.export import hearing_of, write_head
     from splatface.models.training.finish import Finish, finish
     from splatface.models.training.inspect import inspect_head
     from splatface.models.training.inspect_field import inspect_field
+    from splatface.models.training.known_better import told_by_landmarks, told_by_pictures
     from splatface.models.training.report import write_report
     from splatface.models.training.run import train
     from splatface.models.training.story import read_story
@@ -146,9 +145,8 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     line = TrainingLine(sys.stdout, clock=time.monotonic)
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
-    posed = reposed(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
-    posed = refollowed(dataset, posed)
-    dataset = remotioned(posed, trained.motion, posed.frames.time_ns)
+    told = told_by_landmarks(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
+    dataset = told_by_pictures(told, trained.motion)
     how = Finish(name=_name_of(args.out), tune_steps=args.tune)
     head = finish(trained, dataset, how, _say)
     _say("hearing: setting the shared nets to this person")

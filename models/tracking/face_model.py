@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from splatface.models.errors import TrackingError
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.motion_map import MOTION_SIZE
 
 __all__ = [
@@ -31,7 +32,9 @@ Array = NDArray[Any]
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
-OF_EYES: Final = (8, 9, 10, 11)  # rows of the motion: blink_left, blink_right, gaze_yaw, gaze_pitch
+OF_EYES: Final = [  # rows of the motion
+    (*MOUTH_MODES, *CONTROLS).index(name) for name in ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
+]
 _LANDMARKS, _VIEWS = 478, 5
 
 
@@ -56,7 +59,7 @@ class FaceModel:
     def winking(self) -> "FaceModel":
         """The model of a face whose blinks and glances the tracker answers with all of it."""
         motion = self.motion_m.copy()
-        motion[list(OF_EYES)] += self.winks_m
+        motion[OF_EYES] += self.winks_m
         return replace(self, motion_m=motion)
 
     def person(self, identity: Array) -> Array:
@@ -87,9 +90,9 @@ def load_face_model(path: Path = FACE_MODEL_FILE) -> FaceModel:
     try:
         tensors = {name: tensor.astype(np.float64) for name, tensor in load_file(path).items()}
         model = FaceModel(**tensors)
-        tables = (model.mean_m, model.identity_m[0], model.motion_m, model.winks_m, model.view_m)
-        shapes = tuple(table.shape for table in tables)
-    except (OSError, SafetensorError, TypeError, AttributeError, IndexError) as error:
+        tables = (model.mean_m, model.motion_m, model.winks_m, model.view_m)
+        shapes = (model.identity_m.shape[1:], *(table.shape for table in tables))
+    except (OSError, SafetensorError, TypeError, AttributeError) as error:
         raise TrackingError(
             f"{path}: expected the face model, found none or a damaged one ({error}): install splatface again"
         ) from error

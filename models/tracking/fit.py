@@ -92,8 +92,8 @@ def fit(
     # Some faces' blinks the tracker answers with brow and chin. Who is not told so takes it for a nod; who is
     # told so of a face that does not, moves the chin at each blink.
     plain, winking = (_explained(model, whose, person, clip) for whose in (model, model.winking()))
-    missed = np.array([np.nanmean(fit.residual_px) for fit in (plain, winking)])
-    return plain if missed[0] < _CLEARLY * missed[1] else winking
+    clearly = np.nanmean(plain.residual_px) < _CLEARLY * np.nanmean(winking.residual_px)
+    return plain if clearly else winking
 
 
 @dataclass(frozen=True, slots=True, eq=False)

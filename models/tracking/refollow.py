@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from splatface.models.dataset.refine import remotioned
 from splatface.models.dataset.types import Dataset
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.tracking.face_model import load_face_model
+from splatface.models.tracking.face_model import OF_EYES, load_face_model
 from splatface.models.tracking.fitted import Fitted, read_fitted, seen
 from splatface.models.tracking.motion import weights_of
 
 __all__ = ["refollowed"]
 
 Array = NDArray[Any]
-_EYES = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")  # found by themselves, see `motion_of`
 
 
 def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
@@ -49,5 +47,5 @@ def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Arra
     poses, lens = seen(dataset.camera, dataset.frames, found)
     px = dataset.frames.landmarks_px[found].astype(np.float64)
     weights = weights_of(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
-    weights[:, np.isin((*MOUTH_MODES, *CONTROLS), _EYES)] = 0
+    weights[:, OF_EYES] = 0  # found by themselves, see `motion_of`
     return weights

@@ -72,9 +72,7 @@ class BasisMover:
 
     def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
         """dL/d(motion) [16] of the movements that `show` gave for a row."""
-        share = 1 / (1 + np.exp(-self._dynamism[:, None]))
-        own = slopes.deltas * share * self._field.mask.numpy()
-        back = coefficient_slopes(self._basis, own, self._workers)
+        _, back = self._back(slopes, 1 / (1 + np.exp(-self._dynamism)))
         return MapSlopes(self._motion[row], **self._map).back_to_motion(back)
 
     def move(self, table: Floats, row: int, pace: Pace) -> Moves:
@@ -101,8 +99,7 @@ class BasisMover:
             return slopes.table
         self._count[1] += 1
         steps = int(self._count[1])
-        own = slopes.deltas * share[:, None] * self._field.mask.numpy()
-        back = coefficient_slopes(self._basis, own, self._workers)
+        own, back = self._back(slopes, share)
         rates, moments = self._config.rates, self._moments
         calm = rate * pace.warm * rates.last**pace.through
         step = BasisStep(
@@ -122,6 +119,11 @@ class BasisMover:
             pull *= share * (1 - share)
             step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
         return slopes.table
+
+    def _back(self, slopes: Slopes, share: Floats) -> tuple[Floats, Floats]:
+        """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
+        own: Floats = slopes.deltas * share[:, None] * self._field.mask.numpy()
+        return own, coefficient_slopes(self._basis, own, self._workers)
 
     def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """The Gaussians of the basis; no more are taken in."""

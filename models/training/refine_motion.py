@@ -14,21 +14,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.tracking.face_model import OF_EYES
+from splatface.models.training.looking import DAMPING, positive, probed
 
 __all__ = ["FOLLOWING", "Felt", "Mirror", "foretold", "refine_motion"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
-# Lids and gaze are found by themselves, and what a picture says of them is a few pixels of an eye.
-_EYES = ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
-FOLLOWING = np.flatnonzero([name not in _EYES for name in (*MOUTH_MODES, *CONTROLS)])  # columns of the motion
+# Columns of the motion. Lids and gaze are found by themselves: a picture says of them a few pixels of an eye.
+FOLLOWING = np.setdiff1d(np.arange(MOTION_SIZE), OF_EYES)
 _PROBED = 8  # pictures whose curvature is measured
 _STEP = 0.02  # of the measuring
-_LEAST = 1e-3  # eigenvalue of the curvature, share of the mean
 _RIDGE = 1e-3  # in a mode's own square
-_DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,12 +58,11 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
         sweeps: looks at each picture; a step that does not let it be hit better is taken back.
     """
     best, place = change.copy(), np.ix_(rows, FOLLOWING)
-    mirror.perform(best)
     curvature = _curvature(best, mirror, rows)
     losses, slopes = _feel(mirror, rows)
-    damping = np.full(len(rows), _DAMPING)
+    damping = np.full(len(rows), DAMPING)
     for _ in range(sweeps):
-        sure = mirror.residuals / np.maximum(losses, 1e-6)
+        sure = mirror.residuals / losses
         trial = best.copy()
         trial[place] += _steps(curvature, slopes, best[place], sure, damping, anchor)
         mirror.perform(trial)
@@ -73,7 +71,7 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
         better = gained > ((trial[place] ** 2).sum(axis=1) - (best[place] ** 2).sum(axis=1)) / anchor**2 / 2
         best[rows[better]] = trial[rows[better]]
         losses[better], slopes[better] = then[better], slopes_then[better]
-        damping[:] = np.where(better, np.maximum(damping / 2, _DAMPING), 5 * damping)
+        damping[:] = np.where(better, np.maximum(damping / 2, DAMPING), 5 * damping)
     return best
 
 
@@ -114,9 +112,11 @@ def _steps(
 
 
 def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:
-    """Mean second derivative [m, m] of the loss at a few rows, from differences of slopes; positive."""
-    picked = rows[np.unique(np.linspace(0, len(rows) - 1, _PROBED + 2).round().astype(int))[1:-1]]
-    picked = picked if len(picked) else rows[:1]
+    """Mean second derivative [m, m] of the loss at a few rows, from differences of slopes; positive.
+
+    The mirror is left performing `change`.
+    """
+    picked = probed(rows, _PROBED)
     total = np.empty((len(FOLLOWING), len(FOLLOWING)))
     for k, column in enumerate(FOLLOWING.tolist()):
         ends = []
@@ -127,7 +127,4 @@ def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:
             ends.append(_feel(mirror, picked)[1].mean(axis=0))
         total[k] = (ends[0] - ends[1]) / (2 * _STEP)
     mirror.perform(change)
-    values, ways = np.linalg.eigh((total + total.T) / 2)
-    values = np.maximum(values, _LEAST * max(float(values.mean()), 1e-12))
-    found: Doubles = (ways * values) @ ways.T
-    return found
+    return positive(total)

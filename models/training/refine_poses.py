@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from splatface.models.dataset.types import TRAIN
 from splatface.models.training.config import RefineConfig
+from splatface.models.training.looking import DAMPING, looked_at, positive, probed, residuals_of
 from splatface.models.training.losses import Target
 from splatface.models.training.pose_look import Look, look
 from splatface.models.training.pose_solve import Asked, Priors, solve
@@ -20,16 +21,13 @@ from splatface.models.training.pull import Easel, Moves
 from splatface.models.training.skin import pose_rows
 from splatface.models.training.torch_easel import TorchEasel
 
-__all__ = ["ONE_RESIDUAL_PX", "Scene", "looked_at", "refine_round"]
+__all__ = ["Scene", "refine_round"]
 
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
 _PROBED = 4  # pictures whose curvature is measured
 _STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  # of the measuring
-_LEAST = 1e-3  # eigenvalue of the curvature, share of the mean, in steps
-ONE_RESIDUAL_PX = 150.0  # neighbouring pixels are missed alike
 _WATCHED = 24
-_DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 _FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
 
 
@@ -57,13 +55,13 @@ def refine_round(poses: Poses, scene: Scene, how: RefineConfig, *, held_only: bo
     before = poses.T.copy(), poses.lens.copy()
     curvature = _curvature(poses, scene, how, rows[trained] if trained.any() else rows)
     first = best = _looks(poses, scene, rows, moving)
-    kept, damping = before, _DAMPING
+    kept, damping = before, DAMPING
     for sweep in range(how.sweeps):
         _steps(poses, scene, how, (rows, trained, held_only), (best, curvature, damping))
         last = sweep == how.sweeps - 1
         found = _looks(poses, scene, rows, _watched(moving) if last else moving)
         if _mean(found, moving, last) < _mean(best, moving, last):
-            best, kept, damping = found, (poses.T.copy(), poses.lens.copy()), max(damping / 2, _DAMPING)
+            best, kept, damping = found, (poses.T.copy(), poses.lens.copy()), max(damping / 2, DAMPING)
         else:
             # Levenberg and Marquardt: near the optimum an absolute difference bends more than measured.
             poses.T, poses.lens, damping = kept[0].copy(), kept[1].copy(), 5 * damping
@@ -120,12 +118,6 @@ class _Turn:
     damping: float
 
 
-def looked_at(known: Rows, most: int) -> Rows:
-    """At most so many of the rows, evenly spread."""
-    every = -(-len(known) // most)
-    return known[::every]
-
-
 def _look(scene: Scene, pose: Doubles, row: int) -> Look:
     return look(scene.easel, scene.show(row), pose, scene.target(row))
 
@@ -150,7 +142,7 @@ def _step(poses: Poses, scene: Scene, how: RefineConfig, turn: _Turn, curvature:
         free=turn.free,
         losses=turn.losses,
         slopes=turn.slopes,
-        residuals=camera.width * camera.height / ONE_RESIDUAL_PX,
+        residuals=residuals_of(camera),
         damping=turn.damping,
     )
     trained = bool((scene.split[rows[turn.free]] == TRAIN).all())
@@ -187,18 +179,15 @@ def _priors(how: RefineConfig, trained: bool) -> Priors:
 
 def _curvature(poses: Poses, scene: Scene, how: RefineConfig, rows: Rows) -> Doubles:
     """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
-    picked = rows[np.unique(np.linspace(0, len(rows) - 1, _PROBED + 2).round().astype(int))[1:-1]]
-    picked = picked if len(picked) else rows[:1]
+    picked = probed(rows, _PROBED)
     asked = FREEDOMS + (LENS if how.focal or how.centre_px else 0)
     total = np.zeros((FREEDOMS + LENS, FREEDOMS + LENS))
     for row in picked.tolist():
         for k, size in enumerate(_STEPS[:asked]):
             ends = [_nudged(poses, scene, row, k, sign * size).slopes for sign in (1, -1)]
             total[k] += (ends[0] - ends[1]) / (2 * size)
-    scaled = total * np.outer(_STEPS, _STEPS)
-    values, ways = np.linalg.eigh((scaled + scaled.T) / 2 / len(picked))
-    values = np.maximum(values, _LEAST * max(float(values.mean()), 1e-12))
-    found: Doubles = (ways * values) @ ways.T / np.outer(_STEPS, _STEPS)
+    in_steps = np.outer(_STEPS, _STEPS)
+    found: Doubles = positive(total * in_steps / len(picked)) / in_steps
     return found
 
 

@@ -5,15 +5,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.refine import remotioned
 from splatface.models.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.config import TrainConfig
+from splatface.models.training.known_better import told_by_pictures
+from splatface.models.training.looking import looked_at, residuals_of
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.performer import every_motion, known_rows
 from splatface.models.training.pose_story import round_figures
 from splatface.models.training.pull import Easel
 from splatface.models.training.refine_motion import FOLLOWING, Felt, Mirror, foretold, refine_motion
-from splatface.models.training.refine_poses import ONE_RESIDUAL_PX, Scene, looked_at, refine_round
+from splatface.models.training.refine_poses import Scene, refine_round
 from splatface.models.training.schedule import CANONICAL, Pace
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
@@ -81,11 +82,11 @@ class Refiner:
         rows = looked_at(mine, how.most)
         if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
             return
-        change = refine_motion(state.motion, self._mirror(state, pace, posed), rows, how.motion, how.sweeps)
+        mirror = self._mirror(state, pace, posed)
+        change = refine_motion(state.motion, mirror, rows, how.motion, how.sweeps)
         told, others = every_motion(posed), np.setdiff1d(mine, rows)
         change[others] = foretold(told[rows], change[rows], told[others])
-        state.motion = change
-        perform(state, posed)
+        mirror.perform(change)
         figures = {
             "psnr_motion_db": self._psnr_db(state, self._shown(), pace),
             "mouth_changed": float(np.sqrt((change[np.ix_(rows, FOLLOWING)] ** 2).mean())),
@@ -102,8 +103,7 @@ class Refiner:
             slopes = self.easel.pull(shown, state.poses.at(row), self.targets(row))
             return Felt(slopes.loss, state.mover.feel(state.table, row, slopes).astype(np.float64))
 
-        camera = self.easel.camera
-        return Mirror(tell, feel, camera.width * camera.height / ONE_RESIDUAL_PX)
+        return Mirror(tell, feel, residuals_of(self.easel.camera))
 
     def _shown(self) -> Rows:
         for part in (VAL, TRAIN):
@@ -124,7 +124,7 @@ class Refiner:
 
 def perform(state: State, posed: Dataset) -> None:
     """Move as landmarks say in a data set with the state's poses, and pictures beyond them."""
-    state.mover.perform(remotioned(posed, state.motion, posed.frames.time_ns))
+    state.mover.perform(told_by_pictures(posed, state.motion))
 
 
 def rows_of(dataset: Dataset) -> Rows:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.dataset.refine import reposed
 from splatface.models.dataset.types import MOUTH, Dataset
 from splatface.models.errors import TrainingError
-from splatface.models.tracking.refollow import refollowed
 from splatface.models.training.adam import Holds, hold_shape, step_table
 from splatface.models.training.colour_bounds import colour_bounds
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
+from splatface.models.training.known_better import told_by_landmarks
 from splatface.models.training.packed import COLOUR, MEANS
 from splatface.models.training.pull import Easel, Slopes
 from splatface.models.training.refiner import Refiner, perform
@@ -85,8 +84,7 @@ class Trainer:
     def _posed(self) -> Dataset:
         poses = self.state.poses
         self.easel.camera = poses.camera
-        posed = reposed(self.dataset, poses.T[1], poses.T[0], poses.camera)
-        return refollowed(self.dataset, posed)
+        return told_by_landmarks(self.dataset, poses.T[1], poses.T[0], poses.camera)
 
     def _row(self) -> int:
         """Every picture once, shuffled, then all again; known from the step alone."""

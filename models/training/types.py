@@ -40,9 +40,7 @@ class Trained:
     config: TrainConfig
     T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for
     T_world_torso: NDArray[np.float64]  # [F, 4, 4]
-    motion: NDArray[
-        np.float64
-    ]  # [F, 16] what pictures add to the motion that landmarks tell, see `known_better`
+    motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
     camera: Camera  # the data set's, its lens refined where asked for
     seconds: float
     history: tuple[Progress, ...] = ()

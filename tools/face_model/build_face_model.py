@@ -21,7 +21,6 @@ from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
 
 from splatface.models.actor.performance import Acting, perform
 from splatface.models.actor.speech_track import script_of, voice_for
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, IRISES, OF_EYES, view_terms
 
 Array = NDArray[Any]
@@ -33,9 +32,6 @@ _SPREAD_M = np.r_[0.004, np.full(16, 0.004), np.full(5, 0.03)]
 # Of what speech alone hardly shows: each of MOUTH_MODES + CONTROLS.
 _WIDER = np.r_[0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15, 0.15]
 _NOISE_M = 0.002
-_OF_EYES = [
-    (*MOUTH_MODES, *CONTROLS).index(name) for name in ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
-]
 _AT_EYE_M, _FAR_FROM_EYE_M = 0.020, 0.030  # so near an eye its lids move a landmark, so far they do not
 _SLIPS = 24
 _ABOUT = {
@@ -78,7 +74,7 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
     halves = {
         "identity_m": identity,
         "motion_m": motion,
-        "winks_m": (whole - motion)[list(OF_EYES)],
+        "winks_m": (whole - motion)[OF_EYES],
         "view_m": added[17:],
         "slips_m": slips,
         "habits": habits_of(folder),
@@ -94,7 +90,7 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     """The motion [16, 478, 3] with lids that move, and gaze that turns, what is around their own eyes alone.
 
     The detector answers a synthetic wink with a face that is 2 mm lower at that side, brow, chin and lips; of
-    real people's blinks it does not (docs/tracking.md).
+    some real people's blinks it does not (docs/tracking.md).
     """
     centres = [mean[list(iris)].mean(0) for iris in IRISES]  # of the person's right eye, left eye
     away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
