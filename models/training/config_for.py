@@ -19,6 +19,7 @@ _SHORTEST_S, _ENOUGH_S = 5.0, 15.0  # of film trained on; between them the short
 _FEW, _MANY = 100, 300  # pictures: the same by their count
 _LITTLE_S, _MUCH_S = 20.0, 60.0  # of a tracked film: between them the fear of learning by heart fades
 _TRACKER_ERRS = 0.25  # of the spread of mouth and controls
+_BASIS_RATE = 0.02  # of tracked motion: as fast as of an actor's, a film's pictures are learned by heart
 # What goes with the head is not seen where it hardly turns, well seen where it turns far.
 _SKIN_HOLDS = (5e-3, 2e-4)
 _NEVER_TURNED_DEG, _TURNED_DEG = 6.0, 20.0  # of yaw, from one side to the other
@@ -35,8 +36,9 @@ class Fitted:
 def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
-    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly, colours stay
-    near to what it shows, and so, the less the head turned, does what goes with it; an actor's are exact.
+    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly and learned more
+    slowly, colours stay near to what it shows, and so, the less the head turned, does what goes with it; an
+    actor's are exact.
     Little film (below 15 s or 300 pictures) is learned with fewer Gaussians that move, in fewer directions,
     with less freedom: see `_for_short`. A head that never turned keeps the depths of its start, which are
     those of a symmetric face, and colours that are the same from all sides. All of it stands in config.yaml.
@@ -45,6 +47,7 @@ def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     if dataset.source == "video":
         config = replace(
             config,
+            rates=replace(config.rates, basis=_BASIS_RATE),
             refine=replace(config.refine, rounds=_ROUNDS),
             shape=replace(config.shape, colour_reach=COLOUR_REACH),
         )

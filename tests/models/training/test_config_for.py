@@ -54,6 +54,10 @@ def test_tracked_motion_is_not_learnt_by_heart(tiny):
     actor = config_for(film(tiny, 90, 2700, "actor"), preset("basis")).config.steady
     assert {steady.jitter for steady in tracked} == {0.25}
     assert actor.jitter < 0.25
+    rates = [
+        config_for(film(tiny, 20, 600, source), preset("basis")).config.rates for source in ("video", "actor")
+    ]
+    assert rates[0].basis < rates[1].basis
     forgetting = [steady.forget for steady in tracked]
     assert forgetting[0] == forgetting[1] == actor.forget
     assert forgetting[1] < forgetting[2] < forgetting[3] == forgetting[4]
