@@ -54,10 +54,6 @@ def test_tracked_motion_is_not_learnt_by_heart(tiny):
     actor = config_for(film(tiny, 90, 2700, "actor"), preset("basis")).config.steady
     assert {steady.jitter for steady in tracked} == {0.25}
     assert actor.jitter < 0.25
-    rates = [
-        config_for(film(tiny, 20, 600, source), preset("basis")).config.rates for source in ("video", "actor")
-    ]
-    assert rates[0].basis < rates[1].basis
     forgetting = [steady.forget for steady in tracked]
     assert forgetting[0] == forgetting[1] == actor.forget
     assert forgetting[1] < forgetting[2] < forgetting[3] == forgetting[4]
@@ -86,3 +82,9 @@ def test_the_less_a_head_turned_the_more_what_goes_with_it_is_held(tiny):
     holds = [config_for(dataset, preset("basis")).config.shape.skin_hold for dataset in films]
     assert holds[0] > holds[1] > holds[2] > 0
     assert config_for(film(tiny, 60, 1500, "actor"), preset("basis")).config.shape.skin_hold == 0
+
+
+def test_the_less_film_the_more_slowly_what_moves_is_learnt(tiny):
+    rates = [config_for(film(tiny, s, 30 * s), preset("basis")).config.rates for s in (60, 40, 20, 10)]
+    assert rates[0] == preset("basis").rates
+    assert rates[0].basis > rates[1].basis > rates[2].basis == rates[3].basis
