@@ -46,7 +46,7 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
     colour = np.asarray(dataset.background, np.float64).reshape(-1, 3).mean(axis=0)
     info = HeadInfo(
         name=name,
-        person=dataset.name,
+        person=_who(dataset),
         licence=dataset.licence,
         consent=dataset.consent,
         camera=dataset.camera,
@@ -74,6 +74,10 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
         motion_map=MotionMap(**{f.name: _half(getattr(baked.motion_map, f.name)) for f in fields(MotionMap)}),
         info=info,
     )
+
+
+def _who(dataset: Dataset) -> str:
+    return f"nobody: {dataset.name} is a synthetic actor" if dataset.source == "actor" else dataset.name
 
 
 def hearing_of(

@@ -39,6 +39,12 @@ def test_a_head_comes_back_from_the_disk_bit_for_bit(tiny, baked, tmp_path):
     assert (tmp_path / "head" / "head.safetensors").stat().st_size < 2.6 * numbers
 
 
+def test_a_head_says_whether_it_shows_somebody(tiny, baked):
+    shown = {source: _head(baked, replace(tiny, source=source)).info.person for source in ("video", "actor")}
+    assert shown["video"] == tiny.name
+    assert shown["actor"].startswith("nobody")
+
+
 def test_rounding_does_not_show(tiny, baked):
     head = _head(baked, tiny)
     assert np.abs(head.basis - baked.basis[: len(head.basis)]).max() < 1e-3 * np.abs(baked.basis).max()
