@@ -52,4 +52,4 @@ def _inspect_run(run: Path, args: argparse.Namespace) -> list[Path]:
     dataset = load_dataset(args.dataset)
     config = config_of_yaml((run / "config.yaml").read_text(encoding="utf-8"))
     trained = train(dataset, config, run, clock=time.monotonic, report=lambda _: None)
-    return inspect_field(trained, dataset, args.out or Path(f"inspect-{run.resolve().name}"))
+    return inspect_field(trained, args.out or Path(f"inspect-{run.resolve().name}"))

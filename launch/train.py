@@ -135,7 +135,6 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     from splatface.models.training.finish import Finish, finish
     from splatface.models.training.inspect import inspect_head
     from splatface.models.training.inspect_field import inspect_field
-    from splatface.models.training.known_better import told_by_landmarks, told_by_pictures
     from splatface.models.training.report import write_report
     from splatface.models.training.run import train
     from splatface.models.training.story import read_story
@@ -145,10 +144,9 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     line = TrainingLine(sys.stdout, clock=time.monotonic)
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
-    told = told_by_landmarks(dataset, trained.T_world_head, trained.T_world_torso, trained.camera)
-    dataset = told_by_pictures(told, trained.motion)
+    dataset = trained.dataset
     how = Finish(name=_name_of(args.out), tune_steps=args.tune)
-    head = finish(trained, dataset, how, _say)
+    head = finish(trained, how, _say)
     _say("hearing: setting the shared nets to this person")
     nets, calibration = hearing_of(dataset)
     head = _told(replace(head, nets=nets), "hearing", calibration)
@@ -156,7 +154,7 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
         head = _measured(head, dataset, run, config.threads)
     _say(f"looking inside: pictures in {run / 'inside'}")
     inspect_head(head, run / "inside")
-    inspect_field(trained, dataset, run / "inside")
+    inspect_field(trained, run / "inside")
     write_head(head, args.out)
     write_report(head, dataset, read_story(run), run / "report.html")
     size_mb = sum(file.stat().st_size for file in args.out.iterdir()) / 1e6

@@ -156,7 +156,7 @@ def _rows_of(dataset: Dataset, config: BakeConfig) -> NDArray[np.int64]:
 def _effect(
     performer: Performer, dataset: Dataset, rows: NDArray[np.int64], config: BakeConfig
 ) -> NDArray[np.float32]:
-    stage = Stage(performer, dataset, config.threads)
+    stage = Stage(dataset, config.threads)
     shown = _spread(rows, _PICTURES_OF_EFFECT)
     return visible_effect(performer, stage, shown, probes=_PROBES, seed=config.seed)
 

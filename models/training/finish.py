@@ -40,26 +40,24 @@ class Finish:
     tune_steps: int = 400  # of polishing, one picture each
 
 
-def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str], None]) -> Head:
+def finish(trained: Trained, how: Finish, tell: Callable[[str], None]) -> Head:
     """Bake, polish and export: a head without nets, with what was lost on the way in its report.
 
     Args:
         trained: as `train` returns it.
-        dataset: the one it was trained on.
         how: see Finish.
         tell: what is being done, in words.
 
     Raises:
         TrainingError: when the field's movement is not finite, or no Gaussian can be seen.
     """
-    config = trained.config
-    poses = (trained.T_world_head, trained.T_world_torso)
+    config, dataset = trained.config, trained.dataset
     tell("baking: principal directions of the movement")
-    performer = performer_of(trained, dataset)
+    performer = performer_of(trained)
     baking = BakeConfig(
         coefficients=how.coefficients, dynamic=config.dynamic, threads=config.threads, seed=config.seed
     )
-    baked = _baked(trained, performer, dataset, baking)
+    baked = _baked(trained, performer, baking)
     if not dataset.points_on_all_sides:
         baked = with_back(baked)
     tuning = TuneConfig(
@@ -71,8 +69,8 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
         seed=config.seed,
     )
     tell(f"polishing: {how.tune_steps} pictures")
-    tuned = tune(baked, dataset, poses, tuning)
-    polished = believed(tuned.baked, dataset, poses, tuning)
+    tuned = tune(baked, dataset, tuning)
+    polished = believed(tuned.baked, dataset, tuning)
     rows = _compared(dataset)
     lost = _lost(performer, (baked, polished), dataset, tuning, rows)
     baking_report = baked.report | lost | {"colours_bounded": tuned.bounded}
@@ -80,18 +78,18 @@ def finish(trained: Trained, dataset: Dataset, how: Finish, tell: Callable[[str]
     return export_head(polished, dataset, name=how.name, reports=reports)
 
 
-def _baked(trained: Trained, performer: Performer, dataset: Dataset, how: BakeConfig) -> Baked:
-    field = trained.field
+def _baked(trained: Trained, performer: Performer, how: BakeConfig) -> Baked:
+    field, dataset = trained.field, trained.dataset
     if not isinstance(field, BasisField) or field.config.coefficients > how.coefficients:
         return bake_field(performer, dataset, how)
     dynamic, basis = (tensor.cpu().numpy() for tensor in field.linear_basis())
     return bake_basis(performer, (dynamic, basis, field.motion_map()), dataset, how)
 
 
-def performer_of(trained: Trained, dataset: Dataset) -> Performer:
+def performer_of(trained: Trained) -> Performer:
     """The trained field, asked row by row."""
     config, field = trained.config, trained.field
-    conditions = Conditions(dataset, config.field.listening, config.encoder)
+    conditions = Conditions(trained.dataset, config.field.listening, config.encoder)
     with torch.no_grad():
         resting = field.canonical(trained.gaussians)
         table = pack(resting, trained.skin_logits).detach().cpu().float()
@@ -103,7 +101,7 @@ def performer_of(trained: Trained, dataset: Dataset) -> Performer:
         with torch.no_grad():
             return moved(conditions(row)).deltas.cpu().float()
 
-    return Performer(table, deltas, trained.T_world_head, trained.T_world_torso)
+    return Performer(table, deltas)
 
 
 def _compared(dataset: Dataset) -> list[int]:
@@ -118,9 +116,8 @@ def _lost(
     performer: Performer, heads: tuple[Baked, Baked], dataset: Dataset, how: TuneConfig, rows: list[int]
 ) -> dict[str, float]:
     """PSNR of the field and of the head, just baked and polished, in rows not trained on."""
-    poses = (performer.T_world_head, performer.T_world_torso)
     field = _field_psnr_db(performer, dataset, how, rows)
-    baked, polished = (baked_psnr_db(head, dataset, poses, how, rows) for head in heads)
+    baked, polished = (baked_psnr_db(head, dataset, how, rows) for head in heads)
     found = {
         "psnr_field_db": field,
         "psnr_baked_db": baked,
@@ -136,7 +133,7 @@ def _field_psnr_db(performer: Performer, dataset: Dataset, how: TuneConfig, rows
     every: NDArray[np.int64] = np.arange(len(table))
     found = []
     for row in rows:
-        pose = pose_rows(performer.T_world_head[row], performer.T_world_torso[row])
+        pose = pose_rows(dataset.frames.T_world_head[row], dataset.frames.T_world_torso[row])
         moves = Moves(table, every, np.ascontiguousarray(performer.deltas(row).numpy()))
         truth = target_of(dataset, row, how.losses).picture / 255.0
         found.append(psnr_db(float(np.mean((easel.draw(moves, pose) - truth) ** 2))))

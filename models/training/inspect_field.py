@@ -26,20 +26,20 @@ Picture = NDArray[np.uint8]
 Paint = Callable[[Condition, Tensor], dict[str, Tensor]]  # condition, deltas -> RGB [N, 3] by name
 
 
-def inspect_field(trained: Trained, dataset: Dataset, folder: Path) -> list[Path]:
+def inspect_field(trained: Trained, folder: Path) -> list[Path]:
     """Write every sheet of a trained field as a PNG of its name; the files. TrainingError when it cannot."""
-    return write_sheets(field_sheets(trained, dataset), folder)
+    return write_sheets(field_sheets(trained), folder)
 
 
-def field_sheets(trained: Trained, dataset: Dataset) -> Iterator[tuple[str, Picture]]:
+def field_sheets(trained: Trained) -> Iterator[tuple[str, Picture]]:
     """Name and picture [H, W, 3] RGB; one line for each of a few moments.
 
     movement    the picture, and how far each Gaussian moves: dark blue not at all, red a centimetre
     dynamism    how strongly each Gaussian is moved, 0..1 (fields that have a dynamism)
     attention   how much each Gaussian listens to each token, 0..1 (the attention field)
     """
-    performer = performer_of(trained, dataset)
-    scene = _Scene(trained, dataset, performer)
+    performer = performer_of(trained)
+    scene = _Scene(trained, performer)
     means = unpack(performer.table).means
     yield "movement", scene.lines(lambda _, deltas: {"movement": movement_colours(deltas)})
     field = trained.field
@@ -66,10 +66,11 @@ def field_sheets(trained: Trained, dataset: Dataset) -> Iterator[tuple[str, Pict
 class _Scene:
     """A few moments of the film, drawn in their own colours and in others."""
 
-    def __init__(self, trained: Trained, dataset: Dataset, performer: Performer) -> None:
+    def __init__(self, trained: Trained, performer: Performer) -> None:
+        dataset = trained.dataset
         self.conditions = Conditions(dataset, trained.config.field.listening, trained.config.encoder)
         self.rows = _moments(dataset)
-        self._performer, self._stage = performer, Stage(performer, dataset)
+        self._performer, self._stage = performer, Stage(dataset)
 
     def lines(self, paint: Paint) -> Picture:
         """One line a moment: the picture itself, then each of its maps."""

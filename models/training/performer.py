@@ -21,23 +21,20 @@ class Performer:
 
     table: Tensor  # [N, row_width] canonical Gaussians with skin logits, see packed.py
     deltas: Callable[[int], Tensor]  # row of the data set -> movement [N, 14], no graph
-    T_world_head: NDArray[np.float64]  # [F, 4, 4] of all rows
-    T_world_torso: NDArray[np.float64]  # [F, 4, 4]
 
 
 class Stage:
-    """Where a performer is drawn: one camera, one background, one renderer."""
+    """Where a performer is drawn: one film, one camera, one background, one renderer."""
 
-    def __init__(self, performer: Performer, dataset: Dataset, threads: int = 1) -> None:
-        self._camera = dataset.camera
+    def __init__(self, dataset: Dataset, threads: int = 1) -> None:
+        self._camera, self._frames = dataset.camera, dataset.frames
         self._background = torch.from_numpy(np.ascontiguousarray(dataset.background, np.float32))
-        self._poses = performer.T_world_head, performer.T_world_torso
         self._renderer = DifferentiableRenderer(threads)
 
     def picture(self, table: Tensor, deltas: Tensor, row: int) -> Tensor:
         """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in a row's pose; keeps the graph."""
-        head, torso = self._poses
-        pose = torch.from_numpy(pose_rows(head[row], torso[row])).to(table.dtype)
+        head, torso = self._frames.T_world_head[row], self._frames.T_world_torso[row]
+        pose = torch.from_numpy(pose_rows(head, torso)).to(table.dtype)
         return self._renderer.draw(skin_splats(table, deltas, pose), self._camera, self._background).image
 
 

@@ -116,10 +116,7 @@ class _Run:
             labels=state.labels,
             field=_on_cpu(state.mover.field),
             config=self.config,
-            T_world_head=state.poses.T[1],
-            T_world_torso=state.poses.T[0],
-            motion=state.motion,
-            camera=state.poses.camera,
+            dataset=self.trainer.told(),
             seconds=state.counters.seconds,
             history=tuple(self.history),
         )

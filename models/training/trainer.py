@@ -11,7 +11,7 @@ from splatface.models.training.adam import Holds, hold_shape, step_table
 from splatface.models.training.colour_bounds import colour_bounds
 from splatface.models.training.config import TrainConfig
 from splatface.models.training.densify import regrow
-from splatface.models.training.known_better import told_by_landmarks
+from splatface.models.training.known_better import told_by_landmarks, told_by_pictures
 from splatface.models.training.packed import COLOUR, MEANS
 from splatface.models.training.pull import Easel, Slopes
 from splatface.models.training.refiner import Refiner, perform
@@ -80,6 +80,10 @@ class Trainer:
     def look_again(self) -> None:
         """Look through the lens that the state has, and know the motion that goes with its poses."""
         perform(self.state, self._posed())
+
+    def told(self) -> Dataset:
+        """The data set as the state's poses, lens and motion tell it."""
+        return told_by_pictures(self._posed(), self.state.motion)
 
     def _posed(self) -> Dataset:
         poses = self.state.poses

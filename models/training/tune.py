@@ -29,7 +29,6 @@ from splatface.models.training.targets import Targets
 __all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "believed", "tune"]
 
 Array = NDArray[np.float32]
-BonePoses = tuple[NDArray[np.float64], NDArray[np.float64]]  # T_world_head, T_world_torso [F, 4, 4]
 _HARDLY_DB = 0.3
 _BOUNDS_COST_DB = 0.25  # at most: what it buys is seen in no picture
 _JUDGED = 16  # pictures that say whether polishing helped
@@ -62,8 +61,8 @@ class Tuned:
 class _Bench:
     """A baked head as arrays that are learned, in the scene of a data set."""
 
-    def __init__(self, baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> None:
-        self.baked, self.how, self._poses = baked, how, poses
+    def __init__(self, baked: Baked, dataset: Dataset, how: TuneConfig) -> None:
+        self.baked, self.how, self._frames = baked, how, dataset.frames
         self.table = _table_of(baked)
         self.basis = baked.basis.copy()
         self.map: TorchMotionMap = torch_map_of(baked.motion_map)
@@ -76,8 +75,7 @@ class _Bench:
         return Moves(self.table, self.rows, np.ascontiguousarray(self.basis @ codes))
 
     def pose(self, row: int) -> NDArray[np.float64]:
-        head, torso = self._poses
-        return pose_rows(head[row], torso[row])
+        return pose_rows(self._frames.T_world_head[row], self._frames.T_world_torso[row])
 
     def codes(self, row: int) -> Array:
         with torch.no_grad():
@@ -123,13 +121,12 @@ class _Bench:
         )
 
 
-def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Tuned:
+def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> Tuned:
     """Go on learning Gaussians, basis and motion map together on TRAIN pictures.
 
     Args:
         baked: as `bake_field` made it.
         dataset: the one it was trained on.
-        poses: T_world_head and T_world_torso [F, 4, 4] of all rows.
         how: see TuneConfig.
 
     Twice: freely, and with every colour near to what the pictures show where its Gaussian lies, which is
@@ -142,7 +139,7 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
     if not len(rows):
         raise TrainingError("tune: expected TRAIN pictures with known motion, found none: track them first")
     judged = _judged(dataset, rows)
-    free, near = (_Bench(baked, dataset, poses, how) for _ in range(2))
+    free, near = (_Bench(baked, dataset, how) for _ in range(2))
     before = free.psnr_db(judged)
     if not how.steps:
         return Tuned(baked, before, before)
@@ -157,26 +154,24 @@ def tune(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> T
     return Tuned(baked, before, before)
 
 
-def believed(baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig) -> Baked:
+def believed(baked: Baked, dataset: Dataset, how: TuneConfig) -> Baked:
     """The head with colours that no TRAIN picture told taken from what lies beside them.
 
     What hardly shows hardly matters: where pictures suffer, as those of a head that is far from done, it
     stays as it was.
     """
     rows = known_rows(dataset, TRAIN)
-    bench, judged = _Bench(baked, dataset, poses, how), _judged(dataset, rows)
+    bench, judged = _Bench(baked, dataset, how), _judged(dataset, rows)
     looked = spread(rows, LOOKED)
     told = coloured(baked.gaussians, baked.skin, bench.shown(looked), bench.sums(looked))
     calmer = replace(baked, gaussians=told)
-    lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, poses, how, judged)
+    lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, how, judged)
     return calmer if lost_db < _HARDLY_DB else baked
 
 
-def baked_psnr_db(
-    baked: Baked, dataset: Dataset, poses: BonePoses, how: TuneConfig, rows: Sequence[int]
-) -> float:
+def baked_psnr_db(baked: Baked, dataset: Dataset, how: TuneConfig, rows: Sequence[int]) -> float:
     """Mean PSNR of a baked head in rows of the data set."""
-    return _Bench(baked, dataset, poses, how).psnr_db(rows)
+    return _Bench(baked, dataset, how).psnr_db(rows)
 
 
 def _judged(dataset: Dataset, trained: NDArray[np.int64]) -> list[int]:

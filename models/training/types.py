@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.camera import Camera
+from splatface.models.dataset.types import Dataset
 from splatface.models.fields.field import Field, GaussianTensors
 from splatface.models.training.config import TrainConfig
 
@@ -38,9 +38,6 @@ class Trained:
     labels: NDArray[np.uint8]  # [N] LABELS of the part each Gaussian belongs to
     field: Field
     config: TrainConfig
-    T_world_head: NDArray[np.float64]  # [F, 4, 4] of all frames of the data set, refined where asked for
-    T_world_torso: NDArray[np.float64]  # [F, 4, 4]
-    motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
-    camera: Camera  # the data set's, its lens refined where asked for
+    dataset: Dataset  # the one trained on, its poses, lens and motion refined where asked for
     seconds: float
     history: tuple[Progress, ...] = ()

@@ -24,8 +24,7 @@ def performer_of(head, dataset, codes_of, basis):
         motion = motion_of(dataset, np.array([row]))[0]
         return ways @ torch.from_numpy(np.asarray(codes_of(motion), np.float32))
 
-    frames = dataset.frames
-    return Performer(table_of(head), deltas, frames.T_world_head, frames.T_world_torso)
+    return Performer(table_of(head), deltas)
 
 
 def true_performer(dataset):

@@ -30,12 +30,12 @@ def picture_of(baked, performer, dataset, row):
         )
     )  # fmt: skip
     deltas = torch.from_numpy(deltas_of(baked, dataset, row))
-    return Stage(performer, dataset).picture(table, deltas, row).numpy()
+    return Stage(dataset).picture(table, deltas, row).numpy()
 
 
 def psnr_between(baked, performer, dataset):
     """Field against baked head, over all rows trained on."""
-    stage, squares = Stage(performer, dataset), []
+    stage, squares = Stage(dataset), []
     for row in known_rows(dataset, TRAIN).tolist():
         field = stage.picture(performer.table, performer.deltas(row), row).numpy()
         squares.append(np.mean((field - picture_of(baked, performer, dataset, row)) ** 2))
@@ -120,7 +120,7 @@ def test_the_effect_is_that_of_a_small_push(tiny):
     """Against finite differences of one Gaussian's colour and place."""
     _, performer = true_performer(tiny)
     row = known_rows(tiny, TRAIN)[3]
-    stage = Stage(performer, tiny)
+    stage = Stage(tiny)
     effect = visible_effect(performer, stage, np.array([row]), probes=64, seed=0)
     one = int(np.argsort(effect[:, 11])[-20])
     deltas = performer.deltas(row)

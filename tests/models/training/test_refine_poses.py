@@ -40,7 +40,7 @@ def test_poses_come_back_also_of_held_out_pictures(tiny, noisy, run, part):
     rows = np.flatnonzero(tiny.frames.split == part)
     truth = tiny.frames.T_world_head
     turned, shifted = off(truth, noisy.frames.T_world_head, rows)
-    left_deg, left_mm = off(truth, run[0].T_world_head, rows)
+    left_deg, left_mm = off(truth, run[0].dataset.frames.T_world_head, rows)
     assert np.linalg.norm(left_deg) < 0.6 * np.linalg.norm(turned)
     assert np.linalg.norm(left_mm) < 0.8 * np.linalg.norm(shifted)
 
@@ -60,9 +60,9 @@ def test_rounds_are_told(noisy, run):
 
 def test_all_pictures_together_do_not_wander(tiny, noisy, run):
     rows = np.flatnonzero(tiny.frames.split == TRAIN)
-    change = run[0].T_world_head[rows] @ np.linalg.inv(noisy.frames.T_world_head[rows])
+    change = run[0].dataset.frames.T_world_head[rows] @ np.linalg.inv(noisy.frames.T_world_head[rows])
     assert np.abs(change[:, :3, 3].mean(axis=0)).max() < 1e-4
-    assert run[0].camera.fx == noisy.camera.fx
+    assert run[0].dataset.camera.fx == noisy.camera.fx
 
 
 def test_stopped_anywhere_it_ends_the_same(noisy, run, tmp_path):
@@ -88,7 +88,7 @@ def test_pictures_between_go_along(noisy, tmp_path):
     short = StageConfig(canonical_steps=40, deformation_steps=10)
     few = replace(REFINED, stages=short, refine=replace(REFINED.refine, most=12, rounds=1))
     found = a_run(noisy, few, tmp_path)
-    changed = np.abs(found.T_world_head - noisy.frames.T_world_head).max(axis=(1, 2)) > 1e-6
+    changed = np.abs(found.dataset.frames.T_world_head - noisy.frames.T_world_head).max(axis=(1, 2)) > 1e-6
     assert changed.all()
 
 
@@ -99,13 +99,13 @@ def test_a_run_that_ends_early_still_places_held_out_pictures(noisy, tmp_path):
     assert rounds[-1]["held_only"] == 1
     assert [line["held_only"] for line in rounds[:-1]] == [0] * (len(rounds) - 1)
     held = noisy.frames.split != TRAIN
-    assert not np.array_equal(found.T_world_head[held], noisy.frames.T_world_head[held])
+    assert not np.array_equal(found.dataset.frames.T_world_head[held], noisy.frames.T_world_head[held])
 
 
 def test_without_rounds_poses_stay(noisy, tmp_path):
     still = replace(SHORT, stages=StageConfig(canonical_steps=10, deformation_steps=10))
     trained = a_run(noisy, still, tmp_path)
-    assert np.array_equal(trained.T_world_head, noisy.frames.T_world_head)
+    assert np.array_equal(trained.dataset.frames.T_world_head, noisy.frames.T_world_head)
     assert not (tmp_path / "poses.json").exists()
 
 

@@ -69,7 +69,7 @@ def tensors_of(trained):
     names = ("means", "quats", "log_scales", "opacity_logits", "sh")
     own = {name: getattr(g, name).numpy() for name in names}
     field = {f"field.{name}": p.detach().numpy() for name, p in trained.field.named_parameters()}
-    return own | field | {"skin": trained.skin_logits.numpy(), "poses": trained.T_world_head}
+    return own | field | {"skin": trained.skin_logits.numpy(), "poses": trained.dataset.frames.T_world_head}
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_a_short_run_learns_and_tells(whole, dataset):
     assert told[-1].validation_psnr_db > 30
     assert told[-1].seconds_left == 0
     assert len(trained.gaussians.means) == told[-1].gaussians == len(trained.labels)
-    assert trained.T_world_head.shape == (len(dataset.frames), 4, 4)
+    assert trained.dataset.frames.T_world_head.shape == (len(dataset.frames), 4, 4)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20, 40, 60, 80]
     assert sorted(p.name for p in (out / "validation").iterdir()) == ["0000040.png", "0000080.png"]
