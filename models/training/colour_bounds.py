@@ -15,10 +15,9 @@ from splatface.models.training.skin_kernels import skin
 from splatface.models.training.state import State
 from splatface.models.training.targets import Targets
 
-__all__ = ["COLOUR_REACH", "LOOKED", "colour_bounds", "spread", "sums_of_sight"]
+__all__ = ["LOOKED", "colour_bounds", "spread", "sums_of_sight"]
 
 LOOKED = 120  # pictures that say what shows
-COLOUR_REACH = 0.12  # how far colours 0..1 of what was filmed may be from what pictures show
 
 
 def colour_bounds(

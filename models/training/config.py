@@ -10,6 +10,7 @@ from splatface.models.errors import SplatfaceError, TrainingError
 from splatface.models.fields.config import AttentionConfig, AudioPlaneConfig, BasisConfig, FieldConfig
 
 __all__ = [
+    "COLOUR_REACH",
     "FIELDS",
     "DensifyConfig",
     "LossConfig",
@@ -30,6 +31,8 @@ FIELDS: dict[str, type[FieldConfig]] = {
     "attention": AttentionConfig,
     "audio_plane": AudioPlaneConfig,
 }
+
+COLOUR_REACH = 0.12  # how far colours 0..1 of what was filmed may be from what pictures show
 
 
 def kind_of(config: FieldConfig) -> str:
@@ -154,7 +157,7 @@ class ShapeConfig:
     shading_hold: float = 1e-3
     # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
     # are added: what makes up for another's colour is a spot when the head turns. 1: as far as it likes.
-    colour_reach: float = 1.0
+    colour_reach: float = COLOUR_REACH
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""

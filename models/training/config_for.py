@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.dataset.types import TRAIN, Dataset
-from splatface.models.training.colour_bounds import COLOUR_REACH
 from splatface.models.training.config import RateConfig, SteadyConfig, TrainConfig
 from splatface.models.training.performer import known_rows
 from splatface.models.training.seen import poses_of
@@ -35,15 +34,14 @@ class Fitted:
 def config_for(dataset: Dataset, config: TrainConfig) -> Fitted:
     """Fit a preset's config to a data set.
 
-    Colours stay near to what pictures show. Poses that were tracked in a film ("video") are refined, its
-    motion is taken less exactly and, below a minute, learned more slowly; what goes with the head stays the
-    nearer to its start the less the head turned. Little film (below 15 s or 300 pictures) is learned with
+    Poses that were tracked in a film ("video") are refined, its motion is taken less exactly and, below a
+    minute, learned more slowly; what goes with the head stays the nearer to its start the less the head
+    turned. An actor's are exact. Little film (below 15 s or 300 pictures) is learned with
     fewer Gaussians that move, in fewer directions, with less freedom: see `_for_short`. A head that never
     turned keeps the depths of its start, which are those of a symmetric face, and colours that are the same
     from all sides. All of it stands in config.yaml.
     """
     notes = []
-    config = replace(config, shape=replace(config.shape, colour_reach=COLOUR_REACH))
     if dataset.source == "video":
         config = replace(config, refine=replace(config.refine, rounds=_ROUNDS))
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")

@@ -12,8 +12,8 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.adam import BasisStep, no_moments, step_basis, step_table
 from splatface.models.training.bake import Baked
-from splatface.models.training.colour_bounds import COLOUR_REACH, LOOKED, spread, sums_of_sight
-from splatface.models.training.config import LossConfig, RateConfig
+from splatface.models.training.colour_bounds import LOOKED, spread, sums_of_sight
+from splatface.models.training.config import COLOUR_REACH, LossConfig, RateConfig
 from splatface.models.training.hidden import coloured, shown_share
 from splatface.models.training.losses import psnr_db
 from splatface.models.training.motion_fit import TorchMotionMap, motion_map_of, torch_map_of

@@ -26,11 +26,9 @@ def film(dataset, seconds, pictures, source="video", turned_deg=20.0):
     )
 
 
-def test_much_film_of_an_actor_is_trained_on_as_the_preset_says_but_for_colours(tiny):
+def test_much_film_of_an_actor_is_trained_on_as_the_preset_says(tiny):
     found = config_for(film(tiny, 60, 1500, "actor"), preset("basis"))
-    usual = preset("basis")
-    assert found.config.shape.colour_reach < usual.shape.colour_reach
-    assert found.config == replace(usual, shape=replace(usual.shape, colour_reach=0.12))
+    assert found.config == preset("basis")
     assert found.notes == ()
 
 

@@ -28,7 +28,7 @@ def test_a_spoilt_head_is_mended(tiny, baked):
     found = tune(spoilt, tiny, _how(steps=150))
     assert found.after_db > found.before_db + 1.0
     rows = np.flatnonzero(tiny.frames.split == 2).tolist()
-    assert baked_psnr_db(found.baked, tiny, _how(), rows) > (baked_psnr_db(spoilt, tiny, _how(), rows) + 0.5)
+    assert baked_psnr_db(found.baked, tiny, _how(), rows) > baked_psnr_db(spoilt, tiny, _how(), rows) + 0.5
 
 
 def test_polishing_never_makes_it_worse(tiny, baked):
