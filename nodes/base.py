@@ -17,6 +17,7 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
+from splatface.models.broken_off import hush_half_made
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
 
@@ -227,6 +228,7 @@ class _End:
         first = self.asked_s is None
         self.asked_s = now_s if self.asked_s is None else self.asked_s
         if (first and not self.waits) or now_s - self.asked_s > HANGS_S:
+            hush_half_made()
             raise KeyboardInterrupt
 
 

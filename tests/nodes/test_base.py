@@ -1,0 +1,31 @@
+import sys
+
+from conftest import Process
+
+INTERRUPTED_WHILE_BUILT = """
+import signal
+from splatface.nodes.base import FaceNode, run
+
+class HalfMade:
+    def __init__(self):
+        signal.raise_signal(signal.SIGINT)
+        self.handle = 1
+
+    def __del__(self):
+        print(self.handle)
+
+class Slow(FaceNode):
+    def __init__(self):
+        super().__init__("slow")
+
+    def setup(self):
+        HalfMade()
+
+raise SystemExit(run(Slow, []))
+"""
+
+
+def test_a_node_interrupted_while_it_is_built_ends_without_a_word(tmp_path, ros_domain):
+    node = Process([sys.executable, "-c", INTERRUPTED_WHILE_BUILT], tmp_path / "log")
+    assert node.wait() == 0, node.output
+    assert node.output == ""
