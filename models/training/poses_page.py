@@ -32,9 +32,16 @@ def refined_section(poses: Mapping[str, Any] | None) -> str:
     curves = poses.get("curves") if poses else None
     if not isinstance(rounds, list) or not rounds or not isinstance(curves, dict):
         return ""
-    rows = [[f"{line.get(name, float('nan')):.4g}" for name in _NAMES] for line in rounds]
+    rows = [[_told(line.get(name)) for name in _NAMES] for line in rounds]
     charts = [_chart(curves, unit, title) for unit, title in (("°", "head turned"), ("mm", "head shifted"))]
     return table([*_NAMES.values()], rows) + f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _told(value: float | None) -> str:
+    """Four digits, a step's number whole, and a dash for what a round did not measure."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def _chart(curves: Mapping[str, Sequence[float]], unit: str, title: str) -> str:

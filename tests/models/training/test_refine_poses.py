@@ -55,6 +55,9 @@ def test_rounds_are_told(noisy, run):
     page = refined_section(told)
     assert page.count("<svg") == 2
     assert "PSNR before" in page
+    assert "nan" not in page
+    assert ">–<" in page  # the first round, before anything moves, fits no motion
+    assert ">80<" in page
     assert refined_section(None) == refined_section({"rounds": 3}) == ""
 
 
