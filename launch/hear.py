@@ -247,6 +247,7 @@ def _cost(net: "CoefficientNet") -> str:
     import numpy as np
 
     from splatface.models.audio.encoder import encoder
+    from splatface.models.head.coefficients import tensors_of_net
 
     window = np.zeros((net.window, net.feature_dim), np.float32)
     net(window)
@@ -255,7 +256,7 @@ def _cost(net: "CoefficientNet") -> str:
         net(window)
     ms = (time.perf_counter() - begin) * 1000 / 200
     ahead_ms = encoder(net.encoder).lookahead_ms
-    numbers = sum(x.size for x in (net.project, net.w1, net.w2, net.b1, net.b2, net.mean, net.std))
+    numbers = sum(tensor.size for tensor in tensors_of_net(net).values())
     return (
         f"{ahead_ms + net.lookahead_ms:.0f} ms of sound after a picture's moment "
         f"({ahead_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "

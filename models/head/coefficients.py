@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
 from splatface.models.head.checks import expect, expect_range
+from splatface.models.head.convolution import Convolution
 from splatface.models.head.gelu import gelu
 
 __all__ = [
@@ -44,7 +45,7 @@ _TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
 class CoefficientNet:
     """Features of one encoder to the first n coefficients of a head (the mouth modes come first).
 
-    `net(window)` = b2 + w2ᵀ gelu(b1 + w1ᵀ flatten(((window - mean) / std) @ project)), GELU in its
+    `net(window)` = b2 + w2ᵀ gelu(b1 + w1ᵀ flatten(convs(((window - mean) / std) @ project))), GELU in its
     tanh form (torch: `nn.GELU(approximate="tanh")`), rows of the window oldest first and 20 ms apart.
     The newest row stands `lookahead_ms` after the picture's time.
     """
@@ -54,10 +55,11 @@ class CoefficientNet:
     mean: Array  # [D]
     std: Array  # [D], > 0
     project: Array  # [D, P]
-    w1: Array  # [W * P, H]
+    w1: Array  # [V * Q, H], V = W and Q = P but for what the convolutions use up and add
     b1: Array  # [H]
     w2: Array  # [H, n]
     b2: Array  # [n]
+    convs: tuple[Convolution, ...] = ()  # one after the other
 
     @property
     def feature_dim(self) -> int:
@@ -67,7 +69,17 @@ class CoefficientNet:
     @property
     def window(self) -> int:
         """W, frames the net looks at."""
-        return int(len(self.w1) // self.project.shape[1])
+        return self.view + sum(conv.kernel - 1 for conv in self.convs)
+
+    @property
+    def view(self) -> int:
+        """V, frames the hidden layer looks at."""
+        return int(len(self.w1) // self.width)
+
+    @property
+    def width(self) -> int:
+        """Q, values of a frame that the hidden layer looks at."""
+        return int(self.project.shape[1]) + sum(conv.wider for conv in self.convs)
 
     @property
     def outputs(self) -> int:
@@ -76,10 +88,16 @@ class CoefficientNet:
 
     def __call__(self, window: Array) -> Array:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
-        frames = ((window - self.mean) / self.std) @ self.project
-        x = frames.reshape(-1) @ self.w1 + self.b1
-        heard: Array = gelu(x) @ self.w2 + self.b2
+        shown = self.frames(window).reshape(-1)
+        heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
         return heard
+
+    def frames(self, values: Array) -> Array:
+        """What the hidden layer is shown [F - W + V, Q] of features [F, D], F >= W."""
+        frames: Array = np.asarray(((values - self.mean) / self.std) @ self.project, np.float32)
+        for conv in self.convs:
+            frames = conv(frames)
+        return frames
 
 
 def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> CoefficientNet:
@@ -106,10 +124,10 @@ def check_net(net: CoefficientNet) -> None:
     """Raise HeadError unless the net's tensors fit each other and hold finite numbers."""
     at = f"net.{net.encoder}."
     expect(at + "project", net.project, (net.feature_dim, None))
-    width = net.project.shape[1]
+    width = _checked_width(net, at)
     if not width or not net.feature_dim or not len(net.w1) or len(net.w1) % width:
         raise HeadError(
-            f"{at}w1: expected a multiple of the {width} projected features as first size, "
+            f"{at}w1: expected a multiple of {width} values a frame as first size, "
             f"found {list(net.w1.shape)}: train the head again"
         )
     hidden, outputs = len(net.b1), len(net.b2)
@@ -126,9 +144,29 @@ def check_net(net: CoefficientNet) -> None:
         )
 
 
+def _checked_width(net: CoefficientNet, at: str) -> int:
+    """Values of a frame after the last convolution."""
+    width = int(net.project.shape[1])
+    for number, conv in enumerate(net.convs):
+        expect(f"{at}conv{number}", conv.weight, (None, None, None))
+        kernel, taken, given = conv.weight.shape
+        expect(f"{at}conv{number}_bias", conv.bias, (given,))
+        if not kernel or not 0 < taken <= width:
+            raise HeadError(
+                f"{at}conv{number}: expected [k, A, B] of at least one frame and at most {width} values, "
+                f"found {list(conv.weight.shape)}: train the head again"
+            )
+        width += given - taken
+    return width
+
+
 def tensors_of_net(net: CoefficientNet) -> dict[str, Array]:
     """Tensors named `net.<encoder>.<name>`, as they stand in head.safetensors."""
-    return {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
+    tensors = {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
+    for number, conv in enumerate(net.convs):
+        weight, bias = _names(net.encoder, number)
+        tensors |= {weight: conv.weight, bias: conv.bias}
+    return tensors
 
 
 def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> CoefficientNet:
@@ -140,6 +178,20 @@ def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Arra
             f"{', '.join(missing)}: train the head again for this encoder"
         )
     parts = {name: tensors[f"net.{encoder}.{name}"] for name in _TENSORS}
-    net = CoefficientNet(encoder=encoder, lookahead_ms=lookahead_ms, **parts)
+    net = CoefficientNet(encoder=encoder, lookahead_ms=lookahead_ms, convs=_convs(encoder, tensors), **parts)
     check_net(net)
     return net
+
+
+def _convs(encoder: str, tensors: Mapping[str, Array]) -> tuple[Convolution, ...]:
+    found: list[Convolution] = []
+    while (names := _names(encoder, len(found)))[0] in tensors:
+        if names[1] not in tensors:
+            raise HeadError(f"{names[0]}: expected {names[1]} beside it, found none: train the head again")
+        found.append(Convolution(*(tensors[name] for name in names)))
+    return tuple(found)
+
+
+def _names(encoder: str, number: int) -> tuple[str, str]:
+    """Of a convolution's tensors."""
+    return f"net.{encoder}.conv{number}", f"net.{encoder}.conv{number}_bias"

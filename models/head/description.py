@@ -13,7 +13,7 @@ from splatface.models.head.head import Head, HeadInfo, MotionLimits, PoseLimits
 __all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
 
 FORMAT = "splatface-head"
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 RATE_HZ = 1e9 / FRAME_NS
 MAX_NUMBER = 2**53  # beyond it whole numbers and floats part ways; nothing here is that large
 

@@ -58,12 +58,18 @@ def _with_jaw_side(description: Description, tensors: Tensors) -> tuple[Descript
     return description, {**tensors, **rows}
 
 
+def _with_convolutions(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
+    """5 -> 6: a net that hears may hold convolutions; none did."""
+    return description, tensors
+
+
 # MIGRATIONS[n] turns a head of version n into one of version n + 1.
 MIGRATIONS: Mapping[int, Migration] = {
     1: _with_motion_map,
     2: _with_motion_limits,
     3: _with_person,
     4: _with_jaw_side,
+    5: _with_convolutions,
 }
 
 

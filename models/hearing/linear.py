@@ -78,19 +78,29 @@ def _as_net(
 def blend(one: CoefficientNet, other: CoefficientNet, share: float = 0.5) -> CoefficientNet:
     """One net that answers share * (what `one` answers) + (1 - share) * (what `other` answers).
 
-    Raises HeadError unless both hear by the same encoder and with the same look-ahead.
+    Args:
+        one: its convolutions go on as they are.
+        other: has none.
+        share: of `one`.
+
+    Raises HeadError unless both hear by the same encoder and with the same look-ahead, and `other` has no
+    convolutions.
     """
     if (one.encoder, one.lookahead_ms, one.outputs) != (other.encoder, other.lookahead_ms, other.outputs):
         raise HeadError(
             f"blend: expected two nets of encoder {one.encoder} with {one.lookahead_ms:g} ms of look-ahead, "
             f"found {other.encoder} with {other.lookahead_ms:g} ms: train both alike"
         )
-    window = max(one.window, other.window)
+    if other.convs:
+        raise HeadError(
+            "blend: expected a second net without convolutions: swap the two, or use a regression"
+        )
+    window = max(one.view, other.view)
     # The other's features, from features in the scale of the first.
     turned = other.project * (one.std / other.std)[:, None]
     offset = ((one.mean - other.mean) / other.std) @ other.project
     first, second = (_taps(net, window) for net in (one, other))
-    second_bias = other.b1 + np.einsum("p,kph->h", offset, _taps(other, other.window))
+    second_bias = other.b1 + np.einsum("p,kph->h", offset, _taps(other, other.view))
     shape = (window, first.shape[1] + second.shape[1], first.shape[2] + second.shape[2])
     w1 = np.zeros(shape, np.float32)
     w1[:, : first.shape[1], : first.shape[2]] = first
@@ -105,10 +115,11 @@ def blend(one: CoefficientNet, other: CoefficientNet, share: float = 0.5) -> Coe
         b1=np.concatenate([one.b1, second_bias]).astype(np.float32),
         w2=np.concatenate([share * one.w2, (1 - share) * other.w2]).astype(np.float32),
         b2=(share * one.b2 + (1 - share) * other.b2).astype(np.float32),
+        convs=one.convs,
     )
 
 
 def _taps(net: CoefficientNet, window: int) -> Array:
     """[window, P, H]: what each frame adds to the hidden layer, older frames than the net's own nothing."""
-    taps = net.w1.reshape(net.window, net.project.shape[1], -1)
-    return np.pad(taps, ((window - net.window, 0), (0, 0), (0, 0)))
+    taps = net.w1.reshape(net.view, net.width, -1)
+    return np.pad(taps, ((window - net.view, 0), (0, 0), (0, 0)))

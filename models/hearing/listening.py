@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.gelu import gelu
 from splatface.models.head.listening import VoiceGate, hear
 from splatface.models.hearing.features import Ear, features
 from splatface.models.values import NS_PER_S, AudioChunk
@@ -37,13 +38,11 @@ def heard_modes(net: CoefficientNet, samples: Array, ear: Ear = features) -> tup
 
 def heard_windows(net: CoefficientNet, values: Array) -> Array:
     """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
-    frames = ((values[:, : net.feature_dim] - net.mean) / net.std) @ net.project
     # Before the first frame the graph repeats it.
-    padded = np.concatenate([np.repeat(frames[:1], net.window - 1, axis=0), frames])
-    windows = np.lib.stride_tricks.sliding_window_view(padded, net.window, axis=0).transpose(0, 2, 1)
-    x = windows.reshape(len(values), -1) @ net.w1 + net.b1
-    x = 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
-    heard: Array = (x @ net.w2 + net.b2).astype(np.float32)
+    padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
+    windows = np.lib.stride_tricks.sliding_window_view(net.frames(padded), net.view, axis=0)
+    hidden = gelu(windows.transpose(0, 2, 1).reshape(len(values), -1) @ net.w1 + net.b1)
+    heard: Array = (hidden @ net.w2 + net.b2).astype(np.float32)
     return heard
 
 

@@ -1,15 +1,26 @@
 """A net as an ONNX file, for machines that run no numpy: the same answers to 1e-5."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from splatface.models.errors import EncoderError
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.convolution import Convolution
 
 __all__ = ["onnx_of", "write_onnx"]
 
 OPSET, IR_VERSION = 20, 9  # opset 20 is the first with Gelu
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "Gelu": {"approximate": "tanh"},
+    "Transpose": {"perm": (0, 2, 1)},
+    "Concat": {"axis": 2},
+}
+
+Tensor = NDArray[np.float32] | NDArray[np.int64]
+Step = tuple[str, list[str], str]  # kind, inputs, output
 
 
 def onnx_of(net: CoefficientNet) -> bytes:
@@ -23,29 +34,9 @@ def onnx_of(net: CoefficientNet) -> bytes:
         from onnx import TensorProto, helper, numpy_helper
     except ImportError as error:
         raise EncoderError("onnx: expected the package onnx, found none: pip install onnx") from error
-    arrays = {
-        "mean": net.mean,
-        "scale": (1 / net.std).astype(np.float32),
-        "project": net.project,
-        "flat": np.array([-1, len(net.w1)], np.int64),
-        "w1": net.w1,
-        "b1": net.b1,
-        "w2": net.w2,
-        "b2": net.b2,
-    }
-    steps = [
-        ("Sub", ["window", "mean"], "centred"),
-        ("Mul", ["centred", "scale"], "even"),
-        ("MatMul", ["even", "project"], "frames"),
-        ("Reshape", ["frames", "flat"], "row"),
-        ("MatMul", ["row", "w1"], "first"),
-        ("Add", ["first", "b1"], "hidden"),
-        ("Gelu", ["hidden"], "bent"),
-        ("MatMul", ["bent", "w2"], "second"),
-        ("Add", ["second", "b2"], "modes"),
-    ]
+    arrays, steps = _written(net)
     nodes = [
-        helper.make_node(kind, inputs, [output], **({"approximate": "tanh"} if kind == "Gelu" else {}))
+        helper.make_node(kind, inputs, [output], **_ATTRIBUTES.get(kind, {}))
         for kind, inputs, output in steps
     ]
     shape = ["batch", net.window, net.feature_dim]
@@ -65,6 +56,68 @@ def onnx_of(net: CoefficientNet) -> bytes:
     helper.set_model_props(model, about)
     written: bytes = model.SerializeToString()
     return written
+
+
+def _written(net: CoefficientNet) -> tuple[dict[str, Tensor], list[Step]]:
+    """The net's tensors and what is done with them."""
+    arrays: dict[str, Tensor] = {
+        "mean": net.mean,
+        "scale": (1 / net.std).astype(np.float32),
+        "project": net.project,
+        "flat": np.array([-1, len(net.w1)], np.int64),
+        "w1": net.w1,
+        "b1": net.b1,
+        "w2": net.w2,
+        "b2": net.b2,
+    }
+    steps: list[Step] = [
+        ("Sub", ["window", "mean"], "centred"),
+        ("Mul", ["centred", "scale"], "even"),
+        ("MatMul", ["even", "project"], "frames0"),
+    ]
+    for number, conv in enumerate(net.convs):
+        arrays, steps = arrays | _conv_arrays(conv, number), steps + _conv_steps(conv, number)
+    steps += [
+        ("Reshape", [f"frames{len(net.convs)}", "flat"], "row"),
+        ("MatMul", ["row", "w1"], "first"),
+        ("Add", ["first", "b1"], "hidden"),
+        ("Gelu", ["hidden"], "bent"),
+        ("MatMul", ["bent", "w2"], "second"),
+        ("Add", ["second", "b2"], "modes"),
+    ]
+    return arrays, steps
+
+
+def _conv_arrays(conv: Convolution, number: int) -> dict[str, Tensor]:
+    ends = {"none": 0, "taken": conv.weight.shape[1], "older": conv.kernel - 1, "all": np.iinfo(np.int64).max}
+    axes = {"in_time": 1, "in_width": 2}
+    arrays: dict[str, Tensor] = {
+        "weight": np.ascontiguousarray(conv.weight.transpose(2, 1, 0)),
+        "bias": conv.bias,
+        **{name: np.array([value], np.int64) for name, value in (ends | axes).items()},
+    }
+    return {f"{name}{number}": value for name, value in arrays.items()}
+
+
+def _conv_steps(conv: Convolution, number: int) -> list[Step]:
+    """`frames<number>` [B, F, P] to `frames<number + 1>` [B, F - k + 1, P - A + B]."""
+
+    def step(kind: str, inputs: str, output: str) -> Step:
+        return kind, [f"{name}{number}" for name in inputs.split()], f"{output}{number}"
+
+    steps = [
+        step("Slice", "frames none taken in_width", "own"),
+        step("Transpose", "own", "turned"),
+        step("Conv", "turned weight bias", "meant"),
+        step("Transpose", "meant", "back"),
+        step("Gelu", "back", "felt"),
+        step("Slice", "frames older all in_time", "newest"),
+        step("Slice", "newest taken all in_width", "rest"),
+    ]
+    if not conv.wider:
+        steps += [step("Slice", "newest none taken in_width", "short"), step("Add", "felt short", "felt_too")]
+    felt = f"felt{number}" if conv.wider else f"felt_too{number}"
+    return [*steps, ("Concat", [felt, f"rest{number}"], f"frames{number + 1}")]
 
 
 def write_onnx(net: CoefficientNet, path: Path) -> int:

@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.convolution import Convolution
 from splatface.models.hearing.dataset import Clips, looking_ahead
 
 __all__ = ["Training", "train"]
@@ -32,6 +34,9 @@ class Training:
     lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
     window: int = 16  # frames it looks at
     projected: int = 64  # features after the projection
+    convs: int = 2  # convolutions after it
+    kernel: int = 5  # frames that each of them looks at
+    channels: int = 128  # that they give
     hidden: int = 384
     batch: int = 32  # runs of 1 s
     steps: int = 6000
@@ -40,7 +45,8 @@ class Training:
     closure: float = 1.0
     rest: float = 2.0
     amplitude: float = 0.05
-    dropout: float = 0.3  # of what the first layer sees: there are few voices
+    dropout: float = 0.3  # of the projected features: there are few voices
+    dropout_within: float = 0.2  # of what later layers see
     stranger: float = 0.6  # how far a run is moved towards another clip's mean: a voice between voices
     halves: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
     seed: int = 0
@@ -59,18 +65,28 @@ class _Net(nn.Module):
         _, spread, rows = np.linalg.svd((sample - mean) / std, full_matrices=False)
         whiten = rows[: how.projected].T * np.sqrt(len(sample)) / spread[: how.projected]
         self.project = nn.Parameter(torch.from_numpy(np.ascontiguousarray(whiten, np.float32)))
-        self.first = nn.Linear(how.window * whiten.shape[1], how.hidden)
+        widths = [whiten.shape[1]] + how.convs * [how.channels]
+        self.convs = nn.ModuleList(nn.Conv1d(*pair, how.kernel) for pair in pairwise(widths))
+        self.view = how.window - how.convs * (how.kernel - 1)
+        self.first = nn.Linear(self.view * widths[-1], how.hidden)
         self.second = nn.Linear(how.hidden, len(MOUTH_MODES))
-        self.window, self.dropout = how.window, nn.Dropout(how.dropout)
+        self.dropout, self.dropout_within = nn.Dropout(how.dropout), nn.Dropout(how.dropout_within)
 
     def forward(self, values: Tensor) -> Tensor:
         """Modes [B, L - W + 1, n] of runs [B, L, D]."""
         # Whole frames' features are dropped, not a window's inputs: a sixteenth of the dice to throw.
-        frames = self.dropout(((values - self.mean) / self.std) @ self.project)
-        windows = frames.unfold(1, self.window, 1).transpose(2, 3).flatten(2)
-        hidden = nn.functional.gelu(self.first(windows), approximate="tanh")
-        modes: Tensor = self.second(hidden)
+        frames = self.dropout(((values - self.mean) / self.std) @ self.project).transpose(1, 2)
+        for number, conv in enumerate(self.convs):
+            meant = _gelu(conv(self.dropout_within(frames) if number else frames))
+            wider = conv.out_channels != conv.in_channels  # as Convolution has it
+            frames = meant if wider else meant + frames[:, :, conv.kernel_size[0] - 1 :]
+        windows = frames.unfold(2, self.view, 1).permute(0, 2, 3, 1).flatten(2)
+        modes: Tensor = self.second(self.dropout_within(_gelu(self.first(windows))))
         return modes
+
+
+def _gelu(x: Tensor) -> Tensor:
+    return nn.functional.gelu(x, approximate="tanh")
 
 
 def _loss(heard: Tensor, true: Tensor, how: Training) -> Tensor:
@@ -190,4 +206,5 @@ def _plain(net: _Net, encoder: str, how: Training) -> CoefficientNet:
         b1=array(net.first.bias),
         w2=array(net.second.weight.T),
         b2=array(net.second.bias),
+        convs=tuple(Convolution(array(conv.weight.permute(2, 1, 0)), array(conv.bias)) for conv in net.convs),
     )

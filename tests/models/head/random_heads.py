@@ -4,6 +4,7 @@ import numpy as np
 
 from splatface.models.camera import Camera
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
+from splatface.models.head.convolution import Convolution
 from splatface.models.head.head import Head, HeadInfo
 from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
@@ -21,10 +22,11 @@ def random_net(encoder="logmel", dim=12, outputs=8, seed=0):
         mean=normal(dim),
         std=np.exp(normal(dim)),
         project=normal(dim, 4),
-        w1=normal(20, 6) * 0.3,
+        w1=normal(30, 6) * 0.3,
         b1=normal(6),
         w2=normal(6, outputs) * 0.3,
         b2=normal(outputs),
+        convs=(Convolution(0.3 * normal(2, 3, 3), normal(3)), Convolution(0.3 * normal(3, 2, 4), normal(4))),
     )
 
 

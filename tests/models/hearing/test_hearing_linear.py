@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import HeadError
+from splatface.models.head.convolution import Convolution
 from splatface.models.hearing import load_net
 from splatface.models.hearing.dataset import Clips
 from splatface.models.hearing.linear import blend, linear_net
@@ -45,7 +46,8 @@ def test_a_blend_answers_between_the_two(share):
     clips = Clips("fsmn", values.astype(np.float16), modes, np.array([0, 500]))
     other = linear_net(clips, round(one.lookahead_ms / 20))
     both = blend(one, other, share)
-    assert both.window == one.window
+    assert both.window == max(one.window, other.window + one.window - one.view)
+    assert len(both.convs) == len(one.convs)
     between = share * heard_windows(one, values) + (1 - share) * heard_windows(other, values)
     assert heard_windows(both, values) == pytest.approx(between, abs=1e-4)
 
@@ -54,5 +56,7 @@ def test_what_does_not_fit_is_not_blended():
     net = load_net("fsmn")
     with pytest.raises(HeadError, match="look-ahead"):
         blend(net, dataclasses.replace(net, lookahead_ms=60.0))
+    with pytest.raises(HeadError, match="second net without convolutions"):
+        blend(net, dataclasses.replace(net, convs=(Convolution(np.zeros((2, 3, 3)), np.zeros(3)),)))
     with pytest.raises(HeadError, match="encoder fsmn"):
         blend(net, load_net("logmel"))

@@ -10,7 +10,19 @@ from splatface.models.hearing.listening import heard_windows
 from splatface.models.hearing.train import Training, train
 
 SHORT = Training(
-    steps=250, window=4, projected=6, hidden=24, batch=8, lookahead=1, stranger=0.0, dropout=0.0, rate=1e-2
+    steps=400,
+    window=4,
+    projected=6,
+    convs=2,
+    kernel=2,
+    channels=12,
+    hidden=24,
+    batch=8,
+    lookahead=1,
+    stranger=0.0,
+    dropout=0.0,
+    dropout_within=0.0,
+    rate=1e-2,
 )
 
 
@@ -39,8 +51,10 @@ def clips():
 def test_a_net_learns_what_is_there_and_when(clips):
     said = []
     net = train(clips, SHORT, said.append)
-    assert said[0].startswith("step 250 of 250: loss ")
+    assert said[0].startswith("step 250 of 400: loss ")
     assert net.lookahead_ms == 20.0
+    assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
+    assert (net.window, net.view) == (4, 2)
     heard = heard_windows(net, clips.values.astype(np.float32))
     assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
 
