@@ -20,7 +20,7 @@ from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.convolution import Convolution
 from splatface.models.hearing.dataset import Clips, looking_ahead
 
-__all__ = ["Training", "train"]
+__all__ = ["Shape", "Training", "train"]
 
 _PRESS, _OPEN = MOUTH_MODES.index("press"), MOUTH_MODES.index("open")
 _RUN = 50  # frames in a row that the velocity and amplitude losses see: 1 s
@@ -28,16 +28,23 @@ _REPORT_EVERY = 250  # steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """How large a net is."""
+
+    window: int = 16  # frames it looks at
+    projected: int = 64  # features after the projection
+    convs: int = 3  # convolutions after it
+    kernel: int = 4  # frames that each of them looks at
+    channels: int = 128  # that they give
+    hidden: int = 384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Training:
     """How a net is trained."""
 
+    shape: Shape = Shape()
     lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
-    window: int = 16  # frames it looks at
-    projected: int = 64  # features after the projection
-    convs: int = 2  # convolutions after it
-    kernel: int = 5  # frames that each of them looks at
-    channels: int = 128  # that they give
-    hidden: int = 384
     batch: int = 32  # runs of 1 s
     steps: int = 6000
     rate: float = 2e-3
@@ -45,8 +52,9 @@ class Training:
     closure: float = 1.0
     rest: float = 2.0
     amplitude: float = 0.05
-    dropout: float = 0.3  # of the projected features: there are few voices
+    dropout: float = 0.2  # of the projected features: there are few voices
     dropout_within: float = 0.2  # of what later layers see
+    decay: float = 1e-2  # of weights
     stranger: float = 0.6  # how far a run is moved towards another clip's mean: a voice between voices
     halves: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
     seed: int = 0
@@ -57,19 +65,20 @@ class _Net(nn.Module):
 
     def __init__(self, clips: Clips, how: Training) -> None:
         super().__init__()
+        shape = how.shape
         sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
         mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
         self.register_buffer("mean", torch.from_numpy(mean))
         self.register_buffer("std", torch.from_numpy(std))
         # Principal components, whitened: a start that already keeps most of what was heard.
         _, spread, rows = np.linalg.svd((sample - mean) / std, full_matrices=False)
-        whiten = rows[: how.projected].T * np.sqrt(len(sample)) / spread[: how.projected]
+        whiten = rows[: shape.projected].T * np.sqrt(len(sample)) / spread[: shape.projected]
         self.project = nn.Parameter(torch.from_numpy(np.ascontiguousarray(whiten, np.float32)))
-        widths = [whiten.shape[1]] + how.convs * [how.channels]
-        self.convs = nn.ModuleList(nn.Conv1d(*pair, how.kernel) for pair in pairwise(widths))
-        self.view = how.window - how.convs * (how.kernel - 1)
-        self.first = nn.Linear(self.view * widths[-1], how.hidden)
-        self.second = nn.Linear(how.hidden, len(MOUTH_MODES))
+        widths = [whiten.shape[1]] + shape.convs * [shape.channels]
+        self.convs = nn.ModuleList(nn.Conv1d(*pair, shape.kernel) for pair in pairwise(widths))
+        self.view = shape.window - shape.convs * (shape.kernel - 1)
+        self.first = nn.Linear(self.view * widths[-1], shape.hidden)
+        self.second = nn.Linear(shape.hidden, len(MOUTH_MODES))
         self.dropout, self.dropout_within = nn.Dropout(how.dropout), nn.Dropout(how.dropout_within)
 
     def forward(self, values: Tensor) -> Tensor:
@@ -106,7 +115,7 @@ def _loss(heard: Tensor, true: Tensor, how: Training) -> Tensor:
 
 def _runs(clips: Clips, how: Training) -> NDArray[np.int64]:
     """First frames of every run that lies within one clip."""
-    length = how.window - 1 + _RUN
+    length = how.shape.window - 1 + _RUN
     starts = [
         np.arange(a, b - length + 1)
         for a, b in zip(clips.starts[:-1], clips.starts[1:], strict=True)
@@ -142,15 +151,15 @@ def train(
     rng = np.random.default_rng(how.seed)
     clips = looking_ahead(clips, how.lookahead)
     net, means = _Net(clips, how), _means(clips)
-    adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=1e-3)
-    starts, length = _runs(clips, how), how.window - 1 + _RUN
+    adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=how.decay)
+    starts, length = _runs(clips, how), how.shape.window - 1 + _RUN
     losses: list[float] = []
     for step in range(_resumed(state, net, adam, how), how.steps):
         for group in adam.param_groups:
             group["lr"] = how.rate * min(step / 100, 1.0) * 0.5 * (1 + math.cos(math.pi * step / how.steps))
         at = rng.choice(starts, how.batch)[:, None] + np.arange(length)
         values = torch.from_numpy(clips.values[at].astype(np.float32) + _strangers(means, how, rng))
-        true = torch.from_numpy(clips.modes[at[:, how.window - 1 :]])
+        true = torch.from_numpy(clips.modes[at[:, how.shape.window - 1 :]])
         losses.append(_step(net, adam, (values, true), how))
         if (step + 1) % _REPORT_EVERY == 0:
             report(f"step {step + 1} of {how.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.4f}")

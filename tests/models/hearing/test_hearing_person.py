@@ -41,10 +41,10 @@ def test_a_film_is_parted_in_time():
 
 def test_a_person_is_learnt_from_the_beginning_of_their_film(monkeypatch):
     from splatface.models.hearing import person
+    from splatface.models.hearing.train import Shape
 
-    small = partial(
-        person.Training, window=4, projected=8, convs=1, kernel=2, hidden=24, batch=8, dropout=0.0, rate=1e-2
-    )
+    shape = Shape(window=4, projected=8, convs=1, kernel=2, hidden=24)
+    small = partial(person.Training, shape=shape, batch=8, dropout=0.0, rate=1e-2)
     monkeypatch.setattr(person, "Training", small)
     monkeypatch.setattr(person, "_STEPS", 250)
     known, rest = person.parted(a_film())

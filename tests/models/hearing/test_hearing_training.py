@@ -7,16 +7,11 @@ pytest.importorskip("torch")
 
 from splatface.models.hearing.dataset import Clips
 from splatface.models.hearing.listening import heard_windows
-from splatface.models.hearing.train import Training, train
+from splatface.models.hearing.train import Shape, Training, train
 
 SHORT = Training(
+    shape=Shape(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
     steps=400,
-    window=4,
-    projected=6,
-    convs=2,
-    kernel=2,
-    channels=12,
-    hidden=24,
     batch=8,
     lookahead=1,
     stranger=0.0,
