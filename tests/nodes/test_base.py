@@ -1,6 +1,6 @@
 import sys
 
-from conftest import Process
+import pytest
 
 INTERRUPTED_WHILE_BUILT = """
 import signal
@@ -25,7 +25,8 @@ raise SystemExit(run(Slow, []))
 """
 
 
-def test_a_node_interrupted_while_it_is_built_ends_without_a_word(tmp_path, ros_domain):
-    node = Process([sys.executable, "-c", INTERRUPTED_WHILE_BUILT], tmp_path / "log")
+@pytest.mark.graph
+def test_a_node_interrupted_while_it_is_built_ends_without_a_word(start):
+    node = start(sys.executable, "-c", INTERRUPTED_WHILE_BUILT)
     assert node.wait() == 0, node.output
     assert node.output == ""
