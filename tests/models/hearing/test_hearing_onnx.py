@@ -48,5 +48,6 @@ def test_what_goes_by_a_convolution_is_exported_too():
     assert modes[0].std() > 0.1
 
 
-def test_it_is_small(tmp_path):
-    assert write_onnx(load_net("fsmn"), tmp_path / "fsmn.onnx") < 4_000_000
+@pytest.mark.parametrize("name", shipped_encoders())
+def test_it_is_small(tmp_path, name):
+    assert write_onnx(load_net(name), tmp_path / "net.onnx") < 2_000_000
