@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from splatface.models.fields.field import Condition
+from splatface.models.fields.gelu import gelu
 from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 
 __all__ = ["MotionNet"]
@@ -25,7 +26,7 @@ class MotionNet(nn.Module):
     def forward(self, condition: Condition) -> Tensor:
         """Coefficients [K]."""
         x = torch.cat([condition.mouth, condition.controls])
-        bend = _gelu(x @ self.w1 + self.b1) - _gelu(self.b1)
+        bend = gelu(x @ self.w1 + self.b1) - gelu(self.b1)
         c: Tensor = x @ self.linear + bend @ self.w2
         return c
 
@@ -33,7 +34,3 @@ class MotionNet(nn.Module):
         """The same map as arrays, to be stored with a head."""
         arrays = {name: tensor.detach().float().numpy().copy() for name, tensor in self.named_parameters()}
         return MotionMap(**arrays)
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return nn.functional.gelu(x, approximate="tanh")

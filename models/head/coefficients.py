@@ -88,9 +88,7 @@ class CoefficientNet:
 
     def __call__(self, window: Array) -> Array:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
-        shown = self.frames(window).reshape(-1)
-        heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
-        return heard
+        return self.answer(self.frames(window).reshape(-1))
 
     def frames(self, values: Array) -> Array:
         """What the hidden layer is shown [F - W + V, Q] of features [F, D], F >= W."""
@@ -98,6 +96,11 @@ class CoefficientNet:
         for conv in self.convs:
             frames = conv(frames)
         return frames
+
+    def answer(self, shown: Array) -> Array:
+        """Coefficients [..., n] of frames that the hidden layer is shown [..., V * Q], oldest first."""
+        heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
+        return heard
 
 
 def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> CoefficientNet:

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
-from splatface.models.head.gelu import gelu
 from splatface.models.head.listening import VoiceGate, hear
 from splatface.models.hearing.features import Ear, features
 from splatface.models.values import NS_PER_S, AudioChunk
@@ -41,9 +40,7 @@ def heard_windows(net: CoefficientNet, values: Array) -> Array:
     # Before the first frame the graph repeats it.
     padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
     windows = np.lib.stride_tricks.sliding_window_view(net.frames(padded), net.view, axis=0)
-    hidden = gelu(windows.transpose(0, 2, 1).reshape(len(values), -1) @ net.w1 + net.b1)
-    heard: Array = (hidden @ net.w2 + net.b2).astype(np.float32)
-    return heard
+    return net.answer(windows.transpose(0, 2, 1).reshape(len(values), -1)).astype(np.float32)
 
 
 def net_listener(net: CoefficientNet, ear: Ear = features) -> Listener:

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from splatface.models.fields.gelu import gelu
 from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 
 __all__ = ["MotionFit", "TorchMotionMap", "fit_motion_map", "motion_map_of", "torch_map_of"]
@@ -39,13 +40,9 @@ class TorchMotionMap(nn.Module):
 
     def forward(self, motion: Tensor) -> Tensor:
         """Codes [..., K] of motion [..., 16] (mouth modes, then controls)."""
-        bend = _gelu(motion @ self.w1 + self.b1) - _gelu(self.b1)
+        bend = gelu(motion @ self.w1 + self.b1) - gelu(self.b1)
         codes: Tensor = motion @ self.linear + bend @ self.w2
         return codes
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return nn.functional.gelu(x, approximate="tanh")
 
 
 def motion_map_of(learned: TorchMotionMap) -> MotionMap:
