@@ -51,6 +51,7 @@ setup(
     package_dir=PACKAGES,
     package_data={
         "splatface.nodes": ["page/*"],
+        "splatface.models.hearing": ["coarticulation_data/*"],
         "splatface.models.hearing.weights": ["*.safetensors", "README.md"],
         "splatface.models.tracking": ["face_model_data/*"],
     },

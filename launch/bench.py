@@ -11,6 +11,7 @@ BENCHES = {
         "bench_talk",
         "a conversation: voice and mouth in step, and how soon an interrupted face is still",
     ),
+    "lips": ("bench_lips", "the mouth predicted from sound against lips that were filmed"),
     "render": ("bench_render", "one picture: coefficients, deformation, drawing"),
 }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splatface.launch import hear_film
+from splatface.launch import hear_film, hear_films
 from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
@@ -72,14 +72,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     export = verbs.add_parser("export", help="write a net as ONNX")
     export.add_argument("encoder", choices=_ENCODERS)
     export.add_argument("--out", type=Path, required=True, help="the .onnx file")
+    hear_films.add_films(
+        verbs.add_parser("films", help="track the mouths of videos, to learn from or measure with")
+    )
+    hear_films.add_rule(verbs.add_parser("rule", help="fit the coarticulation rule to filmed lips"))
+    hear_films.add_lips(verbs.add_parser("lips", help="train a net on filmed lips and made voices"))
     hear_film.add_arguments(verbs.add_parser("film", help="see a head say a recording as each net hears it"))
 
 
 def main(args: argparse.Namespace) -> int:
     """Carry out the verb."""
-    {"data": _data, "train": _train, "eval": _eval, "export": _export, "film": hear_film.main}[args.verb](
-        args
-    )
+    verbs = {
+        "data": _data,
+        "train": _train,
+        "eval": _eval,
+        "export": _export,
+        "film": hear_film.main,
+        "films": hear_films.films_main,
+        "rule": hear_films.rule_main,
+        "lips": hear_films.lips_main,
+    }
+    verbs[args.verb](args)
     return 0
 
 

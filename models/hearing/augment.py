@@ -15,7 +15,7 @@ from splatface.models.hearing.unvoiced import UNVOICED, noise, unvoiced
 
 from .voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["Recording", "recorded", "silent"]
+__all__ = ["Recording", "Rerecording", "recorded", "rerecorded", "silent"]
 
 Array = NDArray[np.float32]
 
@@ -28,15 +28,31 @@ class Recording:
     phones: tuple[Phone, ...]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rerecording:
+    """A sound recorded again elsewhere: its time t is heard at before_s + t / rate."""
+
+    samples: Array  # [T], 16 kHz
+    before_s: float
+    rate: float
+
+
 def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
     """A spoken sentence, recorded somewhere; `others` give the babble behind it."""
+    again = rerecorded(said.samples, others, rng)
+    phones = tuple(
+        Phone(p.ipa, again.before_s + p.start_s / again.rate, again.before_s + p.end_s / again.rate, p.stress)
+        for p in said.phones
+    )
+    return Recording(again.samples, phones)
+
+
+def rerecorded(samples: Array, others: Sequence[Spoken], rng: np.random.Generator) -> Rerecording:
+    """Samples [T] with another throat, room, colour, noise and level; `others` give the babble behind."""
     rate = float(rng.uniform(0.84, 1.18)) if rng.random() < 0.6 else 1.0
-    samples = np.asarray(soxr.resample(said.samples, SAMPLE_RATE * rate, SAMPLE_RATE), np.float32)
+    samples = np.asarray(soxr.resample(samples, SAMPLE_RATE * rate, SAMPLE_RATE), np.float32)
     before_s, after_s = rng.uniform(0.3, 1.0, 2)
     samples = np.pad(samples, (round(before_s * SAMPLE_RATE), round(after_s * SAMPLE_RATE)))
-    phones = tuple(
-        Phone(p.ipa, before_s + p.start_s / rate, before_s + p.end_s / rate, p.stress) for p in said.phones
-    )
     if rng.random() < 0.4:
         samples = _room(samples, rng)
     if rng.random() < 0.5:
@@ -47,7 +63,7 @@ def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -
         samples = samples + background * (_loudness(samples) * np.float32(10 ** (-snr_db / 20)))
     # Recordings peak anywhere between -36 and -1 dBFS.
     gain = 10 ** (float(rng.uniform(-36, -1)) / 20) / max(float(np.abs(samples).max()), 1e-6)
-    return Recording(np.clip(samples * np.float32(gain), -1, 1), phones)
+    return Rerecording(np.clip(samples * np.float32(gain), -1, 1), float(before_s), rate)
 
 
 def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:

@@ -1,7 +1,7 @@
 """Recordings as an encoder hears them, with the mouth that belongs to each frame."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 from typing import Final
@@ -16,11 +16,29 @@ from splatface.models.hearing.augment import Recording, recorded, silent
 from splatface.models.hearing.coarticulation import mode_track
 from splatface.models.hearing.corpus import read, trained_on, validating
 from splatface.models.hearing.features import Ear, features
+from splatface.models.hearing.phonemes import Phone
 from splatface.models.hearing.stretch import stretched
 
 from .voices.spoken import Spoken
 
-__all__ = ["PURPOSES", "Clips", "hear_corpus", "heard_once", "load_clips", "looking_ahead", "save_clips"]
+__all__ = [
+    "PURPOSES",
+    "Clips",
+    "EncodedClips",
+    "ModeTrack",
+    "between_frames",
+    "encode_corpus",
+    "hear_corpus",
+    "heard_once",
+    "joined_clips",
+    "load_encoded",
+    "looking_ahead",
+    "save_encoded",
+    "with_modes",
+]
+
+# (phones, times [T] in s) -> mouth modes [T, len(MOUTH_MODES)]
+ModeTrack = Callable[[Sequence[Phone], NDArray[np.float64]], NDArray[np.float32]]
 
 PURPOSES: Final = {"train": trained_on, "validate": validating}
 _SILENT_SHARE = 0.25  # after so many of the sentences comes a sound without speech
@@ -37,6 +55,26 @@ class Clips:
     values: NDArray[np.float16]  # [F, D]
     modes: NDArray[np.float32]  # [F, len(MOUTH_MODES)], at the centre of each frame
     starts: NDArray[np.int64]  # [clips + 1]
+    known: NDArray[np.bool_] | None = None  # [F] frames whose mouth is known; None: all
+    closed: NDArray[np.bool_] | None = None  # [F] frames in which lips were seen to meet; None: not looked at
+
+    def known_frames(self) -> NDArray[np.bool_]:
+        """[F] frames whose mouth is known."""
+        return np.ones(len(self.values), bool) if self.known is None else self.known
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedClips:
+    """Features of recordings with the phones that are said; clip i is starts[i] .. starts[i + 1].
+
+    The mouth is not in it: the rule that makes it of the phones may change without encoding again.
+    """
+
+    encoder: str
+    values: NDArray[np.float16]  # [F, D]
+    centres_s: NDArray[np.float64]  # [F] times of the frames' centres, each in its own clip
+    starts: NDArray[np.int64]  # [clips + 1]
+    phones: tuple[tuple[Phone, ...], ...]  # of every clip; empty where nobody speaks
 
 
 def hear_corpus(
@@ -46,8 +84,22 @@ def hear_corpus(
     *,
     copies: float,
     ear: Ear = features,
+    mouth: ModeTrack = mode_track,
     report: Callable[[str], None] = lambda told: None,
 ) -> Clips:
+    """Encode the corpus as `encode_corpus` does and add the mouth that a rule makes of the phones."""
+    return with_modes(encode_corpus(corpus, encoder, purpose, copies=copies, ear=ear, report=report), mouth)
+
+
+def encode_corpus(
+    corpus: Path,
+    encoder: str,
+    purpose: str,
+    *,
+    copies: float,
+    ear: Ear = features,
+    report: Callable[[str], None] = lambda told: None,
+) -> EncodedClips:
     """Record every sentence of a purpose `copies` times (a share of them where below 1) and hear it.
 
     Hearing takes minutes (fsmn) to an hour (whisper), so it goes in parts that are kept in the folder `heard`
@@ -73,15 +125,36 @@ def hear_corpus(
     parts = []
     for number, first in enumerate(range(0, len(order), _PART)):
         part = [files[i] for i in order[first : first + _PART]]
-        name = f"{encoder}_{MADE_BY}_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
+        name = f"{encoder}_{MADE_BY}p_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
         kept = corpus / "heard" / name
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
             others = [read(path) for path in files[:: max(len(files) // _BABBLE, 1)]]
-            save_clips(kept, _heard_part([read(path) for path in part], others, (encoder, ear), number))
+            save_encoded(kept, _encoded_part([read(path) for path in part], others, (encoder, ear), number))
             report(f"{encoder} has heard {first + len(part)} of {len(order)} sentences to {purpose} with")
-        parts.append(load_clips(kept))
+        parts.append(load_encoded(kept))
     return _joined(parts)
+
+
+def with_modes(encoded: EncodedClips, mouth: ModeTrack = mode_track) -> Clips:
+    """The clips with the mouth modes that a rule makes of their phones; at rest where nobody speaks."""
+    modes = np.zeros((len(encoded.values), len(MOUTH_MODES)), np.float32)
+    spans = zip(encoded.starts[:-1], encoded.starts[1:], encoded.phones, strict=True)
+    for start, end, phones in spans:
+        if phones:
+            modes[start:end] = mouth(phones, encoded.centres_s[start:end])
+    return Clips(encoded.encoder, encoded.values, modes, encoded.starts)
+
+
+def joined_clips(parts: Sequence[Clips]) -> Clips:
+    """Clips of one encoder, one after the other."""
+    return Clips(
+        parts[0].encoder,
+        np.concatenate([part.values for part in parts]),
+        np.concatenate([part.modes for part in parts]),
+        _joined_starts(part.starts for part in parts),
+        np.concatenate([part.known_frames() for part in parts]),
+    )
 
 
 def heard_once(
@@ -100,9 +173,9 @@ def heard_once(
     return train, hear_corpus(corpus, encoder, "validate", copies=1, ear=ear, report=report)
 
 
-def _heard_part(
+def _encoded_part(
     voices: Sequence[Spoken], others: Sequence[Spoken], heard_by: tuple[str, Ear], number: int
-) -> Clips:
+) -> EncodedClips:
     """Each of the voices recorded once, at another pace, with sounds without speech between them."""
     rng = np.random.default_rng((0, number))
     clips = []
@@ -111,58 +184,82 @@ def _heard_part(
         clips.append(_clip(recorded(paced, others, rng), heard_by, rng))
         if rng.random() < _SILENT_SHARE:
             clips.append(_clip(silent(3.0, others, rng), heard_by, rng))
-    starts = np.cumsum([0] + [len(values) for values, _ in clips])
-    values = np.concatenate([values for values, _ in clips]).astype(np.float16)
-    return Clips(heard_by[0], values, np.concatenate([modes for _, modes in clips]), starts)
+    values, centres_s, phones = zip(*clips, strict=True)
+    starts = np.cumsum([0] + [len(each) for each in values])
+    halves = np.concatenate(values).astype(np.float16)
+    return EncodedClips(heard_by[0], halves, np.concatenate(centres_s), starts, phones)
 
 
-def _joined(parts: Sequence[Clips]) -> Clips:
-    ends = np.cumsum([0] + [part.starts[-1] for part in parts])
-    starts = [part.starts[:-1] + end for part, end in zip(parts, ends, strict=False)]
-    return Clips(
+def _joined(parts: Sequence[EncodedClips]) -> EncodedClips:
+    return EncodedClips(
         parts[0].encoder,
         np.concatenate([part.values for part in parts]),
-        np.concatenate([part.modes for part in parts]),
-        np.concatenate([*starts, ends[-1:]]),
+        np.concatenate([part.centres_s for part in parts]),
+        _joined_starts(part.starts for part in parts),
+        tuple(phones for part in parts for phones in part.phones),
     )
+
+
+def _joined_starts(starts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """First frames of clips that come one after the other, and the end of the last."""
+    joined = [np.zeros(1, np.int64)]
+    for part in starts:
+        joined.append(part[1:] + joined[-1][-1])
+    return np.concatenate(joined)
 
 
 def _clip(
     recording: Recording, heard_by: tuple[str, Ear], rng: np.random.Generator
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Phone, ...]]:
     encoder, ear = heard_by
-    values, centres_s = ear(encoder, recording.samples)
-    if rng.random() < 0.5:
-        # Pictures fall between frames: the graph interpolates, so the net must know such frames too.
-        share = float(rng.random())
-        values = (1 - share) * values[:-1] + np.float32(share) * values[1:]
-        centres_s = centres_s[:-1] + share * np.diff(centres_s)
-    if not recording.phones:
-        return values, np.zeros((len(values), len(MOUTH_MODES)), np.float32)
-    return values.astype(np.float32), mode_track(recording.phones, centres_s)
+    values, centres_s = between_frames(*ear(encoder, recording.samples), rng)
+    return values, centres_s, recording.phones
+
+
+def between_frames(
+    values: NDArray[np.float32], centres_s: NDArray[np.float64], rng: np.random.Generator
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Half of the time, frames between the encoder's: the graph interpolates, so a net must know them too."""
+    if rng.random() >= 0.5:
+        return values, centres_s
+    share = float(rng.random())
+    between = (1 - share) * values[:-1] + np.float32(share) * values[1:]
+    return between.astype(np.float32), centres_s[:-1] + share * np.diff(centres_s)
 
 
 def looking_ahead(clips: Clips, frames: int) -> Clips:
     """The same clips with every mouth `frames` frames later: the net may wait that long before it answers."""
-    later = clips.modes.copy()
+    later, known = clips.modes.copy(), clips.known_frames().copy()
     for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):
         later[start + frames : end] = clips.modes[start : end - frames]
         later[start : start + frames] = clips.modes[start]
-    return Clips(clips.encoder, clips.values, later, clips.starts)
+        known[start + frames : end] = clips.known_frames()[start : end - frames]
+    closed = None
+    if clips.closed is not None:
+        closed = np.concatenate([np.zeros(frames, bool), clips.closed[: len(clips.closed) - frames]])
+    return replace(clips, modes=later, known=known, closed=closed)
 
 
-def save_clips(path: Path, clips: Clips) -> None:
-    """Keep what was heard; hearing again takes minutes."""
+def save_encoded(path: Path, encoded: EncodedClips) -> None:
+    """Keep what was encoded; encoding again takes minutes."""
+    phones = [phone for clip in encoded.phones for phone in clip]
     np.savez(
         path,
-        encoder=clips.encoder,
-        values=clips.values,
-        modes=clips.modes,
-        starts=clips.starts,
+        encoder=encoded.encoder,
+        values=encoded.values,
+        centres_s=encoded.centres_s,
+        starts=encoded.starts,
+        phone_counts=np.array([len(clip) for clip in encoded.phones], np.int64),
+        ipa=np.array([phone.ipa for phone in phones], np.str_),
+        times=np.array([(p.start_s, p.end_s, p.stress) for p in phones], np.float64).reshape(-1, 3),
     )
 
 
-def load_clips(path: Path) -> Clips:
-    """What `save_clips` kept."""
+def load_encoded(path: Path) -> EncodedClips:
+    """What `save_encoded` kept."""
     with np.load(path) as kept:
-        return Clips(str(kept["encoder"]), kept["values"], kept["modes"], kept["starts"])
+        rows = zip(kept["ipa"].tolist(), kept["times"].tolist(), strict=True)
+        phones = [Phone(ipa, *times) for ipa, times in rows]
+        ends = np.cumsum(kept["phone_counts"]).tolist()
+        clips = tuple(tuple(phones[a:b]) for a, b in zip([0, *ends[:-1]], ends, strict=True))
+        return EncodedClips(str(kept["encoder"]), kept["values"], kept["centres_s"], kept["starts"], clips)

@@ -13,7 +13,8 @@ __all__ = ["SHUT_BELOW", "Score", "plain", "score"]
 
 Array = NDArray[np.float32]
 SHUT_BELOW = 0.08  # opening below which a mouth is called shut
-_OPEN, _PRESS = MOUTH_MODES.index("open"), MOUTH_MODES.index("press")
+_OPEN = MOUTH_MODES.index("open")
+_LONGEST_CLOSURE = 20  # frames; lips that stay shut for longer are at rest
 _FRAME_MS = 20.0
 _MOVES = 0.02  # spread of the truth below which a mode stands still
 
@@ -26,7 +27,7 @@ class Score:
     open_amplitude: float  # spread heard / spread true
     open_lag_ms: float  # positive: the heard mouth is late
     modes_r: float  # mean correlation of the modes that move
-    closure_recall: float  # of the true p b m, lips seen shut within 40 ms
+    closure_recall: float  # of lips that meet between sounds, found within 40 ms
     closure_precision: float
     jitter: float  # second difference heard / true
     seconds: float
@@ -43,7 +44,7 @@ def score(heard: Array, true: Array) -> Score:
         for i in range(len(MOUTH_MODES))
     )
     known = [r for r in mode_r if not np.isnan(r)]
-    recall, precision = _closures(heard[:, _PRESS], true[:, _PRESS])
+    recall, precision = _closures(a, b)
     return Score(
         open_r=pearson(a, b),
         open_amplitude=float(a.std() / b.std()),
@@ -69,16 +70,16 @@ def _peak(values: NDArray[np.float64], first: int) -> float:
 
 
 def _closures(heard: Array, true: Array) -> tuple[float, float]:
-    """Recall and precision of stretches of shut lips, each found within two frames."""
+    """Recall and precision of lips that meet between sounds, found within two frames, by the opening [F]."""
     if np.isnan(true).any():
         return float("nan"), float("nan")
 
-    def stretches(press: Array, over: float) -> NDArray[np.int64]:
-        shut = np.concatenate([[False], press > over, [False]]).astype(np.int8)
-        return np.flatnonzero(np.diff(shut)).reshape(-1, 2)
-
-    def found(of: NDArray[np.int64], shut: NDArray[np.bool_]) -> float:
-        hits = [shut[max(start - 2, 0) : end + 2].any() for start, end in of]
+    def found(of: Array, among: Array) -> float:
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], of < SHUT_BELOW, [False]]).astype(np.int8)))
+        between = [
+            (a, b) for a, b in edges.reshape(-1, 2) if a > 0 and b < len(of) and b - a <= _LONGEST_CLOSURE
+        ]
+        hits = [(among[max(a - 2, 0) : b + 2] < SHUT_BELOW).any() for a, b in between]
         return float(np.mean(hits)) if hits else 1.0
 
-    return found(stretches(true, 0.8), heard > 0.5), found(stretches(heard, 0.5), true > 0.5)
+    return found(true, heard), found(heard, true)

@@ -1,7 +1,4 @@
-"""Train the net that hears: features of one encoder to mouth modes (`splatface hear train`).
-
-The only file here that needs torch.
-"""
+"""Train the net that hears: features of one encoder to mouth modes (`splatface hear train`)."""
 
 import math
 import os
@@ -19,6 +16,7 @@ from torch import Tensor, nn
 from splatface.models.head.coefficients import MOUTH_MODES, CoefficientNet
 from splatface.models.head.convolution import Convolution
 from splatface.models.hearing.dataset import Clips, looking_ahead
+from splatface.models.hearing.torch_net import TorchNet
 
 __all__ = ["Shape", "Training", "train"]
 
@@ -60,42 +58,33 @@ class Training:
     seed: int = 0
 
 
-class _Net(nn.Module):
-    """The torch twin of CoefficientNet, on runs of frames."""
+def _first_net(clips: Clips, how: Training) -> CoefficientNet:
+    """A net that has learned nothing, its projection the principal components of what was heard, whitened."""
+    shape = how.shape
+    sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
+    mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
+    _, spread, rows = np.linalg.svd((sample - mean) / std, full_matrices=False)
+    whiten = rows[: shape.projected].T * np.sqrt(len(sample)) / spread[: shape.projected]
+    widths = [whiten.shape[1]] + shape.convs * [shape.channels]
+    convs = [nn.Conv1d(*pair, shape.kernel) for pair in pairwise(widths)]
+    view = shape.window - shape.convs * (shape.kernel - 1)
+    first, second = nn.Linear(view * widths[-1], shape.hidden), nn.Linear(shape.hidden, len(MOUTH_MODES))
 
-    def __init__(self, clips: Clips, how: Training) -> None:
-        super().__init__()
-        shape = how.shape
-        sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
-        mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
-        self.register_buffer("mean", torch.from_numpy(mean))
-        self.register_buffer("std", torch.from_numpy(std))
-        # Principal components, whitened: a start that already keeps most of what was heard.
-        _, spread, rows = np.linalg.svd((sample - mean) / std, full_matrices=False)
-        whiten = rows[: shape.projected].T * np.sqrt(len(sample)) / spread[: shape.projected]
-        self.project = nn.Parameter(torch.from_numpy(np.ascontiguousarray(whiten, np.float32)))
-        widths = [whiten.shape[1]] + shape.convs * [shape.channels]
-        self.convs = nn.ModuleList(nn.Conv1d(*pair, shape.kernel) for pair in pairwise(widths))
-        self.view = shape.window - shape.convs * (shape.kernel - 1)
-        self.first = nn.Linear(self.view * widths[-1], shape.hidden)
-        self.second = nn.Linear(shape.hidden, len(MOUTH_MODES))
-        self.dropout, self.dropout_within = nn.Dropout(how.dropout), nn.Dropout(how.dropout_within)
+    def array(tensor: Tensor) -> NDArray[np.float32]:
+        return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
 
-    def forward(self, values: Tensor) -> Tensor:
-        """Modes [B, L - W + 1, n] of runs [B, L, D]."""
-        # Whole frames' features are dropped, not a window's inputs: a sixteenth of the dice to throw.
-        frames = self.dropout(((values - self.mean) / self.std) @ self.project).transpose(1, 2)
-        for number, conv in enumerate(self.convs):
-            meant = _gelu(conv(self.dropout_within(frames) if number else frames))
-            wider = conv.out_channels != conv.in_channels  # as Convolution has it
-            frames = meant if wider else meant + frames[:, :, conv.kernel_size[0] - 1 :]
-        windows = frames.unfold(2, self.view, 1).permute(0, 2, 3, 1).flatten(2)
-        modes: Tensor = self.second(self.dropout_within(_gelu(self.first(windows))))
-        return modes
-
-
-def _gelu(x: Tensor) -> Tensor:
-    return nn.functional.gelu(x, approximate="tanh")
+    return CoefficientNet(
+        encoder=clips.encoder,
+        lookahead_ms=20.0 * how.lookahead,
+        mean=mean,
+        std=std,
+        project=np.ascontiguousarray(whiten, np.float32),
+        w1=array(first.weight.T),
+        b1=array(first.bias),
+        w2=array(second.weight.T),
+        b2=array(second.bias),
+        convs=tuple(Convolution(array(conv.weight.permute(2, 1, 0)), array(conv.bias)) for conv in convs),
+    )
 
 
 def _loss(heard: Tensor, true: Tensor, how: Training) -> Tensor:
@@ -150,7 +139,9 @@ def train(
     torch.manual_seed(how.seed)
     rng = np.random.default_rng(how.seed)
     clips = looking_ahead(clips, how.lookahead)
-    net, means = _Net(clips, how), _means(clips)
+    first = _first_net(clips, how)
+    net = TorchNet(first, dropout=how.dropout, dropout_within=how.dropout_within)
+    means = _means(clips)
     adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=how.decay)
     starts, length = _runs(clips, how), how.shape.window - 1 + _RUN
     losses: list[float] = []
@@ -166,10 +157,10 @@ def train(
             _keep(state, step + 1, net, adam, how)
     if state is not None:
         state.unlink(missing_ok=True)
-    return _plain(net.eval(), clips.encoder, how)
+    return net.eval().plain()
 
 
-def _step(net: _Net, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: Training) -> float:
+def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: Training) -> float:
     values, true = batch
     with torch.autocast("cpu", torch.bfloat16, enabled=how.halves):
         heard = net(values)
@@ -180,7 +171,7 @@ def _step(net: _Net, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], 
     return float(loss.detach())
 
 
-def _keep(state: Path | None, step: int, net: _Net, adam: torch.optim.Optimizer, how: Training) -> None:
+def _keep(state: Path | None, step: int, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> None:
     if state is None:
         return
     part = state.with_suffix(".part")
@@ -189,7 +180,7 @@ def _keep(state: Path | None, step: int, net: _Net, adam: torch.optim.Optimizer,
     os.replace(part, state)
 
 
-def _resumed(state: Path | None, net: _Net, adam: torch.optim.Optimizer, how: Training) -> int:
+def _resumed(state: Path | None, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> int:
     """The step to go on from; the dice fall anew, which no one can tell afterwards."""
     if state is None or not state.is_file():
         return 0
@@ -199,21 +190,3 @@ def _resumed(state: Path | None, net: _Net, adam: torch.optim.Optimizer, how: Tr
     net.load_state_dict(kept["net"])
     adam.load_state_dict(kept["adam"])
     return int(kept["step"])
-
-
-def _plain(net: _Net, encoder: str, how: Training) -> CoefficientNet:
-    def array(tensor: Tensor) -> NDArray[np.float32]:
-        return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
-
-    return CoefficientNet(
-        encoder=encoder,
-        lookahead_ms=20.0 * how.lookahead,
-        mean=array(net.mean),
-        std=array(net.std),
-        project=array(net.project),
-        w1=array(net.first.weight.T),
-        b1=array(net.first.bias),
-        w2=array(net.second.weight.T),
-        b2=array(net.second.bias),
-        convs=tuple(Convolution(array(conv.weight.permute(2, 1, 0)), array(conv.bias)) for conv in net.convs),
-    )

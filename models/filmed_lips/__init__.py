@@ -1,0 +1,1 @@
+"""Lips that were filmed: tracked clips to learn from, and to measure predicted mouths with."""
