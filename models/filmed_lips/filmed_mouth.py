@@ -4,6 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,7 @@ def load_filmed_mouth(path: Path) -> FilmedMouth:
             person, license = str(kept["person"]), str(kept["license"])
             rows = zip(kept["ipa"].tolist(), kept["phone_times"].tolist(), strict=True)
             phones = tuple(Phone(ipa, *times) for ipa, times in rows)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise TrackingError(
             f"{path}: expected a tracked clip, found none or a damaged one ({error}): "
             "make it with `splatface hear films`"

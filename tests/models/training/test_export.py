@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from performers import true_performer
 
-from splatface.models.dataset.types import MotionTrack
 from splatface.models.errors import TrainingError
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES, silent_net
+from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
 from splatface.models.head.file import load_head
 from splatface.models.head.pose import bones_of, quat_of_euler
 from splatface.models.training.bake import BakeConfig, bake_field
-from splatface.models.training.calibrate import calibrate_net, calibration_of, heard_along
+from splatface.models.training.calibrate import METHODS
 from splatface.models.training.export import export_head, hearing_of, write_head
 from splatface.models.training.seen import poses_of, seen_limits, seen_motion, torso_follow
 from splatface.models.values import HeadControl
@@ -128,79 +127,8 @@ def test_a_torso_that_was_not_seen_follows_as_usual(tiny):
     assert torso_follow(replace(tiny, motion=lost)) == (0.25, 0.5)
 
 
-def _spoken(seed=0, moments=400):
-    rng = np.random.default_rng(seed)
-    return np.abs(np.cumsum(rng.normal(size=(moments, 8)), axis=0) % 2 - 1).astype(np.float32)
-
-
-def test_a_muted_mouth_is_amplified():
-    done = _spoken()
-    heard = (0.6 * done + 0.02 * np.random.default_rng(1).normal(size=done.shape)).astype(np.float32)
-    found = calibration_of(heard, done)
-    assert np.diag(found.mix) == pytest.approx(1 / 0.6, rel=0.08)
-    assert (found.after > 0.99).all()
-
-
-def test_modes_that_a_person_does_together_are_mixed():
-    """Somebody whose lips protrude where others round: told from 15 s, on words not heard before."""
-    rng = np.random.default_rng(3)
-    own = np.eye(8)
-    own[2, 2], own[2, 6] = 0.1, 0.7
-    heard = _spoken()
-    done = (heard @ own + 0.1 * rng.normal(size=heard.shape)).astype(np.float32)
-    found = calibration_of(heard[:250], done[:250])
-    said = heard[250:] @ found.mix + found.bias
-    assert np.corrcoef(said[:, 6], done[250:, 6])[0, 1] > 0.9
-    assert np.abs(said - done[250:]).mean() < 0.6 * np.abs(heard[250:] - done[250:]).mean()
-
-
-def test_what_is_heard_badly_keeps_the_spread_of_the_person():
-    """Regression alone would mute: a mouth half of whose motion is not heard would move half."""
-    rng = np.random.default_rng(4)
-    heard = _spoken(moments=2000)
-    unheard = _spoken(5, moments=2000)
-    done = (0.7 * heard + 0.7 * unheard + 0.01 * rng.normal(size=heard.shape)).astype(np.float32)
-    found = calibration_of(heard, done)
-    said = heard @ found.mix + found.bias
-    assert said.std(axis=0) / done.std(axis=0) == pytest.approx(0.95, abs=0.02)
-
-
-def test_what_was_not_heard_stays_as_it_is():
-    for heard, done in ((_spoken(1, 2000), _spoken(2, 2000)), (_spoken(1)[:20], _spoken(1)[:20])):
-        found = calibration_of(heard, done)
-        assert (found.mix == np.eye(8)).all()
-        assert (found.bias == 0).all()
-
-
-def test_mix_and_bias_are_folded_into_the_net(tiny):
-    """A net that hears its one feature as every mode, of a person who does 1.5 of it."""
-    zeros = silent_net("logmel", 3, window=2)
-    project, w1 = np.zeros((3, 32), np.float32), np.zeros((64, 64), np.float32)
-    project[0, 0] = w1[32, 0] = 1.0
-    w2 = np.zeros((64, 8), np.float32)
-    w2[0] = 0.5
-    net = replace(
-        zeros,
-        project=project,
-        w1=w1,
-        b1=np.full(64, 3.0, np.float32),
-        w2=w2,
-        b2=-1.5 * np.ones(8, np.float32),
-    )
-    centres = np.arange(500, dtype=np.int64) * 20_000_000
-    values = np.zeros((500, 3), np.float32)
-    values[:, 0] = np.abs(np.sin(np.arange(500) / 7)) + 0.2
-    heard = heard_along(net, (values, centres), centres)
-    unit = np.tile(np.eye(4), (500, 1, 1))
-    motion = MotionTrack(centres, 1.5 * heard, np.zeros((500, 8), np.float32), unit, unit)
-    frames = replace(tiny.frames, time_ns=tiny.frames.time_ns + 10**12)
-    calibrated, found = calibrate_net(net, replace(tiny, motion=motion, frames=frames), (values, centres))
-    again = heard_along(calibrated, (values, centres), centres)
-    assert again == pytest.approx(heard @ found.mix + found.bias, abs=0.03)
-    assert again.std(axis=0) == pytest.approx(0.95 * motion.mouth.std(axis=0), rel=0.1)
-
-
 def test_a_head_hears_with_all_encoders(tiny):
     nets, found = hearing_of(tiny, ["logmel"])
     assert nets["logmel"].outputs == len(MOUTH_MODES)
-    assert set(found["logmel"]) == set(MOUTH_MODES)
+    assert set(MOUTH_MODES) < set(found["logmel"])
+    assert found["logmel"]["method"] in METHODS
