@@ -9,6 +9,7 @@ from splatface.models.errors import TrackingError, TrainingError
 __all__ = ["add_films", "add_lips", "add_rule", "films_main", "lips_main", "rule_main"]
 
 _COPIES = {"fsmn": 4, "whisper": 3, "logmel": 4}
+_CORPUS_COPIES = {"fsmn": 1.0, "whisper": 0.2, "logmel": 1.0}
 
 
 def add_films(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,11 @@ def add_lips(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
     parser.add_argument("--copies", type=int, help=f"recordings anew of every clip (default: {_COPIES})")
     parser.add_argument("--corpus-copies", type=float, help="of made voices (default: as `hear train`)")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=900, help="more learn the clips by heart")
+    parser.add_argument("--share", type=float, default=0.7, help="of the net beside a ridge regression")
+    parser.add_argument(
+        "--amplitude", type=Path, metavar="FOLDER", help="clips of other persons: how wide people open"
+    )
     parser.add_argument(
         "--without", nargs="*", default=[], metavar="PERSON", help="left out, to measure with"
     )
@@ -47,7 +52,6 @@ def add_lips(parser: argparse.ArgumentParser) -> None:
 def films_main(args: argparse.Namespace) -> None:
     """Track the mouth of every video; what is there already is kept."""
     from splatface.models.audio.assets import cache_folder
-
     from splatface.models.filmed_lips.filmed_mouth import filmed_mouth, save_filmed_mouth
     from splatface.models.filmed_lips.recognized_words import Recognizer, aligned_phones
     from splatface.models.tracking.mouth_track import track_mouth
@@ -106,10 +110,11 @@ def lips_main(args: argparse.Namespace) -> None:
 
     from splatface.models.filmed_lips.film_clips import film_clips
     from splatface.models.filmed_lips.filmed_mouth import load_filmed_mouth
-    from splatface.models.filmed_lips.fine_tune import FineTuning, fine_tune
-    from splatface.models.hearing.dataset import hear_corpus
+    from splatface.models.filmed_lips.fine_tune import FineTuning, as_wide_as_filmed, fine_tune
+    from splatface.models.hearing.dataset import hear_corpus, joined_clips
     from splatface.models.hearing.features import features
     from splatface.models.hearing.halves import features_in_halves
+    from splatface.models.hearing.linear import blend, linear_net
     from splatface.models.hearing.weights import load_net, read_net, store_net
 
     def say(text: str) -> None:
@@ -117,20 +122,22 @@ def lips_main(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     ear = features_in_halves if args.bf16 else features
-    paths = [path for path in _films(args.films) if load_filmed_mouth(path).person not in args.without]
+    every = [load_filmed_mouth(path) for path in _films(args.films)]
+    known = [film for film in every if film.person not in args.without]
+    if not known:
+        raise TrainingError("--without: expected some persons to learn from, found none: leave out fewer")
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
-    films = film_clips(paths, args.encoder, copies=copies, cache=args.films / "features", ear=ear, report=say)
-    made = {"fsmn": 1.0, "whisper": 0.2, "logmel": 1.0}[args.encoder]
-    corpus = hear_corpus(
-        args.corpus,
-        args.encoder,
-        "train",
-        copies=made if args.corpus_copies is None else args.corpus_copies,
-        ear=ear,
-        report=say,
-    )
+    cache = args.films / "features"
+    films = film_clips(known, args.encoder, copies=copies, cache=cache, ear=ear, report=say)
+    made = _CORPUS_COPIES[args.encoder] if args.corpus_copies is None else args.corpus_copies
+    corpus = hear_corpus(args.corpus, args.encoder, "train", copies=made, ear=ear, report=say)
     start = load_net(args.encoder) if args.start is None else read_net(args.start)
     net = fine_tune(start, films, corpus, FineTuning(steps=args.steps, bfloat16=args.bf16), say)
+    regression = linear_net(joined_clips([films, corpus]), round(start.lookahead_ms / 20))
+    net = blend(net, regression, args.share)
+    if args.amplitude is not None:
+        others = [load_filmed_mouth(path) for path in _films(args.amplitude)]
+        net = as_wide_as_filmed(net, others, ear)
     say(f"wrote {store_net(net, args.out)}")
 
 

@@ -1,5 +1,6 @@
 """Filmed mouths as training data: every clip recorded anew several times, with the mouth that was filmed."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -7,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import MADE_BY
-from splatface.models.dataset.disk import sha256_of
-from splatface.models.filmed_lips.filmed_mouth import FilmedMouth, load_filmed_mouth
+from splatface.models.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.filmed_lips.lip_score import closed_below
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.augment import Rerecording, rerecorded
@@ -29,7 +29,7 @@ _AFTER_S = 0.25  # of silence after a clip: what the encoder looks ahead
 
 
 def film_clips(
-    paths: Sequence[Path],
+    films: Sequence[FilmedMouth],
     encoder: str,
     *,
     copies: int,
@@ -42,21 +42,20 @@ def film_clips(
     All persons open as wide on average: how wide one opens is calibrated, not heard.
 
     Args:
-        paths: clips that `load_filmed_mouth` reads.
+        films: clips in step with their sound.
         encoder: of `models.audio`.
         copies: more copies begin with fewer.
         cache: folder for the encoder's features, which take long to make.
         ear: `features`, or something quicker that hears the same.
         report: called with a line for each clip that was encoded.
     """
-    films = [load_filmed_mouth(path) for path in paths]
     others = [Spoken(film.samples[: 10 * SAMPLE_RATE], (), film.name, "") for film in films[:12]]
     usual = float(np.mean([film.modes[:, _OPEN].std() for film in films]))
     parts: list[tuple[NDArray[np.float16], FloatArray, NDArray[np.bool_], NDArray[np.bool_]]] = []
-    for path, film in zip(paths, films, strict=True):
+    for film in films:
         gain, closed = amplitude_gain(film, usual), film.gap < closed_below(film.gap)
         for copy in range(copies + 1):
-            kept = cache / f"{film.name}_{_digest(path)}_{encoder}_{MADE_BY}_{copy:02d}.npz"
+            kept = cache / f"{film.name}_{_digest(film.samples)}_{encoder}_{MADE_BY}_{copy:02d}.npz"
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 _encode(kept, film, copy, others, (encoder, ear))
@@ -109,5 +108,5 @@ def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[FloatArr
     return modes.astype(np.float32), near & inside
 
 
-def _digest(path: Path) -> str:
-    return sha256_of(path if path.is_file() else path / "audio.wav")[:8]
+def _digest(samples: FloatArray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(samples, np.float32).tobytes()).hexdigest()[:8]

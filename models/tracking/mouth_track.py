@@ -77,7 +77,7 @@ def _landmarks(video: Path, fps: float, report: Callable[[float], None]) -> NDAr
     with Landmarker(tracked=True) as find:
         for shot in shots(video, info, fps):
             face = find(cropped(shot.picture, window, _SIDE_PX))
-            middle = (np.nanmin(face[:, :2], axis=0) + np.nanmax(face[:, :2], axis=0)) / 2
+            middle = (face[:, :2].min(axis=0) + face[:, :2].max(axis=0)) / 2
             at = [np.interp(shot.index / every, known, places[known, i]) for i in range(2)]
             away = np.linalg.norm(middle - np.array(at) * _SIDE_PX / window.side)
             near = bool(away < _ASTRAY * height)  # False where the face is lost, too

@@ -8,7 +8,7 @@ from lips_scene import filmed
 
 from splatface.models.errors import TrainingError
 from splatface.models.filmed_lips.film_clips import amplitude_gain, film_clips
-from splatface.models.filmed_lips.filmed_mouth import save_filmed_mouth
+from splatface.models.filmed_lips.filmed_mouth import load_filmed_mouth, save_filmed_mouth
 from splatface.models.filmed_lips.fine_tune import FineTuning, fine_tune
 from splatface.models.filmed_lips.fit_coarticulation import FitConfig, fit_coarticulation
 from splatface.models.filmed_lips.ridge_baseline import ridge_leave_one_out
@@ -29,7 +29,9 @@ def paths(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(paths):
-    return film_clips(paths, "logmel", copies=1, cache=paths[0].parent / "features")
+    return film_clips(
+        [load_filmed_mouth(path) for path in paths], "logmel", copies=1, cache=paths[0].parent / "features"
+    )
 
 
 def test_clips_carry_the_filmed_mouth_of_every_recording(paths, clips):
@@ -49,7 +51,8 @@ def test_features_are_made_once(paths, clips):
     def not_called(encoder, samples):
         raise AssertionError("encoded again")
 
-    again = film_clips(paths, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
+    films = [load_filmed_mouth(path) for path in paths]
+    again = film_clips(films, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
     np.testing.assert_array_equal(again.values, clips.values)
 
 
@@ -115,3 +118,20 @@ def test_the_rule_follows_people_who_speak_otherwise():
 def test_a_rule_needs_clips_whose_words_are_known():
     with pytest.raises(TrainingError, match="hear films --words"):
         fit_coarticulation([filmed().saying(())])
+
+
+def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
+    from splatface.models.filmed_lips.fine_tune import as_wide_as_filmed
+    from splatface.models.filmed_lips.lip_score import score_listener
+    from splatface.models.hearing.listening import net_listener
+    from splatface.models.hearing.style import calibrate
+
+    others = [filmed(10), filmed(11)]
+    net = linear_net(clips, 2)
+    muted = calibrate(net, 0.8 * score_listener(net_listener(net), others[0]).amplitude ** -1)
+    wide = as_wide_as_filmed(muted, others)
+    score = score_listener(net_listener(wide), others[0])
+    assert score.amplitude == pytest.approx(1, abs=0.15)
+    deaf = replace(net, w2=0.0 * net.w2)
+    with pytest.raises(TrainingError, match="that the net follows"):
+        as_wide_as_filmed(deaf, others)
