@@ -65,14 +65,13 @@ def film_clips(
             modes, known = _mouth_at(film, times_s)
             nearest = np.abs(film.times_s[None] - times_s[:, None]).argmin(axis=1)
             parts.append((values, modes * np.float32(gain), known, closed[nearest] & known))
-    values, modes, known, meet = zip(*parts, strict=True)
     return Clips(
         encoder,
-        np.concatenate(values),
-        np.concatenate(modes),
-        np.cumsum([0] + [len(each) for each in values]),
-        np.concatenate(known),
-        np.concatenate(meet),
+        np.concatenate([part[0] for part in parts]),
+        np.concatenate([part[1] for part in parts]),
+        np.cumsum([0] + [len(part[0]) for part in parts]),
+        np.concatenate([part[2] for part in parts]),
+        np.concatenate([part[3] for part in parts]),
     )
 
 

@@ -95,14 +95,16 @@ def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
 def save_filmed_mouth(path: Path, film: FilmedMouth) -> None:
     """Write a clip as .npz: sound and numbers, no picture."""
     content = io.BytesIO()
-    names = {"person": film.person, "license": film.license}
-    phones = {
-        "ipa": np.array([phone.ipa for phone in film.phones], np.str_),
-        "phone_times": np.array([(p.start_s, p.end_s, p.stress) for p in film.phones]).reshape(-1, 3),
-    }
-    arrays = {name: getattr(film, name) for name in _ARRAYS if name != "samples"}
     halves = np.round(np.clip(film.samples, -1, 1) * 32767).astype(np.int16)
-    np.savez(content, samples=halves, **arrays, **names, **phones)
+    np.savez(
+        content,
+        samples=halves,
+        person=film.person,
+        license=film.license,
+        ipa=np.array([phone.ipa for phone in film.phones], np.str_),
+        phone_times=np.array([(p.start_s, p.end_s, p.stress) for p in film.phones]).reshape(-1, 3),
+        **{name: getattr(film, name) for name in ("times_s", "modes", "gap")},
+    )
     write_whole(path, content.getvalue())
 
 

@@ -101,7 +101,8 @@ def fine_tune(
         losses.append(float(loss.detach()))
         if (step + 1) % _REPORT_EVERY == 0:
             report(f"step {step + 1} of {config.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.3f}")
-    return net.eval().plain()
+    net.eval()
+    return net.plain()
 
 
 @dataclass(frozen=True, slots=True)

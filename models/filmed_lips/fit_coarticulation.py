@@ -119,7 +119,7 @@ def _gains(rule: "_TorchRule", clips: Sequence["_Clip"]) -> NDArray[np.float32]:
         said = [rule(clip)[clip.near > 0] for clip in clips]
     filmed = [clip.modes[clip.near > 0] for clip in clips]
     ratio = [torch.stack([part.std(dim=0) for part in parts]).mean(dim=0).numpy() for parts in (filmed, said)]
-    return np.clip(ratio[0] / np.maximum(ratio[1], 1e-3), 1.0, _MOST_GAIN).astype(np.float32)
+    return np.asarray(np.clip(ratio[0] / np.maximum(ratio[1], 1e-3), 1.0, _MOST_GAIN), np.float32)
 
 
 def _as_wide(rule: Coarticulation, gains: NDArray[np.float32]) -> Coarticulation:
@@ -207,7 +207,7 @@ def _closed_modes(films: Sequence[FilmedMouth]) -> NDArray[np.float32]:
             medians.append(np.median(film.modes[closed], axis=0))
     if not medians:
         raise TrainingError("rule: expected clips in which lips meet, found none: give other clips")
-    return np.mean(medians, axis=0).astype(np.float32)
+    return np.asarray(np.mean(medians, axis=0), np.float32)
 
 
 def _clip(film: FilmedMouth, gain: float, rule: Coarticulation) -> _Clip:

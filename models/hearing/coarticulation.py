@@ -67,7 +67,7 @@ class Coarticulation:
 
     def log_duration(self, duration_s: NDArray[np.floating]) -> FloatArray:
         """How much longer than 80 ms a phone is, as a natural logarithm within limits."""
-        return (np.log(np.clip(duration_s, 0.02, 0.4)) + 2.5).astype(np.float32)
+        return np.asarray(np.log(np.clip(duration_s, 0.02, 0.4)) + 2.5, np.float32)
 
     def rest_gain(self, duration_s: NDArray[np.floating]) -> FloatArray:
         """How much stronger than its table a pause pulls: in a real one nothing else reaches in."""
@@ -76,7 +76,7 @@ class Coarticulation:
 
     def core_s(self, duration_s: NDArray[np.floating]) -> FloatArray:
         """How far inside a phone its full dominance begins: a vowel holds its target but for its edges."""
-        return (0.25 * np.minimum(duration_s, 0.16)).astype(np.float32)
+        return np.asarray(0.25 * np.minimum(duration_s, 0.16), np.float32)
 
 
 _ARRAYS: Final = tuple(field.name for field in fields(Coarticulation))[:8]

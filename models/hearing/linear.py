@@ -46,8 +46,11 @@ def linear_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> Coeffi
 def _moments(clips: Clips, lookahead: int) -> NDArray[np.int64]:
     """Frames whose window lies within their clip."""
     spans = zip(clips.starts[:-1], clips.starts[1:], strict=True)
-    moments = np.concatenate([np.arange(a + _WINDOW, b - lookahead, _EVERY) for a, b in spans])
-    return moments[clips.known_frames()[moments]]
+    moments: NDArray[np.int64] = np.concatenate(
+        [np.arange(a + _WINDOW, b - lookahead, _EVERY) for a, b in spans]
+    )
+    known: NDArray[np.int64] = moments[clips.known_frames()[moments]]
+    return known
 
 
 def _as_net(

@@ -157,7 +157,8 @@ def train(
             _keep(state, step + 1, net, adam, how)
     if state is not None:
         state.unlink(missing_ok=True)
-    return net.eval().plain()
+    net.eval()
+    return net.plain()
 
 
 def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: Training) -> float:

@@ -54,8 +54,8 @@ def track_mouth(video: Path, report: Callable[[float], None] = lambda share: Non
     mouth = seen_mouth(landmarks)
     times_s = np.arange(len(landmarks)) / fps
     offset = find_offset(hear(samples), mouth, times_s)
-    lost = ~np.isfinite(mouth).all(axis=1)
-    modes = np.where(lost[:, None], np.nan, found.mouth)
+    seen = np.asarray(np.isfinite(mouth).all(axis=1))
+    modes = np.where(seen[:, None], found.mouth, np.nan)
     return MouthTrack(earlier(samples, moved_ms(offset)), times_s, modes, mouth[:, 0], offset)
 
 
