@@ -52,7 +52,7 @@ setup(
     package_data={
         "splatface.nodes": ["page/*"],
         "splatface.models.hearing": ["coarticulation_data/*"],
-        "splatface.models.hearing.weights": ["*.safetensors", "README.md"],
+        "splatface.models.hearing.weights": ["*.safetensors", "README.md", "FILMS.tsv"],
         "splatface.models.tracking": ["face_model_data/*"],
     },
     python_requires=">=3.10",

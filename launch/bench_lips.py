@@ -12,6 +12,7 @@ from splatface.models.errors import TrainingError
 if TYPE_CHECKING:
     from splatface.models.filmed_lips.filmed_mouth import FilmedMouth
     from splatface.models.filmed_lips.lip_score import LipScore
+    from splatface.models.head.coefficients import CoefficientNet
 
 __all__ = ["add_arguments", "main"]
 
@@ -82,12 +83,10 @@ def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[s
     from splatface.models.filmed_lips.lip_score import lip_score, score_listener
     from splatface.models.filmed_lips.ridge_baseline import ridge_leave_one_out
     from splatface.models.hearing.listening import level_listener, net_listener
-    from splatface.models.hearing.weights import LOOKAHEAD_FRAMES, load_net, read_net
+    from splatface.models.hearing.weights import LOOKAHEAD_FRAMES
 
-    nets = {name: load_net(name) for name in args.encoders}
-    nets |= {f"{path.parent.name}/{path.stem}": read_net(path) for path in args.net}
     scores: dict[str, list[LipScore]] = {}
-    for name, net in nets.items():
+    for name, net in _nets(args).items():
         scores[name] = []
         for film in films:
             print(f"{name}: {film.name}", file=sys.stderr, flush=True)
@@ -142,14 +141,23 @@ def _row(found: dict[str, Any], columns: Sequence[str]) -> str:
     return "| " + " | ".join(f"{found[column]:.2f}" for column in columns) + " |"
 
 
-def _write_plots(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> None:
-    from splatface.models.filmed_lips.lip_plots import plot_lips
-    from splatface.models.hearing.listening import heard_modes
-    from splatface.models.hearing.weights import load_net
+def _nets(args: argparse.Namespace) -> "dict[str, CoefficientNet]":
+    """The nets that are measured, by name."""
+    from splatface.models.hearing.weights import load_net, read_net
 
     nets = {name: load_net(name) for name in args.encoders}
+    return nets | {f"{path.parent.name}/{path.stem}": read_net(path) for path in args.net}
+
+
+def _write_plots(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> None:
+    """One picture a clip: filmed, by the rule where the phones are known, by every net."""
+    from splatface.models.filmed_lips.lip_plots import plot_lips
+    from splatface.models.hearing.coarticulation import mode_track
+    from splatface.models.hearing.listening import heard_modes
+
     for film in films:
-        predictions = {name: heard_modes(net, film.samples) for name, net in nets.items()}
+        rule = {"rule": (mode_track(film.phones, film.times_s), film.times_s)} if film.phones else {}
+        predictions = rule | {name: heard_modes(net, film.samples) for name, net in _nets(args).items()}
         print(f"wrote {plot_lips(args.plots, film, predictions)}", file=sys.stderr, flush=True)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.coefficients import MOUTH_MODES
+from splatface.models.hearing.score import SHUT_BELOW
 
 __all__ = ["PLOT_HEIGHT", "SHOWN_S", "Heard", "Plot", "write_on"]
 
@@ -18,8 +19,7 @@ Colour = tuple[int, int, int]
 
 SHOWN_S = 4.0
 PLOT_HEIGHT = 160  # px
-CLOSED_ABOVE = 0.5  # of the mode `press`: the lips meet
-_OPEN, _PRESS = MOUTH_MODES.index("open"), MOUTH_MODES.index("press")
+_OPEN = MOUTH_MODES.index("open")
 _GROUND: Colour = (24, 26, 30)
 _GRID: Colour = (60, 64, 70)
 _LEVEL: Colour = (52, 66, 74)
@@ -102,7 +102,7 @@ class Plot:
         cv2.polylines(picture, [line.astype(np.int32)], False, colour, 1, cv2.LINE_AA)
         top = self._floor + 3 + _ROW * number
         for left, right, mouth in zip(x, x[1:], mouths[1:], strict=False):
-            if mouth[_PRESS] > CLOSED_ABOVE:
+            if mouth[_OPEN] < SHUT_BELOW:
                 picture[top : top + _ROW - 2, max(left, 0) : right] = colour
 
     def _draw_letters(self, picture: Picture, x: list[int]) -> None:
