@@ -110,7 +110,7 @@ def lips_main(args: argparse.Namespace) -> None:
 
     from splatface.models.filmed_lips.film_clips import film_clips
     from splatface.models.filmed_lips.filmed_mouth import load_filmed_mouth
-    from splatface.models.filmed_lips.fine_tune import FineTuning, as_wide_as_filmed, fine_tune
+    from splatface.models.filmed_lips.fine_tune import FineTuning, as_wide_as_filmed, teach
     from splatface.models.hearing.dataset import hear_corpus, joined_clips
     from splatface.models.hearing.features import features
     from splatface.models.hearing.halves import features_in_halves
@@ -132,7 +132,7 @@ def lips_main(args: argparse.Namespace) -> None:
     made = _CORPUS_COPIES[args.encoder] if args.corpus_copies is None else args.corpus_copies
     corpus = hear_corpus(args.corpus, args.encoder, "train", copies=made, ear=ear, report=say)
     start = load_net(args.encoder) if args.start is None else read_net(args.start)
-    net = fine_tune(start, films, corpus, FineTuning(steps=args.steps, bfloat16=args.bf16), say)
+    net = teach(start, films, corpus, FineTuning(steps=args.steps, bfloat16=args.bf16), say)
     regression = linear_net(joined_clips([films, corpus]), round(start.lookahead_ms / 20))
     net = blend(net, regression, args.share)
     if args.amplitude is not None:

@@ -135,3 +135,15 @@ def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
     deaf = replace(net, w2=0.0 * net.w2)
     with pytest.raises(TrainingError, match="that the net follows"):
         as_wide_as_filmed(deaf, others)
+
+
+def test_the_mean_of_nets_is_the_mean_of_their_weights(clips):
+    from splatface.models.filmed_lips.fine_tune import averaged, teach
+
+    start = linear_net(clips, 2)
+    one, other = (replace(start, w2=gain * start.w2, b2=gain * start.b2) for gain in (1.0, 3.0))
+    window = clips.values[:16].astype(np.float32)
+    mean = averaged([one, other])
+    np.testing.assert_allclose(mean(window[-mean.window :]), 2.0 * start(window[-start.window :]), rtol=1e-4)
+    taught = teach(start, clips, clips, FineTuning(steps=4, batch=4, corpus_batch=4))
+    assert not np.array_equal(taught.w2, start.w2)
