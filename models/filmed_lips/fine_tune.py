@@ -116,7 +116,7 @@ def teach(
 ) -> CoefficientNet:
     """Fine-tune three times, the corpus weighing less, as much and more, and take the mean of the weights.
 
-    Nets that started as one may be averaged (Wortsman et al., "Model soups", 2022). Films and made voices pull
+    Nets that started as one may be averaged (Wortsman et al., "Model soups", 2022). Films and voices pull
     in different ways, and the mean gives up less of both than any of the three.
 
     Args:
