@@ -21,7 +21,8 @@ def ridge_leave_one_out(
 ) -> list[FloatArray]:
     """Predict the modes [F, 8] of every clip from a regression on the clips of all other persons.
 
-    Targets are freed of what is slower than 0.5 Hz and scaled to the same spread of `open` in every clip.
+    Targets are freed of what is slower than 0.5 Hz and scaled to the same spread of `open` in every clip; the
+    mean modes of all clips are added to what is predicted.
 
     Args:
         films: at least two persons.
@@ -33,7 +34,9 @@ def ridge_leave_one_out(
     mean = np.concatenate(inputs).mean(axis=0)
     std = np.concatenate(inputs).std(axis=0) + 1e-6
     scaled = [np.concatenate([(x - mean) / std, np.ones((len(x), 1))], axis=1) for x in inputs]
-    targets = [_target(film) for film in films]
+    usual = float(np.mean([faster(film.modes, film.step_s)[:, OPEN].std() for film in films]))
+    rest = np.mean([film.modes.mean(axis=0) for film in films], axis=0)
+    targets = [usual * _target(film) for film in films]
     square = sum(x.T @ x for x in scaled) + _STRENGTH * np.eye(scaled[0].shape[1])
     product = sum(x.T @ y for x, y in zip(scaled, targets, strict=True))
     weights: dict[str, FloatArray] = {}
@@ -41,7 +44,7 @@ def ridge_leave_one_out(
         own = [i for i, film in enumerate(films) if film.person == person]
         left = square - sum(scaled[i].T @ scaled[i] for i in own)
         weights[person] = np.linalg.solve(left, product - sum(scaled[i].T @ targets[i] for i in own))
-    return [x @ weights[film.person] for x, film in zip(scaled, films, strict=True)]
+    return [x @ weights[film.person] + rest for x, film in zip(scaled, films, strict=True)]
 
 
 def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: Ear) -> FloatArray:
