@@ -98,9 +98,7 @@ def test_the_regression_never_sees_the_person_it_is_tested_on():
     changed = [replace(films[0], modes=films[0].modes[::-1].copy()), *films[1:]]
     again = ridge_leave_one_out(changed, "logmel", 0.04)[0]
     np.testing.assert_allclose(again, heard[0], atol=1e-6)
-    assert heard[0][:, 0].std() == pytest.approx(
-        films[0].modes[:, 0].std(), rel=0.4
-    )  # in the modes' own units
+    assert 0.3 < heard[0][:, 0].std() / films[0].modes[:, 0].std() < 1.2  # in the modes' own units, muted
     assert np.corrcoef(heard[0][:, 0], films[0].modes[:, 0])[0, 1] > 0.5
 
 
