@@ -102,7 +102,7 @@ def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[s
 
 
 def _ceiling(films: "Sequence[FilmedMouth]", again: "Sequence[FilmedMouth]") -> "list[LipScore]":
-    """Agreement of two trackings of the same clips: no prediction can be told to be better."""
+    """Agreement of two trackings of the same clips: the ceiling of what can be measured."""
     from splatface.models.filmed_lips.lip_score import lip_score
 
     return [lip_score(one, other.times_s, other.modes) for one, other in zip(films, again, strict=True)]

@@ -97,7 +97,7 @@ def rule_main(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     films = [load_filmed_mouth(path) for path in _films(args.films)]
-    rule = fit_coarticulation(films, FitConfig(steps=args.steps), lambda told: print(told, flush=True))
+    rule = fit_coarticulation(films, FitConfig(steps=args.steps), lambda text: print(text, flush=True))
     about = {"license": "Apache-2.0", "sources": f"measured on tracked mouths of {len(films)} clips"}
     save_coarticulation(args.out, rule, about)
     print(f"wrote {args.out}")

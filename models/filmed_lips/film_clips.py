@@ -23,7 +23,7 @@ FloatArray = NDArray[np.float32]
 _OPEN = MOUTH_MODES.index("open")
 _GAP_S = 0.12  # two frames farther apart have no mouth between them
 _GAINS = (0.6, 1.7)
-# A net that is unsure follows what it has heard already: it answered 8 ms late when taught the moment itself.
+# A net that is unsure follows past sound: it answered 8 ms late when taught the moment itself.
 _AHEAD_S = 0.008
 _AFTER_S = 0.25  # of silence after a clip: what the encoder looks ahead
 
@@ -35,11 +35,11 @@ def film_clips(
     copies: int,
     cache: Path,
     ear: Ear = features,
-    report: Callable[[str], None] = lambda told: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Clips:
     """Encode every clip as it is and `copies` times recorded anew, the mouth at each frame's centre.
 
-    All persons open as wide on average: how wide one opens is calibrated, not heard.
+    All persons open as wide on average: how wide one opens is calibrated per person.
 
     Args:
         films: clips in step with their sound.
@@ -58,8 +58,8 @@ def film_clips(
             kept = cache / f"{film.name}_{_digest(film.samples)}_{encoder}_{MADE_BY}_{copy:02d}.npz"
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                _encode(kept, film, copy, others, (encoder, ear))
-                report(f"{encoder} has heard {film.name}, recording {copy + 1} of {copies + 1}")
+                _encode(kept, film, copy, others, encoder=encoder, ear=ear)
+                report(f"{encoder}: encoded {film.name}, recording {copy + 1} of {copies + 1}")
             with np.load(kept) as arrays:
                 values, times_s = arrays["values"], arrays["film_times_s"] + _AHEAD_S
             modes, known = _mouth_at(film, times_s)
@@ -81,7 +81,7 @@ def amplitude_gain(film: FilmedMouth, usual: float) -> float:
 
 
 def _encode(
-    path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], heard_by: tuple[str, Ear]
+    path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], *, encoder: str, ear: Ear
 ) -> None:
     """Write features [F, D] of one recording and the film times [F] of their centres."""
     rng = np.random.default_rng([copy, *film.name.encode()])
@@ -91,7 +91,6 @@ def _encode(
         again = rerecorded(film.samples * level, others, rng)
     else:
         again = Rerecording(np.concatenate([film.samples, silence]), 0.0, 1.0)
-    encoder, ear = heard_by
     values, centres_s = ear(encoder, again.samples)
     if copy:
         values, centres_s = between_frames(values, centres_s, rng)

@@ -69,7 +69,7 @@ def fine_tune(
     films: Clips,
     corpus: Clips | None,
     config: FineTuning | None = None,
-    report: Callable[[str], None] = lambda told: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> CoefficientNet:
     """Train on from a net, on one core.
 
@@ -112,7 +112,7 @@ def teach(
     films: Clips,
     corpus: Clips,
     config: FineTuning | None = None,
-    report: Callable[[str], None] = lambda told: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> CoefficientNet:
     """Fine-tune three times, the corpus weighing less, as much and more, and take the mean of the weights.
 

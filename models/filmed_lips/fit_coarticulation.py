@@ -66,7 +66,7 @@ class _Clip:
 def fit_coarticulation(
     films: Sequence[FilmedMouth],
     config: FitConfig | None = None,
-    report: Callable[[str], None] = lambda told: None,
+    report: Callable[[str], None] = lambda text: None,
 ) -> Coarticulation:
     """Fit the rule to clips whose phones are known; the others are left out.
 

@@ -182,8 +182,8 @@ def _choice(
     }
     best = max(allowed.values())
     chosen = next(name for name, score in allowed.items() if score >= best - _WORTH)
-    told = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
-    return chosen, f"scores of left-out blocks: {told}"
+    listed = ", ".join(f"{name} {score:.3f}" for name, score in scores.items())
+    return chosen, f"scores of left-out blocks: {listed}"
 
 
 def _score(film: _Film, predicted: Array, usual: NDArray[np.bool_]) -> float:
@@ -235,8 +235,8 @@ def _shared(net: CoefficientNet, film: _Film) -> CoefficientNet:
 def _by_gain(net: CoefficientNet, film: _Film) -> CoefficientNet:
     """A gain and a bias for each mode."""
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
-    heard = (done.std(axis=0) > _MOVES) & (said.std(axis=0) > _MOVES)
-    gain = np.where(heard, _AMPLITUDE * done.std(axis=0) / np.maximum(said.std(axis=0), 1e-6), 1.0)
+    moves = (done.std(axis=0) > _MOVES) & (said.std(axis=0) > _MOVES)
+    gain = np.where(moves, _AMPLITUDE * done.std(axis=0) / np.maximum(said.std(axis=0), 1e-6), 1.0)
     return _mixed(net, film, np.diag(np.clip(gain, *_GAINS)))
 
 
@@ -293,9 +293,9 @@ def _mixed(net: CoefficientNet, film: _Film, mix: Float64Array) -> CoefficientNe
 
 def _unchanged(net: CoefficientNet, film: _Film, reason: str) -> Calibration:
     modes = len(MOUTH_MODES)
-    told = np.ones(len(film.done), bool)
+    every = np.ones(len(film.done), bool)
     r = (
-        _correlations(film, _said(net, film.units), told)
+        _correlations(film, _said(net, film.units), every)
         if len(film.done) > 3
         else np.zeros(modes, np.float32)
     )
