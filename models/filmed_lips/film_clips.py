@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import MADE_BY
 from splatface.models.filmed_lips.filmed_mouth import FilmedMouth
-from splatface.models.filmed_lips.lip_score import closed_below
+from splatface.models.filmed_lips.lip_score import closed_below, predicted_at
 from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.hearing.augment import Rerecording, rerecorded
 from splatface.models.hearing.dataset import Clips, between_frames
@@ -99,7 +99,7 @@ def _encode(
 
 def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[FloatArray, NDArray[np.bool_]]:
     """Modes [F, 8] at film times [F], and whether they are known there."""
-    modes = np.stack([np.interp(times_s, film.times_s, mode) for mode in film.modes.T], axis=1)
+    modes = predicted_at(times_s, film.times_s, film.modes)
     after = np.clip(np.searchsorted(film.times_s, times_s), 1, len(film.times_s) - 1)
     near = film.times_s[after] - film.times_s[after - 1] < _GAP_S
     inside = (times_s >= film.times_s[0]) & (times_s <= film.times_s[-1])

@@ -49,7 +49,7 @@ _SEAM, _PAUSE = 0.2, 2.5  # gain of a short and of a full pause's dominance
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Coarticulation:
-    """How V visemes move the mouth's 8 modes and blend into each other."""
+    """Targets and blending of V visemes in the mouth's 8 modes."""
 
     targets: FloatArray  # [V, 8] modes at a plain phone of usual length
     strengths: FloatArray  # [V, 8] dominance over the neighbours, > 0
@@ -66,16 +66,16 @@ class Coarticulation:
     fade_limits_s: tuple[float, float] = (0.025, 0.3)
 
     def log_duration(self, duration_s: NDArray[np.floating]) -> FloatArray:
-        """How much longer than 80 ms a phone is, as a natural logarithm within limits."""
+        """Natural logarithm of a phone's duration over 80 ms, within limits."""
         return np.asarray(np.log(np.clip(duration_s, 0.02, 0.4)) + 2.5, np.float32)
 
     def rest_gain(self, duration_s: NDArray[np.floating]) -> FloatArray:
-        """How much stronger than its table a pause pulls: in a real one nothing else reaches in."""
+        """Factor on a pause's dominance: in a real pause nothing else reaches in."""
         fullness = np.minimum(duration_s / self.rest_after_s, 1.0)
         return np.asarray(_SEAM + _PAUSE * fullness, np.float32)
 
     def core_s(self, duration_s: NDArray[np.floating]) -> FloatArray:
-        """How far inside a phone its full dominance begins: a vowel holds its target but for its edges."""
+        """Time inside a phone at which its full dominance begins: vowels hold their target."""
         return np.asarray(0.25 * np.minimum(duration_s, 0.16), np.float32)
 
 
@@ -181,7 +181,7 @@ def with_pauses(phones: Sequence[Phone], times_s: NDArray[np.float64]) -> list[P
 def closure_curve(
     phones: Sequence[Phone], times_s: NDArray[np.float64], rule: Coarticulation
 ) -> NDArray[np.float64]:
-    """How far [T] closures (p b m) have shut the lips: 0 not at all .. 1."""
+    """Lip closure [T] by p b m: 0 not at all .. 1 shut."""
     t = times_s + rule.closure_lead_s
     curve = np.zeros(len(t))
     for phone in phones:

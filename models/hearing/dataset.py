@@ -256,7 +256,7 @@ def save_encoded(path: Path, encoded: EncodedClips) -> None:
 
 
 def load_encoded(path: Path) -> EncodedClips:
-    """What `save_encoded` kept."""
+    """Read what `save_encoded` wrote."""
     with np.load(path) as kept:
         rows = zip(kept["ipa"].tolist(), kept["times"].tolist(), strict=True)
         phones = [Phone(ipa, *times) for ipa, times in rows]

@@ -42,7 +42,7 @@ Fit = Callable[[CoefficientNet, "_Film"], CoefficientNet]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Calibration:
-    """What was done to a net, and how well it follows film that was left out of the fit."""
+    """The change made to a net, and its agreement with film that was left out of the fit."""
 
     method: str  # of METHODS, "shared" when the net stays as it is
     reason: str  # for the method, in words
@@ -243,7 +243,7 @@ def _by_gain(net: CoefficientNet, film: _Film) -> CoefficientNet:
 def _by_mix(net: CoefficientNet, film: _Film) -> CoefficientNet:
     """A matrix between modes, drawn to the shared net: people share articulations out differently."""
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
-    scale = np.diag(np.diagonal(_gains_of(net, film)))
+    scale = _gains_of(net, film)
     said = said @ scale
     square = said.T @ said + _RIDGE * np.eye(said.shape[1])
     change = np.linalg.solve(square, said.T @ (done - said))

@@ -26,7 +26,7 @@ def said():
 
 
 def recognized(said, start_s=0.5, language="en"):
-    """What a recognizer would say: words evenly over the time they take."""
+    """Words as a recognizer returns them, spread evenly over their time."""
     words = TEXT.strip(".").split()
     edges = start_s + np.linspace(said.phones[0].start_s, said.phones[-1].end_s, len(words) + 1)
     spans = zip(words, edges[:-1].tolist(), edges[1:].tolist(), strict=True)
