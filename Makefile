@@ -28,7 +28,7 @@ test: setup-test
 lint: setup-test
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
-	tools/mypy.sh
+	.venv/bin/mypy
 
 clean:
 	rm -rf .venv build install log .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -128,9 +128,9 @@ def tiny_head(tmp_path_factory):
     """The folder of a small procedural head with nets for every encoder we ship."""
     from dataclasses import replace
 
+    from splatface.models.audio2motion.weights import load_net, shipped_encoders
     from splatface.models.head.file import save_head
-    from splatface.models.head.procedural import procedural_head
-    from splatface.models.hearing import load_net, shipped_encoders
+    from splatface.models.training.synthetic.procedural import procedural_head
 
     head = replace(procedural_head(), nets={name: load_net(name) for name in shipped_encoders()})
     folder = tmp_path_factory.mktemp("heads") / "tiny"

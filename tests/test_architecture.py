@@ -20,57 +20,52 @@ ROS = {
     "splatface_msgs",
     "ament_index_python",
 }
-# A room imports only from floors below its own, or from its own.
-FLOORS = {
+# A folder of the live wing imports only from layers below its own, or from its own.
+LIVE_LAYERS = {
     "errors": 1,
+    "broken_off": 1,
+    "array_checks": 2,
     "peak": 1,
     "pearson": 1,
-    "values": 2,
+    "messages": 2,
     "camera": 2,
-    "head": 3,
-    "timeline": 4,
-    "pace": 4,
-    "recording": 4,
-    "watermark": 4,
-    "background": 4,
-    "audio": 4,
-    "motion": 4,
-    "render": 4,
-    "speech": 4,
-    "dataset": 5,
-    "fields": 5,
-    "hearing": 5,
-    "talker": 5,
-    "actor": 6,
-    "tracking": 6,
-    "film": 6,
-    "filmed_lips": 7,
-    "metrics": 7,
-    "training": 8,
+    "audio2motion": 3,
+    "head": 4,
+    "timeline": 5,
+    "frame_scheduler": 5,
+    "recording": 5,
+    "provenance": 5,
+    "audio": 5,
+    "behavior": 5,
+    "render": 5,
+    "tts": 5,
+    "talking_head": 6,
+    "video": 7,
 }
-# Only these may import torch or gsplat when they are imported themselves.
-WORKSHOP = {
-    "models/render/reference.py",
-    "models/render/autograd.py",
-    "models/hearing/halves.py",
-    "models/hearing/torch_net.py",
-    "models/hearing/train.py",
+# So does a folder of the workshop; all of them may import the live wing.
+TRAINING_LAYERS = {
+    "dataset": 1,
+    "fields": 1,
+    "speech_corpus": 1,
+    "synthetic": 2,
+    "tracking": 2,
+    "audio_to_mouth": 2,
+    "filmed_lips": 3,
+    "evaluation": 4,
+    "optimization": 5,
+    "report": 6,
 }
-# Rooms where heads are made: they may import torch, and nothing that runs on a kiosk imports them.
-WORKSHOP_ROOMS = {"actor", "dataset", "fields", "filmed_lips", "metrics", "tracking", "training"}
+# Outside the workshop, only these may import torch or gsplat when they are imported themselves.
+TORCH_IN_LIVE_WING = {"models/render/reference.py", "models/render/autograd.py"}
 
-FILES = sorted(
-    path
-    for folder in ("models", "nodes", "launch")
-    for path in (ROOT / folder).rglob("*.py")
-    if "__pycache__" not in path.parts
-)
+PACKAGE = ROOT / "splatface"
+FILES = sorted(path for path in PACKAGE.rglob("*.py") if "__pycache__" not in path.parts)
 
 
 def imports_of(path, top_level_only=False):
     """Absolute dotted names that a file imports."""
     tree = ast.parse(path.read_text())
-    package = ["splatface", *path.relative_to(ROOT).parts[:-1]]
+    package = list(path.relative_to(ROOT).parts[:-1])
     nodes = tree.body if top_level_only else ast.walk(tree)
     for node in nodes:
         if isinstance(node, ast.Import):
@@ -81,39 +76,53 @@ def imports_of(path, top_level_only=False):
 
 
 def names_of(paths):
-    return [str(path.relative_to(ROOT)) for path in paths]
+    return [str(path.relative_to(PACKAGE)) for path in paths]
+
+
+def test_the_card_finds_its_folders():
+    assert (ROOT / "models").resolve() == PACKAGE / "models"
+    assert (ROOT / "nodes").resolve() == PACKAGE / "nodes"
+    assert not list((ROOT / "launch").rglob("*.py"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=names_of(FILES))
 def test_only_nodes_know_ros(path):
-    if path.relative_to(ROOT).parts[0] == "nodes":
+    if path.relative_to(PACKAGE).parts[0] == "nodes":
         return
-    found = {name.split(".")[0] for name in imports_of(path)} & ROS
-    assert not found, f"{path}: {found} belong into nodes/"
+    imported = {name.split(".")[0] for name in imports_of(path)} & ROS
+    assert not imported, f"{path}: {imported} belong into nodes/"
 
 
 @pytest.mark.parametrize("path", FILES, ids=names_of(FILES))
 def test_folders_import_only_what_lies_below(path):
-    own = path.relative_to(ROOT).parts[0]
-    allowed = {"models": {"models"}, "nodes": {"models", "nodes"}, "launch": {"models", "nodes", "launch"}}[
-        own
-    ]
-    found = {name.split(".")[1] for name in imports_of(path) if name.startswith("splatface.")}
-    assert found <= allowed
+    own = path.relative_to(PACKAGE).parts[0]
+    allowed = {"models": {"models"}, "nodes": {"models", "nodes"}, "cli": {"models", "nodes", "cli"}}.get(own)
+    imported = {name.split(".")[1] for name in imports_of(path) if name.startswith("splatface.")}
+    assert allowed is None or imported <= allowed
 
 
-MODELS = [path for path in FILES if path.relative_to(ROOT).parts[0] == "models"]
+MODELS = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "models"]
+
+
+def layer_of(dotted):
+    """The wing and the layer of a module below splatface.models, or None for a package's own file."""
+    parts = dotted.split(".")[2:]
+    if parts[:1] == ["training"]:
+        return ("training", parts[1], TRAINING_LAYERS[parts[1]]) if len(parts) > 1 else None
+    return ("live", parts[0], LIVE_LAYERS[parts[0]]) if parts else None
 
 
 @pytest.mark.parametrize("path", MODELS, ids=names_of(MODELS))
-def test_rooms_import_only_from_their_floor_or_below(path):
-    room = path.relative_to(ROOT / "models").parts[0].removesuffix(".py")
-    if room == "__init__":
-        return
+def test_folders_import_only_from_lower_layers(path):
+    own = layer_of(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
     for name in imports_of(path):
-        parts = name.split(".")
-        if parts[:2] == ["splatface", "models"] and len(parts) > 2 and parts[2] != room:
-            assert FLOORS[parts[2]] < FLOORS[room], f"{room} imports {parts[2]}"
+        other = layer_of(name) if name.startswith("splatface.models.") else None
+        if own is None or other is None or own[:2] == other[:2]:
+            continue
+        if own[0] == "live":
+            assert other[0] == "live", f"{path}: the live wing imports {name}"
+        if own[0] == other[0]:
+            assert other[2] < own[2], f"{path}: layer {own[2]} imports {name} of layer {other[2]}"
 
 
 @pytest.mark.parametrize("path", MODELS, ids=names_of(MODELS))
@@ -128,17 +137,16 @@ def test_models_read_no_clock(path):
 
 @pytest.mark.parametrize("path", FILES, ids=names_of(FILES))
 def test_the_kiosk_never_meets_torch(path):
-    parts = path.relative_to(ROOT).parts
-    if str(path.relative_to(ROOT)) in WORKSHOP or (parts[0] == "models" and parts[1] in WORKSHOP_ROOMS):
+    relative = path.relative_to(PACKAGE)
+    if str(relative) in TORCH_IN_LIVE_WING or relative.parts[:2] == ("models", "training"):
         return
     heavy = {name.split(".")[0] for name in imports_of(path, top_level_only=True)} & {"torch", "gsplat"}
     assert not heavy
 
 
-@pytest.mark.parametrize("path", FILES, ids=names_of(FILES))
-def test_the_live_wing_never_imports_the_workshop(path):
-    parts = path.relative_to(ROOT).parts
-    if parts[0] == "launch" or (parts[0] == "models" and parts[1] in WORKSHOP_ROOMS):
-        return
-    rooms = {name.split(".")[2] for name in imports_of(path) if name.startswith("splatface.models.")}
-    assert not rooms & WORKSHOP_ROOMS
+NODES = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "nodes"]
+
+
+@pytest.mark.parametrize("path", NODES, ids=names_of(NODES))
+def test_nodes_never_import_the_workshop(path):
+    assert not [name for name in imports_of(path) if name.startswith("splatface.models.training")]

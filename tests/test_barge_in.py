@@ -12,15 +12,13 @@ import psutil
 import pytest
 import soundfile
 from diagnostic_msgs.msg import DiagnosticArray
+from sound_server import best_correlation, pulseaudio
 from splatface_msgs.msg import AudioChunk
 from std_msgs.msg import Bool, String
 
 from splatface.models.audio.files import read_sound
-from splatface.models.speech.speak import speak, voices
+from splatface.models.tts.speak import speak, voices
 from splatface.nodes import wire
-
-sys.path.insert(0, str(Path(__file__).parent / "nodes"))
-from test_audio_capture import best_correlation, pulseaudio
 
 pytestmark = [
     pytest.mark.graph,
@@ -146,7 +144,7 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
         environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
         face = start(
-            *(sys.executable, "-m", "splatface.launch.cli", "launch", "conversation.launch.yaml"),
+            *(sys.executable, "-m", "splatface.cli.cli", "launch", "conversation.launch.yaml"),
             *("port:=0", "size:=64x64", "fps:=5", "latency_ms:=150", "delay:=0.5", "voice:=flite/slt"),
             *("microphone:=true", "manner:=queue"),
             env=environment,

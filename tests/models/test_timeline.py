@@ -1,7 +1,7 @@
 import numpy as np
 
+from splatface.models.messages import HeadControl
 from splatface.models.timeline import Timeline, control_between
-from splatface.models.values import HeadControl
 
 
 def line_of(*times):

@@ -10,7 +10,7 @@ from splatface_msgs.msg import AudioFeatures
 
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.audio.files import chunks_of_file
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 from splatface.nodes import wire
 
 GREETING = Path(__file__).parents[2] / "launch" / "sounds" / "greeting.flac"

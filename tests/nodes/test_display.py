@@ -13,8 +13,8 @@ from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioChunk, FrameTrace
 from websockets.sync.client import connect
 
-from splatface.models.values import AudioChunk as Chunk
-from splatface.models.values import Frame
+from splatface.models.messages import AudioChunk as Chunk
+from splatface.models.messages import Frame
 from splatface.nodes import wire
 from splatface.nodes.page_server import PageError, PageServer
 from splatface.nodes.window import letterboxed

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 from splatface.nodes.page_server import PageServer
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]

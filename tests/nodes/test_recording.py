@@ -7,10 +7,10 @@ import pytest
 from rosgraph_msgs.msg import Clock
 from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
+from splatface.models.messages import AudioChunk as Chunk
+from splatface.models.messages import AudioFrame
+from splatface.models.messages import HeadControl as Control
 from splatface.models.recording.read import messages_of
-from splatface.models.values import AudioChunk as Chunk
-from splatface.models.values import AudioFrame
-from splatface.models.values import HeadControl as Control
 from splatface.nodes import wire
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}

@@ -8,8 +8,8 @@ from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioFeatures, FrameTrace, HeadControl
 from splatface_msgs.srv import LoadHead
 
-from splatface.models.values import AudioFrame
-from splatface.models.values import HeadControl as Control
+from splatface.models.messages import AudioFrame
+from splatface.models.messages import HeadControl as Control
 from splatface.nodes import wire
 from splatface.nodes.probe import PictureHash
 from splatface.nodes.renderer import size_of

@@ -10,9 +10,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from test_audio_capture import best_correlation, pulseaudio
 
-from splatface.launch.bench_monitor import FRAGMENT, RATE_HZ, Monitor
-from splatface.launch.bench_offsets import sound_lateness
-from splatface.models.values import AudioChunk
+from bench.monitor import FRAGMENT, RATE_HZ, Monitor
+from bench.offsets import sound_lateness
+from splatface.models.messages import AudioChunk
 from splatface.nodes import wire
 
 MS = 1_000_000

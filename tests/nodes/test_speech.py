@@ -13,7 +13,7 @@ from splatface_msgs.action import Say
 from splatface_msgs.msg import AudioChunk
 from std_srvs.srv import Trigger
 
-from splatface.models.speech.speak import speak, voices
+from splatface.models.tts.speak import speak, voices
 from splatface.nodes import wire
 
 pytestmark = [

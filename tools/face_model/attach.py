@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from people import person
 from shapes import skin_matrix, vertices_of
 
-from splatface.models.actor import rig as door
+from splatface.models.training.synthetic import rig as door
 
 __all__ = ["FACE_LANDMARKS", "attach", "scenes_of"]
 

@@ -1,4 +1,4 @@
-"""Make models/tracking/face_model_data/face478.safetensors anew.
+"""Make splatface/models/training/tracking/face_model_data/face478.safetensors anew.
 
     cd tools/face_model && python build_face_model.py /tmp/faces --people 10 --pictures 56
 
@@ -19,9 +19,15 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
 
-from splatface.models.actor.performance import Acting, perform
-from splatface.models.actor.speech_track import script_of, voice_for
-from splatface.models.tracking.face_model import FACE_HEIGHT_M, FACE_MODEL_FILE, IRISES, OF_EYES, view_terms
+from splatface.models.training.synthetic.performance import Acting, perform
+from splatface.models.training.synthetic.speech_track import script_of, voice_for
+from splatface.models.training.tracking.face_model import (
+    FACE_HEIGHT_M,
+    FACE_MODEL_FILE,
+    IRISES,
+    OF_EYES,
+    view_terms,
+)
 
 Array = NDArray[Any]
 _IDENTITIES = 40

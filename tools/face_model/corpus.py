@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 from people import person
 
-from splatface.models.actor.articulate import articulate
-from splatface.models.actor.body import Body, make_body
-from splatface.models.actor.bones import BodyPose
-from splatface.models.actor.preview.draw import Preview
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.tracking.landmarks import Landmarker
+from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.body import Body, make_body
+from splatface.models.training.synthetic.bones import BodyPose
+from splatface.models.training.synthetic.preview.draw import Preview
+from splatface.models.training.tracking.landmarks import Landmarker
 
 __all__ = ["Shown", "draw_people", "shown_of"]
 

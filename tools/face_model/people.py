@@ -5,8 +5,8 @@ from typing import Final
 
 import numpy as np
 
-from splatface.models.actor.identity import PRESETS, Identity
-from splatface.models.actor.rig import RigSpec
+from splatface.models.training.synthetic.identity import PRESETS, Identity
+from splatface.models.training.synthetic.rig import RigSpec
 
 __all__ = ["person"]
 

@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from people import person
 
-from splatface.models.actor import rig as door
-from splatface.models.actor.articulate import articulate
-from splatface.models.actor.body import make_body
-from splatface.models.actor.bones import BodyPose, posed_rig
-from splatface.models.actor.identity import identity
-from splatface.models.actor.rig import CANONICAL_ANNY, Rig
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.training.synthetic import rig as door
+from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.body import make_body
+from splatface.models.training.synthetic.bones import BodyPose, posed_rig
+from splatface.models.training.synthetic.identity import identity
+from splatface.models.training.synthetic.rig import CANONICAL_ANNY, Rig
 
 __all__ = ["Eyes", "eyes_of", "motion_steps", "people_at_rest", "reference", "skin_matrix", "vertices_of"]
 

@@ -11,7 +11,7 @@ from splatface.models.audio.far_end import FarEnd
 from splatface.models.audio.pcm import from_pcm, to_pcm
 from splatface.models.audio.stages import choose_stages
 from splatface.models.errors import AudioError
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 
 RATE, MS = 16_000, 1_000_000
 START_NS = 1_700_000_000_000_000_000

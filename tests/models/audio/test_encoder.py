@@ -10,7 +10,7 @@ import pytest
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.errors import AudioError, EncoderError
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 START_NS = 1_700_000_000_123_456_789

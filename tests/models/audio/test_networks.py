@@ -13,7 +13,7 @@ from splatface.models.audio.files import read_sound
 from splatface.models.audio.fsmn import Fsmn, read_mvn
 from splatface.models.audio.whisper import load_whisper, log_mel
 from splatface.models.errors import EncoderError
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 

@@ -8,8 +8,8 @@ from splatface.models.audio.listening import Listening
 from splatface.models.audio.person import Moment, Person
 from splatface.models.audio.sounding import Sounding
 from splatface.models.errors import AudioError
-from splatface.models.speech.speak import speak, voices
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
+from splatface.models.tts.speak import speak, voices
 
 RATE, MS = 16_000, 1_000_000
 START_NS = 1_700_000_000_000_000_000

@@ -7,7 +7,7 @@ from splatface.models.audio.interpolate import Interpolator
 from splatface.models.audio.jitter_buffer import JitterBuffer
 from splatface.models.audio.playback import Playback
 from splatface.models.audio.servo import DeviceClock, Servo
-from splatface.models.values import AudioChunk
+from splatface.models.messages import AudioChunk
 
 START_NS = 1_800_000_000_000_000_007
 MS = 1_000_000

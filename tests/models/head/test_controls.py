@@ -2,15 +2,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from splatface.models.head.coefficients import CONTROLS, MOUTH_MODES
-from splatface.models.head.controls import (
-    EXPRESSIONS,
-    coefficients_of,
-    controls_of,
-    limit_motion,
-)
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.head.controls import EXPRESSIONS, coefficients_of, controls_of, limit_motion
 from splatface.models.head.head import MotionLimits
-from splatface.models.values import HeadControl
+from splatface.models.messages import HeadControl
 
 
 def test_a_control_is_read_by_name():

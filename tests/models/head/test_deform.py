@@ -7,7 +7,7 @@ from splatface.models.head.deform import Deformer
 from splatface.models.head.pose import Bones, bones_of, quat_of_euler
 from splatface.models.head.skinning import blend_quats, deform_reference, multiply_quats
 from splatface.models.head.splats import Splats
-from splatface.models.values import HeadControl
+from splatface.models.messages import HeadControl
 
 REST = Bones(np.eye(4), np.eye(4))
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import yaml
 
+from splatface.models.audio2motion.audio_to_mouth import tensors_of_net
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import tensors_of_net
 from splatface.models.head.file import load_head, save_head
 from splatface.models.head.migrate import migrate
 from splatface.models.head.motion_map import linear_map, tensors_of_map

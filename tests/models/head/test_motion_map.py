@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import HeadError
-from splatface.models.head.coefficients import MOUTH_MODES
 from splatface.models.head.migrate import migrate
 from splatface.models.head.motion_map import (
     MOTION_SIZE,

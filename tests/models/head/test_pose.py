@@ -10,7 +10,7 @@ from splatface.models.head.pose import (
     quat_of_matrix,
     rotation_of_quat,
 )
-from splatface.models.values import HeadControl
+from splatface.models.messages import HeadControl
 
 LIMITS = PoseLimits()
 

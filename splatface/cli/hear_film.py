@@ -1,0 +1,69 @@
+"""`splatface hear film`: a head says a recording as each net hears it, side by side, over a running plot."""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from splatface.cli.film_line import FilmLine
+
+if TYPE_CHECKING:
+    from splatface.models.head.head import Head
+    from splatface.models.training.speech_corpus.phonemes import Phone
+    from splatface.models.video.shape import Shape
+
+__all__ = ["add_arguments", "main"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("sound", type=Path, help="a recording of speech")
+    parser.add_argument("--head", default="mira", help="a shipped head's name or a head folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILM", help="a .mp4 or .webm")
+    parser.add_argument(
+        "--encoder", nargs="+", default=["whisper", "fsmn"], help="side by side (default: whisper fsmn)"
+    )
+    parser.add_argument("--size", default="", metavar="WxH", help="of one face, e.g. 384x384")
+    parser.add_argument("--fps", default="25", help="pictures per second, 1 to 120 (default: 25)")
+    parser.add_argument("--words", default="", help="all that is said: one more face, moved by its phones")
+    parser.add_argument(
+        "--voice", default="flite/slt", help="says --words to align with: flite/NAME, espeak/LANGUAGE"
+    )
+
+
+def main(args: argparse.Namespace) -> None:
+    """Make the film."""
+    from splatface.models.head.file import load_head
+    from splatface.models.head.shipped import head_folder
+    from splatface.models.training.speech_corpus.known_words import phones_in
+    from splatface.models.video.shape import shape_of
+
+    head = load_head(head_folder(args.head))
+    own = head.info.camera.width, head.info.camera.height
+    face = shape_of(args.size, "", args.fps, own)
+    phones = phones_in(args.sound, args.words, args.voice) if args.words else ()
+    _shoot(args, head, face, phones)
+
+
+def _shoot(args: argparse.Namespace, head: "Head", face: "Shape", phones: "tuple[Phone, ...]") -> None:
+    from splatface.models.render.render import renderer
+    from splatface.models.talking_head import Talker
+    from splatface.models.training.report.mouth_video import heard_moments, shape_around
+    from splatface.models.video.sound import sound_of_file
+    from splatface.models.video.tags import tags_of
+    from splatface.models.video.writer import FilmWriter
+
+    talker = Talker(head, renderer("cpu"), size=(face.width, face.height))
+    for name in args.encoder:
+        talker.lookahead_ns(name)  # an encoder that the head does not know is refused here
+    shape = shape_around(face, len(args.encoder) + bool(phones))
+    channels = sound_of_file(args.sound).channels
+    with FilmWriter(args.out, shape, channels, tags_of(head.info)) as film:
+        line = FilmLine(sys.stderr, time.monotonic)
+        for moment in heard_moments(args.sound, args.encoder, talker, face.fps, phones):
+            film.add(moment.picture, moment.samples)
+            line.show(film.seconds, moment.share)
+        line.end()
+        seconds = film.seconds
+    print(f"{args.out}: {seconds:.1f} s, {shape.width}x{shape.height}, {float(shape.fps):g} fps")

@@ -1,0 +1,30 @@
+"""`splatface record`: write what a running face hears and does into a rosbag2 folder."""
+
+import argparse
+from pathlib import Path
+
+from splatface.cli.launcher import run_file
+from splatface.models.recording.write import repair
+
+__all__ = ["add_arguments", "main"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("path", help="a new folder for the recording")
+    parser.add_argument("--namespace", default="face", help="of the running face")
+    parser.add_argument("--pictures", action="store_true", help="record the pictures, too (20 MB a second)")
+    parser.add_argument("--repair", action="store_true", help="finish a recording that a crash cut short")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Record until Ctrl-C, or repair a recording."""
+    if args.repair:
+        print(f"{args.path}: kept {repair(Path(args.path))} messages")
+        return 0
+    arguments = {
+        "path": args.path,
+        "namespace": args.namespace,
+        "pictures": "true" if args.pictures else "false",
+    }
+    return run_file("record.launch.yaml", arguments)

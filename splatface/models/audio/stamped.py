@@ -1,0 +1,28 @@
+"""Blocks of a microphone become chunks of one size with the time they were heard."""
+
+from splatface.models.audio.microphone import SAMPLE_RATE, Block
+from splatface.models.audio.sample_clock import SampleClock
+from splatface.models.audio.windows import Windows
+from splatface.models.messages import AudioChunk
+
+__all__ = ["Stamped"]
+
+
+class Stamped:
+    """Chunks of `chunk_ms` from the blocks of one microphone since it was opened."""
+
+    def __init__(self, chunk_ms: int) -> None:
+        size = chunk_ms * SAMPLE_RATE // 1000
+        self._pieces = Windows(size, size)
+        self._clock = SampleClock(SAMPLE_RATE)
+
+    def push(self, block: Block, utterance: int) -> list[AudioChunk]:
+        """The chunks that `block` completes."""
+        if block.lost:
+            self._clock.lost()
+        self._clock.measure(block.heard, block.time_ns)
+        chunks = []
+        for end, piece in self._pieces.push(block.samples):
+            start_ns = self._clock.time_ns(end - len(piece))
+            chunks.append(AudioChunk(piece, SAMPLE_RATE, start_ns, utterance))
+        return chunks

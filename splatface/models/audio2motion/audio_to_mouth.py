@@ -1,0 +1,200 @@
+"""From a window of audio features to the mouth: the net that every picture asks, in plain numpy."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.array_checks import expect, expect_range
+from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.audio2motion.gelu import gelu
+from splatface.models.errors import HeadError
+
+__all__ = [
+    "CONTROLS",
+    "CONTROL_RANGES",
+    "FRAME_NS",
+    "MOUTH_MODES",
+    "CoefficientNet",
+    "check_net",
+    "net_of_tensors",
+    "silent_net",
+    "tensors_of_net",
+]
+
+MOUTH_MODES = ("open", "wide", "round", "press", "upper_lip", "lower_lip", "funnel", "smile")
+CONTROL_RANGES = {  # 0 open .. 1 shut or full; eyes turn about 35 degrees (rad) before the head helps
+    "blink_left": (0.0, 1.0),
+    "blink_right": (0.0, 1.0),
+    "gaze_yaw": (-0.6, 0.6),
+    "gaze_pitch": (-0.6, 0.6),
+    "brow_up": (0.0, 1.0),
+    "brow_down": (0.0, 1.0),
+    "smile": (0.0, 1.0),
+    "jaw_side": (-1.0, 1.0),  # lips and jaw to the face's left; no sound tells of it
+}
+CONTROLS = tuple(CONTROL_RANGES)
+FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms
+
+Array = NDArray[np.float32]
+_TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoefficientNet:
+    """Features of one encoder to the first n coefficients of a head (the mouth modes come first).
+
+    `net(window)` = b2 + w2ᵀ gelu(b1 + w1ᵀ flatten(convs(((window - mean) / std) @ project))), GELU in its
+    tanh form (torch: `nn.GELU(approximate="tanh")`), rows of the window oldest first and 20 ms apart.
+    The newest row stands `lookahead_ms` after the picture's time.
+    """
+
+    encoder: str
+    lookahead_ms: float  # centre of the newest frame minus time of the picture, >= 0
+    mean: Array  # [D]
+    std: Array  # [D], > 0
+    project: Array  # [D, P]
+    w1: Array  # [V * Q, H], V = W and Q = P but for what the convolutions use up and add
+    b1: Array  # [H]
+    w2: Array  # [H, n]
+    b2: Array  # [n]
+    convs: tuple[Convolution, ...] = ()  # one after the other
+
+    @property
+    def feature_dim(self) -> int:
+        """D, features in a frame."""
+        return len(self.mean)
+
+    @property
+    def window(self) -> int:
+        """W, frames the net looks at."""
+        return self.view + sum(conv.kernel - 1 for conv in self.convs)
+
+    @property
+    def view(self) -> int:
+        """V, frames the hidden layer looks at."""
+        return int(len(self.w1) // self.width)
+
+    @property
+    def width(self) -> int:
+        """Q, values of a frame that the hidden layer looks at."""
+        return int(self.project.shape[1]) + sum(conv.wider for conv in self.convs)
+
+    @property
+    def outputs(self) -> int:
+        """n, coefficients the net drives."""
+        return len(self.b2)
+
+    def __call__(self, window: Array) -> Array:
+        """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
+        return self.answer(self.frames(window).reshape(-1))
+
+    def frames(self, values: Array) -> Array:
+        """What the hidden layer is shown [F - W + V, Q] of features [F, D], F >= W."""
+        frames: Array = np.asarray(((values - self.mean) / self.std) @ self.project, np.float32)
+        for conv in self.convs:
+            frames = conv(frames)
+        return frames
+
+    def answer(self, shown: Array) -> Array:
+        """Coefficients [..., n] of frames that the hidden layer is shown [..., V * Q], oldest first."""
+        heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
+        return heard
+
+
+def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> CoefficientNet:
+    """A net that keeps the mouth at rest whatever it hears: a place to start from."""
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros(shape, np.float32)
+
+    width, hidden, outputs = 32, 64, len(MOUTH_MODES)
+    return CoefficientNet(
+        encoder=encoder,
+        lookahead_ms=lookahead_ms,
+        mean=zeros(dim),
+        std=np.ones(dim, np.float32),
+        project=zeros(dim, width),
+        w1=zeros(window * width, hidden),
+        b1=zeros(hidden),
+        w2=zeros(hidden, outputs),
+        b2=zeros(outputs),
+    )
+
+
+def check_net(net: CoefficientNet) -> None:
+    """Raise HeadError unless the net's tensors fit each other and hold finite numbers."""
+    at = f"net.{net.encoder}."
+    expect(at + "project", net.project, (net.feature_dim, None))
+    width = _checked_width(net, at)
+    if not width or not net.feature_dim or not len(net.w1) or len(net.w1) % width:
+        raise HeadError(
+            f"{at}w1: expected a multiple of {width} values a frame as first size, "
+            f"found {list(net.w1.shape)}: train the head again"
+        )
+    hidden, outputs = len(net.b1), len(net.b2)
+    expect(at + "mean", net.mean, (None,))
+    expect(at + "std", net.std, (net.feature_dim,))
+    expect_range(at + "std", net.std, 1e-9, np.inf)
+    expect(at + "w1", net.w1, (None, hidden))
+    expect(at + "b1", net.b1, (None,))
+    expect(at + "w2", net.w2, (hidden, outputs))
+    expect(at + "b2", net.b2, (None,))
+    if not 0.0 <= net.lookahead_ms <= 1000.0:
+        raise HeadError(
+            f"{at}lookahead_ms: expected 0..1000 ms, found {net.lookahead_ms}: correct it in head.yaml"
+        )
+
+
+def _checked_width(net: CoefficientNet, at: str) -> int:
+    """Values of a frame after the last convolution."""
+    width = int(net.project.shape[1])
+    for number, conv in enumerate(net.convs):
+        expect(f"{at}conv{number}", conv.weight, (None, None, None))
+        kernel, taken, given = conv.weight.shape
+        expect(f"{at}conv{number}_bias", conv.bias, (given,))
+        if not kernel or not 0 < taken <= width:
+            raise HeadError(
+                f"{at}conv{number}: expected [k, A, B] of at least one frame and at most {width} values, "
+                f"found {list(conv.weight.shape)}: train the head again"
+            )
+        width += given - taken
+    return width
+
+
+def tensors_of_net(net: CoefficientNet) -> dict[str, Array]:
+    """Tensors named `net.<encoder>.<name>`, as they stand in head.safetensors."""
+    tensors = {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
+    for number, conv in enumerate(net.convs):
+        weight, bias = _names(net.encoder, number)
+        tensors |= {weight: conv.weight, bias: conv.bias}
+    return tensors
+
+
+def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> CoefficientNet:
+    """Take the net of one encoder out of named tensors; HeadError where one is missing or does not fit."""
+    missing = [name for name in _TENSORS if f"net.{encoder}.{name}" not in tensors]
+    if missing:
+        raise HeadError(
+            f"net.{encoder}: expected the tensors {', '.join(_TENSORS)}, found none called "
+            f"{', '.join(missing)}: train the head again for this encoder"
+        )
+    parts = {name: tensors[f"net.{encoder}.{name}"] for name in _TENSORS}
+    net = CoefficientNet(encoder=encoder, lookahead_ms=lookahead_ms, convs=_convs(encoder, tensors), **parts)
+    check_net(net)
+    return net
+
+
+def _convs(encoder: str, tensors: Mapping[str, Array]) -> tuple[Convolution, ...]:
+    found: list[Convolution] = []
+    while (names := _names(encoder, len(found)))[0] in tensors:
+        if names[1] not in tensors:
+            raise HeadError(f"{names[0]}: expected {names[1]} beside it, found none: train the head again")
+        found.append(Convolution(*(tensors[name] for name in names)))
+    return tuple(found)
+
+
+def _names(encoder: str, number: int) -> tuple[str, str]:
+    """Of a convolution's tensors."""
+    return f"net.{encoder}.conv{number}", f"net.{encoder}.conv{number}_bias"

@@ -1,0 +1,147 @@
+"""Which pictures to draw, and when: decisions over times, no clock.
+
+Pictures lie on a fixed grid, picture k at k / fps since the epoch of media time, so that a restart, a
+second renderer or a replay draws the same moments.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from splatface.models.messages import NS_PER_S
+
+__all__ = ["Grid", "LivePace", "StepPace", "Waiting"]
+
+T = TypeVar("T")
+FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
+MOST_WAITING = 600  # pictures: the longest delay, 5 s, at the highest rate
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """The moments of pictures."""
+
+    fps: float  # 1..240
+
+    def time_ns(self, index: int) -> int:
+        """Media time of picture `index`."""
+        return round(index * NS_PER_S / self.fps)
+
+    def first_at(self, time_ns: int) -> int:
+        """Index of the first picture at or after a moment."""
+        index = int(time_ns * self.fps / NS_PER_S) - 1
+        while self.time_ns(index) < time_ns:
+            index += 1
+        return index
+
+    def last_at(self, time_ns: int) -> int:
+        """Index of the last picture at or before a moment."""
+        return self.first_at(time_ns + 1) - 1
+
+
+class StepPace:
+    """One picture for every moment of the grid that the stream covers, none left out (`clock: features`)."""
+
+    def __init__(self, grid: Grid) -> None:
+        self.grid = grid
+        self._next: int | None = None
+
+    def begin(self, time_ns: int) -> None:
+        """The stream starts (again) here."""
+        self._next = self.grid.first_at(time_ns)
+
+    def due(self, covered_ns: int) -> list[int]:
+        """Media times of the pictures that the stream now covers, each given once."""
+        if self._next is None:
+            return []
+        last = self.grid.last_at(covered_ns)
+        times = [self.grid.time_ns(index) for index in range(self._next, last + 1)]
+        self._next = max(self._next, last + 1)
+        return times
+
+
+class LivePace:
+    """The newest moments worth showing; what came too late is left out and counted.
+
+    A picture is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
+    face without sound goes on living. Of several due at once only those within `backlog` of the newest
+    are drawn.
+    """
+
+    def __init__(self, grid: Grid, patience_ns: int, backlog_ns: int) -> None:
+        self.grid = grid
+        self.patience_ns = patience_ns
+        self.backlog_ns = backlog_ns
+        self.dropped = 0
+        self._next: int | None = None
+
+    def begin(self, time_ns: int) -> None:
+        """Start (again) here."""
+        self._next = self.grid.first_at(time_ns)
+
+    def due(self, covered_ns: int | None, now_ns: int) -> list[int]:
+        """Media times to draw now, oldest first.
+
+        Args:
+            covered_ns: up to where the stream allows pictures, None without a stream.
+            now_ns: the present, media time.
+        """
+        limit_ns = now_ns - self.patience_ns
+        if covered_ns is not None:
+            limit_ns = max(limit_ns, min(covered_ns, now_ns))
+        last = self.grid.last_at(limit_ns)
+        if self._next is None or last - self._next > 100 * self.grid.fps:
+            self._next = last  # just begun, or the clock jumped ahead
+        if last < self._next:
+            if self.grid.time_ns(self._next) - limit_ns > NS_PER_S:
+                self._next = last  # the clock was set back
+            return []
+        oldest = self.grid.first_at(limit_ns - self.backlog_ns)
+        start = min(max(self._next, oldest), last)
+        self.dropped += start - self._next
+        self._next = last + 1
+        return [self.grid.time_ns(index) for index in range(start, last + 1)]
+
+    def again(self, from_ns: int) -> list[int]:
+        """Media times from `from_ns` on that were already given: what an interruption made untrue."""
+        if self._next is None:
+            return []
+        first = max(self.grid.first_at(from_ns), self._next - MOST_WAITING)
+        return [self.grid.time_ns(index) for index in range(first, self._next)]
+
+
+class Waiting(Generic[T]):
+    """Pictures that wait to be shown at their time + delay.
+
+    One that is not newer than the newest replaces what it contradicts: everything from its time on. So
+    whoever draws a face that was interrupted takes back what had not been shown.
+
+    Args:
+        delay_ns: from a picture's own time to when it is to be seen.
+    """
+
+    def __init__(self, delay_ns: int) -> None:
+        self.delay_ns = delay_ns
+        self.skipped = 0  # never shown, because a newer one was due as well
+        self._held: deque[tuple[int, T]] = deque(maxlen=MOST_WAITING)
+
+    def push(self, time_ns: int, picture: T) -> None:
+        """Let a picture wait."""
+        while self._held and self._held[-1][0] >= time_ns:
+            self._held.pop()
+        self._held.append((time_ns, picture))
+
+    def due(self, now_ns: int) -> T | None:
+        """The picture to show now, None when the one before is still right."""
+        shown = None
+        while self._held and not 0 < self._wait_ns(now_ns) <= self.delay_ns + FAR_NS:
+            self.skipped += shown is not None
+            shown = self._held.popleft()[1]
+        return shown
+
+    def wait_ns(self, now_ns: int) -> int | None:
+        """How long until the next one is due; None when there is none."""
+        return self._wait_ns(now_ns) if self._held else None
+
+    def _wait_ns(self, now_ns: int) -> int:
+        return self._held[0][0] + self.delay_ns - now_ns

@@ -1,0 +1,107 @@
+"""A head that talks: (what was heard, control, time) -> picture. One page, in the order of the data."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.mouth_inference import VoiceGate, hear
+from splatface.models.camera import Camera
+from splatface.models.errors import HeadError
+from splatface.models.head.controls import coefficients_of
+from splatface.models.head.deform import Deformer
+from splatface.models.head.head import Head
+from splatface.models.head.pose import bones_of
+from splatface.models.head.splats import Splats
+from splatface.models.messages import AudioFrame, HeadControl
+from splatface.models.provenance.watermark import Watermark
+
+__all__ = ["Drawer", "Talker"]
+
+
+class Drawer(Protocol):
+    """What draws splats: see `render.renderer`."""
+
+    def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] RGB."""
+
+
+class Talker:
+    """One head and what draws it. The same arguments give the same picture, bit for bit (cpu backend).
+
+    Args:
+        head: sound, as `load_head` returns it.
+        drawer: a renderer.
+        size: width and height of the pictures; the camera is scaled, not the picture.
+        background: colour [3] or picture [H, W, 3], 0..1; the head's own when left out.
+        gate: when the mouth rests; ALWAYS_OPEN for features without voice probability.
+        watermark: whether pictures say invisibly that they are synthetic.
+    """
+
+    def __init__(
+        self,
+        head: Head,
+        drawer: Drawer,
+        *,
+        size: tuple[int, int] | None = None,
+        background: ArrayLike | None = None,
+        gate: VoiceGate | None = None,
+        watermark: bool = True,
+    ) -> None:
+        self.head = head
+        self.camera = head.info.camera.scaled_to(*size) if size else head.info.camera
+        self._drawer = drawer
+        self._deform = Deformer(head)
+        self._background = np.asarray(head.info.background if background is None else background, np.float32)
+        self._gate = gate or VoiceGate()
+        self._watermark = Watermark(self.camera.width, self.camera.height) if watermark else None
+
+    def lookahead_ns(self, encoder: str) -> int:
+        """How much later than a picture's time the newest feature frame is that it listens to."""
+        return round(self._net(encoder).lookahead_ms * 1e6)
+
+    def mouth(self, frames: Sequence[AudioFrame], time_ns: int) -> NDArray[np.float32]:
+        """The mouth modes [n <= 8] heard at `time_ns`; none of them where nothing was heard."""
+        if not frames:
+            return np.zeros(0, np.float32)
+        return hear(self._net(frames[-1].encoder), frames, self._gate, time_ns)
+
+    def coefficients(
+        self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int
+    ) -> NDArray[np.float32]:
+        """c [K]: how far the face goes in each of its directions at `time_ns`."""
+        return coefficients_of(self.head, self.mouth(frames, time_ns), control)
+
+    def picture(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] RGB of the moment `time_ns`.
+
+        Args:
+            frames: what was heard around that moment, rising in time; older and later frames change
+                nothing, none means silence.
+            control: where the head is and what it does besides speaking.
+            time_ns: the moment, in the frames' time.
+
+        Raises:
+            HeadError: when the frames are of an encoder that the head was not trained with.
+        """
+        return self.draw(self.mouth(frames, time_ns), control)
+
+    def draw(self, mouth: NDArray[np.float32], control: HeadControl) -> NDArray[np.uint8]:
+        """The picture [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
+        c = coefficients_of(self.head, mouth, control)
+        splats = self._deform(c, bones_of(control, self.head.info))
+        image = self._drawer.draw_uint8(splats, self.camera, self._background)
+        if self._watermark:
+            self._watermark.mark(image)
+        return image
+
+    def _net(self, encoder: str) -> CoefficientNet:
+        if encoder not in self.head.nets:
+            known = ", ".join(f"'{net.encoder}' ({net.feature_dim}-d)" for net in self.head.nets.values())
+            raise HeadError(
+                f"{self.head.info.name}: trained for encoder {known or 'none'}, the graph runs '{encoder}': "
+                f"start with encoder:={next(iter(self.head.nets), 'fsmn')} or train the head for '{encoder}'"
+            )
+        return self.head.nets[encoder]

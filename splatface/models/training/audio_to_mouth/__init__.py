@@ -1,0 +1,1 @@
+"""Train the nets that turn audio features into mouth motion, for every voice and head."""

@@ -1,0 +1,129 @@
+"""The sound of a data set, and what the live encoders hear in it."""
+
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import soundfile
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from splatface.models.audio.encoder import MADE_BY
+from splatface.models.audio.encoder import encoder as live_encoder
+from splatface.models.errors import DatasetError
+from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.training.dataset.checks import INTACT
+from splatface.models.training.dataset.disk import read_plain, sha256_of, write_whole
+from splatface.models.training.dataset.types import Dataset
+
+__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "sound", "wav_bytes", "write_features"]
+
+AUDIO, FEATURE_FOLDER = "audio.wav", "features"
+SAMPLE_RATE = 16_000
+MAX_AUDIO_BYTES = 2**30  # nine hours
+_CHUNK = SAMPLE_RATE // 50  # 20 ms, as the microphone gives them
+_AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures
+
+Floats = NDArray[np.float32]
+Nanoseconds = NDArray[np.int64]
+
+
+def sound(dataset: Dataset) -> Floats:
+    """Samples [n] f32, -1..1, mono at 16 kHz; film time 0 is the first one.
+
+    Raises:
+        DatasetError: when the file is missing, damaged, or of another kind.
+    """
+    content = read_plain(dataset.folder, AUDIO, MAX_AUDIO_BYTES)
+    try:
+        with soundfile.SoundFile(io.BytesIO(content)) as file:
+            found = (file.samplerate, file.channels, file.subtype)
+            if found != (SAMPLE_RATE, 1, "PCM_16"):
+                raise DatasetError(
+                    f"{AUDIO}: expected mono PCM_16 at {SAMPLE_RATE} Hz, found {found}: import the film again"
+                )
+            samples = file.read(dtype="float32")
+    except soundfile.SoundFileError as error:
+        raise DatasetError(f"{AUDIO}: expected a wav file, found {error}: {INTACT}") from error
+    return np.asarray(samples, np.float32)
+
+
+def wav_bytes(samples: Floats) -> bytes:
+    """Samples [n] f32 as mono PCM_16 at 16 kHz; DatasetError unless they are finite and there are some."""
+    if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
+        raise DatasetError(
+            f"sound: expected finite samples [n], found {list(samples.shape)} {samples.dtype} with "
+            f"{int((~np.isfinite(samples)).sum())} others: mix it to mono at 16 kHz"
+        )
+    file = io.BytesIO()
+    soundfile.write(file, np.clip(samples, -1.0, 1.0), SAMPLE_RATE, "PCM_16", format="WAV")
+    return file.getvalue()
+
+
+def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
+    """What an encoder hears: values [n, D] and the film times [n] of their centres, 20 ms apart.
+
+    Made by the live streaming code, fed 20 ms at a time and a second of silence after the end; kept in
+    features/<encoder>.safetensors for as long as the sound does not change. Features that an import brought
+    along are found there too.
+
+    Raises:
+        EncoderError: when there is no such encoder, nor features of that name.
+        DatasetError: when the sound is damaged.
+    """
+    path = _path_of(dataset.folder, encoder)
+    digest = sha256_of(dataset.folder / AUDIO) if (dataset.folder / AUDIO).is_file() else ""
+    kept = _kept(path, digest)
+    if kept is not None:
+        return kept
+    frames = list(_heard(sound(dataset), encoder))
+    if not frames:
+        raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
+    values = np.stack([frame.values for frame in frames]).astype(np.float32)
+    centres_ns = np.array([frame.centre_ns for frame in frames], np.int64)
+    write_features(dataset.folder, encoder, values, centres_ns)
+    return values, centres_ns
+
+
+def write_features(folder: Path, encoder: str, values: Floats, centres_ns: Nanoseconds) -> None:
+    """Keep features [n, D] with the film times [n] of their centres beside the sound they belong to."""
+    path = _path_of(folder, encoder)
+    path.parent.mkdir(exist_ok=True)
+    arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centres_ns.astype(np.int64)}
+    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": MADE_BY}
+    write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
+
+
+def _path_of(folder: Path, encoder: str) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", encoder):
+        raise DatasetError(
+            f"encoder: expected a plain name, found {encoder[:40]!r}: letters, digits, - and _"
+        )
+    return folder / FEATURE_FOLDER / f"{encoder}.safetensors"
+
+
+def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:
+    """The features kept for this very sound; None when there are none, or they are of no use."""
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes = file.metadata() or {}
+            if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, MADE_BY):
+                return None
+            values, centres_ns = file.get_tensor("values"), file.get_tensor("centres_ns")
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError):
+        return None
+    fits = values.ndim == 2 and centres_ns.shape == (len(values),) and centres_ns.dtype == np.int64
+    return (values.astype(np.float32), centres_ns) if fits and np.isfinite(values).all() else None
+
+
+def _heard(samples: Floats, name: str) -> Iterator[AudioFrame]:
+    ear = live_encoder(name)
+    padded = np.concatenate([samples, np.zeros(round(_AFTER_S * SAMPLE_RATE), np.float32)])
+    for first in range(0, len(padded), _CHUNK):
+        start_ns = first * NS_PER_S // SAMPLE_RATE
+        yield from ear.push(AudioChunk(padded[first : first + _CHUNK], SAMPLE_RATE, start_ns))

@@ -1,0 +1,135 @@
+"""Better tables for a data set that exists: what tracking or training finds out about a film."""
+
+import hashlib
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, CONTROLS, MOUTH_MODES
+from splatface.models.camera import Camera
+from splatface.models.errors import DatasetError
+from splatface.models.head.yaml_door import MAX_YAML_BYTES
+from splatface.models.training.dataset.checks import check_dataset, check_points
+from splatface.models.training.dataset.description import YAML, describe, read_description
+from splatface.models.training.dataset.disk import PART, disk_error, read_plain
+from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.tables import FRAMES, MOTION, POINTS, pack
+from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack, Points
+
+__all__ = ["remotioned", "reposed", "rewrite_tables"]
+
+Doubles = NDArray[np.float64]
+Floats = NDArray[np.float32]
+Table = TypeVar("Table", FrameTable, MotionTrack)
+
+
+def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
+    """Replace the tables and the description of the data set in `better.folder`; pictures and sound stay.
+
+    Args:
+        better: what `load_dataset` gave, with other frames, motion, pivot or landmark scheme (`replace`).
+        points: where training may start; None keeps those that are there.
+
+    Raises:
+        DatasetError: when something is not sound, the frames are not at the pictures' times or the camera
+            and background are not the pictures', or the disk refuses before anything was changed.
+    """
+    check_dataset(better)
+    known = load_dataset(better.folder)
+    if better.frames.time_ns.tolist() != known.frames.time_ns.tolist():
+        raise DatasetError(
+            f"frames: expected the {len(known.frames)} times of the pictures, found others: "
+            "keep one row for each picture"
+        )
+    if (better.camera.width, better.camera.height) != (known.camera.width, known.camera.height):
+        raise DatasetError(
+            f"camera: expected {known.camera.width}x{known.camera.height} as the pictures, found others: "
+            "only its other values may change"
+        )
+    tables = {FRAMES: pack(better.frames), MOTION: pack(better.motion)}
+    if points is not None:
+        check_points(points)
+        tables[POINTS] = pack(points)
+    digests = dict(read_description(read_plain(better.folder, YAML, MAX_YAML_BYTES)).sha256)
+    digests |= {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
+    _put(better, tables | {YAML: describe(better, digests)})
+
+
+def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera) -> Dataset:
+    """The data set with other poses [F, 4, 4] of its pictures and another lens; nothing on disk changes.
+
+    The motion between pictures goes along: each moment is moved as the pictures around it were, by turn
+    (about the world's origin) and shift, linear in time.
+    """
+    frames, track = dataset.frames, dataset.motion
+
+    def carried(T: Doubles, before: Doubles, after: Doubles) -> Doubles:
+        known = np.isfinite(before).all(axis=(1, 2))
+        change = after[known] @ np.linalg.inv(before[known])
+        return _carried(T, track.time_ns, change, frames.time_ns[known])
+
+    return replace(
+        dataset,
+        camera=camera,
+        frames=replace(frames, T_world_head=T_world_head, T_world_torso=T_world_torso),
+        motion=replace(
+            track,
+            T_world_head=carried(track.T_world_head, frames.T_world_head, T_world_head),
+            T_world_torso=carried(track.T_world_torso, frames.T_world_torso, T_world_torso),
+        ),
+    )
+
+
+def remotioned(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -> Dataset:
+    """The data set with another motion of its pictures and between them; nothing on disk changes.
+
+    Args:
+        dataset: see splatface/models/training/dataset.
+        change: [n, 16] to be added to mouth modes and controls; these keep to their ranges.
+        known_ns: [n] rising, when. Between them it is linear in time.
+    """
+
+    def changed(track: Table) -> Table:
+        mouth, controls = _changed(track, change, known_ns)
+        return replace(track, mouth=mouth, controls=controls)
+
+    return replace(dataset, frames=changed(dataset.frames), motion=changed(dataset.motion))
+
+
+def _changed(
+    track: FrameTable | MotionTrack, change: Doubles, known_ns: NDArray[np.int64]
+) -> tuple[Floats, Floats]:
+    """Mouth and controls of a table with rows in time."""
+    at = np.stack([np.interp(track.time_ns, known_ns, column) for column in change.T], axis=1)
+    ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
+    controls = np.clip(track.controls + at[:, len(MOUTH_MODES) :], ranges[:, 0], ranges[:, 1])
+    mouth = track.mouth + at[:, : len(MOUTH_MODES)]
+    return mouth.astype(np.float32), controls.astype(np.float32)
+
+
+def _carried(T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]) -> Doubles:
+    """Poses [T, 4, 4] after changes [n, 4, 4] known at some times."""
+    if not len(change):
+        return T
+    twists = np.concatenate([Rotation.from_matrix(change[:, :3, :3]).as_rotvec(), change[:, :3, 3]], axis=1)
+    at = np.stack([np.interp(time_ns, known_ns, values) for values in twists.T], axis=1)
+    between = np.tile(np.eye(4), (len(T), 1, 1))
+    between[:, :3, :3] = Rotation.from_rotvec(at[:, :3]).as_matrix()
+    between[:, :3, 3] = at[:, 3:]
+    found: Doubles = between @ T
+    return found
+
+
+def _put(dataset: Dataset, contents: dict[str, bytes]) -> None:
+    """All files lie on the disk before the first takes its place: what remains are a few renames."""
+    parts = {name: dataset.folder / (name + PART) for name in contents}
+    try:
+        for name, content in contents.items():
+            parts[name].write_bytes(content)
+        for name, part in parts.items():
+            part.replace(dataset.folder / name)
+    except OSError as error:
+        raise disk_error(dataset.folder, error) from error

@@ -1,0 +1,205 @@
+"""Import of the format the field shares (AD-NeRF, RAD-NeRF, ER-NeRF, GaussianTalker) as a data set of ours.
+
+Read are transforms_train.json, transforms_val.json, gt_imgs (else ori_imgs), ori_imgs/ID.lms, parsing,
+bc.jpg, au.csv, aud.wav and aud*.npy. torso_imgs are not needed: here a bone moves the torso, and no picture
+of it is pasted behind the head.
+
+What the format does not know stays NaN: the mouth modes and the gaze. `splatface track` fills them in
+(`models.dataset.refine.rewrite_tables` takes better tables for a data set that exists). The torso is tracked
+in the plane (`torso_track`).
+"""
+
+import hashlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio.files import read_sound
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import AudioError, DatasetError
+from splatface.models.messages import NS_PER_S
+from splatface.models.training.dataset.action_units import controls_of_action_units
+from splatface.models.training.dataset.disk import plain_path, read_plain, sha256_of
+from splatface.models.training.dataset.foreign_features import read_foreign_features
+from splatface.models.training.dataset.neck import neck_joint
+from splatface.models.training.dataset.parsing import labels_of_parsing
+from splatface.models.training.dataset.split import split_by_time
+from splatface.models.training.dataset.torso_track import track_torso
+from splatface.models.training.dataset.transform_files import TRANSFORMS, Shots, read_shots
+from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
+from splatface.models.training.dataset.writer import DatasetWriter
+
+__all__ = ["ImportPlan", "import_transforms"]
+
+LANDMARKS = 68
+_MAX_PICTURE_BYTES = 1 << 28
+_LAST_OF_TRAIN = 0.05  # of the train part's time: validation
+
+Image = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPlan:
+    """Where from, where to, and what no file of the format says."""
+
+    source: Path  # folder with transforms_train.json
+    target: Path  # new folder, or an import that was cut short
+    licence: str  # of the pictures and the sound
+    consent: str  # who agreed to be shown, and to what
+    name: str = ""  # the source folder's name when left out
+    fps: float = 25.0  # of the film whose pictures are counted by img_id
+
+
+def import_transforms(plan: ImportPlan, progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """Write the data set; run again after a crash it goes on where it was.
+
+    Args:
+        plan: what to import.
+        progress: told (pictures done, pictures in all) after each.
+
+    Raises:
+        DatasetError: when something is missing, damaged or does not fit; it names the file.
+    """
+    if not plan.licence.strip() or not plan.consent.strip():
+        raise DatasetError(
+            "import: expected the licence of the film and the consent of the person, found none: say both"
+        )
+    if not 1 <= plan.fps <= 1000:
+        raise DatasetError(f"fps: expected 1..1000, found {plan.fps}: give the film's pictures per second")
+    shots = read_shots(plan.source)
+    controls = controls_of_action_units(plan.source, shots.image_ids)
+    heard = read_foreign_features(plan.source, plan.fps)
+    audio = _sound(plan.source)
+    landmarks = np.stack([_landmarks(plan.source, int(image)) for image in shots.image_ids])
+    width, height = shots.camera.width, shots.camera.height
+    writer = DatasetWriter(plan.target, width, height, key=_key(plan))
+    for row, image in enumerate(shots.image_ids):
+        if not writer.has(row):
+            writer.add(row, *_picture_and_labels(plan.source, int(image), (width, height), landmarks[row]))
+        if progress:
+            progress(row + 1, len(shots.image_ids))
+    torso = track_torso(writer.read, shots.T_world_head, shots.camera)
+    return writer.finish(_dataset(plan, shots, (controls, landmarks, torso)), audio, heard=heard)
+
+
+def _dataset(plan: ImportPlan, shots: Shots, tracks: tuple[Floats, Floats, Doubles]) -> Dataset:
+    """`tracks`: controls [F, 7], landmarks [F, 68, 2] and T_world_torso [F, 4, 4]."""
+    controls, landmarks, torso = tracks
+    count = len(shots.image_ids)
+    time_ns = np.round(shots.image_ids * (NS_PER_S / plan.fps)).astype(np.int64)
+    mouth = np.full((count, len(MOUTH_MODES)), np.nan, np.float32)
+    known = bool(np.isfinite(landmarks).any())
+    return Dataset(
+        folder=plan.target,
+        name=plan.name or plan.source.resolve().name,
+        source="import",
+        licence=plan.licence,
+        consent=plan.consent,
+        camera=shots.camera,
+        fps=plan.fps,
+        background=_background(plan.source, (shots.camera.width, shots.camera.height)),
+        pivot_m=neck_joint(shots.T_world_head),
+        landmark_scheme="ibug68" if known else "none",
+        frames=FrameTable(
+            time_ns=time_ns,
+            split=_split(time_ns, shots.tested),
+            T_world_head=shots.T_world_head,
+            T_world_torso=torso,
+            mouth=mouth,
+            controls=controls,
+            landmarks_px=landmarks if known else np.zeros((count, 0, 2), np.float32),
+        ),
+        motion=MotionTrack(time_ns, mouth, controls, shots.T_world_head, torso),
+    )
+
+
+def _split(time_ns: NDArray[np.int64], tested: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The val part of the format is our TEST (their papers report it), where it lies last as it should."""
+    first = int(np.argmax(tested)) if tested.any() else 0
+    if first < 2 or not tested[first:].all():
+        return split_by_time(time_ns)
+    split = np.full(len(time_ns), TRAIN, np.uint8)
+    split[tested] = TEST
+    seen = time_ns[:first] - time_ns[0]
+    split[:first][seen >= (1 - _LAST_OF_TRAIN) * seen[-1]] = VAL
+    return split
+
+
+def _picture_and_labels(
+    folder: Path, image: int, size: tuple[int, int], landmarks: Floats
+) -> tuple[Image, Image]:
+    part = "gt_imgs" if (folder / "gt_imgs").is_dir() else "ori_imgs"
+    picture = _decoded(folder, f"{part}/{image}.jpg", size)
+    parsing = _decoded(folder, f"parsing/{image}.png", size)
+    return np.ascontiguousarray(picture[..., ::-1]), labels_of_parsing(parsing, landmarks)
+
+
+def _decoded(folder: Path, name: str, size: tuple[int, int]) -> Image:
+    """A picture [H, W, 3] BGR of just this size (width, height)."""
+    content = np.frombuffer(read_plain(folder, name, _MAX_PICTURE_BYTES), np.uint8)
+    try:
+        image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    except cv2.error:
+        image = None
+    if image is None:
+        raise DatasetError(f"{name}: expected a picture, found a damaged one: extract it again")
+    if image.shape[1::-1] != size:
+        found = f"{image.shape[1]}x{image.shape[0]}"
+        raise DatasetError(
+            f"{name}: expected {size[0]}x{size[1]} as {TRANSFORMS[0]} says, found {found}: "
+            "use the pictures that were tracked"
+        )
+    return np.asarray(image, np.uint8)
+
+
+def _landmarks(folder: Path, image: int) -> Floats:
+    """Landmarks [68, 2] (x, y) of ori_imgs/ID.lms; NaN where the detector found no face."""
+    name = f"ori_imgs/{image}.lms"
+    if not (folder / name).exists():
+        return np.full((LANDMARKS, 2), np.nan, np.float32)
+    words = read_plain(folder, name, 1 << 20).split()
+    try:
+        values = np.array([float(word) for word in words], np.float32)
+    except ValueError as error:
+        raise DatasetError(f"{name}: expected numbers, found {error}: detect the landmarks again") from error
+    if values.size != 2 * LANDMARKS or not np.isfinite(values).all():
+        raise DatasetError(
+            f"{name}: expected {LANDMARKS} rows of x and y, found {values.size} values: detect them again"
+        )
+    return values.reshape(LANDMARKS, 2)
+
+
+def _background(folder: Path, size: tuple[int, int]) -> Floats:
+    """bc.jpg, scaled to the pictures as the field's trainers do."""
+    content = np.frombuffer(read_plain(folder, "bc.jpg", _MAX_PICTURE_BYTES), np.uint8)
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
+    if image is None:
+        raise DatasetError("bc.jpg: expected a picture of the background, found a damaged one: make it again")
+    if image.shape[1::-1] != size:
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image[..., ::-1]).astype(np.float32) / np.float32(255)
+
+
+def _sound(folder: Path) -> Floats:
+    if not (folder / "aud.wav").exists():
+        raise DatasetError(
+            "aud.wav: expected the film's sound, found none: ffmpeg -i FILM -ac 1 -ar 16000 aud.wav"
+        )
+    try:
+        return read_sound(plain_path(folder, "aud.wav"))
+    except AudioError as error:
+        raise DatasetError(str(error)) from error
+
+
+def _key(plan: ImportPlan) -> str:
+    """What an import that was cut short must have been made from to be continued."""
+    digests = [sha256_of(plain_path(plan.source, name)) for name in TRANSFORMS]
+    names = [str(plan.source.resolve()), *digests, str(math.floor(plan.fps * 1000))]
+    return hashlib.sha256("\n".join(names).encode()).hexdigest()

@@ -1,0 +1,216 @@
+"""A data set is written row by row, and is one only when its last file, dataset.yaml, stands there."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import DatasetError
+from splatface.models.training.dataset.checks import MAX_SIDE_PX, check_dataset, check_points
+from splatface.models.training.dataset.description import YAML, describe
+from splatface.models.training.dataset.disk import PART, disk_error, sha256_of, write_whole
+from splatface.models.training.dataset.hearing import AUDIO, wav_bytes, write_features
+from splatface.models.training.dataset.pictures import (
+    LABEL_FOLDER,
+    PICTURE_FOLDER,
+    is_whole_png,
+    png_bytes,
+    read_png,
+    row_name,
+)
+from splatface.models.training.dataset.tables import FRAMES, MOTION, POINTS, pack
+from splatface.models.training.dataset.types import LABELS, Dataset, Points
+
+__all__ = ["BACKGROUND_FILE", "DIGESTS", "UNFINISHED", "DatasetWriter", "save_dataset"]
+
+UNFINISHED = "unfinished.txt"  # there while the data set is being written
+DIGESTS = "pictures.sha256"  # `sha256sum -c pictures.sha256` checks every picture
+BACKGROUND_FILE = "background.png"
+
+Image = NDArray[np.uint8]
+Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+class DatasetWriter:
+    """Writes the pictures of a data set one by one, in any order, and goes on where another one stopped.
+
+    A killed writer leaves whole pictures only; whoever begins again with the same key and size finds them.
+    """
+
+    def __init__(self, folder: Path, width: int, height: int, key: str = "") -> None:
+        """Begin a data set or continue one.
+
+        Args:
+            folder: new, empty, or left unfinished by a writer of the same key and size.
+            width: of every picture, px.
+            height: of every picture, px.
+            key: says what is being made (a configuration's digest), so that two films never mix.
+
+        Raises:
+            DatasetError: when the folder holds something else, or the disk refuses.
+        """
+        if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
+            raise DatasetError(
+                f"pictures: expected sides of 1..{MAX_SIDE_PX} px, found {width}x{height}: scale them"
+            )
+        self.folder = folder
+        self._shape = (height, width)
+        note = f"splatface data set, being written\n{width}x{height}\n{key}\n"
+        try:
+            _claim(folder, note.encode())
+            for name in (PICTURE_FOLDER, LABEL_FOLDER):
+                (folder / name).mkdir(exist_ok=True)
+                for part in (folder / name).glob(f"*{PART}"):
+                    part.unlink()
+        except OSError as error:
+            raise disk_error(folder, error) from error
+
+    def has(self, row: int) -> bool:
+        """Whether the row's picture and labels are there, whole."""
+        return all(
+            is_whole_png(self.folder / part / row_name(row)) for part in (PICTURE_FOLDER, LABEL_FOLDER)
+        )
+
+    def read(self, row: int) -> tuple[Image, Image]:
+        """The picture [H, W, 3] and labels [H, W] of a row that was added; DatasetError when they are not."""
+        size = self._shape[::-1]
+        image = read_png(self.folder, f"{PICTURE_FOLDER}/{row_name(row)}", size, channels=3)
+        return image, read_png(self.folder, f"{LABEL_FOLDER}/{row_name(row)}", size, channels=1)
+
+    def add(self, row: int, picture: Image, labels: Image) -> None:
+        """Write the picture [H, W, 3] RGB and the labels [H, W] of a row; one that is there is replaced.
+
+        Raises:
+            DatasetError: when they do not fit, or the disk refuses; all rows before are kept.
+        """
+        if row < 0 or picture.shape != (*self._shape, 3) or labels.shape != self._shape:
+            raise DatasetError(
+                f"row {row}: expected a picture {[*self._shape, 3]} and labels {list(self._shape)}, found "
+                f"{list(picture.shape)} and {list(labels.shape)}: draw them with the data set's camera"
+            )
+        if labels.dtype != np.uint8 or labels.max() >= len(LABELS):
+            raise DatasetError(
+                f"row {row}: expected uint8 labels 0..{len(LABELS) - 1}, found {labels.dtype} up to "
+                f"{labels.max()}: use the numbers of LABELS"
+            )
+        try:
+            for part, image in ((PICTURE_FOLDER, picture), (LABEL_FOLDER, labels)):
+                write_whole(self.folder / part / row_name(row), png_bytes(image), settled=False)
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+
+    def finish(
+        self,
+        dataset: Dataset,
+        audio: NDArray[np.float32],
+        points: Points | None = None,
+        heard: Mapping[str, Heard] | None = None,
+    ) -> Dataset:
+        """Write everything beside the pictures, dataset.yaml last; the data set, in its folder.
+
+        Args:
+            dataset: as many frames as pictures were added; its `folder` is not looked at.
+            audio: [n] samples at 16 kHz, the first at film time 0.
+            points: where training may start.
+            heard: features of foreign encoders, by name: values [n, D] and film times of their centres [n].
+
+        Raises:
+            DatasetError: when something is not sound or a picture is missing; nothing is lost.
+        """
+        whole = replace(dataset, folder=self.folder)
+        check_dataset(whole)
+        if (whole.camera.height, whole.camera.width) != self._shape:
+            raise DatasetError(
+                f"camera: expected {self._shape[::-1]} px as the pictures, found another: scale it"
+            )
+        missing = [row for row in range(len(whole.frames)) if not self.has(row)]
+        if missing:
+            raise DatasetError(
+                f"{self.folder}: expected {len(whole.frames)} pictures, found none for {len(missing)} rows, "
+                f"first {missing[0]}: add them"
+            )
+        if points is not None:
+            check_points(points)
+        try:
+            _write_beside(whole, audio, points, heard or {})
+        except OSError as error:
+            raise disk_error(self.folder, error) from error
+        return whole
+
+
+def save_dataset(
+    dataset: Dataset,
+    points: Points | None,
+    audio: NDArray[np.float32],
+    pictures: Iterable[tuple[Image, Image]],
+) -> Dataset:
+    """Write a whole data set to `dataset.folder`: `pictures` gives (picture, labels) of each row in order.
+
+    Raises DatasetError like `DatasetWriter`.
+    """
+    camera = dataset.camera
+    writer = DatasetWriter(dataset.folder, camera.width, camera.height)
+    for row, (picture, labels) in enumerate(pictures):
+        writer.add(row, picture, labels)
+    return writer.finish(dataset, audio, points)
+
+
+def _claim(folder: Path, note: bytes) -> None:
+    """Make the folder ours, or see that it already is."""
+    if (folder / YAML).exists():
+        raise DatasetError(
+            f"{folder}: expected a new folder, found a finished data set: choose another or delete it"
+        )
+    marker = folder / UNFINISHED
+    if marker.is_file():
+        found = marker.read_bytes()[: 1 << 16]
+        if found != note:
+            raise DatasetError(
+                f"{folder}: expected an unfinished data set of the same making, found one of another: "
+                "repeat the command that began it, choose another folder or delete it"
+            )
+        return
+    leftovers = (
+        [path for path in folder.iterdir() if path.name != UNFINISHED + PART] if folder.exists() else []
+    )
+    if leftovers:
+        raise DatasetError(
+            f"{folder}: expected a new or empty folder, found {leftovers[0].name} in it: choose another"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_whole(marker, note)
+
+
+def _write_beside(
+    dataset: Dataset, audio: NDArray[np.float32], points: Points | None, heard: Mapping[str, Heard]
+) -> None:
+    contents = {
+        AUDIO: wav_bytes(audio),
+        FRAMES: pack(dataset.frames),
+        MOTION: pack(dataset.motion),
+        DIGESTS: _digests(dataset),
+    }
+    if points is not None:
+        contents[POINTS] = pack(points)
+    if dataset.background.ndim == 3:
+        contents[BACKGROUND_FILE] = png_bytes((dataset.background * 255 + 0.5).astype(np.uint8))
+    for name, content in contents.items():
+        write_whole(dataset.folder / name, content)
+    for encoder, (values, centres_ns) in heard.items():
+        write_features(dataset.folder, encoder, values, centres_ns)
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    write_whole(dataset.folder / YAML, describe(dataset, digests))
+    (dataset.folder / UNFINISHED).unlink(missing_ok=True)
+
+
+def _digests(dataset: Dataset) -> bytes:
+    """A line "digest  name" for each picture, as `sha256sum` writes them."""
+    names = [
+        f"{part}/{row_name(row)}"
+        for part in (PICTURE_FOLDER, LABEL_FOLDER)
+        for row in range(len(dataset.frames))
+    ]
+    return "".join(f"{sha256_of(dataset.folder / name)}  {name}\n" for name in names).encode()

@@ -1,0 +1,147 @@
+"""Ours: a linear basis trained directly. What is trained is what a head file stores."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from splatface.models.errors import TrainingError
+from splatface.models.head.motion_map import MotionMap
+from splatface.models.head.splats import DELTA_CHANNELS
+from splatface.models.training.fields.config import BasisConfig
+from splatface.models.training.fields.field import Condition, GaussianTensors, Movement
+from splatface.models.training.fields.motion_net import MotionNet
+from splatface.models.training.fields.regress import delta_units
+
+__all__ = ["BasisField", "apply_basis"]
+
+DYNAMISM_START = 2.0  # logit: 0.88, so that what is given moves nearly as given and may still be held back
+
+
+class BasisField(nn.Module):
+    """deltas = d * (basis @ c) on the dynamic Gaussians, c from the motion map, d one dynamism per Gaussian.
+
+    Audio-Plane predicts dynamism from sound and place; here it belongs to the Gaussian, so that it can be
+    multiplied into the basis at the end and decide which Gaussians are dynamic at all.
+    The basis belongs to Gaussians by row: after Gaussians were split or removed call `follow`.
+    """
+
+    dynamic: Tensor
+    mask: Tensor
+
+    def __init__(
+        self, config: BasisConfig, basis: Tensor, dynamic: Tensor, count: int, generator: torch.Generator
+    ) -> None:
+        """`basis` [M, 14, K] is where training starts, `dynamic` [M] its rows among `count` Gaussians."""
+        super().__init__()
+        wanted = (len(dynamic), DELTA_CHANNELS, config.coefficients)
+        if tuple(basis.shape) != wanted:
+            raise TrainingError(f"basis: expected {list(wanted)}, found {list(basis.shape)}: make it anew")
+        self.config, self.count = config, count
+        self.motion = MotionNet(config.coefficients, config.hidden, generator)
+        self.register_buffer("dynamic", dynamic.long())
+        self.register_buffer("mask", (delta_units(config.deltas) > 0).float())
+        learned = config.dynamism == "learned"
+        # The dynamism's start is divided out, so that the basis moves Gaussians as given from the beginning.
+        start = torch.sigmoid(torch.tensor(DYNAMISM_START)) if learned else 1.0
+        self.basis = nn.Parameter((basis * self.mask[:, None] / start).contiguous())
+        self.dynamism = nn.Parameter(torch.full((len(dynamic),), DYNAMISM_START)) if learned else None
+
+    def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
+        """The Gaussians as they are: this field only moves them."""
+        return gaussians
+
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+        """See Field."""
+        return self.placed(means, rows)(condition)
+
+    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+        """See Field; places play no part, only their number is checked."""
+        if len(means) != self.count:
+            raise TrainingError(
+                f"basis field: expected {self.count} Gaussians, found {len(means)}: "
+                "call follow() after densifying"
+            )
+        return lambda condition: self._moved(condition, rows)
+
+    def _moved(self, condition: Condition, rows: Tensor | None) -> Movement:
+        moved = apply_basis(self.basis, self.motion(condition)) * self.mask
+        dynamism = None
+        if self.dynamism is not None:
+            d = torch.sigmoid(self.dynamism)
+            moved = moved * d[:, None]
+            dynamism = moved.new_zeros(self.count).index_copy(0, self.dynamic, d)
+        deltas = moved.new_zeros(self.count, DELTA_CHANNELS).index_copy(0, self.dynamic, moved)
+        if rows is None:
+            return Movement(deltas=deltas, dynamism=dynamism)
+        return Movement(deltas=deltas[rows], dynamism=None if dynamism is None else dynamism[rows])
+
+    def motion_map(self) -> MotionMap:
+        """Mouth and controls to coefficients, as a head stores it."""
+        return self.motion.motion_map()
+
+    @torch.no_grad()
+    def linear_basis(self) -> tuple[Tensor, Tensor]:
+        """What a head stores: dynamic [M] (rising) and basis [M, 14, K] with the dynamism multiplied in."""
+        basis = self.basis.detach() * self.mask[:, None]
+        if self.dynamism is not None:
+            basis = basis * torch.sigmoid(self.dynamism)[:, None, None]
+        order = torch.argsort(self.dynamic)
+        return self.dynamic[order], basis[order].contiguous()
+
+    @torch.no_grad()
+    def dynamism_map(self, means: Tensor, condition: Condition) -> Tensor:
+        """d [N] in 0..1; without learned dynamism 1 for what may move and 0 for what may not."""
+        found = self(means, condition).dynamism
+        return means.new_zeros(self.count).index_fill(0, self.dynamic, 1.0) if found is None else found
+
+    @torch.no_grad()
+    def follow(self, source: Tensor) -> Tensor:
+        """Take over a new set of Gaussians: `source` [N'] (int64) tells which old one each comes from.
+
+        The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one
+        continues, to carry the optimiser's state along.
+        """
+        place = self.dynamic.new_full((self.count,), -1)
+        place[self.dynamic] = torch.arange(len(self.dynamic), device=place.device)
+        from_row = place[source]
+        dynamic = (from_row >= 0).nonzero()[:, 0]
+        self._keep(dynamic, from_row[dynamic], len(source))
+        return from_row[dynamic]
+
+    @torch.no_grad()
+    def prune(self, threshold: float) -> Tensor:
+        """Make Gaussians with a dynamism below `threshold` (0..1) still; returns `taken`, see `follow`."""
+        if self.dynamism is None:
+            return torch.arange(len(self.dynamic), device=self.dynamic.device)
+        taken = (torch.sigmoid(self.dynamism) >= threshold).nonzero()[:, 0]
+        self._keep(self.dynamic[taken], taken, self.count)
+        return taken
+
+    def _keep(self, dynamic: Tensor, taken: Tensor, count: int) -> None:
+        self.dynamic, self.count = dynamic, count
+        self.basis = nn.Parameter(self.basis.detach()[taken].contiguous())
+        if self.dynamism is not None:
+            self.dynamism = nn.Parameter(self.dynamism.detach()[taken].contiguous())
+
+
+def apply_basis(basis: Tensor, c: Tensor) -> Tensor:
+    """basis [M, 14, K] @ c [K] = [M, 14]; its gradient is written once, as an outer product."""
+    moved: Tensor = _Apply.apply(basis, c)
+    return moved
+
+
+class _Apply(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, basis: Tensor, c: Tensor) -> Tensor:
+        ctx.save_for_backward(basis, c)
+        return torch.mv(basis.view(-1, len(c)), c).view(basis.shape[:2])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        basis, c = ctx.saved_tensors
+        flat = gradient.reshape(-1)
+        d_basis = torch.outer(flat, c).view_as(basis) if ctx.needs_input_grad[0] else None
+        d_c = flat @ basis.view(-1, len(c)) if ctx.needs_input_grad[1] else None
+        return d_basis, d_c

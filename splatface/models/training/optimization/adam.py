@@ -1,0 +1,170 @@
+"""Adam (Kingma and Ba 2015) for tables of Gaussians and for bases, in one pass over memory each.
+
+Gradients of a basis are never made: they are the outer product of the movements' slopes and the coefficients.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.render.workers import Workers
+from splatface.models.training.optimization.config import ShapeConfig
+from splatface.models.training.optimization.packed import DEPTH, SHADING, SKIN
+
+__all__ = [
+    "BasisStep",
+    "Holds",
+    "Moments",
+    "hold_shape",
+    "no_moments",
+    "step_array",
+    "step_basis",
+    "step_table",
+]
+
+Floats = NDArray[np.float32]
+f4 = np.float32
+_OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
+_FIRST, _SECOND, _EPSILON = 0.9, 0.999, f4(1e-15)  # epsilon as in 3DGS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Running means of an array's gradient and of its square."""
+
+    first: Floats
+    second: Floats
+
+
+def no_moments(like: Floats) -> Moments:
+    """Those of an array that was never moved."""
+    return Moments(np.zeros_like(like), np.zeros_like(like))
+
+
+def _corrections(steps: int) -> tuple[np.float32, np.float32]:
+    """What makes the running means of the first few steps unbiased; steps counts from 1."""
+    return f4(1 / (1 - _FIRST**steps)), f4(1 / (1 - _SECOND**steps))
+
+
+def step_array(values: Floats, slopes: Floats, moments: Moments, rate: float, steps: int) -> None:
+    """Move a small array down its slopes, in place."""
+    by_first, by_second = _corrections(steps)
+    moments.first[...] = f4(_FIRST) * moments.first + f4(1 - _FIRST) * slopes
+    moments.second[...] = f4(_SECOND) * moments.second + f4(1 - _SECOND) * slopes * slopes
+    pace = np.sqrt(moments.second * by_second) + _EPSILON
+    values -= f4(rate) * by_first * moments.first / pace
+
+
+def step_table(
+    table: Floats, slopes: Floats, moments: Moments, rates: Floats, steps: int, workers: Workers
+) -> None:
+    """Move a table [N, W] down its slopes, in place; rates [W] per column."""
+    corrections = _corrections(steps)
+    state = (moments.first, moments.second)
+
+    def part(k: int) -> None:
+        first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
+        _step_rows(first, last, table, slopes, state, rates, corrections)
+
+    workers.run(part)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BasisStep:
+    """What a basis [M, 14, K] learns from one picture."""
+
+    slopes: Floats  # [M, 14] dL/d(movements)
+    coefficients: Floats  # [K]; the gradient is the outer product of the two
+    rates: Floats  # [14]
+    steps: int  # of Adam, from 1
+    keep: float = 1.0  # share that stays of all but the places' first 16 coefficients, the known modes
+
+
+def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Workers) -> None:
+    """Move a basis down its gradient, in place."""
+    corrections = (*_corrections(step.steps), f4(step.keep))
+    slopes, coefficients, rates = step.slopes, step.coefficients, step.rates
+    state = (moments.first, moments.second)
+
+    def part(k: int) -> None:
+        first, last = k * len(basis) // workers.threads, (k + 1) * len(basis) // workers.threads
+        _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, corrections)
+
+    workers.run(part)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holds:
+    """Towards what a table [N, W] is drawn back, and by which share of the way a step."""
+
+    anchors: (
+        Floats  # [N, 2] depth, m, and logit of the skin weight: a few degrees of turning hardly show them
+    )
+    depths: Floats  # [N] share
+    skin: float
+    shading: float  # of SH above degree 0, towards none
+
+
+def hold_shape(table: Floats, holds: Holds, shape: ShapeConfig, workers: Workers) -> None:
+    """Keep sizes and slenderness within bounds, quaternions at length 1, the rest near `holds`; in place."""
+    bounds = (f4(math.log(shape.shortest_m)), f4(math.log(shape.longest_m)), f4(math.log(shape.ratio)))
+    back = (holds.anchors, holds.depths, f4(holds.skin), f4(1 - holds.shading))
+
+    def part(k: int) -> None:
+        first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
+        _hold_rows(first, last, table, back, bounds)
+
+    workers.run(part)
+
+
+@numba.njit(**_OPTIONS)
+def _step_rows(first, last, table, slopes, state, rates, corrections):  # type: ignore[no-untyped-def]
+    for i in range(first, last):
+        row, g, m, v = table[i], slopes[i], state[0][i], state[1][i]
+        for j in range(len(rates)):
+            m[j] = f4(_FIRST) * m[j] + f4(1 - _FIRST) * g[j]
+            v[j] = f4(_SECOND) * v[j] + f4(1 - _SECOND) * g[j] * g[j]
+            row[j] -= rates[j] * (m[j] * corrections[0]) / (math.sqrt(v[j] * corrections[1]) + _EPSILON)
+
+
+@numba.njit(**_OPTIONS)
+def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, corrections):  # type: ignore[no-untyped-def]
+    count = len(coefficients)
+    for i in range(first, last):
+        for j in range(basis.shape[1]):
+            row, m, v = basis[i, j], state[0][i, j], state[1][i, j]
+            slope, rate = slopes[i, j], rates[j] * corrections[0]
+            for k in range(count):
+                g = slope * coefficients[k]
+                a = f4(_FIRST) * m[k] + f4(1 - _FIRST) * g
+                b = f4(_SECOND) * v[k] + f4(1 - _SECOND) * g * g
+                m[k] = a
+                v[k] = b
+                held = f4(1) if j < 3 and k < MOTION_SIZE else corrections[2]
+                row[k] = held * row[k] - rate * a / (math.sqrt(b * corrections[1]) + _EPSILON)
+
+
+@numba.njit(**_OPTIONS)
+def _hold_rows(first, last, table, back, bounds):  # type: ignore[no-untyped-def]
+    shortest, longest, ratio = bounds
+    anchors, depths, skin, kept = back
+    for i in range(first, last):
+        row = table[i]
+        row[DEPTH] -= depths[i] * (row[DEPTH] - anchors[i, 0])
+        row[SKIN] -= skin * (row[SKIN] - anchors[i, 1])
+        length = math.sqrt(row[3] * row[3] + row[4] * row[4] + row[5] * row[5] + row[6] * row[6])
+        if length > f4(1e-6):
+            for j in range(3, 7):
+                row[j] /= length
+        for j in range(7, 10):
+            row[j] = min(max(row[j], shortest), longest)
+        a, b, c = row[7], row[8], row[9]
+        middle = max(min(a, b), min(max(a, b), c))
+        for j in range(7, 10):
+            row[j] = min(row[j], middle + ratio)
+        for j in range(SHADING, len(row)):
+            row[j] *= kept

@@ -1,0 +1,169 @@
+"""The linear basis in training: deltas = dynamism * (basis @ map(motion)), with slopes written by hand.
+
+The gradient of the basis, [M, 14, K] numbers, is never made, see `step_basis`.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from splatface.models.render.workers import Workers
+from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.fields.basis import BasisField
+from splatface.models.training.optimization.adam import BasisStep, Moments, no_moments, step_array, step_basis
+from splatface.models.training.optimization.basis_kernels import apply_rows, coefficient_slopes
+from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.densify import Regrown
+from splatface.models.training.optimization.map_slopes import MapSlopes
+from splatface.models.training.optimization.motion_start import spread_of
+from splatface.models.training.optimization.performer import every_motion
+from splatface.models.training.optimization.pull import Moves, Slopes
+from splatface.models.training.optimization.schedule import CANONICAL, Pace, basis_rates
+
+__all__ = ["BasisMover"]
+
+Floats = NDArray[np.float32]
+Arrays = dict[str, NDArray[np.generic]]
+_MASKED_EVERY = 4  # pictures: drawing the dynamism costs a fifth of a step
+_MAP = ("linear", "w1", "b1", "w2")
+
+
+class BasisMover:
+    """A basis field whose `rows` of the table move."""
+
+    def __init__(self, field: BasisField, motion: Floats, config: TrainConfig, workers: Workers) -> None:
+        """Motion [F, 16] of all rows of the data set; the field's tensors are learned in place."""
+        self._field, self._motion, self._config, self._workers = field, motion, config, workers
+        self._masked = config.losses.mask > 0 and field.dynamism is not None
+        self._noise = config.steady.jitter * spread_of(motion)
+        self._take()
+        self._moments = {name: no_moments(array) for name, array in self._learned().items()}
+        self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
+        self._kept: tuple[MapSlopes, Floats, Floats] | None = None
+
+    def _take(self) -> None:
+        """The field's tensors as arrays on the same memory."""
+        field = self._field
+        count = len(field.dynamic)
+        self.rows = field.dynamic.numpy()
+        self._basis = field.basis.detach().numpy()
+        # sigmoid(30) is 1: a field without dynamism.
+        fixed = torch.full((count,), 30.0)
+        self._dynamism = (fixed if field.dynamism is None else field.dynamism.detach()).numpy()
+        self._map = {name: getattr(field.motion, name).detach().numpy() for name in _MAP}
+
+    @property
+    def field(self) -> BasisField:
+        """The field as it is now."""
+        return self._field
+
+    def perform(self, dataset: Dataset) -> None:
+        """Move as the frames of a data set say."""
+        self._motion = every_motion(dataset)
+
+    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """Movements of a row, to look at."""
+        c = MapSlopes(self._motion[row], **self._map).coefficients
+        free = apply_rows(self._basis, c, self._workers)
+        return Moves(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
+
+    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+        """dL/d(motion) [16] of the movements that `show` gave for a row."""
+        _, back = self._back(slopes, 1 / (1 + np.exp(-self._dynamism)))
+        return MapSlopes(self._motion[row], **self._map).back_to_motion(back)
+
+    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+        """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
+
+        What the person did is known to a few percent only: a basis that is told otherwise bends itself to
+        hit every picture.
+        """
+        generator = np.random.default_rng([self._config.seed, 4, int(self._count[0])])
+        off = self._noise * generator.standard_normal(len(self._noise), np.float32)
+        known = MapSlopes(self._motion[row] + off, **self._map)
+        free = apply_rows(self._basis, known.coefficients, self._workers)
+        share = 1 / (1 + np.exp(-self._dynamism))
+        self._kept = known, free, share
+        self._count[0] += 1
+        drawn = self._masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
+        return Moves(table, self.rows, free * share[:, None], share if drawn else None)
+
+    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+        """A step of Adam on basis, map and dynamism; in the canonical stage they stay."""
+        assert self._kept is not None
+        known, free, share = self._kept
+        if pace.stage == CANONICAL:
+            return slopes.table
+        self._count[1] += 1
+        steps = int(self._count[1])
+        own, back = self._back(slopes, share)
+        rates, moments = self._config.rates, self._moments
+        calm = rate * pace.warm * rates.last**pace.through
+        step = BasisStep(
+            slopes=own,
+            coefficients=known.coefficients,
+            rates=basis_rates(rates, pace) * np.float32(rate),
+            steps=steps,
+            keep=1 - self._config.steady.forget * calm,
+        )
+        step_basis(self._basis, moments["basis"], step, self._workers)
+        for name, slope in known.back(back).items():
+            step_array(self._map[name], slope, moments[name], rates.field * calm, steps)
+        if self._masked:
+            pull = (slopes.deltas * free).sum(axis=1)
+            if slopes.dynamism is not None:
+                pull += _MASKED_EVERY * slopes.dynamism
+            pull *= share * (1 - share)
+            step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
+        return slopes.table
+
+    def _back(self, slopes: Slopes, share: Floats) -> tuple[Floats, Floats]:
+        """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
+        own: Floats = slopes.deltas * share[:, None] * self._field.mask.numpy()
+        return own, coefficient_slopes(self._basis, own, self._workers)
+
+    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+        """The Gaussians of the basis; no more are taken in."""
+        mine = np.zeros(count, np.bool_)
+        mine[self.rows] = True
+        return mine, 0
+
+    def regrow(self, regrown: Regrown) -> None:
+        """Halves move as the whole did."""
+        taken = self._field.follow(torch.from_numpy(regrown.sources)).numpy()
+        self._take()
+        fresh = regrown.fresh[self.rows]
+        for name in ("basis", "dynamism"):
+            first, second = self._moments[name].first[taken], self._moments[name].second[taken]
+            first[fresh] = 0
+            self._moments[name] = Moments(first, second)
+
+    def arrays(self) -> Arrays:
+        """All that learning changes."""
+        found: Arrays = {"rows": self.rows, "total": np.array(self._field.count), "count": self._count}
+        found |= self._learned()
+        for name, moments in self._moments.items():
+            found |= {f"{name}.first": moments.first, f"{name}.second": moments.second}
+        return found
+
+    def load(self, arrays: Arrays) -> None:
+        """Go on from what `arrays` gave."""
+        field = self._field
+        found: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
+        field.dynamic, field.count = torch.from_numpy(found["rows"]), int(found["total"])
+        field.basis = nn.Parameter(torch.from_numpy(found["basis"]))
+        if field.dynamism is not None:
+            field.dynamism = nn.Parameter(torch.from_numpy(found["dynamism"]))
+        for name in _MAP:
+            getattr(field.motion, name).data = torch.from_numpy(found[name])
+        self._take()
+        self._count = found["count"]
+        self._moments = {
+            name: Moments(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
+        }
+
+    def _learned(self) -> dict[str, Floats]:
+        return {"basis": self._basis, "dynamism": self._dynamism, **self._map}

@@ -1,0 +1,58 @@
+"""Between which limits the colours of a head in training stay, by what its pictures show."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Splats
+from splatface.models.render.cpu import CpuRenderer
+from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.schedule import Pace
+from splatface.models.training.optimization.sight import Bounds, bounds_of, sight_of
+from splatface.models.training.optimization.skin_kernels import skin
+from splatface.models.training.optimization.state import State
+from splatface.models.training.optimization.targets import Targets
+
+__all__ = ["LOOKED", "colour_bounds", "spread", "sums_of_sight"]
+
+LOOKED = 120  # pictures that say what shows
+
+
+def colour_bounds(
+    state: State, rows: NDArray[np.int64], targets: Targets, pace: Pace, config: TrainConfig
+) -> Bounds:
+    """Limits of the resting colours of the Gaussians as they stand in pictures of these rows (seconds)."""
+    renderer = CpuRenderer(config.threads)
+
+    def splats(row: int) -> Splats:
+        moves = state.mover.show(state.table, row, pace)
+        return skin(moves.table, moves.rows, moves.deltas, state.poses.at(row), renderer.workers).splats
+
+    sums = sums_of_sight(splats, (state.poses.camera, renderer), targets, spread(rows, LOOKED))
+    return bounds_of(sums, config.shape.colour_reach)
+
+
+def sums_of_sight(
+    splats: Callable[[int], Splats], eye: tuple[Camera, CpuRenderer], targets: Targets, rows: Sequence[int]
+) -> NDArray[np.float64]:
+    """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`.
+
+    Args:
+        splats: the N Gaussians as they stand in a row's picture.
+        eye: through what and by whom they are drawn.
+        targets: the pictures.
+        rows: at least one.
+    """
+    camera, renderer = eye
+    sums: NDArray[np.float64] = np.zeros(1)
+    for row in rows:
+        picture = targets(row).picture.astype(np.float32) / 255
+        sums = sums + sight_of((splats(row), camera), renderer, picture, targets.person(row))
+    return sums
+
+
+def spread(rows: NDArray[np.int64], most: int) -> list[int]:
+    """At most so many of the rows, evenly spread."""
+    return [int(row) for row in rows[np.unique(np.linspace(0, len(rows) - 1, most).round().astype(int))]]

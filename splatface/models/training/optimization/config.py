@@ -1,0 +1,332 @@
+"""How a head is trained: one frozen value, stored as YAML with the run it made."""
+
+import dataclasses
+from dataclasses import dataclass, fields, is_dataclass
+from typing import Any, get_type_hints
+
+import yaml
+
+from splatface.models.errors import SplatfaceError, TrainingError
+from splatface.models.training.fields.config import (
+    AttentionConfig,
+    AudioPlaneConfig,
+    BasisConfig,
+    FieldConfig,
+)
+
+__all__ = [
+    "COLOUR_REACH",
+    "FIELDS",
+    "DensifyConfig",
+    "LossConfig",
+    "RateConfig",
+    "RefineConfig",
+    "ShapeConfig",
+    "StageConfig",
+    "SteadyConfig",
+    "TrainConfig",
+    "config_of_yaml",
+    "config_to_yaml",
+    "kind_of",
+    "preset",
+]
+
+FIELDS: dict[str, type[FieldConfig]] = {
+    "basis": BasisConfig,
+    "attention": AttentionConfig,
+    "audio_plane": AudioPlaneConfig,
+}
+
+COLOUR_REACH = 0.12  # how far colours 0..1 of what was filmed may be from what pictures show
+
+
+def kind_of(config: FieldConfig) -> str:
+    """The name under which a config's field is asked for."""
+    return next(name for name, kind in FIELDS.items() if isinstance(config, kind))
+
+
+def _require(fits: bool, name: str, expected: str, found: object) -> None:
+    if not fits:
+        raise TrainingError(f"config {name}: expected {expected}, found {found}: correct it in config.yaml")
+
+
+def _positive(owner: object, *names: str, zero: bool = True) -> None:
+    """Each named number is finite and >= 0 (> 0 where zero is not allowed)."""
+    for name in names:
+        value = getattr(owner, name)
+        fits = value == value and value < float("inf") and (value >= 0 if zero else value > 0)
+        _require(fits, name, "a finite number >= 0" if zero else "a finite number > 0", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageConfig:
+    """How long the two stages last. A budget of minutes, where there is one, ends the run sooner.
+
+    The learning rates follow whatever is further on, steps or minutes, so that a run cut short by its
+    budget has cooled down too.
+    """
+
+    canonical_steps: int = 3000
+    deformation_steps: int = 22000
+    minutes: float | None = None  # wall clock of the whole run
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "canonical_steps", "deformation_steps")
+        _require(self.canonical_steps + self.deformation_steps > 0, "stages", "at least one step", 0)
+        if self.minutes is not None:
+            _positive(self, "minutes", zero=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RateConfig:
+    """Learning rates of Adam at the start; they fall to `last` of it, the places to `last_means`.
+
+    3DGS (Kerbl et al. 2023) with places in metres of a head instead of scene extents.
+    """
+
+    means: float = 3e-4  # m
+    quats: float = 1e-3
+    log_scales: float = 5e-3
+    opacity: float = 3e-2  # of the logit
+    colour: float = 5e-3  # SH degree 0
+    shading: float = 1.5e-3  # SH degree 1 and above
+    skin: float = 2e-3  # of the logit
+    basis: float = 0.15  # of the rates above, for the basis
+    field: float = 1e-3  # nets of a field and the motion map
+    planes: float = 5e-3  # grids of a field
+    last: float = 0.05
+    last_means: float = 0.01
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, *(f.name for f in fields(self)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossConfig:
+    """Weights of the loss; see losses.py for the terms."""
+
+    l1: float = 0.8
+    dssim: float = 0.2
+    lips: float = 0.0  # GaussianTalker's extra L1 on the lips, 0.8 in the paper
+    mask: float = 0.1  # Audio-Plane, eq. 9: dynamism against the dilated mouth and eyes
+    mask_margin: float = 0.2
+    outside: float = 0.05  # covering the background where only the background is
+    inside: float = 0.05  # letting the background through where the person is
+    perceptual: float = 0.0  # 0.01 GaussianTalker, 0.05 Audio-Plane; a second a step on a processor core
+    perceptual_weights: str = ""  # a user's LPIPS file; without one ST-LPIPS of its package
+    background: float = 0.35  # how much a pixel of a region counts
+    person: float = 1.0
+    eyes: float = 2.0
+    mouth: float = 4.0
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, *(f.name for f in fields(self) if f.name != "perceptual_weights"))
+        _require(self.dssim <= 1, "dssim", "0..1", self.dssim)
+        _require(self.mask_margin < 1, "mask_margin", "0..1", self.mask_margin)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DensifyConfig:
+    """When Gaussians are added, split and removed; between `first` and `last`, shares of all steps."""
+
+    threshold: float = 2e-4  # mean slope of the loss per half picture width, as 3DGS counts it
+    interval: int = 200  # steps
+    first: float = 0.02
+    last: float = 0.6
+    most: int = 20_000  # Gaussians
+    growth: float = 0.05  # at most this share more at once
+    least_opacity: float = 0.03  # fainter ones are taken away
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "threshold", "growth", "first", "last")
+        _positive(self, "interval", "most", zero=False)
+        _require(self.first <= self.last <= 1, "densify", "0 <= first <= last <= 1", (self.first, self.last))
+        _require(0 <= self.least_opacity < 1, "least_opacity", "0..1", self.least_opacity)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShapeConfig:
+    """What keeps Gaussians from becoming streaks and specks where no picture looks."""
+
+    longest_m: float = 0.03
+    shortest_m: float = 0.0002
+    ratio: float = 6.0  # longest axis to the middle one
+    depth_hold: float = 5e-3  # share of the way back to the first depth, per step at full rate
+    mouth_hold: float = 5e-2  # the same for teeth and what is behind the lips
+    skin_hold: float = 0.0  # the same for the logit of the skin weight
+    # The same for SH above degree 0: what a few degrees do not tell would glow when the head turns.
+    shading_hold: float = 1e-3
+    # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
+    # are added: what makes up for another's colour is a spot when the head turns. 1: as far as it likes.
+    colour_reach: float = COLOUR_REACH
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "longest_m", "shortest_m", zero=False)
+        _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
+        _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
+        _require(0 < self.colour_reach <= 1, "colour_reach", "above 0, at most 1", self.colour_reach)
+        for name in ("depth_hold", "mouth_hold", "skin_hold", "shading_hold"):
+            _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SteadyConfig:
+    """What keeps the movements of a basis from learning a few hundred pictures by heart."""
+
+    jitter: float = 0.1  # noise on mouth and controls, share of their spread
+    forget: float = 1e-3  # share that fades of a basis beyond the known modes, per step at full rate
+    bends: float = 0.3  # size of the coefficients beyond the first 16 at the start, those being 1
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "jitter", "bends")
+        _require(0 <= self.forget < 1, "forget", "0..1", self.forget)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefineConfig:
+    """How poses and lens are refined through the renderer; the first round follows the canonical fit."""
+
+    rounds: int = 0  # 0 leaves the tracked poses alone
+    sweeps: int = 3  # looks at each picture in a round
+    last: float = 0.6  # share of the run at which the last round begins
+    most: int = 600  # pictures looked at; those between follow
+    turn_deg: float = 1.0  # how far tracking may be off; half of it for the torso
+    shift_m: float = 4e-3
+    turn_rad_s2: float = 4.0  # how fast heads change their way; half of it for the torso
+    shift_m_s2: float = 0.5
+    motion: float = 0.012  # how far landmarks may be off in a mouth mode; 0 leaves their motion as it is
+    # How far the focal length may be off, share; 0 leaves it alone: on a real clip it gained nothing.
+    focal: float = 0.0
+    centre_px: float = 0.0  # the same for the principal point
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        _positive(self, "rounds", "motion", "focal", "centre_px")
+        _positive(self, "sweeps", "most", "turn_deg", "shift_m", "turn_rad_s2", "shift_m_s2", zero=False)
+        _require(0 <= self.last <= 1, "refine.last", "0..1", self.last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainConfig:
+    """Everything a run depends on besides its data set."""
+
+    field: FieldConfig
+    seed: int = 0
+    encoder: str = ""  # whose features a field driven by sound hears; "" for fields driven by motion
+    sh_degree: int = 1
+    random_points: int = 4000  # where the data set brings no points
+    dynamic: int = 8000  # Gaussians that speech or eyes may move
+    stages: StageConfig = dataclasses.field(default_factory=StageConfig)
+    rates: RateConfig = dataclasses.field(default_factory=RateConfig)
+    losses: LossConfig = dataclasses.field(default_factory=LossConfig)
+    densify: DensifyConfig = dataclasses.field(default_factory=DensifyConfig)
+    shape: ShapeConfig = dataclasses.field(default_factory=ShapeConfig)
+    steady: SteadyConfig = dataclasses.field(default_factory=SteadyConfig)
+    refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
+    threads: int = 2
+    device: str = "cpu"
+    cache_gb: float = 2.0  # of pictures kept in memory
+    checkpoint_s: float = 60.0
+    report_every: int = 100  # steps
+    validate_every: int = 2000  # steps
+
+    def __post_init__(self) -> None:
+        """TrainingError where a value does not fit."""
+        known = isinstance(self.field, tuple(FIELDS.values()))
+        _require(known, "field", "the config of a field", type(self.field).__name__)
+        _require(self.seed >= 0, "seed", "0 or more", self.seed)
+        _require(self.sh_degree in (0, 1), "sh_degree", "0 or 1", self.sh_degree)
+        _require(self.device.split(":")[0] in ("cpu", "cuda"), "device", "cpu or cuda", self.device)
+        _positive(self, "random_points", "dynamic", "threads", "report_every", "validate_every", zero=False)
+        _positive(self, "cache_gb", "checkpoint_s")
+
+
+def preset(field_kind: str) -> TrainConfig:
+    """The settings that a kind of field is trained with unless told otherwise.
+
+    "basis": <= 30 minutes on two cores. "attention": 8,000 + 8,000 steps (GaussianTalker).
+    "audio_plane": 1,000 random points, 3,000 + 100,000 steps (Audio-Plane). Raises TrainingError for
+    another name.
+    """
+    if field_kind not in FIELDS:
+        raise TrainingError(
+            f"field: expected one of {', '.join(FIELDS)}, found {field_kind!r}: choose one of them"
+        )
+    if field_kind == "attention":
+        return TrainConfig(
+            field=AttentionConfig(),
+            stages=StageConfig(canonical_steps=8000, deformation_steps=8000),
+            losses=LossConfig(lips=0.8, mask=0.0),
+        )
+    if field_kind == "audio_plane":
+        return TrainConfig(
+            field=AudioPlaneConfig(),
+            random_points=1000,
+            stages=StageConfig(canonical_steps=3000, deformation_steps=100_000),
+            losses=LossConfig(l1=1.0, dssim=0.0, mask=0.1),
+        )
+    return TrainConfig(field=BasisConfig(), stages=StageConfig(minutes=25.0))
+
+
+def config_to_yaml(config: TrainConfig) -> str:
+    """The whole config as YAML."""
+    text: str = yaml.safe_dump(_plain(config), sort_keys=False)
+    return text
+
+
+def config_of_yaml(text: str) -> TrainConfig:
+    """Read what `config_to_yaml` wrote; what is left out has its default.
+
+    Raises TrainingError for what is no YAML, an unknown name or a value that does not fit.
+    """
+    try:
+        found = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TrainingError(f"config: expected YAML, found {error}: correct the line") from error
+    config: TrainConfig = _read(TrainConfig, found, "config")
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        kind = {}
+        if isinstance(value, AttentionConfig | AudioPlaneConfig | BasisConfig):
+            kind = {"kind": kind_of(value)}
+        return kind | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _read(kind: Any, found: Any, at: str) -> Any:
+    """A dataclass of plain data; numbers, texts and tuples are checked against the annotation."""
+    _require(isinstance(found, dict), at, "names and values", found)
+    hints = get_type_hints(kind)
+    unknown = sorted(set(map(str, found)) - set(hints))
+    _require(not unknown, at, f"names among {', '.join(hints)}", ", ".join(unknown))
+    values = {name: _value(hints[name], value, f"{at}.{name}") for name, value in found.items()}
+    try:
+        return kind(**values)
+    except SplatfaceError as error:
+        raise TrainingError(str(error)) from error
+    except TypeError as error:
+        raise TrainingError(f"{at}: expected all names without a default, found {error}") from error
+
+
+def _value(hint: Any, value: Any, at: str) -> Any:
+    if hint == FieldConfig:
+        kind = value.get("kind") if isinstance(value, dict) else value
+        _require(kind in FIELDS, f"{at}.kind", f"one of {', '.join(FIELDS)}", kind)
+        return _read(FIELDS[str(kind)], {k: v for k, v in value.items() if k != "kind"}, at)
+    if is_dataclass(hint):
+        return _read(hint, value, at)
+    if hint in (int, float, str, bool):
+        numeric = hint is float and isinstance(value, int) and not isinstance(value, bool)
+        fits = numeric or (isinstance(value, hint) and (hint is bool or not isinstance(value, bool)))
+        _require(fits, at, hint.__name__, repr(value))
+        return float(value) if numeric else value
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,130 @@
+"""From a baked field to a head that a kiosk runs: nets, limits, consent, reports."""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.weights import load_net, shipped_encoders
+from splatface.models.errors import EncoderError, TrainingError
+from splatface.models.head.file import save_head
+from splatface.models.head.head import Head, HeadInfo
+from splatface.models.head.motion_map import MotionMap
+from splatface.models.head.splats import Gaussians
+from splatface.models.messages import HeadControl
+from splatface.models.render.render import renderer
+from splatface.models.talking_head import Talker
+from splatface.models.training.audio_to_mouth.calibrate import calibrate_net, described
+from splatface.models.training.dataset.hearing import features
+from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.optimization.bake import Baked
+from splatface.models.training.optimization.seen import seen_limits, seen_motion, torso_follow
+
+__all__ = ["export_head", "hearing_of", "write_head"]
+
+Array = NDArray[np.float32]
+_FAINT = float(np.log((1 / 255) / (1 - 1 / 255)))  # logit of an opacity that no 8-bit picture shows
+_FARTHEST = 4.0  # codes have mean square 1
+
+
+def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[str, Any]) -> Head:
+    """A head without nets: the baked person with what the data set says of it.
+
+    Args:
+        baked: what moves and how.
+        dataset: camera, consent, licence, limits of the pose.
+        name: how the head is called.
+        reports: "training", "evaluation": plain data for head.yaml.
+
+    Gaussians that can never be seen are left out. All but places are rounded to half floats, which the
+    file then stores as such.
+    """
+    colour = np.asarray(dataset.background, np.float64).reshape(-1, 3).mean(axis=0)
+    info = HeadInfo(
+        name=name,
+        person=_who(dataset),
+        licence=dataset.licence,
+        consent=dataset.consent,
+        camera=dataset.camera,
+        coefficient_names=tuple(f"direction {k + 1}" for k in range(baked.basis.shape[2])),
+        background=(float(colour[0]), float(colour[1]), float(colour[2])),
+        pivot_m=(float(dataset.pivot_m[0]), float(dataset.pivot_m[1]), float(dataset.pivot_m[2])),
+        pose_limits=seen_limits(dataset),
+        motion_limits=seen_motion(dataset),
+        torso_follow=torso_follow(dataset),
+        fps=dataset.fps,
+        reports=dict(reports),
+    )
+    seen = _visible(baked)
+    kept = seen[baked.dynamic]
+    place = np.cumsum(seen) - 1
+    g = baked.gaussians
+    return Head(
+        gaussians=Gaussians(
+            means=np.ascontiguousarray(g.means[seen], np.float32),
+            **{f.name: _half(getattr(g, f.name)[seen]) for f in fields(Gaussians) if f.name != "means"},
+        ),
+        skin=_half(np.clip(baked.skin[seen], 0.0, 1.0)),
+        dynamic=place[baked.dynamic[kept]].astype(np.int32),
+        basis=_half(baked.basis[kept]),
+        motion_map=MotionMap(**{f.name: _half(getattr(baked.motion_map, f.name)) for f in fields(MotionMap)}),
+        info=info,
+    )
+
+
+def _who(dataset: Dataset) -> str:
+    return f"nobody: {dataset.name} is a synthetic actor" if dataset.source == "actor" else dataset.name
+
+
+def hearing_of(
+    dataset: Dataset, encoders: Iterable[str] | None = None
+) -> tuple[dict[str, CoefficientNet], dict[str, Any]]:
+    """The shared nets, calibrated to the person where the data set's sound allows, and what was found.
+
+    `encoders`: all that have a net when left out. An encoder whose weights are not installed here leaves
+    its net as it is: the head then runs with it elsewhere.
+    """
+    nets: dict[str, CoefficientNet] = {}
+    found: dict[str, Any] = {}
+    for encoder in shipped_encoders() if encoders is None else encoders:
+        net = load_net(encoder)
+        try:
+            net, calibration = calibrate_net(net, dataset, features(dataset, encoder))
+        except EncoderError as error:
+            found[encoder] = {"not calibrated": str(error)}
+        else:
+            found[encoder] = described(calibration)
+        nets[encoder] = replace(net, w2=_half(net.w2), b2=_half(net.b2))
+    return nets, found
+
+
+def write_head(head: Head, folder: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Save the head with a preview [512, 512, 3] of it at rest; the preview.
+
+    Raises:
+        HeadError: when it is not sound or the disk refuses.
+    """
+    talker = Talker(head, renderer("cpu", threads=1), size=(512, 512), watermark=True)
+    preview = talker.picture([], HeadControl(), 0)
+    save_head(head, folder, preview)
+    return preview
+
+
+def _visible(baked: Baked) -> NDArray[np.bool_]:
+    """[N] whether a Gaussian's opacity can reach what a picture shows."""
+    highest = baked.gaussians.opacity_logits.astype(np.float64).copy()
+    highest[baked.dynamic] += _FARTHEST * np.linalg.norm(baked.basis[:, 10].astype(np.float64), axis=1)
+    seen: NDArray[np.bool_] = highest > _FAINT
+    if not seen.any():
+        raise TrainingError("export: expected a person that can be seen, found all transparent: train longer")
+    return seen
+
+
+def _half(values: Array) -> Array:
+    """Rounded to half floats, as float32; what lies beyond their range stands at its end."""
+    rounded: Array = np.clip(values, -65504, 65504).astype(np.float16).astype(np.float32)
+    return np.ascontiguousarray(rounded)

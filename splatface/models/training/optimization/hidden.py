@@ -1,0 +1,100 @@
+"""What no picture of a film showed takes the colour of what lies beside it, for when the head turns."""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.render.conventions import SH_0
+from splatface.models.render.cpu import CpuRenderer
+from splatface.models.render.gradients import PictureSlopes, draw_backward
+from splatface.models.training.optimization.sight import colours_behind
+
+__all__ = ["coloured", "shown_share"]
+
+Array = NDArray[np.float32]
+# Shares of its area that must have shown, for its colour and for its shading to be believed in full.
+_KNOWN, _SHADED = 0.1, 0.3
+_NEIGHBOURS = 12
+_DEEP_M = 0.04  # behind what is seen: nothing of the same surface
+_TURNED = 0.34  # sine of 20 degrees
+_WIDTH = 0.98  # quantile of what is known of a head, to each side
+_NEAR_M = 0.002  # neighbours nearer than this count alike
+
+
+def shown_share(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
+    """How much of each splat [N] a picture shows, of all it would cover if nothing were before it.
+
+    What a pixel's colour owes to a splat is the slope of a channel that the splat alone carries; summed over
+    the picture it is the area that shows. Up to 1; thin splats seen from their edge come out too low.
+    """
+    extra = np.zeros((len(splats), 1), np.float32)
+    drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
+    height, width = drawn.image.shape[:2]
+    slopes = PictureSlopes(
+        np.zeros((height, width, 3), np.float32),
+        np.zeros((height, width), np.float32),
+        np.ones((height, width, 1), np.float32),
+    )
+    shows_px = draw_backward(renderer, (splats, camera), extra, drawn, slopes).extra[:, 0]
+    to_camera = np.asarray(camera.T_camera_world, np.float64)
+    depth = np.maximum(splats.means @ to_camera[2, :3] + to_camera[2, 3], 1e-3)
+    across, along = np.sort(splats.scales, axis=1)[:, 1:].T
+    covers_px = 2 * np.pi * across * along * (camera.fx / depth) ** 2 * splats.opacities
+    share: Array = (shows_px / np.maximum(covers_px, 1e-3)).astype(np.float32)
+    return share
+
+
+def coloured(gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.floating]) -> Gaussians:
+    """Gaussians whose colours are believed by how much of them showed [N], at most, in any picture.
+
+    The optimiser's steps do not grow smaller with the slope: what shows by a hundredth is driven to any
+    colour, by what is before it. Such a one takes the mean of its believed neighbours, alike from all sides;
+    or, where it lies far behind what is seen and would if the head turned, the colour that is seen there:
+    the back of the head must not come through the skin of a cheek.
+
+    Args:
+        gaussians: N of a head at rest.
+        skin: [N] 1 on the head's bone.
+        shown: [N] see `shown_share`.
+        sums: [N, 5] see `sight_of`.
+    """
+    trust = np.clip(shown.astype(np.float64) / _KNOWN, 0.0, 1.0)
+    shading = np.clip(shown.astype(np.float64) / _SHADED, 0.0, 1.0)
+    known, doubted = trust >= 1.0, trust < 1.0
+    if known.sum() < _NEIGHBOURS or not doubted.any():
+        return gaussians
+    sh = gaussians.sh.astype(np.float64)
+    wanted = sh[:, 0].copy()
+    behind_m, through = colours_behind(sums)
+    behind = doubted & _stays_behind(gaussians.means, skin, known, behind_m)
+    wanted[behind] = (through[behind] - 0.5) / SH_0
+    untold = doubted & ~behind
+    wanted[untold] = _around(gaussians.means[untold], gaussians.means[known], wanted[known])
+    sh[:, 0] = trust[:, None] * sh[:, 0] + (1.0 - trust[:, None]) * wanted
+    sh[:, 1:] *= shading[:, None, None]
+    return replace(gaussians, sh=sh.astype(np.float32))
+
+
+def _stays_behind(
+    means: Array, skin: Array, known: NDArray[np.bool_], behind_m: NDArray[np.floating]
+) -> NDArray[np.bool_]:
+    """Which Gaussians [N] of the head do not come out beside it when it turns by as much as a neck allows."""
+    heads = skin > 0.5
+    if not (heads & known).any():
+        return np.zeros(len(means), np.bool_)
+    half_m = np.quantile(np.abs(means[heads & known, 0]), _WIDTH)
+    stays: NDArray[np.bool_] = heads & (behind_m > _DEEP_M)
+    stays &= np.abs(means[:, 0]) + _TURNED * behind_m < half_m
+    return stays
+
+
+def _around(places: Array, known: Array, colours: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean colours [n, 3] of the known points [K, 3] that are next to places [n, 3]."""
+    apart, near = cKDTree(known).query(places, k=_NEIGHBOURS)
+    weight = 1.0 / (apart + _NEAR_M) ** 2
+    mean: NDArray[np.float64] = np.einsum("dk,dkc->dc", weight, colours[near]) / weight.sum(axis=1)[:, None]
+    return mean

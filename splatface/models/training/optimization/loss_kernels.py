@@ -1,0 +1,230 @@
+"""The losses of `losses` with their slopes, in compiled loops over rows on a few threads."""
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.render.rendered import Rendered
+from splatface.models.render.workers import Workers
+from splatface.models.training.optimization.config import LossConfig
+from splatface.models.training.optimization.losses import LUMA, WEIGHT_STEP, WINDOW, Target
+
+__all__ = ["Compared", "Comparison"]
+
+Floats = NDArray[np.float32]
+f4 = np.float32
+_OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
+_PAD = 5
+_TAPS: Floats = WINDOW.astype(np.float32)
+_R, _G, _B = (f4(share) for share in LUMA)
+_C1, _C2 = f4(0.01**2), f4(0.03**2)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compared:
+    """A loss and its slopes."""
+
+    value: float
+    squared_error: float  # mean over the picture
+    slopes: Floats  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
+    slopes_transmittance: Floats  # [H, W] dL/d(how much of the background is seen)
+    slopes_dynamism: Floats | None  # [H, W, 1] dL/d(drawn dynamism)
+
+
+class Comparison:
+    """Compares pictures of one size with their targets; keeps its buffers."""
+
+    def __init__(self, height: int, width: int, config: LossConfig, workers: Workers) -> None:
+        def padded() -> Floats:
+            # Zeros all around, as many as the window reaches; the width is rounded up to whole vectors.
+            return np.zeros((height + 2 * _PAD, width + 2 * _PAD + 6), f4)
+
+        self.config, self.workers = config, workers
+        self._size = (height, width)
+        self._planes = (padded(), padded())
+        self._maps = (padded(), padded(), padded())
+        self._slopes = np.empty((height, width, 3), f4)
+        self._through = np.empty((height, width), f4)
+        self._dynamism = np.empty((height, width, 1), f4)
+
+    def __call__(self, drawn: Rendered, target: Target) -> Compared:
+        """Loss and slopes of a picture [H, W, 3]; its extra channel [H, W, 1], if any, is dynamism."""
+        image, dynamism = drawn.image, drawn.extra
+        config, (height, width) = self.config, self._size
+        pixels = height * width
+        top, left, bottom, right = target.lips
+        lips = max((bottom - top) * (right - left), 1)
+        shares = (f4(config.l1 * WEIGHT_STEP / (3 * pixels)), f4(config.lips / (3 * lips)))
+        sums = np.zeros((self.workers.threads, 3))
+
+        def colours(k: int) -> None:
+            rows = self._rows(k)
+            sums[k, :2] = _l1(rows, image, target.picture, target.weights, target.lips, shares, *self._out())
+
+        self.workers.run(colours)
+        if config.dssim:
+            share = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
+            self.workers.run(lambda k: self._unlike(k, target, share, sums))
+            self.workers.run(lambda k: _pull(self._rows(k), self._planes, self._maps, _TAPS, self._slopes))
+        value = float(sums[:, 0].sum() + sums[:, 2].sum())
+        costs = (f4(config.outside / pixels), f4(config.inside / pixels))
+        value += _cover(drawn.transmittance, target.cover, costs, self._through)
+        above = None
+        if dynamism is not None:
+            share = f4(config.mask / pixels)
+            value += _mask(dynamism, target.moving, f4(config.mask_margin), share, self._dynamism)
+            above = self._dynamism
+        return Compared(value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above)
+
+    def _out(self) -> tuple[Floats, tuple[Floats, Floats]]:
+        return self._slopes, self._planes
+
+    def _unlike(self, k: int, target: Target, share: np.float32, sums: NDArray[np.float64]) -> None:
+        sums[k, 2] = _ssim(self._rows(k), self._planes, target.weights, _TAPS, share, self._maps)
+
+    def _rows(self, k: int) -> tuple[int, int]:
+        height, threads = self._size[0], self.workers.threads
+        return k * height // threads, (k + 1) * height // threads
+
+
+@numba.njit(**_OPTIONS)
+def _l1(rows, image, truth, weights, lips, shares, slopes, planes):  # type: ignore[no-untyped-def]
+    """Weighted L1 with its slopes, the squared error, and the lumas, padded."""
+    width = image.shape[1]
+    to_unit = f4(1 / 255)
+    total = squared = 0.0
+    for y in range(rows[0], rows[1]):
+        line_x, line_y = planes[0][y + _PAD, _PAD:], planes[1][y + _PAD, _PAD:]
+        row_total, row_squared = f4(0), f4(0)
+        for x in range(width):
+            w = shares[0] * f4(weights[y, x])
+            if lips[0] <= y < lips[2] and lips[1] <= x < lips[3]:
+                w += shares[1]
+            p0, p1, p2 = image[y, x, 0], image[y, x, 1], image[y, x, 2]
+            t0, t1, t2 = truth[y, x, 0] * to_unit, truth[y, x, 1] * to_unit, truth[y, x, 2] * to_unit
+            e0, e1, e2 = p0 - t0, p1 - t1, p2 - t2
+            row_total += w * (abs(e0) + abs(e1) + abs(e2))
+            row_squared += e0 * e0 + e1 * e1 + e2 * e2
+            slopes[y, x, 0] = math.copysign(w, e0)
+            slopes[y, x, 1] = math.copysign(w, e1)
+            slopes[y, x, 2] = math.copysign(w, e2)
+            line_x[x] = _R * p0 + _G * p1 + _B * p2
+            line_y[x] = _R * t0 + _G * t1 + _B * t2
+        total += float(row_total)
+        squared += float(row_squared)
+    return total, squared
+
+
+@numba.njit(**_OPTIONS)
+def _across(line, taps, out):  # type: ignore[no-untyped-def]
+    """Blur one padded line [width + 10] along itself."""
+    width = len(out)
+    for i in range(width):
+        out[i] = taps[5] * line[i + 5]
+    for t in range(5):
+        near, far = line[t : t + width], line[10 - t : 10 - t + width]
+        for i in range(width):
+            out[i] += taps[t] * (near[i] + far[i])
+
+
+@numba.njit(**_OPTIONS)
+def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-def]
+    """Sum of the weighted 1 - SSIM, and the three maps that its slope is made of."""
+    plane_x, plane_y = planes
+    width = weights.shape[1]
+    span = width + 2 * _PAD
+    sums = np.zeros((5, span), np.float32)
+    blurred = np.empty((5, width), np.float32)
+    total = 0.0
+    for y in range(rows[0], rows[1]):
+        sums[:] = f4(0)
+        s0, s1, s2, s3, s4 = sums[0], sums[1], sums[2], sums[3], sums[4]
+        for t in range(11):
+            tap, line_x, line_y = taps[t], plane_x[y + t], plane_y[y + t]
+            for i in range(span):
+                u, v = line_x[i], line_y[i]
+                s0[i] += tap * u
+                s1[i] += tap * v
+                s2[i] += tap * u * u
+                s3[i] += tap * v * v
+                s4[i] += tap * u * v
+        for j in range(5):
+            _across(sums[j], taps, blurred[j])
+        mean_x, mean_y, xx, yy, xy = blurred[0], blurred[1], blurred[2], blurred[3], blurred[4]
+        a, b, c = maps[0][y + _PAD, _PAD:], maps[1][y + _PAD, _PAD:], maps[2][y + _PAD, _PAD:]
+        weight = weights[y]
+        row_total = f4(0)
+        for i in range(width):
+            u, v = mean_x[i], mean_y[i]
+            over_1, over_2 = f4(2) * u * v + _C1, f4(2) * (xy[i] - u * v) + _C2
+            under_1, under_2 = u * u + v * v + _C1, xx[i] - u * u + yy[i] - v * v + _C2
+            inverse = f4(1) / (under_1 * under_2)
+            like = over_1 * over_2 * inverse
+            w = share * f4(weight[i])
+            row_total += w * (f4(1) - like)
+            by_xx = -like * under_1 * inverse
+            by_xy = f4(2) * over_1 * inverse
+            by_mean = f4(2) * v * over_2 * inverse - like * f4(2) * u * under_2 * inverse
+            a[i] = -w * (by_mean - f4(2) * u * by_xx - v * by_xy)
+            b[i] = -w * by_xx
+            c[i] = -w * by_xy
+        total += float(row_total)
+    return total
+
+
+@numba.njit(**_OPTIONS)
+def _pull(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
+    """Add the slope of the SSIM's term: the blur is its own transpose."""
+    width = slopes.shape[1]
+    span = width + 2 * _PAD
+    sums = np.zeros((3, span), np.float32)
+    blurred = np.empty((3, width), np.float32)
+    for y in range(rows[0], rows[1]):
+        sums[:] = f4(0)
+        s0, s1, s2 = sums[0], sums[1], sums[2]
+        for t in range(11):
+            tap, a, b, c = taps[t], maps[0][y + t], maps[1][y + t], maps[2][y + t]
+            for i in range(span):
+                s0[i] += tap * a[i]
+                s1[i] += tap * b[i]
+                s2[i] += tap * c[i]
+        for j in range(3):
+            _across(sums[j], taps, blurred[j])
+        line_x, line_y = planes[0][y + _PAD, _PAD:], planes[1][y + _PAD, _PAD:]
+        a, b, c = blurred[0], blurred[1], blurred[2]
+        for x in range(width):
+            pull = a[x] + f4(2) * line_x[x] * b[x] + line_y[x] * c[x]
+            slopes[y, x, 0] += _R * pull
+            slopes[y, x, 1] += _G * pull
+            slopes[y, x, 2] += _B * pull
+
+
+@numba.njit(**_OPTIONS)
+def _cover(transmittance, cover, costs, slopes):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for y in range(cover.shape[0]):
+        row = f4(0)
+        for x in range(cover.shape[1]):
+            outside, inside = costs[0] * (cover[y, x] < 0), costs[1] * (cover[y, x] > 0)
+            row += outside * (f4(1) - transmittance[y, x]) + inside * transmittance[y, x]
+            slopes[y, x] = inside - outside
+        total += float(row)
+    return total
+
+
+@numba.njit(**_OPTIONS)
+def _mask(drawn, moving, margin, share, slopes):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for y in range(moving.shape[0]):
+        for x in range(moving.shape[1]):
+            off = drawn[y, x, 0] - moving[y, x] * f4(1 / 255)
+            beyond = abs(off) - margin
+            if beyond > f4(0):
+                total += share * beyond
+                slopes[y, x, 0] = math.copysign(share, off)
+            else:
+                slopes[y, x, 0] = f4(0)
+    return total

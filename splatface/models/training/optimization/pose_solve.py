@@ -1,0 +1,94 @@
+"""Where all poses of a film and its lens should go at once: what pictures say, what tracking said, inertia.
+
+One step of Gauss-Newton on
+  sum_i n log L_i(x_i, l) + |x_i - tracked|^2 / anchor^2 + |acceleration|^2 / inertia^2 + |l|^2 / lens^2
+with each picture's loss as the likelihood of n independent residuals (Laplace: n log L), and one curvature
+for all pictures. A picture that says little of a direction leaves it to its neighbours and to tracking.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sparse
+from numpy.typing import NDArray
+from scipy.sparse.linalg import spsolve
+from scipy.spatial.transform import Rotation
+
+from splatface.models.training.optimization.poses import FREEDOMS, LENS
+
+__all__ = ["Asked", "Priors", "solve"]
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Priors:
+    """Standard deviations of what is expected before any picture is looked at."""
+
+    anchor: Doubles  # [FREEDOMS] rad and m, between tracking and truth
+    inertia: Doubles  # [FREEDOMS] rad/s^2 and m/s^2
+    lens: Doubles  # [LENS]; 0 keeps a value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Asked:
+    """What is known before the step: n pictures, rising in time."""
+
+    time_s: Doubles  # [n]
+    T: Doubles  # [2, n, 4, 4] now
+    away: Doubles  # [n, FREEDOMS] now, from tracking
+    lens: Doubles  # [LENS] now
+    free: NDArray[np.bool_]  # [n] pictures that may move
+    losses: Doubles  # [n]
+    slopes: Doubles  # [n, FREEDOMS + LENS]
+    residuals: float  # of a picture, independent ones
+    damping: float = 0.2  # share of the curvature's diagonal that is added
+
+
+def solve(asked: Asked, curvature: Doubles, priors: Priors) -> tuple[Doubles, Doubles]:
+    """Twists [n, FREEDOMS] (0 where not free) and the lens's change [LENS].
+
+    `curvature` [FREEDOMS + LENS] squared, positive, is the second derivative of a picture's loss.
+    """
+    free = np.flatnonzero(asked.free)
+    lens = np.flatnonzero(priors.lens > 0) + FREEDOMS
+    sure = asked.residuals / np.maximum(asked.losses[free], 1e-6)
+    damped = curvature + asked.damping * np.diag(np.diag(curvature))
+    own, across, shared = damped[:FREEDOMS, :FREEDOMS], damped[:FREEDOMS, lens], damped[np.ix_(lens, lens)]
+    seconds, bends = _accelerations(asked)
+    kept, still = 1 / priors.anchor**2, 1 / priors.inertia**2
+    among = seconds[:, free]
+    poses = sparse.kron(sparse.diags(sure), own) + sparse.kron(sparse.eye(len(free)), np.diag(kept))
+    poses = poses + sparse.kron(among.T @ among, np.diag(still))
+    pull = sure[:, None] * asked.slopes[free, :FREEDOMS] + kept * asked.away[free]
+    pull += among.T @ (bends * still)
+    if len(lens):
+        held = 1 / priors.lens[lens - FREEDOMS] ** 2
+        border = sparse.kron(sure[:, None], across)
+        corner = sparse.csr_matrix(sure.sum() * shared + np.diag(held))
+        poses = sparse.bmat([[poses, border], [border.T, corner]])
+        below = sure @ asked.slopes[np.ix_(free, lens)] + held * asked.lens[lens - FREEDOMS]
+        found = spsolve(poses.tocsc(), -np.concatenate([pull.ravel(), below]))
+    else:
+        found = spsolve(poses.tocsc(), -pull.ravel())
+    twists, change = np.zeros((len(asked.time_s), FREEDOMS)), np.zeros(LENS)
+    twists[free] = found[: pull.size].reshape(-1, FREEDOMS)
+    change[lens - FREEDOMS] = found[pull.size :]
+    return twists, change
+
+
+def _accelerations(asked: Asked) -> tuple[sparse.csr_matrix, Doubles]:
+    """The operator [n - 2, n] that makes accelerations of twists, and those [n - 2, FREEDOMS] there are."""
+    count = len(asked.time_s)
+    if count < 3:
+        return sparse.csr_matrix((0, count)), np.zeros((0, FREEDOMS))
+    gaps = np.diff(asked.time_s)
+    middle = (gaps[1:] + gaps[:-1]) / 2
+    before, after = 1 / (gaps[:-1] * middle), 1 / (gaps[1:] * middle)
+    operator = sparse.diags([before, -before - after, after], [0, 1, 2], shape=(count - 2, count))
+    speeds = np.empty((count - 1, FREEDOMS))
+    for bone in (0, 1):
+        turns = Rotation.from_matrix(asked.T[bone, :, :3, :3])
+        speeds[:, 6 * bone : 6 * bone + 3] = (turns[1:] * turns[:-1].inv()).as_rotvec() / gaps[:, None]
+        speeds[:, 6 * bone + 3 : 6 * bone + 6] = np.diff(asked.T[bone, :, :3, 3], axis=0) / gaps[:, None]
+    return sparse.csr_matrix(operator), np.diff(speeds, axis=0) / middle[:, None]

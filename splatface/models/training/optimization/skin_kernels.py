@@ -1,0 +1,190 @@
+"""The fast twin of `skin_splats` and its backward pass, row by row, in compiled loops on a few threads."""
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.head.skinning import MAX_LOG_CHANGE
+from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.render.gradients import SplatSlopes
+from splatface.models.render.workers import Workers
+from splatface.models.training.optimization.skin import POSE
+
+__all__ = ["Moved", "SkinSlopes", "skin", "skin_backward"]
+
+Floats = NDArray[np.float32]
+f4 = np.float32
+_OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
+_LIMIT = f4(MAX_LOG_CHANGE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moved:
+    """What a picture is drawn from: kept for the way back."""
+
+    local: Floats  # [N, row_width] the table with its movements
+    held: NDArray[np.uint8]  # [N, 4] log-scales and opacity whose movement stopped at its limit
+    pose: Floats  # [2, POSE]
+    splats: Splats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SkinSlopes:
+    """dL/d of what splats are made of."""
+
+    table: Floats  # [N, row_width]
+    deltas: Floats  # [R, 14] in the order of `rows`
+    pose: Floats  # [2, POSE]
+
+
+def skin(
+    table: Floats, rows: NDArray[np.int64], deltas: Floats, pose: NDArray[np.float64], workers: Workers
+) -> Moved:
+    """Splats of a table [N, row_width] whose `rows` [R] move by deltas [R, 14]."""
+    count, width = table.shape
+    local, held = table.copy(), np.zeros((count, 4), np.uint8)
+    _add_deltas(local, rows, deltas, held)
+    made = (
+        np.empty((count, 3), f4),
+        np.empty((count, 4), f4),
+        np.empty((count, 3), f4),
+        np.empty(count, f4),
+        np.empty((count, (width - 12) // 3, 3), f4),
+    )
+    bones = np.ascontiguousarray(pose, f4)
+    workers.run(lambda k: _skin_rows(*_share(count, k, workers), local, bones, made))
+    return Moved(local=local, held=held, pose=bones, splats=Splats(*made))
+
+
+def skin_backward(moved: Moved, rows: NDArray[np.int64], slopes: SplatSlopes, workers: Workers) -> SkinSlopes:
+    """From slopes of the splats to slopes of table, movements and bones."""
+    count = len(moved.local)
+    found = np.empty_like(moved.local)
+    bones = np.zeros((workers.threads, 2, POSE), f4)
+    above = (slopes.means, slopes.quats, slopes.scales, slopes.opacities, slopes.sh)
+    below = (moved.splats.scales, moved.splats.opacities)
+
+    def part(k: int) -> None:
+        first, last = _share(count, k, workers)
+        _skin_rows_backward(first, last, moved.local, moved.pose, below, above, found, bones[k])
+
+    workers.run(part)
+    deltas = np.empty((len(rows), DELTA_CHANNELS), f4)
+    _take_deltas(found, rows, moved.held, deltas)
+    return SkinSlopes(table=found, deltas=deltas, pose=bones.sum(axis=0))
+
+
+def _share(count: int, k: int, workers: Workers) -> tuple[int, int]:
+    return k * count // workers.threads, (k + 1) * count // workers.threads
+
+
+@numba.njit(**_OPTIONS)
+def _add_deltas(local, rows, deltas, held):  # type: ignore[no-untyped-def]
+    for r in range(len(rows)):
+        row, d = local[rows[r]], deltas[r]
+        for j in range(7):
+            row[j] += d[j]
+        for j in range(7, 11):
+            change = min(max(d[j], -_LIMIT), _LIMIT)
+            held[rows[r], j - 7] = change != d[j]
+            row[j] += change
+        for j in range(3):
+            row[12 + j] += d[11 + j]
+
+
+@numba.njit(**_OPTIONS)
+def _take_deltas(found, rows, held, deltas):  # type: ignore[no-untyped-def]
+    for r in range(len(rows)):
+        row, d = found[rows[r]], deltas[r]
+        for j in range(7):
+            d[j] = row[j]
+        for j in range(7, 11):
+            d[j] = f4(0) if held[rows[r], j - 7] else row[j]
+        for j in range(3):
+            d[11 + j] = row[12 + j]
+
+
+@numba.njit(**_OPTIONS)
+def _skin_rows(first, last, local, pose, made):  # type: ignore[no-untyped-def]
+    means, quats, scales, opacities, sh = made
+    b = np.empty(16, np.float32)
+    for i in range(first, last):
+        row = local[i]
+        w = f4(1) / (f4(1) + math.exp(-row[11]))
+        for j in range(16):
+            b[j] = pose[0, j] + w * (pose[1, j] - pose[0, j])
+        x, y, z = row[0], row[1], row[2]
+        means[i, 0] = b[0] * x + b[1] * y + b[2] * z + b[9]
+        means[i, 1] = b[3] * x + b[4] * y + b[5] * z + b[10]
+        means[i, 2] = b[6] * x + b[7] * y + b[8] * z + b[11]
+        pw, px, py, pz = row[3], row[4], row[5], row[6]
+        quats[i, 0] = b[12] * pw - b[13] * px - b[14] * py - b[15] * pz
+        quats[i, 1] = b[12] * px + b[13] * pw + b[14] * pz - b[15] * py
+        quats[i, 2] = b[12] * py - b[13] * pz + b[14] * pw + b[15] * px
+        quats[i, 3] = b[12] * pz + b[13] * py - b[14] * px + b[15] * pw
+        for j in range(3):
+            scales[i, j] = math.exp(row[7 + j])
+            sh[i, 0, j] = row[12 + j]
+        opacities[i] = f4(1) / (f4(1) + math.exp(-row[10]))
+        if sh.shape[1] > 1:
+            for j in range(3):
+                gx, gy, gz = -row[21 + j], -row[15 + j], row[18 + j]
+                sh[i, 1, j] = -(b[3] * gx + b[4] * gy + b[5] * gz)
+                sh[i, 2, j] = b[6] * gx + b[7] * gy + b[8] * gz
+                sh[i, 3, j] = -(b[0] * gx + b[1] * gy + b[2] * gz)
+
+
+@numba.njit(**_OPTIONS)
+def _skin_rows_backward(first, last, local, pose, below, above, found, bones):  # type: ignore[no-untyped-def]
+    scales, opacities = below
+    g_means, g_quats, g_scales, g_opacities, g_sh = above
+    b, g = np.empty(16, np.float32), np.empty(16, np.float32)
+    for i in range(first, last):
+        row, out = local[i], found[i]
+        w = f4(1) / (f4(1) + math.exp(-row[11]))
+        for j in range(16):
+            b[j] = pose[0, j] + w * (pose[1, j] - pose[0, j])
+        m0, m1, m2 = g_means[i, 0], g_means[i, 1], g_means[i, 2]
+        for j in range(3):
+            out[j] = b[j] * m0 + b[3 + j] * m1 + b[6 + j] * m2
+            g[j], g[3 + j], g[6 + j] = m0 * row[j], m1 * row[j], m2 * row[j]
+        g[9], g[10], g[11] = m0, m1, m2
+        q0, q1, q2, q3 = g_quats[i, 0], g_quats[i, 1], g_quats[i, 2], g_quats[i, 3]
+        out[3] = b[12] * q0 + b[13] * q1 + b[14] * q2 + b[15] * q3
+        out[4] = -b[13] * q0 + b[12] * q1 + b[15] * q2 - b[14] * q3
+        out[5] = -b[14] * q0 - b[15] * q1 + b[12] * q2 + b[13] * q3
+        out[6] = -b[15] * q0 + b[14] * q1 - b[13] * q2 + b[12] * q3
+        pw, px, py, pz = row[3], row[4], row[5], row[6]
+        g[12] = pw * q0 + px * q1 + py * q2 + pz * q3
+        g[13] = -px * q0 + pw * q1 - pz * q2 + py * q3
+        g[14] = -py * q0 + pz * q1 + pw * q2 - px * q3
+        g[15] = -pz * q0 - py * q1 + px * q2 + pw * q3
+        for j in range(3):
+            out[7 + j] = g_scales[i, j] * scales[i, j]
+            out[12 + j] = g_sh[i, 0, j]
+        out[10] = g_opacities[i] * opacities[i] * (f4(1) - opacities[i])
+        if g_sh.shape[1] > 1:
+            for j in range(3):
+                s0, s1, s2 = -g_sh[i, 3, j], -g_sh[i, 1, j], g_sh[i, 2, j]
+                v0, v1, v2 = -row[21 + j], -row[15 + j], row[18 + j]
+                out[21 + j] = -(b[0] * s0 + b[3] * s1 + b[6] * s2)
+                out[15 + j] = -(b[1] * s0 + b[4] * s1 + b[7] * s2)
+                out[18 + j] = b[2] * s0 + b[5] * s1 + b[8] * s2
+                g[0] += s0 * v0
+                g[1] += s0 * v1
+                g[2] += s0 * v2
+                g[3] += s1 * v0
+                g[4] += s1 * v1
+                g[5] += s1 * v2
+                g[6] += s2 * v0
+                g[7] += s2 * v1
+                g[8] += s2 * v2
+        pull = f4(0)
+        for j in range(16):
+            pull += g[j] * (pose[1, j] - pose[0, j])
+            bones[0, j] += (f4(1) - w) * g[j]
+            bones[1, j] += w * g[j]
+        out[11] = pull * w * (f4(1) - w)

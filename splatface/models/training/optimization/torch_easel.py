@@ -1,0 +1,136 @@
+"""An `Easel` of plain torch: the definitions with autograd, on a CUDA device (gsplat) or the CPU.
+
+Table, movements and their optimisers stay in the processor's memory; a step sends 2 MB each way.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splatface.models.camera import Camera
+from splatface.models.head.splats import DELTA_CHANNELS
+from splatface.models.render.autograd import DifferentiableRenderer
+from splatface.models.render.cuda import CudaRenderer
+from splatface.models.render.reference import SplatTensors
+from splatface.models.render.workers import Workers
+from splatface.models.training.optimization.config import LossConfig
+from splatface.models.training.optimization.likeness import opinion_of
+from splatface.models.training.optimization.losses import Target, cover_loss, mask_loss, picture_loss
+from splatface.models.training.optimization.pull import Moves, Slopes
+from splatface.models.training.optimization.skin import skin_splats
+
+__all__ = ["TorchEasel"]
+
+Floats = NDArray[np.float32]
+# Image [H, W, 3], transmittance [H, W], extra channels [H, W, C] or None.
+Drawn = tuple[Tensor, Tensor, Tensor | None]
+Draw = Callable[[SplatTensors, Camera, Tensor], Drawn]  # splats before a background
+
+
+class TorchEasel:
+    """Draws and compares pictures of one camera before one background, see `Easel`.
+
+    Raises RenderError where the device or gsplat is missing.
+    """
+
+    def __init__(
+        self, camera: Camera, background: Floats, config: LossConfig, threads: int, device: str
+    ) -> None:
+        self.camera, self.workers = camera, Workers(threads)
+        self._config, self._device = config, torch.device(device)
+        self._opinion = opinion_of(config, device)
+        self._background = torch.from_numpy(np.ascontiguousarray(background, np.float32)).to(device)
+        self._draw = _on_cpu(threads) if self._device.type == "cpu" else _on_cuda(device)
+
+    def draw(self, moves: Moves, pose: NDArray[np.float64]) -> Floats:
+        """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
+        with torch.no_grad():
+            table, deltas = self._up(moves.table), self._up(moves.deltas)
+            splats = self._splats(table, moves, deltas, self._up(pose))
+            image, _, _ = self._draw(splats, self.camera, self._background)
+        drawn: Floats = image.cpu().numpy()
+        return drawn
+
+    def pull(self, moves: Moves, pose: NDArray[np.float64], target: Target) -> Slopes:
+        """Compare the picture in a pose [2, POSE] with its target, and go back to what it is made of."""
+        arrays: list[NDArray[Any]] = [moves.table, moves.deltas, pose]
+        if moves.dynamism is not None:
+            arrays.append(moves.dynamism)
+        leaves = [self._up(array).requires_grad_() for array in arrays]
+        table, deltas, bones = leaves[:3]
+        splats = self._splats(table, moves, deltas, bones, *leaves[3:])
+        splats.means.retain_grad()
+        image, through, extra = self._draw(splats, self.camera, self._background)
+        loss = picture_loss(image, target, self._config)
+        loss = loss + cover_loss(through, target.cover, self._config)
+        if extra is not None:
+            moving = torch.from_numpy(target.moving).to(image) / 255
+            loss = loss + self._config.mask * mask_loss(extra[..., 0], moving, self._config.mask_margin)
+        truth = torch.from_numpy(target.picture).to(image) / 255
+        if self._opinion:
+            loss = loss + self._opinion(image, truth)
+        loss.backward()
+        found = [_slopes_of(leaf) for leaf in leaves]
+        return Slopes(
+            loss=float(loss.detach()),
+            squared_error=float((image.detach() - truth).square().mean()),
+            table=found[0],
+            deltas=found[1],
+            dynamism=found[3] if len(found) > 3 else None,
+            pose=found[2],
+            centres=self._centres(splats),
+        )
+
+    def _splats(
+        self, table: Tensor, moves: Moves, deltas: Tensor, pose: Tensor, dynamism: Tensor | None = None
+    ) -> SplatTensors:
+        rows = torch.from_numpy(moves.rows).to(self._device)
+        every = table.new_zeros(len(table), DELTA_CHANNELS).index_copy(0, rows, deltas)
+        made = skin_splats(table, every, pose)
+        if dynamism is None:
+            return made
+        extra = table.new_zeros(len(table), 1).index_copy(0, rows, dynamism[:, None])
+        return SplatTensors(made.means, made.quats, made.scales, made.opacities, made.sh, extra)
+
+    def _centres(self, splats: SplatTensors) -> Floats:
+        """Slopes in the picture [N, 2] per px, from those of the places: u = f x / z."""
+        assert splats.means.grad is not None
+        camera = self.camera
+        to_camera = self._up(camera.T_camera_world)
+        depth = (splats.means.detach() @ to_camera[:3, :3].T + to_camera[:3, 3])[:, 2:]
+        across = splats.means.grad @ to_camera[:3, :3].T
+        lens = across.new_tensor([camera.fx, camera.fy])
+        slopes: Floats = (across[:, :2] * depth / lens).cpu().numpy()
+        return slopes
+
+    def _up(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(np.array(array, np.float32)).to(self._device)
+
+
+def _slopes_of(leaf: Tensor) -> Floats:
+    slopes: Floats = (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).cpu().numpy()
+    return slopes
+
+
+def _on_cpu(threads: int) -> Draw:
+    renderer = DifferentiableRenderer(threads)
+
+    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> Drawn:
+        drawn = renderer.draw(splats, camera, background)
+        return drawn.image, drawn.transmittance, drawn.extra
+
+    return draw
+
+
+def _on_cuda(device: str) -> Draw:
+    renderer = CudaRenderer(device)
+
+    def draw(splats: SplatTensors, camera: Camera, background: Tensor) -> Drawn:
+        image, through, extra = renderer.draw_tensors(splats, camera, background)
+        return image, through, extra
+
+    return draw

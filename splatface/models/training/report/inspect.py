@@ -1,0 +1,161 @@
+"""Pictures of what is inside a head: how it is built, what moves, and which way each motion takes it."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.errors import TrainingError
+from splatface.models.head.controls import limit_motion
+from splatface.models.head.head import Head
+from splatface.models.head.splats import Splats
+from splatface.models.training.report.playback import Puppet
+
+__all__ = ["SH_0", "inspect_head", "named", "sheet", "sheets", "write_sheets"]
+
+Array = NDArray[np.float32]
+Picture = NDArray[np.uint8]
+SH_0 = np.float32(0.28209479177387814)  # of harmonics of degree 0
+_DARK = np.array([0.07, 0.07, 0.09], np.float32)
+_ANGLES = ((0, 0), (-20, 0), (20, 0), (0, -15), (0, 15), (-40, 0), (40, 0), (-20, 15))  # yaw, pitch
+_SMALLEST_DOT_M = 0.0006
+_ELLIPSOID = 0.5  # of its standard deviation each Gaussian keeps where they are shown one by one
+
+
+def inspect_head(head: Head, folder: Path) -> list[Path]:
+    """Write every sheet of a head as a PNG of its name; the files.
+
+    Raises:
+        TrainingError: when the disk refuses.
+    """
+    return write_sheets(sheets(head), folder)
+
+
+def write_sheets(named_sheets: Iterable[tuple[str, Picture]], folder: Path) -> list[Path]:
+    """Write pictures as PNG of their names; the files. Raises TrainingError when the disk refuses."""
+    written = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, drawn in named_sheets:
+            file = folder / f"{name}.png"
+            file.write_bytes(cv2.imencode(".png", drawn[..., ::-1])[1].tobytes())
+            written.append(file)
+    except OSError as error:
+        raise TrainingError(
+            f"{folder}: expected to write pictures, found {error.strerror or error}: choose another --out"
+        ) from error
+    return written
+
+
+def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
+    """Name and picture [H, W, 3] RGB of everything there is to see.
+
+    angles            at rest, from several sides
+    ellipsoids        each Gaussian by itself, half as large and opaque
+    centres           each Gaussian as a dot
+    skin              blue moves with the torso, red with the head
+    dynamic           what speech and eyes move: brighter = more, black = never
+    mouth, controls   each mode and control as far as a running head lets it go, at most 1 (gaze: 0.3 rad)
+    directions        each direction of the basis at -2 and +2 (1 is its root mean square)
+    """
+    puppet = Puppet(head, head.info.camera.scaled_to(384, 384), head.info.background)
+    around = [named(puppet.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES]
+    yield "angles", sheet(around)
+    yield "ellipsoids", _two_sides(puppet, lambda s: _opaque(s, s.scales * np.float32(_ELLIPSOID)))
+    yield "centres", _two_sides(puppet, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
+    yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skin)))
+    yield "dynamic", _two_sides(puppet, lambda s: _painted(s, _glow(_movement(head))))
+    yield "mouth", _motions(puppet, MOUTH_MODES)
+    yield "controls", _motions(puppet, CONTROLS)
+    yield "directions", _directions(head, puppet)
+
+
+def _movement(head: Head) -> Array:
+    """How far each Gaussian goes [N], 0..1: the root of all it does, places in their own size."""
+    size = np.exp(head.gaussians.log_scales[head.dynamic]).mean(axis=1)
+    basis = head.basis.astype(np.float64)
+    strength = np.sqrt(
+        (basis[:, :3] ** 2).sum(axis=(1, 2)) / size**2
+        + (basis[:, 7:11] ** 2).sum(axis=(1, 2))
+        + (basis[:, 11:] ** 2).sum(axis=(1, 2))
+    )
+    found = np.zeros(len(head.gaussians), np.float32)
+    if len(strength):
+        found[head.dynamic] = np.clip(strength / max(float(np.percentile(strength, 98)), 1e-9), 0.05, 1)
+    return found
+
+
+def _two_sides(puppet: Puppet, change: Callable[[Splats], Splats]) -> Picture:
+    return sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
+
+
+def _opaque(splats: Splats, scales: Array) -> Splats:
+    seen = np.where(splats.opacities > 0.1, np.float32(0.98), np.float32(0))
+    return replace(splats, scales=np.ascontiguousarray(scales), opacities=seen)
+
+
+def _painted(splats: Splats, colours: Array) -> Splats:
+    """The same Gaussians in flat colours [N, 3]."""
+    sh = np.zeros_like(splats.sh)
+    sh[:, 0] = (colours - np.float32(0.5)) / SH_0
+    return replace(splats, sh=sh)
+
+
+def _blue_to_red(share: Array) -> Array:
+    blue, red = np.array([0.2, 0.45, 0.9], np.float32), np.array([0.9, 0.3, 0.2], np.float32)
+    return blue + share[:, None] * (red - blue)
+
+
+def _glow(share: Array) -> Array:
+    levels = np.clip(share * 255, 0, 255).astype(np.uint8)[:, None]
+    colours = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)).reshape(-1, 3)[:, ::-1]
+    return np.maximum(np.ascontiguousarray(colours).astype(np.float32) / 255, _DARK)
+
+
+def _motions(puppet: Puppet, names: tuple[str, ...]) -> Picture:
+    views = [named(_face(puppet.picture()), "rest")]
+    limits, every = puppet.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
+    for name in names:
+        asked = np.where(np.array(every) == name, 0.3 if name.startswith("gaze") else 1.0, 0.0)
+        mouth, controls = np.split(asked.astype(np.float32), [len(MOUTH_MODES)])
+        motion = np.concatenate(limit_motion(mouth, controls, limits))
+        views.append(named(_face(puppet.picture(motion)), f"{name} {motion[every.index(name)]:.2f}"))
+    return sheet(views)
+
+
+def _directions(head: Head, puppet: Puppet) -> Picture:
+    """Each direction of the basis by itself, twice its usual size: minus above plus."""
+    ways = head.basis.shape[2]
+    pairs = []
+    for k in range(ways):
+        ends = [puppet.along(k, sign) for sign in (-2.0, 2.0)]
+        pairs.append(named(np.vstack([_face(end) for end in ends]), head.info.coefficient_names[k]))
+    return sheet(pairs, across=8)
+
+
+def _face(picture: Picture) -> Picture:
+    """The middle of a picture, where the face is."""
+    tall, wide = picture.shape[:2]
+    face = picture[tall // 6 : tall * 3 // 4, wide * 5 // 24 : wide * 19 // 24]
+    return np.asarray(cv2.resize(face, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def named(picture: Picture, name: str) -> Picture:
+    """The picture with its name in the corner."""
+    written = np.ascontiguousarray(picture)
+    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(written, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
+    return written
+
+
+def sheet(pictures: list[Picture], across: int = 4) -> Picture:
+    """Pictures of one size in rows."""
+    across = min(across, len(pictures))
+    missing = -len(pictures) % across
+    filled = [*pictures, *[np.full_like(pictures[0], 255)] * missing]
+    rows = [np.hstack(filled[i : i + across]) for i in range(0, len(filled), across)]
+    return np.vstack(rows)

@@ -1,0 +1,280 @@
+"""report.html: who the head is, how it was trained, how well it does, in one file that asks no network."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import EncoderError
+from splatface.models.head.head import Head
+from splatface.models.messages import NS_PER_S
+from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.hearing import SAMPLE_RATE, sound
+from splatface.models.training.dataset.pictures import picture as true_picture
+from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.training.evaluation.live import Hearing, LivePath, hearing_of
+from splatface.models.training.optimization.story import RunStory
+from splatface.models.training.report.film_strip import difference, film_of, side_by_side
+from splatface.models.training.report.page import (
+    details,
+    facts,
+    film_player,
+    page,
+    picture,
+    row_of,
+    section,
+    table,
+)
+from splatface.models.training.report.playback import Puppet, shown_rows
+from splatface.models.training.report.plots import Axes, Curve, chart
+from splatface.models.training.report.poses_page import REFINED_LEGEND, refined_section
+from splatface.models.training.report.tracking_page import TRACKING_LEGEND, tracking_section
+
+__all__ = ["write_report"]
+
+_FILM_ROWS = 250
+_NOT_FIGURES = ("mode_correlations", "motion")  # of hearing; None where nothing is heard
+_FILM_HEIGHT = 288
+_TURNS_DEG = ((-20, 0), (20, 0), (0, -15), (0, 15), (-20, -15), (20, 15))  # yaw, pitch
+_UNITS = {
+    "psnr": "dB", "psnr_mouth": "dB", "lmd_px": "px", "opening_lag_ms": "ms", "jitter_px": "px",
+}  # fmt: skip
+
+
+def write_report(
+    head: Head, dataset: Dataset, story: RunStory, file: Path, *, encoder: str | None = None
+) -> None:
+    """Write the page.
+
+    Args:
+        head: what was trained.
+        dataset: what it was trained on; its last part is played beside the truth.
+        story: see `read_story`.
+        file: report.html; replaced as a whole.
+        encoder: whose net is heard in the film; the head's first when left out.
+    """
+    puppet = Puppet(head, dataset.camera, dataset.background)
+    seen = _seen(head, dataset, encoder or next(iter(head.nets), ""))
+    body = [
+        _header(puppet),
+        section("Quality", _metrics(story.evaluation), says="On the film's last part, never trained on."),
+        section(
+            "Beside the truth",
+            _film(seen),
+            says="Difference: by motion against the truth, four times as strong.",
+        ),
+        section("The mouth over time", _charts([*_lip_charts(story.openings), *_mouth_charts(seen)])),
+        section("Training", _charts(_curves(story.log))),
+        section("Poses", refined_section(story.poses), says=REFINED_LEGEND),
+        section("Turned", _turned(puppet), says="Neutral but for the turn; also beyond what training saw."),
+        section("On the way", _validation(story.validation)),
+        section("Head", facts(_head_facts(head))),
+        section("Data set", facts(_dataset_facts(dataset))),
+        section("Tracking", tracking_section(dataset), says=TRACKING_LEGEND),
+        section("Settings", details("config.yaml", story.config) if story.config else ""),
+    ]
+    write_whole(file, page(f"{head.info.name}: report", body).encode())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Seen:
+    """The part of the film that is played."""
+
+    dataset: Dataset
+    rows: NDArray[np.int64]
+    live: LivePath
+    encoder: str  # "" where nothing is heard
+    heard: NDArray[np.float32]  # [n, 8] or [0, 8]
+
+
+def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
+    rows, live = shown_rows(dataset, _FILM_ROWS), LivePath(head, dataset, threads=1)
+    times = dataset.frames.time_ns[rows]
+    deaf = _Seen(dataset, rows, live, "", np.zeros((0, len(MOUTH_MODES)), np.float32))
+    if not encoder or not len(rows):
+        return deaf
+    try:
+        hearing: Hearing = hearing_of(head, dataset, encoder, (int(times[0]), int(times[-1])))
+    except EncoderError:  # its weights are not installed here: the report does without
+        return deaf
+    return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
+
+
+def _header(puppet: Puppet) -> str:
+    info = puppet.head.info
+    words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.licence))
+    shown = picture(puppet.picture())
+    return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
+
+
+def _charts(charts: list[str]) -> str:
+    return f'<div class="charts">{"".join(charts)}</div>' if charts else ""
+
+
+def _metrics(evaluation: Mapping[str, Any] | None) -> str:
+    if not evaluation:
+        return ""
+    there = [name for name in ("by_motion", "by_sound") if isinstance(evaluation.get(name), dict)]
+    groups = [name for name in there if any(isinstance(v, int | float) for v in evaluation[name].values())]
+    keys = (key for group in groups for key, value in evaluation[group].items() if not _nested(value))
+    names = list(dict.fromkeys(key for key in keys if key not in _NOT_FIGURES))
+    rows = [[_named(name), *(_said(evaluation[group].get(name)) for group in groups)] for name in names]
+    drawn = table(["", *(group.replace("_", " ") for group in groups)], rows) if rows else ""
+    return drawn + "".join(_unmeasured(name, evaluation[name]) for name in there if name not in groups)
+
+
+def _unmeasured(group: str, figures: Mapping[str, Any]) -> str:
+    reasons = dict.fromkeys(map(str, (figures.get("not_available") or {}).values()))
+    return f"<p>{group.replace('_', ' ')}: not measured: {escape('; '.join(reasons))}</p>"
+
+
+def _nested(value: object) -> bool:
+    return isinstance(value, dict | list)
+
+
+def _named(metric: str) -> str:
+    unit = _UNITS.get(metric)
+    bare = metric.removesuffix(f"_{unit}") if unit else metric
+    return bare.replace("_", " ") + (f", {unit}" if unit else "")
+
+
+def _said(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "not available" if value is None else str(value)[:40]
+    return f"{value:.4g}" if np.isfinite(value) else "not available"
+
+
+def _film(seen: _Seen) -> str:
+    data, rows = seen.dataset, seen.rows
+    if len(rows) < 2:
+        return ""
+    by_sound = [f"by sound ({seen.encoder})"] if seen.encoder else []
+    times = data.frames.time_ns[rows]
+    fps = float(np.clip(NS_PER_S / np.median(np.diff(times)), 1.0, 120.0))
+    film = film_of(_strips(seen), fps)
+    names = ["truth", "by motion", *by_sound, "difference"]
+    return film_player(film, names, _ogg(data, int(times[0]), len(rows) / fps))
+
+
+def _strips(seen: _Seen) -> Iterator[NDArray[np.uint8]]:
+    for i, row in enumerate(seen.rows.tolist()):
+        truth = true_picture(seen.dataset, row)
+        moved = seen.live.moved(row)
+        spoken = [seen.live.heard(row, seen.heard[i])] if seen.encoder else []
+        yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
+
+
+def _ogg(dataset: Dataset, start_ns: int, seconds: float) -> bytes | None:
+    samples = sound(dataset)
+    first = round(start_ns * SAMPLE_RATE / NS_PER_S)
+    heard = samples[max(first, 0) : max(first, 0) + round(seconds * SAMPLE_RATE)]
+    if not len(heard):
+        return None
+    content = io.BytesIO()
+    soundfile.write(content, heard, SAMPLE_RATE, format="OGG", subtype="VORBIS")
+    return content.getvalue()
+
+
+def _mouth_charts(seen: _Seen) -> list[str]:
+    if len(seen.rows) < 2:
+        return []
+    frames = seen.dataset.frames
+    seconds = frames.time_ns[seen.rows] / NS_PER_S
+    charts = []
+    for mode in ("open", "wide", "round", "press"):
+        at = MOUTH_MODES.index(mode)
+        curves = [Curve("truth", seconds, frames.mouth[seen.rows, at])]
+        curves += [Curve(f"heard ({seen.encoder})", seconds, seen.heard[:, at])] if seen.encoder else []
+        charts.append(chart(curves, Axes(title=mode, x_name="film time, s")))
+    return charts
+
+
+def _lip_charts(openings: Mapping[str, Any] | None) -> list[str]:
+    """The opening as a face finder sees it in the pictures."""
+    if not openings or "time_s" not in openings:
+        return []
+    times = np.array(openings["time_s"], np.float64)
+    named = {name: np.array(values, np.float64) for name, values in openings.items() if name != "time_s"}
+    curves = [Curve(name, times, values) for name, values in named.items() if len(values) == len(times)]
+    return [chart(curves, Axes(title="opening seen in the pictures", x_name="film time, s"))]
+
+
+def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:
+    if not log:
+        return []
+
+    def column(name: str) -> NDArray[np.float64]:
+        values = [line.get(name) for line in log]
+        return np.array([float(v) if isinstance(v, int | float) else np.nan for v in values])
+
+    minutes = column("seconds") / 60
+    by = "minutes" if np.isfinite(minutes).any() and np.nanmax(minutes) > 0 else "step"
+    x = minutes if by == "minutes" else column("step")
+    psnr = [Curve("trained on", x, column("psnr_db")), Curve("validation", x, column("validation_psnr_db"))]
+    return [
+        chart([Curve("loss", x, column("loss"))], Axes(title="loss", x_name=by, logarithmic=True)),
+        chart(psnr, Axes(title="PSNR, dB", x_name=by)),
+        chart([Curve("Gaussians", x, column("gaussians"))], Axes(title="Gaussians", x_name=by)),
+        chart([Curve("ms", x, column("ms_per_step"))], Axes(title="time of a step, ms", x_name=by)),
+    ]
+
+
+def _turned(puppet: Puppet) -> str:
+    views = [
+        picture(puppet.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
+        for yaw, pitch in _TURNS_DEG
+    ]
+    return row_of(views, 3)
+
+
+def _validation(files: tuple[Path, ...]) -> str:
+    shown = (
+        [files[i] for i in np.unique(np.linspace(0, len(files) - 1, 4).round().astype(int))] if files else []
+    )
+    pictures = [(file, cv2.imread(str(file))) for file in shown]
+    return row_of([picture(p[..., ::-1], file.stem) for file, p in pictures if p is not None], 1)
+
+
+def _head_facts(head: Head) -> dict[str, object]:
+    moving, _, ways = head.basis.shape
+    limits = head.info.pose_limits
+    degrees = {
+        axis: " to ".join(f"{np.degrees(v):+.0f}°" for v in getattr(limits, f"{axis}_rad"))
+        for axis in ("yaw", "pitch", "roll")
+    }
+    nets = ", ".join(f"{n.encoder} (looks {n.lookahead_ms:g} ms ahead)" for n in head.nets.values())
+    told = {name: json.dumps(text) for name, text in head.info.reports.items() if name != "evaluation"}
+    return {
+        "Gaussians": f"{len(head.gaussians)}, of which {moving} move in {ways} directions",
+        "hears with": nets or "nothing",
+        "turns": ", ".join(f"{axis} {span}" for axis, span in degrees.items()),
+        "torso follows": "{:.0%} of the turn, {:.0%} of the way".format(*head.info.torso_follow),
+        **told,
+    }
+
+
+def _dataset_facts(dataset: Dataset) -> dict[str, object]:
+    split, track, camera = dataset.frames.split, dataset.motion, dataset.camera
+    parts = ", ".join(
+        f"{int((split == part).sum())} {name}"
+        for name, part in (("train", TRAIN), ("val", VAL), ("test", TEST))
+    )
+    length = float(track.time_ns[-1] - track.time_ns[0]) / NS_PER_S if len(track.time_ns) else 0.0
+    return {
+        "name": dataset.name,
+        "source": dataset.source,
+        "pictures": f"{parts}; {camera.width}x{camera.height} at {dataset.fps:g} per second",
+        "film": f"{length:.1f} s",
+        "landmarks": dataset.landmark_scheme,
+        "licence": dataset.licence,
+        "consent": dataset.consent,
+    }

@@ -1,0 +1,100 @@
+"""What the lips do for a speech sound: IPA to viseme to targets of the mouth modes.
+
+The targets are hand-made from phonetics (lip aperture, spread, rounding, teeth); how they blend in
+time is in `coarticulation`.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+
+__all__ = ["REST", "VISEMES", "Phone", "Viseme", "is_vowel", "viseme_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Phone:
+    """One speech sound and when it is heard."""
+
+    ipa: str  # may carry length and other marks; "" or punctuation is a pause
+    start_s: float
+    end_s: float
+    stress: float = 1.0  # 1 plain, more where the syllable is stressed
+
+
+@dataclass(frozen=True, slots=True)
+class Viseme:
+    """Where the lips go and how much they insist."""
+
+    targets: tuple[float, ...]  # [len(MOUTH_MODES)]
+    jaw: float  # dominance over open, upper_lip and lower_lip, 0..~2
+    lips: float  # dominance over wide, round and funnel: small lets the neighbours' rounding through
+    closure: float = 0.0  # 1: the lips meet, whatever the neighbours want
+    vowel: bool = False
+
+
+def _viseme(jaw: float, lips: float, *, closure: float = 0.0, vowel: bool = False, **modes: float) -> Viseme:
+    targets = tuple(modes.get(mode, 0.0) for mode in MOUTH_MODES)
+    return Viseme(targets, jaw, lips, closure, vowel)
+
+
+REST: Final = "rest"
+VISEMES: Final[dict[str, Viseme]] = {
+    REST: _viseme(0.7, 0.5),
+    "p": _viseme(0.5, 0.25, closure=1.0, open=0.03, press=0.6),
+    "f": _viseme(1.2, 0.4, closure=0.75, open=0.08, press=0.35, upper_lip=0.45),
+    "th": _viseme(0.8, 0.4, open=0.20, upper_lip=0.18, lower_lip=0.25),
+    "t": _viseme(0.55, 0.2, open=0.20, upper_lip=0.12, lower_lip=0.22),
+    "s": _viseme(1.0, 0.4, open=0.10, wide=0.30, upper_lip=0.20, lower_lip=0.38),
+    "sh": _viseme(1.0, 1.0, open=0.14, round=0.35, upper_lip=0.22, lower_lip=0.22, funnel=0.75),
+    "k": _viseme(0.45, 0.15, open=0.28, upper_lip=0.08, lower_lip=0.15),
+    "r": _viseme(0.6, 0.7, open=0.20, round=0.35, funnel=0.35),
+    "l": _viseme(0.6, 0.25, open=0.28, upper_lip=0.12, lower_lip=0.22),
+    "w": _viseme(1.1, 1.6, open=0.10, round=0.95, funnel=0.35),
+    "j": _viseme(0.7, 0.8, open=0.16, wide=0.55, upper_lip=0.12, lower_lip=0.25),
+    "aa": _viseme(1.1, 0.8, vowel=True, open=0.90, wide=0.10, upper_lip=0.15, lower_lip=0.25),
+    "ah": _viseme(0.9, 0.6, vowel=True, open=0.62, upper_lip=0.12, lower_lip=0.20),
+    "ax": _viseme(0.6, 0.3, vowel=True, open=0.40, upper_lip=0.08, lower_lip=0.15),
+    "eh": _viseme(1.0, 0.9, vowel=True, open=0.58, wide=0.45, upper_lip=0.18, lower_lip=0.28),
+    "ih": _viseme(0.9, 0.8, vowel=True, open=0.34, wide=0.45, upper_lip=0.15, lower_lip=0.26),
+    "iy": _viseme(1.0, 1.1, vowel=True, open=0.24, wide=0.80, upper_lip=0.20, lower_lip=0.35),
+    "oh": _viseme(1.0, 1.2, vowel=True, open=0.55, round=0.65, funnel=0.30),
+    "ao": _viseme(1.0, 1.0, vowel=True, open=0.72, round=0.40, funnel=0.22),
+    "uw": _viseme(1.0, 1.5, vowel=True, open=0.20, round=1.0, funnel=0.45),
+    "y": _viseme(1.0, 1.4, vowel=True, open=0.22, round=0.80, funnel=0.55, lower_lip=0.10),
+}
+
+_SOUNDS: Final = {
+    "p": "pbmɓɸβɱ",
+    "f": "fvʋⱱ",
+    "th": "θð",
+    "t": "tdnʈɖɳɗ",
+    "s": "szʦʣ",
+    "sh": "ʃʒɕʑʂʐʧʤʨʥɧꭧ",
+    "k": "kɡgŋxɣqɢχhħɦʔcɟɲɴçʝʕɰ",
+    "r": "ɹɻʁʀ",
+    "l": "lrɾɽɫʎɭɬɮʟ",
+    "w": "wʍ",
+    "j": "j",
+    "aa": "aɑæɶ",
+    "ah": "ʌɐɒ",
+    "ax": "əɚɘᵊᵻ",
+    "eh": "eɛɜɞɝ",
+    "ih": "ɪɨɯɤ",
+    "iy": "i",
+    "oh": "oɵ",
+    "ao": "ɔ",
+    "uw": "uʊʉɥ",
+    "y": "yøœʏ",
+}
+_VISEME_OF: Final = {sound: name for name, sounds in _SOUNDS.items() for sound in sounds}
+
+
+def viseme_of(ipa: str) -> str:
+    """Name of the viseme of a sound: that of the first letter that is one; REST for a pause."""
+    return next((_VISEME_OF[letter] for letter in ipa if letter in _VISEME_OF), REST)
+
+
+def is_vowel(ipa: str) -> bool:
+    """Whether the sound is the core of a syllable."""
+    return VISEMES[viseme_of(ipa)].vowel

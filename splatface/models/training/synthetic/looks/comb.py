@@ -1,0 +1,66 @@
+"""What every hair style shares: roots on the scalp, the head's surface, and strands that gather in locks."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from splatface.models.training.synthetic.identity import Looks
+from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.numbers import smoothstep
+from splatface.models.training.synthetic.looks.scalp import scalp_distance
+from splatface.models.training.synthetic.looks.skin import Skin
+
+__all__ = ["Ground", "gathered", "ground_of", "roots_on"]
+
+Array = NDArray[Any]
+_GRID_M = 0.004
+
+
+@dataclass(frozen=True, eq=False)
+class Ground:
+    """The head without its ears, as a surface that hair must stay outside of."""
+
+    tree: cKDTree
+    points: Array
+    normals: Array
+
+    def above(self, points: Array) -> tuple[Array, Array]:
+        """Height [N] of points over the surface and its normals [N, 3] there."""
+        _, nearest = self.tree.query(points, k=4)
+        normals = self.normals[nearest].mean(1)
+        normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
+        height = ((points - self.points[nearest].mean(1)) * normals).sum(1)
+        return height, normals
+
+
+def ground_of(skin: Skin) -> Ground:
+    """The surface of a skin, ears left out."""
+    bare = np.flatnonzero((skin.ears < 0.25) & (skin.points[:, 1] < 0.16))
+    return Ground(cKDTree(skin.points[bare]), skin.points[bare], skin.normals[bare])
+
+
+def roots_on(
+    skin: Skin, marks: Marks, looks: Looks, count: int, rng: np.random.Generator
+) -> tuple[Array, Array]:
+    """Roots [N, 3] spread evenly over the scalp, thinner at the hairline, and their distance [N] to it."""
+    distance = scalp_distance(skin.points, marks, looks)
+    inside = np.flatnonzero((distance > -0.001) & (skin.ears < 0.25))
+    cells = np.floor(skin.points[inside] / _GRID_M).astype(int)
+    _, cell, members = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    weight = (0.25 + 0.75 * smoothstep(-0.001, 0.010, distance[inside])) / members[cell.reshape(-1)]
+    chosen = inside[rng.choice(len(inside), count, p=weight / weight.sum())]
+    return skin.points[chosen] + rng.normal(0, 0.0013, (count, 3)), distance[chosen]
+
+
+def gathered(strands: Array, locks: int, strength: float, rng: np.random.Generator) -> Array:
+    """Pull strands [S, K, 3] towards the nearest of some leaders, more towards the tips."""
+    leaders = rng.choice(len(strands), locks, replace=False)
+    key = np.concatenate([strands[:, 0], 0.35 * strands[:, -1]], 1)
+    follow = leaders[cKDTree(key[leaders]).query(key)[1]]
+    t = np.linspace(0, 1, strands.shape[1])[None, :, None] ** 0.8
+    pull = strength * rng.uniform(0.3, 1.0, (len(strands), 1, 1))
+    together: Array = strands + (strands[follow] - strands) * t * pull
+    return together

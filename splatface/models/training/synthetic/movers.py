@@ -1,0 +1,110 @@
+"""How each piece of a body follows the rig: subdivided, rigid, on the head, rooted in the skin, or worn."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.training.synthetic.bones import PosedRig
+from splatface.models.training.synthetic.parts import Part
+from splatface.models.training.synthetic.rig import Rig
+from splatface.models.training.synthetic.subdivide import vertex_normals
+
+__all__ = ["Blended", "Mover", "OnHead", "Piece", "Rigid", "RootedStrands", "Worn", "rigid_of"]
+
+Array = NDArray[Any]
+
+
+class Mover(Protocol):
+    """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions of the part."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A part and what moves it."""
+
+    part: Part
+    mover: Mover
+
+
+@dataclass(frozen=True, eq=False)
+class Blended:
+    """Points that are fixed sums of control vertices: `matrix` [P, V]."""
+
+    matrix: Any
+    shape: tuple[int, ...]  # (P, 3) or (S, K, 3)
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions of `shape`."""
+        return np.asarray(self.matrix @ posed.vertices).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class Rigid:
+    """A stiff thing carried by some control vertices (an eye, a row of teeth)."""
+
+    points: Array  # [P, 3] at rest
+    carriers: NDArray[np.int64]  # [N] control vertices
+    carriers_rest: Array  # [N, 3]
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions [P, 3] under the turn that fits the carriers best (Kabsch 1976)."""
+        now = posed.vertices[self.carriers]
+        centre, centre_now = self.carriers_rest.mean(0), now.mean(0)
+        u, _, vt = np.linalg.svd((self.carriers_rest - centre).T @ (now - centre_now))
+        handed = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
+        rotation = vt.T @ handed @ u.T
+        moved: Array = (self.points - centre) @ rotation.T + centre_now
+        return moved
+
+
+@dataclass(frozen=True, eq=False)
+class OnHead:
+    """Points fixed to the head bone."""
+
+    points: Array  # [..., 3] at rest
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions in the shape of `points`."""
+        moved: Array = self.points @ posed.T_world_head[:3, :3].T + posed.T_world_head[:3, 3]
+        return moved
+
+
+@dataclass(frozen=True, eq=False)
+class RootedStrands:
+    """Strands [S, K, 3] that stand on points of the skin and turn with the head."""
+
+    roots: Any  # matrix [S, V]: the skin point below every strand
+    offsets: Array  # [S, K, 3] from that point, at rest
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions [S, K, 3]."""
+        roots = np.asarray(self.roots @ posed.vertices)
+        moved: Array = roots[:, None] + self.offsets @ posed.T_world_head[:3, :3].T
+        return moved
+
+
+@dataclass(frozen=True, eq=False)
+class Worn:
+    """Cloth over the body: a smoothed control mesh pushed out along its normals, then subdivided."""
+
+    smooth: Any  # matrix [N, V]
+    faces: NDArray[np.int64]  # [F, 4] over N
+    fine: Any  # matrix [P, N]
+    distance_m: float
+
+    def __call__(self, posed: PosedRig) -> Array:
+        """Positions [P, 3]."""
+        near = np.asarray(self.smooth @ posed.vertices)
+        return np.asarray(self.fine @ (near + self.distance_m * vertex_normals(near, self.faces)))
+
+
+def rigid_of(rig: Rig, group: str, points: Array) -> Rigid:
+    """Carry points [P, 3], given at rest, by all control vertices of a face group."""
+    carriers = rig.vertices(group)
+    return Rigid(points, carriers, rig.rest[carriers])

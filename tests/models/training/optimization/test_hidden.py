@@ -1,0 +1,89 @@
+"""Colours that no picture told."""
+
+import numpy as np
+
+from splatface.models.camera import Camera
+from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.render.conventions import SH_0
+from splatface.models.render.cpu import CpuRenderer
+from splatface.models.training.optimization.hidden import coloured, shown_share
+
+NOTHING, HEAD = np.zeros((50, 5)), np.ones(50, np.float32)
+CAMERA = Camera(64, 64, 100.0, 100.0, 32.0, 32.0)
+
+
+def ball(z, opacity=0.9):
+    return {
+        "means": np.array([[0.0, 0.0, z]], np.float32),
+        "quats": np.array([[1.0, 0, 0, 0]], np.float32),
+        "scales": np.full((1, 3), 0.05, np.float32),
+        "opacities": np.array([opacity], np.float32),
+        "sh": np.zeros((1, 1, 3), np.float32),
+    }
+
+
+def splats(*balls):
+    return Splats(**{name: np.concatenate([one[name] for one in balls]) for name in balls[0]})
+
+
+def test_what_stands_free_shows_and_what_is_behind_does_not():
+    front, hidden, beside = ball(1.0), ball(1.1), ball(1.0)
+    beside["means"] = np.array([[0.2, 0.0, 1.0]], np.float32)
+    shares = shown_share(splats(front, hidden, beside), CAMERA, CpuRenderer(1))
+    assert 0.85 < shares[0] < 1.05
+    assert abs(shares[2] - shares[0]) < 0.1
+    # The integral of one Gaussian through another, that is 1.1 times as large: 1 - 0.9 / (1 + 1 / 1.1^2).
+    assert abs(shares[1] - 0.507) < 0.05
+    alone = shown_share(splats(hidden), CAMERA, CpuRenderer(1))
+    assert 0.85 < alone[0] < 1.05
+
+
+def cloud(count, sh):
+    rng = np.random.default_rng(0)
+    return Gaussians(
+        means=rng.normal(size=(count, 3)).astype(np.float32) * 0.01,
+        quats=np.tile(np.array([1, 0, 0, 0], np.float32), (count, 1)),
+        log_scales=np.full((count, 3), -5, np.float32),
+        opacity_logits=np.ones(count, np.float32),
+        sh=sh,
+    )
+
+
+def test_hidden_colours_come_from_their_neighbours_and_lose_their_shading():
+    sh = np.zeros((50, 4, 3), np.float32)
+    sh[:, 0], sh[:, 1:] = (0.5, -0.2, 0.1), 0.3
+    sh[7] = 40.0
+    shown = np.ones(50, np.float32)
+    shown[7] = 0.0
+    found = coloured(cloud(50, sh), HEAD, shown, NOTHING).sh
+    np.testing.assert_allclose(found[7, 0], (0.5, -0.2, 0.1), atol=1e-5)
+    assert not found[7, 1:].any()
+    others = np.arange(50) != 7
+    np.testing.assert_array_equal(found[others], sh[others])
+
+
+def test_where_nothing_is_known_all_stays():
+    sh = np.ones((50, 4, 3), np.float32)
+    assert coloured(cloud(50, sh), HEAD, np.zeros(50, np.float32), NOTHING).sh is sh
+
+
+def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_colour():
+    skin, cloth, grey = (0.8, 0.6, 0.5), HEAD * 0, (0.5, 0.5, 0.5)
+    sh = np.zeros((50, 1, 3), np.float32)
+    sh[7] = -1.0
+    shown = np.ones(50, np.float32)
+    shown[7] = 0.0
+    gaussians = cloud(50, sh)
+    gaussians.means[:, 0] = np.linspace(-0.09, 0.09, 50)
+    # Behind a cheek and staying there, near it, coming out beside the head when it turns, of the shoulders.
+    for x_m, behind_m, bone, wanted in (
+        (0.01, 0.15, HEAD, skin),
+        (0.01, 0.01, HEAD, grey),
+        (0.06, 0.15, HEAD, grey),
+        (0.01, 0.15, cloth, grey),
+    ):
+        gaussians.means[7, 0] = x_m
+        sums = np.tile([30.0, 0.0, 0.0, 30.0, 0.0], (50, 1))
+        sums[7] = np.array([*skin, 1.0, behind_m]) * 20
+        found = coloured(gaussians, bone, shown, sums).sh[7, 0] * SH_0 + 0.5
+        np.testing.assert_allclose(found, wanted, atol=1e-5)

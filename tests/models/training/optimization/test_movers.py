@@ -1,0 +1,40 @@
+"""Fields of places in training: what they feel of their motion, against differences."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from splatface.models.training.dataset.refine import remotioned
+from splatface.models.training.optimization.begin import begin
+from splatface.models.training.optimization.config import preset
+from splatface.models.training.optimization.pull import Slopes
+from splatface.models.training.optimization.schedule import DEFORMATION, Pace
+
+ROW, PACE = 8, Pace(DEFORMATION, 0.5, 1.0, False)
+
+
+@pytest.mark.parametrize("kind", ["attention", "audio_plane"])
+def test_a_field_of_places_feels_what_its_motion_should_have_been(tiny, kind):
+    trainer = begin(tiny, replace(preset(kind), threads=1))
+    mover, table = trainer.state.mover, trainer.state.table
+    generator = np.random.default_rng(2)
+    with torch.no_grad():  # fields begin without movement
+        for parameter in mover.field.parameters():
+            parameter += torch.from_numpy(generator.normal(size=parameter.shape) * 0.05).float()
+    above = generator.normal(size=(len(table), 14)).astype(np.float32)
+
+    def value(mode, off):
+        change = np.zeros((len(tiny.frames), 16))
+        change[:, mode] = off
+        mover.perform(remotioned(tiny, change, tiny.frames.time_ns))
+        return float((mover.show(table, ROW, PACE).deltas.astype(np.float64) * above).sum())
+
+    none = np.zeros((2, 16), np.float32)
+    felt = mover.feel(table, ROW, Slopes(0.0, 0.0, table, above, None, none, none))
+    step = 5e-4  # the fields bend: planes between cells, nets where a unit switches on
+    asked = [0, 2, 15]
+    true = np.array([(value(k, step) - value(k, -step)) / (2 * step) for k in asked])
+    assert np.abs(true).max() > 0
+    assert np.allclose(felt[asked], true, atol=0.08 * np.abs(true).max())

@@ -1,0 +1,266 @@
+"""Whole runs: what is learned, what is written, and that stopping at any moment changes nothing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dataset_fixture import tiny_dataset
+from safetensors import safe_open
+
+from splatface.models.errors import TrainingError
+from splatface.models.render.conventions import SH_0
+from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.optimization import run as running
+from splatface.models.training.optimization.config import DensifyConfig, ShapeConfig, StageConfig, preset
+from splatface.models.training.optimization.packed import COLOUR
+from splatface.models.training.optimization.pull import Easel
+from splatface.models.training.optimization.run import train
+from splatface.models.training.optimization.state import STATE
+
+SHORT = replace(
+    preset("basis"),
+    threads=1,
+    stages=StageConfig(canonical_steps=20, deformation_steps=60),
+    densify=DensifyConfig(interval=20, most=3000),
+    shape=ShapeConfig(colour_reach=0.25),
+    report_every=20,
+    validate_every=40,
+    checkpoint_s=0.0,
+)
+STEPS = 80
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny_dataset(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return load_dataset(folder)
+
+
+def ticks():
+    """A clock that goes on by a hundredth of a second at each look."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.01
+        return now[0]
+
+    return clock
+
+
+def a_run(dataset, config, folder, report=lambda progress: None):
+    return train(dataset, config, folder, clock=ticks(), report=report)
+
+
+def tensors_of(trained):
+    g = trained.gaussians
+    names = ("means", "quats", "log_scales", "opacity_logits", "sh")
+    own = {name: getattr(g, name).numpy() for name in names}
+    field = {f"field.{name}": p.detach().numpy() for name, p in trained.field.named_parameters()}
+    return own | field | {"skin": trained.skin_logits.numpy(), "poses": trained.dataset.frames.T_world_head}
+
+
+@pytest.fixture(scope="module")
+def whole(dataset, tmp_path_factory):
+    told = []
+    out = tmp_path_factory.mktemp("whole")
+    return a_run(dataset, SHORT, out, told.append), told, out
+
+
+def test_a_short_run_learns_and_tells(whole, dataset):
+    trained, told, out = whole
+    assert [p.step for p in told] == [20, 40, 60, 80]
+    assert [p.stage for p in told] == ["canonical", "deformation", "deformation", "deformation"]
+    assert told[-1].loss < 0.8 * told[0].loss
+    assert told[-1].psnr_db > told[0].psnr_db + 2
+    assert told[-1].validation_psnr_db > 30
+    assert told[-1].seconds_left == 0
+    assert len(trained.gaussians.means) == told[-1].gaussians == len(trained.labels)
+    assert trained.dataset.frames.T_world_head.shape == (len(dataset.frames), 4, 4)
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [20, 40, 60, 80]
+    assert sorted(p.name for p in (out / "validation").iterdir()) == ["0000040.png", "0000080.png"]
+
+
+def test_colours_stay_near_what_pictures_show(whole):
+    with safe_open(whole[2] / STATE, framework="numpy") as file:
+        colours = file.get_tensor("table")[:, COLOUR]
+        low, high = file.get_tensor("colours.low"), file.get_tensor("colours.high")
+    assert low.shape == high.shape == colours.shape
+    assert ((low <= colours) & (colours <= high)).all()
+    known = np.isfinite(low)
+    assert known.mean() > 0.5
+    np.testing.assert_allclose((high - low)[known], 2 * 0.25 / SH_0, rtol=1e-3)
+    assert ((colours == low) | (colours == high))[known].any()  # some would have gone farther
+
+
+def test_a_finished_run_is_read_back(whole, dataset):
+    trained, told, out = whole
+    again = a_run(dataset, SHORT, out, lambda progress: pytest.fail("trained on"))
+    for name, tensor in tensors_of(trained).items():
+        assert np.array_equal(tensors_of(again)[name], tensor), name
+    assert list(again.history) == told
+
+
+HELPERS = Path(__file__).parents[3] / "helpers"
+CHILD = """
+import sys
+from pathlib import Path
+sys.path[:0] = [{here!r}, {helpers!r}]
+from test_run import SHORT, a_run
+from splatface.models.training.dataset.file import load_dataset
+a_run(load_dataset(Path({data!r})), SHORT, Path({out!r}), lambda p: print(p.step, flush=True))
+"""
+
+
+@pytest.mark.parametrize("killed_at", [20, 60])
+def test_killed_and_resumed_it_ends_as_if_never_stopped(whole, dataset, folder, tmp_path, killed_at):
+    here = Path(__file__).parent
+    code = CHILD.format(here=str(here), helpers=str(HELPERS), data=str(folder), out=str(tmp_path))
+    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    for line in child.stdout:
+        if int(line) >= killed_at:
+            break
+    time.sleep(0.02)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    child.stdout.close()
+    assert (tmp_path / STATE).is_file()
+    trained, told, _ = whole
+    first = []
+    resumed = a_run(dataset, SHORT, tmp_path, first.append)
+    assert first[0].step >= killed_at
+    for name, tensor in tensors_of(trained).items():
+        assert np.array_equal(tensors_of(resumed)[name], tensor), name
+    assert [p.loss for p in resumed.history] == [p.loss for p in told]
+
+
+def test_a_folder_of_another_run_is_refused(whole, dataset):
+    with pytest.raises(TrainingError, match="found another"):
+        a_run(dataset, replace(SHORT, seed=1), whole[2])
+
+
+def test_a_torn_checkpoint_is_refused_in_words(dataset, tmp_path):
+    (tmp_path / STATE).write_bytes(b"half")
+    with pytest.raises(TrainingError, match="whole checkpoint"):
+        a_run(dataset, SHORT, tmp_path)
+
+
+def poisoned(monkeypatch, when):
+    """Pictures whose loss is NaN while `when(call)`."""
+    true, calls = Easel.pull, [0]
+
+    def pull(self, *arguments):
+        calls[0] += 1
+        found = true(self, *arguments)
+        return replace(found, loss=float("nan")) if when(calls[0]) else found
+
+    monkeypatch.setattr(Easel, "pull", pull)
+
+
+def test_a_single_nan_is_skipped(dataset, tmp_path, monkeypatch):
+    poisoned(monkeypatch, lambda call: call == 30)
+    trained = a_run(dataset, SHORT, tmp_path)
+    assert np.isfinite(trained.gaussians.means.numpy()).all()
+    assert trained.history[-1].step == STEPS
+
+
+def test_nan_in_a_row_goes_back_and_learns_slower(dataset, tmp_path, monkeypatch):
+    poisoned(monkeypatch, lambda call: 30 <= call < 36)
+    once = replace(SHORT, checkpoint_s=0.15)
+    rates = []
+    monkeypatch.setattr(running._Run, "_save", _noting(running._Run._save, rates))
+    trained = a_run(dataset, once, tmp_path)
+    assert trained.history[-1].step == STEPS
+    assert rates[0] == 1.0
+    assert rates[-1] == 0.5
+
+
+def _noting(save, rates):
+    def noted(self):
+        rates.append(self.trainer.state.counters.rate)
+        save(self)
+
+    return noted
+
+
+def test_nothing_but_nan_is_an_error_that_says_what_to_do(dataset, tmp_path, monkeypatch):
+    poisoned(monkeypatch, lambda call: True)
+    with pytest.raises(TrainingError, match=r"NaN again and again.*check"):
+        a_run(dataset, SHORT, tmp_path)
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on_later(dataset, tmp_path, monkeypatch, whole):
+    true, calls = running.save_state, [0]
+
+    def save(*arguments):
+        calls[0] += 1
+        if calls[0] == 5:
+            raise OSError(28, "No space left on device")
+        true(*arguments)
+
+    monkeypatch.setattr(running, "save_state", save)
+    with pytest.raises(TrainingError, match=r"No space left.*free space"):
+        a_run(dataset, SHORT, tmp_path)
+    resumed = a_run(dataset, SHORT, tmp_path)
+    assert np.array_equal(resumed.gaussians.means, whole[0].gaussians.means)
+
+
+def test_a_budget_of_minutes_ends_the_run(dataset, tmp_path):
+    short = replace(SHORT, stages=replace(SHORT.stages, minutes=0.005))  # 0.3 s: 30 looks at the clock
+    trained = a_run(dataset, short, tmp_path)
+    assert trained.history[-1].step < STEPS
+    assert trained.history[-1].stage == "deformation"
+
+
+@pytest.mark.parametrize("kind", ["attention", "audio_plane"])
+def test_other_fields_train_and_resume(dataset, tmp_path, kind):
+    config = replace(
+        preset(kind),
+        threads=1,
+        stages=StageConfig(canonical_steps=4, deformation_steps=8),
+        report_every=4,
+        validate_every=100,
+        checkpoint_s=0.0,
+    )
+    whole = a_run(dataset, config, tmp_path / "whole")
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(progress):
+        if progress.step == 8:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        a_run(dataset, config, tmp_path / "stopped", stop)
+    resumed = a_run(dataset, config, tmp_path / "stopped")
+    for name, tensor in tensors_of(whole).items():
+        assert np.array_equal(tensors_of(resumed)[name], tensor), name
+    assert any((p != 0).any() for p in whole.field.parameters())
+
+
+def test_from_random_points_a_person_appears(dataset, tmp_path, monkeypatch):
+    from splatface.models.training.optimization import points
+
+    monkeypatch.setattr(points, "points", lambda dataset: None)
+    config = replace(
+        SHORT,
+        random_points=800,
+        stages=StageConfig(canonical_steps=120, deformation_steps=80),
+        report_every=20,
+        checkpoint_s=1e9,
+    )
+    told = a_run(dataset, config, tmp_path).history
+    assert told[-1].psnr_db > told[0].psnr_db + 6
+    assert told[-1].gaussians > 800

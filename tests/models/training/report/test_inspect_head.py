@@ -1,0 +1,60 @@
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+from dataset_fixture import tiny_head
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import TrainingError
+from splatface.models.head.head import MotionLimits
+from splatface.models.training.report.inspect import inspect_head, sheets
+
+
+def test_every_sheet_is_written(tmp_path):
+    head, _ = tiny_head()
+    files = inspect_head(head, tmp_path / "sheets")
+    assert [file.stem for file in files] == [
+        "angles", "ellipsoids", "centres", "skin", "dynamic", "mouth", "controls", "directions",
+    ]  # fmt: skip
+    assert all(cv2.imread(str(file)).std() > 5 for file in files)
+
+
+def test_the_skin_sheet_is_blue_below_and_red_above():
+    head, _ = tiny_head()
+    shown = dict(sheets(head))["skin"][:, :384].astype(float)
+    face, shirt = shown[100:160, 170:214].mean(axis=(0, 1)), shown[340:370, 170:214].mean(axis=(0, 1))
+    assert face[0] > face[2] + 80
+    assert shirt[2] > shirt[0] + 80
+
+
+def test_only_what_moves_glows():
+    head, _ = tiny_head()
+    shown = dict(sheets(head))["dynamic"][:, :384].astype(float).mean(axis=2)
+    assert shown[340:370, 170:214].max() < 40  # the shirt
+    assert shown[150:300, 120:264].max() > 80  # the mouth
+
+
+def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match="--out"):
+        inspect_head(tiny_head()[0], tmp_path / "file")
+
+
+def test_gaze_and_lids_change_the_picture():
+    head, _ = tiny_head()
+    controls = dict(sheets(head))["controls"]
+    tile = 256
+    rest, blink = controls[:tile, :tile].astype(float), controls[:tile, tile : 2 * tile].astype(float)
+    assert np.abs(rest - blink)[30:].max() > 50
+
+
+def test_no_mode_is_shown_farther_than_the_head_lets_it_go():
+    head, _ = tiny_head()
+    little = MotionLimits(((0.0, 1e-4),) * len(MOUTH_MODES), head.info.motion_limits.controls)
+    held = replace(head, info=replace(head.info, motion_limits=little))
+    tile = 256
+    for shown, moves in ((head, True), (held, False)):
+        mouth = dict(sheets(shown))["mouth"].astype(float)
+        rest, opened = mouth[40:tile, :tile], mouth[40:tile, tile : 2 * tile]
+        assert (np.abs(rest - opened).max() > 50) == moves

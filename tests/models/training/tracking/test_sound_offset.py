@@ -1,0 +1,104 @@
+"""Sound that comes late is found to be late, and nothing else is."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import SplatfaceError
+from splatface.models.training.speech_corpus.coarticulation import mode_track
+from splatface.models.training.speech_corpus.sentences import SENTENCES
+from splatface.models.training.tracking.sound import Heard, Loudness, earlier, find_offset, hear, seen_mouth
+
+RATE = 16_000
+OPEN, WIDE, ROUND = (MOUTH_MODES.index(mode) for mode in ("open", "wide", "round"))
+
+
+@pytest.fixture(scope="module")
+def talk():
+    """Sound of some sentences, and the lips that say them: open and wide, with a tremble."""
+    flite = pytest.importorskip("splatface.models.training.speech_corpus.voices.flite")
+    start, phones, pieces = 0.0, [], []
+    for text in SENTENCES["en"][:3]:
+        try:
+            said = flite.flite_say(text, "slt")
+        except (OSError, SplatfaceError):
+            pytest.skip("flite speaks the sentences")
+        phones += [replace(p, start_s=p.start_s + start, end_s=p.end_s + start) for p in said.phones]
+        pieces += [said.samples, np.zeros(RATE // 4, np.float32)]
+        start += (len(said.samples) + RATE // 4) / RATE
+    time_s = np.arange(0.0, start, 0.04)
+    modes = mode_track(phones, time_s)
+    mouth = np.stack([modes[:, OPEN], modes[:, WIDE] - modes[:, ROUND]], axis=1)
+    return np.concatenate(pieces), mouth + np.random.default_rng(0).normal(0, 0.03, mouth.shape), time_s
+
+
+@pytest.mark.parametrize("late_ms", [-160.0, -80.0, 0.0, 80.0, 160.0])
+def test_an_offset_is_found_to_20_ms(talk, late_ms):
+    sound, mouth, time_s = talk
+    found = find_offset(hear(earlier(sound, -late_ms)), mouth, time_s)
+    assert found.sure
+    assert found.late_ms == pytest.approx(late_ms, abs=20)
+    mended = find_offset(hear(earlier(earlier(sound, -late_ms), found.late_ms)), mouth, time_s)
+    assert abs(mended.late_ms) < 15
+    assert mended.unmoved > found.correlation - 0.05
+
+
+def test_lips_that_are_lost_for_a_while_are_not_missed(talk):
+    sound, mouth, time_s = talk
+    holes = mouth.copy()
+    holes[20:40], holes[90:92] = np.nan, np.nan
+    found = find_offset(hear(earlier(sound, -80)), holes, time_s)
+    assert found.late_ms == pytest.approx(80, abs=20)
+
+
+@pytest.mark.parametrize("kind", ["noise", "silence", "other speech"])
+def test_what_does_not_fit_the_lips_has_no_clear_peak(talk, kind):
+    sound, mouth, time_s = talk
+    rng = np.random.default_rng(2)
+    if kind == "noise":
+        sound = rng.normal(0, 0.05, len(sound)).astype(np.float32)
+    elif kind == "silence":
+        sound = np.zeros_like(sound)
+    else:
+        mouth = mouth[::-1]  # as if somebody else spoke
+    found = find_offset(hear(sound), mouth, time_s)
+    assert not found.sure
+    assert found.late_ms == 0
+
+
+def test_farther_than_200_ms_is_not_mended(talk):
+    sound, mouth, time_s = talk
+    assert abs(find_offset(hear(earlier(sound, -330)), mouth, time_s).late_ms) <= 205
+
+
+def test_too_little_to_see_or_hear_says_nothing():
+    nothing = Heard(Loudness(-100.0, -100.0, 0.0), np.zeros((0, 2)), np.zeros(0))
+    assert not find_offset(nothing, np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) / 25).sure
+
+
+def test_moving_sound_keeps_its_length():
+    sound = np.arange(RATE, dtype=np.float32)
+    assert earlier(sound, 100.0)[:5].tolist() == [1600, 1601, 1602, 1603, 1604]
+    assert earlier(sound, 100.0)[-1600:].max() == 0
+    assert earlier(sound, -100.0)[1600:1603].tolist() == [0, 1, 2]
+    assert len(earlier(sound, 5000.0)) == RATE
+    np.testing.assert_array_equal(earlier(sound, 0.0), sound)
+
+
+def test_speech_is_told_from_silence(talk):
+    loudness = hear(talk[0]).loudness
+    assert loudness.loudest_dbfs > -45
+    quiet = hear(np.zeros(4 * RATE, np.float32)).loudness
+    assert quiet.loudest_dbfs == -100
+    assert quiet.speech == 0
+
+
+def test_a_gap_between_lips_is_an_opening():
+    face = np.zeros((2, 478, 3))
+    face[:, 10, 1], face[:, 2, 1] = 0, 100
+    face[:, 61, 0], face[:, 291, 0] = -20, 30
+    for lower in (87, 14, 317):
+        face[1, lower, 1] = 12
+    assert seen_mouth(face) == pytest.approx(np.array([[0, 0.5], [0.12, 0.5]]))

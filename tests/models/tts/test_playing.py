@@ -1,0 +1,142 @@
+import threading
+
+import numpy as np
+import pytest
+
+from splatface.models.errors import SpeechError
+from splatface.models.tts.playing import Playing, Utterance
+from splatface.models.tts.spoken import Spoken, Word
+from splatface.models.tts.synthesis import Synthesis
+
+MS = 1_000_000
+
+
+def sentence(level, ms=100, pause_ms=50, last=False, word="word"):
+    samples = np.concatenate([np.full(16 * ms, level, np.float32), np.zeros(16 * pause_ms, np.float32)])
+    return Spoken(samples, (Word(word, 0, 5, 10 * MS, ms * MS),), (), word, 10, ms * MS, last)
+
+
+def utterance_of(*sentences, length=10):
+    """One whose sentences are all ready."""
+    utterance = Utterance(Synthesis(iter(sentences)), length)
+    utterance.synthesis.begin()
+    utterance.synthesis._thread.join(0.3)
+    return utterance
+
+
+def test_sentences_follow_each_other_to_the_sample():
+    playing = Playing()
+    playing.add(utterance_of(sentence(0.1), sentence(0.2, last=True)))
+    playing.add(utterance_of(sentence(0.3, last=True)))
+    sound = np.concatenate([playing.take(320, start * 20 * MS) for start in range(40)])
+    expected = np.concatenate([sentence(level).samples for level in (0.1, 0.2, 0.3)])
+    np.testing.assert_array_equal(sound[: len(expected)], expected)
+    assert not sound[len(expected) :].any()
+    assert playing.gaps == 0
+    assert not playing.waiting
+
+
+def test_words_are_told_when_they_are_heard_and_the_end_when_the_speech_ends():
+    playing, utterance = Playing(), utterance_of(sentence(0.1), sentence(0.2, last=True))
+    playing.add(utterance)
+    for start in range(15):
+        playing.take(320, 1000 * MS + start * 20 * MS)
+    assert utterance.start_ns == 1000 * MS
+    assert utterance.heard(1009 * MS) == []
+    assert [(h.word, h.progress) for h in utterance.heard(1010 * MS)] == [("word", 0.5)]
+    assert not utterance.ended(1249 * MS)
+    assert len(utterance.heard(1300 * MS)) == 1
+    assert utterance.ended(1250 * MS)  # two sentences of 100 ms, a pause of 50 ms between
+    assert utterance.heard_s(1120 * MS) == pytest.approx(0.12)
+    assert utterance.heard_s(9999 * MS) == pytest.approx(0.25)
+
+
+def test_a_dropped_utterance_gives_no_further_sample_and_the_next_begins():
+    playing, first, second = (
+        Playing(),
+        utterance_of(sentence(0.1, ms=900)),
+        utterance_of(sentence(0.2, last=True)),
+    )
+    playing.add(first)
+    playing.add(second)
+    assert (playing.take(320, 0) == np.float32(0.1)).all()
+    playing.drop(first)
+    assert (playing.take(320, 20 * MS) == np.float32(0.2)).all()
+    playing.drop(second)
+    assert not playing.take(320, 40 * MS).any()
+
+
+def test_a_text_that_is_not_ready_is_silence_and_a_gap_is_counted_once():
+    ready = threading.Event()
+
+    def slow():
+        yield sentence(0.1, pause_ms=0)
+        ready.wait(5)
+        yield sentence(0.2, last=True)
+
+    playing = Playing()
+    utterance = Utterance(Synthesis(slow()), 10)
+    playing.add(utterance)
+    while not playing.take(320, 0).any():
+        pass
+    for _ in range(20):
+        sound = playing.take(320, 0)
+    assert not sound.any()
+    assert playing.gaps == 1
+    ready.set()
+    while not playing.take(320, 0).any():
+        pass
+    assert playing.gaps == 1
+
+
+def test_a_failing_engine_ends_the_utterance_with_the_reason():
+    def failing():
+        yield sentence(0.1)
+        raise SpeechError("engine: expected sound, found none")
+
+    utterance = Utterance(Synthesis(failing()), 10)
+    playing = Playing()
+    playing.add(utterance)
+    while not utterance.synthesis.done:
+        playing.take(320, 0)
+    assert utterance.synthesis.problem == "engine: expected sound, found none"
+    assert utterance.ended(10_000 * MS)
+
+
+def test_a_bug_in_an_engine_does_not_leave_the_face_waiting():
+    def broken():
+        yield sentence(0.1)
+        raise ZeroDivisionError("oops")
+
+    synthesis = Synthesis(broken())
+    while not synthesis.done:
+        synthesis.take()
+    assert "ZeroDivisionError: oops" in synthesis.problem
+
+
+def test_what_waits_is_bounded_and_an_abandoned_thread_ends():
+    made = []
+
+    def endless():
+        while True:
+            made.append(0)
+            yield sentence(0.1)
+
+    synthesis = Synthesis(endless())
+    synthesis.begin()
+    synthesis._thread.join(0.3)
+    assert len(made) <= 5
+    synthesis.abandon()
+    synthesis._thread.join(5)
+    assert not synthesis._thread.is_alive()
+    assert synthesis.take() is None
+
+
+def test_only_two_texts_are_spoken_at_a_time():
+    playing = Playing()
+    utterances = [Utterance(Synthesis(iter([sentence(0.1, last=True)])), 10) for _ in range(4)]
+    for utterance in utterances:
+        playing.add(utterance)
+    assert [u.synthesis._thread is not None for u in utterances] == [True, True, False, False]
+    playing.drop(utterances[0])
+    assert utterances[2].synthesis._thread is not None

@@ -1,0 +1,183 @@
+"""Every installed engine speaks; what holds for one holds for all."""
+
+import time
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from splatface.models.errors import SpeechError
+from splatface.models.tts.child import Child
+from splatface.models.tts.speak import ENGINES, check_voice, default_voice, engine, speak, voices
+
+ONE_EACH = {voice.engine: voice.name for voice in reversed(voices()) if voice.language == "en-us"}
+TEXT = "Bob bought 25 apples, didn't he? My mother sat in the sun."
+needs_voice = pytest.mark.skipif(not ONE_EACH, reason="no voice is installed: apt-get install libflite1")
+needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("flite").INSTALL)
+needs_espeak = pytest.mark.skipif(not engine("espeak").voices(), reason=engine("espeak").INSTALL)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def said(request):
+    if request.param not in ONE_EACH:
+        pytest.skip(engine(request.param).INSTALL)
+    return list(speak(TEXT, ONE_EACH[request.param]))
+
+
+def test_a_text_comes_sentence_by_sentence(said):
+    assert [spoken.text for spoken in said] == [
+        "Bob bought 25 apples, didn't he?",
+        "My mother sat in the sun.",
+    ]
+    assert [spoken.last for spoken in said] == [False, True]
+    for spoken in said:
+        assert spoken.samples.dtype == np.float32
+        assert 1.0 < len(spoken.samples) / 16_000 < 6.0
+        assert np.isfinite(spoken.samples).all()
+
+
+def test_words_are_those_of_the_text_in_order(said):
+    words = [word for spoken in said for word in spoken.words]
+    expected = ["Bob", "bought", "25", "apples", "didn't", "he", "My", "mother", "sat", "in", "the", "sun"]
+    assert [word.text for word in words] == expected
+    assert all(word.text in TEXT[word.begin : word.end] for word in words)
+    for spoken in said:
+        starts = [word.start_ns for word in spoken.words]
+        assert starts == sorted(starts)
+        assert all(0 <= word.start_ns < word.end_ns <= spoken.speech_ns for word in spoken.words)
+
+
+def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(said):
+    for spoken in said:
+        assert all(a.end_ns <= b.start_ns + 1 for a, b in pairwise(spoken.phonemes))
+        power = {"vowel": [], "other": []}
+        for phoneme in spoken.phonemes:
+            span = spoken.samples[phoneme.start_ns // 62_500 : phoneme.end_ns // 62_500]
+            if len(span):
+                kind = "vowel" if set(phoneme.ipa) & set("aeiouæɑɔəɛɪʊʌɝɚ") else "other"
+                power[kind].append(np.square(span).mean())
+        assert len(power["vowel"]) >= 5
+        assert np.mean(power["vowel"]) > 1.2 * np.mean(power["other"])
+
+
+def test_sound_begins_at_once_and_ends_with_our_pause(said):
+    for spoken in said:
+        loud = np.flatnonzero(np.abs(spoken.samples) > 0.02)
+        assert loud[0] < 0.15 * 16_000
+        assert spoken.speech_ns / 62_500 - loud[-1] < 0.15 * 16_000
+        pause = spoken.samples[spoken.speech_ns // 62_500 :]
+        assert len(pause) == 5600
+        assert not pause.any()
+
+
+def test_all_voices_are_equally_loud(said):
+    sound = np.concatenate([spoken.samples for spoken in said])
+    power = np.square(sound[: len(sound) // 160 * 160].reshape(-1, 160)).mean(axis=1)
+    loud = power[power > power.max() / 300]
+    assert 10 * np.log10(loud.mean()) == pytest.approx(-23, abs=1.5)
+    assert np.abs(sound).max() <= 0.9
+
+
+@needs_voice
+def test_rate_changes_the_length():
+    def seconds(rate):
+        return sum(len(spoken.samples) for spoken in speak(TEXT, rate=rate)) / 16_000
+
+    plain = seconds(1.0)
+    assert seconds(0.0) == pytest.approx(plain, rel=0.02)
+    assert seconds(2.0) == pytest.approx(plain / 2, rel=0.15)
+    assert seconds(0.5) == pytest.approx(plain * 2, rel=0.15)
+
+
+@needs_espeak
+@pytest.mark.parametrize(
+    ("voice", "text", "words"),
+    [
+        ("espeak/de", "Grüße aus München, fünf Äpfel!", ["Grüße", "aus", "München", "fünf", "Äpfel"]),
+        ("espeak/fr-fr", "L'été est là.", ["L'été", "est", "là"]),
+        ("espeak/ru", "Привет, как дела?", ["Привет", "как", "дела"]),
+        ("espeak/en-us+f2", "No, no, Dr. Who.", ["No", "no", "Dr", "Who"]),
+    ],
+)
+def test_words_in_other_languages(voice, text, words):
+    (spoken,) = speak(text, voice)
+    assert [word.text for word in spoken.words] == words
+
+
+@needs_flite
+def test_letters_that_flite_does_not_know_are_read_as_their_nearest():
+    (spoken,) = speak("The café’s naïve.", "flite/kal16")
+    assert [word.text for word in spoken.words] == ["The", "café’s", "naïve"]
+    with pytest.raises(SpeechError, match="expected English text"):
+        list(speak("漢字", "flite/kal16"))
+
+
+@needs_voice
+def test_the_first_sound_of_a_short_sentence_comes_in_time():
+    speak("Warm.").__next__()
+    began = time.perf_counter()
+    next(speak("Good morning, how are you today? And this follows. " * 20))
+    assert time.perf_counter() - began < 0.3
+
+
+@needs_voice
+def test_a_long_text_comes_faster_than_it_is_heard():
+    began, heard_s = time.perf_counter(), 0.0
+    for spoken in speak("This sentence is said again and again, for minutes, and nobody waits. " * 40):
+        assert time.perf_counter() - began < 1.0 + heard_s
+        heard_s += len(spoken.samples) / 16_000
+    assert heard_s > 120
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("", ""), "expected something to say"),
+        (("Hi.", "bob"), "expected engine/voice with an engine of flite, espeak, piper, kokoro"),
+        (("Hi.", "flite/"), "expected engine/voice"),
+        (("Hi.", "../../x/y"), "expected engine/voice"),
+        (("Hi.", "", float("nan")), "rate: expected"),
+        (("Hi.", "", -1.0), "rate: expected"),
+    ],
+)
+def test_what_is_asked_is_checked_before_anything_is_spoken(arguments, why):
+    with pytest.raises(SpeechError, match=why):
+        speak(*arguments)
+
+
+def test_an_unknown_voice_names_the_known_or_how_to_install_them():
+    for name in ENGINES:
+        with pytest.raises(SpeechError, match=r"splatface voices|install"):
+            check_voice(f"{name}/nobody")
+
+
+def test_mixtures_languages_and_variants_are_voices():
+    if engine("kokoro").voices():
+        assert check_voice("kokoro/jf_alpha+jm_kumo@fr")
+        for wrong in ("kokoro/jf_alpha+nobody", "kokoro/jf_alpha@xx", "kokoro/jf_alpha+"):
+            with pytest.raises(SpeechError):
+                check_voice(wrong)
+    if engine("espeak").voices():
+        assert check_voice("espeak/de+f2")
+
+
+@needs_voice
+def test_the_default_voice_is_a_small_one():
+    assert default_voice().engine in ENGINES[:2]
+    assert check_voice("") == default_voice().name
+
+
+def test_a_library_that_is_not_there_or_dies_is_an_error():
+    with pytest.raises(SpeechError, match="crashed"):
+        Child("no_such_program").ask(text="x")
+
+
+@needs_flite
+def test_an_engine_that_was_killed_is_started_again():
+    child = Child("flite")
+    child.ask(text="one", voice="kal16", stretch=1.0)
+    child._process.kill()
+    head, samples = child.ask(text="two", voice="kal16", stretch=1.0)
+    assert head["words"][0][0] == "two"
+    assert len(samples) > 1000
+    child.close()
