@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from splatface.cli.launcher import run_file
-from splatface.models.recording.write import repair
+from splatface.models.recording.bag_writer import repair
 
 __all__ = ["add_arguments", "main"]
 

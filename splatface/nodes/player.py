@@ -10,7 +10,7 @@ from rosgraph_msgs.msg import Clock
 from splatface_msgs.msg import FrameTrace
 
 from splatface.models.errors import RecordingError
-from splatface.models.recording.read import Recorded, messages_of, topics_of
+from splatface.models.recording.bag_reader import RecordedMessage, read_messages, read_topics
 from splatface.nodes import wire
 from splatface.nodes.base import FaceNode, Health, run
 from splatface.nodes.handshake import Handshake
@@ -53,14 +53,14 @@ class Player(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("player")
-        self.waiting: Iterator[Recorded] = iter(())
-        self.next: Recorded | None = None
+        self.waiting: Iterator[RecordedMessage] = iter(())
+        self.next: RecordedMessage | None = None
         self.played = 0
 
     def setup(self) -> None:
         """Look at the recording."""
         self.path = Path(self.params["path"]).expanduser()
-        types = {topic.rsplit("/", 1)[-1]: name for topic, name in topics_of(self.path).items()}
+        types = {topic.rsplit("/", 1)[-1]: name for topic, name in read_topics(self.path).items()}
         self.types = {topic: name for topic, name in types.items() if topic not in MADE_AGAIN}
         if not self.types:
             raise RecordingError(
@@ -85,7 +85,7 @@ class Player(FaceNode):
 
     def begin_again(self) -> None:
         """Go to the first message."""
-        self.waiting = (m for m in messages_of(self.path) if m.topic.rsplit("/", 1)[-1] in self.types)
+        self.waiting = (m for m in read_messages(self.path) if m.topic.rsplit("/", 1)[-1] in self.types)
         self.next = next(self.waiting)
         self.begun: float | None = None
         self.first_ns = self.next.time_ns
@@ -120,7 +120,7 @@ class Player(FaceNode):
         state = "waiting for somebody to listen" if self.begun is None else "playing"
         return Health(message=state, values={"path": self.path, "messages": self.played})
 
-    def _send(self, message: Recorded) -> None:
+    def _send(self, message: RecordedMessage) -> None:
         self.outputs[message.topic.rsplit("/", 1)[-1]].publish(message.cdr)
         self.played += 1
 

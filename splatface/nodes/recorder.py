@@ -3,11 +3,12 @@
 from functools import partial
 from pathlib import Path
 
+from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
 from splatface.models.errors import RecordingError
-from splatface.models.recording.write import Bag
+from splatface.models.recording.bag_writer import BagWriter, OfferedQos
 from splatface.nodes import wire
 from splatface.nodes.base import OK, WARN, FaceNode, Health, run
 from splatface.nodes.parameters import Parameter
@@ -31,20 +32,19 @@ class Recorder(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("recorder")
-        self.bag: Bag | None = None
+        self.bag: BagWriter | None = None
 
     def setup(self) -> None:
         """Make the folder."""
         self.streams = STREAMS | (PICTURES if self.params["pictures"] else {})
-        topics = {self.resolve_topic_name(topic): name for topic, (_, name) in self.streams.items()}
-        self.bag = Bag(Path(self.params["path"]).expanduser(), topics)
+        self.names = {topic: self.resolve_topic_name(topic) for topic in self.streams}
+        self.bag = BagWriter(Path(self.params["path"]).expanduser())
         self.get_logger().info(f"recording into {self.bag.folder}")
 
     def start(self) -> None:
-        """Listen to the wire."""
+        """Subscribe to the streams."""
         for topic, (message, _) in self.streams.items():
-            keep = partial(self.on_message, self.resolve_topic_name(topic))
-            self.create_subscription(message, topic, keep, wire.SOUND, raw=True)
+            self.create_subscription(message, topic, partial(self.on_message, topic), wire.SOUND, raw=True)
         self.create_timer(0.5, self.flush)
 
     def on_message(self, topic: str, cdr: bytes) -> None:
@@ -52,15 +52,30 @@ class Recorder(FaceNode):
         if self.bag is None:
             return
         try:
-            self.bag.write(topic, self.now_ns(), cdr)
+            if self.names[topic] not in self.bag:
+                self.add_topic(self.bag, topic, self.offered_qos(topic))
+            self.bag.write(self.names[topic], self.now_ns(), cdr)
         except RecordingError as error:
             self.give_up(error)
 
+    def offered_qos(self, topic: str) -> list[OfferedQos]:
+        """Return what the topic's publishers offer now; Fast DDS does not tell their history and depth."""
+        return [_offered_qos(publisher.qos_profile) for publisher in self.get_publishers_info_by_topic(topic)]
+
+    def add_topic(self, bag: BagWriter, topic: str, offered_qos: list[OfferedQos]) -> None:
+        """Put a topic into the recording."""
+        _, type_name = self.streams[topic]
+        bag.add_topic(self.names[topic], type_name, offered_qos)
+
     def flush(self) -> None:
-        """Lose no more than half a second to a crash."""
+        """Lose no more than half a second to a crash; begin the topics that are published by now."""
+        if self.bag is None:
+            return
+        for topic, name in self.names.items():
+            if name not in self.bag and (offered_qos := self.offered_qos(topic)):
+                self.add_topic(self.bag, topic, offered_qos)
         try:
-            if self.bag is not None:
-                self.bag.flush()
+            self.bag.flush()
         except RecordingError as error:
             self.give_up(error)
 
@@ -72,10 +87,18 @@ class Recorder(FaceNode):
 
     def release(self) -> None:
         """Finish the file."""
-        if self.bag is not None:
-            bag, self.bag = self.bag, None
+        if self.bag is None:
+            return
+        bag, self.bag = self.bag, None
+        for topic, name in self.names.items():
+            if name not in bag:  # nobody published it; listed all the same
+                self.add_topic(bag, topic, [])
+        try:
             bag.close()
-            self.get_logger().info(f"{bag.message_count} messages in {bag.folder}")
+        except RecordingError as error:
+            self.get_logger().error(str(error))
+            return
+        self.get_logger().info(f"{bag.message_count} messages in {bag.folder}")
 
     def health(self) -> Health:
         """How much is written."""
@@ -84,6 +107,19 @@ class Recorder(FaceNode):
         if not count:
             return Health(WARN, "nothing heard yet: is the face running in this namespace?", values)
         return Health(OK, "recording", values)
+
+
+def _offered_qos(profile: QoSProfile) -> OfferedQos:
+    return OfferedQos(
+        reliability=profile.reliability.name.lower(),
+        durability=profile.durability.name.lower(),
+        history=profile.history.name.lower(),
+        depth=profile.depth,
+        deadline_ns=profile.deadline.nanoseconds,
+        lifespan_ns=profile.lifespan.nanoseconds,
+        liveliness=profile.liveliness.name.lower(),
+        liveliness_lease_ns=profile.liveliness_lease_duration.nanoseconds,
+    )
 
 
 def main() -> int:

@@ -4,13 +4,16 @@ import time
 
 import numpy as np
 import pytest
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rosbags.interfaces import QosDurability, QosHistory, QosReliability
+from rosbags.rosbag2 import Reader
 from rosgraph_msgs.msg import Clock
 from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
 from splatface.models.messages import AudioChunk as Chunk
 from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
-from splatface.models.recording.read import messages_of
+from splatface.models.recording.bag_reader import read_messages
 from splatface.nodes import wire
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
@@ -48,7 +51,7 @@ def record(start, others, folder):
 def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
     folder = tmp_path / "talk"
     record(start, others, folder)
-    assert len(list(messages_of(folder))) == 150
+    assert len(list(read_messages(folder))) == 150
     for _ in range(2):
         heard = {topic: [] for topic in TYPES}
         clock = []
@@ -66,6 +69,34 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
         assert times == sorted(times)
         for subscription in inputs:
             others.destroy_subscription(subscription)
+
+
+@pytest.mark.graph
+def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_path):
+    recorder = start.node("recorder", path=tmp_path / "talk")
+    recorder.wait_for("recording into")
+    latched = QoSProfile(depth=3, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    audio = [others.create_publisher(AudioChunk, "audio", qos) for qos in (wire.SOUND, latched)]
+    silent = others.create_publisher(HeadControl, "head_control", best_effort)
+    others.until(lambda: all(output.get_subscription_count() for output in audio))
+    others.spin(1.0)
+    audio[0].publish(message_of("audio", 0))
+    others.spin(0.5)
+    assert recorder.interrupt() == 0, recorder.output
+    with Reader(tmp_path / "talk") as reader:
+        offers = {c.topic: (c.msgcount, c.ext.offered_qos_profiles) for c in reader.connections}
+    audio_count, (first, second) = offers["/face/audio"]
+    control_count, (control,) = offers["/face/head_control"]
+    assert offers["/face/audio_features"] == (0, [])
+    assert (audio_count, control_count) == (1, 0)
+    assert first.reliability == second.reliability == QosReliability.RELIABLE
+    assert {first.durability, second.durability} == {QosDurability.VOLATILE, QosDurability.TRANSIENT_LOCAL}
+    assert (control.reliability, control.durability) == (QosReliability.BEST_EFFORT, QosDurability.VOLATILE)
+    # Discovery over Fast DDS carries neither history nor depth; `ros2 bag record` writes the same then.
+    depths = {QosHistory.KEEP_LAST: 5, QosHistory.UNKNOWN: 0}
+    assert control.depth == depths[control.history]
+    others.destroy_publisher(silent)
 
 
 @pytest.mark.graph
