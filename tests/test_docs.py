@@ -160,6 +160,14 @@ def test_make_lines_name_targets(line):
             check_splatface(["splatface", "run", *split(value)], line)
 
 
+@pytest.mark.parametrize("line", lines_of("python"), ids=str)
+def test_python_lines_name_scripts_and_tests(line):
+    paths = [word for word in line.words[1:] if word.startswith(("examples/", "tools/", "tests/"))]
+    assert paths, f"{line}: expected a path of this repository"
+    for path in paths:
+        assert (ROOT / path).exists(), f"{line}: no {path}"
+
+
 @cache
 def endpoints():
     """Name without namespace -> types of all topics, services and actions."""

@@ -1,4 +1,6 @@
-"""Do nods fall on accents and blinks at pauses? Figures of docs/motion.md, for a folder of recordings.
+"""Do nods fall on accents and blinks at pauses? Figures for a folder of recordings.
+
+Those of docs/notes/2026-11-21-behavior.md were made by it.
 
     .venv/bin/python tools/motion_figures.py ../shared/data/speech
 

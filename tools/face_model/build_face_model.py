@@ -96,7 +96,7 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     """The motion [16, 478, 3] with lids that move, and gaze that turns, what is around their own eyes alone.
 
     The detector answers a synthetic wink with a face that is 2 mm lower at that side, brow, chin and lips; of
-    some real people's blinks it does not (docs/tracking.md).
+    some real people's blinks it does not (docs/notes/2026-11-22-tracking.md).
     """
     centres = [mean[list(iris)].mean(0) for iris in IRISES]  # of the person's right eye, left eye
     away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
