@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.monitor import FRAGMENT, RATE_HZ, Heard
+from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
 from bench.mouth import REST, Mouth
 from bench.viewer import Seen
 from splatface.models.errors import SplatfaceError
 from splatface.models.messages import NS_PER_S
-from splatface.nodes.partner import Partner
+from splatface.nodes.partner import ConversationClient
 
-__all__ = ["Interruption", "interrupt_in_mid_word", "stillness"]
+__all__ = ["Interruption", "interrupt_in_mid_word", "interruption_latency"]
 
 AUDIBLE = 100  # of 32768: -50 dBFS
 TEXT = (
@@ -32,7 +32,7 @@ class Interruption:
     watched_ns: int  # until when nothing else was said
 
 
-def first_sound_ms(partner: Partner) -> float:
+def first_sound_ms(partner: ConversationClient) -> float:
     """Say something; how long until speech is on its way.
 
     Raises:
@@ -45,7 +45,7 @@ def first_sound_ms(partner: Partner) -> float:
     return 1e3 * (time.monotonic() - asked_s)
 
 
-def interrupt_in_mid_word(partner: Partner, after_s: float, watch_s: float) -> Interruption:
+def interrupt_in_mid_word(partner: ConversationClient, after_s: float, watch_s: float) -> Interruption:
     """Speak, interrupt, be silent for a while."""
     say_ms = first_sound_ms(partner)
     time.sleep(after_s * random.uniform(0.7, 1.3))
@@ -54,8 +54,8 @@ def interrupt_in_mid_word(partner: Partner, after_s: float, watch_s: float) -> I
     return Interruption(called_ns, (answered_ns - called_ns) / 1e6, say_ms, time.time_ns())
 
 
-def stillness(
-    interruptions: list[Interruption], heard: Heard, seen: Seen, mouth: Mouth
+def interruption_latency(
+    interruptions: list[Interruption], heard: SinkRecording, seen: Seen, mouth: Mouth
 ) -> dict[str, NDArray[np.float64]]:
     """ms from each call to when its last sound was heard, and to when the mouth had come to rest for good."""
     starts_ns = heard.times_ns()

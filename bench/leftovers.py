@@ -9,7 +9,7 @@ import numpy as np
 from bench.barge_in import first_sound_ms
 from bench.offsets import marks
 from bench.processes_seen import Holding, holdings_below
-from splatface.nodes.partner import Partner
+from splatface.nodes.partner import ConversationClient
 
 __all__ = ["interrupt_many"]
 
@@ -19,7 +19,7 @@ SETTLE_S = (
 TRIAL = 25  # interruptions before the first look: what is made once is made
 
 
-def interrupt_many(partner: Partner, pid: int, count: int) -> dict[str, Any]:
+def interrupt_many(partner: ConversationClient, pid: int, count: int) -> dict[str, Any]:
     """Interrupt `count` times, each as soon as speech is on its way or a little later.
 
     Args:
@@ -48,7 +48,7 @@ def interrupt_many(partner: Partner, pid: int, count: int) -> dict[str, Any]:
     }
 
 
-def _interrupt(partner: Partner, count: int) -> list[float]:
+def _interrupt(partner: ConversationClient, count: int) -> list[float]:
     say_ms = []
     for _ in range(count):
         partner.chunks.clear()
@@ -58,7 +58,7 @@ def _interrupt(partner: Partner, count: int) -> list[float]:
     return say_ms
 
 
-def _settled(partner: Partner, pid: int) -> dict[str, Holding]:
+def _settled(partner: ConversationClient, pid: int) -> dict[str, Holding]:
     partner.wait_for(lambda: partner.open_goals == 0, SETTLE_S)
     time.sleep(SETTLE_S)
     return holdings_below(pid)

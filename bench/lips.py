@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from splatface.models.errors import TrainingError
 
 if TYPE_CHECKING:
-    from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+    from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
     from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
     from splatface.models.training.filmed_lips.lip_score import LipScore
 
@@ -81,7 +81,7 @@ def main(args: argparse.Namespace) -> int:
 def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[str, list[LipScore]]":
     """Scores of every clip by the name of what predicts."""
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.listening import level_listener, net_listener
+    from splatface.models.training.audio_to_mouth.listening import loudness_baseline, net_listener
     from splatface.models.training.filmed_lips.lip_score import lip_score, score_listener
     from splatface.models.training.filmed_lips.ridge_baseline import ridge_leave_one_out
 
@@ -91,7 +91,7 @@ def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[s
         for film in films:
             print(f"{name}: {film.name}", file=sys.stderr, flush=True)
             scores[name].append(score_listener(net_listener(net), film))
-    scores["level"] = [score_listener(level_listener, film) for film in films]
+    scores["level"] = [score_listener(loudness_baseline, film) for film in films]
     if not args.no_ridge and len({film.person for film in films}) > 1:
         for encoder in args.encoders:
             print(f"ridge on {encoder}", file=sys.stderr, flush=True)
@@ -141,7 +141,7 @@ def _row(found: dict[str, Any], columns: Sequence[str]) -> str:
     return "| " + " | ".join(f"{found[column]:.2f}" for column in columns) + " |"
 
 
-def _nets(args: argparse.Namespace) -> "dict[str, CoefficientNet]":
+def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
     """The nets that are measured, by name."""
     from splatface.models.audio2motion.weights import load_net, read_net
 

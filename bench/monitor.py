@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["RATE_HZ", "Heard", "Monitor"]
+__all__ = ["RATE_HZ", "Monitor", "SinkRecording"]
 
 RATE_HZ = 48_000
 FRAGMENT = 240  # samples
@@ -33,7 +33,7 @@ class _Buffer(ctypes.Structure):
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class SinkRecording:
     """What left the sink while it was listened to."""
 
     samples: NDArray[np.int16]  # [T]
@@ -108,11 +108,11 @@ class Monitor(threading.Thread):
             self._fragments.append((time.time_ns(), np.frombuffer(data.raw, np.int16)))
         self._pulse.pa_simple_free(self._stream)
 
-    def so_far(self) -> Heard:
+    def so_far(self) -> SinkRecording:
         """All that was heard until now."""
         fragments = list(self._fragments)
         samples = [piece for _, piece in fragments] or [np.zeros(0, np.int16)]
-        return Heard(np.concatenate(samples), np.array([at_ns for at_ns, _ in fragments], np.int64))
+        return SinkRecording(np.concatenate(samples), np.array([at_ns for at_ns, _ in fragments], np.int64))
 
     def forget(self) -> None:
         """Begin anew."""

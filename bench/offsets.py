@@ -7,7 +7,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from bench.monitor import FRAGMENT, RATE_HZ, Heard
+from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
 from bench.viewer import Seen
 from splatface.models.messages import NS_PER_S, AudioChunk
 
@@ -29,7 +29,7 @@ class Lateness:
     late_ms: NDArray[np.float64]  # [n]
 
 
-def sound_lateness(said: list[AudioChunk], heard: Heard, delay_ms: float) -> Lateness:
+def sound_lateness(said: list[AudioChunk], heard: SinkRecording, delay_ms: float) -> Lateness:
     """When each second of speech was heard, by correlation of what was published with the monitor.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from bench import rivals
 from splatface.models.audio.fsmn import Fsmn
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet, silent_net
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, zero_net
 from splatface.models.errors import RenderError
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, HeadInfo
@@ -21,7 +21,7 @@ from splatface.models.head.motion_map import MOTION_SIZE, linear_map
 from splatface.models.head.pose import Bones
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians, Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import PictureSlopes, composite_backward, projection_backward
+from splatface.models.render.gradients import ImageGrads, composite_backward, projection_backward
 from splatface.models.render.render import BACKENDS, renderer
 from splatface.models.render.scene import bench_camera, bench_splats
 
@@ -109,7 +109,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     }
 
 
-def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
+def bench_head(gaussians: int, dynamic: int) -> tuple[Head, AudioToMouthNet]:
     """The synthetic head with a dense random basis (the worst case) and a net of usual size."""
     splats = bench_splats(gaussians)
     generator = np.random.default_rng(0)
@@ -121,7 +121,7 @@ def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
         gaussians=Gaussians(
             splats.means, splats.quats, np.log(splats.scales), np.log(odds / (1 - odds)), splats.sh
         ),
-        skin=np.clip((0.11 - splats.means[:, 1]) / 0.06, 0, 1).astype(np.float32),
+        skinning_weight=np.clip((0.11 - splats.means[:, 1]) / 0.06, 0, 1).astype(np.float32),
         dynamic=moved,
         basis=generator.normal(size=(dynamic, DELTA_CHANNELS, COEFFICIENTS)).astype(np.float32) * 2e-4,
         motion_map=linear_map(np.zeros((MOTION_SIZE, COEFFICIENTS), np.float32)),
@@ -134,7 +134,7 @@ def bench_head(gaussians: int, dynamic: int) -> tuple[Head, CoefficientNet]:
             coefficient_names=names,
         ),
     )
-    return head, silent_net(ENCODER, FEATURES)
+    return head, zero_net(ENCODER, FEATURES)
 
 
 def _picture_maker(settings: Settings) -> Callable[[int, Stages], None]:
@@ -209,9 +209,7 @@ def _drawing_with_slopes(settings: Settings) -> Callable[[Splats, _Clock], None]
     background = np.ones((1, 1, 3), np.float32)
     generator = np.random.default_rng(2)
     pixels = (settings.size, settings.size)
-    slopes = PictureSlopes(
-        generator.normal(size=(*pixels, 3)).astype(np.float32), np.zeros(pixels, np.float32)
-    )
+    slopes = ImageGrads(generator.normal(size=(*pixels, 3)).astype(np.float32), np.zeros(pixels, np.float32))
     no_channels = np.empty((settings.gaussians, 0), np.float32)
 
     def draw(splats: Splats, clock: _Clock) -> None:

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from bench.monitor import Monitor
 from bench.sound_server import MONITOR
 from bench.viewer import Viewer
-from splatface.nodes.partner import Partner
+from splatface.nodes.partner import ConversationClient
 
-__all__ = ["Senses"]
+__all__ = ["BenchClients"]
 
 MOUTH_PX = 48  # pictures are kept as small as this allows: a mouth is to be seen
 
 
 @dataclass(frozen=True)
-class Senses:
+class BenchClients:
     """Who talks to the face, hears and sees it."""
 
-    partner: Partner
+    partner: ConversationClient
     monitor: Monitor
     viewer: Viewer
 
     @classmethod
-    def of(cls, namespace: str, server: str, port: int, size: str) -> "Senses":
+    def of(cls, namespace: str, server: str, port: int, size: str) -> "BenchClients":
         """Begin to listen and to look.
 
         Args:
@@ -32,7 +32,7 @@ class Senses:
         """
         side = min(int(part) for part in size.split("x"))
         shrink = next((factor for factor in (8, 4, 2) if side // factor >= MOUTH_PX), 1)
-        return cls(Partner(namespace), Monitor(server, MONITOR), Viewer(port, shrink))
+        return cls(ConversationClient(namespace), Monitor(server, MONITOR), Viewer(port, shrink))
 
     def forget(self) -> None:
         """Begin anew."""

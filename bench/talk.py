@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import yaml
 
-from bench.barge_in import Interruption, interrupt_in_mid_word, stillness
+from bench.barge_in import Interruption, interrupt_in_mid_word, interruption_latency
 from bench.face import Face, own_domain, own_port, running_face
 from bench.leftovers import interrupt_many
 from bench.mouth import Mouth
 from bench.offsets import marks
-from bench.senses import Senses
+from bench.senses import BenchClients
 from bench.sound_server import null_sink
 from bench.talk_table import table
 from bench.training_step import in_step
 from splatface.cli.launcher.packages import package_share
 from splatface.models.errors import SplatfaceError
-from splatface.nodes.partner import Partner
+from splatface.nodes.partner import ConversationClient
 
 __all__ = ["Settings", "add_arguments", "main", "measure"]
 
@@ -95,14 +95,14 @@ def measure(settings: Settings) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="splatface_bench_") as folder, null_sink() as environment:
         arguments = _arguments(settings, port, Path(folder) / "params.yaml")
         with running_face("conversation.launch.yaml", arguments, environment) as face:
-            senses = Senses.of(NAMESPACE, environment["PULSE_SERVER"], port, settings.size)
+            senses = BenchClients.of(NAMESPACE, environment["PULSE_SERVER"], port, settings.size)
             try:
                 return _measure(settings, face, senses)
             finally:
                 senses.close()
 
 
-def _measure(settings: Settings, face: Face, senses: Senses) -> dict[str, Any]:
+def _measure(settings: Settings, face: Face, senses: BenchClients) -> dict[str, Any]:
     partner, viewer = senses.partner, senses.viewer
     face.wait_until(lambda: partner.ready and viewer.count > 10 and _plays(partner), READY_S)
     ready_s = face.age_s
@@ -126,7 +126,7 @@ def _measure(settings: Settings, face: Face, senses: Senses) -> dict[str, Any]:
     return result
 
 
-def _tell_stories(face: Face, senses: Senses, seconds: float) -> None:
+def _tell_stories(face: Face, senses: BenchClients, seconds: float) -> None:
     """Let the face speak without a pause for so long, then be silent."""
     until_s = time.monotonic() + seconds
     while time.monotonic() < until_s:
@@ -141,7 +141,7 @@ def _tell_stories(face: Face, senses: Senses, seconds: float) -> None:
     time.sleep(2.0)  # diagnostics come once a second
 
 
-def _plays(partner: Partner) -> bool:
+def _plays(partner: ConversationClient) -> bool:
     return partner.health.get("speaker", ("", {}))[0] == "playing"
 
 
@@ -151,8 +151,8 @@ def _speaker(before: dict[str, str], after: dict[str, str]) -> dict[str, float]:
     return counts | {name: float(after[name]) for name in ("drift_ppm", "device_ms")}
 
 
-def _barge_in(cuts: list[Interruption], senses: Senses, mouth: Mouth) -> dict[str, Any]:
-    still = stillness(cuts, senses.monitor.so_far(), senses.viewer.so_far(), mouth)
+def _barge_in(cuts: list[Interruption], senses: BenchClients, mouth: Mouth) -> dict[str, Any]:
+    still = interruption_latency(cuts, senses.monitor.so_far(), senses.viewer.so_far(), mouth)
     still["answered_ms"] = np.array([one.answered_ms for one in cuts])
     still["next_say_ms"] = np.array([one.next_say_ms for one in cuts[1:]])
     return {

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from bench.monitor import FRAGMENT, Heard
+from bench.monitor import FRAGMENT, SinkRecording
 from bench.mouth import Course, Mouth, lag_ms, loudness
 from bench.offsets import drift_ms_per_minute, marks, offsets, picture_lateness, sound_lateness
 from bench.viewer import Seen
@@ -14,7 +14,7 @@ __all__ = ["in_step"]
 
 
 def in_step(
-    said: list[AudioChunk], heard: Heard, seen: Seen, mouth: Mouth, delay_ms: float
+    said: list[AudioChunk], heard: SinkRecording, seen: Seen, mouth: Mouth, delay_ms: float
 ) -> dict[str, Any]:
     """Figures, ms: `offset_ms` is how much later a picture reaches its viewer than its sound leaves.
 

@@ -93,9 +93,9 @@ def witness(others):
     def on_audio(msg):
         others.chunks.append((time.time_ns(), wire.audio_chunk(msg)))
 
-    others.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
+    others.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
     others.create_subscription(
-        AudioChunk, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.SOUND
+        AudioChunk, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.AUDIO_QOS
     )
     others.create_subscription(
         Bool, "person_speaking", lambda msg: others.told.append((time.time_ns(), msg.data)), 10

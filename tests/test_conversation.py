@@ -40,8 +40,8 @@ def partner(others):
             others.health[status.name.split("/")[-1]] = (status.message, values)
 
     keep = others.chunks.append
-    others.create_subscription(AudioChunk, "audio", lambda msg: keep(wire.audio_chunk(msg)), wire.SOUND)
-    others.create_subscription(AudioChunk, "/ear/audio", others.heard.append, wire.SOUND)
+    others.create_subscription(AudioChunk, "audio", lambda msg: keep(wire.audio_chunk(msg)), wire.AUDIO_QOS)
+    others.create_subscription(AudioChunk, "/ear/audio", others.heard.append, wire.AUDIO_QOS)
     others.create_subscription(FrameTrace, "frame_trace", others.pictures.append, 100)
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 100)
     publisher = others.create_publisher(String, "heard_text", 10)

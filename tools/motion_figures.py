@@ -19,7 +19,7 @@ from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
-from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 
 Array = NDArray[np.float64]
@@ -106,7 +106,7 @@ def frames_of(samples: Array) -> list[AudioFrame]:
 
 def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Array, Array]:
     """When nods are lowest and when blinks begin, s."""
-    controller = Controller(MotionConfig(seed=seed))
+    controller = HeadMotionController(MotionConfig(seed=seed))
     for frame in frames:
         controller.hear(frame, frame.centre_ns - lead_ms * 1_000_000)
     end_s = frames[-1].centre_ns / NS_PER_S - 1.0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from splatface.models.errors import ActorError
 
 if TYPE_CHECKING:
-    from splatface.models.training.synthetic.film import Film, Progress, Stage
+    from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec, Progress
 
 __all__ = ["add_arguments", "main"]
 
@@ -86,10 +86,10 @@ def _render(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from splatface.models.training.synthetic.film import stage
+    from splatface.models.training.synthetic.film import build_scene
     from splatface.models.training.synthetic.film_folder import import_film, read_film
 
-    staged = stage(read_film(_folder(args)))
+    staged = build_scene(read_film(_folder(args)))
     dataset = import_film(staged, _folder(args), args.out, _progress("imported"))
     print(f"{args.out}: {len(dataset.frames)} pictures of {dataset.name}")
 
@@ -122,19 +122,21 @@ def _folder(args: argparse.Namespace) -> Path:
     return args.film or args.out.with_name(args.out.name + ".film")
 
 
-def _staged(args: argparse.Namespace) -> "Stage":
-    from splatface.models.training.synthetic.film import stage
+def _staged(args: argparse.Namespace) -> "ActorScene":
+    from splatface.models.training.synthetic.film import build_scene
 
     print("speaking and acting ...", flush=True)
-    return stage(_film_of(args))
+    return build_scene(_film_of(args))
 
 
-def _film_of(args: argparse.Namespace) -> "Film":
-    from splatface.models.training.synthetic.film import Film
+def _film_of(args: argparse.Namespace) -> "ActorVideoSpec":
+    from splatface.models.training.synthetic.film import ActorVideoSpec
     from splatface.models.training.synthetic.performance import Acting
 
     acting = Acting(seconds=args.seconds, fps=args.fps, seed=args.seed)
-    return Film(actor=args.actor, acting=acting, pictures=args.pictures, size_px=args.size, voice=args.voice)
+    return ActorVideoSpec(
+        actor=args.actor, acting=acting, pictures=args.pictures, size_px=args.size, voice=args.voice
+    )
 
 
 def _progress(verb: str) -> "Progress":

@@ -5,7 +5,7 @@ import importlib
 import os
 import sys
 
-from splatface.models.broken_off import hush_half_made
+from splatface.models.broken_off import silence_unraisable_on_interrupt
 from splatface.models.errors import SplatfaceError
 
 __all__ = ["main"]
@@ -88,7 +88,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"splatface {command}: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        hush_half_made()
+        silence_unraisable_on_interrupt()
         return 130
     except BrokenPipeError:  # `| head` has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -56,7 +56,7 @@ def _info(folder: Path, sheet: Path | None) -> int:
 
 
 def _described(dataset: "Dataset") -> str:
-    from splatface.models.training.dataset.file import points, sound
+    from splatface.models.training.dataset.file import load_audio, points
     from splatface.models.training.dataset.hearing import FEATURE_FOLDER, SAMPLE_RATE
     from splatface.models.training.dataset.split import rows_of
     from splatface.models.training.dataset.types import TEST, TRAIN, VAL
@@ -72,7 +72,7 @@ def _described(dataset: "Dataset") -> str:
         f"consent     {dataset.consent}",
         f"pictures    {len(frames)} of {camera.width}x{camera.height}: {counts}",
         f"film        {len(dataset.motion.time_ns)} moments at {dataset.fps:g} per second",
-        f"sound       {len(sound(dataset)) / SAMPLE_RATE:.2f} s",
+        f"sound       {len(load_audio(dataset)) / SAMPLE_RATE:.2f} s",
         f"landmarks   {dataset.landmark_scheme}",
         f"points      {len(start.means) if start else 'none'}",
         f"features    {', '.join(heard) or 'none yet: made when first asked for'}",

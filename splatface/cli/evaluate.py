@@ -56,7 +56,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
     from splatface.models.head.shipped import head_folder
     from splatface.models.training.dataset.file import load_dataset
     from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
-    from splatface.models.training.evaluation.tools import Supplied
+    from splatface.models.training.evaluation.tools import UserWeights
 
     config = EvaluationConfig(
         split=args.split,
@@ -65,7 +65,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
         supersample=args.supersample,
         samples=args.samples,
         most=args.pictures,
-        supplied=Supplied(lpips=args.lpips, fid=args.fid, syncnet=args.syncnet),
+        supplied=UserWeights(lpips=args.lpips, fid=args.fid, syncnet=args.syncnet),
     )
     head = load_head(head_folder(name))
     evaluation = evaluate(head, load_dataset(folder), config, clock=time.perf_counter)

@@ -42,10 +42,10 @@ def _build(folder: Path, seed: int) -> None:
     from splatface.models.audio2motion.weights import load_net, shipped_encoders
     from splatface.models.messages import HeadControl
     from splatface.models.render.render import renderer
-    from splatface.models.talking_head import Talker
+    from splatface.models.talking_head import TalkingHead
     from splatface.models.training.synthetic.procedural import procedural_head
 
     head = replace(procedural_head(seed), nets={name: load_net(name) for name in shipped_encoders()})
-    talker = Talker(head, renderer("cpu", threads=1), size=(512, 512), watermark=True)
-    save_head(head, folder, talker.picture([], HeadControl(), 0))
+    talker = TalkingHead(head, renderer("cpu", threads=1), size=(512, 512), watermark=True)
+    save_head(head, folder, talker.render([], HeadControl(), 0))
     print(f"{folder}: {len(head.gaussians)} Gaussians, preview in {folder / 'preview.png'}")

@@ -12,9 +12,9 @@ from splatface.cli import hear_film, hear_films
 from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
-    from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+    from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
     from splatface.models.training.audio_to_mouth.dataset import Clips
-    from splatface.models.training.audio_to_mouth.listening import Listener
+    from splatface.models.training.audio_to_mouth.listening import Predictor
     from splatface.models.training.audio_to_mouth.trials import Trial
 
 __all__ = ["add_arguments", "main"]
@@ -112,7 +112,7 @@ def _data(args: argparse.Namespace) -> None:
     from splatface.models.training.speech_corpus.recordings import (
         aligned,
         known_numbers,
-        voice_called,
+        voice_by_name,
         words_of,
     )
 
@@ -120,7 +120,7 @@ def _data(args: argparse.Namespace) -> None:
         raise AudioError(f"{args.recordings}: expected a folder of recordings, found none: check the path")
     words = known_numbers() | (words_of(args.words) if args.words else {})
     name = args.recordings.name
-    say = voice_called(args.voice)
+    say = voice_by_name(args.voice)
     args.corpus.mkdir(parents=True, exist_ok=True)
     found = aligned(args.recordings, words, say, features, voice=f"{name}/recording", language=args.language)
     _say(write_all(args.corpus, (each.said for each in found), f"recordings_{name}"))
@@ -135,28 +135,28 @@ def _train(args: argparse.Namespace) -> None:
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES, store_net
     from splatface.models.training.audio_to_mouth.amplitude import gains_of
     from splatface.models.training.audio_to_mouth.dataset import heard_once
-    from splatface.models.training.audio_to_mouth.halves import features_in_halves
+    from splatface.models.training.audio_to_mouth.halves import features_bf16
     from splatface.models.training.audio_to_mouth.linear import linear_net
-    from splatface.models.training.audio_to_mouth.style import calibrate
+    from splatface.models.training.audio_to_mouth.style import scale_outputs
     from splatface.models.training.audio_to_mouth.train import Training, train
 
     torch.set_num_threads(1)
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
-    ear = features_in_halves if args.bf16 else features
+    ear = features_bf16 if args.bf16 else features
     clips, validation = heard_once(args.corpus, args.encoder, copies=copies, ear=ear, report=_say)
     _say(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips")
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
-    how = Training(steps=args.steps, lookahead=frames, halves=args.bf16)
+    how = Training(steps=args.steps, lookahead=frames, bf16=args.bf16)
     net = train(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
-    net = _with_opinion(net, linear_net(clips, frames), validation)
+    net = _blend_with_ridge(net, linear_net(clips, frames), validation)
     gains = gains_of(net, validation)
     _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
-    _say(f"wrote {store_net(calibrate(net, gains), args.out)}")
+    _say(f"wrote {store_net(scale_outputs(net, gains), args.out)}")
 
 
-def _with_opinion(
-    net: "CoefficientNet", regression: "CoefficientNet", validation: "Clips"
-) -> "CoefficientNet":
+def _blend_with_ridge(
+    net: "AudioToMouthNet", regression: "AudioToMouthNet", validation: "Clips"
+) -> "AudioToMouthNet":
     """The net with as much of a regression as costs unknown voices nothing: it knows no voice by heart.
 
     Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
@@ -180,7 +180,7 @@ def _eval(args: argparse.Namespace) -> None:
     listeners = _listeners(args, nets)
     films = list(_tracked(args.tracked))
     if args.person:
-        films, own = _persons(films, args.encoders)
+        films, own = _per_person_baselines(films, args.encoders)
         listeners |= own
     trials = held_out_trials(args.corpus, each=args.each) + films
     resting = rest_trials(args.corpus, each=min(args.each, 4))
@@ -202,17 +202,21 @@ def _eval(args: argparse.Namespace) -> None:
             _say(f"wrote {path}")
 
 
-def _nets(args: argparse.Namespace) -> "dict[str, CoefficientNet]":
+def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
     from splatface.models.audio2motion.weights import load_net, read_net
 
     return {name: load_net(name) for name in args.encoders} | {path.stem: read_net(path) for path in args.net}
 
 
-def _listeners(args: argparse.Namespace, nets: "dict[str, CoefficientNet]") -> "dict[str, Listener]":
+def _listeners(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.dataset import heard_once
     from splatface.models.training.audio_to_mouth.linear import linear_net
-    from splatface.models.training.audio_to_mouth.listening import face_listener, level_listener, net_listener
+    from splatface.models.training.audio_to_mouth.listening import (
+        face_listener,
+        loudness_baseline,
+        net_listener,
+    )
 
     found = {name: net_listener(net) for name, net in nets.items()}
     if args.gated:
@@ -221,7 +225,7 @@ def _listeners(args: argparse.Namespace, nets: "dict[str, CoefficientNet]") -> "
         for encoder in args.encoders:
             clips, _ = heard_once(args.corpus, encoder, copies=0.2)
             found[f"ridge on {encoder}"] = net_listener(linear_net(clips, LOOKAHEAD_FRAMES[encoder]))
-    return found | {"level": level_listener}
+    return found | {"level": loudness_baseline}
 
 
 def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
@@ -229,17 +233,19 @@ def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
     import numpy as np
 
     from splatface.models.training.audio_to_mouth.trials import Trial
-    from splatface.models.training.dataset.file import load_dataset, sound
+    from splatface.models.training.dataset.file import load_audio, load_dataset
 
     for folder in folders:
         dataset = load_dataset(folder)
         track = dataset.motion
         known = np.isfinite(track.mouth).all(axis=1)
         times_s = track.time_ns[known] / 1e9
-        yield Trial(dataset.name, "film", "tracked", sound(dataset), times_s, track.mouth[known])
+        yield Trial(dataset.name, "film", "tracked", load_audio(dataset), times_s, track.mouth[known])
 
 
-def _persons(films: "list[Trial]", encoders: Iterable[str]) -> "tuple[list[Trial], dict[str, Listener]]":
+def _per_person_baselines(
+    films: "list[Trial]", encoders: Iterable[str]
+) -> "tuple[list[Trial], dict[str, Predictor]]":
     """What is left of the films to measure on, and for each a net that knows nothing but the rest."""
     if importlib.util.find_spec("torch") is None:
         raise TrainingError("--person: expected torch, found none: pip install splatface[train]")
@@ -247,12 +253,12 @@ def _persons(films: "list[Trial]", encoders: Iterable[str]) -> "tuple[list[Trial
 
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.listening import net_listener
-    from splatface.models.training.audio_to_mouth.person import parted, person_net
+    from splatface.models.training.audio_to_mouth.person import person_net, split_trial
 
     torch.set_num_threads(1)
     left, found = [], {}
     for film in films:
-        known, rest = parted(film)
+        known, rest = split_trial(film)
         left.append(rest)
         for encoder in encoders:
             net = person_net(encoder, known, LOOKAHEAD_FRAMES[encoder], lambda told: None)
@@ -260,7 +266,7 @@ def _persons(films: "list[Trial]", encoders: Iterable[str]) -> "tuple[list[Trial
     return left, found
 
 
-def _cost(net: "CoefficientNet") -> str:
+def _cost(net: "AudioToMouthNet") -> str:
     """What a picture waits for, and what asking the net costs."""
     import numpy as np
 

@@ -11,7 +11,7 @@ from splatface.cli.film_line import FilmLine
 if TYPE_CHECKING:
     from splatface.models.head.head import Head
     from splatface.models.training.speech_corpus.phonemes import Phone
-    from splatface.models.video.shape import Shape
+    from splatface.models.video.shape import VideoFormat
 
 __all__ = ["add_arguments", "main"]
 
@@ -36,25 +36,25 @@ def main(args: argparse.Namespace) -> None:
     """Make the film."""
     from splatface.models.head.file import load_head
     from splatface.models.head.shipped import head_folder
-    from splatface.models.training.speech_corpus.known_words import phones_in
+    from splatface.models.training.speech_corpus.known_words import align_phones
     from splatface.models.video.shape import shape_of
 
     head = load_head(head_folder(args.head))
     own = head.info.camera.width, head.info.camera.height
     face = shape_of(args.size, "", args.fps, own)
-    phones = phones_in(args.sound, args.words, args.voice) if args.words else ()
+    phones = align_phones(args.sound, args.words, args.voice) if args.words else ()
     _shoot(args, head, face, phones)
 
 
-def _shoot(args: argparse.Namespace, head: "Head", face: "Shape", phones: "tuple[Phone, ...]") -> None:
+def _shoot(args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: "tuple[Phone, ...]") -> None:
     from splatface.models.render.render import renderer
-    from splatface.models.talking_head import Talker
+    from splatface.models.talking_head import TalkingHead
     from splatface.models.training.report.mouth_video import heard_moments, shape_around
     from splatface.models.video.sound import sound_of_file
     from splatface.models.video.tags import tags_of
     from splatface.models.video.writer import FilmWriter
 
-    talker = Talker(head, renderer("cpu"), size=(face.width, face.height))
+    talker = TalkingHead(head, renderer("cpu"), size=(face.width, face.height))
     for name in args.encoder:
         talker.lookahead_ns(name)  # an encoder that the head does not know is refused here
     shape = shape_around(face, len(args.encoder) + bool(phones))

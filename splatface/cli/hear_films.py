@@ -76,7 +76,9 @@ def films_main(args: argparse.Namespace) -> None:
         if recognizer is not None:
             film = film.saying(aligned_phones(film.samples, recognizer(film.samples)))
         save_filmed_mouth(path, film)
-        offset = f"{track.offset.late_ms:.0f} ms late" if track.offset.sure else "sound offset unsure"
+        offset = (
+            f"{track.offset.audio_delay_ms:.0f} ms late" if track.offset.reliable else "sound offset unsure"
+        )
         print(
             f"{number} of {len(args.videos)}: {path}: {len(film.times_s)} frames, {offset}, "
             f"{len(film.phones)} phones",
@@ -111,7 +113,7 @@ def lips_main(args: argparse.Namespace) -> None:
     from splatface.models.audio.features_of_recording import features
     from splatface.models.audio2motion.weights import load_net, read_net, store_net
     from splatface.models.training.audio_to_mouth.dataset import hear_corpus, joined_clips
-    from splatface.models.training.audio_to_mouth.halves import features_in_halves
+    from splatface.models.training.audio_to_mouth.halves import features_bf16
     from splatface.models.training.audio_to_mouth.linear import blend, linear_net
     from splatface.models.training.filmed_lips.film_clips import film_clips
     from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
@@ -121,7 +123,7 @@ def lips_main(args: argparse.Namespace) -> None:
         print(text, flush=True)
 
     torch.set_num_threads(1)
-    ear = features_in_halves if args.bf16 else features
+    ear = features_bf16 if args.bf16 else features
     every = [load_filmed_mouth(path) for path in _films(args.films)]
     known = [film for film in every if film.person not in args.without]
     if not known:

@@ -50,12 +50,12 @@ def _lines(head: Head) -> list[tuple[str, str]]:
         ),
         ("encoders", ", ".join(nets) or "none"),
         ("camera", f"{info.camera.width}x{info.camera.height}, {info.fps:g} pictures a second"),
-        ("turns", _turns(info)),
+        ("turns", _pose_limits(info)),
         *_reports(info.reports),
     ]
 
 
-def _turns(info: HeadInfo) -> str:
+def _pose_limits(info: HeadInfo) -> str:
     """The poses that the head may take, degrees."""
     limits = info.pose_limits
     ranges = {"yaw": limits.yaw_rad, "pitch": limits.pitch_rad, "roll": limits.roll_rad}

@@ -13,8 +13,8 @@ from splatface.cli.film_line import FilmLine
 
 if TYPE_CHECKING:
     from splatface.models.head.head import Head
-    from splatface.models.talking_head import Talker
-    from splatface.models.video.shape import Shape
+    from splatface.models.talking_head import TalkingHead
+    from splatface.models.video.shape import VideoFormat
     from splatface.models.video.sound import Sound
 
 __all__ = ["add_arguments", "main"]
@@ -64,33 +64,33 @@ def _sound(args: argparse.Namespace, head: "Head") -> "Sound":
     return sound_of_text(text, args.voice or voice_of_head(head.info.reports), args.rate)
 
 
-def _talker(args: argparse.Namespace, head: "Head", shape: "Shape") -> "Talker":
+def _talker(args: argparse.Namespace, head: "Head", shape: "VideoFormat") -> "TalkingHead":
     from splatface.models.messages import HeadControl
     from splatface.models.render.background import background_of
     from splatface.models.render.render import renderer
-    from splatface.models.talking_head import Talker
+    from splatface.models.talking_head import TalkingHead
 
     size = shape.width, shape.height
     background = background_of(args.background, size)
-    talker = Talker(head, renderer("cpu", threads=args.threads), size=size, background=background)
+    talker = TalkingHead(head, renderer("cpu", threads=args.threads), size=size, background=background)
     talker.lookahead_ns(args.encoder)  # an encoder that the head does not know is refused here
     print("preparing (compiles for about 10 s the first time)", file=sys.stderr)
-    talker.picture([], HeadControl(), 0)
+    talker.render([], HeadControl(), 0)
     return talker
 
 
-def _shoot(args: argparse.Namespace, head: "Head", shape: "Shape", sound: "Sound") -> int:
+def _shoot(args: argparse.Namespace, head: "Head", shape: "VideoFormat", sound: "Sound") -> int:
     from splatface.models.audio.encoder import encoder
-    from splatface.models.behavior.controller import Controller, MotionConfig
-    from splatface.models.video.moments import moments
+    from splatface.models.behavior.controller import HeadMotionController, MotionConfig
+    from splatface.models.video.moments import render_frames
     from splatface.models.video.tags import tags_of
     from splatface.models.video.writer import FilmWriter
 
-    controller = Controller(MotionConfig(seed=args.seed))
+    controller = HeadMotionController(MotionConfig(seed=args.seed))
     with FilmWriter(args.out, shape, sound.channels, tags_of(head.info)) as film, _asked_to_end() as ending:
         talker = _talker(args, head, shape)
         line = FilmLine(sys.stderr, time.monotonic)
-        for moment in moments(sound, encoder(args.encoder), talker, controller, shape.fps):
+        for moment in render_frames(sound, encoder(args.encoder), talker, controller, shape.fps):
             film.add(moment.picture, moment.samples)
             line.show(film.seconds, moment.share)
             if ending:

@@ -12,7 +12,7 @@ from splatface.models.errors import FilmError, TrackingError
 
 if TYPE_CHECKING:
     from splatface.models.training.dataset.types import Dataset
-    from splatface.models.training.tracking.assemble import Owner
+    from splatface.models.training.tracking.assemble import Provenance
     from splatface.models.training.tracking.checks import Finding
     from splatface.models.training.tracking.stages import Progress
     from splatface.models.training.tracking.track import TrackOptions
@@ -21,7 +21,7 @@ __all__ = [
     "TrackingLine",
     "add_arguments",
     "add_owner_arguments",
-    "calm_linear_algebra",
+    "limit_blas_threads",
     "main",
     "owner_of",
     "table_of",
@@ -56,7 +56,7 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Track, show the table of findings; 130 when stopped by Ctrl-C."""
-    calm_linear_algebra()
+    limit_blas_threads()
     from splatface.models.training.tracking.track import TrackOptions
 
     if not 64 <= args.size <= 2048 or args.pictures < 100:
@@ -80,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def calm_linear_algebra() -> None:
+def limit_blas_threads() -> None:
     """One thread for numpy's products, which are many and small; it looks when it is loaded."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
@@ -120,13 +120,13 @@ def _film(dataset: "Dataset", findings: Sequence["Finding"], line: "TrackingLine
     return ""
 
 
-def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "Owner":
+def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "Provenance":
     """What the options say; what they leave open is asked, if somebody is there to answer.
 
     Raises:
         TrackingError: when something stays open.
     """
-    from splatface.models.training.tracking.assemble import Owner
+    from splatface.models.training.tracking.assemble import Provenance
 
     said = {name: (getattr(args, name) or "").strip() for name in _QUESTIONS}
     for name, question in _QUESTIONS.items():
@@ -139,7 +139,7 @@ def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "O
                 f"--{name}: expected an answer, found none: a head is only made of who agreed; give "
                 "--person, --consent and --licence"
             )
-    return Owner(name=said["person"], licence=said["licence"], consent=said["consent"])
+    return Provenance(name=said["person"], licence=said["licence"], consent=said["consent"])
 
 
 def table_of(findings: Sequence["Finding"]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from splatface.cli.track import add_owner_arguments, calm_linear_algebra, owner_of, track_film
+from splatface.cli.track import add_owner_arguments, limit_blas_threads, owner_of, track_film
 from splatface.cli.train_settings import check_same, config_of
 from splatface.cli.training_line import TrainingLine
 from splatface.models.errors import TrainingError
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Train, bake, export, measure, report; 130 when stopped by Ctrl-C."""
-    calm_linear_algebra()
+    limit_blas_threads()
     _check_torch()
     run = args.run or args.out.with_name(f"{args.out.name}-run")
     _check_places(args.out, run)
@@ -68,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     for note in notes:
         _say(note)
     if args.fresh:
-        _forget(run)
+        _delete_run(run)
     check_same(run, config)
     try:
         _train(dataset, config, run, args)
@@ -120,7 +120,7 @@ def _check_places(out: Path, run: Path) -> None:
             )
 
 
-def _forget(run: Path) -> None:
+def _delete_run(run: Path) -> None:
     if not run.exists():
         return
     if not any((run / name).is_file() for name in _RUN_FILES):
@@ -131,10 +131,10 @@ def _forget(run: Path) -> None:
 
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
-    from splatface.models.training.optimization.export import hearing_of, write_head
-    from splatface.models.training.optimization.finish import Finish, finish
+    from splatface.models.training.optimization.export import calibrated_nets, write_head
+    from splatface.models.training.optimization.finish import FinalizeConfig, bake_finetune_export
     from splatface.models.training.optimization.run import train
-    from splatface.models.training.optimization.story import read_story
+    from splatface.models.training.optimization.story import load_run_artifacts
     from splatface.models.training.report.inspect import inspect_head
     from splatface.models.training.report.inspect_field import inspect_field
     from splatface.models.training.report.report import write_report
@@ -145,18 +145,18 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     trained = train(dataset, config, run, clock=time.monotonic, report=line)
     line.end()
     dataset = trained.dataset
-    how = Finish(name=_name_of(args.out), tune_steps=args.tune)
-    head = finish(trained, how, _say)
+    how = FinalizeConfig(name=_name_of(args.out), tune_steps=args.tune)
+    head = bake_finetune_export(trained, how, _say)
     _say("hearing: setting the shared nets to this person")
-    nets, calibration = hearing_of(dataset)
-    head = _told(replace(head, nets=nets), "hearing", calibration)
+    nets, calibration = calibrated_nets(dataset)
+    head = _with_report(replace(head, nets=nets), "hearing", calibration)
     if not args.no_evaluation:
         head = _measured(head, dataset, run, config.threads)
     _say(f"looking inside: pictures in {run / 'inside'}")
     inspect_head(head, run / "inside")
     inspect_field(trained, run / "inside")
     write_head(head, args.out)
-    write_report(head, dataset, read_story(run), run / "report.html")
+    write_report(head, dataset, load_run_artifacts(run), run / "report.html")
     size_mb = sum(file.stat().st_size for file in args.out.iterdir()) / 1e6
     print(f"head    {args.out} ({size_mb:.1f} MB)\nreport  {run / 'report.html'}")
     print(f"try it  splatface run --head {args.out}")
@@ -178,7 +178,7 @@ def _measured(head: "Head", dataset: "Dataset", run: Path, threads: int) -> "Hea
         said = [f"{name} {figures[name]:.4g}" for name in ("psnr", "psnr_mouth", "ssim") if name in figures]
         said = said or [plain[group]["not_available"]["psnr"]]
         print(f"{group.replace('_', ' '):10s} {', '.join(said)}")
-    return _told(head, "evaluation", short)
+    return _with_report(head, "evaluation", short)
 
 
 def _openings(evaluation: "Evaluation") -> dict[str, list[float | None]]:
@@ -199,7 +199,7 @@ def _openings(evaluation: "Evaluation") -> dict[str, list[float | None]]:
     }
 
 
-def _told(head: "Head", name: str, report: dict[str, Any]) -> "Head":
+def _with_report(head: "Head", name: str, report: dict[str, Any]) -> "Head":
     """The head with one report more."""
     return replace(head, info=replace(head.info, reports={**head.info.reports, name: report}))
 

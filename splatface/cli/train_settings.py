@@ -21,9 +21,9 @@ def config_of(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainConfi
     Also, in words, what the data set changed.
     """
     from splatface.models.training.optimization.config import config_of_yaml, config_to_yaml, preset
-    from splatface.models.training.optimization.config_for import config_for
+    from splatface.models.training.optimization.config_for import adapt_config_to_dataset
 
-    fitted = config_for(dataset, preset(args.field))
+    fitted = adapt_config_to_dataset(dataset, preset(args.field))
     values: dict[str, Any] = yaml.safe_load(config_to_yaml(fitted.config))
     given = {
         "stages.minutes": args.minutes,

@@ -17,7 +17,7 @@ def main(args: argparse.Namespace) -> int:
     from splatface.models.messages import HeadControl
     from splatface.models.render.render import renderer
     from splatface.models.render.warm_up import warm_up
-    from splatface.models.talking_head import Talker
+    from splatface.models.talking_head import TalkingHead
     from splatface.models.training.synthetic.procedural import procedural_head
 
     def tell(what: str) -> None:
@@ -27,7 +27,7 @@ def main(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     warm_up(tell)
     tell("preparing the head")
-    Talker(procedural_head(), renderer("cpu"), size=(64, 64)).picture([], HeadControl(), 0)
+    TalkingHead(procedural_head(), renderer("cpu"), size=(64, 64)).render([], HeadControl(), 0)
     for name in ENCODERS:
         tell(f"encoder {name}")
         encoder(name)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
 
-__all__ = ["hush_half_made"]
+__all__ = ["silence_unraisable_on_interrupt"]
 
 
-def hush_half_made() -> None:
+def silence_unraisable_on_interrupt() -> None:
     """From now on no traceback of an object that was being made when its maker was interrupted.
 
     llvmlite's, for one, miss in `__del__` what their `__init__` had not come to. All other errors that

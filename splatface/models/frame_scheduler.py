@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["Grid", "LivePace", "StepPace", "Waiting"]
+__all__ = ["Grid", "LiveScheduler", "LockstepScheduler", "PresentationQueue"]
 
 T = TypeVar("T")
 FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
@@ -39,7 +39,7 @@ class Grid:
         return self.first_at(time_ns + 1) - 1
 
 
-class StepPace:
+class LockstepScheduler:
     """One picture for every moment of the grid that the stream covers, none left out (`clock: features`)."""
 
     def __init__(self, grid: Grid) -> None:
@@ -60,7 +60,7 @@ class StepPace:
         return times
 
 
-class LivePace:
+class LiveScheduler:
     """The newest moments worth showing; what came too late is left out and counted.
 
     A picture is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
@@ -102,7 +102,7 @@ class LivePace:
         self._next = last + 1
         return [self.grid.time_ns(index) for index in range(start, last + 1)]
 
-    def again(self, from_ns: int) -> list[int]:
+    def redraw_times(self, from_ns: int) -> list[int]:
         """Media times from `from_ns` on that were already given: what an interruption made untrue."""
         if self._next is None:
             return []
@@ -110,7 +110,7 @@ class LivePace:
         return [self.grid.time_ns(index) for index in range(first, self._next)]
 
 
-class Waiting(Generic[T]):
+class PresentationQueue(Generic[T]):
     """Pictures that wait to be shown at their time + delay.
 
     One that is not newer than the newest replaces what it contradicts: everything from its time on. So

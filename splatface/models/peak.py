@@ -1,9 +1,9 @@
 """Between samples: where a curve is highest."""
 
-__all__ = ["summit"]
+__all__ = ["parabolic_peak_offset"]
 
 
-def summit(left: float, top: float, right: float) -> float:
+def parabolic_peak_offset(left: float, top: float, right: float) -> float:
     """Where the parabola through three neighbours, the middle one highest, peaks: steps from it, -1/2..1/2.
 
     0 where they lie on a line, or one of them is no number.

@@ -6,29 +6,29 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
-from splatface.models.audio2motion.mouth_inference import VoiceGate, hear
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
+from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
 from splatface.models.camera import Camera
 from splatface.models.errors import HeadError
-from splatface.models.head.controls import coefficients_of
+from splatface.models.head.controls import basis_coefficients
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
-from splatface.models.head.pose import bones_of
+from splatface.models.head.pose import bone_poses
 from splatface.models.head.splats import Splats
 from splatface.models.messages import AudioFrame, HeadControl
 from splatface.models.provenance.watermark import Watermark
 
-__all__ = ["Drawer", "Talker"]
+__all__ = ["Renderer", "TalkingHead"]
 
 
-class Drawer(Protocol):
+class Renderer(Protocol):
     """What draws splats: see `render.renderer`."""
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB."""
 
 
-class Talker:
+class TalkingHead:
     """One head and what draws it. The same arguments give the same picture, bit for bit (cpu backend).
 
     Args:
@@ -43,7 +43,7 @@ class Talker:
     def __init__(
         self,
         head: Head,
-        drawer: Drawer,
+        drawer: Renderer,
         *,
         size: tuple[int, int] | None = None,
         background: ArrayLike | None = None,
@@ -66,15 +66,15 @@ class Talker:
         """The mouth modes [n <= 8] heard at `time_ns`; none of them where nothing was heard."""
         if not frames:
             return np.zeros(0, np.float32)
-        return hear(self._net(frames[-1].encoder), frames, self._gate, time_ns)
+        return predict_mouth(self._net(frames[-1].encoder), frames, self._gate, time_ns)
 
     def coefficients(
         self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int
     ) -> NDArray[np.float32]:
         """c [K]: how far the face goes in each of its directions at `time_ns`."""
-        return coefficients_of(self.head, self.mouth(frames, time_ns), control)
+        return basis_coefficients(self.head, self.mouth(frames, time_ns), control)
 
-    def picture(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
+    def render(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of the moment `time_ns`.
 
         Args:
@@ -90,14 +90,14 @@ class Talker:
 
     def draw(self, mouth: NDArray[np.float32], control: HeadControl) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
-        c = coefficients_of(self.head, mouth, control)
-        splats = self._deform(c, bones_of(control, self.head.info))
+        c = basis_coefficients(self.head, mouth, control)
+        splats = self._deform(c, bone_poses(control, self.head.info))
         image = self._drawer.draw_uint8(splats, self.camera, self._background)
         if self._watermark:
             self._watermark.mark(image)
         return image
 
-    def _net(self, encoder: str) -> CoefficientNet:
+    def _net(self, encoder: str) -> AudioToMouthNet:
         if encoder not in self.head.nets:
             known = ", ".join(f"'{net.encoder}' ({net.feature_dim}-d)" for net in self.head.nets.values())
             raise HeadError(

@@ -10,17 +10,17 @@ from rclpy.guard_condition import GuardCondition
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.cleaning import Cleaning
+from splatface.models.audio.cleaning import ProcessingChain
 from splatface.models.audio.far_end import FarEnd
-from splatface.models.audio.files import SAMPLE_RATE, check_sound, chunks_played
-from splatface.models.audio.kept_microphone import OPENING, KeptMicrophone
+from splatface.models.audio.files import SAMPLE_RATE, check_sound, endless_chunks
+from splatface.models.audio.kept_microphone import OPENING, ReconnectingMicrophone
 from splatface.models.audio.stages import ECHO, NOISE, choose_stages
-from splatface.models.audio.stamped import Stamped
+from splatface.models.audio.stamped import TimestampedChunker
 from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, AudioChunk
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
@@ -50,7 +50,7 @@ PARAMETERS = (
         description="echo: the speaker's, seconds from the sound's own time to when it is played",
         low=0.0,
         high=5.0,
-        live=True,
+        dynamic=True,
     ),
 )
 MICROPHONE = "microphone"
@@ -72,7 +72,7 @@ class AudioCapture(FaceNode):
         self.heard_ns = 0  # when a microphone last gave sound
         self.level = SILENCE_DBFS
         self.problem = ""
-        self.microphone: KeptMicrophone | None = None
+        self.microphone: ReconnectingMicrophone | None = None
         self.woken: GuardCondition | None = None
         self.far_end = FarEnd(self._delay_ns())
         self.played_ns = 0  # when something to play last came
@@ -91,19 +91,19 @@ class AudioCapture(FaceNode):
 
     def start(self) -> None:
         """Open the topic and begin to play or to listen."""
-        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         if self.chosen.echo:
-            self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, wire.SOUND)
-        self.cleaning = Cleaning(self.chosen.stages, len(self.silence))
+            self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, wire.AUDIO_QOS)
+        self.cleaning = ProcessingChain(self.chosen.stages, len(self.silence))
         self.end_ns = self.now_ns()
         self.utterance = wire.new_utterance(self.utterance, self.end_ns)
         period_s = self.params["chunk_ms"] / 1000
         if self.params["source"] == MICROPHONE:
             self._listen()
-            self.create_timer(period_s, self.bridge_silence)
+            self.create_timer(period_s, self.fill_gap_with_silence)
         else:
-            self.pieces = self._when_heard()
+            self.pieces = self._wait_for_subscriber()
             self.create_timer(period_s / 2, self.play_due)
         self.get_logger().info(f"source: {self.params['source']}")
 
@@ -140,9 +140,9 @@ class AudioCapture(FaceNode):
     # a file
 
     def _pieces(self) -> Iterator[NDArray[np.float32]]:
-        return chunks_played(self.params["source"], self.params["chunk_ms"], self.params["loop"])
+        return endless_chunks(self.params["source"], self.params["chunk_ms"], self.params["loop"])
 
-    def _when_heard(self) -> Iterator[NDArray[np.float32]]:
+    def _wait_for_subscriber(self) -> Iterator[NDArray[np.float32]]:
         for _ in range(WAIT_MS // self.params["chunk_ms"]):
             if self.audio.get_subscription_count() > 0:
                 break
@@ -176,19 +176,19 @@ class AudioCapture(FaceNode):
     # a microphone
 
     def _listen(self) -> None:
-        woken = self.create_guard_condition(self.take_in)
+        woken = self.create_guard_condition(self.publish_captured)
         self.woken = woken
         self.opened = 0
-        self.stamped = Stamped(self.params["chunk_ms"])
-        self.microphone = KeptMicrophone(self.params["device"], self.now_ns, woken.trigger)
+        self.stamped = TimestampedChunker(self.params["chunk_ms"])
+        self.microphone = ReconnectingMicrophone(self.params["device"], self.now_ns, woken.trigger)
 
-    def take_in(self) -> None:
+    def publish_captured(self) -> None:
         """Publish what the microphone heard."""
         if self.microphone is None:
             return
         if self.microphone.opened != self.opened:
             self.opened = self.microphone.opened
-            self.stamped = Stamped(self.params["chunk_ms"])
+            self.stamped = TimestampedChunker(self.params["chunk_ms"])
             self.get_logger().info(f"listening to {self.microphone.name}")
         self._follow_clock()
         for block in self.microphone.read():
@@ -198,7 +198,7 @@ class AudioCapture(FaceNode):
                 if chunk.start_ns > self.end_ns - self.chunk_ns // 2:
                     self.publish(chunk)
 
-    def bridge_silence(self) -> None:
+    def fill_gap_with_silence(self) -> None:
         """Publish silence while the microphone says nothing, so that the face lives on."""
         problem = self.microphone.problem if self.microphone is not None else ""
         if problem not in (self.problem, "", OPENING):
@@ -224,14 +224,14 @@ class AudioCapture(FaceNode):
             self.level = level_dbfs(clean.samples)
             self.audio.publish(wire.audio_chunk_msg(clean))
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """Is there sound, and from where."""
         values: dict[str, object] = {
             "source": self.params["source"],
             "utterance": self.utterance,
             "level_dbfs": f"{self.level:.0f}",
             "cleaned_late_ms": f"{self.cleaning.delay_samples * 1000 / SAMPLE_RATE:.0f}",
-            "bad_samples": self.cleaning.bad_samples,
+            "bad_samples": self.cleaning.nonfinite_samples,
         }
         if self.chosen.echo:
             values["echo_loss_db"] = f"{self.chosen.echo.loss.db:.0f}"
@@ -246,9 +246,9 @@ class AudioCapture(FaceNode):
             problem = self.microphone.problem
             if problem:
                 level = WARN if problem == OPENING else ERROR
-                return Health(level=level, message=f"{problem} (silence meanwhile)", values=values)
+                return NodeStatus(level=level, message=f"{problem} (silence meanwhile)", values=values)
         problem = self.chosen.problem or self._far_end_problem()
-        return Health(WARN, problem, values) if problem else Health(message=message, values=values)
+        return NodeStatus(WARN, problem, values) if problem else NodeStatus(message=message, values=values)
 
     def _far_end_problem(self) -> str:
         if not self.chosen.echo:

@@ -9,9 +9,9 @@ from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import Timing
+from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(
@@ -24,7 +24,7 @@ PARAMETERS = (
 QUIET_S = 2.0  # without sound for so long, diagnostics say so
 
 
-class AudioFeatures(FaceNode):
+class FeatureExtractor(FaceNode):
     """`audio` in, `audio_features` out."""
 
     PARAMETERS = PARAMETERS
@@ -34,7 +34,7 @@ class AudioFeatures(FaceNode):
         self.frames = 0
         self.refused = ""
         self.heard_s = 0.0
-        self.compute_ms, self.age_ms = Timing(), Timing()
+        self.compute_ms, self.age_ms = LatencyStats(), LatencyStats()
 
     def setup(self) -> None:
         """Load the encoder's network."""
@@ -47,8 +47,8 @@ class AudioFeatures(FaceNode):
         """Open the topics."""
         self.encoder.reset()
         self.heard_s = time.monotonic()
-        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", wire.SOUND)
-        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
+        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", wire.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
         """Hear a chunk, publish the frames it completes."""
@@ -68,30 +68,32 @@ class AudioFeatures(FaceNode):
             self.compute_ms.add(1000 * (time.monotonic() - began_s) / len(frames))
             self.age_ms.add((self.now_ns() - frames[-1].centre_ns) / 1e6)
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """Is there sound, and how long hearing takes."""
         values: dict[str, object] = {
             "encoder": self.encoder.name,
             "lookahead_ms": self.encoder.lookahead_ms,
             "frames": self.frames,
-            "bad_samples": self.encoder.bad_samples,
+            "bad_samples": self.encoder.nonfinite_samples,
             **self.compute_ms.summary("compute_ms"),
             **self.age_ms.summary("age_ms"),
         }
         if self.refused:
-            return Health(level=ERROR, message=self.refused, values=values)
+            return NodeStatus(level=ERROR, message=self.refused, values=values)
         if time.monotonic() - self.heard_s > QUIET_S:
-            return Health(
+            return NodeStatus(
                 level=WARN, message=f"no sound for {QUIET_S:.0f} s: is audio_capture up?", values=values
             )
-        if self.encoder.bad_samples:
-            return Health(level=WARN, message="NaN or infinity in the sound, heard as silence", values=values)
-        return Health(message="hearing", values=values)
+        if self.encoder.nonfinite_samples:
+            return NodeStatus(
+                level=WARN, message="NaN or infinity in the sound, heard as silence", values=values
+            )
+        return NodeStatus(message="hearing", values=values)
 
 
 def main() -> int:
     """Run the node."""
-    return run(AudioFeatures)
+    return run(FeatureExtractor)
 
 
 if __name__ == "__main__":

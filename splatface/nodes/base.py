@@ -17,11 +17,11 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from splatface.models.broken_off import hush_half_made
+from splatface.models.broken_off import silence_unraisable_on_interrupt
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
 
-__all__ = ["ERROR", "OK", "WARN", "FaceNode", "Health", "run"]
+__all__ = ["ERROR", "OK", "WARN", "FaceNode", "NodeStatus", "run"]
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
@@ -33,7 +33,7 @@ AUTOSTART = Parameter(
 
 
 @dataclass(frozen=True)
-class Health:
+class NodeStatus:
     """How a node is, for /diagnostics."""
 
     level: bytes = OK
@@ -54,7 +54,7 @@ class FaceNode(LifecycleNode):
         self.params = declare(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
         self.exit_code: int | None = None  # set to end the process
         self._active = False
-        self._made: list[Any] = []  # entities of the activity
+        self._active_entities: list[Any] = []  # entities of the activity
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(1.0, self._report)
 
@@ -72,9 +72,9 @@ class FaceNode(LifecycleNode):
     def release(self) -> None:
         """Undo `setup`."""
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """How the node is now."""
-        return Health()
+        return NodeStatus()
 
     def parameter_changed(self, name: str, value: Any) -> None:
         """Take over a live parameter."""
@@ -100,7 +100,7 @@ class FaceNode(LifecycleNode):
         """Call `start`."""
         before = set(map(id, self._entities()))
         result = self._guarded(self.start)
-        self._made = [entity for entity in self._entities() if id(entity) not in before]
+        self._active_entities = [entity for entity in self._entities() if id(entity) not in before]
         self._active = result == TransitionCallbackReturn.SUCCESS
         return result if not self._active else super().on_activate(state)
 
@@ -128,7 +128,7 @@ class FaceNode(LifecycleNode):
     def _end_activity(self) -> None:
         self._active = False
         self.stop()
-        for entity in self._made:
+        for entity in self._active_entities:
             for destroy in (
                 self.destroy_timer,
                 self.destroy_subscription,
@@ -137,7 +137,7 @@ class FaceNode(LifecycleNode):
             ):
                 if destroy(entity):
                     break
-        self._made = []
+        self._active_entities = []
 
     def _entities(self) -> list[Any]:
         return [*self.timers, *self.subscriptions, *self.services, *self.publishers]
@@ -156,7 +156,7 @@ class FaceNode(LifecycleNode):
         return self.trigger_configure() == success and self.trigger_activate() == success
 
     def _report(self) -> None:
-        health = self.health() if self._active else Health(message="not active")
+        health = self.health() if self._active else NodeStatus(message="not active")
         values = [KeyValue(key=key, value=str(value)) for key, value in health.values.items()]
         status = DiagnosticStatus(
             level=health.level,
@@ -176,7 +176,7 @@ def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int
     SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
     clear line.
     """
-    end = _End()
+    end = _SignalHandler()
     node = None
     try:
         _read_arguments(argv if argv is not None else sys.argv)
@@ -204,7 +204,7 @@ def _read_arguments(argv: list[str]) -> None:
         raise unreadable(error) from None
 
 
-class _End:
+class _SignalHandler:
     """SIGINT and SIGTERM, that ask a process to end.
 
     While a node is built they raise KeyboardInterrupt, since that may take long. While it spins they are only
@@ -228,11 +228,11 @@ class _End:
         first = self.asked_s is None
         self.asked_s = now_s if self.asked_s is None else self.asked_s
         if (first and not self.waits) or now_s - self.asked_s > HANGS_S:
-            hush_half_made()
+            silence_unraisable_on_interrupt()
             raise KeyboardInterrupt
 
 
-def _spin(node: FaceNode, end: _End) -> int:
+def _spin(node: FaceNode, end: _SignalHandler) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     end.waits = True

@@ -7,13 +7,13 @@ from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from splatface_msgs.msg import FrameTrace
 
-from splatface.models.frame_scheduler import Waiting
+from splatface.models.frame_scheduler import PresentationQueue
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
-from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.page_server import PageServer
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import Timing
+from splatface.nodes.timing import LatencyStats
 from splatface.nodes.window import Window
 
 PARAMETERS = (
@@ -43,7 +43,7 @@ PARAMETERS = (
         "must be the same; 0 without sound: pictures show at once",
         low=0.0,
         high=5.0,
-        live=True,
+        dynamic=True,
     ),
     Parameter(
         name="jpeg_quality",
@@ -51,7 +51,7 @@ PARAMETERS = (
         description="of the pictures sent to the page",
         low=1,
         high=100,
-        live=True,
+        dynamic=True,
     ),
     Parameter(name="fullscreen", default=True, description="the window covers the screen"),
 )
@@ -68,8 +68,8 @@ class Display(FaceNode):
         self.page: PageServer | None = None
         self.window: Window | None = None
         self.shown = 0
-        self.age = Timing()
-        self.waiting = Waiting[Image](self._delay_ns())
+        self.age = LatencyStats()
+        self.waiting = PresentationQueue[Image](self._delay_ns())
 
     def setup(self) -> None:
         """Open the port and the window."""
@@ -83,9 +83,9 @@ class Display(FaceNode):
 
     def start(self) -> None:
         """Listen to pictures and sound."""
-        self.create_subscription(Image, "image", self.on_image, wire.pictures(2))
+        self.create_subscription(Image, "image", self.on_image, wire.image_qos(2))
         if self.page is not None and self.params["sound"]:
-            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
+            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
         self.next_due = self.create_timer(IDLE_NS / NS_PER_S, self.show_due)
 
     def release(self) -> None:
@@ -116,7 +116,7 @@ class Display(FaceNode):
         if msg is not None:
             if not self._page_holds:
                 self.send(msg)
-            if self.window is not None and not self.window.show(wire.pixels(msg)):
+            if self.window is not None and not self.window.show(wire.image_from_msg(msg)):
                 self.get_logger().info("the window was closed")
                 self.finish(0)
             self.note(msg, began)
@@ -128,7 +128,7 @@ class Display(FaceNode):
         """Send a picture to the page."""
         if self.page is not None:
             stamp_ns = wire.time_ns(msg.header.stamp)
-            self.page.send_picture(wire.pixels(msg), stamp_ns, self.params["jpeg_quality"])
+            self.page.send_picture(wire.image_from_msg(msg), stamp_ns, self.params["jpeg_quality"])
 
     def note(self, msg: Image, began_s: float) -> None:
         """Tell when a picture was shown."""
@@ -151,7 +151,7 @@ class Display(FaceNode):
         if self.page is not None:
             self.page.greet(self._greeting())
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """Pictures, their age, and who is looking."""
         values: dict[str, object] = {
             "pictures": self.shown,
@@ -159,11 +159,11 @@ class Display(FaceNode):
             **self.age.summary("age_ms"),
         }
         if self.page is None:
-            return Health(OK, "showing", values)
+            return NodeStatus(OK, "showing", values)
         values |= {"url": self.page.url, "viewers": self.page.viewers, "skipped": self.page.skipped}
         if self.page.viewers == 0:
-            return Health(OK if self.window else WARN, f"nobody is looking: open {self.page.url}", values)
-        return Health(OK, "showing", values)
+            return NodeStatus(OK if self.window else WARN, f"nobody is looking: open {self.page.url}", values)
+        return NodeStatus(OK, "showing", values)
 
     @property
     def _page_holds(self) -> bool:

@@ -13,11 +13,11 @@ from splatface_msgs.action import Say
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
-    Parameter(name="prefix", default="", description="said before what is repeated", live=True),
+    Parameter(name="prefix", default="", description="said before what is repeated", dynamic=True),
     Parameter(name="voice", default="", description="of what is said; empty for the speech node's own"),
     Parameter(
         name="manner",
@@ -42,13 +42,13 @@ class EchoBot(FaceNode):
 
     def start(self) -> None:
         """Find the face's mouth and listen."""
-        self.mouth = ActionClient(self, Say, "say")
+        self.say_client = ActionClient(self, Say, "say")
         self.hush = self.create_client(Trigger, "interrupt")
         self.create_subscription(String, "heard_text", self.on_heard, 10)
 
     def stop(self) -> None:
         """Let go of the mouth."""
-        self.mouth.destroy()
+        self.say_client.destroy()
         self.destroy_client(self.hush)
 
     def on_heard(self, msg: String) -> None:
@@ -57,7 +57,7 @@ class EchoBot(FaceNode):
         if not heard:
             return
         text = f"{self.params['prefix']}{heard}"
-        if not self.mouth.server_is_ready():
+        if not self.say_client.server_is_ready():
             self.complain("say: expected the speech node, found none: start it")
         elif self.saying and self.params["manner"] == "interrupt" and self.hush.service_is_ready():
             silencing, self.waiting = self.waiting is not None, text
@@ -76,7 +76,7 @@ class EchoBot(FaceNode):
         """Ask the speech node."""
         self.saying += 1
         goal = Say.Goal(text=text, voice=self.params["voice"])
-        self.mouth.send_goal_async(goal).add_done_callback(self.on_answer)
+        self.say_client.send_goal_async(goal).add_done_callback(self.on_answer)
 
     def on_answer(self, done: Future) -> None:
         """Wait for the end, or learn that it can not be said."""
@@ -99,13 +99,13 @@ class EchoBot(FaceNode):
         self.complaint = message
         self.get_logger().warning(message)
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """What it did; the last complaint, once."""
         complaint, self.complaint = self.complaint, ""
         values: dict[str, object] = {"said": self.said, "interrupted": self.interrupted}
         if complaint:
-            return Health(WARN, complaint, values)
-        return Health(OK, "speaking" if self.saying else "listening", values)
+            return NodeStatus(WARN, complaint, values)
+        return NodeStatus(OK, "speaking" if self.saying else "listening", values)
 
 
 def main() -> int:

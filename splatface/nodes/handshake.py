@@ -5,13 +5,13 @@ from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.task import Future
 
-__all__ = ["Handshake"]
+__all__ = ["SubscriberReadiness"]
 
 # A listener without this service (a tool such as `ros2 topic echo`) is not waited for longer.
 PATIENCE_S = 2.0
 
 
-class Handshake:
+class SubscriberReadiness:
     """Asks every lifecycle node that listens to some topics for its state: an answer proves both ways."""
 
     def __init__(self, node: Node, topics: list[str]) -> None:

@@ -7,9 +7,9 @@ from geometry_msgs.msg import PointStamped
 from splatface_msgs.msg import AudioFeatures, HeadControl
 from std_msgs.msg import Bool, String
 
-from splatface.models.behavior.controller import EXPRESSIONS, Controller, MotionConfig
+from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
 from splatface.nodes import wire
-from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
@@ -49,12 +49,12 @@ class HeadController(FaceNode):
 
     def setup(self) -> None:
         """Become a person."""
-        self.controller = Controller(
+        self.controller = HeadMotionController(
             MotionConfig(
                 seed=self.params["seed"],
                 sway=self.params["sway"],
                 blink_per_minute=self.params["blink_per_minute"],
-                wander=self.params["wander"],
+                gaze_variability=self.params["wander"],
                 nod=self.params["nod"],
                 brow=self.params["brow"],
                 listening=self.params["listening"],
@@ -66,8 +66,8 @@ class HeadController(FaceNode):
 
     def start(self) -> None:
         """Open the topics."""
-        self.controls = self.create_publisher(HeadControl, "head_control", wire.SOUND)
-        self.create_subscription(AudioFeatures, "audio_features", self.on_features, wire.SOUND)
+        self.controls = self.create_publisher(HeadControl, "head_control", wire.AUDIO_QOS)
+        self.create_subscription(AudioFeatures, "audio_features", self.on_features, wire.AUDIO_QOS)
         self.create_subscription(Bool, "person_speaking", self.on_person_speaking, 10)
         self.create_subscription(PointStamped, "look_at", self.on_look_at, 10)
         self.create_subscription(String, "expression", self.on_expression, 10)
@@ -84,7 +84,7 @@ class HeadController(FaceNode):
 
     def on_person_speaking(self, msg: Bool) -> None:
         """Heed a person who talks; when nobody has said so for 3 s, none does."""
-        self.controller.person_speaks(msg.data, self.now_ns())
+        self.controller.set_user_speaking(msg.data, self.now_ns())
 
     def on_look_at(self, msg: PointStamped) -> None:
         """Turn to a point in the frame `world` (or none): metres from the head, x towards the viewer."""
@@ -100,7 +100,7 @@ class HeadController(FaceNode):
         """Put on `name` or `name:weight`, weight 0 to 1, of jaw_side -1 to 1."""
         name, _, weight = msg.data.partition(":")
         try:
-            self.controller.express(name.strip(), float(weight or 1.0), self.now_ns())
+            self.controller.set_expression(name.strip(), float(weight or 1.0), self.now_ns())
         except (KeyError, ValueError):
             known = ", ".join(EXPRESSIONS)
             self.complain(f"expression: expected one of {known}, such as smile:0.5, found {msg.data!r}")
@@ -110,11 +110,11 @@ class HeadController(FaceNode):
         self.complaint = message
         self.get_logger().warning(message)
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """The last complaint, once."""
         complaint, self.complaint = self.complaint, ""
         values: dict[str, Any] = {"controls": self.sent}
-        return Health(WARN, complaint, values) if complaint else Health(OK, "moving", values)
+        return NodeStatus(WARN, complaint, values) if complaint else NodeStatus(OK, "moving", values)
 
 
 def main() -> int:

@@ -9,16 +9,16 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from splatface.models.audio.barge_in import BargeIn
-from splatface.models.audio.listening import Listening
+from splatface.models.audio.listening import UserSpeechDetector
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
     Parameter(
-        name="barge_in", default=True, description="interrupt the face when a person speaks", live=True
+        name="barge_in", default=True, description="interrupt the face when a person speaks", dynamic=True
     ),
     Parameter(
         name="barge_in_ms",
@@ -26,7 +26,7 @@ PARAMETERS = (
         description="of a person's voice until the face is interrupted; less is hasty, knocks make up to 150",
         low=50,
         high=500,
-        live=True,
+        dynamic=True,
     ),
     Parameter(
         name="presentation_delay",
@@ -34,14 +34,14 @@ PARAMETERS = (
         description="the speaker's, seconds from the sound's own time to when it is heard",
         low=0.0,
         high=5.0,
-        live=True,
+        dynamic=True,
     ),
 )
 QUIET_NS = NS_PER_S  # without sound for so long nobody is heard
 TELL_S = 0.5  # `person_speaking` is said at least so often
 
 
-class Listener(FaceNode):
+class UserSpeechNode(FaceNode):
     """`microphone` and `audio` in; `person_speaking` and calls of `interrupt` out."""
 
     PARAMETERS = PARAMETERS
@@ -56,21 +56,21 @@ class Listener(FaceNode):
 
     def setup(self) -> None:
         """Load the voice detector."""
-        self.listening = Listening()
+        self.listening = UserSpeechDetector()
         self.barge_in = BargeIn()
 
     def start(self) -> None:
         """Open the topics."""
         self.listening.reset()
-        self.told = self.create_publisher(Bool, "person_speaking", 10)
-        self.hush = self.create_client(Trigger, "interrupt")
-        self.create_subscription(AudioChunkMsg, "audio", self.on_face, wire.SOUND)
-        self.create_subscription(AudioChunkMsg, "microphone", self.on_microphone, wire.SOUND)
+        self.speaking_pub = self.create_publisher(Bool, "person_speaking", 10)
+        self.interrupt_client = self.create_client(Trigger, "interrupt")
+        self.create_subscription(AudioChunkMsg, "audio", self.on_face, wire.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "microphone", self.on_microphone, wire.AUDIO_QOS)
         self.create_timer(TELL_S, self.tell)
 
     def stop(self) -> None:
         """Let go of the face's service."""
-        self.destroy_client(self.hush)
+        self.destroy_client(self.interrupt_client)
 
     def on_face(self, msg: AudioChunkMsg) -> None:
         """Remember what the face will say."""
@@ -98,47 +98,47 @@ class Listener(FaceNode):
         if self.now_ns() - self.heard_ns > QUIET_NS and self.listening.time_ns:
             self.listening.reset()
         self.speaking = self.listening.person.speaking
-        self.told.publish(Bool(data=self.speaking))
+        self.speaking_pub.publish(Bool(data=self.speaking))
 
     def interrupt(self) -> None:
         """Ask the face to fall silent."""
-        if not self.hush.service_is_ready():
+        if not self.interrupt_client.service_is_ready():
             self.missing = "interrupt: expected the speech node's service, found none: start it"
             self.get_logger().warning(self.missing)
             return
         self.missing = ""
         self.interrupts += 1
-        self.hush.call_async(Trigger.Request()).add_done_callback(self.on_hushed)
+        self.interrupt_client.call_async(Trigger.Request()).add_done_callback(self.on_hushed)
 
     def on_hushed(self, done: Future) -> None:
         """Count anew: what was heard has been answered."""
-        self.listening.person.forget()
+        self.listening.person.reset_evidence()
         answer: Any = done.result()
         self.get_logger().info(f"a person speaks: {answer.message}")
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """What is heard."""
         values: dict[str, object] = {
             "person_speaking": self.speaking,
             "interrupts": self.interrupts,
             "level_dbfs": f"{self.listening.level_dbfs:.0f}",
             "echo_loss_db": f"{self.listening.person.echo_loss_db:.0f}",
-            "bad_samples": self.listening.bad_samples,
+            "bad_samples": self.listening.nonfinite_samples,
         }
         if self.refused:
-            return Health(ERROR, self.refused, values)
+            return NodeStatus(ERROR, self.refused, values)
         if self.now_ns() - self.heard_ns > QUIET_NS:
-            return Health(
+            return NodeStatus(
                 WARN, "no microphone: start audio_capture with audio remapped to microphone", values
             )
         if self.missing:
-            return Health(WARN, self.missing, values)
-        return Health(message="a person speaks" if self.speaking else "nobody speaks", values=values)
+            return NodeStatus(WARN, self.missing, values)
+        return NodeStatus(message="a person speaks" if self.speaking else "nobody speaks", values=values)
 
 
 def main() -> int:
     """Run the node."""
-    return run(Listener)
+    return run(UserSpeechNode)
 
 
 if __name__ == "__main__":

@@ -40,7 +40,7 @@ class Parameter:
     low: float | None = None
     high: float | None = None
     choices: tuple[str, ...] = ()
-    live: bool = False
+    dynamic: bool = False
 
     def descriptor(self) -> ParameterDescriptor:
         """The same as ROS tools show it."""
@@ -56,7 +56,7 @@ class Parameter:
                 ]
         return out
 
-    def complaint(self, value: Any) -> str:
+    def validation_error(self, value: Any) -> str:
         """Why `value` cannot be taken, or an empty string."""
         if self.choices and value not in self.choices:
             return f"parameter {self.name}: expected one of {', '.join(self.choices)}, found {value!r}"
@@ -94,8 +94,8 @@ def declare(
             parameter = by_name.get(change.name)
             if parameter is None:
                 continue
-            reason = parameter.complaint(change.value)
-            if not reason and not parameter.live:
+            reason = parameter.validation_error(change.value)
+            if not reason and not parameter.dynamic:
                 reason = (
                     f"parameter {change.name} is read when the node is configured: start the node with it"
                 )
@@ -132,7 +132,7 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
         raise ParameterError(
             f"parameter {parameter.name}: expected {parameter.low} to {parameter.high}, found {found}"
         ) from None
-    reason = parameter.complaint(value)
+    reason = parameter.validation_error(value)
     if reason:
         raise ParameterError(reason)
     return value

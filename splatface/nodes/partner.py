@@ -21,12 +21,12 @@ from splatface.models.errors import SplatfaceError
 from splatface.models.messages import AudioChunk
 from splatface.nodes import wire
 
-__all__ = ["Partner"]
+__all__ = ["ConversationClient"]
 
 LOUD = 0.02  # of full scale
 
 
-class Partner:
+class ConversationClient:
     """A ROS node with a thread of its own; its methods may be called from another one. Close it at the end.
 
     Args:
@@ -43,11 +43,11 @@ class Partner:
         self._context.init()
         node = Node("partner", namespace=namespace, context=self._context)
         self._node = node
-        node.create_subscription(AudioChunkMsg, "audio", self._on_audio, wire.SOUND)
+        node.create_subscription(AudioChunkMsg, "audio", self._on_audio, wire.AUDIO_QOS)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_health, 100)
         self._mouth = ActionClient(node, Say, "say")
         self._hush = node.create_client(Trigger, "interrupt")
-        self._errands: deque[Callable[[], None]] = deque()
+        self._pending_calls: deque[Callable[[], None]] = deque()
         self._errand = node.create_guard_condition(self._run_errands)
         self._ending = False
         self._thread = threading.Thread(target=self._spin, name="partner", daemon=True)
@@ -115,12 +115,12 @@ class Partner:
 
     def _soon(self, errand: Callable[[], None]) -> None:
         """Have something done in the thread that also takes the answers: else one may come too early."""
-        self._errands.append(errand)
+        self._pending_calls.append(errand)
         self._errand.trigger()
 
     def _run_errands(self) -> None:
-        while self._errands:
-            self._errands.popleft()()
+        while self._pending_calls:
+            self._pending_calls.popleft()()
 
     def _tell(self) -> None:
         with self._news:

@@ -12,8 +12,8 @@ from splatface_msgs.msg import FrameTrace
 from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_reader import RecordedMessage, read_messages, read_topics
 from splatface.nodes import wire
-from splatface.nodes.base import FaceNode, Health, run
-from splatface.nodes.handshake import Handshake
+from splatface.nodes.base import FaceNode, NodeStatus, run
+from splatface.nodes.handshake import SubscriberReadiness
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
@@ -39,7 +39,7 @@ PARAMETERS = (
     ),
 )
 # Topics that are made again from the others.
-MADE_AGAIN = {"image"}
+REGENERATED_TOPICS = {"image"}
 TICK_S = 0.002
 # How far a slow renderer may fall behind before playing waits for it, and how long it is waited for.
 AHEAD_NS = 1_000_000_000
@@ -61,7 +61,7 @@ class Player(FaceNode):
         """Look at the recording."""
         self.path = Path(self.params["path"]).expanduser()
         types = {topic.rsplit("/", 1)[-1]: name for topic, name in read_topics(self.path).items()}
-        self.types = {topic: name for topic, name in types.items() if topic not in MADE_AGAIN}
+        self.types = {topic: name for topic, name in types.items() if topic not in REGENERATED_TOPICS}
         if not self.types:
             raise RecordingError(
                 f"recording {self.path}: expected messages, found none: did the face run when it was made?"
@@ -70,13 +70,13 @@ class Player(FaceNode):
     def start(self) -> None:
         """Open the topics and wait for somebody to listen."""
         self.outputs = {
-            topic: self.create_publisher(_message_type(name), topic, wire.SOUND)
+            topic: self.create_publisher(_message_type(name), topic, wire.AUDIO_QOS)
             for topic, name in self.types.items()
         }
         self.clock = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(FrameTrace, "frame_trace", self.on_trace, 100)
         needed: list[str] = [t for t in ("audio_features", "head_control") if t in self.outputs]
-        self.handshake = Handshake(self, needed or list(self.outputs))
+        self.handshake = SubscriberReadiness(self, needed or list(self.outputs))
         self.waits_until = time.monotonic() + self.params["wait_s"]
         self.drawn_ns: int | None = None
         self.last_seen = time.monotonic()
@@ -115,10 +115,10 @@ class Player(FaceNode):
         if self.next is None and now - self.last_seen > self.params["linger_s"]:
             self._end()
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """How far the recording is played."""
         state = "waiting for somebody to listen" if self.begun is None else "playing"
-        return Health(message=state, values={"path": self.path, "messages": self.played})
+        return NodeStatus(message=state, values={"path": self.path, "messages": self.played})
 
     def _send(self, message: RecordedMessage) -> None:
         self.outputs[message.topic.rsplit("/", 1)[-1]].publish(message.cdr)

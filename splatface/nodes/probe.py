@@ -44,8 +44,8 @@ def observe(namespace: str, seconds: float, going: Callable[[Observation], bool]
         def keep(traces: dict[int, FrameTrace]) -> Callable[[FrameTrace], None]:
             return lambda msg: traces.__setitem__(wire.time_ns(msg.header.stamp), msg)
 
-        node.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
-        node.create_subscription(AudioFeatures, "audio_features", on_features, wire.SOUND)
+        node.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
+        node.create_subscription(AudioFeatures, "audio_features", on_features, wire.AUDIO_QOS)
         node.create_subscription(FrameTrace, "frame_trace", keep(seen.drawn), 100)
         node.create_subscription(FrameTrace, "display/frame_trace", keep(seen.shown), 100)
 
@@ -76,10 +76,10 @@ def watch_pictures(namespace: str, seconds: float, going: Callable[[PictureHash]
     digest = PictureHash()
 
     def on_image(msg: Image) -> None:
-        digest.add(wire.time_ns(msg.header.stamp), wire.pixels(msg).tobytes())
+        digest.add(wire.time_ns(msg.header.stamp), wire.image_from_msg(msg).tobytes())
 
     def set_up(node: Node) -> None:
-        node.create_subscription(Image, "image", on_image, wire.pictures(200))
+        node.create_subscription(Image, "image", on_image, wire.image_qos(200))
 
     _listen("picture_hash", namespace, set_up, seconds, lambda: going(digest))
     return digest

@@ -10,7 +10,7 @@ from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_writer import BagWriter, OfferedQos
 from splatface.nodes import wire
-from splatface.nodes.base import OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
@@ -44,7 +44,7 @@ class Recorder(FaceNode):
     def start(self) -> None:
         """Subscribe to the streams."""
         for topic, (message, _) in self.streams.items():
-            self.create_subscription(message, topic, partial(self.on_message, topic), wire.SOUND, raw=True)
+            self.create_subscription(message, topic, partial(self.on_message, topic), wire.AUDIO_QOS, raw=True)
         self.create_timer(0.5, self.flush)
 
     def on_message(self, topic: str, cdr: bytes) -> None:
@@ -100,13 +100,13 @@ class Recorder(FaceNode):
             return
         self.get_logger().info(f"{bag.message_count} messages in {bag.folder}")
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """How much is written."""
         count = self.bag.message_count if self.bag is not None else 0
         values: dict[str, object] = {"path": self.params["path"], "messages": count}
         if not count:
-            return Health(WARN, "nothing heard yet: is the face running in this namespace?", values)
-        return Health(OK, "recording", values)
+            return NodeStatus(WARN, "nothing heard yet: is the face running in this namespace?", values)
+        return NodeStatus(OK, "recording", values)
 
 
 def _offered_qos(profile: QoSProfile) -> OfferedQos:

@@ -10,18 +10,18 @@ from splatface_msgs.msg import HeadControl as HeadControlMsg
 from splatface_msgs.srv import LoadHead
 
 from splatface.models.errors import HeadError, RenderError, SplatfaceError
-from splatface.models.frame_scheduler import Grid, LivePace, StepPace
+from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler
 from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import NS_PER_S, AudioFrame, Frame, HeadControl
 from splatface.models.render.background import background_of
 from splatface.models.render.render import renderer
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import Timing
+from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(name="head", default="mira", description="a shipped head's name or the path of a head folder"),
@@ -64,7 +64,7 @@ PARAMETERS = (
         description="the display's: pictures that wait so long are drawn again after an interruption",
         low=0.0,
         high=5.0,
-        live=True,
+        dynamic=True,
     ),
     Parameter(
         name="watermark", default=True, description="the invisible mark that says the picture is synthetic"
@@ -104,33 +104,33 @@ class Renderer(FaceNode):
         self.utterance = 0
         self.drawn = 0
         self.wrong_encoder = ""
-        self.render_ms, self.age_ms = Timing(), Timing()
+        self.render_ms, self.age_ms = LatencyStats(), LatencyStats()
 
     def setup(self) -> None:
         """Load the head and compile."""
         self.size = size_of(self.params["size"])
         grid = Grid(self.params["fps"])
-        self.steps = StepPace(grid) if self.params["clock"] == "features" else None
-        self.live = LivePace(grid, PATIENCE_NS, BACKLOG_NS)
+        self.steps = LockstepScheduler(grid) if self.params["clock"] == "features" else None
+        self.live = LiveScheduler(grid, PATIENCE_NS, BACKLOG_NS)
         self.background = background_of(self.params["background"], self.size)
         self.drawer = renderer(
             self.params["backend"], threads=self.params["threads"], supersample=self.params["supersample"]
         )
         self.talker = self._talker(self.params["head"])
         self.get_logger().info("preparing (compiles for about 10 s the first time)")
-        self.talker.picture([], HeadControl(), 0)
+        self.talker.render([], HeadControl(), 0)
         self.get_logger().info(f"drawing {self.talker.head.info.name}")
 
     def start(self) -> None:
         """Open the topics."""
         # A late picture is worthless live; in step mode every picture counts.
         depth = 1 if self.steps is None else 100
-        self.images = self.create_publisher(Image, "image", wire.pictures(depth))
-        self.jpegs = self.create_publisher(CompressedImage, "image/compressed", wire.pictures(depth))
+        self.images = self.create_publisher(Image, "image", wire.image_qos(depth))
+        self.jpegs = self.create_publisher(CompressedImage, "image/compressed", wire.image_qos(depth))
         self.traces = self.create_publisher(FrameTrace, "frame_trace", 10)
         self.create_service(LoadHead, "load_head", self.on_load_head)
-        self.create_subscription(HeadControlMsg, "head_control", self.on_control, wire.SOUND)
-        self.create_subscription(AudioFeaturesMsg, "audio_features", self.on_features, wire.SOUND)
+        self.create_subscription(HeadControlMsg, "head_control", self.on_control, wire.AUDIO_QOS)
+        self.create_subscription(AudioFeaturesMsg, "audio_features", self.on_features, wire.AUDIO_QOS)
         if self.steps is None:
             self.live.begin(self.now_ns() - PATIENCE_NS)
             self.create_timer(0.5 / self.params["fps"], self.draw_due)
@@ -179,14 +179,14 @@ class Renderer(FaceNode):
     def draw_again(self) -> None:
         """Take back the pictures that still wait to be shown: their mouth says what is no longer heard."""
         delay_ns = round(self.params["presentation_delay"] * NS_PER_S)
-        for time_ns in self.live.again(self.now_ns() - delay_ns):
+        for time_ns in self.live.redraw_times(self.now_ns() - delay_ns):
             self.publish(time_ns)
 
     def publish(self, time_ns: int) -> None:
         """Draw one picture and send it off."""
         waited_ms = (self.now_ns() - time_ns) / 1e6
         began = time.perf_counter()
-        image = self.talker.picture(self._heard(time_ns), self._control(time_ns), time_ns)
+        image = self.talker.render(self._heard(time_ns), self._control(time_ns), time_ns)
         rendered = time.perf_counter()
         frame = Frame(image=image, time_ns=time_ns, utterance=self.utterance, index=self.drawn)
         msg = wire.image_msg(frame)
@@ -217,7 +217,7 @@ class Renderer(FaceNode):
             response.ok, response.message = False, str(error)
         return response
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """Pictures, drops and times."""
         values: dict[str, object] = {
             "head": self.talker.head.info.name,
@@ -229,12 +229,12 @@ class Renderer(FaceNode):
         if self.wrong_encoder:
             expected = self.params["encoder"]
             message = f"expected features of {expected}, found {self.wrong_encoder}: start both with the same"
-            return Health(ERROR, message, values)
+            return NodeStatus(ERROR, message, values)
         if not len(self.frames):
-            return Health(WARN, "no audio_features yet: the mouth rests", values)
-        return Health(OK, "drawing", values)
+            return NodeStatus(WARN, "no audio_features yet: the mouth rests", values)
+        return NodeStatus(OK, "drawing", values)
 
-    def _talker(self, head_name: str) -> Talker:
+    def _talker(self, head_name: str) -> TalkingHead:
         head, encoder = load_head(head_folder(head_name)), self.params["encoder"]
         if encoder not in head.nets:
             known = ", ".join(head.nets) or "no encoder"
@@ -242,7 +242,7 @@ class Renderer(FaceNode):
                 f"{head_name}: trained for {known}, the graph runs {encoder}: "
                 f"start with encoder:={next(iter(head.nets), 'fsmn')} or train the head for {encoder}"
             )
-        return Talker(
+        return TalkingHead(
             head,
             self.drawer,
             size=self.size,

@@ -4,14 +4,14 @@ from typing import Any
 
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 
-from splatface.models.audio.kept_loudspeaker import OPENING, KeptLoudspeaker
+from splatface.models.audio.kept_loudspeaker import OPENING, ReconnectingLoudspeaker
 from splatface.models.audio.loudspeaker import Fill
 from splatface.models.audio.playback import Playback
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, Health, run
+from splatface.nodes.base import ERROR, OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import Timing
+from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(
@@ -23,7 +23,7 @@ PARAMETERS = (
         description="seconds from the sound's own time to when it is heard; the display's must be the same",
         low=0.0,
         high=5.0,
-        live=True,
+        dynamic=True,
     ),
     Parameter(
         name="latency_ms",
@@ -36,25 +36,27 @@ PARAMETERS = (
 QUIET_NS = NS_PER_S // 2  # without a chunk for so long there is no sound to be played
 
 
-class Speaker(FaceNode):
+class AudioPlayer(FaceNode):
     """`audio` in, sound out."""
 
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
         super().__init__("speaker")
-        self.speaker: KeptLoudspeaker | None = None
+        self.speaker: ReconnectingLoudspeaker | None = None
         self.problem = ""
         self.opened = 0
         self.chunk_ns = -QUIET_NS  # when the last one came
-        self.early_ms = Timing()  # from a chunk's arrival to when it is to be heard
-        self.offset_ms = Timing()
+        self.early_ms = LatencyStats()  # from a chunk's arrival to when it is to be heard
+        self.offset_ms = LatencyStats()
         self.playback = Playback(self._delay_ns())
 
     def start(self) -> None:
         """Open the device in the background and listen."""
-        self.speaker = KeptLoudspeaker(self.params["device"], self.params["latency_ms"] / 1e3, self.opening)
-        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.SOUND)
+        self.speaker = ReconnectingLoudspeaker(
+            self.params["device"], self.params["latency_ms"] / 1e3, self.opening
+        )
+        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
         self.create_timer(0.25, self.watch)
 
     def stop(self) -> None:
@@ -98,11 +100,11 @@ class Speaker(FaceNode):
         super().parameter_changed(name, value)
         self.playback.delay_ns = self._delay_ns()
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """Whether sound leaves in time."""
         speaker, playback = self.speaker, self.playback
         if speaker is None:
-            return Health(message="not active")
+            return NodeStatus(message="not active")
         values: dict[str, object] = {
             "device": speaker.name,
             "opened": speaker.opened,
@@ -118,12 +120,14 @@ class Speaker(FaceNode):
         }
         if speaker.problem:
             level = WARN if speaker.problem == OPENING else ERROR
-            return Health(level, f"{speaker.problem} (no sound meanwhile)", values)
+            return NodeStatus(level, f"{speaker.problem} (no sound meanwhile)", values)
         if playback.refused:
-            return Health(ERROR, "expected sound at 16000 Hz, found another rate: resample it before", values)
+            return NodeStatus(
+                ERROR, "expected sound at 16000 Hz, found another rate: resample it before", values
+            )
         if self.now_ns() - self.chunk_ns > QUIET_NS:
-            return Health(WARN, "no audio: start speech or audio_capture", values)
-        return Health(OK, "playing", values)
+            return NodeStatus(WARN, "no audio: start speech or audio_capture", values)
+        return NodeStatus(OK, "playing", values)
 
     def _delay_ns(self) -> int:
         return round(self.params["presentation_delay"] * NS_PER_S)
@@ -131,7 +135,7 @@ class Speaker(FaceNode):
 
 def main() -> int:
     """Run the node."""
-    return run(Speaker)
+    return run(AudioPlayer)
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import NS_PER_S, AudioChunk
 from splatface.models.tts.match import voice_of_head
-from splatface.models.tts.playing import Playing, Utterance
+from splatface.models.tts.playing import SpeechQueue, Utterance
 from splatface.models.tts.speak import check_voice, speak
 from splatface.models.tts.spoken import SAMPLE_RATE
 from splatface.models.tts.synthesis import Synthesis
 from splatface.nodes import wire
-from splatface.nodes.base import WARN, FaceNode, Health, run
+from splatface.nodes.base import WARN, FaceNode, NodeStatus, run
 from splatface.nodes.deferred_action import DeferredActionServer
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import Timing
+from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(
@@ -53,7 +53,7 @@ JUMP_NS = NS_PER_S  # further from the clock than this, the clock was set or the
 
 
 @dataclass(eq=False)
-class Saying:
+class ActiveGoal:
     """A goal and its sound."""
 
     goal: ServerGoalHandle
@@ -61,7 +61,7 @@ class Saying:
     asked_ns: int
 
 
-class Speech(FaceNode):
+class TtsNode(FaceNode):
     """Serves `say` and `interrupt`, publishes `audio`: speech, and silence between."""
 
     PARAMETERS = PARAMETERS
@@ -70,12 +70,12 @@ class Speech(FaceNode):
         super().__init__("speech")
         self.utterance = 0
         self.end_ns = 0  # of the last chunk
-        self.sayings: list[Saying] = []  # in the order in which they are heard
-        self.canceled: list[tuple[Saying, float]] = []  # cut, to be finished when the cancel is answered
-        self.playing = Playing()
+        self.sayings: list[ActiveGoal] = []  # in the order in which they are heard
+        self.canceled: list[tuple[ActiveGoal, float]] = []  # cut, to be finished when the cancel is answered
+        self.playing = SpeechQueue()
         self.refused = ""
         self.said = 0
-        self.first_sound_ms = Timing()
+        self.first_sound_ms = LatencyStats()
 
     def setup(self) -> None:
         """Find the voice and say a word with it, so that its engine is loaded."""
@@ -92,7 +92,7 @@ class Speech(FaceNode):
         """Open the topic, the action and the service."""
         self.end_ns = self.now_ns()
         self.utterance = wire.new_utterance(self.utterance, self.end_ns)
-        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         self.server = DeferredActionServer(
             self,
@@ -109,7 +109,7 @@ class Speech(FaceNode):
 
     def stop(self) -> None:
         """End what is being said."""
-        self.cut(self.sayings)
+        self.abort_goals(self.sayings)
         self.server.destroy()
 
     # goals
@@ -137,7 +137,7 @@ class Speech(FaceNode):
             self.interrupt(self.sayings)
         request = goal.request
         synthesis = Synthesis(speak(request.text, request.voice or self.voice, request.rate))
-        saying = Saying(goal, Utterance(synthesis, len(request.text)), self.now_ns())
+        saying = ActiveGoal(goal, Utterance(synthesis, len(request.text)), self.now_ns())
         self.sayings.append(saying)
         self.playing.add(saying.utterance)
 
@@ -150,7 +150,7 @@ class Speech(FaceNode):
                 begun = saying.utterance.start_ns is not None
                 self.forget(saying)
                 if begun:
-                    self.hush()
+                    self.flush_with_silence()
                 return CancelResponse.ACCEPT
         return CancelResponse.REJECT
 
@@ -160,12 +160,12 @@ class Speech(FaceNode):
         response.success, response.message = True, f"utterance {self.utterance}"
         return response
 
-    def interrupt(self, sayings: list[Saying]) -> None:
+    def interrupt(self, sayings: list[ActiveGoal]) -> None:
         """End these goals; no later chunk carries their utterance."""
-        self.cut(sayings)
-        self.hush()
+        self.abort_goals(sayings)
+        self.flush_with_silence()
 
-    def cut(self, sayings: list[Saying]) -> None:
+    def abort_goals(self, sayings: list[ActiveGoal]) -> None:
         """Abort goals, telling how much of them was heard."""
         now_ns = self.now_ns()
         for saying in list(sayings):
@@ -174,12 +174,12 @@ class Speech(FaceNode):
             saying.goal.abort()
             self.server.finish(saying.goal, Say.Result(duration_s=heard_s, interrupted=True))
 
-    def forget(self, saying: Saying) -> None:
+    def forget(self, saying: ActiveGoal) -> None:
         """No further sample of it."""
         self.playing.drop(saying.utterance)
         self.sayings.remove(saying)
 
-    def hush(self) -> None:
+    def flush_with_silence(self) -> None:
         """Begin a new utterance with silence, now: what was published ahead is void."""
         self.utterance += 1
         self.end_ns = self.now_ns()
@@ -194,7 +194,7 @@ class Speech(FaceNode):
         if ahead_ns > self.lead_ns + JUMP_NS or ahead_ns < -JUMP_NS:
             self.get_logger().warning(f"clock jumped by {-ahead_ns / NS_PER_S:.1f} s")
             self.end_ns = now_ns
-            self.cut(self.sayings)
+            self.abort_goals(self.sayings)
             self.utterance += 1
         while self.end_ns <= now_ns + self.lead_ns:
             samples = self.playing.take(self.chunk_samples, self.end_ns)
@@ -202,21 +202,21 @@ class Speech(FaceNode):
                 wire.audio_chunk_msg(AudioChunk(samples, SAMPLE_RATE, self.end_ns, self.utterance))
             )
             self.end_ns += self.chunk_ns
-        self.tell(now_ns)
+        self.publish_feedback(now_ns)
 
-    def tell(self, now_ns: int) -> None:
+    def publish_feedback(self, now_ns: int) -> None:
         """Feedback for words that are heard now; results for what has ended."""
         for saying in list(self.sayings):
             for word in saying.utterance.heard(now_ns):
                 saying.goal.publish_feedback(Say.Feedback(word=word.word, progress=word.progress))
             if saying.utterance.ended(now_ns):
-                self.conclude(saying, now_ns)
+                self.finish_goal(saying, now_ns)
         for saying, heard_s in [entry for entry in self.canceled if entry[0].goal.is_cancel_requested]:
             self.canceled.remove((saying, heard_s))
             saying.goal.canceled()
             self.server.finish(saying.goal, Say.Result(duration_s=heard_s, interrupted=True))
 
-    def conclude(self, saying: Saying, now_ns: int) -> None:
+    def finish_goal(self, saying: ActiveGoal, now_ns: int) -> None:
         """The result of a goal that was heard to its end, or to where its engine failed."""
         utterance, problem = saying.utterance, saying.utterance.synthesis.problem
         self.sayings.remove(saying)
@@ -231,7 +231,7 @@ class Speech(FaceNode):
             self.first_sound_ms.add((utterance.start_ns - saying.asked_ns) / 1e6)
         self.server.finish(saying.goal, Say.Result(duration_s=utterance.heard_s(now_ns), interrupted=False))
 
-    def health(self) -> Health:
+    def health(self) -> NodeStatus:
         """What is being said."""
         values: dict[str, object] = {
             "voice": self.voice,
@@ -242,13 +242,13 @@ class Speech(FaceNode):
             **self.first_sound_ms.summary("first_sound_ms"),
         }
         if self.refused:
-            return Health(WARN, self.refused, values)
-        return Health(message="speaking" if self.sayings else "silent", values=values)
+            return NodeStatus(WARN, self.refused, values)
+        return NodeStatus(message="speaking" if self.sayings else "silent", values=values)
 
 
 def main() -> int:
     """Run the node."""
-    return run(Speech)
+    return run(TtsNode)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,10 @@ from collections import deque
 
 import numpy as np
 
-__all__ = ["Timing"]
+__all__ = ["LatencyStats"]
 
 
-class Timing:
+class LatencyStats:
     """The last `size` durations."""
 
     def __init__(self, size: int = 500) -> None:

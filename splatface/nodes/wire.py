@@ -14,7 +14,7 @@ from splatface_msgs.msg import HeadControl as HeadControlMsg
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame, Frame, HeadControl
 
 __all__ = [
-    "SOUND",
+    "AUDIO_QOS",
     "audio_chunk",
     "audio_chunk_msg",
     "audio_features_msg",
@@ -22,10 +22,10 @@ __all__ = [
     "compressed_msg",
     "head_control",
     "head_control_msg",
+    "image_from_msg",
     "image_msg",
+    "image_qos",
     "new_utterance",
-    "pictures",
-    "pixels",
     "stamp",
     "time_ns",
 ]
@@ -36,10 +36,10 @@ def _reliable(depth: int) -> QoSProfile:
 
 
 # Two seconds of 20 ms messages: what a node may miss while it compiles or loads a head.
-SOUND = _reliable(100)
+AUDIO_QOS = _reliable(100)
 
 
-def pictures(depth: int = 1) -> QoSProfile:
+def image_qos(depth: int = 1) -> QoSProfile:
     """Reliable, because generic tools ask for it; keep-last 1, because a late picture is worthless."""
     return _reliable(depth)
 
@@ -167,7 +167,7 @@ def compressed_msg(jpeg: bytes, time_ns_: int) -> CompressedImage:
     return msg
 
 
-def pixels(msg: Image) -> NDArray[np.uint8]:
+def image_from_msg(msg: Image) -> NDArray[np.uint8]:
     """Decode an rgb8 picture, [H, W, 3], without copying.
 
     Raises:

@@ -5,8 +5,8 @@ import functools
 import numpy as np
 import pytest
 
-from bench.barge_in import Interruption, stillness
-from bench.monitor import FRAGMENT, RATE_HZ, Heard
+from bench.barge_in import Interruption, interruption_latency
+from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
 from bench.mouth import Course, Mouth, lag_ms
 from bench.offsets import Lateness, drift_ms_per_minute, offsets, picture_lateness, sound_lateness
 from bench.talk_table import table
@@ -50,7 +50,7 @@ def heard(late_ms, drift_ppm=0.0, seconds=SECONDS):
     arrivals_ns = START_NS - NS_PER_S + fragments * NS_PER_S // RATE_HZ + FRAGMENT * NS_PER_S // RATE_HZ // 2
     waking_ns = np.where(random.random(len(fragments)) < 0.1, 8 * MS, 0)
     samples = np.round(32767 * sound).astype(np.int16)
-    return Heard(samples, arrivals_ns + waking_ns)
+    return SinkRecording(samples, arrivals_ns + waking_ns)
 
 
 def seen(late_ms, seconds=SECONDS, closed_from_ns=None):
@@ -81,7 +81,7 @@ def test_sound_is_found_where_it_was_heard(late_ms):
 
 
 def test_another_sound_is_not_found():
-    silence = Heard(np.zeros(SECONDS * RATE_HZ, np.int16), heard(200.0).arrivals_ns[: SECONDS * 200])
+    silence = SinkRecording(np.zeros(SECONDS * RATE_HZ, np.int16), heard(200.0).arrivals_ns[: SECONDS * 200])
     assert len(sound_lateness(said(), silence, 200.0).late_ms) == 0
 
 
@@ -122,7 +122,7 @@ def test_the_mouth_is_seen_to_follow_the_voice():
 
 
 def test_what_cannot_be_measured_is_none():
-    nothing = Heard(np.zeros(RATE_HZ, np.int16), np.arange(200) * 5 * MS + START_NS)
+    nothing = SinkRecording(np.zeros(RATE_HZ, np.int16), np.arange(200) * 5 * MS + START_NS)
     result = in_step(said(3), nothing, seen(200.0, 3), mouth(), 200.0)
     assert result["offset_ms"] == {"p5": None, "median": None, "p95": None}
     assert result["drift_ms_per_minute"] is None
@@ -135,11 +135,13 @@ def test_stillness_is_when_the_last_sound_and_the_last_open_mouth_are_over():
     times_ns = sound.times_ns()[:, None] + np.arange(FRAGMENT) * NS_PER_S // RATE_HZ
     sound.samples[times_ns.ravel() > called_ns + 30 * MS] = 0
     pictures = seen(210.0, closed_from_ns=called_ns + 55 * MS)
-    still = stillness([Interruption(called_ns, 1.0, 100.0, called_ns + NS_PER_S)], sound, pictures, mouth())
+    still = interruption_latency(
+        [Interruption(called_ns, 1.0, 100.0, called_ns + NS_PER_S)], sound, pictures, mouth()
+    )
     assert still["silent_ms"] == pytest.approx([30.0], abs=5.0)
     assert 55 <= still["mouth_at_rest_ms"][0] <= 95  # the next picture of the grid
     nobody = Interruption(START_NS - 3 * NS_PER_S, 1.0, 100.0, START_NS - 2 * NS_PER_S)
-    assert stillness([nobody], sound, pictures, mouth())["silent_ms"] == [0.0]
+    assert interruption_latency([nobody], sound, pictures, mouth())["silent_ms"] == [0.0]
 
 
 def test_the_table_names_what_it_shows():

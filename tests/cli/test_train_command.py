@@ -143,7 +143,7 @@ def test_settings_of_the_command_line_reach_the_config(data):
     dataset = load_dataset(data)
     config, notes = config_of(args, dataset)
     assert any("short clip" in note for note in notes)
-    assert (config.stages.minutes, config.seed, config.densify.most) == (3.0, 9, 1234)
+    assert (config.stages.minutes, config.seed, config.densify.max_gaussians) == (3.0, 9, 1234)
     assert type(config.field).__name__ == "AttentionConfig"
 
 

@@ -8,7 +8,7 @@ from splatface.models.training.dataset.types import EYES, FACE, HAIR, TORSO
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.training.synthetic.choose import choose
-from splatface.models.training.synthetic.film import Film, Stage
+from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec
 from splatface.models.training.synthetic.parts import Part, PosedBody
 from splatface.models.training.synthetic.performance import Acting, perform
 from splatface.models.training.synthetic.scene_file import film_camera
@@ -97,6 +97,8 @@ VOICE = Voice("test/tone", "woman", "nobody's", _say)
 
 def small_stage(pictures=6, size_px=48):
     """A film of 12 s at 5 pictures a second."""
-    film = Film(actor="balls", acting=Acting(seconds=12.0, fps=5.0), pictures=pictures, size_px=size_px)
+    film = ActorVideoSpec(
+        actor="balls", acting=Acting(seconds=12.0, fps=5.0), pictures=pictures, size_px=size_px
+    )
     acted = perform(Script(("one two",), ("three",)), VOICE, film.acting)
-    return Stage(film, stand_in(), acted, choose(acted, pictures), film_camera(size_px))
+    return ActorScene(film, stand_in(), acted, choose(acted, pictures), film_camera(size_px))

@@ -12,7 +12,7 @@ import numpy as np
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
-from splatface.models.head.pose import Bones, bones_of, quat_of_euler
+from splatface.models.head.pose import Bones, bone_poses, quat_of_euler
 from splatface.models.head.skinning import deform_reference
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
@@ -139,7 +139,7 @@ def tiny_film(moments: int, fps: float = 12.5, seed: int = 3) -> Film:
     shifts = 0.005 * smooth(3, 3.0)
     info = procedural_head_info()
     bones = [
-        bones_of(HeadControl(quat_world_head=quat_of_euler(angle), translation_m=shift), info)
+        bone_poses(HeadControl(quat_world_head=quat_of_euler(angle), translation_m=shift), info)
         for angle, shift in zip(angles, shifts, strict=True)
     ]
     return Film(np.round(time_s * 1e9).astype(np.int64), modes, controls, bones, sound)
@@ -241,7 +241,7 @@ def tiny_points(thin: bool = True) -> Points:
         scales=patch.scales.astype(np.float32),
         quats=head.gaussians.quats,
         labels=labels,
-        skin=head.skin,
+        skin=head.skinning_weight,
         mouth_modes=np.ascontiguousarray(modes[:, :8]),
         control_modes=np.ascontiguousarray(modes[:, 8:]),
     )

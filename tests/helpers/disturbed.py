@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from splatface.models.training.optimization.poses import corrections, moved
+from splatface.models.training.optimization.poses import apply_twist, twist_between
 
 
 def disturbed(dataset, deg=0.5, mm=1.5, focal=1.0, seed=0):
@@ -16,7 +16,7 @@ def disturbed(dataset, deg=0.5, mm=1.5, focal=1.0, seed=0):
     generator = np.random.default_rng(seed)
     sizes = np.repeat([np.radians(deg), mm / 1000] * 2, 3)
     true = np.stack([frames.T_world_torso, frames.T_world_head])
-    torso, head = moved(true, generator.normal(size=(len(frames), 12)) * sizes)
+    torso, head = apply_twist(true, generator.normal(size=(len(frames), 12)) * sizes)
     camera = dataset.camera
     T = camera.T_camera_world.copy()
     T[2, 3] *= focal
@@ -30,6 +30,6 @@ def disturbed(dataset, deg=0.5, mm=1.5, focal=1.0, seed=0):
 def off(true, found, rows):
     """Turn in degrees and shifts across the picture and in depth in mm that the head's poses are off, rms."""
     ends = [np.stack([T, T])[:, rows] for T in (true, found)]
-    change = corrections(*ends)[:, 6:]
+    change = twist_between(*ends)[:, 6:]
     rms = np.sqrt((change**2).mean(axis=0))
     return np.degrees(rms[:3]), 1000 * rms[3:]

@@ -8,7 +8,7 @@ from splatface.models.training.fields.config import (
     AttentionConfig,
     AudioPlaneConfig,
     BasisConfig,
-    ListeningConfig,
+    ConditioningConfig,
     TriplaneConfig,
 )
 from splatface.models.training.fields.field import Condition, GaussianTensors
@@ -33,7 +33,7 @@ def gaussians(count=COUNT, seed=3):
 
 def condition(seed=0, listening=None):
     g = generator(seed + 100)
-    listening = listening or ListeningConfig()
+    listening = listening or ConditioningConfig()
     return Condition(
         mouth=torch.rand(8, generator=g),
         controls=torch.rand(8, generator=g),

@@ -6,7 +6,7 @@ from dataset_fixture import tiny_head
 
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.packed import pack
-from splatface.models.training.optimization.performer import Performer, motion_of
+from splatface.models.training.optimization.performer import DeformationSource, motion_of
 
 
 def table_of(head):
@@ -24,7 +24,7 @@ def performer_of(head, dataset, codes_of, basis):
         motion = motion_of(dataset, np.array([row]))[0]
         return ways @ torch.from_numpy(np.asarray(codes_of(motion), np.float32))
 
-    return Performer(table_of(head), deltas)
+    return DeformationSource(table_of(head), deltas)
 
 
 def true_performer(dataset):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.camera import Camera
 from splatface.models.head.head import Head, HeadInfo
@@ -16,7 +16,7 @@ def random_net(encoder="logmel", dim=12, outputs=8, seed=0):
     def normal(*shape):
         return rng.normal(size=shape).astype(np.float32)
 
-    return CoefficientNet(
+    return AudioToMouthNet(
         encoder=encoder,
         lookahead_ms=40.0,
         mean=normal(dim),
@@ -59,7 +59,7 @@ def random_head(count=150, moving=70, sh=4, seed=0):
             opacity_logits=normal(count),
             sh=0.3 * normal(count, sh, 3),
         ),
-        skin=rng.random(count, dtype=np.float32),
+        skinning_weight=rng.random(count, dtype=np.float32),
         dynamic=np.sort(rng.choice(count, moving, replace=False)).astype(np.int32),
         basis=basis,
         motion_map=MotionMap(

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
-from splatface.models.training.dataset.file import labels, picture, sound
+from splatface.models.training.dataset.file import labels, load_audio, picture
 from splatface.models.training.dataset.types import BACKGROUND, NECK, TEST, TORSO
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -34,7 +34,7 @@ def write_shared(dataset, folder):
     write_transforms(dataset, folder / "transforms_train.json", ids, ~tested)
     write_transforms(dataset, folder / "transforms_val.json", ids, tested)
     write_units(dataset, folder / "au.csv")
-    soundfile.write(folder / "aud.wav", sound(dataset), 16000, "PCM_16")
+    soundfile.write(folder / "aud.wav", load_audio(dataset), 16000, "PCM_16")
     stream = np.arange(2 * (ids[-1] + 1), dtype=np.float32)[:, None] * np.ones(29, np.float32)
     padded = np.pad(stream, ((8, 8), (0, 0)))
     windows = [padded[first : first + 16] for first in range(0, len(padded) - 16, 2)]

@@ -5,7 +5,7 @@ import numpy as np
 from splatface.models.camera import Camera
 from splatface.models.training.optimization.config import LossConfig
 from splatface.models.training.optimization.packed import OPACITY, QUATS, SKIN, row_width
-from splatface.models.training.optimization.pull import Easel, Moves
+from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
 from splatface.models.training.optimization.skin import pose_rows
 
 
@@ -33,9 +33,9 @@ def at_rest():
 
 
 def still(table):
-    return Moves(table, np.empty(0, np.int64), np.empty((0, 14), np.float32))
+    return DeformedGaussians(table, np.empty(0, np.int64), np.empty((0, 14), np.float32))
 
 
 def drawn(table):
-    easel = Easel(camera(), np.full(3, 0.5, np.float32), LossConfig(), 1)
+    easel = RenderLoss(camera(), np.full(3, 0.5, np.float32), LossConfig(), 1)
     return easel.draw(still(table), at_rest())

@@ -1,6 +1,6 @@
 import pytest
 
-from splatface.models.frame_scheduler import Grid, LivePace, StepPace, Waiting
+from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler, PresentationQueue
 from splatface.models.messages import NS_PER_S
 
 MS = 1_000_000
@@ -18,14 +18,14 @@ def test_first_and_last_are_inverse_to_time(fps):
 
 @pytest.mark.parametrize("step_ms", [1, 7, 20, 333])
 def test_step_pace_draws_every_moment_once_whatever_the_chunks(step_ms):
-    pace = StepPace(Grid(25.0))
+    pace = LockstepScheduler(Grid(25.0))
     pace.begin(0)
     times = [t for now in range(0, 2000 + step_ms, step_ms) for t in pace.due(min(now, 2000) * MS)]
     assert times == [k * 40 * MS for k in range(51)]
 
 
 def test_live_pace_follows_the_stream():
-    pace = LivePace(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     times = [t for now in range(0, 1000, 5) for t in pace.due((now - 50) * MS, now * MS)]
     assert times == [k * 20 * MS for k in range(48)]
@@ -33,14 +33,14 @@ def test_live_pace_follows_the_stream():
 
 
 def test_live_pace_lives_on_without_sound():
-    pace = LivePace(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     times = [t for now in range(0, 1001, 10) for t in pace.due(None, now * MS)]
     assert times == [k * 40 * MS for k in range(19)]
 
 
 def test_live_pace_drops_what_is_late_and_counts_it():
-    pace = LivePace(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     pace.due(0, 50 * MS)
     late = pace.due(500 * MS, 550 * MS)  # half a second of stall
@@ -49,7 +49,7 @@ def test_live_pace_drops_what_is_late_and_counts_it():
 
 
 def test_live_pace_survives_jumps_of_the_clock():
-    pace = LivePace(Grid(25.0), patience_ns=0, backlog_ns=60 * MS)
+    pace = LiveScheduler(Grid(25.0), patience_ns=0, backlog_ns=60 * MS)
     pace.begin(1000 * NS_PER_S)
     assert pace.due(None, 5 * NS_PER_S) == []
     assert pace.due(None, 5 * NS_PER_S + 40 * MS) != []
@@ -58,19 +58,19 @@ def test_live_pace_survives_jumps_of_the_clock():
 
 
 def test_live_pace_gives_again_what_an_interruption_made_untrue():
-    pace = LivePace(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
-    assert pace.again(0) == []
+    pace = LiveScheduler(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    assert pace.redraw_times(0) == []
     pace.begin(0)
     for now in range(0, 1001, 10):
         pace.due(now * MS, now * MS)
-    assert pace.again(810 * MS) == [840 * MS, 880 * MS, 920 * MS, 960 * MS, 1000 * MS]
-    assert pace.again(1001 * MS) == []
-    assert len(pace.again(-(10**18))) == 600
+    assert pace.redraw_times(810 * MS) == [840 * MS, 880 * MS, 920 * MS, 960 * MS, 1000 * MS]
+    assert pace.redraw_times(1001 * MS) == []
+    assert len(pace.redraw_times(-(10**18))) == 600
     assert pace.due(1040 * MS, 1040 * MS) == [1040 * MS]
 
 
 def test_a_picture_waits_for_its_moment():
-    waiting = Waiting[str](200 * MS)
+    waiting = PresentationQueue[str](200 * MS)
     assert waiting.wait_ns(0) is None
     waiting.push(0, "first")
     waiting.push(40 * MS, "second")
@@ -87,7 +87,7 @@ def test_a_picture_waits_for_its_moment():
 
 
 def test_a_picture_drawn_again_takes_back_what_waits():
-    waiting = Waiting[str](200 * MS)
+    waiting = PresentationQueue[str](200 * MS)
     for k in range(5):
         waiting.push(k * 40 * MS, f"old {k}")
     assert waiting.due(205 * MS) == "old 0"
@@ -97,7 +97,7 @@ def test_a_picture_drawn_again_takes_back_what_waits():
 
 
 def test_a_picture_from_another_time_is_shown_at_once():
-    waiting = Waiting[str](0)
+    waiting = PresentationQueue[str](0)
     waiting.push(1000 * NS_PER_S, "of a clock that was set")
     assert waiting.due(5 * NS_PER_S) == "of a clock that was set"
     waiting.push(1, "of an old recording")
@@ -105,7 +105,7 @@ def test_a_picture_from_another_time_is_shown_at_once():
 
 
 def test_what_waits_is_bounded():
-    waiting = Waiting[int](10**18)
+    waiting = PresentationQueue[int](10**18)
     for k in range(10_000):
         waiting.push(k, k)
     assert waiting.due(10**18 + 10**9) == 9999

@@ -9,7 +9,7 @@ from splatface.models.head.pose import quat_of_euler
 from splatface.models.messages import AudioFrame, HeadControl
 from splatface.models.provenance.watermark import detect
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 
 START_NS = 1_800_000_000_000_000_007
 MS = 1_000_000
@@ -32,7 +32,7 @@ def drawer():
 
 @pytest.fixture(scope="module")
 def talker(drawer):
-    return Talker(random_head(), drawer)
+    return TalkingHead(random_head(), drawer)
 
 
 def rest(talker, time_ns=LATE_NS):
@@ -42,7 +42,7 @@ def rest(talker, time_ns=LATE_NS):
 def test_a_picture_is_of_the_heads_size(talker, drawer):
     image = rest(talker)
     assert (image.shape, image.dtype) == ((48, 64, 3), np.uint8)
-    wide = Talker(random_head(), drawer, size=(160, 90))
+    wide = TalkingHead(random_head(), drawer, size=(160, 90))
     assert rest(wide).shape == (90, 160, 3)
 
 
@@ -72,9 +72,9 @@ def test_150_ms_after_the_sound_the_mouth_rests(talker):
 def test_the_same_again_bit_for_bit(talker, drawer):
     times = [LATE_NS + i * 33_333_333 for i in range(6)]
     first = [talker.picture(sound(), BLINK, time_ns) for time_ns in times]
-    other = Talker(random_head(), drawer)
+    other = TalkingHead(random_head(), drawer)
     for time_ns, image in reversed(list(zip(times, first, strict=True))):
-        np.testing.assert_array_equal(other.picture(sound(), BLINK, time_ns), image)
+        np.testing.assert_array_equal(other.render(sound(), BLINK, time_ns), image)
         np.testing.assert_array_equal(talker.picture(sound()[20:90], BLINK, time_ns), image)
 
 
@@ -86,17 +86,18 @@ def test_pictures_of_any_rate_lie_on_one_motion(talker):
 
 def test_the_mark_is_on_unless_it_is_taken_off(drawer):
     head = random_head()
-    assert detect(rest(Talker(head, drawer, size=(256, 256)))).found
-    assert not detect(rest(Talker(head, drawer, size=(256, 256), watermark=False))).found
+    assert detect(rest(TalkingHead(head, drawer, size=(256, 256)))).found
+    assert not detect(rest(TalkingHead(head, drawer, size=(256, 256), watermark=False))).found
 
 
 def test_the_background_may_be_a_colour_or_a_picture(drawer):
     head = replace(random_head(), skin=np.zeros(150, np.float32))
     picture = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32)
-    plain = rest(Talker(head, drawer, background=(0.0, 1.0, 0.0), watermark=False))
+    plain = rest(TalkingHead(head, drawer, background=(0.0, 1.0, 0.0), watermark=False))
     assert plain[0, 0, 1] > plain[0, 0, 0]
     assert (
-        np.abs(rest(Talker(head, drawer, background=picture, watermark=False)).astype(int) - plain).max() > 50
+        np.abs(rest(TalkingHead(head, drawer, background=picture, watermark=False)).astype(int) - plain).max()
+        > 50
     )
 
 

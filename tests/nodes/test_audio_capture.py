@@ -30,7 +30,7 @@ def listener(others):
     def on_health(msg):
         others.health += [status for status in msg.status if status.name.endswith("audio_capture")]
 
-    others.create_subscription(AudioChunk, "audio", on_audio, wire.SOUND)
+    others.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     return others
 

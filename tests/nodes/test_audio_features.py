@@ -32,9 +32,12 @@ def speaker(others):
         others.spin(0.001)
 
     others.say = say
-    others.audio = others.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+    others.audio = others.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
     others.create_subscription(
-        AudioFeatures, "audio_features", lambda msg: others.frames.append(wire.audio_frame(msg)), wire.SOUND
+        AudioFeatures,
+        "audio_features",
+        lambda msg: others.frames.append(wire.audio_frame(msg)),
+        wire.AUDIO_QOS,
     )
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     return others

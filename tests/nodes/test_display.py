@@ -107,8 +107,8 @@ def test_the_node_streams_what_its_topics_bring(start, others):
     display = start.node("display", port=0)
     display.wait_for("the face is at")
     url = re.search(r"http://\S+", display.output)[0]
-    images = others.create_publisher(Image, "image", wire.pictures())
-    sounds = others.create_publisher(AudioChunk, "audio", wire.SOUND)
+    images = others.create_publisher(Image, "image", wire.image_qos())
+    sounds = others.create_publisher(AudioChunk, "audio", wire.AUDIO_QOS)
     with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
         kinds = set()
         until = time.monotonic() + 30
@@ -134,7 +134,7 @@ def test_where_the_page_plays_no_sound_pictures_wait_for_the_speaker(start, othe
     url = re.search(r"http://\S+", display.output)[0]
     traces = []
     others.create_subscription(FrameTrace, "display/frame_trace", traces.append, 100)
-    images = others.create_publisher(Image, "image", wire.pictures(10))
+    images = others.create_publisher(Image, "image", wire.image_qos(10))
     others.until(lambda: images.get_subscription_count() and others.count_publishers("display/frame_trace"))
     begin_ns = time.time_ns()
     stamps = [begin_ns + k * 40_000_000 for k in range(10)]
@@ -196,7 +196,7 @@ def test_a_window_on_a_real_screen(start, others):
     display = start.node("display", show="window", env={"DISPLAY": f":{screen.output.split()[0]}"})
     shown = []
     others.create_subscription(FrameTrace, "display/frame_trace", shown.append, 10)
-    images = others.create_publisher(Image, "image", wire.pictures())
+    images = others.create_publisher(Image, "image", wire.image_qos())
 
     def show():
         frame = Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=time.time_ns())

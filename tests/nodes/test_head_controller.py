@@ -12,7 +12,7 @@ from splatface.nodes import wire
 @pytest.mark.graph
 def test_it_moves_looks_and_smiles(start, others):
     controls, diagnostics = [], []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.SOUND)
+    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
     others.create_subscription(DiagnosticArray, "/diagnostics", diagnostics.append, 10)
     look = others.create_publisher(PointStamped, "look_at", 10)
     express = others.create_publisher(String, "expression", 10)
@@ -39,7 +39,7 @@ def test_it_moves_looks_and_smiles(start, others):
 @pytest.mark.graph
 def test_it_listens_to_a_person_until_that_falls_silent(start, others):
     controls = []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.SOUND)
+    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
     speaks = others.create_publisher(Bool, "person_speaking", 10)
     node = start.node("head_controller", sway=0.0, wander=0.0, seed=1)
     others.until(lambda: len(controls) > 10)
@@ -58,8 +58,8 @@ def test_it_listens_to_a_person_until_that_falls_silent(start, others):
 @pytest.mark.graph
 def test_it_nods_with_what_it_says(start, others):
     controls = []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.SOUND)
-    features = others.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
+    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
+    features = others.create_publisher(AudioFeatures, "audio_features", wire.AUDIO_QOS)
     node = start.node("head_controller", sway=0.0, wander=0.0)
     others.until(lambda: len(controls) > 10)
     first_ns = wire.time_ns(controls[-1].header.stamp) + 60_000_000

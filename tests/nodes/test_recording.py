@@ -34,7 +34,7 @@ def message_of(topic, index):
 def record(start, others, folder):
     recorder = start.node("recorder", path=folder)
     recorder.wait_for("recording into")
-    outputs = {topic: others.create_publisher(kind, topic, wire.SOUND) for topic, kind in TYPES.items()}
+    outputs = {topic: others.create_publisher(kind, topic, wire.AUDIO_QOS) for topic, kind in TYPES.items()}
     others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
     for index in range(50):
         for topic, output in outputs.items():
@@ -56,7 +56,7 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
         heard = {topic: [] for topic in TYPES}
         clock = []
         inputs = [
-            others.create_subscription(kind, topic, heard[topic].append, wire.SOUND)
+            others.create_subscription(kind, topic, heard[topic].append, wire.AUDIO_QOS)
             for topic, kind in TYPES.items()
         ]
         inputs.append(others.create_subscription(Clock, "/clock", clock.append, 100))

@@ -20,8 +20,8 @@ START_NS = 1_700_000_000 * 1_000_000_000
 
 @pytest.fixture
 def face(others):
-    others.features = others.create_publisher(AudioFeatures, "audio_features", wire.SOUND)
-    others.controls = others.create_publisher(HeadControl, "head_control", wire.SOUND)
+    others.features = others.create_publisher(AudioFeatures, "audio_features", wire.AUDIO_QOS)
+    others.controls = others.create_publisher(HeadControl, "head_control", wire.AUDIO_QOS)
     return others
 
 
@@ -44,8 +44,8 @@ def step_mode_hash(face, messages, expected):
     subscription = face.create_subscription(
         Image,
         "image",
-        lambda msg: digest.add(wire.time_ns(msg.header.stamp), wire.pixels(msg).tobytes()),
-        wire.pictures(200),
+        lambda msg: digest.add(wire.time_ns(msg.header.stamp), wire.image_from_msg(msg).tobytes()),
+        wire.image_qos(200),
     )
     face.until(lambda: face.features.get_subscription_count() and face.controls.get_subscription_count())
     face.until(lambda: face.count_publishers("/face/image"))

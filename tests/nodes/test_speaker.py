@@ -26,7 +26,7 @@ def talk(others):
     """Publishes `audio` as the speech node does, hears the sink's monitor, reads the speaker's health."""
     others.heard, others.health = [], []
     others.reason = lambda: [(status.message, status.values) for status in others.health[-2:]]
-    others.publisher = others.create_publisher(AudioChunkMsg, "audio", wire.SOUND)
+    others.publisher = others.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
     others.end_ns, others.utterance = 0, 1
     others.source = np.zeros(0, np.float32)
     others.sent, others.said = [], []  # stamps of the chunks of `source`; all chunks
@@ -50,7 +50,7 @@ def talk(others):
             others.end_ns += 20 * MS
 
     others.create_subscription(
-        AudioChunkMsg, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.SOUND
+        AudioChunkMsg, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.AUDIO_QOS
     )
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     others.create_timer(0.01, publish)

@@ -62,7 +62,7 @@ def face(start, others):
         AudioChunk,
         "audio",
         lambda msg: others.chunks.append((time.time_ns(), wire.audio_chunk(msg))),
-        wire.SOUND,
+        wire.AUDIO_QOS,
     )
 
     def on_health(msg):

@@ -17,15 +17,15 @@ from attach import FACE_LANDMARKS, attach, scenes_of
 from corpus import draw_people
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
-from shapes import eyes_of, motion_steps, people_at_rest, reference, vertices_of
+from shapes import eyes_of, motion_steps, reference, sample_neutral_faces, vertices_of
 
 from splatface.models.training.synthetic.performance import Acting, perform
 from splatface.models.training.synthetic.speech_track import script_of, voice_for
 from splatface.models.training.tracking.face_model import (
+    EYE_CHANNELS,
     FACE_HEIGHT_M,
     FACE_MODEL_FILE,
     IRISES,
-    OF_EYES,
     view_terms,
 )
 
@@ -69,7 +69,7 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
         sp.save_npz(kept, sp.csr_matrix(attach(folder, seeds)))
     skin = sp.load_npz(kept)
     rig = reference()
-    crowd = np.stack([_landmarks(skin, rest, rig) for rest in people_at_rest(_CROWD, rig)])
+    crowd = np.stack([_landmarks(skin, rest, rig) for rest in sample_neutral_faces(_CROWD, rig)])
     mean = crowd.mean(0)
     _, spread, ways = np.linalg.svd((crowd - mean).reshape(len(crowd), -1), full_matrices=False)
     identity = (ways * spread[:, None] / np.sqrt(len(crowd)))[:_IDENTITIES].reshape(-1, *mean.shape)
@@ -80,7 +80,7 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
     halves = {
         "identity_m": identity,
         "motion_m": motion,
-        "winks_m": (whole - motion)[OF_EYES],
+        "winks_m": (whole - motion)[EYE_CHANNELS],
         "view_m": added[17:],
         "slips_m": slips,
         "habits": habits_of(folder),
@@ -102,7 +102,7 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
     shares = np.clip((_FAR_FROM_EYE_M - away) / (_FAR_FROM_EYE_M - _AT_EYE_M), 0, 1)
     local = motion.copy()
-    for row, share in zip(OF_EYES, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
+    for row, share in zip(EYE_CHANNELS, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
         local[row] *= share[:, None]
     return local
 

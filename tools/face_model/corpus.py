@@ -12,7 +12,7 @@ from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
-from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
 from splatface.models.training.synthetic.bones import BodyPose
 from splatface.models.training.synthetic.preview.draw import Preview
@@ -70,7 +70,9 @@ def _seen(body: Body, scenes: tuple[Array, Array, Array], sheet: Path) -> Array:
     with Landmarker() as find:
         for motion, pose, camera in zip(*scenes, strict=True):
             preview.camera = camera_of(camera)
-            posed = body.posed(articulate(motion[:_MODES], motion[_MODES:]), BodyPose(*pose.tolist()))
+            posed = body.posed(
+                to_arkit_blendshapes(motion[:_MODES], motion[_MODES:]), BodyPose(*pose.tolist())
+            )
             picture, _ = preview.draw(posed)
             found.append(find(picture))
             if len(strips) < 12:

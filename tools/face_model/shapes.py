@@ -9,13 +9,21 @@ from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.synthetic import rig as door
-from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import make_body
 from splatface.models.training.synthetic.bones import BodyPose, posed_rig
 from splatface.models.training.synthetic.identity import identity
 from splatface.models.training.synthetic.rig import CANONICAL_ANNY, Rig
 
-__all__ = ["Eyes", "eyes_of", "motion_steps", "people_at_rest", "reference", "skin_matrix", "vertices_of"]
+__all__ = [
+    "Eyes",
+    "eyes_of",
+    "motion_steps",
+    "reference",
+    "sample_neutral_faces",
+    "skin_matrix",
+    "vertices_of",
+]
 
 Array = NDArray[Any]
 _BOTH_WAYS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12, "jaw_side": 1.0}
@@ -50,7 +58,7 @@ def eyes_of(rest: Array, rig: Rig) -> Eyes:
 def vertices_of(rig: Rig, motion: Array, pose: Array) -> tuple[Array, Array]:
     """Control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
     modes = len(MOUTH_MODES)
-    posed = posed_rig(rig, articulate(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
+    posed = posed_rig(rig, to_arkit_blendshapes(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
     return posed.vertices, posed.T_world_head
 
 
@@ -72,7 +80,7 @@ def motion_steps(rig: Rig) -> Array:
     return np.stack(steps)
 
 
-def people_at_rest(count: int, rig: Rig, first: int = 1000) -> Array:
+def sample_neutral_faces(count: int, rig: Rig, first: int = 1000) -> Array:
     """Control vertices [N, V, 3] of many people with resting faces, origin between their eyes."""
     model = door._anny_model()
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))

@@ -1,6 +1,6 @@
 """When is the face to fall silent for a person who speaks into its words."""
 
-from splatface.models.audio.listening import Listening
+from splatface.models.audio.listening import UserSpeechDetector
 from splatface.models.messages import NS_PER_S
 
 __all__ = ["BargeIn"]
@@ -14,7 +14,7 @@ class BargeIn:
     def __init__(self) -> None:
         self._asked: tuple[int, int] | None = None  # (utterance, when), media clock
 
-    def due(self, listening: Listening, voiced_ms: float) -> bool:
+    def due(self, listening: UserSpeechDetector, voiced_ms: float) -> bool:
         """Whether the face is to be interrupted now: it speaks, and there was so much of a person's voice."""
         if listening.person.voiced_ms < voiced_ms or not listening.face_speaks():
             return False

@@ -6,12 +6,12 @@ from numpy.typing import NDArray
 from splatface.models.errors import AudioError
 from splatface.models.messages import AudioChunk
 
-__all__ = ["SAMPLE_RATE", "checked"]
+__all__ = ["SAMPLE_RATE", "validate_chunk"]
 
 SAMPLE_RATE = 16_000
 
 
-def checked(chunk: AudioChunk, what: str) -> tuple[NDArray[np.float32], int]:
+def validate_chunk(chunk: AudioChunk, what: str) -> tuple[NDArray[np.float32], int]:
     """Samples [T] of a chunk, and how many of them were NaN or infinite: those are 0 now.
 
     Args:

@@ -6,17 +6,17 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.checked import SAMPLE_RATE, checked
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.checked import SAMPLE_RATE, validate_chunk
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.messages import NS_PER_S, AudioChunk
 
-__all__ = ["BLOCK", "SAMPLE_RATE", "Cleaning", "Stage"]
+__all__ = ["BLOCK", "SAMPLE_RATE", "AudioFilter", "ProcessingChain"]
 
 BLOCK = 160  # samples that a stage takes at a time: 10 ms
 _NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
 
 
-class Stage(Protocol):
+class AudioFilter(Protocol):
     """Something that cleans sound at 16 kHz, 10 ms at a time."""
 
     @property
@@ -29,7 +29,7 @@ class Stage(Protocol):
         ...
 
 
-class Cleaning:
+class ProcessingChain:
     """Chunks in, clean chunks of one size out, stamped with when their sound was heard.
 
     What comes out does not depend on how the sound was cut into chunks. The stages' delays are taken off the
@@ -40,12 +40,12 @@ class Cleaning:
         size: samples of the chunks that come out.
     """
 
-    def __init__(self, stages: Sequence[Stage], size: int) -> None:
+    def __init__(self, stages: Sequence[AudioFilter], size: int) -> None:
         self._stages = tuple(stages)
-        self._blocks = Windows(BLOCK, BLOCK)
-        self._chunks = Windows(size, size)
+        self._blocks = StreamFramer(BLOCK, BLOCK)
+        self._chunks = StreamFramer(size, size)
         self._taken = self._given = 0  # samples of whole blocks
-        self.bad_samples = 0
+        self.nonfinite_samples = 0
 
     @property
     def delay_samples(self) -> int:
@@ -57,8 +57,8 @@ class Cleaning:
 
         Raises AudioError unless the samples are one-dimensional and at 16000 Hz.
         """
-        samples, bad = checked(chunk, "microphone")
-        self.bad_samples += bad
+        samples, bad = validate_chunk(chunk, "microphone")
+        self.nonfinite_samples += bad
         out = []
         for end, block in self._blocks.push(samples):
             heard_ns = chunk.start_ns + (end - BLOCK - self._taken) * _NS_PER_SAMPLE

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.echo_loss import EchoLoss
+from splatface.models.audio.echo_loss import ErleMeter
 from splatface.models.audio.far_end import FarEnd
 from splatface.models.audio.webrtc import Webrtc
 
-__all__ = ["Echo"]
+__all__ = ["EchoCanceller"]
 
 
-class Echo:
+class EchoCanceller:
     """WebRTC's echo canceller, told what our loudspeaker plays.
 
     Args:
@@ -24,7 +24,7 @@ class Echo:
         self._far_end = far_end
         self._webrtc = Webrtc(echo=True, noise=noise)
         self.delay_samples = self._webrtc.delay_samples
-        self.loss = EchoLoss()
+        self.loss = ErleMeter()
 
     def process(self, block: NDArray[np.float32], heard_ns: int) -> NDArray[np.float32]:
         """Clean samples [160] of the microphone, of which the first was heard at `heard_ns`."""

@@ -8,14 +8,14 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.voice import level_dbfs
 
-__all__ = ["EchoLoss"]
+__all__ = ["ErleMeter"]
 
 PLAYING_DBFS = -50.0  # a block above this is sound
 TAIL_BLOCKS = 15  # of 10 ms: a room and a device carry an echo so long
 MEMORY = 500  # blocks with echo: 5 s
 
 
-class EchoLoss:
+class ErleMeter:
     """Power of the microphone before and after, while there is echo."""
 
     def __init__(self) -> None:

@@ -2,14 +2,16 @@
 
 from typing import Protocol
 
-from splatface.models.audio.heard import Heard
+from splatface.models.audio.heard import StreamAnnotator
 from splatface.models.audio.stream import Features, StreamEncoder
 from splatface.models.errors import EncoderError
 from splatface.models.messages import AudioChunk, AudioFrame
 
-__all__ = ["ENCODERS", "MADE_BY", "Encoder", "encoder"]
+__all__ = ["ENCODERS", "FEATURE_VERSION", "Encoder", "encoder"]
 
-MADE_BY = "2"  # raise it when an encoder gives other features of the same sound: what is kept is heard anew
+FEATURE_VERSION = (
+    "2"  # raise it when an encoder gives other features of the same sound: what is kept is heard anew
+)
 ENCODERS = ("logmel", "fsmn", "whisper")
 
 
@@ -40,7 +42,7 @@ class Encoder(Protocol):
         ...
 
     @property
-    def bad_samples(self) -> int:
+    def nonfinite_samples(self) -> int:
         """NaN or infinite samples met so far, each heard as 0."""
         ...
 
@@ -75,4 +77,4 @@ def encoder(name: str) -> Encoder:
     Raises EncoderError when the name is unknown or what it needs is not installed; AudioError when the
     voice detector is not.
     """
-    return StreamEncoder(_features(name), Heard())
+    return StreamEncoder(_features(name), StreamAnnotator())

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import Encoder, encoder
 from splatface.models.messages import NS_PER_S, AudioChunk
 
-__all__ = ["Ear", "features", "heard_by"]
+__all__ = ["FeatureExtractor", "extract_features", "features"]
 
 # (encoder, samples [T] at 16 kHz) -> (frames [F, D], their centres in s)
-Ear = Callable[[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]]
+FeatureExtractor = Callable[[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]]
 
 
 @cache
@@ -23,10 +23,12 @@ def _ear(name: str) -> Encoder:
 
 def features(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Frames [F, D] of the encoder and the times of their centres [F], s; `samples` [T] at 16 kHz."""
-    return heard_by(_ear(name), samples)
+    return extract_features(_ear(name), samples)
 
 
-def heard_by(ear: Encoder, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def extract_features(
+    ear: Encoder, samples: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """As `features`, with an encoder that stands ready."""
     ear.reset()
     frames = ear.push(AudioChunk(samples, 16000, 0))

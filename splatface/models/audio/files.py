@@ -8,10 +8,10 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
 
-__all__ = ["LOWEST_HZ", "SAMPLE_RATE", "check_sound", "chunks_of_file", "chunks_played", "read_sound"]
+__all__ = ["LOWEST_HZ", "SAMPLE_RATE", "check_sound", "chunks_of_file", "endless_chunks", "read_sound"]
 
 SAMPLE_RATE = 16_000
 LOWEST_HZ, HIGHEST_HZ = 1_000, 768_000
@@ -105,7 +105,7 @@ def chunks_of_file(path: str | Path, chunk_ms: int = 20) -> Iterator[NDArray[np.
     is reached.
     """
     size = chunk_ms * SAMPLE_RATE // 1000
-    pieces = Windows(size, size)
+    pieces = StreamFramer(size, size)
     total = 0
     for block in _blocks_16k(Path(path)):
         total += len(block)
@@ -116,7 +116,7 @@ def chunks_of_file(path: str | Path, chunk_ms: int = 20) -> Iterator[NDArray[np.
             yield piece
 
 
-def chunks_played(path: str | Path, chunk_ms: int = 20, loop: bool = False) -> Iterator[NDArray[np.float32]]:
+def endless_chunks(path: str | Path, chunk_ms: int = 20, loop: bool = False) -> Iterator[NDArray[np.float32]]:
     """The file as an endless stream of pieces [chunk_ms * 16]: once, then silence; or again and again.
 
     Between two rounds of a loop lies a second of silence. Raises AudioError as `chunks_of_file`.

@@ -5,11 +5,11 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.voice import SILENCE_DBFS, Voice, level_dbfs
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.voice import SILENCE_DBFS, SileroVad, level_dbfs
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["FRAME_SAMPLES", "RATE_HZ", "SAMPLE_RATE", "Heard"]
+__all__ = ["FRAME_SAMPLES", "RATE_HZ", "SAMPLE_RATE", "StreamAnnotator"]
 
 SAMPLE_RATE = 16_000
 RATE_HZ = 50
@@ -18,12 +18,12 @@ NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
 KEPT_SAMPLES = SAMPLE_RATE  # more than any encoder looks back
 
 
-class Heard:
+class StreamAnnotator:
     """Time, level and voice of the last second of a stream, asked by sample number."""
 
     def __init__(self) -> None:
-        self._voice = Voice()
-        self._blocks = Windows(FRAME_SAMPLES, FRAME_SAMPLES)
+        self._voice = SileroVad()
+        self._blocks = StreamFramer(FRAME_SAMPLES, FRAME_SAMPLES)
         self.reset()
 
     def reset(self) -> None:

@@ -3,14 +3,14 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TAPS", "Interpolator"]
+__all__ = ["TAPS", "SincResampler"]
 
 TAPS = 32  # samples that one moment is made of
 _PHASES = 4096  # places between two samples: taking the nearest one is an error of -80 dB at 4 kHz
 _BETA = 8.0  # Kaiser: side lobes at -80 dB
 
 
-class Interpolator:
+class SincResampler:
     """From a stream of samples to another rate that may change from block to block.
 
     Args:

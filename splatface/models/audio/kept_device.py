@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
-from splatface.models.audio.sound_devices import Side, refresh_devices
+from splatface.models.audio.sound_devices import DeviceDirection, refresh_devices
 from splatface.models.errors import AudioError
 
-__all__ = ["KeptDevice", "first_problem"]
+__all__ = ["ReconnectingDevice", "first_problem"]
 
 RETRY_S = 1.0
 LOOK_S = 0.25  # how often a stream is looked at
@@ -28,12 +28,12 @@ class _Device(Protocol):
 D = TypeVar("D", bound=_Device)
 
 
-def first_problem(side: Side) -> str:
+def first_problem(side: DeviceDirection) -> str:
     """What the `problem` is at first."""
     return f"opening the {side.device}"
 
 
-class KeptDevice(Generic[D]):
+class ReconnectingDevice(Generic[D]):
     """Opens a device in a thread of its own, watches it, and opens it again when it is gone.
 
     A driver that hangs while closing hangs that thread only. `problem` says what is wrong, or nothing.
@@ -44,7 +44,7 @@ class KeptDevice(Generic[D]):
         sure_after: looks at which sound must have gone through before it counts as working.
     """
 
-    def __init__(self, side: Side, open_device: Callable[[], D], *, sure_after: int) -> None:
+    def __init__(self, side: DeviceDirection, open_device: Callable[[], D], *, sure_after: int) -> None:
         self._side, self._open_device, self._sure_after = side, open_device, sure_after
         self._open: D | None = None
         self._ending = threading.Event()
@@ -65,7 +65,7 @@ class KeptDevice(Generic[D]):
         """Have `_woken_up` called in the device's thread, once for all calls that come before it."""
         self._waking.set()
 
-    def _woken_up(self, device: D) -> None:
+    def _on_wake(self, device: D) -> None:
         """What is to be done to an open device besides watching it."""
 
     def _keep(self) -> None:
@@ -86,13 +86,13 @@ class KeptDevice(Generic[D]):
         self._open = device
         self._watch(device)
         self._open = None
-        self._gone(device)
+        self._on_lost(device)
         if not self._ending.is_set():
             what = self._side.device
             self.problem = f"{what} '{device.name}' is gone: plug it in, it is opened when it is back"
         device.close()
 
-    def _gone(self, device: D) -> None:
+    def _on_lost(self, device: D) -> None:
         """What is to be kept of a device before it is closed."""
 
     def _watch(self, device: D) -> None:
@@ -100,7 +100,7 @@ class KeptDevice(Generic[D]):
         while not self._ending.is_set() and device.alive and idle < patience:
             if self._waking.wait(LOOK_S):
                 self._waking.clear()
-                self._woken_up(device)
+                self._on_wake(device)
                 continue
             if device.blocks == seen:
                 idle += 1

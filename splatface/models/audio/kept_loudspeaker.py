@@ -2,23 +2,23 @@
 
 from collections.abc import Callable
 
-from splatface.models.audio.kept_device import KeptDevice, first_problem
+from splatface.models.audio.kept_device import ReconnectingDevice, first_problem
 from splatface.models.audio.loudspeaker import Fill, Loudspeaker
-from splatface.models.audio.sound_devices import PLAYING
+from splatface.models.audio.sound_devices import OUTPUT
 
-__all__ = ["OPENING", "KeptLoudspeaker"]
+__all__ = ["OPENING", "ReconnectingLoudspeaker"]
 
-OPENING = first_problem(PLAYING)
+OPENING = first_problem(OUTPUT)
 # PulseAudio asks for a buffer's worth at once and again only when it plays.
 _SURE_AFTER = 2
 
 
-class KeptLoudspeaker(KeptDevice[Loudspeaker]):
+class ReconnectingLoudspeaker(ReconnectingDevice[Loudspeaker]):
     """A loudspeaker as `KeptDevice` keeps it; the arguments are those of `Loudspeaker`."""
 
     def __init__(self, device: str, latency_s: float, opening: Callable[[int], Fill]) -> None:
         self._underflows = 0  # of those that are gone
-        super().__init__(PLAYING, lambda: Loudspeaker(device, latency_s, opening), sure_after=_SURE_AFTER)
+        super().__init__(OUTPUT, lambda: Loudspeaker(device, latency_s, opening), sure_after=_SURE_AFTER)
 
     @property
     def underflows(self) -> int:

@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 
-from splatface.models.audio.kept_device import KeptDevice, first_problem
+from splatface.models.audio.kept_device import ReconnectingDevice, first_problem
 from splatface.models.audio.microphone import Block, Microphone
-from splatface.models.audio.sound_devices import LISTENING
+from splatface.models.audio.sound_devices import INPUT
 
-__all__ = ["OPENING", "KeptMicrophone"]
+__all__ = ["OPENING", "ReconnectingMicrophone"]
 
-OPENING = first_problem(LISTENING)
+OPENING = first_problem(INPUT)
 
 
-class KeptMicrophone(KeptDevice[Microphone]):
+class ReconnectingMicrophone(ReconnectingDevice[Microphone]):
     """A microphone as `KeptDevice` keeps it; the arguments are those of `Microphone`."""
 
     def __init__(self, device: str, now_ns: Callable[[], int], wake: Callable[[], None]) -> None:
-        super().__init__(LISTENING, lambda: Microphone(device, now_ns, wake), sure_after=1)
+        super().__init__(INPUT, lambda: Microphone(device, now_ns, wake), sure_after=1)
 
     @property
     def overflows(self) -> int:

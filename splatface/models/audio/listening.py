@@ -3,36 +3,36 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.checked import SAMPLE_RATE, checked
-from splatface.models.audio.person import FACE_DBFS, Moment, Person
-from splatface.models.audio.sounding import Sounding
-from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, Voice, level_dbfs
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.checked import SAMPLE_RATE, validate_chunk
+from splatface.models.audio.person import FACE_DBFS, SpeechOnsetDetector, VadWindow
+from splatface.models.audio.sounding import PlaybackLevelTracker
+from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.messages import NS_PER_S, AudioChunk
 
-__all__ = ["Listening"]
+__all__ = ["UserSpeechDetector"]
 
 _NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
 ECHO_NS = 400_000_000  # an echo may be heard so much later: the room's and the devices' delay
 PAUSE_NS = 700_000_000  # between two sentences: the face still speaks
 
 
-class Listening:
+class UserSpeechDetector:
     """The microphone's chunks in, and the face's to `face`; whether a person speaks out, in `person`.
 
     Raises AudioError when the voice detector is not installed.
     """
 
     def __init__(self) -> None:
-        self.face = Sounding()
-        self._voice = Voice()
-        self._windows = Windows(VOICE_FRAME, VOICE_FRAME)
-        self.bad_samples = 0
+        self.face = PlaybackLevelTracker()
+        self._voice = SileroVad()
+        self._windows = StreamFramer(VOICE_FRAME, VOICE_FRAME)
+        self.nonfinite_samples = 0
         self.reset()
 
     def reset(self) -> None:
         """Forget the microphone's stream and what was learnt of its echo."""
-        self.person = Person()
+        self.person = SpeechOnsetDetector()
         self._voice.reset()
         self._windows.reset()
         self._taken = 0
@@ -44,8 +44,8 @@ class Listening:
 
         Raises AudioError unless its samples are one-dimensional and at 16000 Hz.
         """
-        samples, bad = checked(chunk, "microphone")
-        self.bad_samples += bad
+        samples, bad = validate_chunk(chunk, "microphone")
+        self.nonfinite_samples += bad
         for end, window in self._windows.push(samples):
             self._hear(end, window, chunk.start_ns + (end - VOICE_FRAME - self._taken) * _NS_PER_SAMPLE)
         self._taken += len(samples)
@@ -61,4 +61,4 @@ class Listening:
         self.level_dbfs = level_dbfs(window)
         face_dbfs = self.face.level_dbfs(start_ns - ECHO_NS, self.time_ns)
         probability = self._voice.probability(end - 1, end)
-        self.person.push(Moment(probability, self.level_dbfs, face_dbfs))
+        self.person.push(VadWindow(probability, self.level_dbfs, face_dbfs))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.sound_devices import PLAYING, find_device, portaudio
+from splatface.models.audio.sound_devices import OUTPUT, find_device, portaudio
 from splatface.models.errors import AudioError
 
 __all__ = ["Fill", "Loudspeaker"]
@@ -31,11 +31,11 @@ class Loudspeaker:
     """
 
     def __init__(self, device: str, latency_s: float, opening: Callable[[int], Fill]) -> None:
-        sound = portaudio(PLAYING)
+        sound = portaudio(OUTPUT)
         self.underflows = 0  # times that the device ran dry
         self.blocks = 0  # asked for so far
         self.ahead_s = 0.0  # from being asked to being heard, lately
-        found = find_device(PLAYING, device)
+        found = find_device(OUTPUT, device)
         self.name, self.rate_hz = found.name, found.rate_hz
         self._opening = opening
         self._fill = opening(self.rate_hz)
@@ -72,7 +72,7 @@ class Loudspeaker:
         self._stream.abort(ignore_errors=True)
         self._fill = self._opening(self.rate_hz)
         # A device that does not start again is no longer alive, and is opened as any that is gone.
-        with contextlib.suppress(portaudio(PLAYING).PortAudioError):
+        with contextlib.suppress(portaudio(OUTPUT).PortAudioError):
             self._stream.start()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from splatface.models.audio.sound_devices import LISTENING, find_device, portaudio
+from splatface.models.audio.sound_devices import INPUT, find_device, portaudio
 from splatface.models.errors import AudioError
 
 __all__ = ["Block", "Microphone"]
@@ -25,7 +25,7 @@ class Block:
     """Sound as it left the device, brought to 16 kHz."""
 
     samples: NDArray[np.float32]  # [T], mono, 16 kHz; the resampler gives them a little later
-    heard: int  # sound of the device before this block since it was opened, in samples at 16 kHz
+    first_sample_index: int  # sound of the device before this block since it was opened, in samples at 16 kHz
     time_ns: int  # when the block's sound began, had it come without delay, by the clock given to Microphone
     lost: bool  # sound is missing right before this block
 
@@ -49,7 +49,7 @@ class Microphone:
     """
 
     def __init__(self, device: str, now_ns: Callable[[], int], wake: Callable[[], None]) -> None:
-        sound = portaudio(LISTENING)
+        sound = portaudio(INPUT)
         self._now_ns, self._wake = now_ns, wake
         self._queue: deque[_Raw] = deque()
         self._lock = threading.Lock()
@@ -57,7 +57,7 @@ class Microphone:
         self._device_samples = 0
         self.overflows = 0  # blocks or device buffers lost
         self.blocks = 0  # that came so far
-        found = find_device(LISTENING, device)
+        found = find_device(INPUT, device)
         self.name, self.rate_hz = found.name, found.rate_hz
         self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32")
         try:

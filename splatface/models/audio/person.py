@@ -7,7 +7,7 @@ import numpy as np
 
 from splatface.models.audio.voice import SILENCE_DBFS
 
-__all__ = ["WINDOW_MS", "Moment", "Person"]
+__all__ = ["WINDOW_MS", "SpeechOnsetDetector", "VadWindow"]
 
 WINDOW_MS = 32
 VOICE = 0.5  # probability above which a window is voice
@@ -28,7 +28,7 @@ UNSURE_LOSS_DB = -6.0  # until then: an echo that nobody cancels may be louder t
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class VadWindow:
     """One window of the microphone."""
 
     probability: float  # of voice, 0..1
@@ -36,7 +36,7 @@ class Moment:
     face_dbfs: float = SILENCE_DBFS  # of what the loudspeaker played, that could be heard in it
 
 
-class Person:
+class SpeechOnsetDetector:
     """Counts what speaks for a person being heard, in ms of voice."""
 
     def __init__(self) -> None:
@@ -51,10 +51,10 @@ class Person:
         """By how much less loud than it is played the face is heard; NaN while unknown."""
         return self._loss_db() if len(self._ratios) >= SURE else float("nan")
 
-    def push(self, moment: Moment) -> bool:
+    def push(self, moment: VadWindow) -> bool:
         """Hear the next window; whether a person speaks."""
         self._levels.append(moment.level_dbfs)
-        worth = self._worth(moment)
+        worth = self._speech_evidence(moment)
         if worth > 0.0:
             self.voiced_ms = min(self.voiced_ms + worth * WINDOW_MS, LONGEST_MS)
             self._silent_ms = 0.0
@@ -70,11 +70,11 @@ class Person:
             self.speaking = self.voiced_ms >= onset_ms
         return self.speaking
 
-    def forget(self) -> None:
+    def reset_evidence(self) -> None:
         """Begin to count anew: what was heard has been answered."""
         self.voiced_ms = 0.0
 
-    def _worth(self, moment: Moment) -> float:
+    def _speech_evidence(self, moment: VadWindow) -> float:
         voice = moment.probability > VOICE and moment.level_dbfs > QUIETEST_DBFS
         if moment.face_dbfs < FACE_DBFS:
             return float(voice)

@@ -5,9 +5,9 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.interpolate import TAPS, Interpolator
+from splatface.models.audio.interpolate import TAPS, SincResampler
 from splatface.models.audio.jitter_buffer import SOURCE_HZ, JitterBuffer
-from splatface.models.audio.servo import DeviceClock, Servo
+from splatface.models.audio.servo import ClockDriftCompensator, DeviceClock
 from splatface.models.messages import AudioChunk
 
 __all__ = ["Playback"]
@@ -68,9 +68,9 @@ class Playback:
         with self._lock:
             if rate_hz != self._rate_hz:
                 self._rate_hz = rate_hz
-                self._servo = Servo(SOURCE_HZ / rate_hz, rate_hz)
-                self._interpolator = Interpolator(SOURCE_HZ / rate_hz)
-            self._servo.let_go()
+                self._servo = ClockDriftCompensator(SOURCE_HZ / rate_hz, rate_hz)
+                self._interpolator = SincResampler(SOURCE_HZ / rate_hz)
+            self._servo.reset_position()
             self._clock = DeviceClock(rate_hz)
             self._asked = 0  # samples
             self._last = 0.0  # sample that left
@@ -96,7 +96,7 @@ class Playback:
             if wanted is None:
                 return np.zeros(count, np.float32)
             sound, seam = self._read(wanted, count)
-        return self._without_click(sound, seam)
+        return self._declick(sound, seam)
 
     def _read(self, wanted: float, count: int) -> tuple[NDArray[np.float32], bool]:
         position, step, jumped = self._servo.next(wanted, count, self._silent(wanted, count))
@@ -110,7 +110,7 @@ class Playback:
         near = self._buffer.read(round(wanted) - reach, 3 * reach)
         return abs(self._last) < 1e-4 and not near.any()
 
-    def _without_click(self, sound: NDArray[np.float32], seam: bool) -> NDArray[np.float32]:
+    def _declick(self, sound: NDArray[np.float32], seam: bool) -> NDArray[np.float32]:
         if seam:
             self._seam = self._last - float(sound[0])
         if abs(self._seam) > 1e-6:

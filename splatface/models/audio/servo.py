@@ -5,7 +5,7 @@ from collections import deque
 
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["DeviceClock", "Servo"]
+__all__ = ["ClockDriftCompensator", "DeviceClock"]
 
 
 class DeviceClock:
@@ -44,7 +44,7 @@ class DeviceClock:
         return round(self._origin_ns + sample * NS_PER_S / self._rate_hz)
 
 
-class Servo:
+class ClockDriftCompensator:
     """Where to read a stream, so that it is heard when it should be, without a step in its pitch.
 
     A critically damped loop of second order: it learns by how much the device is off (the integral), and
@@ -73,7 +73,7 @@ class Servo:
         """By how much the device is slow, as learned so far."""
         return 1e6 * self._learned
 
-    def let_go(self) -> None:
+    def reset_position(self) -> None:
         """The stream is read elsewhere from now on; what is known of the device's pace stays."""
         self._position = None
 

@@ -6,10 +6,10 @@ from types import ModuleType
 from splatface.models.errors import AudioError
 
 __all__ = [
-    "LISTENING",
-    "PLAYING",
-    "Found",
-    "Side",
+    "INPUT",
+    "OUTPUT",
+    "DeviceDirection",
+    "DeviceInfo",
     "choose_device",
     "find_device",
     "portaudio",
@@ -18,7 +18,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class DeviceDirection:
     """Sound that comes in, or goes out."""
 
     device: str  # what a user calls such a device
@@ -27,12 +27,12 @@ class Side:
     place: int  # among PortAudio's pair of default devices
 
 
-LISTENING = Side("microphone", "listens", "max_input_channels", 0)
-PLAYING = Side("loudspeaker", "plays", "max_output_channels", 1)
+INPUT = DeviceDirection("microphone", "listens", "max_input_channels", 0)
+OUTPUT = DeviceDirection("loudspeaker", "plays", "max_output_channels", 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeviceInfo:
     """A device to open."""
 
     index: int
@@ -41,7 +41,7 @@ class Found:
     channels: int  # 1 or 2
 
 
-def portaudio(side: Side) -> ModuleType:
+def portaudio(side: DeviceDirection) -> ModuleType:
     """The module sounddevice; AudioError when PortAudio is not installed."""
     try:
         import sounddevice
@@ -53,7 +53,7 @@ def portaudio(side: Side) -> ModuleType:
     return module
 
 
-def find_device(side: Side, wanted: str) -> Found:
+def find_device(side: DeviceDirection, wanted: str) -> DeviceInfo:
     """The device that `wanted` names, see `choose_device`, as PortAudio sees it now.
 
     Raises AudioError when PortAudio or the device is missing.
@@ -64,10 +64,10 @@ def find_device(side: Side, wanted: str) -> Found:
     index = choose_device(side, devices, wanted, int(sound.default.device[side.place]))
     info = sound.query_devices(index)
     channels = min(2, int(info[side.channels]))
-    return Found(index, str(info["name"]), round(info["default_samplerate"]), channels)
+    return DeviceInfo(index, str(info["name"]), round(info["default_samplerate"]), channels)
 
 
-def choose_device(side: Side, devices: dict[int, str], wanted: str, default: int) -> int:
+def choose_device(side: DeviceDirection, devices: dict[int, str], wanted: str, default: int) -> int:
     """The device named by a number or by a part of its name (case does not matter); `""` is the default.
 
     Raises AudioError, listing what there is, when none or several fit.
@@ -90,7 +90,7 @@ def choose_device(side: Side, devices: dict[int, str], wanted: str, default: int
     raise AudioError(f"{side.device} '{wanted}': {problem}: choose by number or name from: {listed}")
 
 
-def refresh_devices(side: Side) -> None:
+def refresh_devices(side: DeviceDirection) -> None:
     """Let PortAudio look again: it lists the devices of its start for ever. No stream may be open."""
     sound = portaudio(side)
     sound._terminate()

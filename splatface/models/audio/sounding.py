@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.messages import NS_PER_S, AudioChunk
 
-__all__ = ["Sounding"]
+__all__ = ["PlaybackLevelTracker"]
 
 KEPT_NS = 3 * NS_PER_S
 
@@ -19,7 +19,7 @@ class _Piece:
     utterance: int
 
 
-class Sounding:
+class PlaybackLevelTracker:
     """Levels of the chunks of a stream, at the moments when they are played.
 
     A newer utterance takes back what was not played when it came.

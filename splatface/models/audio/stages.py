@@ -2,39 +2,39 @@
 
 from dataclasses import dataclass
 
-from splatface.models.audio.cleaning import Stage
-from splatface.models.audio.echo import Echo
+from splatface.models.audio.cleaning import AudioFilter
+from splatface.models.audio.echo import EchoCanceller
 from splatface.models.audio.far_end import FarEnd
 from splatface.models.audio.speex import Speex
 from splatface.models.audio.webrtc import Webrtc
 from splatface.models.errors import AudioError
 
-__all__ = ["ECHO", "NOISE", "Chosen", "choose_stages"]
+__all__ = ["ECHO", "NOISE", "ChainSelection", "choose_stages"]
 
 ECHO = ("none", "webrtc")  # "off" is False in YAML
 NOISE = ("none", "speex", "webrtc")
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ChainSelection:
     """The stages in their order, and what is wrong with those that are left out."""
 
-    stages: tuple[Stage, ...] = ()
-    echo: Echo | None = None  # the one of them that needs the far end
+    stages: tuple[AudioFilter, ...] = ()
+    echo: EchoCanceller | None = None  # the one of them that needs the far end
     problem: str = ""
 
 
-def choose_stages(echo: str, noise: str, far_end: FarEnd) -> Chosen:
+def choose_stages(echo: str, noise: str, far_end: FarEnd) -> ChainSelection:
     """The stages called `echo` (one of ECHO) and `noise` (one of NOISE).
 
     One that is not installed is left out: a microphone that can be heard is better than none.
     """
-    stages: list[Stage] = []
+    stages: list[AudioFilter] = []
     problems = []
     canceller = None
     try:
         if echo == "webrtc":
-            canceller = Echo(far_end, noise=noise == "webrtc")
+            canceller = EchoCanceller(far_end, noise=noise == "webrtc")
             stages.append(canceller)
     except AudioError as error:
         problems.append(str(error))
@@ -46,4 +46,4 @@ def choose_stages(echo: str, noise: str, far_end: FarEnd) -> Chosen:
     except AudioError as error:
         problems.append(str(error))
     problem = "; ".join(problems) + " (sound goes through unchanged)" if problems else ""
-    return Chosen(tuple(stages), canceller, problem)
+    return ChainSelection(tuple(stages), canceller, problem)

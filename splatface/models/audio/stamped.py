@@ -2,25 +2,25 @@
 
 from splatface.models.audio.microphone import SAMPLE_RATE, Block
 from splatface.models.audio.sample_clock import SampleClock
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.messages import AudioChunk
 
-__all__ = ["Stamped"]
+__all__ = ["TimestampedChunker"]
 
 
-class Stamped:
+class TimestampedChunker:
     """Chunks of `chunk_ms` from the blocks of one microphone since it was opened."""
 
     def __init__(self, chunk_ms: int) -> None:
         size = chunk_ms * SAMPLE_RATE // 1000
-        self._pieces = Windows(size, size)
+        self._pieces = StreamFramer(size, size)
         self._clock = SampleClock(SAMPLE_RATE)
 
     def push(self, block: Block, utterance: int) -> list[AudioChunk]:
         """The chunks that `block` completes."""
         if block.lost:
             self._clock.lost()
-        self._clock.measure(block.heard, block.time_ns)
+        self._clock.measure(block.first_sample_index, block.time_ns)
         chunks = []
         for end, piece in self._pieces.push(block.samples):
             start_ns = self._clock.time_ns(end - len(piece))

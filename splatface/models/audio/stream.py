@@ -6,8 +6,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, SAMPLE_RATE, Heard
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, SAMPLE_RATE, StreamAnnotator
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 
@@ -60,11 +60,11 @@ class StreamEncoder:
 
     rate_hz = RATE_HZ
 
-    def __init__(self, features: Features, heard: Heard) -> None:
+    def __init__(self, features: Features, heard: StreamAnnotator) -> None:
         self._features = features
         self._heard = heard
-        self._windows = Windows(features.window_samples, features.hop_samples)
-        self.bad_samples = 0
+        self._windows = StreamFramer(features.window_samples, features.hop_samples)
+        self.nonfinite_samples = 0
         self._utterance = 0
         self._end_ns: int | None = None
 
@@ -125,7 +125,7 @@ class StreamEncoder:
         finite = np.isfinite(samples)
         if finite.all():
             return samples
-        self.bad_samples += int(np.count_nonzero(~finite))
+        self.nonfinite_samples += int(np.count_nonzero(~finite))
         return np.where(finite, samples, np.float32(0.0))
 
     def _is_late(self, chunk: AudioChunk) -> bool:

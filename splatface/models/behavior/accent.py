@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from splatface.models.messages import NS_PER_S, AudioFrame
 
-__all__ = ["SPEAKING", "Accent", "AccentDetector"]
+__all__ = ["SPEAKING", "AccentDetector", "StressedSyllable"]
 
 SPEAKING = 0.5  # voice probability
 SILENT_DBFS = -60.0
@@ -27,7 +27,7 @@ FORGET_MOST_DB = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Accent:
+class StressedSyllable:
     """A stressed syllable."""
 
     peak_s: float  # when it was loudest so far
@@ -85,7 +85,7 @@ class AccentDetector:
         self._usual: _Usual | None = None
         self._ended_s = -math.inf
 
-    def hear(self, frame: AudioFrame) -> Accent | None:
+    def hear(self, frame: AudioFrame) -> StressedSyllable | None:
         """Take in the next 20 ms."""
         now_s, before_db = frame.centre_ns / NS_PER_S, self._before_db
         self._before_db = frame.level_dbfs
@@ -108,7 +108,7 @@ class AccentDetector:
             forgotten_db = min(FORGET_DB_PER_S * (now_s - self._ended_s), FORGET_MOST_DB)
             self._usual.mean_db -= max(forgotten_db, 0.0)
 
-    def _go_on(self, now_s: float, level_db: float) -> Accent | None:
+    def _go_on(self, now_s: float, level_db: float) -> StressedSyllable | None:
         nucleus = self._nucleus
         assert nucleus is not None
         if nucleus.over(level_db):
@@ -122,7 +122,7 @@ class AccentDetector:
         if above + LASTING * nucleus.frames < STANDS_OUT:
             return None
         nucleus.told = True
-        return Accent(nucleus.peak_s, min(max(0.25 + 0.35 * above, 0.1), 1.0))
+        return StressedSyllable(nucleus.peak_s, min(max(0.25 + 0.35 * above, 0.1), 1.0))
 
     def _end(self, now_s: float) -> None:
         if self._nucleus is None:

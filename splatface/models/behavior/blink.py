@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splatface.models.behavior.events import BLOCK_S, EventLine, smooth_step
+from splatface.models.behavior.events import BLOCK_S, SeededEventStream, minimum_jerk_step
 
 __all__ = ["LONGEST_S", "Blink", "blink_line", "blink_of", "closed_by", "lids_at"]
 
@@ -31,7 +31,7 @@ class Blink:
     lag_right_s: float  # the right lid follows the left one
 
 
-def blink_line(seed: int, per_minute: float) -> EventLine[Blink]:
+def blink_line(seed: int, per_minute: float) -> SeededEventStream[Blink]:
     """The blinks of a person; `per_minute` 0 keeps the eyes open."""
 
     def draw(random: np.random.Generator) -> list[tuple[float, Blink]]:
@@ -48,7 +48,7 @@ def blink_line(seed: int, per_minute: float) -> EventLine[Blink]:
             at += max(float(random.lognormal(mu, SIGMA)), 0.7)
         return blinks
 
-    return EventLine(seed, draw)
+    return SeededEventStream(seed, draw)
 
 
 def blink_of(random: np.random.Generator) -> Blink:
@@ -67,8 +67,8 @@ def blink_of(random: np.random.Generator) -> Blink:
 
 def _closure(blink: Blink, since_s: float) -> float:
     if since_s < blink.closing_s:
-        return smooth_step(since_s / blink.closing_s)
-    return 1.0 - smooth_step((since_s - blink.closing_s - blink.closed_s) / blink.opening_s)
+        return minimum_jerk_step(since_s / blink.closing_s)
+    return 1.0 - minimum_jerk_step((since_s - blink.closing_s - blink.closed_s) / blink.opening_s)
 
 
 def closed_by(blinks: Iterable[tuple[float, Blink]], time_s: float) -> tuple[float, float]:
@@ -80,6 +80,6 @@ def closed_by(blinks: Iterable[tuple[float, Blink]], time_s: float) -> tuple[flo
     return left, right
 
 
-def lids_at(line: EventLine[Blink], time_s: float) -> tuple[float, float]:
+def lids_at(line: SeededEventStream[Blink], time_s: float) -> tuple[float, float]:
     """How far the left and the right lid are closed, 0..1."""
     return closed_by(line.between(time_s - 2 * LONGEST_S, time_s), time_s)

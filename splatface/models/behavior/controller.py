@@ -7,17 +7,17 @@ import numpy as np
 from numpy.typing import NDArray
 from transforms3d.euler import euler2quat
 
-from splatface.models.behavior.brow import either, raises_at
+from splatface.models.behavior.brow import fuzzy_or, raises_at
 from splatface.models.behavior.gaze import gaze_line, held_glance_at
-from splatface.models.behavior.glide import glide_to, resting, value_at
-from splatface.models.behavior.lids import Lids
-from splatface.models.behavior.listening import RAMP_S, Listening, tilt_of
+from splatface.models.behavior.glide import plan_to, resting, value_at
+from splatface.models.behavior.lids import BlinkScheduler
+from splatface.models.behavior.listening import RAMP_S, Backchannel, tilt_of
 from splatface.models.behavior.nod import head_at, under_way
-from splatface.models.behavior.speaking import Speaking
+from splatface.models.behavior.speaking import SpeechGestures
 from splatface.models.behavior.sway import sway_at, sway_of
 from splatface.models.messages import NS_PER_S, AudioFrame, HeadControl
 
-__all__ = ["EXPRESSIONS", "Controller", "MotionConfig"]
+__all__ = ["EXPRESSIONS", "HeadMotionController", "MotionConfig"]
 
 EXPRESSIONS = ("smile", "brow_up", "brow_down", "jaw_side")
 _LOWEST = np.array([0.0, 0.0, 0.0, -1.0])  # the jaw goes to the left at 1, to the right at -1
@@ -46,7 +46,7 @@ class MotionConfig:
     seed: int = 0
     sway: float = 1.0
     blink_per_minute: float = 18.0
-    wander: float = 1.0
+    gaze_variability: float = 1.0
     nod: float = 1.0
     brow: float = 1.0
     listening: float = 1.0
@@ -72,16 +72,16 @@ def _head_part(aim: NDArray[np.float64]) -> NDArray[np.float64]:
     return share * aim
 
 
-class Controller:
+class HeadMotionController:
     """Deterministic for a seed: what it gives depends on the moment asked for and on what it was told."""
 
     def __init__(self, config: MotionConfig) -> None:
         self.config = config
         self._sway = sway_of(config.seed, config.sway)
-        self._lids = Lids(config.seed + 1, config.blink_per_minute, self._blinks_kept_at)
-        self._glances = gaze_line(config.seed + 2, config.wander)
-        self._speaking = Speaking(config.seed + 3, self._lids)
-        self._listening = Listening(config.seed + 4, self._lids)
+        self._lids = BlinkScheduler(config.seed + 1, config.blink_per_minute, self._blinks_kept_at)
+        self._glances = gaze_line(config.seed + 2, config.gaze_variability)
+        self._speaking = SpeechGestures(config.seed + 3, self._lids)
+        self._listening = Backchannel(config.seed + 4, self._lids)
         # Yaw, pitch of what is looked at, from the head at rest; the eyes get there, the head part of it.
         self._eyes_aim = resting(np.zeros(2))
         self._head_aim = resting(np.zeros(2))
@@ -91,7 +91,7 @@ class Controller:
         """Take in the face's own speech; `time_ns` is the present, before which nothing new may begin."""
         self._speaking.hear(frame, time_ns / NS_PER_S)
 
-    def person_speaks(self, speaks: bool, time_ns: int) -> None:
+    def set_user_speaking(self, speaks: bool, time_ns: int) -> None:
         """The person in front of the face talks, or does not; said at least once in 3 s while it is so."""
         self._listening.hear(speaks, time_ns / NS_PER_S)
 
@@ -101,10 +101,10 @@ class Controller:
         yaw = math.atan2(left, max(forward, 1e-3))
         pitch = -math.atan2(up, max(math.hypot(forward, left), 1e-3))
         aim, now_s = np.array([yaw, pitch]), time_ns / NS_PER_S
-        self._eyes_aim = glide_to(self._eyes_aim, aim, now_s, EYES_S)
-        self._head_aim = glide_to(self._head_aim, _head_part(aim), now_s, HEAD_S)
+        self._eyes_aim = plan_to(self._eyes_aim, aim, now_s, EYES_S)
+        self._head_aim = plan_to(self._head_aim, _head_part(aim), now_s, HEAD_S)
 
-    def express(self, name: str, weight: float, time_ns: int) -> None:
+    def set_expression(self, name: str, weight: float, time_ns: int) -> None:
         """Put on an expression, 0 takes it off.
 
         Raises:
@@ -120,7 +120,7 @@ class Controller:
         target = self._expression.target.copy()
         place = EXPRESSIONS.index(name)
         target[place] = np.clip(weight, _LOWEST[place], 1.0)
-        self._expression = glide_to(self._expression, target, time_ns / NS_PER_S, EXPRESS_S)
+        self._expression = plan_to(self._expression, target, time_ns / NS_PER_S, EXPRESS_S)
 
     def control_at(self, time_ns: int) -> HeadControl:
         """What the face does at a moment."""
@@ -190,8 +190,8 @@ class Controller:
         weights = dict(zip(EXPRESSIONS, shown.tolist(), strict=True))
         listens = self._listens_at(time_s, RAMP_S)
         heeding = BROWS_LISTENING + raises_at(self._listening.raises, time_s)
-        brows = either(min(listens * heeding, 1.0), raises_at(self._speaking.raises, time_s))
+        brows = fuzzy_or(min(listens * heeding, 1.0), raises_at(self._speaking.raises, time_s))
         # As many times the amount where it is little, never above 1.
         lively = 1.0 - (1.0 - brows) ** self.config.brow
-        weights["brow_up"] = either(weights["brow_up"], lively)
+        weights["brow_up"] = fuzzy_or(weights["brow_up"], lively)
         return tuple((name, weight) for name, weight in weights.items() if abs(weight) > 1e-4)

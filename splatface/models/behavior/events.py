@@ -10,14 +10,14 @@ from typing import Generic, TypeVar
 
 import numpy as np
 
-__all__ = ["BLOCK_S", "EventLine", "smooth_step"]
+__all__ = ["BLOCK_S", "SeededEventStream", "minimum_jerk_step"]
 
 BLOCK_S = 60.0
 
 E = TypeVar("E")
 
 
-class EventLine(Generic[E]):
+class SeededEventStream(Generic[E]):
     """`draw(generator)` gives one block's events as (seconds from the block's start, event), in order."""
 
     def __init__(self, seed: int, draw: Callable[[np.random.Generator], list[tuple[float, E]]]) -> None:
@@ -35,7 +35,7 @@ class EventLine(Generic[E]):
         return [(block * BLOCK_S + at, event) for at, event in self._draw(generator)]
 
 
-def smooth_step(x: float) -> float:
+def minimum_jerk_step(x: float) -> float:
     """0 to 1 without velocity or acceleration at either end: minimum jerk (Flash & Hogan 1985)."""
     x = min(max(x, 0.0), 1.0)
     return x * x * x * (10.0 + x * (6.0 * x - 15.0))

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from splatface.models.behavior.events import BLOCK_S, EventLine, smooth_step
+from splatface.models.behavior.events import BLOCK_S, SeededEventStream, minimum_jerk_step
 
 __all__ = ["Direction", "gaze_line", "glance_at", "held_glance_at", "saccade_s"]
 
@@ -28,7 +28,7 @@ def saccade_s(angle_rad: float) -> float:
     return 0.021 + 0.0022 * math.degrees(abs(angle_rad))
 
 
-def gaze_line(seed: int, wander: float) -> EventLine[Direction]:
+def gaze_line(seed: int, wander: float) -> SeededEventStream[Direction]:
     """Where a person looks, relative to the viewer; `wander` 0 stares, 1 is a person in conversation."""
 
     def draw(random: np.random.Generator) -> list[tuple[float, Direction]]:
@@ -43,15 +43,15 @@ def gaze_line(seed: int, wander: float) -> EventLine[Direction]:
             at += float(np.clip(random.lognormal(np.log(0.6 if away else 1.7), 0.45), 0.2, 8.0))
         return fixations
 
-    return EventLine(seed, draw)
+    return SeededEventStream(seed, draw)
 
 
-def glance_at(line: EventLine[Direction], time_s: float) -> Direction:
+def glance_at(line: SeededEventStream[Direction], time_s: float) -> Direction:
     """The direction of the eyes at a moment, relative to what the person attends to."""
     return _between(line, time_s, lambda direction: direction)
 
 
-def held_glance_at(line: EventLine[Direction], time_s: float, hold: float) -> Direction:
+def held_glance_at(line: SeededEventStream[Direction], time_s: float, hold: float) -> Direction:
     """The same of one who faces somebody, and never looks far away.
 
     At `hold` 1 no glance leaves the other's face, at 0 all are free.
@@ -59,13 +59,15 @@ def held_glance_at(line: EventLine[Direction], time_s: float, hold: float) -> Di
     return _between(line, time_s, lambda direction: _held(direction, hold))
 
 
-def _between(line: EventLine[Direction], time_s: float, seen: Callable[[Direction], Direction]) -> Direction:
+def _between(
+    line: SeededEventStream[Direction], time_s: float, seen: Callable[[Direction], Direction]
+) -> Direction:
     fixations = line.between(time_s - HISTORY_S, time_s)
     index = bisect_right([at for at, _ in fixations], time_s) - 1
     begun, here = fixations[index][0], seen(fixations[index][1])
     before = seen(fixations[index - 1][1]) if index > 0 else here
     turn = math.hypot(here[0] - before[0], here[1] - before[1])
-    done = smooth_step((time_s - begun) / saccade_s(turn))
+    done = minimum_jerk_step((time_s - begun) / saccade_s(turn))
     return before[0] + done * (here[0] - before[0]), before[1] + done * (here[1] - before[1])
 
 

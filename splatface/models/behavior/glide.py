@@ -9,13 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Glide", "glide_to", "resting", "value_at"]
+__all__ = ["QuinticTrajectory", "plan_to", "resting", "value_at"]
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
-class Glide:
+class QuinticTrajectory:
     """From one state of motion to rest at a target, each [n], per second."""
 
     begin_s: float
@@ -26,23 +26,23 @@ class Glide:
     target: Array
 
 
-def resting(value: Array) -> Glide:
+def resting(value: Array) -> QuinticTrajectory:
     """A value that stays."""
     still = np.zeros_like(value)
-    return Glide(0.0, 1.0, value, still, still, value)
+    return QuinticTrajectory(0.0, 1.0, value, still, still, value)
 
 
-def value_at(glide: Glide, time_s: float) -> Array:
+def value_at(glide: QuinticTrajectory, time_s: float) -> Array:
     """Where the value is at a moment."""
     return _motion_at(glide, time_s)[0]
 
 
-def glide_to(glide: Glide, target: Array, time_s: float, length_s: float) -> Glide:
+def plan_to(glide: QuinticTrajectory, target: Array, time_s: float, length_s: float) -> QuinticTrajectory:
     """From how the value moves at `time_s` to rest at a new target `length_s` later."""
-    return Glide(time_s, length_s, *_motion_at(glide, time_s), target)
+    return QuinticTrajectory(time_s, length_s, *_motion_at(glide, time_s), target)
 
 
-def _motion_at(glide: Glide, time_s: float) -> tuple[Array, Array, Array]:
+def _motion_at(glide: QuinticTrajectory, time_s: float) -> tuple[Array, Array, Array]:
     """Position, velocity and acceleration."""
     length = glide.length_s
     s = max((time_s - glide.begin_s) / length, 0.0)

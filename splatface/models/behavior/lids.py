@@ -12,7 +12,7 @@ import numpy as np
 from splatface.models.behavior.blink import LONGEST_S, Blink, blink_line, blink_of, closed_by
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["Lids", "long_blink"]
+__all__ = ["BlinkScheduler", "long_blink"]
 
 APART_S = 0.8  # between a blink that is called and any other one
 RECENT_S = 12.0
@@ -20,7 +20,7 @@ REPLACES_S = 1.6  # times the mean gap: the next blink within this is the one th
 KEPT = 32
 
 
-class Lids:
+class BlinkScheduler:
     """Blinks; `kept_at(time_s)` says which share (0..1) of those in their own rhythm is done at a moment."""
 
     def __init__(self, seed: int, per_minute: float, kept_at: Callable[[float], float]) -> None:
@@ -41,12 +41,12 @@ class Lids:
         while self._called and self._called[-1][0] > time_s:
             self._called.pop()
 
-    def urge_at(self, time_s: float) -> float:
+    def blink_urgency(self, time_s: float) -> float:
         """Time since the last blink over the mean gap: 1 is when one is due."""
         begun = [at for at, _ in self._shown(time_s - RECENT_S, time_s)]
         return (time_s - max(begun, default=time_s - RECENT_S)) / self._gap_s
 
-    def call(self, begin_s: float, present_s: float, blink: Blink | None = None) -> None:
+    def request_blink(self, begin_s: float, present_s: float, blink: Blink | None = None) -> None:
         """Blink at `begin_s`, unless one is on its way; what has begun by `present_s` stays as it is."""
         if self._gap_s == np.inf or self._shown(begin_s - APART_S, begin_s, until_s=present_s):
             return

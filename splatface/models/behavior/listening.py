@@ -10,13 +10,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from splatface.models.behavior.brow import Raise
-from splatface.models.behavior.lids import Lids, long_blink
+from splatface.models.behavior.brow import BrowRaise
+from splatface.models.behavior.lids import BlinkScheduler, long_blink
 from splatface.models.behavior.nod import Nod
-from splatface.models.behavior.spans import Spans
+from splatface.models.behavior.spans import ActivityIntervals
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["RAMP_S", "Listening", "tilt_of"]
+__all__ = ["RAMP_S", "Backchannel", "tilt_of"]
 
 # A talker of whom nothing was heard for so long has fallen silent.
 UNTOLD_S = 3.0
@@ -33,20 +33,20 @@ KEPT = 24
 Random = np.random.Generator
 
 
-class Listening:
+class Backchannel:
     """Is told whether the person talks; `attention`, `nods` and `raises` say what comes of it."""
 
-    def __init__(self, seed: int, lids: Lids) -> None:
+    def __init__(self, seed: int, lids: BlinkScheduler) -> None:
         self._seed = seed
         self._lids = lids
         self.reset()
 
     def reset(self) -> None:
         """Nobody talks or has talked."""
-        self.attention = Spans()
+        self.attention = ActivityIntervals()
         self.nods: deque[Nod] = deque(maxlen=KEPT)
-        self.raises: deque[Raise] = deque(maxlen=KEPT)
-        self._talk = Spans()
+        self.raises: deque[BrowRaise] = deque(maxlen=KEPT)
+        self._talk = ActivityIntervals()
         self._latest_s = -np.inf
         self._next_nod_s = -np.inf
 
@@ -94,7 +94,7 @@ class Listening:
             return
         self._nod(begin_s, random)
         if random.random() < 0.4:
-            self._lids.call(begin_s + 0.05, now_s, long_blink(random))
+            self._lids.request_blink(begin_s + 0.05, now_s, long_blink(random))
 
     def _nod(self, begin_s: float, random: Random) -> None:
         """One nod, or a second smaller one with it."""
@@ -110,7 +110,7 @@ class Listening:
 
     def _raise(self, begin_s: float, random: Random) -> None:
         self.raises.append(
-            Raise(begin_s, float(random.uniform(0.2, 0.45)), hold_s=float(random.uniform(0.2, 0.7)))
+            BrowRaise(begin_s, float(random.uniform(0.2, 0.45)), hold_s=float(random.uniform(0.2, 0.7)))
         )
 
 

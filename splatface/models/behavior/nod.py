@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.behavior.events import smooth_step
+from splatface.models.behavior.events import minimum_jerk_step
 
 __all__ = ["DOWN_S", "UP_S", "Nod", "head_at", "nods_at", "under_way"]
 
@@ -31,8 +31,8 @@ class Nod:
 
 def _shape(nod: Nod, since_s: float) -> float:
     back_s = since_s - nod.down_s
-    out = smooth_step(since_s / nod.down_s) - (1.0 + nod.beyond) * smooth_step(back_s / nod.up_s)
-    return out + nod.beyond * smooth_step((back_s - nod.up_s) / SETTLE_S)
+    out = minimum_jerk_step(since_s / nod.down_s) - (1.0 + nod.beyond) * minimum_jerk_step(back_s / nod.up_s)
+    return out + nod.beyond * minimum_jerk_step((back_s - nod.up_s) / SETTLE_S)
 
 
 def under_way(nods: Iterable[Nod], time_s: float) -> list[Nod]:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.behavior.events import smooth_step
+from splatface.models.behavior.events import minimum_jerk_step
 
-__all__ = ["Posture", "Shift"]
+__all__ = ["Posture", "PostureShift"]
 
 KEPT = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Shift:
+class PostureShift:
     """From wherever the head is held to another pose."""
 
     begin_s: float
@@ -29,10 +29,10 @@ class Posture:
     """The shifts so far; smooth even where one begins before the last is over."""
 
     def __init__(self) -> None:
-        self._shifts: list[Shift] = []
+        self._shifts: list[PostureShift] = []
         self._origin = np.zeros(3)
 
-    def add(self, shift: Shift) -> None:
+    def add(self, shift: PostureShift) -> None:
         """Take a new pose; shifts come in the order of their time."""
         self._shifts.append(shift)
         if len(self._shifts) > KEPT:
@@ -47,6 +47,8 @@ class Posture:
         angles, before = self._origin.copy(), self._origin
         for shift in self._shifts:
             # Steps add up: each leads from the last pose to its own, whether that was reached or not.
-            angles += smooth_step((time_s - shift.begin_s) / shift.length_s) * (shift.angles_rad - before)
+            angles += minimum_jerk_step((time_s - shift.begin_s) / shift.length_s) * (
+                shift.angles_rad - before
+            )
             before = shift.angles_rad
         return angles

@@ -2,14 +2,14 @@
 
 from collections import deque
 
-from splatface.models.behavior.events import smooth_step
+from splatface.models.behavior.events import minimum_jerk_step
 
-__all__ = ["Spans"]
+__all__ = ["ActivityIntervals"]
 
 KEPT = 32
 
 
-class Spans:
+class ActivityIntervals:
     """Stretches of time; what is told changes nothing before the moment at which it is told."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Spans:
         """Each stretch that shows at a moment, (its begin, how much); together at most 1."""
         # A rise that begins before the last fall is over lags behind that fall: the sum is at most 1.
         return [
-            (begin, smooth_step((time_s - begin) / ramp_s) - smooth_step((time_s - end) / ramp_s))
+            (begin, minimum_jerk_step((time_s - begin) / ramp_s) - minimum_jerk_step((time_s - end) / ramp_s))
             for begin, end in self.all
             if begin < time_s < end + ramp_s
         ]

@@ -10,16 +10,16 @@ from collections import deque
 
 import numpy as np
 
-from splatface.models.behavior.accent import SPEAKING, Accent, AccentDetector
-from splatface.models.behavior.brow import RISE_S, Raise
-from splatface.models.behavior.lids import Lids
+from splatface.models.behavior.accent import SPEAKING, AccentDetector, StressedSyllable
+from splatface.models.behavior.brow import RISE_S, BrowRaise
+from splatface.models.behavior.lids import BlinkScheduler
 from splatface.models.behavior.nod import Nod
 from splatface.models.behavior.phrase import PhraseBegin, PhraseDetector, PhraseEnd
-from splatface.models.behavior.posture import Posture, Shift
-from splatface.models.behavior.spans import Spans
+from splatface.models.behavior.posture import Posture, PostureShift
+from splatface.models.behavior.spans import ActivityIntervals
 from splatface.models.messages import NS_PER_S, AudioFrame
 
-__all__ = ["Speaking"]
+__all__ = ["SpeechGestures"]
 
 # Speech goes on over pauses as long as this.
 HOLD_S = 0.7
@@ -39,10 +39,10 @@ KEPT = 24
 Random = np.random.Generator
 
 
-class Speaking:
+class SpeechGestures:
     """Hears the face's own voice; `nods`, `raises`, `posture` and `talk` say what comes of it."""
 
-    def __init__(self, seed: int, lids: Lids) -> None:
+    def __init__(self, seed: int, lids: BlinkScheduler) -> None:
         self._seed = seed
         self._lids = lids
         self._accents, self._phrases = AccentDetector(), PhraseDetector()
@@ -51,9 +51,9 @@ class Speaking:
     def reset(self) -> None:
         """Forget everything."""
         self.nods: deque[Nod] = deque(maxlen=KEPT)
-        self.raises: deque[Raise] = deque(maxlen=KEPT)
+        self.raises: deque[BrowRaise] = deque(maxlen=KEPT)
         self.posture = Posture()
-        self.talk = Spans()
+        self.talk = ActivityIntervals()
         self._accents.reset()
         self._phrases.reset()
         self._latest_s = -np.inf
@@ -92,7 +92,7 @@ class Speaking:
         self._accents.reset()
         self._phrases.reset()
 
-    def _stress(self, accent: Accent, present_s: float, random: Random) -> None:
+    def _stress(self, accent: StressedSyllable, present_s: float, random: Random) -> None:
         if accent.peak_s >= self._next_nod_s and random.random() < 0.45 + 0.5 * accent.strength:
             nod = _nod(accent, present_s, random)
             self.nods.append(nod)
@@ -100,14 +100,14 @@ class Speaking:
         if random.random() < 0.55 * accent.strength**2:
             self._raise(max(accent.peak_s - RISE_S, present_s), 0.25 + 0.4 * accent.strength, random)
         begin_s = max(accent.peak_s, present_s)
-        if random.random() < ACCENT_CALLS * accent.strength * self._lids.urge_at(begin_s):
-            self._lids.call(begin_s, present_s)
+        if random.random() < ACCENT_CALLS * accent.strength * self._lids.blink_urgency(begin_s):
+            self._lids.request_blink(begin_s, present_s)
 
     def _open(self, phrase: PhraseBegin, present_s: float, random: Random) -> None:
         begin_s = max(phrase.at_s, present_s)
         if phrase.at_s >= self._next_shift_s and random.random() < 0.75:
             angles = np.clip(random.normal(0.0, SHIFT_RAD), -2 * SHIFT_RAD, 2 * SHIFT_RAD)
-            self.posture.add(Shift(begin_s, float(random.uniform(0.6, 1.1)), angles))
+            self.posture.add(PostureShift(begin_s, float(random.uniform(0.6, 1.1)), angles))
             self._next_shift_s = phrase.at_s + SHIFT_APART_S
         if random.random() < (0.5 if phrase.pause_s > 0.5 else 0.25):
             self._raise(begin_s, float(random.uniform(0.3, 0.65)), random)
@@ -115,18 +115,18 @@ class Speaking:
     def _pause(self, phrase: PhraseEnd, present_s: float, random: Random) -> None:
         lag_s = float(random.uniform(0.1, 0.3))
         begin_s = max(phrase.at_s + lag_s, present_s)
-        if random.random() < PAUSE_CALLS * self._lids.urge_at(begin_s):
-            self._lids.call(begin_s, present_s)
+        if random.random() < PAUSE_CALLS * self._lids.blink_urgency(begin_s):
+            self._lids.request_blink(begin_s, present_s)
 
     def _raise(self, begin_s: float, weight: float, random: Random) -> None:
         if begin_s < self._next_raise_s:
             return
         hold_s = float(random.uniform(0.05, 0.4))
-        self.raises.append(Raise(begin_s, weight * float(random.uniform(0.8, 1.1)), hold_s))
+        self.raises.append(BrowRaise(begin_s, weight * float(random.uniform(0.8, 1.1)), hold_s))
         self._next_raise_s = begin_s + hold_s + RAISE_APART_S
 
 
-def _nod(accent: Accent, present_s: float, random: Random) -> Nod:
+def _nod(accent: StressedSyllable, present_s: float, random: Random) -> Nod:
     """A nod that is lowest when the syllable is loudest; late ones hurry, and are shallower for it."""
     depth_rad = NOD_RAD * (0.3 + 0.7 * accent.strength) * float(random.uniform(0.7, 1.1))
     down_s = float(random.uniform(0.13, 0.19))

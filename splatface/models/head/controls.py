@@ -10,7 +10,7 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, CONTROL
 from splatface.models.head.head import Head, MotionLimits
 from splatface.models.messages import HeadControl
 
-__all__ = ["EXPRESSIONS", "coefficients_of", "controls_of", "limit_motion"]
+__all__ = ["EXPRESSIONS", "basis_coefficients", "controls_of", "soft_limit_motion"]
 
 Array = NDArray[np.float32]
 
@@ -35,7 +35,7 @@ def controls_of(control: HeadControl) -> Array:
     return np.array([_clamp(name, value) for name, value in values.items()], np.float32)
 
 
-def coefficients_of(head: Head, heard: Array, control: HeadControl) -> Array:
+def basis_coefficients(head: Head, heard: Array, control: HeadControl) -> Array:
     """c [K] of the first mouth modes that were heard [n <= 8] and a control.
 
     Expressions named like a mouth mode are added to it ("open", "funnel"); "smile" is a control.
@@ -46,10 +46,10 @@ def coefficients_of(head: Head, heard: Array, control: HeadControl) -> Array:
     for name, weight in control.expression:
         if name in MOUTH_MODES and name not in CONTROLS:
             mouth[MOUTH_MODES.index(name)] += _clamp(name, weight)
-    return head.motion_map(*limit_motion(mouth, controls_of(control), head.info.motion_limits))
+    return head.motion_map(*soft_limit_motion(mouth, controls_of(control), head.info.motion_limits))
 
 
-def limit_motion(mouth: Array, controls: Array, limits: MotionLimits) -> tuple[Array, Array]:
+def soft_limit_motion(mouth: Array, controls: Array, limits: MotionLimits) -> tuple[Array, Array]:
     """Mouth modes [8] and controls [8] as far as the person showed them: beyond the limits ever slower.
 
     They end a tenth of the range past a limit, without a jolt on the way.

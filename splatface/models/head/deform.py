@@ -26,7 +26,7 @@ class _Rows:
     index: NDArray[np.int32]  # [B * 64] where each row stands in the head; the last block repeats real rows
     base: Array  # [B, 14, 64] mean 3, quat 4, scale 3, exp(-opacity logit) 1, SH degree 0 3
     skin: Array  # [B, 64]
-    slope: Array  # [B or 0, 9, 64] harmonics of degree 1 as vectors: x, y, z of red, green, blue
+    sh1_vectors: Array  # [B or 0, 9, 64] harmonics of degree 1 as vectors: x, y, z of red, green, blue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,7 +51,7 @@ class Deformer:
 
     def __init__(self, head: Head) -> None:
         g = head.gaussians
-        order = _similar_rows_together(head.basis)
+        order = _sort_by_sparsity(head.basis)
         still = np.setdiff1d(np.arange(len(g)), head.dynamic).astype(np.int32)
         self._dynamic = _rows(head, head.dynamic[order])
         self._still = _rows(head, still)
@@ -72,16 +72,16 @@ class Deformer:
         d, s = self._dynamic, self._still
         _move_dynamic(
             (tiles.values, tiles.coefficient, tiles.first),
-            (d.index, d.base, d.skin, d.slope),
+            (d.index, d.base, d.skin, d.sh1_vectors),
             weights,
             pose,
             (out.means, out.quats, out.scales, out.opacities, out.sh),
         )
-        _move_still((s.index, s.base, s.skin, s.slope), pose, (out.means, out.quats, out.sh))
+        _move_still((s.index, s.base, s.skin, s.sh1_vectors), pose, (out.means, out.quats, out.sh))
         return out
 
 
-def _similar_rows_together(basis: Array) -> NDArray[np.intp]:
+def _sort_by_sparsity(basis: Array) -> NDArray[np.intp]:
     """Order rows by which coefficients move them: eyes and mouth fall into different blocks."""
     moved = np.abs(basis).max(axis=1, initial=0.0) > 0  # [M, K]
     return np.lexsort(moved.T) if moved.size else np.arange(len(basis))
@@ -102,8 +102,8 @@ def _rows(head: Head, index: NDArray[np.int32]) -> _Rows:
     return _Rows(
         index=filled,
         base=np.ascontiguousarray(base.reshape(blocks, BLOCK, DELTA_CHANNELS).transpose(0, 2, 1)),
-        skin=head.skin[filled].reshape(blocks, BLOCK),
-        slope=_slopes(g.sh[filled, 1:4]),
+        skin=head.skinning_weight[filled].reshape(blocks, BLOCK),
+        sh1_vectors=_slopes(g.sh[filled, 1:4]),
     )
 
 
@@ -193,7 +193,7 @@ def _skin_block(local, skin, pose, moved):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _turn_slopes(slope, skin, index, pose, turned, sh):  # type: ignore[no-untyped-def]
+def _rotate_sh1(slope, skin, index, pose, turned, sh):  # type: ignore[no-untyped-def]
     """Blend and apply both bones' rotations to a block of degree-1 harmonics."""
     for colour in range(3):
         at = 3 * colour
@@ -236,7 +236,7 @@ def _move_still(rows, pose, out):  # type: ignore[no-untyped-def]
         _skin_block(base[b], skin[b], pose, moved)
         _scatter_pose(moved, at, means, quats)
         if len(slope):
-            _turn_slopes(slope[b], skin[b], at, pose, moved, sh)
+            _rotate_sh1(slope[b], skin[b], at, pose, moved, sh)
 
 
 @numba.njit(**_OPTIONS)
@@ -271,7 +271,7 @@ def _move_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
         at = index[b * BLOCK : (b + 1) * BLOCK]
         _scatter_pose(moved, at, means, quats)
         if len(slope):
-            _turn_slopes(slope[b], skin[b], at, pose, moved, sh)
+            _rotate_sh1(slope[b], skin[b], at, pose, moved, sh)
         for i in range(BLOCK):
             row = at[i]
             for j in range(3):

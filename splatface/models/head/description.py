@@ -10,7 +10,7 @@ from splatface.models.camera import Camera
 from splatface.models.errors import HeadError
 from splatface.models.head.head import Head, HeadInfo, MotionLimits, PoseLimits
 
-__all__ = ["FORMAT", "FORMAT_VERSION", "Fields", "describe", "info_of"]
+__all__ = ["FORMAT", "FORMAT_VERSION", "StrictMapping", "describe", "info_of"]
 
 FORMAT = "splatface-head"
 FORMAT_VERSION = 6
@@ -66,7 +66,7 @@ def describe(head: Head) -> dict[str, Any]:
     }
 
 
-def info_of(fields: "Fields") -> HeadInfo:
+def info_of(fields: "StrictMapping") -> HeadInfo:
     """The HeadInfo that a head.yaml describes; HeadError where a field is missing or of the wrong kind."""
     return HeadInfo(
         name=fields.text("name"),
@@ -85,9 +85,9 @@ def info_of(fields: "Fields") -> HeadInfo:
     )
 
 
-def _camera_of(fields: "Fields") -> Camera:
+def _camera_of(fields: "StrictMapping") -> Camera:
     rows = fields.items("T_camera_world", 4)
-    inner = [Fields({"row": row}, f"{fields.at}T_camera_world.").numbers("row", 4) for row in rows]
+    inner = [StrictMapping({"row": row}, f"{fields.at}T_camera_world.").numbers("row", 4) for row in rows]
     return Camera(
         width=fields.whole("width"),
         height=fields.whole("height"),
@@ -99,7 +99,7 @@ def _camera_of(fields: "Fields") -> Camera:
     )
 
 
-def _limits_of(fields: "Fields") -> PoseLimits:
+def _limits_of(fields: "StrictMapping") -> PoseLimits:
     return PoseLimits(
         yaw_rad=fields.pair("yaw_rad"),
         pitch_rad=fields.pair("pitch_rad"),
@@ -118,14 +118,14 @@ def ranges_of(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
     }
 
 
-def _motion_of(fields: "Fields") -> MotionLimits:
+def _motion_of(fields: "StrictMapping") -> MotionLimits:
     mouth, controls = fields.inner("mouth"), fields.inner("controls")
     return MotionLimits(
         tuple(mouth.pair(name) for name in MOUTH_MODES), tuple(controls.pair(name) for name in CONTROLS)
     )
 
 
-class Fields:
+class StrictMapping:
     """A mapping from a file, each value asked for by name and kind; HeadError says what else it found."""
 
     def __init__(self, data: object, at: str = "") -> None:
@@ -147,9 +147,9 @@ class Fields:
             )
         return self.data[name]
 
-    def inner(self, name: str) -> "Fields":
+    def inner(self, name: str) -> "StrictMapping":
         """The mapping called `name`."""
-        return Fields(self._get(name), f"{self.at}{name}.")
+        return StrictMapping(self._get(name), f"{self.at}{name}.")
 
     def text(self, name: str) -> str:
         """The text called `name`."""

@@ -14,9 +14,9 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet, net_of_tensors, tensors_of_net
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, net_of_tensors, tensors_of_net
 from splatface.models.errors import HeadError
-from splatface.models.head.description import RATE_HZ, Fields, describe, info_of
+from splatface.models.head.description import RATE_HZ, StrictMapping, describe, info_of
 from splatface.models.head.head import Head
 from splatface.models.head.migrate import Tensors, migrate, version_of
 from splatface.models.head.motion_map import map_of_tensors, tensors_of_map
@@ -88,7 +88,7 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
 def _load(path: Path) -> Head:
     description = read_yaml(_read(path, YAML, MAX_YAML_BYTES), path / YAML)
     version_of(description)
-    stored = Fields(description).inner("tensors")
+    stored = StrictMapping(description).inner("tensors")
     content = _read(path, TENSORS, MAX_TENSOR_BYTES)
     if len(content) != stored.whole("bytes") or hashlib.sha256(content).hexdigest() != stored.text("sha256"):
         raise HeadError(
@@ -96,12 +96,12 @@ def _load(path: Path) -> Head:
             f"found {len(content)} others: the file is truncated or changed, {INTACT}"
         )
     description, tensors = migrate(description, _tensors_in(content))
-    head = _assemble(Fields(description), tensors)
+    head = _assemble(StrictMapping(description), tensors)
     check_head(head)
     return head
 
 
-def _assemble(fields: Fields, tensors: Tensors) -> Head:
+def _assemble(fields: StrictMapping, tensors: Tensors) -> Head:
     missing = [name for name in (*_GAUSSIANS, *_OTHERS) if name not in tensors]
     if missing:
         raise HeadError(
@@ -126,10 +126,10 @@ def _assemble(fields: Fields, tensors: Tensors) -> Head:
     return head
 
 
-def _nets_of(fields: Fields, tensors: dict[str, Any]) -> dict[str, CoefficientNet]:
+def _nets_of(fields: StrictMapping, tensors: dict[str, Any]) -> dict[str, AudioToMouthNet]:
     nets = {}
     for entry in fields.items("encoders"):
-        encoder = Fields(entry, "encoders.")
+        encoder = StrictMapping(entry, "encoders.")
         name = encoder.text("name")
         net = net_of_tensors(name, encoder.number("lookahead_ms"), tensors)
         found = (net.feature_dim, net.window, RATE_HZ)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, MOUTH_MODES, AudioToMouthNet
 from splatface.models.camera import Camera
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import Gaussians
@@ -69,9 +69,9 @@ class Head:
     """
 
     gaussians: Gaussians  # N, canonical frame (OpenCV axes, metres)
-    skin: Array  # [N], 0 torso bone .. 1 head bone
+    skinning_weight: Array  # [N], 0 torso bone .. 1 head bone
     dynamic: NDArray[np.int32]  # [M], rising indices of the Gaussians that speech or eyes move
     basis: Array  # [M, 14, K], see DELTA_CHANNELS
     motion_map: MotionMap  # 16 -> K
     info: HeadInfo
-    nets: Mapping[str, CoefficientNet] = field(default_factory=dict)  # by encoder
+    nets: Mapping[str, AudioToMouthNet] = field(default_factory=dict)  # by encoder

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import HeadError
-from splatface.models.head.description import FORMAT, FORMAT_VERSION, Fields, ranges_of
+from splatface.models.head.description import FORMAT, FORMAT_VERSION, StrictMapping, ranges_of
 from splatface.models.head.head import MotionLimits
 from splatface.models.head.motion_map import linear_map, tensors_of_map
 
@@ -105,7 +105,7 @@ def migrate(
 
 def version_of(description: object) -> int:
     """The format version of a head.yaml; HeadError where it is none."""
-    fields = Fields(description)
+    fields = StrictMapping(description)
     if fields.data.get("format") != FORMAT:
         raise HeadError(
             f"head.yaml: format: expected {FORMAT!r}, found something else: this is no splatface head"

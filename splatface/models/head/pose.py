@@ -10,7 +10,7 @@ from splatface.models.messages import HeadControl
 
 __all__ = [
     "Bones",
-    "bones_of",
+    "bone_poses",
     "euler_of_quat",
     "limit_pose",
     "quat_of_euler",
@@ -33,7 +33,7 @@ class Bones:
     T_world_torso: Array  # [4, 4]
 
 
-def bones_of(control: HeadControl, info: HeadInfo) -> Bones:
+def bone_poses(control: HeadControl, info: HeadInfo) -> Bones:
     """Turn a control (REP 103) into the two bones (canonical axes), limited to what training saw.
 
     The head turns about its pivot, then shifts. The torso turns about the same pivot by a share of

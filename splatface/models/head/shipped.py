@@ -9,7 +9,7 @@ from splatface.models.errors import HeadError
 __all__ = ["head_folder", "shipped_heads"]
 
 
-def _shelves() -> list[Path]:
+def _search_paths() -> list[Path]:
     prefixes = [*os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep), sys.prefix]
     return [Path(prefix) / "share" / "splatface" / "heads" for prefix in prefixes if prefix]
 
@@ -17,7 +17,7 @@ def _shelves() -> list[Path]:
 def shipped_heads() -> dict[str, Path]:
     """Name to folder of every installed head."""
     found: dict[str, Path] = {}
-    for shelf in _shelves():
+    for shelf in _search_paths():
         for info in sorted(shelf.glob("*/head.yaml")):
             # colcon --symlink-install links each file: the head is where they really are.
             found.setdefault(info.parent.name, info.resolve().parent)

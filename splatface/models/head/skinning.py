@@ -9,7 +9,7 @@ from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones, quat_of_matrix
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
 
-__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats", "turn_harmonics"]
+__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats", "rotate_sh1"]
 
 Array = NDArray[Any]  # float64, also where Splats says float32
 
@@ -36,8 +36,8 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
     delta[:, 7:11] = np.clip(delta[:, 7:11], -MAX_LOG_CHANGE, MAX_LOG_CHANGE)
     sh: Array = g.sh.astype(np.float64)
     sh[:, 0] += delta[:, 11:14]
-    sh[:, 1:4] = turn_harmonics(sh[:, 1:4], head.skin, bones)
-    means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skin, bones)
+    sh[:, 1:4] = rotate_sh1(sh[:, 1:4], head.skinning_weight, bones)
+    means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skinning_weight, bones)
     opacities: Array = 1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10])))
     return Splats(
         means=means,
@@ -58,7 +58,7 @@ def _skin(means: Array, quats: Array, skin: NDArray[np.float32], bones: Bones) -
     return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
 
 
-def turn_harmonics(sh1: Array, skin: NDArray[np.float32], bones: Bones) -> Array:
+def rotate_sh1(sh1: Array, skin: NDArray[np.float32], bones: Bones) -> Array:
     """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as places are."""
     if not sh1.shape[1]:
         return sh1

@@ -29,8 +29,8 @@ def check_head(head: Head) -> None:
     check_gaussians(head.gaussians)
     count, coefficients = len(head.gaussians), len(head.info.coefficient_names)
     moving = len(head.dynamic)
-    expect("skin", head.skin, (count,))
-    expect_range("skin", head.skin, 0, 1)
+    expect("skin", head.skinning_weight, (count,))
+    expect_range("skin", head.skinning_weight, 0, 1)
     expect("dynamic", head.dynamic, (None,), np.int32)
     expect_range("dynamic", head.dynamic, 0, count - 1)
     if (np.diff(head.dynamic) <= 0).any():

@@ -11,9 +11,9 @@ from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import PictureSlopes, draw_backward
+from splatface.models.render.gradients import ImageGrads, rasterize_backward
 from splatface.models.render.reference import SplatTensors
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.rendered import RenderOutput
 
 __all__ = ["DifferentiableRenderer", "TorchRendered"]
 
@@ -80,9 +80,9 @@ class _Draw(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         image, through, others = (np.ascontiguousarray(slope.numpy()) for slope in slopes)
-        rendered: Rendered = ctx.rendered
-        picture = PictureSlopes(image, through, None if rendered.extra is None else others)
-        found = draw_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
+        rendered: RenderOutput = ctx.rendered
+        picture = ImageGrads(image, through, None if rendered.extra is None else others)
+        found = rasterize_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
         ctx.lease.owner.centre_slopes = torch.from_numpy(found.centres)
         arrays = (found.means, found.quats, found.scales, found.opacities, found.sh)
         extra = None if ctx.extra is None else torch.from_numpy(found.extra)

@@ -8,11 +8,11 @@ from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 from splatface.models.render.project import RECORD, project
 from splatface.models.render.raster import draw_tiles
-from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
 from splatface.models.render.tiles import bin_to_tiles, sort_by_depth, tile_grid
 from splatface.models.render.workers import Workers
 
-__all__ = ["CpuRenderer", "lens_of"]
+__all__ = ["CpuRenderer", "kernel_camera"]
 
 Floats = NDArray[np.float32]
 Picture = tuple[NDArray[np.generic], Floats, Floats]  # image, transmittance, extra; the last two may be empty
@@ -38,8 +38,8 @@ class CpuRenderer:
         self.supersample = supersample
         self.workers = Workers(threads)
         self.counter = np.zeros(1, np.int64)
-        self._members: NDArray[np.int32] = np.empty(0, np.int32)
-        self._offsets: NDArray[np.int32] = np.zeros(1, np.int32)
+        self._tile_splat_ids: NDArray[np.int32] = np.empty(0, np.int32)
+        self._tile_offsets: NDArray[np.int32] = np.zeros(1, np.int32)
         self._allocate(0)
 
     @property
@@ -49,7 +49,7 @@ class CpuRenderer:
 
     def draw(
         self, splats: Splats, camera: Camera, background: ArrayLike, extra: Floats | None = None
-    ) -> Rendered:
+    ) -> RenderOutput:
         """The picture as float32, its transmittance and, given extra [N, C], those channels composited alike.
 
         background is a colour [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
@@ -93,7 +93,7 @@ class CpuRenderer:
         if count != len(self.records):
             self._allocate(count)
         arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
-        view = lens_of(camera, self.supersample)
+        view = kernel_camera(camera, self.supersample)
 
         def part(k: int) -> None:
             first, last = k * count // self.threads, (k + 1) * count // self.threads
@@ -104,22 +104,24 @@ class CpuRenderer:
     def bin_sort(self, camera: Camera) -> None:
         """Second stage: for each tile the Gaussians that touch it, nearest first."""
         across, down = tile_grid(camera.width * self.supersample, camera.height * self.supersample)
-        if len(self._offsets) != across * down + 1:
-            self._offsets = np.zeros(across * down + 1, np.int32)
+        if len(self._tile_offsets) != across * down + 1:
+            self._tile_offsets = np.zeros(across * down + 1, np.int32)
         visible = sort_by_depth(self.records, self._boxes, self._order, self._keys)
-        while not bin_to_tiles(self._order[0], visible, self._boxes, across, self._offsets, self._members):
-            self._members = np.empty(int(self._offsets[-1]) * 5 // 4, np.int32)
+        while not bin_to_tiles(
+            self._order[0], visible, self._boxes, across, self._tile_offsets, self._tile_splat_ids
+        ):
+            self._tile_splat_ids = np.empty(int(self._tile_offsets[-1]) * 5 // 4, np.int32)
         # Heavy tiles first: the last ones to finish are then short, and all cores stop together.
-        tile_order = np.argsort(-np.diff(self._offsets), kind="stable")
-        self.bins = (self._members, self._offsets, tile_order, across)
+        tile_order = np.argsort(-np.diff(self._tile_offsets), kind="stable")
+        self.bins = (self._tile_splat_ids, self._tile_offsets, tile_order, across)
 
-    def composite_float(self, extra: Floats | None, background: Floats, camera: Camera) -> Rendered:
+    def composite_float(self, extra: Floats | None, background: Floats, camera: Camera) -> RenderOutput:
         """Third stage: blend every tile, as float32; background [1, 1, 3] or [H, W, 3]."""
         size = (camera.height, camera.width)
         image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
         others = _NO_EXTRA if extra is None else np.empty((*size, extra.shape[1]), np.float32)
         self._composite(extra, background, (image, transmittance, others))
-        return Rendered(image, transmittance, None if extra is None else others)
+        return RenderOutput(image, transmittance, None if extra is None else others)
 
     def composite_uint8(self, background: Floats, image: NDArray[np.uint8]) -> None:
         """Third stage: blend every tile into image [H, W, 3 | 4]; background [1, 1, 3] or [H, W, 3]."""
@@ -141,7 +143,7 @@ class CpuRenderer:
         self._keys: NDArray[np.uint32] = np.zeros((2, count), np.uint32)
 
 
-def lens_of(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple[int, int]]:
+def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple[int, int]]:
     """Pose [12], (fx, fy, cx, cy) [4] and size of the canvas, as the kernels take them."""
     pose = np.ascontiguousarray(camera.T_camera_world[:3], np.float32).reshape(-1)
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)

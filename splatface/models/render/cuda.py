@@ -13,7 +13,7 @@ from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 from splatface.models.render.conventions import LOW_PASS_PX2, NEAR_M
-from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
 
 if TYPE_CHECKING:
     from splatface.models.render.reference import SplatTensors
@@ -40,7 +40,7 @@ class CudaRenderer:
 
     def draw(
         self, splats: Splats, camera: Camera, background: ArrayLike, extra: NDArray[np.float32] | None = None
-    ) -> Rendered:
+    ) -> RenderOutput:
         """As `CpuRenderer.draw`; the picture is back in the processor's memory when this returns."""
         check_splats(splats)
         behind = self._to_device(as_background(background, camera))
@@ -50,7 +50,7 @@ class CudaRenderer:
         with self._torch.no_grad():
             colour, through, others = self._draw(tensors, values, camera)
             image = colour + through[..., None] * behind
-        return Rendered(
+        return RenderOutput(
             image.cpu().numpy(), through.cpu().numpy(), None if others is None else others.cpu().numpy()
         )
 

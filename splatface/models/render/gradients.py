@@ -8,18 +8,18 @@ from numpy.typing import NDArray
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
-from splatface.models.render.cpu import CpuRenderer, lens_of
+from splatface.models.render.cpu import CpuRenderer, kernel_camera
 from splatface.models.render.project_backward import project_backward
 from splatface.models.render.raster_backward import MOMENTS, backward_tiles
-from splatface.models.render.rendered import Rendered, check_extra
+from splatface.models.render.rendered import RenderOutput, check_extra
 
-__all__ = ["PictureSlopes", "SplatSlopes", "composite_backward", "draw_backward", "projection_backward"]
+__all__ = ["ImageGrads", "SplatGrads", "composite_backward", "projection_backward", "rasterize_backward"]
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureSlopes:
+class ImageGrads:
     """dL/d of what was drawn, contiguous."""
 
     image: Floats  # [H, W, 3]
@@ -28,7 +28,7 @@ class PictureSlopes:
 
 
 @dataclass(frozen=True, slots=True)
-class SplatSlopes:
+class SplatGrads:
     """dL/d of what was drawn from; `centres` is the slope in the picture that densification asks for."""
 
     means: Floats  # [N, 3]
@@ -40,13 +40,13 @@ class SplatSlopes:
     centres: Floats  # [N, 2] per px
 
 
-def draw_backward(
+def rasterize_backward(
     renderer: CpuRenderer,
     scene: tuple[Splats, Camera],
     extra: Floats | None,
-    rendered: Rendered,
-    slopes: PictureSlopes,
-) -> SplatSlopes:
+    rendered: RenderOutput,
+    slopes: ImageGrads,
+) -> SplatGrads:
     """Slopes of the splats that `renderer.draw` drew last.
 
     scene, extra and rendered are that call's arguments and result (the background needs no mention: it is
@@ -58,7 +58,7 @@ def draw_backward(
 
 
 def composite_backward(
-    renderer: CpuRenderer, extra: Floats, rendered: Rendered, slopes: PictureSlopes
+    renderer: CpuRenderer, extra: Floats, rendered: RenderOutput, slopes: ImageGrads
 ) -> Floats:
     """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's centre."""
     if renderer.supersample != 1:
@@ -79,18 +79,18 @@ def composite_backward(
     return sums
 
 
-def projection_backward(renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Floats) -> SplatSlopes:
+def projection_backward(renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Floats) -> SplatGrads:
     """Second stage: from the moments to the splats."""
     splats, camera = scene
     count = len(splats)
     arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
     others = np.empty((count, sums.shape[2] - MOMENTS), np.float32)
     slopes = (*(np.empty_like(array) for array in arrays), others, np.empty((count, 2), np.float32))
-    view = lens_of(camera)
+    view = kernel_camera(camera)
 
     def part(k: int) -> None:
         first, last = k * count // renderer.threads, (k + 1) * count // renderer.threads
         project_backward(first, last, arrays, view, renderer.records, sums, slopes)
 
     renderer.workers.run(part)
-    return SplatSlopes(*slopes)
+    return SplatGrads(*slopes)

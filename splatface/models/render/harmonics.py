@@ -7,7 +7,7 @@ import numpy as np
 from splatface.models.render.conventions import SH_0, SH_1, SH_2, SH_3
 from splatface.models.render.jit import kernel
 
-__all__ = ["basis", "basis_slope", "shade"]
+__all__ = ["basis", "basis_grad", "shade"]
 
 f4 = np.float32
 _ZERO, _HALF, _ONE, _TWO = f4(0), f4(0.5), f4(1), f4(2)
@@ -57,7 +57,7 @@ def shade(sh, i, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def basis_slope(x, y, z, pulls):  # type: ignore[no-untyped-def]
+def basis_grad(x, y, z, pulls):  # type: ignore[no-untyped-def]
     """d/d(x, y, z) of sum(pulls [15] * basis(x, y, z)), x, y, z taken as independent."""
     w = pulls
     gx = -_C1 * w[2] + _D0 * y * w[3] - _TWO * _D2 * x * w[5] + _D3 * z * w[6] + _TWO * _D4 * x * w[7]

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from splatface.models.render.conventions import SH_0
-from splatface.models.render.harmonics import basis, basis_slope
+from splatface.models.render.harmonics import basis, basis_grad
 from splatface.models.render.jit import kernel
 from splatface.models.render.project import LOG2_E, jacobian_limits
 
@@ -56,13 +56,13 @@ def _colour_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[n
         value = values[k - 1]
         d_sh[i, k, 0], d_sh[i, k, 1], d_sh[i, k, 2] = value * red, value * green, value * blue
         pulls[k - 1] = sh[i, k, 0] * red + sh[i, k, 1] * green + sh[i, k, 2] * blue
-    gx, gy, gz = basis_slope(x, y, z, pulls)
+    gx, gy, gz = basis_grad(x, y, z, pulls)
     along = gx * x + gy * y + gz * z  # the length of the direction does not matter
     return (gx - x * along) * inverse, (gy - y * along) * inverse, (gz - z * along) * inverse
 
 
 @kernel
-def _quat_slope(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignore[no-untyped-def]
+def _quat_grad(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignore[no-untyped-def]
     """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> picture.
 
     d_axes [3, 3] is scratch, row k: dL/d axis k.
@@ -160,7 +160,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
         du, dv, c00, c01, c11 = _ellipse_slopes(records, i, m)
         d_centres[i, 0], d_centres[i, 1] = du, dv
         d_opacities[i] = m[0] / opacities[i]
-        d00, d01, d02, d10, d11, d12 = _quat_slope(
+        d00, d01, d02, d10, d11, d12 = _quat_grad(
             (quats, scales), i, to_picture, (c00, c01, c11), d_axes, (d_quats, d_scales)
         )
         g00, g02 = d00 * v[0] + d01 * v[1] + d02 * v[2], d00 * v[8] + d01 * v[9] + d02 * v[10]

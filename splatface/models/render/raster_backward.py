@@ -16,13 +16,13 @@ from splatface.models.render.simd import (
     any_greater,
     columns,
     exp2,
+    horizontal_sum,
     load,
     prefetch,
     rows,
     select_ge,
     splat,
     store,
-    total,
 )
 from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 
@@ -146,17 +146,17 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
             m_y, m_yy = m_y + row_y, m_yy + row_y * pixel_y
         if seen:
             sums = grads[i]
-            sums[0] += total(m)
-            sums[1] += total(m_x)
-            sums[2] += total(m_y)
-            sums[3] += total(m_xx)
-            sums[4] += total(m_xy)
-            sums[5] += total(m_yy)
-            sums[6] += total(d_red)
-            sums[7] += total(d_green)
-            sums[8] += total(d_blue)
+            sums[0] += horizontal_sum(m)
+            sums[1] += horizontal_sum(m_x)
+            sums[2] += horizontal_sum(m_y)
+            sums[3] += horizontal_sum(m_xx)
+            sums[4] += horizontal_sum(m_xy)
+            sums[5] += horizontal_sum(m_yy)
+            sums[6] += horizontal_sum(d_red)
+            sums[7] += horizontal_sum(d_green)
+            sums[8] += horizontal_sum(d_blue)
             for k in range(channels):
-                sums[MOMENTS + k] += total(load(extra_sums, 16 * k))
+                sums[MOMENTS + k] += horizontal_sum(load(extra_sums, 16 * k))
         if open_rows == 0:
             break
 

@@ -25,7 +25,7 @@ from splatface.models.render.conventions import (
     SH_2,
     SH_3,
 )
-from splatface.models.render.rendered import Rendered, as_background, check_extra, check_splats
+from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
 
 __all__ = [
     "Projected",
@@ -180,7 +180,7 @@ class ReferenceRenderer:
         camera: Camera,
         background: ArrayLike,
         extra: NDArray[np.float32] | None = None,
-    ) -> Rendered:
+    ) -> RenderOutput:
         """The picture, its transmittance and, with `extra` [N, C], the extra channels."""
         check_splats(splats)
         values = check_extra(extra, len(splats))
@@ -191,7 +191,7 @@ class ReferenceRenderer:
             planes = draw_reference(tensors, fine, torch.zeros(1, 1, 3, dtype=torch.float64))
         colour, through, others = (self._averaged(plane.numpy()) for plane in planes)
         image = colour + through[..., None] * as_background(background, camera)
-        return Rendered(
+        return RenderOutput(
             image.astype(np.float32),
             through.astype(np.float32),
             None if extra is None else others.astype(np.float32),

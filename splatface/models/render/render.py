@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.rendered import RenderOutput
 
 __all__ = ["BACKENDS", "Renderer", "render", "renderer"]
 
@@ -18,7 +18,7 @@ BACKENDS = ("cpu", "cuda", "reference")
 class Renderer(Protocol):
     """What every backend can do."""
 
-    def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> Rendered:
+    def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> RenderOutput:
         """The picture of `splats` seen by `camera` before `background` (colour [3] or picture [H, W, 3])."""
         ...
 
@@ -48,7 +48,7 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
     raise RenderError(f"backend: expected one of {', '.join(BACKENDS)}, found {name!r}: choose one of these")
 
 
-def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> Rendered:
+def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> RenderOutput:
     """Draw one picture; to draw many, keep a `renderer(backend)` and its buffers.
 
     background is an RGB colour [3] or a picture [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the

@@ -10,11 +10,11 @@ from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 
-__all__ = ["Rendered", "as_background", "check_extra", "check_splats"]
+__all__ = ["RenderOutput", "as_background", "check_extra", "check_splats"]
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class RenderOutput:
     """A picture, and how much of the background is seen through it."""
 
     image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colours are

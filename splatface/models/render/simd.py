@@ -19,6 +19,7 @@ __all__ = [
     "any_greater",
     "columns",
     "exp2",
+    "horizontal_sum",
     "load",
     "prefetch",
     "rows",
@@ -26,7 +27,6 @@ __all__ = [
     "splat",
     "store",
     "store_rgb",
-    "total",
     "vec_max",
     "vec_min",
 ]
@@ -198,7 +198,7 @@ def exp2(context, x):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def total(context, x):  # type: ignore[no-untyped-def]
+def horizontal_sum(context, x):  # type: ignore[no-untyped-def]
     """Sum of the lanes."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]

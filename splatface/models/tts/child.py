@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
 
-__all__ = ["Child"]
+__all__ = ["EngineProcess"]
 
 FOLDER = Path(__file__).parent / "children"
 
 
-class Child:
+class EngineProcess:
     """Started when first asked; started again when it died; ends when this process does.
 
     Safe to ask from several threads: one question at a time.

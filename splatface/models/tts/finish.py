@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 
 from splatface.models.messages import NS_PER_S
 from splatface.models.tts.sentences import Sentence
-from splatface.models.tts.spoken import SAMPLE_RATE, Phoneme, Said, Spoken, Token, Word
+from splatface.models.tts.spoken import SAMPLE_RATE, Phoneme, RawSpeech, SpeechAudio, Word, WordTiming
 
-__all__ = ["Loudness", "finished"]
+__all__ = ["LoudnessNormalizer", "postprocess"]
 
 TARGET_DBFS = -23.0  # RMS of what is loud enough to be speech
 PEAK = 0.9
@@ -21,7 +21,7 @@ _SPEECH_DB = -25.0  # under the loudest 10 ms: still speech
 _BEFORE, _AFTER = 2 * _HOP, 4 * _HOP  # of the silence at the ends, so much is kept
 
 
-class Loudness:
+class LoudnessNormalizer:
     """One gain for a voice: from all it has said so far, so that a word alone is not shouted."""
 
     def __init__(self) -> None:
@@ -42,7 +42,9 @@ class Loudness:
         return samples * np.float32(gain)
 
 
-def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float) -> Spoken:
+def postprocess(
+    said: RawSpeech, sentence: Sentence, loudness: LoudnessNormalizer, pause_ms: float
+) -> SpeechAudio:
     """What is played of a sentence, followed by a pause; times count from its first sample."""
     samples = np.asarray(said.samples, np.float32)
     if said.sample_rate != SAMPLE_RATE:
@@ -66,7 +68,7 @@ def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float
     )
     phonemes = (Phoneme(ipa, ns(start), ns(end)) for ipa, start, end in said.phonemes)
     heard = tuple(phoneme for phoneme in phonemes if phoneme.end_ns > phoneme.start_ns)
-    return Spoken(
+    return SpeechAudio(
         np.concatenate([kept, pause]),
         tuple(words),
         heard,
@@ -77,10 +79,10 @@ def finished(said: Said, sentence: Sentence, loudness: Loudness, pause_ms: float
     )
 
 
-def _all_words(text: str, tokens: tuple[Token, ...]) -> list[Token]:
+def _all_words(text: str, tokens: tuple[WordTiming, ...]) -> list[WordTiming]:
     """Every word of the text: engines date "in the" as one, so the time is shared by length."""
     written = [found.span() for found in re.finditer(r"\S*\w\S*", text)]
-    out: list[Token] = []
+    out: list[WordTiming] = []
     for token, after in zip(tokens, [*tokens[1:], None], strict=True):
         begin = token.begin if out else 0
         end = after.begin if after else len(text)
@@ -88,7 +90,8 @@ def _all_words(text: str, tokens: tuple[Token, ...]) -> list[Token]:
         cuts = np.cumsum([0] + [stop - start for start, stop in sharing]) / sum(b - a for a, b in sharing)
         times = token.start_s + cuts * (token.end_s - token.start_s)
         out += [
-            Token(*span, float(a), float(b)) for span, a, b in zip(sharing, times, times[1:], strict=False)
+            WordTiming(*span, float(a), float(b))
+            for span, a, b in zip(sharing, times, times[1:], strict=False)
         ]
     return out
 

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.messages import NS_PER_S
-from splatface.models.tts.spoken import SAMPLE_RATE, Spoken
+from splatface.models.tts.spoken import SAMPLE_RATE, SpeechAudio
 from splatface.models.tts.synthesis import Synthesis
 
-__all__ = ["Heard", "Playing", "Utterance"]
+__all__ = ["SpeechQueue", "Utterance", "WordEvent"]
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class WordEvent:
     """A word that begins to be heard."""
 
     time_ns: int  # media clock
@@ -30,10 +30,10 @@ class Utterance:
         self.start_ns: int | None = None  # when its first sample is heard, media clock
         self._end_ns = 0  # when the speech laid out so far ends
         self._complete = False  # its last sentence has begun
-        self._words: deque[Heard] = deque()
+        self._words: deque[WordEvent] = deque()
         self._length = max(length, 1)  # of the text, characters
 
-    def begin(self, spoken: Spoken, time_ns: int) -> None:
+    def begin(self, spoken: SpeechAudio, time_ns: int) -> None:
         """A sentence of it starts at this moment."""
         if self.start_ns is None:
             self.start_ns = time_ns
@@ -41,9 +41,9 @@ class Utterance:
         self._complete = spoken.last
         for word in spoken.words:
             progress = min(word.end / self._length, 1.0)
-            self._words.append(Heard(time_ns + word.start_ns, word.text, progress))
+            self._words.append(WordEvent(time_ns + word.start_ns, word.text, progress))
 
-    def heard(self, now_ns: int) -> list[Heard]:
+    def heard(self, now_ns: int) -> list[WordEvent]:
         """The words that have begun since the last call."""
         out = []
         while self._words and self._words[0].time_ns <= now_ns:
@@ -59,7 +59,7 @@ class Utterance:
         return (self._complete or self.synthesis.done) and now_ns >= self._end_ns
 
 
-class Playing:
+class SpeechQueue:
     """Utterances one after the other; silence where none is, or where one is not ready."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Playing:
 
     def drop(self, utterance: Utterance) -> None:
         """Forget an utterance: no further sample of it comes."""
-        utterance.synthesis.abandon()
+        utterance.synthesis.cancel()
         if self.waiting and self.waiting[0] is utterance:
             self._rest, self._dry = self._rest[:0], False
         if utterance in self.waiting:

@@ -5,9 +5,9 @@ import math
 from collections.abc import Iterator
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.finish import Loudness, finished
+from splatface.models.tts.finish import LoudnessNormalizer, postprocess
 from splatface.models.tts.sentences import check_text, sentences
-from splatface.models.tts.spoken import Spoken
+from splatface.models.tts.spoken import SpeechAudio
 from splatface.models.tts.voice import Engine, Voice
 
 __all__ = ["ENGINES", "check_voice", "default_voice", "engine", "speak", "voices"]
@@ -69,7 +69,7 @@ def check_voice(name: str) -> str:
         raise SpeechError(
             f"voice {name[:60]}: expected {engine_name} to be installed, found none: {found.INSTALL}"
         )
-    if not found.knows(voice):
+    if not found.has_voice(voice):
         raise SpeechError(
             f"voice: expected one of {engine_name} such as {', '.join(known[:6])}, found {name[:60]!r}: "
             "splatface voices lists them"
@@ -77,7 +77,7 @@ def check_voice(name: str) -> str:
     return name
 
 
-def speak(text: str, voice: str = "", rate: float = 1.0) -> Iterator[Spoken]:
+def speak(text: str, voice: str = "", rate: float = 1.0) -> Iterator[SpeechAudio]:
     """Speak a text of any length; what is asked is checked before this returns.
 
     Args:
@@ -97,9 +97,9 @@ def speak(text: str, voice: str = "", rate: float = 1.0) -> Iterator[Spoken]:
     return _spoken(text, name, pace)
 
 
-def _spoken(text: str, name: str, pace: float) -> Iterator[Spoken]:
+def _spoken(text: str, name: str, pace: float) -> Iterator[SpeechAudio]:
     engine_name, _, voice = name.partition("/")
-    found, loudness = engine(engine_name), Loudness()
+    found, loudness = engine(engine_name), LoudnessNormalizer()
     for sentence in sentences(text):
         said = found.say(sentence.text, voice, pace)
-        yield finished(said, sentence, loudness, sentence.pause_ms / pace)
+        yield postprocess(said, sentence, loudness, sentence.pause_ms / pace)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from splatface.models.tts.ipa import PAUSES, Phrase
-from splatface.models.tts.spoken import Token
+from splatface.models.tts.spoken import WordTiming
 
 __all__ = ["Letter", "dated", "spelling"]
 
@@ -42,7 +42,7 @@ def spelling(phrases: Iterable[Phrase], text: str, known: Collection[str]) -> li
 
 def dated(
     letters: list[Letter], seconds: list[float], *, late_s: float
-) -> tuple[tuple[Token, ...], tuple[tuple[str, float, float], ...]]:
+) -> tuple[tuple[WordTiming, ...], tuple[tuple[str, float, float], ...]]:
     """Words and phonemes (ipa, start s, end s) of letters that last so long.
 
     `late_s` is by how much the durations run behind the sound.
@@ -60,5 +60,5 @@ def dated(
         elif letter.letter not in _MARKS:
             phonemes.append(("" if letter.letter in PAUSES + "$" else letter.letter, start, end))
         start = end
-    tokens = (Token(*span, max(times[0], 0.0), times[1]) for span, times in sorted(spans.items()))
+    tokens = (WordTiming(*span, max(times[0], 0.0), times[1]) for span, times in sorted(spans.items()))
     return tuple(tokens), tuple((ipa, max(a, 0.0), b) for ipa, a, b in phonemes if b > 0)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SAMPLE_RATE", "Phoneme", "Said", "Spoken", "Token", "Word"]
+__all__ = ["SAMPLE_RATE", "Phoneme", "RawSpeech", "SpeechAudio", "Word", "WordTiming"]
 
 SAMPLE_RATE = 16_000
 
@@ -31,7 +31,7 @@ class Phoneme:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spoken:
+class SpeechAudio:
     """A sentence, ready to be played; the pause that follows it is part of the samples."""
 
     samples: NDArray[np.float32]  # [T], -1..1, 16 kHz
@@ -44,7 +44,7 @@ class Spoken:
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class WordTiming:
     """A word as an engine dates it."""
 
     begin: int  # in the sentence, characters
@@ -54,10 +54,10 @@ class Token:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Said:
+class RawSpeech:
     """A sentence as an engine gives it: its own rate and loudness, silence at both ends."""
 
     samples: NDArray[np.float32]  # [T], -1..1
     sample_rate: int
-    tokens: tuple[Token, ...]
+    tokens: tuple[WordTiming, ...]
     phonemes: tuple[tuple[str, float, float], ...]  # ipa ("" a pause), start s, end s

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.spoken import Spoken
+from splatface.models.tts.spoken import SpeechAudio
 
 __all__ = ["Synthesis"]
 
@@ -18,9 +18,9 @@ class Synthesis:
     It starts with `begin`, or when the first sentence is asked for.
     """
 
-    def __init__(self, spoken: Iterator[Spoken]) -> None:
+    def __init__(self, spoken: Iterator[SpeechAudio]) -> None:
         self._spoken = spoken
-        self._ready: queue.Queue[Spoken | None] = queue.Queue(AHEAD)
+        self._ready: queue.Queue[SpeechAudio | None] = queue.Queue(AHEAD)
         self._abandoned = threading.Event()
         self.problem = ""  # why it ended before the text did
         self.done = False  # all sentences have been taken
@@ -32,7 +32,7 @@ class Synthesis:
             self._thread = threading.Thread(target=self._run, name="synthesis", daemon=True)
             self._thread.start()
 
-    def take(self) -> Spoken | None:
+    def take(self) -> SpeechAudio | None:
         """The next sentence, None when there is none (yet)."""
         if self.done:
             return None
@@ -44,7 +44,7 @@ class Synthesis:
         self.done = spoken is None
         return spoken
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """End the thread after the sentence it is at; nothing more comes."""
         self._abandoned.set()
         self.done = True
@@ -60,7 +60,7 @@ class Synthesis:
             self.problem = f"speech: expected sound, found {type(error).__name__}: {error}"
         self._put(None)
 
-    def _put(self, spoken: Spoken | None) -> bool:
+    def _put(self, spoken: SpeechAudio | None) -> bool:
         while not self._abandoned.is_set():
             try:
                 self._ready.put(spoken, timeout=0.1)

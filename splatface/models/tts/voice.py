@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
-from splatface.models.tts.spoken import Said
+from splatface.models.tts.spoken import RawSpeech
 
 __all__ = ["Engine", "Voice"]
 
@@ -29,10 +29,10 @@ class Engine(Protocol):
         """The voices that are installed, none when the engine is not."""
         ...
 
-    def knows(self, voice: str) -> bool:
+    def has_voice(self, voice: str) -> bool:
         """Whether it has a voice of this name (without the engine); more than the listed ones may be."""
         ...
 
-    def say(self, text: str, voice: str, rate: float) -> Said:
+    def say(self, text: str, voice: str, rate: float) -> RawSpeech:
         """Speak one sentence; `voice` is the name without the engine, `rate` 1 is its own pace."""
         ...

@@ -8,21 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import Encoder
-from splatface.models.behavior.controller import Controller
+from splatface.models.behavior.controller import HeadMotionController
 from splatface.models.frame_scheduler import Grid
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame, HeadControl
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline
-from splatface.models.video.sound import FILM_HZ, HEARD_HZ, Sound, both_ears
+from splatface.models.video.sound import ENCODER_HZ, FILM_HZ, Sound, resample_for_video_and_encoder
 
-__all__ = ["Moment", "moments"]
+__all__ = ["VideoFrame", "render_frames"]
 
-_STEP = HEARD_HZ // 50
+_STEP = ENCODER_HZ // 50
 _FLUSH_STEPS = 100  # 2 s of silence: more than any encoder looks ahead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moment:
+class VideoFrame:
     """Picture k shows media time k / fps; its sound reaches from there to the next picture's time."""
 
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
@@ -32,17 +32,17 @@ class Moment:
     control: HeadControl  # what the face does besides
 
 
-def moments(
-    sound: Sound, encoder: Encoder, talker: Talker, controller: Controller, fps: Fraction
-) -> Iterator[Moment]:
+def render_frames(
+    sound: Sound, encoder: Encoder, talker: TalkingHead, controller: HeadMotionController, fps: Fraction
+) -> Iterator[VideoFrame]:
     """The film of `sound`: ceil(duration * fps) moments, the last one's sound as short as it comes.
 
     Sound goes in block by block, as it does live, and a picture comes as soon as what it listens to has
     been heard; so nothing is held but the last seconds, and a picture is the one a live face would show.
     """
     heard = _Hearing(encoder, controller)
-    waiting = _Waiting(sound.channels, fps)
-    for piece in both_ears(sound):
+    waiting = _AudioSlicer(sound.channels, fps)
+    for piece in resample_for_video_and_encoder(sound):
         waiting.push(piece.film, piece.share)
         # A block may be a long sentence: in steps, for only the last seconds of features are kept.
         for first in range(0, len(piece.heard), _STEP):
@@ -55,40 +55,40 @@ def moments(
             yield _moment(heard, talker, waiting)
 
 
-def _moment(heard: "_Hearing", talker: Talker, waiting: "_Waiting") -> Moment:
+def _moment(heard: "_Hearing", talker: TalkingHead, waiting: "_AudioSlicer") -> VideoFrame:
     mouth, control = heard.at(talker, waiting.time_ns)
     picture = talker.draw(mouth, control)
-    return Moment(picture, waiting.take(), waiting.share, mouth, control)
+    return VideoFrame(picture, waiting.take(), waiting.share, mouth, control)
 
 
 class _Hearing:
     """The last seconds of what was heard, and what they make of the face."""
 
-    def __init__(self, encoder: Encoder, controller: Controller) -> None:
+    def __init__(self, encoder: Encoder, controller: HeadMotionController) -> None:
         self._encoder = encoder
         self._controller = controller
         self._frames = Timeline[AudioFrame](lambda frame: frame.centre_ns)
         self._count = 0  # samples heard
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        chunk = AudioChunk(samples, HEARD_HZ, self._count * NS_PER_S // HEARD_HZ)
+        chunk = AudioChunk(samples, ENCODER_HZ, self._count * NS_PER_S // ENCODER_HZ)
         self._count += len(samples)
         for frame in self._encoder.push(chunk):
             self._frames.push(frame)
             # A nod follows its syllable by more than any look-ahead: none begins in a picture already drawn.
             self._controller.hear(frame, frame.centre_ns)
 
-    def covered_ns(self, talker: Talker) -> int:
+    def covered_ns(self, talker: TalkingHead) -> int:
         """Up to where pictures need no later sound."""
         latest_ns = self._frames.latest_ns
         return -1 if latest_ns is None else latest_ns - talker.lookahead_ns(self._encoder.name)
 
-    def at(self, talker: Talker, time_ns: int) -> tuple[NDArray[np.float32], HeadControl]:
+    def at(self, talker: TalkingHead, time_ns: int) -> tuple[NDArray[np.float32], HeadControl]:
         """The mouth and the rest of the face."""
         return talker.mouth(self._frames.values, time_ns), self._controller.control_at(time_ns)
 
 
-class _Waiting:
+class _AudioSlicer:
     """Sound of the film whose picture is not drawn yet."""
 
     def __init__(self, channels: int, fps: Fraction) -> None:

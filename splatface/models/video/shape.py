@@ -5,7 +5,7 @@ from fractions import Fraction
 
 from splatface.models.errors import FilmError
 
-__all__ = ["ASPECTS", "Shape", "shape_of"]
+__all__ = ["ASPECTS", "VideoFormat", "shape_of"]
 
 ASPECTS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1)}
 SMALLEST, LARGEST = 64, 4096
@@ -13,7 +13,7 @@ SLOWEST, FASTEST = 1, 120
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class VideoFormat:
     """Of every picture of a film."""
 
     width: int  # px, even: colour is stored for two pixels at a time
@@ -21,7 +21,7 @@ class Shape:
     fps: Fraction
 
 
-def shape_of(size: str, aspect: str, fps: str, own: tuple[int, int]) -> Shape:
+def shape_of(size: str, aspect: str, fps: str, own: tuple[int, int]) -> VideoFormat:
     """The shape that was asked for.
 
     Args:
@@ -40,7 +40,7 @@ def shape_of(size: str, aspect: str, fps: str, own: tuple[int, int]) -> Shape:
             f"size: expected even numbers of {SMALLEST} to {LARGEST} such as 512x512, found "
             f"{width}x{height}: choose another"
         )
-    return Shape(width, height, _rate(fps))
+    return VideoFormat(width, height, _rate(fps))
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -14,13 +14,21 @@ from splatface.models.errors import AudioError
 from splatface.models.tts.speak import speak
 from splatface.models.tts.spoken import SAMPLE_RATE as SPEECH_HZ
 
-__all__ = ["FILM_HZ", "HEARD_HZ", "Piece", "Sound", "both_ears", "sound_of_file", "sound_of_text"]
+__all__ = [
+    "ENCODER_HZ",
+    "FILM_HZ",
+    "AudioBlock",
+    "Sound",
+    "resample_for_video_and_encoder",
+    "sound_of_file",
+    "sound_of_text",
+]
 
 Samples = NDArray[np.float32]
 
 # Of every film's sound: a player that ignores where AAC's first 1024 samples belong is off by 21 ms at most.
 FILM_HZ = 48_000
-HEARD_HZ = 16_000
+ENCODER_HZ = 16_000
 BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
 REST_S = 0.4  # before and after a spoken text, the mouth closed
 
@@ -35,7 +43,7 @@ class Sound:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Piece:
+class AudioBlock:
     """A stretch of sound for the film and for the encoder: each a line from time 0 without a gap."""
 
     film: Samples  # [T, channels] at FILM_HZ
@@ -109,12 +117,12 @@ class _Resampler:
         return out
 
 
-def both_ears(sound: Sound) -> Iterator[Piece]:
+def resample_for_video_and_encoder(sound: Sound) -> Iterator[AudioBlock]:
     """The sound at the film's rate and at the encoder's, block by block."""
     film = _Resampler(sound.rate_hz, FILM_HZ, sound.channels)
-    heard = _Resampler(sound.rate_hz, HEARD_HZ, 1)
+    heard = _Resampler(sound.rate_hz, ENCODER_HZ, 1)
     for samples, share in sound.blocks:
         mono = samples.mean(axis=1, dtype=np.float32)
-        yield Piece(film.push(samples, False), heard.push(mono, False), share)
+        yield AudioBlock(film.push(samples, False), heard.push(mono, False), share)
     nothing = np.zeros((0, sound.channels), np.float32)
-    yield Piece(film.push(nothing, True), heard.push(nothing[:, 0], True), 1.0)
+    yield AudioBlock(film.push(nothing, True), heard.push(nothing[:, 0], True), 1.0)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import FilmError
-from splatface.models.video.shape import Shape
+from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import FILM_HZ
 
 __all__ = ["SUFFIXES", "FilmWriter"]
@@ -79,7 +79,7 @@ class FilmWriter:
         FilmError: when PyAV or a codec is missing, for another suffix, when the file cannot be written.
     """
 
-    def __init__(self, path: Path, shape: Shape, channels: int, tags: dict[str, str]) -> None:
+    def __init__(self, path: Path, shape: VideoFormat, channels: int, tags: dict[str, str]) -> None:
         if path.suffix.lower() not in _KINDS:
             raise FilmError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
         if path.is_dir() or not path.absolute().parent.is_dir():

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from splatface.models.audio.cleaning import BLOCK, Cleaning
+from splatface.models.audio.cleaning import BLOCK, ProcessingChain
 from splatface.models.audio.far_end import FarEnd
 from splatface.models.audio.pcm import from_pcm, to_pcm
 from splatface.models.audio.stages import choose_stages
@@ -63,7 +63,7 @@ class Room:
         self.far_end = FarEnd(DELAY_MS * MS)
         self.chosen = choose_stages(echo, noise, self.far_end)
         assert not self.chosen.problem
-        self.cleaning = Cleaning(self.chosen.stages, 320)
+        self.cleaning = ProcessingChain(self.chosen.stages, 320)
 
     def echo_of(self, played):
         rng = np.random.default_rng(3)
@@ -91,7 +91,7 @@ class Room:
 @pytest.mark.parametrize(("echo", "noise", "delay"), STAGES)
 def test_the_sound_keeps_its_time_whatever_stages_it_goes_through(echo, noise, delay):
     chosen = choose_stages(echo, noise, FarEnd(0))
-    cleaning = Cleaning(chosen.stages, 320)
+    cleaning = ProcessingChain(chosen.stages, 320)
     sound = syllables(6) + hiss(6 * RATE, -80)
     chunks = [out for chunk in chunked(sound, [320]) for out in cleaning.push(chunk)]
     assert cleaning.delay_samples == delay
@@ -111,7 +111,7 @@ def test_how_the_sound_was_cut_changes_nothing(echo, noise, delay, sizes):
     sound = syllables(1) + hiss(RATE, -50)
     outs = []
     for cut in ([320], sizes):
-        cleaning = Cleaning(choose_stages(echo, noise, FarEnd(0)).stages, 240)
+        cleaning = ProcessingChain(choose_stages(echo, noise, FarEnd(0)).stages, 240)
         outs.append([out for chunk in chunked(sound, cut, utterance=5) for out in cleaning.push(chunk)])
     for one, other in zip(*outs, strict=True):
         np.testing.assert_array_equal(one.samples, other.samples)
@@ -119,12 +119,12 @@ def test_how_the_sound_was_cut_changes_nothing(echo, noise, delay, sizes):
 
 
 def test_a_gap_moves_the_stamps_on_and_bad_samples_are_silence():
-    cleaning = Cleaning((), 320)
+    cleaning = ProcessingChain((), 320)
     sound = syllables(1)
     sound[100], sound[200] = np.nan, np.inf
     out = cleaning.push(AudioChunk(sound[:800], RATE, 0, 0))
     later = cleaning.push(AudioChunk(sound[800:1760], RATE, 500 * MS, 1))
-    assert cleaning.bad_samples == 2
+    assert cleaning.nonfinite_samples == 2
     assert [chunk.start_ns for chunk in out] == [0, 20 * MS]
     assert [chunk.start_ns for chunk in later] == [490 * MS, 510 * MS, 530 * MS]  # begun before the gap
     clean = np.concatenate([chunk.samples for chunk in out + later])
@@ -136,7 +136,7 @@ def test_a_gap_moves_the_stamps_on_and_bad_samples_are_silence():
 )
 def test_sound_that_does_not_fit_is_refused(samples, rate):
     with pytest.raises(AudioError, match=r"expected mono samples \[T\] at 16000 Hz, found"):
-        Cleaning((), 320).push(AudioChunk(samples.astype(np.float32), rate, 0))
+        ProcessingChain((), 320).push(AudioChunk(samples.astype(np.float32), rate, 0))
 
 
 @pytest.mark.parametrize(("echo", "noise"), [("webrtc", "none"), ("none", "webrtc"), ("none", "speex")])
@@ -161,7 +161,7 @@ def test_samples_survive_sixteen_bits():
     ("noise", "least_db"), [pytest.param("speex", 8, marks=speex), pytest.param("webrtc", 10, marks=webrtc)]
 )
 def test_steady_noise_is_taken_out_and_a_voice_stays(noise, least_db):
-    cleaning = Cleaning(choose_stages("none", noise, FarEnd(0)).stages, 320)
+    cleaning = ProcessingChain(choose_stages("none", noise, FarEnd(0)).stages, 320)
     sound = hiss(8 * RATE, -45)
     sound[5 * RATE :] += syllables(3)
     clean = np.concatenate([c.samples for chunk in chunked(sound, [320]) for c in cleaning.push(chunk)])

@@ -181,7 +181,7 @@ def test_nan_and_infinity_are_heard_as_zero_and_counted(speech):
     spoilt[[100, 5000, 5001]] = [np.nan, np.inf, -np.inf]
     mended[[100, 5000, 5001]] = 0
     frames = hear(ear, spoilt)
-    assert ear.bad_samples == 3
+    assert ear.nonfinite_samples == 3
     ear.reset()
     assert_same(frames, hear(ear, mended))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.microphone import Block
-from splatface.models.audio.sound_devices import LISTENING, choose_device
-from splatface.models.audio.stamped import Stamped
+from splatface.models.audio.sound_devices import INPUT, choose_device
+from splatface.models.audio.stamped import TimestampedChunker
 from splatface.models.errors import AudioError
 
 DEVICES = {
@@ -22,11 +22,11 @@ MS = 1_000_000
     [("", 7), ("  ", 7), ("5", 5), ("respeaker", 5), ("ALC257", 2), ("default", 7), ("monitor", 8)],
 )
 def test_a_device_is_chosen_by_number_or_name(wanted, found):
-    assert choose_device(LISTENING, DEVICES, wanted, default=7) == found
+    assert choose_device(INPUT, DEVICES, wanted, default=7) == found
 
 
 def test_without_a_default_the_first_device_listens():
-    assert choose_device(LISTENING, DEVICES, "", default=-1) == 2
+    assert choose_device(INPUT, DEVICES, "", default=-1) == 2
 
 
 @pytest.mark.parametrize(
@@ -35,15 +35,15 @@ def test_without_a_default_the_first_device_listens():
 )
 def test_what_does_not_fit_lists_what_there_is(wanted, said):
     with pytest.raises(AudioError, match=said) as raised:
-        choose_device(LISTENING, DEVICES, wanted, default=7)
+        choose_device(INPUT, DEVICES, wanted, default=7)
     assert all(f"{index}: {name}" in str(raised.value) for index, name in DEVICES.items())
 
 
 def test_no_device_at_all():
     with pytest.raises(AudioError, match="found none: plug one in"):
-        choose_device(LISTENING, {}, "", default=-1)
+        choose_device(INPUT, {}, "", default=-1)
     with pytest.raises(AudioError, match="none at all"):
-        choose_device(LISTENING, {}, "usb", default=-1)
+        choose_device(INPUT, {}, "usb", default=-1)
 
 
 def block(first, count, time_ns, lost=False):
@@ -53,7 +53,7 @@ def block(first, count, time_ns, lost=False):
 
 @pytest.mark.parametrize("chunk_ms", [5, 20, 33])
 def test_blocks_become_chunks_with_their_time(chunk_ms):
-    stamped = Stamped(chunk_ms)
+    stamped = TimestampedChunker(chunk_ms)
     blocks = [block(i * 160, 160, i * 10 * MS) for i in range(100)]
     chunks = [chunk for one in blocks for chunk in stamped.push(one, utterance=4)]
     size = chunk_ms * 16
@@ -65,7 +65,7 @@ def test_blocks_become_chunks_with_their_time(chunk_ms):
 
 
 def test_lost_sound_moves_the_time_on():
-    stamped = Stamped(20)
+    stamped = TimestampedChunker(20)
     before = [c for i in range(50) for c in stamped.push(block(i * 160, 160, i * 10 * MS), 0)]
     after = [
         c

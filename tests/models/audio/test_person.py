@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.barge_in import BargeIn
-from splatface.models.audio.listening import Listening
-from splatface.models.audio.person import Moment, Person
-from splatface.models.audio.sounding import Sounding
+from splatface.models.audio.listening import UserSpeechDetector
+from splatface.models.audio.person import SpeechOnsetDetector, VadWindow
+from splatface.models.audio.sounding import PlaybackLevelTracker
 from splatface.models.errors import AudioError
 from splatface.models.messages import AudioChunk
 from splatface.models.tts.speak import speak, voices
@@ -14,8 +14,8 @@ from splatface.models.tts.speak import speak, voices
 RATE, MS = 16_000, 1_000_000
 START_NS = 1_700_000_000_000_000_000
 DELAY_NS = 200 * MS
-VOICED, SILENT = Moment(0.9, -25.0), Moment(0.01, -80.0)
-FACE_ALONE = Moment(0.02, -60.0, -20.0)  # an echo 40 dB below what is played
+VOICED, SILENT = VadWindow(0.9, -25.0), VadWindow(0.01, -80.0)
+FACE_ALONE = VadWindow(0.02, -60.0, -20.0)  # an echo 40 dB below what is played
 needs_voice = pytest.mark.skipif(not voices(), reason="no voice is installed: apt-get install libflite1")
 
 
@@ -24,7 +24,7 @@ def heard(person, moment, windows):
 
 
 def test_a_person_speaks_after_a_tenth_of_a_second_and_through_pauses():
-    person = Person()
+    person = SpeechOnsetDetector()
     assert heard(person, VOICED, 4) == [False, False, True, True]
     assert all(heard(person, SILENT, 15))  # 480 ms
     assert not person.push(SILENT)
@@ -32,52 +32,52 @@ def test_a_person_speaks_after_a_tenth_of_a_second_and_through_pauses():
 
 
 def test_a_long_speech_ends_once():
-    person = Person()
+    person = SpeechOnsetDetector()
     assert all(heard(person, VOICED, 100)[2:])
     after = heard(person, SILENT, 100)
     assert after.index(False) == 15
     assert not any(after[15:])
 
 
-@pytest.mark.parametrize("moment", [Moment(0.4, -20.0), Moment(0.9, -70.0)], ids=["noise", "far away"])
+@pytest.mark.parametrize("moment", [VadWindow(0.4, -20.0), VadWindow(0.9, -70.0)], ids=["noise", "far away"])
 def test_what_is_no_voice_near_by_is_nobody(moment):
-    person = Person()
+    person = SpeechOnsetDetector()
     assert not any(heard(person, moment, 100))
 
 
 def test_an_echo_is_nobody_and_its_loss_is_learnt():
-    person = Person()
+    person = SpeechOnsetDetector()
     assert np.isnan(person.echo_loss_db)
     assert not any(heard(person, FACE_ALONE, 60))
     assert person.echo_loss_db == pytest.approx(40)
     # A little more of it, even if it sounds like a voice, is still the face.
-    assert not any(heard(person, Moment(0.9, -52.0, -20.0), 60))
+    assert not any(heard(person, VadWindow(0.9, -52.0, -20.0), 60))
 
 
 @pytest.mark.parametrize("gain_db", [-30.0, -6.0, 5.0])
 def test_an_echo_that_nobody_cancels_interrupts_nothing(gain_db):
-    person = Person()
-    assert not any(heard(person, Moment(0.95, -24.0 + gain_db, -24.0), 200))
+    person = SpeechOnsetDetector()
+    assert not any(heard(person, VadWindow(0.95, -24.0 + gain_db, -24.0), 200))
     assert person.voiced_ms == 0.0
     # and who is much louder than it is heard all the same
-    assert any(heard(person, Moment(0.95, -24.0 + gain_db + 12, -24.0), 10))
+    assert any(heard(person, VadWindow(0.95, -24.0 + gain_db + 12, -24.0), 10))
 
 
 def test_a_person_chopped_by_the_canceller_counts_a_little_less():
-    clear, chopped = Person(), Person()
+    clear, chopped = SpeechOnsetDetector(), SpeechOnsetDetector()
     for person in (clear, chopped):
         heard(person, FACE_ALONE, 60)
-    heard(clear, Moment(0.9, -25.0, -20.0), 4)
-    heard(chopped, Moment(0.05, -25.0, -20.0), 4)
+    heard(clear, VadWindow(0.9, -25.0, -20.0), 4)
+    heard(chopped, VadWindow(0.05, -25.0, -20.0), 4)
     assert clear.voiced_ms == 128.0
     assert chopped.voiced_ms == pytest.approx(0.67 * 128.0)
 
 
 def test_knocks_into_the_face_are_nobody():
-    person = Person()
+    person = SpeechOnsetDetector()
     heard(person, FACE_ALONE, 60)
     for _ in range(20):
-        heard(person, Moment(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
+        heard(person, VadWindow(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
         assert person.voiced_ms < 150
         heard(person, FACE_ALONE, 20)
 
@@ -88,7 +88,7 @@ def chunk(first_ms, level, utterance=1, length_ms=20):
 
 
 def test_the_face_sounds_when_it_is_played_and_what_was_taken_back_never_does():
-    face = Sounding()
+    face = PlaybackLevelTracker()
     for first in range(0, 400, 20):
         face.push(chunk(first, -20), DELAY_NS, START_NS + first * MS)
 
@@ -143,7 +143,7 @@ def test_a_person_is_heard_with_and_without_a_face():
     microphone[3 * RATE : 3 * RATE + len(question)] += question
     started_ms = 3000 + begin / 16
 
-    alone = conversation(Listening(), microphone, np.zeros(len(microphone), np.float32))
+    alone = conversation(UserSpeechDetector(), microphone, np.zeros(len(microphone), np.float32))
     onset = next(ms for ms, speaking, _ in alone if speaking)
     assert 0 < onset - started_ms < 400
     assert not alone[-1][1]
@@ -153,21 +153,21 @@ def test_a_person_is_heard_with_and_without_a_face():
         "This is a long story about a king, his daughters, and the grey coat of a stranger. " * 3, ""
     )
     face = np.resize(face, len(microphone))
-    over = conversation(Listening(), microphone, face)
+    over = conversation(UserSpeechDetector(), microphone, face)
     due = [ms for ms, _, due in over if due]
     assert 0 < due[0] - started_ms < 700
     assert np.all(np.diff(due) >= 1000)  # asked again, if the face did not fall silent
 
-    fell_silent = conversation(Listening(), microphone, face, ends=round(due[0] * 16))
+    fell_silent = conversation(UserSpeechDetector(), microphone, face, ends=round(due[0] * 16))
     assert [ms for ms, _, due in fell_silent if due] == due[:1]
 
 
 def test_nan_and_other_rates_do_no_lasting_harm():
-    listening = Listening()
+    listening = UserSpeechDetector()
     bad = np.full(320, np.nan, np.float32)
     for block in range(50):
         listening.push(AudioChunk(bad, RATE, START_NS + block * 20 * MS))
-    assert listening.bad_samples == 50 * 320
+    assert listening.nonfinite_samples == 50 * 320
     assert listening.level_dbfs == -100
     with pytest.raises(AudioError, match="expected mono samples"):
         listening.push(AudioChunk(np.zeros(320, np.float32), 48_000, START_NS))
@@ -182,7 +182,7 @@ def test_how_the_sound_was_cut_changes_nothing():
     noise = np.random.default_rng(2).normal(0, 0.1, RATE).astype(np.float32)
     times = []
     for size in (320, 77):
-        listening = Listening()
+        listening = UserSpeechDetector()
         for first in range(0, len(noise), size):
             listening.push(AudioChunk(noise[first : first + size], RATE, START_NS + first * 62_500))
         times.append((listening.time_ns, listening.level_dbfs, listening.person.voiced_ms))

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.interpolate import Interpolator
+from splatface.models.audio.interpolate import SincResampler
 from splatface.models.audio.jitter_buffer import JitterBuffer
 from splatface.models.audio.playback import Playback
-from splatface.models.audio.servo import DeviceClock, Servo
+from splatface.models.audio.servo import ClockDriftCompensator, DeviceClock
 from splatface.models.messages import AudioChunk
 
 START_NS = 1_800_000_000_000_000_007
@@ -211,7 +211,7 @@ def test_the_clock_follows_a_line_and_jumps_when_a_server_learns_its_delay():
 
 
 def test_the_servo_jumps_when_it_is_far_off_or_in_silence():
-    servo = Servo(1 / 3, 48_000)
+    servo = ClockDriftCompensator(1 / 3, 48_000)
     assert servo.next(1000.0, 480, False) == (1000.0, pytest.approx(1 / 3), True)
     position, step, jumped = servo.next(1160.0 + 16.0, 480, False)  # 1 ms late
     assert (position, jumped) == (pytest.approx(1160.0), False)
@@ -222,14 +222,14 @@ def test_the_servo_jumps_when_it_is_far_off_or_in_silence():
 
 
 def test_the_interpolator_is_exact_on_the_grid_and_between():
-    interpolator = Interpolator(1 / 3)
+    interpolator = SincResampler(1 / 3)
     for position in (40.0, 40.3, 123_456_789.7):
         first, size = interpolator.span(position, 1 / 3, 500)
         samples = np.cos(0.6 * (first + np.arange(size) - np.floor(position))).astype(np.float32)
         expected = np.cos(0.6 * (position - np.floor(position) + np.arange(500) / 3))
         np.testing.assert_allclose(interpolator.at(samples, position, 1 / 3, 500), expected, atol=2e-3)
     # Down to a telephone's rate nothing folds back.
-    down = Interpolator(2.0)
+    down = SincResampler(2.0)
     first, size = down.span(0.0, 2.0, 400)
     tone = np.sin(2 * np.pi * 6000 / 16_000 * np.arange(size)).astype(np.float32)
     assert np.abs(down.at(tone, 0.0, 2.0, 400)[50:]).max() < 0.01

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from splatface.models.audio.files import check_sound, chunks_of_file, chunks_played, read_sound
+from splatface.models.audio.files import check_sound, chunks_of_file, endless_chunks, read_sound
 from splatface.models.errors import AudioError
 
 RATE = 16_000
@@ -67,9 +67,9 @@ def test_chunks_together_are_the_file(written, rate, chunk_ms):
 
 def test_played_once_ends_in_silence_looped_begins_again(written):
     path = written(tone(RATE, 0.1), RATE, subtype="FLOAT")
-    once = list(itertools.islice(chunks_played(path, 20), 20))
+    once = list(itertools.islice(endless_chunks(path, 20), 20))
     assert [bool(chunk.any()) for chunk in once] == [True] * 5 + [False] * 15
-    looped = list(itertools.islice(chunks_played(path, 20, loop=True), 65))
+    looped = list(itertools.islice(endless_chunks(path, 20, loop=True), 65))
     assert [bool(chunk.any()) for chunk in looped] == ([True] * 5 + [False] * 50 + [True] * 5 + [False] * 5)
 
 

@@ -5,8 +5,8 @@ import pytest
 
 from splatface.models.audio.fbank import kaldi_filters, log_kaldi_fbank, slaney_filters
 from splatface.models.audio.sample_clock import SampleClock
-from splatface.models.audio.voice import Voice, level_dbfs
-from splatface.models.audio.windows import Windows
+from splatface.models.audio.voice import SileroVad, level_dbfs
+from splatface.models.audio.windows import StreamFramer
 
 MS = 1_000_000
 
@@ -14,7 +14,7 @@ MS = 1_000_000
 @pytest.mark.parametrize("size", [1, 7, 160, 1000])
 def test_windows_do_not_depend_on_chunks(size):
     stream = np.arange(1, 1001, dtype=np.float32)
-    windows = Windows(50, 20)
+    windows = StreamFramer(50, 20)
     found = [item for i in range(0, 1000, size) for item in windows.push(stream[i : i + size])]
     padded = np.concatenate([np.zeros(30, np.float32), stream])
     assert [end for end, _ in found] == list(range(20, 1001, 20))
@@ -24,7 +24,7 @@ def test_windows_do_not_depend_on_chunks(size):
 
 def test_windows_must_cover_their_hop():
     with pytest.raises(ValueError, match="0 < hop <= length"):
-        Windows(10, 20)
+        StreamFramer(10, 20)
 
 
 def test_slaney_filters_of_whisper():
@@ -75,7 +75,7 @@ def test_level():
 
 
 def test_silence_and_noise_are_no_voice():
-    voice = Voice()
+    voice = SileroVad()
     noise = np.random.default_rng(2).normal(0, 0.01, 32_000).astype(np.float32)
     for sound in (np.zeros(32_000, np.float32), noise):
         voice.reset()

@@ -7,8 +7,8 @@ from splatface.models.audio2motion.audio_to_mouth import (
     MOUTH_MODES,
     check_net,
     net_of_tensors,
-    silent_net,
     tensors_of_net,
+    zero_net,
 )
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.errors import HeadError
@@ -41,7 +41,7 @@ def test_sizes_follow_from_the_tensors(net):
 
 def test_a_silent_net_never_moves():
     rng = np.random.default_rng(0)
-    net = silent_net("whisper", 384)
+    net = zero_net("whisper", 384)
     check_net(net)
     heard = net(rng.normal(size=(net.window, 384)).astype(np.float32))
     assert heard.shape == (len(MOUTH_MODES),)

@@ -6,10 +6,10 @@ import pytest
 from splatface.models.audio2motion.mouth_inference import (
     ALWAYS_OPEN,
     VoiceGate,
-    gate_at,
-    hear,
-    history_ns,
-    window_at,
+    gate_openness,
+    predict_mouth,
+    receptive_field_ns,
+    resample_window,
 )
 from splatface.models.errors import HeadError
 from splatface.models.messages import AudioFrame
@@ -36,13 +36,13 @@ def test_at_a_frame_the_window_is_the_frames():
     frames = sound()
     values = np.stack([frame.values for frame in frames])
     centres = np.array([frame.centre_ns for frame in frames])
-    np.testing.assert_array_equal(window_at(values, centres, frames[50].centre_ns, 5), values[46:51])
+    np.testing.assert_array_equal(resample_window(values, centres, frames[50].centre_ns, 5), values[46:51])
 
 
 def test_between_frames_features_are_interpolated():
     values = np.arange(20, dtype=np.float32)[:, None]
     centres = START_NS + np.arange(20, dtype=np.int64) * FRAME_NS
-    sampled = window_at(values, centres, START_NS + 10 * FRAME_NS + 5 * MS, 3)
+    sampled = resample_window(values, centres, START_NS + 10 * FRAME_NS + 5 * MS, 3)
     np.testing.assert_allclose(sampled[:, 0], [8.25, 9.25, 10.25], atol=1e-6)
 
 
@@ -50,9 +50,9 @@ def test_before_the_first_and_after_the_last_frame_features_stand():
     values = np.array([[1.0], [2.0]], np.float32)
     centres = START_NS + np.array([0, FRAME_NS])
     np.testing.assert_array_equal(
-        window_at(values, centres, START_NS + 3 * FRAME_NS, 6)[:, 0], [1, 1, 1, 2, 2, 2]
+        resample_window(values, centres, START_NS + 3 * FRAME_NS, 6)[:, 0], [1, 1, 1, 2, 2, 2]
     )
-    np.testing.assert_array_equal(window_at(values[:1], centres[:1], START_NS + 7, 2)[:, 0], [1, 1])
+    np.testing.assert_array_equal(resample_window(values[:1], centres[:1], START_NS + 7, 2)[:, 0], [1, 1])
 
 
 def test_the_gate_is_shut_in_silence_and_open_in_speech():
@@ -60,9 +60,9 @@ def test_the_gate_is_shut_in_silence_and_open_in_speech():
     centres = np.array([frame.centre_ns for frame in frames])
     late = int(centres[-1]) + 10 * MS
     gate = VoiceGate()
-    assert gate_at(gate, np.full(50, 0.05, np.float32), centres, late) == 0.0
-    assert gate_at(gate, np.full(50, 0.95, np.float32), centres, late) == 1.0
-    assert gate_at(gate, np.zeros(0, np.float32), centres[:0], late) == 0.0
+    assert gate_openness(gate, np.full(50, 0.05, np.float32), centres, late) == 0.0
+    assert gate_openness(gate, np.full(50, 0.95, np.float32), centres, late) == 1.0
+    assert gate_openness(gate, np.zeros(0, np.float32), centres[:0], late) == 0.0
 
 
 def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
@@ -70,7 +70,7 @@ def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
     centres = np.array([frame.centre_ns for frame in frames])
     voice = np.ones(20, np.float32)
     times = int(centres[0]) - 50 * MS + np.arange(0, 700, 2) * MS
-    gate = np.array([gate_at(VoiceGate(), voice, centres, int(time)) for time in times])
+    gate = np.array([gate_openness(VoiceGate(), voice, centres, int(time)) for time in times])
     assert (gate[times <= centres[0]] == 0).all()  # causal
     assert (gate[times >= centres[-1] + 150 * MS] == 0).all()
     assert gate.max() == 1.0
@@ -80,37 +80,42 @@ def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
 def test_hearing_does_not_depend_on_the_rate_of_pictures_or_on_what_lies_far_away(net):
     frames = sound()
     for time_ns in (START_NS + 1_000_000_000, START_NS + 1_000_000_001, START_NS + 1_007_654_321):
-        everything = hear(net, frames, ALWAYS_OPEN, time_ns)
+        everything = predict_mouth(net, frames, ALWAYS_OPEN, time_ns)
         needed = [
-            f for f in frames if time_ns - history_ns(net, ALWAYS_OPEN) <= f.centre_ns <= time_ns + 60 * MS
+            f
+            for f in frames
+            if time_ns - receptive_field_ns(net, ALWAYS_OPEN) <= f.centre_ns <= time_ns + 60 * MS
         ]
         assert len(needed) < 14
-        np.testing.assert_array_equal(hear(net, needed, ALWAYS_OPEN, time_ns), everything)
+        np.testing.assert_array_equal(predict_mouth(net, needed, ALWAYS_OPEN, time_ns), everything)
 
 
 def test_at_a_frames_time_no_later_sound_is_used(net):
     frames = sound()
     time_ns = frames[60].centre_ns - round(net.lookahead_ms * MS)
     np.testing.assert_array_equal(
-        hear(net, frames[:61], ALWAYS_OPEN, time_ns), hear(net, frames, ALWAYS_OPEN, time_ns)
+        predict_mouth(net, frames[:61], ALWAYS_OPEN, time_ns),
+        predict_mouth(net, frames, ALWAYS_OPEN, time_ns),
     )
 
 
 def test_a_shifted_sound_moves_the_mouth_as_much_later(net):
     shift_ns = 123_456_789
-    first = hear(net, sound(), VoiceGate(), START_NS + 900 * MS)
-    later = hear(net, sound(start_ns=START_NS + shift_ns), VoiceGate(), START_NS + 900 * MS + shift_ns)
+    first = predict_mouth(net, sound(), VoiceGate(), START_NS + 900 * MS)
+    later = predict_mouth(
+        net, sound(start_ns=START_NS + shift_ns), VoiceGate(), START_NS + 900 * MS + shift_ns
+    )
     np.testing.assert_array_equal(first, later)
 
 
 def test_silence_no_sound_and_broken_sound_are_rest(net):
     time_ns = START_NS + 1_000 * MS
-    assert not hear(net, [], VoiceGate(), time_ns).any()
-    assert not hear(net, sound(voice=0.0), VoiceGate(), time_ns).any()
-    assert not hear(net, sound(), VoiceGate(), START_NS + 60_000 * MS).any()
+    assert not predict_mouth(net, [], VoiceGate(), time_ns).any()
+    assert not predict_mouth(net, sound(voice=0.0), VoiceGate(), time_ns).any()
+    assert not predict_mouth(net, sound(), VoiceGate(), START_NS + 60_000 * MS).any()
     broken = [AudioFrame(np.full(12, np.nan, np.float32), "logmel", f.centre_ns, 1.0) for f in sound()]
-    assert not hear(net, broken, VoiceGate(), time_ns).any()
-    assert hear(net, sound(), VoiceGate(), time_ns).any()
+    assert not predict_mouth(net, broken, VoiceGate(), time_ns).any()
+    assert predict_mouth(net, sound(), VoiceGate(), time_ns).any()
 
 
 def test_a_net_from_before_its_encoder_grew_hears_what_it_knows(net):
@@ -119,10 +124,10 @@ def test_a_net_from_before_its_encoder_grew_hears_what_it_knows(net):
     grown = [replace(frame, values=np.concatenate([frame.values, more])) for frame in frames]
     time_ns = frames[60].centre_ns
     np.testing.assert_array_equal(
-        hear(net, grown, ALWAYS_OPEN, time_ns), hear(net, frames, ALWAYS_OPEN, time_ns)
+        predict_mouth(net, grown, ALWAYS_OPEN, time_ns), predict_mouth(net, frames, ALWAYS_OPEN, time_ns)
     )
 
 
 def test_another_encoder_is_refused_by_name(net):
     with pytest.raises(HeadError, match=r"expected encoder 'logmel' \(12-d\), found 'logmel' \(9-d\)"):
-        hear(net, sound(dim=9), VoiceGate(), START_NS + 500 * MS)
+        predict_mouth(net, sound(dim=9), VoiceGate(), START_NS + 500 * MS)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from transforms3d.euler import quat2euler
 
-from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.messages import NS_PER_S, AudioFrame
 
 START_NS = 1_790_000_000 * NS_PER_S
@@ -23,13 +23,13 @@ def talks_of(seed, seconds, pause_s=0.7):
 
 def listened(talks, seconds, config, told_per_s=2.0, speech=lambda time_s: False):
     """Controls every 10 ms; the person's talk told on change and so often."""
-    controller, controls = Controller(config), []
+    controller, controls = HeadMotionController(config), []
     tells = [(at, True) for a, b in talks for at in np.arange(a, b, 1 / told_per_s)]
     tells = sorted([*tells, *[(b, False) for _, b in talks]])
     for step in range(round(seconds * 100)):
         now_ns = START_NS + step * STEP_NS
         while tells and tells[0][0] <= step / 100:
-            controller.person_speaks(tells.pop(0)[1], now_ns)
+            controller.set_user_speaking(tells.pop(0)[1], now_ns)
         if step % 2 == 0:
             spoken = speech(step / 100)
             level, voice = (-20.0, 0.95) if spoken else (-90.0, 0.0)
@@ -68,13 +68,13 @@ def test_the_gaze_holds_who_talks():
 
 
 def test_it_holds_what_it_was_told_to_look_at():
-    controller = Controller(MotionConfig(sway=0.0))
+    controller = HeadMotionController(MotionConfig(sway=0.0))
     controller.look_at(np.array([1.0, 0.3, 0.0]), START_NS)
     track = []
     for step in range(1000):
         now_ns = START_NS + step * STEP_NS
         if step % 50 == 0:
-            controller.person_speaks(True, now_ns)
+            controller.set_user_speaking(True, now_ns)
         track.append(controller.control_at(now_ns))
     off = aims(track)[100:, 0] - np.degrees(np.arctan(0.3))
     assert np.abs(off).max() < 2.0
@@ -112,8 +112,8 @@ def test_listeners_blink_less():
 
 
 def test_a_person_of_whom_nothing_is_heard_has_fallen_silent():
-    controller = Controller(MotionConfig(**STILL, seed=1))
-    controller.person_speaks(True, START_NS)
+    controller = HeadMotionController(MotionConfig(**STILL, seed=1))
+    controller.set_user_speaking(True, START_NS)
     rolls = angles([controller.control_at(START_NS + step * STEP_NS) for step in range(1000)])[:, 2]
     assert np.abs(rolls[200:299]).max() > 1.0
     assert np.abs(rolls[400:]).max() < 1e-9
@@ -155,8 +155,8 @@ def test_nothing_jolts_when_listening_and_speaking_take_turns(amount):
 
 
 def test_a_clock_set_back_starts_anew():
-    controller = Controller(MotionConfig(**STILL))
-    controller.person_speaks(True, START_NS + 100 * NS_PER_S)
-    controller.person_speaks(True, START_NS)
-    controller.person_speaks(False, START_NS + NS_PER_S)
+    controller = HeadMotionController(MotionConfig(**STILL))
+    controller.set_user_speaking(True, START_NS + 100 * NS_PER_S)
+    controller.set_user_speaking(True, START_NS)
+    controller.set_user_speaking(False, START_NS + NS_PER_S)
     assert np.abs(angles([controller.control_at(START_NS + 8 * NS_PER_S)])).max() < 1e-9

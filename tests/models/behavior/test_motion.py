@@ -3,7 +3,7 @@ import pytest
 from transforms3d.euler import quat2euler
 
 from splatface.models.behavior.blink import blink_line, lids_at
-from splatface.models.behavior.controller import EXPRESSIONS, Controller, MotionConfig
+from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
 from splatface.models.behavior.gaze import gaze_line, glance_at, saccade_s
 from splatface.models.behavior.sway import sway_at, sway_of
 from splatface.models.messages import NS_PER_S, AudioFrame
@@ -89,7 +89,7 @@ def test_sway_is_small_smooth_and_centred():
 
 
 def test_what_is_asked_does_not_depend_on_when_or_how_often():
-    often, seldom = (Controller(MotionConfig(seed=9)) for _ in range(2))
+    often, seldom = (HeadMotionController(MotionConfig(seed=9)) for _ in range(2))
     times = [ns(START_S + t) for t in np.arange(0, 20, 0.01)]
     all_of_them = [often.control_at(time) for time in times]
     backwards = [seldom.control_at(time) for time in reversed(times[::7])][::-1]
@@ -99,12 +99,12 @@ def test_what_is_asked_does_not_depend_on_when_or_how_often():
 
 
 def test_another_seed_is_another_person():
-    one, two = (Controller(MotionConfig(seed=seed)).control_at(ns(START_S)) for seed in (1, 2))
+    one, two = (HeadMotionController(MotionConfig(seed=seed)).control_at(ns(START_S)) for seed in (1, 2))
     assert np.abs(one.quat_world_head - two.quat_world_head).max() > 1e-4
 
 
 def test_it_turns_to_what_it_is_told_and_keeps_its_limits():
-    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
     controller.look_at(np.array([1.0, 1.0, 0.0]), ns(START_S))  # 45 degrees to its left
     control = controller.control_at(ns(START_S + 1))
     yaw = angles(control)[0]
@@ -117,7 +117,7 @@ def test_it_turns_to_what_it_is_told_and_keeps_its_limits():
 
 
 def test_eyes_keep_to_the_viewer_while_the_head_sways():
-    controller = Controller(MotionConfig(wander=0.0))
+    controller = HeadMotionController(MotionConfig(gaze_variability=0.0))
     for t in np.arange(0, 30, 0.5):
         control = controller.control_at(ns(START_S + t))
         yaw, pitch, _ = angles(control)
@@ -126,9 +126,9 @@ def test_eyes_keep_to_the_viewer_while_the_head_sways():
 
 
 def test_nothing_jumps():
-    controller = Controller(MotionConfig())
+    controller = HeadMotionController(MotionConfig())
     controller.look_at(np.array([1.0, 0.4, 0.3]), ns(START_S + 1))
-    controller.express("smile", 1.0, ns(START_S + 1.2))
+    controller.set_expression("smile", 1.0, ns(START_S + 1.2))
     controller.look_at(np.array([1.0, -0.6, 0.0]), ns(START_S + 1.3))  # in the middle of the turn
     controls = [controller.control_at(ns(START_S + t)) for t in np.arange(0.5, 4, 0.005)]
     turned = np.array([angles(control) for control in controls])
@@ -140,7 +140,7 @@ def test_nothing_jumps():
 
 def test_stressed_syllables_nod_and_silence_does_not():
     def pitch_track(level_of, voice):
-        controller = Controller(MotionConfig(sway=0.0, wander=0.0, seed=2))
+        controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0, seed=2))
         track = []
         for index in range(250):
             time_ns = ns(START_S + index * 0.02)
@@ -161,14 +161,14 @@ def test_stressed_syllables_nod_and_silence_does_not():
 
 def test_unknown_expressions_are_refused():
     with pytest.raises(KeyError):
-        Controller(MotionConfig()).express("wink", 1.0, 0)
+        HeadMotionController(MotionConfig()).set_expression("wink", 1.0, 0)
 
 
 def test_a_jaw_goes_both_ways_and_no_farther_than_it_can():
-    controller = Controller(MotionConfig())
+    controller = HeadMotionController(MotionConfig())
     for told, wanted in ((-0.5, -0.5), (7.0, 1.0), (-7.0, -1.0)):
-        controller.express("jaw_side", told, ns(START_S))
-        controller.express("smile", told, ns(START_S))
+        controller.set_expression("jaw_side", told, ns(START_S))
+        controller.set_expression("smile", told, ns(START_S))
         shown = dict(controller.control_at(ns(START_S + 2)).expression)
         assert shown["jaw_side"] == pytest.approx(wanted, abs=1e-3)
         assert shown.get("smile", 0.0) == pytest.approx(max(wanted, 0.0), abs=1e-3)
@@ -187,14 +187,14 @@ def aim_deg(control):
 
 @pytest.mark.parametrize("told_per_second", [10, 30, 60])
 def test_a_target_named_again_and_again_is_reached_as_fast(told_per_second):
-    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
     for index in range(told_per_second):
         controller.look_at(np.array([1.0, 0.5, 0.0]), ns(START_S + index / told_per_second))
     assert aim_deg(controller.control_at(ns(START_S + 1.0))) == pytest.approx(26.57, abs=0.5)
 
 
 def test_the_eyes_are_there_before_the_head():
-    controller = Controller(MotionConfig(sway=0.0, wander=0.0))
+    controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
     controller.look_at(np.array([1.0, 0.4, 0.0]), ns(START_S))
     early, late = (controller.control_at(ns(START_S + t)) for t in (0.13, 0.6))
     assert aim_deg(early) == pytest.approx(21.8, abs=0.1)
@@ -203,7 +203,7 @@ def test_the_eyes_are_there_before_the_head():
 
 
 def test_the_head_is_never_jolted():
-    controller = Controller(MotionConfig(wander=0.0))
+    controller = HeadMotionController(MotionConfig(gaze_variability=0.0))
     step_s, turned = 0.005, []
     for index in range(600):
         time_ns = ns(START_S + index * step_s)
@@ -215,7 +215,7 @@ def test_the_head_is_never_jolted():
 
 
 def test_a_nod_does_not_jump_when_features_come_late():
-    controller = Controller(MotionConfig(sway=0.0, wander=0.0, seed=2))
+    controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0, seed=2))
     pitches = []
     for index in range(300):
         heard = index - 9  # 180 ms late
@@ -231,13 +231,15 @@ def test_a_nod_does_not_jump_when_features_come_late():
 
 
 def test_a_limit_of_zero_holds_still():
-    controller = Controller(MotionConfig(yaw_limit_rad=0.0, pitch_limit_rad=0.0, roll_limit_rad=0.0))
+    controller = HeadMotionController(
+        MotionConfig(yaw_limit_rad=0.0, pitch_limit_rad=0.0, roll_limit_rad=0.0)
+    )
     assert angles(controller.control_at(ns(START_S))) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
 
 
 def test_a_weight_that_is_no_number_is_refused_and_harms_nothing():
-    controller = Controller(MotionConfig(nod=0.0))
+    controller = HeadMotionController(MotionConfig(nod=0.0))
     with pytest.raises(ValueError, match="expected a weight"):
-        controller.express("smile", float("nan"), ns(START_S))
-    controller.express("smile", 0.5, ns(START_S))
+        controller.set_expression("smile", float("nan"), ns(START_S))
+    controller.set_expression("smile", 0.5, ns(START_S))
     assert dict(controller.control_at(ns(START_S + 1)).expression)["smile"] == pytest.approx(0.5)

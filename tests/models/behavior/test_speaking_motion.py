@@ -6,13 +6,13 @@ from transforms3d.euler import quat2euler
 
 from splatface.models.behavior.accent import AccentDetector
 from splatface.models.behavior.blink import blink_of
-from splatface.models.behavior.brow import either
-from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.behavior.brow import fuzzy_or
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.behavior.gaze import gaze_line, held_glance_at
-from splatface.models.behavior.lids import Lids
+from splatface.models.behavior.lids import BlinkScheduler
 from splatface.models.behavior.phrase import PhraseBegin, PhraseDetector, PhraseEnd
-from splatface.models.behavior.posture import Posture, Shift
-from splatface.models.behavior.spans import Spans
+from splatface.models.behavior.posture import Posture, PostureShift
+from splatface.models.behavior.spans import ActivityIntervals
 from splatface.models.messages import NS_PER_S, AudioFrame
 
 START_NS = 1_790_000_000 * NS_PER_S
@@ -61,7 +61,7 @@ def at_s(frames):
 
 def told(heard, config, ahead_ns=60_000_000):
     """Controls every 10 ms of a face whose sound comes a little before it is heard."""
-    controller = Controller(config)
+    controller = HeadMotionController(config)
     controls, index = [], 0
     for now_ns in range(START_NS, START_NS + len(heard) * STEP_NS, STEP_NS // 2):
         while index < len(heard) and START_NS + index * STEP_NS <= now_ns + ahead_ns:
@@ -161,7 +161,7 @@ def test_blinks_gather_at_pauses_and_are_about_as_many_as_asked():
     in_pauses, shown, minutes = 0, 0, 0.0
     for seed in range(6):
         heard, _, pauses = talk(seed, phrases=12)
-        controller = Controller(MotionConfig(seed=seed))
+        controller = HeadMotionController(MotionConfig(seed=seed))
         for index, values in enumerate(heard):
             controller.hear(frame(index, *values), START_NS + index * STEP_NS - 60_000_000)
         begins_s = np.array([at for at, _ in controller._lids._shown(at_s(0), at_s(len(heard)))])
@@ -181,21 +181,21 @@ def test_no_blinks_are_called_at_zero():
 
 
 def test_a_called_blink_takes_the_place_of_the_next_one():
-    lids, plain = (Lids(3, 18.0, lambda time_s: 1.0) for _ in range(2))
+    lids, plain = (BlinkScheduler(3, 18.0, lambda time_s: 1.0) for _ in range(2))
     start_s = START_NS / NS_PER_S
     own = [at for at, _ in plain._shown(start_s, start_s + 20)]
     begin_s = own[1] - 1.0
-    lids.call(begin_s, begin_s, blink_of(np.random.default_rng(0)))
+    lids.request_blink(begin_s, begin_s, blink_of(np.random.default_rng(0)))
     now = sorted(at for at, _ in lids._shown(start_s, start_s + 20))
     assert now == sorted([begin_s, *own[:1], *own[2:]])
 
 
 def test_a_blink_is_not_called_into_another_one():
-    lids = Lids(3, 18.0, lambda time_s: 1.0)
+    lids = BlinkScheduler(3, 18.0, lambda time_s: 1.0)
     start_s = START_NS / NS_PER_S
     own = lids._shown(start_s, start_s + 20)[0][0]
     before = lids._shown(start_s, start_s + 20)
-    lids.call(own + 0.2, own + 0.1)
+    lids.request_blink(own + 0.2, own + 0.1)
     assert lids._shown(start_s, start_s + 20) == before
 
 
@@ -203,7 +203,7 @@ def test_told_ahead_or_at_once_asked_often_or_seldom_it_is_the_same_face():
     heard, _, _ = talk(phrases=3)
     config = MotionConfig(seed=5)
     _, often = told(heard, config)
-    controller, seldom = Controller(config), []
+    controller, seldom = HeadMotionController(config), []
     index = 0
     for step, now_ns in enumerate(range(START_NS, START_NS + len(heard) * STEP_NS, STEP_NS // 2)):
         while index < len(heard) and START_NS + index * STEP_NS <= now_ns + 60_000_000:
@@ -229,7 +229,7 @@ def test_what_was_shown_stays_when_more_is_heard():
 
 def test_words_cut_off_are_not_nodded_and_nothing_jumps():
     heard, stressed, _ = talk(phrases=3)
-    controller = Controller(MotionConfig(**STILL, seed=1))
+    controller = HeadMotionController(MotionConfig(**STILL, seed=1))
     cut = stressed[5] + 4
     track = []
     for step in range(4 * cut + 400):
@@ -258,7 +258,7 @@ def test_a_recording_played_again_begins_anew():
 
 
 def test_spans_rise_and_fall_smoothly_and_are_never_more_than_one():
-    spans, levels = Spans(), []
+    spans, levels = ActivityIntervals(), []
     random = np.random.default_rng(0)
     times_s = np.arange(0, 60, 0.01)
     for time_s in times_s:
@@ -281,7 +281,7 @@ def test_postures_follow_each_other_without_a_jolt():
     random = np.random.default_rng(0)
     for step in range(6000):
         if step % 60 == 0:
-            posture.add(Shift(step / 100, 0.8, random.normal(0, 1.0, 3)))
+            posture.add(PostureShift(step / 100, 0.8, random.normal(0, 1.0, 3)))
         track.append(posture.at(step / 100))
     acceleration = np.diff(track, n=2, axis=0) / 0.01**2
     # 5.77 times way over time squared is the hardest of a minimum-jerk way; two overlap here.
@@ -289,8 +289,8 @@ def test_postures_follow_each_other_without_a_jolt():
 
 
 def test_two_raises_are_never_more_than_all():
-    assert either(0.0, 0.4) == pytest.approx(0.4)
-    assert either(1.0, 0.7) == 1.0
+    assert fuzzy_or(0.0, 0.4) == pytest.approx(0.4)
+    assert fuzzy_or(1.0, 0.7) == 1.0
 
 
 def test_a_held_gaze_stays_on_the_face_and_a_free_one_does_not_go_far():

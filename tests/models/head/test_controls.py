@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.head.controls import EXPRESSIONS, coefficients_of, controls_of, limit_motion
+from splatface.models.head.controls import EXPRESSIONS, basis_coefficients, controls_of, soft_limit_motion
 from splatface.models.head.head import MotionLimits
 from splatface.models.messages import HeadControl
 
@@ -35,14 +35,14 @@ def test_controls_stay_in_their_ranges():
 def test_what_is_heard_and_what_is_meant_add_up(head):
     heard = np.linspace(0.0, 0.5, 8, dtype=np.float32)
     control = HeadControl(blink_left=1.0, expression=(("funnel", 0.5), ("nonsense", 1.0)))
-    c = coefficients_of(head, heard, control)
+    c = basis_coefficients(head, heard, control)
     mouth = heard.copy()
     mouth[MOUTH_MODES.index("funnel")] += 0.5
     np.testing.assert_array_equal(c, head.motion_map(mouth, np.eye(len(CONTROLS), dtype=np.float32)[0]))
 
 
 def test_neutral_is_rest(head):
-    assert not coefficients_of(head, np.zeros(8, np.float32), HeadControl()).any()
+    assert not basis_coefficients(head, np.zeros(8, np.float32), HeadControl()).any()
     assert {"smile", "brow_up", "open"} <= set(EXPRESSIONS)
 
 
@@ -52,12 +52,12 @@ STILL = np.zeros(8, np.float32)
 
 def test_a_mouth_within_its_limits_is_left_as_it_is():
     mouth = np.linspace(-0.1, 0.5, 8, dtype=np.float32)
-    np.testing.assert_array_equal(limit_motion(mouth, STILL, SHOWN)[0], mouth)
+    np.testing.assert_array_equal(soft_limit_motion(mouth, STILL, SHOWN)[0], mouth)
 
 
 def test_beyond_its_limits_a_mouth_goes_on_ever_slower_without_a_jolt():
     wanted = np.linspace(-1.0, 2.0, 3001, dtype=np.float32)
-    shown = np.array([limit_motion(np.full(8, x, np.float32), STILL, SHOWN)[0][0] for x in wanted])
+    shown = np.array([soft_limit_motion(np.full(8, x, np.float32), STILL, SHOWN)[0][0] for x in wanted])
     slopes = np.diff(shown) / np.diff(wanted)
     assert slopes.min() > -1e-3
     assert slopes.max() < 1.01
@@ -68,25 +68,25 @@ def test_beyond_its_limits_a_mouth_goes_on_ever_slower_without_a_jolt():
 
 def test_what_was_never_shown_is_never_shown():
     nothing = MotionLimits(mouth=((0.0, 0.0),) * 8)
-    shown, _ = limit_motion(np.linspace(-3, 3, 8).astype(np.float32), STILL, nothing)
+    shown, _ = soft_limit_motion(np.linspace(-3, 3, 8).astype(np.float32), STILL, nothing)
     np.testing.assert_allclose(shown, 0, atol=1e-5)
 
 
 def test_a_head_goes_no_farther_than_it_was_shown(head):
-    far, farther = (coefficients_of(head, np.full(8, x, np.float32), HeadControl()) for x in (5.0, 50.0))
+    far, farther = (basis_coefficients(head, np.full(8, x, np.float32), HeadControl()) for x in (5.0, 50.0))
     np.testing.assert_allclose(far, farther, atol=1e-5)
     meant = HeadControl(expression=(("upper_lip", 1.0),))
     small = replace(head, info=replace(head.info, motion_limits=SHOWN))
     wanted = np.zeros(8, np.float32)
     wanted[MOUTH_MODES.index("upper_lip")] = 1.0
-    c = coefficients_of(small, np.zeros(0, np.float32), meant)
-    np.testing.assert_array_equal(c, head.motion_map(*limit_motion(wanted, STILL, SHOWN)))
+    c = basis_coefficients(small, np.zeros(0, np.float32), meant)
+    np.testing.assert_array_equal(c, head.motion_map(*soft_limit_motion(wanted, STILL, SHOWN)))
 
 
 def test_brows_go_no_farther_than_they_were_shown(head):
     small = replace(head, info=replace(head.info, motion_limits=SHOWN))
     half, full = (
-        coefficients_of(small, np.zeros(0, np.float32), HeadControl(expression=(("brow_up", x),)))
+        basis_coefficients(small, np.zeros(0, np.float32), HeadControl(expression=(("brow_up", x),)))
         for x in (0.3, 1.0)
     )
     assert 0 < np.abs(full - half).max() <= 0.15 * np.abs(half).max()

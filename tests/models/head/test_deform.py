@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.head.deform import Deformer
-from splatface.models.head.pose import Bones, bones_of, quat_of_euler
+from splatface.models.head.pose import Bones, bone_poses, quat_of_euler
 from splatface.models.head.skinning import blend_quats, deform_reference, multiply_quats
 from splatface.models.head.splats import Splats
 from splatface.models.messages import HeadControl
@@ -14,7 +14,7 @@ REST = Bones(np.eye(4), np.eye(4))
 
 def turned(head, yaw=0.3, pitch=0.1, roll=-0.2, shift=(0.01, 0.02, -0.03)):
     quat = quat_of_euler(np.array([yaw, pitch, roll]))
-    return bones_of(HeadControl(quat_world_head=quat, translation_m=np.array(shift)), head.info)
+    return bone_poses(HeadControl(quat_world_head=quat, translation_m=np.array(shift)), head.info)
 
 
 def unit(quats):

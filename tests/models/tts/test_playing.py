@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.playing import Playing, Utterance
-from splatface.models.tts.spoken import Spoken, Word
+from splatface.models.tts.playing import SpeechQueue, Utterance
+from splatface.models.tts.spoken import SpeechAudio, Word
 from splatface.models.tts.synthesis import Synthesis
 
 MS = 1_000_000
@@ -13,7 +13,7 @@ MS = 1_000_000
 
 def sentence(level, ms=100, pause_ms=50, last=False, word="word"):
     samples = np.concatenate([np.full(16 * ms, level, np.float32), np.zeros(16 * pause_ms, np.float32)])
-    return Spoken(samples, (Word(word, 0, 5, 10 * MS, ms * MS),), (), word, 10, ms * MS, last)
+    return SpeechAudio(samples, (Word(word, 0, 5, 10 * MS, ms * MS),), (), word, 10, ms * MS, last)
 
 
 def utterance_of(*sentences, length=10):
@@ -25,7 +25,7 @@ def utterance_of(*sentences, length=10):
 
 
 def test_sentences_follow_each_other_to_the_sample():
-    playing = Playing()
+    playing = SpeechQueue()
     playing.add(utterance_of(sentence(0.1), sentence(0.2, last=True)))
     playing.add(utterance_of(sentence(0.3, last=True)))
     sound = np.concatenate([playing.take(320, start * 20 * MS) for start in range(40)])
@@ -37,7 +37,7 @@ def test_sentences_follow_each_other_to_the_sample():
 
 
 def test_words_are_told_when_they_are_heard_and_the_end_when_the_speech_ends():
-    playing, utterance = Playing(), utterance_of(sentence(0.1), sentence(0.2, last=True))
+    playing, utterance = SpeechQueue(), utterance_of(sentence(0.1), sentence(0.2, last=True))
     playing.add(utterance)
     for start in range(15):
         playing.take(320, 1000 * MS + start * 20 * MS)
@@ -53,7 +53,7 @@ def test_words_are_told_when_they_are_heard_and_the_end_when_the_speech_ends():
 
 def test_a_dropped_utterance_gives_no_further_sample_and_the_next_begins():
     playing, first, second = (
-        Playing(),
+        SpeechQueue(),
         utterance_of(sentence(0.1, ms=900)),
         utterance_of(sentence(0.2, last=True)),
     )
@@ -74,7 +74,7 @@ def test_a_text_that_is_not_ready_is_silence_and_a_gap_is_counted_once():
         ready.wait(5)
         yield sentence(0.2, last=True)
 
-    playing = Playing()
+    playing = SpeechQueue()
     utterance = Utterance(Synthesis(slow()), 10)
     playing.add(utterance)
     while not playing.take(320, 0).any():
@@ -95,7 +95,7 @@ def test_a_failing_engine_ends_the_utterance_with_the_reason():
         raise SpeechError("engine: expected sound, found none")
 
     utterance = Utterance(Synthesis(failing()), 10)
-    playing = Playing()
+    playing = SpeechQueue()
     playing.add(utterance)
     while not utterance.synthesis.done:
         playing.take(320, 0)
@@ -126,14 +126,14 @@ def test_what_waits_is_bounded_and_an_abandoned_thread_ends():
     synthesis.begin()
     synthesis._thread.join(0.3)
     assert len(made) <= 5
-    synthesis.abandon()
+    synthesis.cancel()
     synthesis._thread.join(5)
     assert not synthesis._thread.is_alive()
     assert synthesis.take() is None
 
 
 def test_only_two_texts_are_spoken_at_a_time():
-    playing = Playing()
+    playing = SpeechQueue()
     utterances = [Utterance(Synthesis(iter([sentence(0.1, last=True)])), 10) for _ in range(4)]
     for utterance in utterances:
         playing.add(utterance)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.child import Child
+from splatface.models.tts.child import EngineProcess
 from splatface.models.tts.speak import ENGINES, check_voice, default_voice, engine, speak, voices
 
 ONE_EACH = {voice.engine: voice.name for voice in reversed(voices()) if voice.language == "en-us"}
@@ -169,12 +169,12 @@ def test_the_default_voice_is_a_small_one():
 
 def test_a_library_that_is_not_there_or_dies_is_an_error():
     with pytest.raises(SpeechError, match="crashed"):
-        Child("no_such_program").ask(text="x")
+        EngineProcess("no_such_program").ask(text="x")
 
 
 @needs_flite
 def test_an_engine_that_was_killed_is_started_again():
-    child = Child("flite")
+    child = EngineProcess("flite")
     child.ask(text="one", voice="kal16", stretch=1.0)
     child._process.kill()
     head, samples = child.ask(text="two", voice="kal16", stretch=1.0)

@@ -13,17 +13,23 @@ import soundfile
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
-from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.errors import AudioError, FilmError, SpeechError
 from splatface.models.head.file import load_head
 from splatface.models.messages import AudioChunk
 from splatface.models.provenance.watermark import detect
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 from splatface.models.tts.speak import engine
-from splatface.models.video.moments import moments
-from splatface.models.video.shape import Shape
-from splatface.models.video.sound import FILM_HZ, Sound, both_ears, sound_of_file, sound_of_text
+from splatface.models.video.moments import render_frames
+from splatface.models.video.shape import VideoFormat
+from splatface.models.video.sound import (
+    FILM_HZ,
+    Sound,
+    resample_for_video_and_encoder,
+    sound_of_file,
+    sound_of_text,
+)
 from splatface.models.video.tags import tags_of
 from splatface.models.video.writer import FilmWriter
 
@@ -35,7 +41,7 @@ FPS = Fraction(25)
 
 @pytest.fixture(scope="module")
 def talker(tiny_head):
-    return Talker(load_head(tiny_head), CpuRenderer(), size=(256, 256))
+    return TalkingHead(load_head(tiny_head), CpuRenderer(), size=(256, 256))
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +57,7 @@ def speech(tmp_path_factory):
 
 
 def shot(sound, talker, fps=FPS, seed=3):
-    return moments(sound, encoder("fsmn"), talker, Controller(MotionConfig(seed=seed)), fps)
+    return render_frames(sound, encoder("fsmn"), talker, HeadMotionController(MotionConfig(seed=seed)), fps)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +78,7 @@ def test_every_picture_is_the_one_a_live_face_shows_at_its_time(taken, speech, t
     # Heard at once here, in steps there; drawn here in any order.
     chunk = AudioChunk(np.concatenate([read_sound(speech), np.zeros(16_000, np.float32)]), 16_000, 0)
     frames = encoder("fsmn").push(chunk)
-    controller = Controller(MotionConfig(seed=3))
+    controller = HeadMotionController(MotionConfig(seed=3))
     for frame in frames:
         controller.hear(frame, frame.centre_ns)
     assert len(taken) == 75
@@ -127,7 +133,7 @@ def lag_of(signal, reference):
 def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, talker, tmp_path, suffix):
     path = tmp_path / f"film{suffix}"
     clicks = (37_123, 112_560)
-    with FilmWriter(path, Shape(256, 256, FPS), 2, tags_of(talker.head.info)) as film:
+    with FilmWriter(path, VideoFormat(256, 256, FPS), 2, tags_of(talker.head.info)) as film:
         at = 0
         for moment in taken:
             samples = np.zeros_like(moment.samples)
@@ -160,7 +166,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
 
 def test_the_same_film_again_byte_for_byte(taken, tmp_path):
     for name in ("a.mp4", "b.mp4"):
-        with FilmWriter(tmp_path / name, Shape(256, 256, FPS), 2, {"title": "x"}) as film:
+        with FilmWriter(tmp_path / name, VideoFormat(256, 256, FPS), 2, {"title": "x"}) as film:
             for moment in taken[:20]:
                 film.add(moment.picture, moment.samples)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -171,20 +177,20 @@ def test_a_film_that_is_given_up_leaves_nothing_and_keeps_the_old_one(taken, tmp
     path.write_bytes(b"an older film")
 
     def give_up():
-        with FilmWriter(path, Shape(256, 256, FPS), 2, {}) as film:
+        with FilmWriter(path, VideoFormat(256, 256, FPS), 2, {}) as film:
             film.add(taken[0].picture, taken[0].samples)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         give_up()
-    with FilmWriter(path, Shape(256, 256, FPS), 2, {}):
+    with FilmWriter(path, VideoFormat(256, 256, FPS), 2, {}):
         pass  # no picture, no film
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"an older film"
 
 
 def test_what_cannot_be_written_says_why(tmp_path, monkeypatch):
-    shape = Shape(256, 256, FPS)
+    shape = VideoFormat(256, 256, FPS)
     with pytest.raises(FilmError, match=r"expected a name that ends in \.mp4 or \.webm"):
         FilmWriter(tmp_path / "film.avi", shape, 1, {})
     with pytest.raises(FilmError, match="expected a file in a folder that is there"):
@@ -231,7 +237,7 @@ def test_the_two_rates_of_a_sound_are_one_line(tmp_path):
     soundfile.write(tmp_path / "three.wav", samples, 44_100, subtype="FLOAT")
     sound = sound_of_file(tmp_path / "three.wav")
     assert (sound.rate_hz, sound.channels) == (44_100, 1)
-    pieces = list(both_ears(sound))
+    pieces = list(resample_for_video_and_encoder(sound))
     film = np.concatenate([piece.film for piece in pieces])
     heard = np.concatenate([piece.heard for piece in pieces])
     assert film.shape == (48_000, 1)

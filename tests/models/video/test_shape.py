@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from splatface.models.errors import FilmError
-from splatface.models.video.shape import Shape, shape_of
+from splatface.models.video.shape import VideoFormat, shape_of
 
 OWN = (512, 512)
 
@@ -21,7 +21,7 @@ OWN = (512, 512)
 )
 def test_a_size_or_an_aspect_gives_the_shape(size, aspect, expected):
     shape = shape_of(size, aspect, "25", OWN)
-    assert shape == Shape(*expected, Fraction(25))
+    assert shape == VideoFormat(*expected, Fraction(25))
     if aspect == "16:9":
         assert shape.width / shape.height == pytest.approx(16 / 9, rel=0.002)
 

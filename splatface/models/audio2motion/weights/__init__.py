@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from splatface.models.audio2motion.audio_to_mouth import (
     MOUTH_MODES,
-    CoefficientNet,
+    AudioToMouthNet,
     net_of_tensors,
     tensors_of_net,
 )
@@ -31,7 +31,7 @@ def shipped_encoders() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.safetensors")))
 
 
-def load_net(encoder: str) -> CoefficientNet:
+def load_net(encoder: str) -> AudioToMouthNet:
     """The shipped net of an encoder, float32.
 
     Raises:
@@ -45,7 +45,7 @@ def load_net(encoder: str) -> CoefficientNet:
     return read_net(_FOLDER / f"{encoder}.safetensors")
 
 
-def read_net(path: Path) -> CoefficientNet:
+def read_net(path: Path) -> AudioToMouthNet:
     """A net that `store_net` wrote, float32.
 
     Raises:
@@ -62,7 +62,7 @@ def read_net(path: Path) -> CoefficientNet:
         ) from error
 
 
-def store_net(net: CoefficientNet, path: Path | None = None) -> Path:
+def store_net(net: AudioToMouthNet, path: Path | None = None) -> Path:
     """Write a net in half precision with where it comes from; by default where `load_net` looks."""
     path = path or _FOLDER / f"{net.encoder}.safetensors"
     halves = {name: tensor.astype(np.float16) for name, tensor in tensors_of_net(net).items()}

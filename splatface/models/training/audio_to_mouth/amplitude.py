@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.training.audio_to_mouth.dataset import Clips, looking_ahead
 from splatface.models.training.audio_to_mouth.listening import heard_windows
 
@@ -17,7 +17,7 @@ _MOVES, _FRAME_MS = 0.02, 20.0
 _OPEN = MOUTH_MODES.index("open")
 
 
-def gains_of(net: CoefficientNet, clips: Clips) -> NDArray[np.float32]:
+def gains_of(net: AudioToMouthNet, clips: Clips) -> NDArray[np.float32]:
     """Gains [n] towards the spread of the truth, mode by mode, on clips of voices the net was not trained on.
 
     1 for a mode that does not move; never above 1.3, where noise would be heard as speech.
@@ -29,13 +29,13 @@ def gains_of(net: CoefficientNet, clips: Clips) -> NDArray[np.float32]:
     return limited
 
 
-def openness_r(net: CoefficientNet, clips: Clips) -> float:
+def openness_r(net: AudioToMouthNet, clips: Clips) -> float:
     """Correlation of the opening heard with the true one, where someone speaks."""
     heard, true = _spoken(net, clips)
     return float(np.corrcoef(heard[:, _OPEN], true[:, _OPEN])[0, 1])
 
 
-def _spoken(net: CoefficientNet, clips: Clips) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _spoken(net: AudioToMouthNet, clips: Clips) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Modes heard and true [F, n] of the clips in which someone speaks."""
     clips = looking_ahead(clips, round(net.lookahead_ms / _FRAME_MS))
     heard, true = [], []

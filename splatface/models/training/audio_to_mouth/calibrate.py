@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
-from splatface.models.audio2motion.mouth_inference import window_at
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
+from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.pearson import pearson
-from splatface.models.training.audio_to_mouth.last_layer import last_layer_open, refitted
+from splatface.models.training.audio_to_mouth.last_layer import hidden_features_net, refit_last_layer
 from splatface.models.training.dataset.types import TEST, Dataset
 
-__all__ = ["Calibration", "calibrate_net", "described", "heard_along"]
+__all__ = ["Calibration", "calibrate_net", "described", "predict_modes"]
 
 Array = NDArray[np.float32]
 Float64Array = NDArray[np.float64]
@@ -37,7 +37,7 @@ _BIAS = 0.06  # a larger one would hold the mouth open or pressed between words
 # Squares of heard modes that weigh as much as the wish to stay at the shared net; 20 s of speech have 20.
 _RIDGE = 3.0
 
-Fit = Callable[[CoefficientNet, "_Film"], CoefficientNet]
+Fit = Callable[[AudioToMouthNet, "_Film"], AudioToMouthNet]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +69,8 @@ class _Film:
 
 
 def calibrate_net(
-    net: CoefficientNet, dataset: Dataset, features: Features
-) -> tuple[CoefficientNet, Calibration]:
+    net: AudioToMouthNet, dataset: Dataset, features: Features
+) -> tuple[AudioToMouthNet, Calibration]:
     """Fit the net's last layer to the person in one of a few ways, judged on blocks of film left out.
 
     METHODS are in the order of their parameters: none, a gain and a bias for each mode, a matrix between
@@ -108,12 +108,12 @@ def calibrate_net(
     )
 
 
-def heard_along(net: CoefficientNet, features: Features, times_ns: NDArray[np.int64]) -> Array:
+def predict_modes(net: AudioToMouthNet, features: Features, times_ns: NDArray[np.int64]) -> Array:
     """Modes [T, 8] that a net hears at the given moments, without a voice gate."""
     values, centres_ns = features
     ahead_ns = round(net.lookahead_ms * 1e6)
     values = values[:, : net.feature_dim]
-    moments = [net(window_at(values, centres_ns, int(t) + ahead_ns, net.window)) for t in times_ns]
+    moments = [net(resample_window(values, centres_ns, int(t) + ahead_ns, net.window)) for t in times_ns]
     return np.stack(moments) if moments else np.zeros((0, net.outputs), np.float32)
 
 
@@ -134,14 +134,14 @@ def described(found: Calibration) -> dict[str, Any]:
     }
 
 
-def _film_of(net: CoefficientNet, dataset: Dataset, features: Features) -> _Film:
+def _film_of(net: AudioToMouthNet, dataset: Dataset, features: Features) -> _Film:
     track, frames = dataset.motion, dataset.frames
     tested = frames.time_ns[frames.split == TEST]
     until = tested[0] if len(tested) else np.iinfo(np.int64).max
     # The last features are in the next part already: leave half a second.
     usable = np.flatnonzero((track.time_ns < until - 500_000_000) & np.isfinite(track.mouth).all(axis=1))
     usable = usable[:: max(1, -(-len(usable) // _LONGEST))]
-    units = heard_along(last_layer_open(net), features, track.time_ns[usable])
+    units = predict_modes(hidden_features_net(net), features, track.time_ns[usable])
     return _Film(track.time_ns[usable] / 1e9, units, track.mouth[usable].astype(np.float32))
 
 
@@ -155,7 +155,7 @@ def _blocks(times_s: Float64Array) -> list[tuple[float, float]]:
 
 
 def _held_out(
-    net: CoefficientNet,
+    net: AudioToMouthNet,
     film: _Film,
     fit: Fit,
     blocks: list[tuple[float, float]],
@@ -196,7 +196,7 @@ def _score(film: _Film, predicted: Array, usual: NDArray[np.bool_]) -> float:
     return float((weights * parts)[moves].sum() / max(float(weights[moves].sum()), 1e-9))
 
 
-def _odd(net: CoefficientNet, film: _Film) -> NDArray[np.bool_]:
+def _odd(net: AudioToMouthNet, film: _Film) -> NDArray[np.bool_]:
     """[T] moments of passages that the shared net, at the person's spread, misses by far more than usual."""
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
     # Medians: an odd passage must not set the scale that it is measured by.
@@ -223,16 +223,16 @@ def _deviation(values: Float64Array) -> Float64Array:
     return np.asarray(np.median(np.abs(values - np.median(values, axis=0)), axis=0), np.float64)
 
 
-def _said(net: CoefficientNet, units: Array) -> Array:
+def _said(net: AudioToMouthNet, units: Array) -> Array:
     said: Array = units @ net.w2 + net.b2
     return said
 
 
-def _shared(net: CoefficientNet, film: _Film) -> CoefficientNet:
+def _shared(net: AudioToMouthNet, film: _Film) -> AudioToMouthNet:
     return net
 
 
-def _by_gain(net: CoefficientNet, film: _Film) -> CoefficientNet:
+def _by_gain(net: AudioToMouthNet, film: _Film) -> AudioToMouthNet:
     """A gain and a bias for each mode."""
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
     moves = (done.std(axis=0) > _MOVES) & (said.std(axis=0) > _MOVES)
@@ -240,7 +240,7 @@ def _by_gain(net: CoefficientNet, film: _Film) -> CoefficientNet:
     return _mixed(net, film, np.diag(np.clip(gain, *_GAINS)))
 
 
-def _by_mix(net: CoefficientNet, film: _Film) -> CoefficientNet:
+def _by_mix(net: AudioToMouthNet, film: _Film) -> AudioToMouthNet:
     """A matrix between modes, drawn to the shared net: people share articulations out differently."""
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
     scale = _gains_of(net, film)
@@ -253,13 +253,15 @@ def _by_mix(net: CoefficientNet, film: _Film) -> CoefficientNet:
     return _mixed(net, film, scale @ (np.eye(len(gain)) + change) * np.clip(gain, *_GAINS))
 
 
-def _by_layer(net: CoefficientNet, film: _Film) -> CoefficientNet:
+def _by_layer(net: AudioToMouthNet, film: _Film) -> AudioToMouthNet:
     """After the matrix, the last layer itself, held to what it was."""
     mixed = _by_mix(net, film)
     fast_units = _fast(film, film.units).astype(np.float32)
     drift = film.done - _fast(film, film.done).astype(np.float32)
     drift_said = _said(mixed, film.units) - _fast(film, _said(mixed, film.units)).astype(np.float32)
-    fitted = refitted(mixed, fast_units, (film.done - drift + drift_said.mean(axis=0)).astype(np.float32))
+    fitted = refit_last_layer(
+        mixed, fast_units, (film.done - drift + drift_said.mean(axis=0)).astype(np.float32)
+    )
     bias = mixed.b2 + film.units.mean(axis=0) @ (mixed.w2 - fitted.w2)
     return replace(fitted, b2=np.clip(bias, net.b2 - _BIAS, net.b2 + _BIAS).astype(np.float32))
 
@@ -272,13 +274,13 @@ METHODS: Final[dict[str, Fit]] = {
 }
 
 
-def _gains_of(net: CoefficientNet, film: _Film) -> Float64Array:
+def _gains_of(net: AudioToMouthNet, film: _Film) -> Float64Array:
     done, said = _fast(film, film.done), _fast(film, _said(net, film.units))
     ratio = done.std(axis=0) / np.maximum(said.std(axis=0), 1e-6)
     return np.diag(np.where(said.std(axis=0) > _MOVES, np.clip(ratio, *_GAINS), 1.0))
 
 
-def _mixed(net: CoefficientNet, film: _Film, mix: Float64Array) -> CoefficientNet:
+def _mixed(net: AudioToMouthNet, film: _Film, mix: Float64Array) -> AudioToMouthNet:
     """The net whose answers go through a matrix about their mean, with a bounded bias."""
     said = _said(net, film.units).astype(np.float64)
     # Means: a mouth that is too shut by 0.05 on average does not part its lips at small vowels.
@@ -291,7 +293,7 @@ def _mixed(net: CoefficientNet, film: _Film, mix: Float64Array) -> CoefficientNe
     )
 
 
-def _unchanged(net: CoefficientNet, film: _Film, reason: str) -> Calibration:
+def _unchanged(net: AudioToMouthNet, film: _Film, reason: str) -> Calibration:
     modes = len(MOUTH_MODES)
     every = np.ones(len(film.done), bool)
     r = (
@@ -311,7 +313,7 @@ def _unchanged(net: CoefficientNet, film: _Film, reason: str) -> Calibration:
     )
 
 
-def _gain(before: CoefficientNet, after: CoefficientNet, film: _Film) -> Array:
+def _gain(before: AudioToMouthNet, after: AudioToMouthNet, film: _Film) -> Array:
     spread = [_fast(film, _said(net, film.units)).std(axis=0) for net in (before, after)]
     return np.where(spread[0] > _MOVES, spread[1] / np.maximum(spread[0], 1e-6), 1.0).astype(np.float32)
 

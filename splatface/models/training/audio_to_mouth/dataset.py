@@ -9,15 +9,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.encoder import MADE_BY
-from splatface.models.audio.features_of_recording import Ear, features
+from splatface.models.audio.encoder import FEATURE_VERSION
+from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
-from splatface.models.training.speech_corpus.augment import Recording, recorded, silent
+from splatface.models.training.speech_corpus.augment import Recording, silent, simulate_recording
 from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.corpus import read, trained_on, validating
+from splatface.models.training.speech_corpus.corpus import is_validation, read, trained_on
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.stretch import stretched
+from splatface.models.training.speech_corpus.stretch import wsola_stretch
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
 __all__ = [
@@ -39,7 +39,7 @@ __all__ = [
 # (phones, times [T] in s) -> mouth modes [T, len(MOUTH_MODES)]
 ModeTrack = Callable[[Sequence[Phone], NDArray[np.float64]], NDArray[np.float32]]
 
-PURPOSES: Final = {"train": trained_on, "validate": validating}
+PURPOSES: Final = {"train": trained_on, "validate": is_validation}
 _SILENT_SHARE = 0.25  # after so many of the sentences comes a sound without speech
 _PACE = (0.8, 1.25)
 _PART = 50  # sentences between two files: a minute of whisper's work
@@ -82,7 +82,7 @@ def hear_corpus(
     purpose: str,
     *,
     copies: float,
-    ear: Ear = features,
+    ear: FeatureExtractor = features,
     mouth: ModeTrack = mode_track,
     report: Callable[[str], None] = lambda told: None,
 ) -> Clips:
@@ -96,7 +96,7 @@ def encode_corpus(
     purpose: str,
     *,
     copies: float,
-    ear: Ear = features,
+    ear: FeatureExtractor = features,
     report: Callable[[str], None] = lambda told: None,
 ) -> EncodedClips:
     """Record every sentence of a purpose `copies` times (a share of them where below 1) and hear it.
@@ -124,7 +124,7 @@ def encode_corpus(
     parts = []
     for number, first in enumerate(range(0, len(order), _PART)):
         part = [files[i] for i in order[first : first + _PART]]
-        name = f"{encoder}_{MADE_BY}p_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
+        name = f"{encoder}_{FEATURE_VERSION}p_{purpose}_{len(files)}_{number:03d}_{len(part)}.npz"
         kept = corpus / "heard" / name
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -161,7 +161,7 @@ def heard_once(
     encoder: str,
     *,
     copies: float,
-    ear: Ear = features,
+    ear: FeatureExtractor = features,
     report: Callable[[str], None] = lambda told: None,
 ) -> tuple[Clips, Clips]:
     """What an encoder hears of the corpus, to train on and, each sentence once, to validate with.
@@ -173,14 +173,14 @@ def heard_once(
 
 
 def _encoded_part(
-    voices: Sequence[Spoken], others: Sequence[Spoken], heard_by: tuple[str, Ear], number: int
+    voices: Sequence[Spoken], others: Sequence[Spoken], heard_by: tuple[str, FeatureExtractor], number: int
 ) -> EncodedClips:
     """Each of the voices recorded once, at another pace, with sounds without speech between them."""
     rng = np.random.default_rng((0, number))
     clips = []
     for said in voices:
-        paced = stretched(said, float(rng.uniform(*_PACE))) if rng.random() < 0.5 else said
-        clips.append(_clip(recorded(paced, others, rng), heard_by, rng))
+        paced = wsola_stretch(said, float(rng.uniform(*_PACE))) if rng.random() < 0.5 else said
+        clips.append(_clip(simulate_recording(paced, others, rng), heard_by, rng))
         if rng.random() < _SILENT_SHARE:
             clips.append(_clip(silent(3.0, others, rng), heard_by, rng))
     values, centres_s, phones = zip(*clips, strict=True)
@@ -208,7 +208,7 @@ def _joined_starts(starts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def _clip(
-    recording: Recording, heard_by: tuple[str, Ear], rng: np.random.Generator
+    recording: Recording, heard_by: tuple[str, FeatureExtractor], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Phone, ...]]:
     encoder, ear = heard_by
     values, centres_s = between_frames(*ear(encoder, recording.samples), rng)

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.training.audio_to_mouth.listening import Listener
+from splatface.models.training.audio_to_mouth.listening import Predictor
 from splatface.models.training.audio_to_mouth.score import SHUT_BELOW, Score, plain, score
-from splatface.models.training.audio_to_mouth.trials import RestTrial, Trial
+from splatface.models.training.audio_to_mouth.trials import NonSpeechTrial, Trial
 
 __all__ = ["Measured", "measure", "table"]
 
@@ -50,7 +50,7 @@ class Measured:
         return {"means": means, "groups": groups, "shut": self.shut}
 
 
-def measure(listener: Listener, trials: Sequence[Trial], resting: Sequence[RestTrial]) -> Measured:
+def measure(listener: Predictor, trials: Sequence[Trial], resting: Sequence[NonSpeechTrial]) -> Measured:
     """Score a listener by source, language and condition."""
     pairs: dict[str, list[tuple[Array, Array]]] = {}
     for trial in trials:

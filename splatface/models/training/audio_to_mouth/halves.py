@@ -17,13 +17,13 @@ from torch.nn import functional as f
 from splatface.models.audio.assets import package_file
 from splatface.models.audio.ctranslate2 import read_tensors
 from splatface.models.audio.fbank import slaney_filters
-from splatface.models.audio.features_of_recording import features, heard_by
-from splatface.models.audio.heard import Heard
+from splatface.models.audio.features_of_recording import extract_features, features
+from splatface.models.audio.heard import StreamAnnotator
 from splatface.models.audio.stream import StreamEncoder
 from splatface.models.audio.whisper import BINS, FRAME, INSTALL, TOKEN, WINDOW, Whisper
 from splatface.models.audio.whisper_graph import WIDTH, whisper_network
 
-__all__ = ["features_in_halves", "graph_in_torch"]
+__all__ = ["features_bf16", "graph_in_torch"]
 
 _BATCH = 64  # windows
 _STEPS: dict[str, Callable[..., Tensor]] = {
@@ -40,14 +40,12 @@ _STEPS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def features_in_halves(
-    name: str, samples: NDArray[np.float32]
-) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def features_bf16(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """As `features`; encoders other than whisper are quick enough as they are."""
     if name != "whisper":
         return features(name, samples)
     ear, windows = _ear()
-    values, centres_s = heard_by(ear, samples)
+    values, centres_s = extract_features(ear, samples)
     mel = torch.from_numpy(np.concatenate(windows.asked))
     network = _network()
     with torch.no_grad():
@@ -99,7 +97,7 @@ class _Windows(Whisper):
 @cache
 def _ear() -> tuple[StreamEncoder, _Windows]:
     windows = _Windows()
-    return StreamEncoder(windows, Heard()), windows
+    return StreamEncoder(windows, StreamAnnotator()), windows
 
 
 @cache

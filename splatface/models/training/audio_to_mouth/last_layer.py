@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 
-__all__ = ["last_layer_open", "refitted"]
+__all__ = ["hidden_features_net", "refit_last_layer"]
 
 Array = NDArray[np.float32]
 # How stiffly the layer keeps to what it was, in mean squares of its inputs; chosen by leaving out quarters of
@@ -16,13 +16,13 @@ _STIFF, _STIFF_FEW = 3.0, 200.0
 _LEAST = 0.02  # spread of a mode below which it is left as it is
 
 
-def last_layer_open(net: CoefficientNet) -> CoefficientNet:
+def hidden_features_net(net: AudioToMouthNet) -> AudioToMouthNet:
     """The net without its last layer: what its units [H] say."""
     units = len(net.w2)
     return replace(net, w2=np.eye(units, dtype=np.float32), b2=np.zeros(units, np.float32))
 
 
-def refitted(net: CoefficientNet, units: Array, done: Array) -> CoefficientNet:
+def refit_last_layer(net: AudioToMouthNet, units: Array, done: Array) -> AudioToMouthNet:
     """The net with a last layer that errs less for one person, and moves as far as before.
 
     What the person [T, 8] did is regressed on the units [T, H] beyond what the layer says already (ridge

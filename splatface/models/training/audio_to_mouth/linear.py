@@ -7,7 +7,7 @@ strangers, and because gelu(x) - gelu(-x) = x a CoefficientNet holds both exactl
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.errors import HeadError
 from splatface.models.training.audio_to_mouth.dataset import Clips
 
@@ -19,7 +19,7 @@ _EVERY, _BLOCK = 3, 8000  # neighbouring frames say the same; so many are looked
 _FRAME_MS = 20.0
 
 
-def linear_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> CoefficientNet:
+def linear_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> AudioToMouthNet:
     """Ridge regression from five frames of an encoder to the mouth modes.
 
     Args:
@@ -55,7 +55,7 @@ def _moments(clips: Clips, lookahead: int) -> NDArray[np.int64]:
 
 def _as_net(
     encoder: str, lookahead: int, scale: tuple[Array, Array], weights: Array, bias: Array
-) -> CoefficientNet:
+) -> AudioToMouthNet:
     modes = len(MOUTH_MODES)
     used = np.flatnonzero(np.abs(weights).max(axis=0) > 0)
     taps = weights.reshape(_WINDOW, -1, modes)[:, :, used]  # [W, D, used]
@@ -66,7 +66,7 @@ def _as_net(
     summed = gather.reshape(_WINDOW * _WINDOW * count, count)
     out = np.zeros((count, modes), np.float32)
     out[np.arange(count), used] = 1
-    return CoefficientNet(
+    return AudioToMouthNet(
         encoder=encoder,
         lookahead_ms=_FRAME_MS * lookahead,
         mean=scale[0],
@@ -79,7 +79,7 @@ def _as_net(
     )
 
 
-def blend(one: CoefficientNet, other: CoefficientNet, share: float = 0.5) -> CoefficientNet:
+def blend(one: AudioToMouthNet, other: AudioToMouthNet, share: float = 0.5) -> AudioToMouthNet:
     """One net that answers share * (what `one` answers) + (1 - share) * (what `other` answers).
 
     Args:
@@ -99,17 +99,17 @@ def blend(one: CoefficientNet, other: CoefficientNet, share: float = 0.5) -> Coe
         raise HeadError(
             "blend: expected a second net without convolutions: swap the two, or use a regression"
         )
-    window = max(one.view, other.view)
+    window = max(one.context_frames, other.context_frames)
     # The other's features, from features in the scale of the first.
     turned = other.project * (one.std / other.std)[:, None]
     offset = ((one.mean - other.mean) / other.std) @ other.project
     first, second = (_taps(net, window) for net in (one, other))
-    second_bias = other.b1 + np.einsum("p,kph->h", offset, _taps(other, other.view))
+    second_bias = other.b1 + np.einsum("p,kph->h", offset, _taps(other, other.context_frames))
     shape = (window, first.shape[1] + second.shape[1], first.shape[2] + second.shape[2])
     w1 = np.zeros(shape, np.float32)
     w1[:, : first.shape[1], : first.shape[2]] = first
     w1[:, first.shape[1] :, first.shape[2] :] = second
-    return CoefficientNet(
+    return AudioToMouthNet(
         encoder=one.encoder,
         lookahead_ms=one.lookahead_ms,
         mean=one.mean,
@@ -123,7 +123,7 @@ def blend(one: CoefficientNet, other: CoefficientNet, share: float = 0.5) -> Coe
     )
 
 
-def _taps(net: CoefficientNet, window: int) -> Array:
+def _taps(net: AudioToMouthNet, window: int) -> Array:
     """[window, P, H]: what each frame adds to the hidden layer, older frames than the net's own nothing."""
-    taps = net.w1.reshape(net.view, net.width, -1)
-    return np.pad(taps, ((window - net.view, 0), (0, 0), (0, 0)))
+    taps = net.w1.reshape(net.context_frames, net.width, -1)
+    return np.pad(taps, ((window - net.context_frames, 0), (0, 0), (0, 0)))

@@ -7,48 +7,50 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.features_of_recording import Ear, features
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
-from splatface.models.audio2motion.mouth_inference import VoiceGate, hear
+from splatface.models.audio.features_of_recording import FeatureExtractor, features
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
+from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
 from splatface.models.messages import NS_PER_S, AudioChunk
 
 __all__ = [
-    "Ear",
-    "Listener",
+    "FeatureExtractor",
+    "Predictor",
     "face_listener",
     "heard_modes",
     "heard_windows",
-    "level_listener",
+    "loudness_baseline",
     "net_listener",
 ]
 
 Array = NDArray[np.float32]
 Times = NDArray[np.float64]
-Listener = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
+Predictor = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
 
 _HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0
 
 
-def heard_modes(net: CoefficientNet, samples: Array, ear: Ear = features) -> tuple[Array, Times]:
+def heard_modes(
+    net: AudioToMouthNet, samples: Array, ear: FeatureExtractor = features
+) -> tuple[Array, Times]:
     """Modes [F, n] that the net hears in a recording [T] at 16 kHz, and their times [F], s."""
     values, centres_s = ear(net.encoder, samples)
     return heard_windows(net, values), centres_s - net.lookahead_ms / 1000
 
 
-def heard_windows(net: CoefficientNet, values: Array) -> Array:
+def heard_windows(net: AudioToMouthNet, values: Array) -> Array:
     """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
     # Before the first frame the graph repeats it.
     padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
-    windows = np.lib.stride_tricks.sliding_window_view(net.frames(padded), net.view, axis=0)
-    return net.answer(windows.transpose(0, 2, 1).reshape(len(values), -1)).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(net.frames(padded), net.context_frames, axis=0)
+    return net.forward_hidden(windows.transpose(0, 2, 1).reshape(len(values), -1)).astype(np.float32)
 
 
-def net_listener(net: CoefficientNet, ear: Ear = features) -> Listener:
+def net_listener(net: AudioToMouthNet, ear: FeatureExtractor = features) -> Predictor:
     """The net, without a voice gate."""
     return partial(heard_modes, net, ear=ear)
 
 
-def face_listener(net: CoefficientNet) -> Listener:
+def face_listener(net: AudioToMouthNet) -> Predictor:
     """The net behind the voice gate, frame by frame, as a running face asks it."""
     ear = encoder(net.encoder)
 
@@ -56,13 +58,13 @@ def face_listener(net: CoefficientNet) -> Listener:
         ear.reset()
         frames = ear.push(AudioChunk(samples, 16000, 0))
         times_ns = [frame.centre_ns - round(net.lookahead_ms * 1e6) for frame in frames]
-        modes = [hear(net, frames, VoiceGate(), time_ns) for time_ns in times_ns]
+        modes = [predict_mouth(net, frames, VoiceGate(), time_ns) for time_ns in times_ns]
         return np.stack(modes), np.array(times_ns, np.int64) / NS_PER_S
 
     return listen
 
 
-def level_listener(samples: Array) -> tuple[Array, Times]:
+def loudness_baseline(samples: Array) -> tuple[Array, Times]:
     """The mouth of puppets and avatars: opens by loudness against the loudest of the last second."""
     hop = round(_HOP_S * 16000)
     power = np.square(samples[: len(samples) // hop * hop].reshape(-1, hop)).mean(axis=1)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.errors import EncoderError
 
@@ -24,7 +24,7 @@ Tensor = NDArray[Any]  # float16, float32 or int64
 Step = tuple[str, list[str], str]  # kind, inputs, output
 
 
-def onnx_of(net: CoefficientNet) -> bytes:
+def onnx_of(net: AudioToMouthNet) -> bytes:
     """An ONNX model: `window` [B, W, D] of features, oldest frame first, to `modes` [B, n], float32.
 
     Encoder, look-ahead in ms and the names of the modes stand in its metadata.
@@ -74,7 +74,7 @@ def _halved(arrays: dict[str, Tensor], steps: list[Step]) -> tuple[dict[str, Ten
     return stored, casts + steps
 
 
-def _written(net: CoefficientNet) -> tuple[dict[str, Tensor], list[Step]]:
+def _written(net: AudioToMouthNet) -> tuple[dict[str, Tensor], list[Step]]:
     """The net's tensors and what is done with them."""
     arrays: dict[str, Tensor] = {
         "mean": net.mean,
@@ -130,12 +130,12 @@ def _conv_steps(conv: Convolution, number: int) -> list[Step]:
         step("Slice", "frames older all in_time", "newest"),
         step("Slice", "newest taken all in_width", "rest"),
     ]
-    if not conv.wider:
+    if not conv.added_channels:
         steps += [step("Slice", "newest none taken in_width", "short"), step("Add", "felt short", "felt_too")]
-    felt = f"felt{number}" if conv.wider else f"felt_too{number}"
+    felt = f"felt{number}" if conv.added_channels else f"felt_too{number}"
     return [*steps, ("Concat", [felt, f"rest{number}"], f"frames{number + 1}")]
 
 
-def write_onnx(net: CoefficientNet, path: Path) -> int:
+def write_onnx(net: AudioToMouthNet, path: Path) -> int:
     """Write it; returns the size in bytes."""
     return path.write_bytes(onnx_of(net))

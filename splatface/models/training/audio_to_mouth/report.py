@@ -9,7 +9,7 @@ import numpy as np
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import EncoderError
 from splatface.models.training.audio_to_mouth.evaluate import Measured, table
-from splatface.models.training.audio_to_mouth.listening import Listener
+from splatface.models.training.audio_to_mouth.listening import Predictor
 from splatface.models.training.audio_to_mouth.trials import Trial
 
 __all__ = ["plot_openings", "write_tables"]
@@ -29,7 +29,7 @@ def write_tables(folder: Path, measured: Mapping[str, Measured], about: Mapping[
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
 
 
-def plot_openings(folder: Path, listeners: Mapping[str, Listener], trials: Sequence[Trial]) -> list[Path]:
+def plot_openings(folder: Path, listeners: Mapping[str, Predictor], trials: Sequence[Trial]) -> list[Path]:
     """One picture a source, language and condition: the first trial's opening, true and heard.
 
     A truth in other units than a mode's is drawn with the spread of the first listener.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.peak import summit
+from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
 
 __all__ = ["SHUT_BELOW", "Score", "plain", "score"]
@@ -66,7 +66,7 @@ def plain(result: Score) -> dict[str, object]:
 def _peak(values: NDArray[np.float64], first: int) -> float:
     """Where a parabola through the largest value and its neighbours peaks."""
     i = int(np.clip(np.argmax(values), 1, len(values) - 2))
-    return first + i + summit(*values[i - 1 : i + 2].tolist())
+    return first + i + parabolic_peak_offset(*values[i - 1 : i + 2].tolist())
 
 
 def _closures(heard: Array, true: Array) -> tuple[float, float]:

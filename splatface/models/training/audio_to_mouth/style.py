@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 from splatface.models.errors import HeadError
 
-__all__ = ["calibrate"]
+__all__ = ["scale_outputs"]
 
 
-def calibrate(net: CoefficientNet, gain: ArrayLike, bias: ArrayLike = 0.0) -> CoefficientNet:
+def scale_outputs(net: AudioToMouthNet, gain: ArrayLike, bias: ArrayLike = 0.0) -> AudioToMouthNet:
     """The net whose every answer is gain * (what `net` answers) + bias, at no cost when it listens.
 
     Args:

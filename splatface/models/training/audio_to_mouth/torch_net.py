@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 
 __all__ = ["TorchNet"]
@@ -22,10 +22,10 @@ class TorchNet(nn.Module):
         dropout_within: of what later layers see.
     """
 
-    def __init__(self, net: CoefficientNet, *, dropout: float, dropout_within: float) -> None:
+    def __init__(self, net: AudioToMouthNet, *, dropout: float, dropout_within: float) -> None:
         super().__init__()
         self._encoder, self._lookahead_ms = net.encoder, net.lookahead_ms
-        self.window, self._view = net.window, net.view
+        self.window, self._view = net.window, net.context_frames
         self.register_buffer("mean", _tensor(net.mean))
         self.register_buffer("std", _tensor(net.std))
         self.project = nn.Parameter(_tensor(net.project))
@@ -54,10 +54,10 @@ class TorchNet(nn.Module):
         modes: Tensor = self._dropout_within(_gelu(windows @ self.w1 + self.b1)) @ self.w2 + self.b2
         return modes
 
-    def plain(self) -> CoefficientNet:
+    def plain(self) -> AudioToMouthNet:
         """The net as it is now."""
         convs = zip(self.conv_weights, self.conv_biases, strict=True)
-        return CoefficientNet(
+        return AudioToMouthNet(
             encoder=self._encoder,
             lookahead_ms=self._lookahead_ms,
             mean=_array(self.mean),

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.training.audio_to_mouth.dataset import Clips, looking_ahead
 from splatface.models.training.audio_to_mouth.torch_net import TorchNet
 
-__all__ = ["Shape", "Training", "train"]
+__all__ = ["NetConfig", "Training", "train"]
 
 _PRESS, _OPEN = MOUTH_MODES.index("press"), MOUTH_MODES.index("open")
 _RUN = 50  # frames in a row that the velocity and amplitude losses see: 1 s
@@ -26,7 +26,7 @@ _REPORT_EVERY = 250  # steps
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class NetConfig:
     """How large a net is."""
 
     window: int = 16  # frames it looks at
@@ -41,7 +41,7 @@ class Shape:
 class Training:
     """How a net is trained."""
 
-    shape: Shape = Shape()
+    shape: NetConfig = NetConfig()
     lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
     batch: int = 32  # runs of 1 s
     steps: int = 6000
@@ -53,12 +53,12 @@ class Training:
     dropout: float = 0.2  # of the projected features: there are few voices
     dropout_within: float = 0.2  # of what later layers see
     decay: float = 1e-2  # of weights
-    stranger: float = 0.6  # how far a run is moved towards another clip's mean: a voice between voices
-    halves: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
+    speaker_mixup: float = 0.6  # how far a run is moved towards another clip's mean: a voice between voices
+    bf16: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
     seed: int = 0
 
 
-def _first_net(clips: Clips, how: Training) -> CoefficientNet:
+def _first_net(clips: Clips, how: Training) -> AudioToMouthNet:
     """A net that has learned nothing, its projection the principal components of what was heard, whitened."""
     shape = how.shape
     sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
@@ -73,7 +73,7 @@ def _first_net(clips: Clips, how: Training) -> CoefficientNet:
     def array(tensor: Tensor) -> NDArray[np.float32]:
         return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
 
-    return CoefficientNet(
+    return AudioToMouthNet(
         encoder=clips.encoder,
         lookahead_ms=20.0 * how.lookahead,
         mean=mean,
@@ -119,16 +119,18 @@ def _means(clips: Clips) -> NDArray[np.float32]:
     return np.stack([clips.values[a:b].astype(np.float32).mean(axis=0) for a, b in spans])
 
 
-def _strangers(means: NDArray[np.float32], how: Training, rng: np.random.Generator) -> NDArray[np.float32]:
+def _speaker_mixup_offsets(
+    means: NDArray[np.float32], how: Training, rng: np.random.Generator
+) -> NDArray[np.float32]:
     """Offsets [batch, 1, D] that make another speaker of each run: a share of the way between two clips."""
     one, other = (means[rng.integers(0, len(means), how.batch)] for _ in range(2))
-    share = how.stranger * rng.random((how.batch, 1), np.float32)
+    share = how.speaker_mixup * rng.random((how.batch, 1), np.float32)
     return (share * (one - other))[:, None]
 
 
 def train(
     clips: Clips, how: Training, report: Callable[[str], None], state: Path | None = None
-) -> CoefficientNet:
+) -> AudioToMouthNet:
     """Train on one core, `how.steps` steps of 20 to 100 ms.
 
     Args:
@@ -149,7 +151,9 @@ def train(
         for group in adam.param_groups:
             group["lr"] = how.rate * min(step / 100, 1.0) * 0.5 * (1 + math.cos(math.pi * step / how.steps))
         at = rng.choice(starts, how.batch)[:, None] + np.arange(length)
-        values = torch.from_numpy(clips.values[at].astype(np.float32) + _strangers(means, how, rng))
+        values = torch.from_numpy(
+            clips.values[at].astype(np.float32) + _speaker_mixup_offsets(means, how, rng)
+        )
         true = torch.from_numpy(clips.modes[at[:, how.shape.window - 1 :]])
         losses.append(_step(net, adam, (values, true), how))
         if (step + 1) % _REPORT_EVERY == 0:
@@ -163,7 +167,7 @@ def train(
 
 def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: Training) -> float:
     values, true = batch
-    with torch.autocast("cpu", torch.bfloat16, enabled=how.halves):
+    with torch.autocast("cpu", torch.bfloat16, enabled=how.bf16):
         heard = net(values)
     loss = _loss(heard.float(), true, how)
     adam.zero_grad()

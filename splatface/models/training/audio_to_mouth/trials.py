@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.speech_corpus.augment import Recording, recorded
+from splatface.models.training.speech_corpus.augment import Recording, simulate_recording
 from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.corpus import held_out, read
+from splatface.models.training.speech_corpus.corpus import is_test, read
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.unvoiced import UNVOICED, unvoiced
+from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, unvoiced
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["RestTrial", "Trial", "held_out_trials", "rest_trials", "trial_of_phones"]
+__all__ = ["NonSpeechTrial", "Trial", "held_out_trials", "rest_trials", "trial_of_phones"]
 
 Array = NDArray[np.float32]
 _STEP_S = 0.005  # the truth is sampled finer than any encoder
@@ -41,7 +41,7 @@ class Trial:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class RestTrial:
+class NonSpeechTrial:
     """A sound without speech."""
 
     kind: str  # of UNVOICED
@@ -58,7 +58,7 @@ def trial_of_phones(said: Spoken, condition: str, recording: Recording) -> Trial
 def held_out_trials(corpus: Path, *, each: int = 10, seed: int = 1) -> list[Trial]:
     """At most `each` held-out sentences of a source and language, clean and recorded somewhere."""
     rng = np.random.default_rng(seed)
-    kept = [said for path in sorted(corpus.glob("*.npz")) if held_out(said := read(path))]
+    kept = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read(path))]
     groups: dict[tuple[str, str], list[Spoken]] = {}
     for said in kept:
         groups.setdefault((said.voice.split("/")[0], said.language), []).append(said)
@@ -66,17 +66,17 @@ def held_out_trials(corpus: Path, *, each: int = 10, seed: int = 1) -> list[Tria
     for group in groups.values():
         for said in group[:each]:
             trials.append(trial_of_phones(said, "clean", _padded(said, 0.4)))
-            trials.append(trial_of_phones(said, "recorded", recorded(said, kept, rng)))
+            trials.append(trial_of_phones(said, "recorded", simulate_recording(said, kept, rng)))
     return trials
 
 
-def rest_trials(corpus: Path, *, each: int = 4, seconds: float = 4.0, seed: int = 2) -> list[RestTrial]:
+def rest_trials(corpus: Path, *, each: int = 4, seconds: float = 4.0, seed: int = 2) -> list[NonSpeechTrial]:
     """Sounds of every kind at which the mouth should stay shut, `each` with another level."""
     rng = np.random.default_rng(seed)
-    voices = [said for path in sorted(corpus.glob("*.npz")) if held_out(said := read(path))]
+    voices = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read(path))]
     return [
-        RestTrial(kind, unvoiced(kind, round(seconds * SAMPLE_RATE), voices, rng))
-        for kind in UNVOICED
+        NonSpeechTrial(kind, unvoiced(kind, round(seconds * SAMPLE_RATE), voices, rng))
+        for kind in NONSPEECH_KINDS
         for _ in range(1 if kind == "silence" else each)
     ]
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.disk import read_plain
+from splatface.models.training.dataset.disk import read_regular_file
 
 __all__ = ["AU_FILE", "controls_of_action_units"]
 
@@ -32,7 +32,7 @@ def controls_of_action_units(folder: Path, image_ids: NDArray[np.int64]) -> NDAr
     controls = np.full((len(image_ids), len(CONTROLS)), np.nan, np.float32)
     if not (folder / AU_FILE).exists():
         return controls
-    columns = _columns(read_plain(folder, AU_FILE, _MAX_BYTES))
+    columns = _columns(read_regular_file(folder, AU_FILE, _MAX_BYTES))
     if "AU45_r" not in columns:
         raise DatasetError(
             f"{AU_FILE}: expected a column AU45_r, found none: run OpenFace's FeatureExtraction"

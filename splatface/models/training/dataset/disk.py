@@ -8,7 +8,7 @@ from pathlib import Path
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.checks import INTACT
 
-__all__ = ["PART", "disk_error", "plain_path", "read_plain", "sha256_of", "write_whole"]
+__all__ = ["PART", "atomic_write", "disk_error", "plain_path", "read_regular_file", "sha256_of"]
 
 PART = ".part"  # how the name of a file ends while it is being written
 _BLOCK = 1 << 20
@@ -26,7 +26,7 @@ def plain_path(folder: Path, name: str) -> Path:
     return path
 
 
-def read_plain(folder: Path, name: str, limit: int) -> bytes:
+def read_regular_file(folder: Path, name: str, limit: int) -> bytes:
     """The content of such a file of at most `limit` bytes.
 
     Raises:
@@ -50,7 +50,7 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def write_whole(path: Path, content: bytes, *, settled: bool = True) -> None:
+def atomic_write(path: Path, content: bytes, *, fsync: bool = True) -> None:
     """Write a file so that its name only ever shows all of it.
 
     settled: wait until it lies on the disk (not for pictures, which a continued writing checks again).
@@ -58,7 +58,7 @@ def write_whole(path: Path, content: bytes, *, settled: bool = True) -> None:
     part = path.with_name(path.name + PART)
     with part.open("wb") as file:
         file.write(content)
-        if settled:
+        if fsync:
             file.flush()
             os.fsync(file.fileno())
     part.replace(path)

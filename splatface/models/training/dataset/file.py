@@ -15,8 +15,8 @@ from splatface.models.errors import DatasetError
 from splatface.models.head.yaml_door import MAX_YAML_BYTES
 from splatface.models.training.dataset.checks import INTACT, check_dataset, check_points
 from splatface.models.training.dataset.description import YAML, Description, read_description
-from splatface.models.training.dataset.disk import plain_path, read_plain, sha256_of
-from splatface.models.training.dataset.hearing import AUDIO, features, sound
+from splatface.models.training.dataset.disk import plain_path, read_regular_file, sha256_of
+from splatface.models.training.dataset.hearing import AUDIO, features, load_audio
 from splatface.models.training.dataset.pictures import (
     LABEL_FOLDER,
     PICTURE_FOLDER,
@@ -41,11 +41,11 @@ __all__ = [
     "PictureCache",
     "features",
     "labels",
+    "load_audio",
     "load_dataset",
     "picture",
     "points",
     "save_dataset",
-    "sound",
 ]
 
 _NEEDED = (FRAMES, MOTION, AUDIO, DIGESTS)
@@ -79,7 +79,7 @@ def points(dataset: Dataset) -> Points | None:
     """
     if not (dataset.folder / POINTS).exists():
         return None
-    found = unpack(Points, read_plain(dataset.folder, POINTS, MAX_TABLE_BYTES), POINTS)
+    found = unpack(Points, read_regular_file(dataset.folder, POINTS, MAX_TABLE_BYTES), POINTS)
     check_points(found)
     return found
 
@@ -87,7 +87,7 @@ def points(dataset: Dataset) -> Points | None:
 def _load(folder: Path) -> Dataset:
     if not (folder / YAML).exists():
         raise _no_dataset(folder)
-    description = read_description(read_plain(folder, YAML, MAX_YAML_BYTES))
+    description = read_description(read_regular_file(folder, YAML, MAX_YAML_BYTES))
     _check_files(folder, description)
     dataset = Dataset(
         folder=folder,
@@ -100,8 +100,8 @@ def _load(folder: Path) -> Dataset:
         background=_background(folder, description),
         pivot_m=np.array(description.pivot_m, np.float64),
         landmark_scheme=description.landmark_scheme,
-        frames=unpack(FrameTable, read_plain(folder, FRAMES, MAX_TABLE_BYTES), FRAMES),
-        motion=unpack(MotionTrack, read_plain(folder, MOTION, MAX_TABLE_BYTES), MOTION),
+        frames=unpack(FrameTable, read_regular_file(folder, FRAMES, MAX_TABLE_BYTES), FRAMES),
+        motion=unpack(MotionTrack, read_regular_file(folder, MOTION, MAX_TABLE_BYTES), MOTION),
     )
     check_dataset(dataset)
     _check_pictures(dataset, description.pictures)

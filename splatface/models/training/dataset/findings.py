@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.disk import plain_path, read_plain, sha256_of
-from splatface.models.training.dataset.file import labels, picture, points, sound
+from splatface.models.training.dataset.disk import plain_path, read_regular_file, sha256_of
+from splatface.models.training.dataset.file import labels, load_audio, picture, points
 from splatface.models.training.dataset.hearing import SAMPLE_RATE
 from splatface.models.training.dataset.masks import box_of, eyes_mask, face_mask, mouth_mask, person_mask
 from splatface.models.training.dataset.split import rows_of
@@ -60,7 +60,9 @@ def findings(dataset: Dataset, progress: Callable[[int, int], None] | None = Non
 
 def _pictures(dataset: Dataset, progress: Callable[[int, int], None] | None) -> Finding:
     """Every picture has the digest in pictures.sha256."""
-    lines = read_plain(dataset.folder, DIGESTS, _MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
+    lines = (
+        read_regular_file(dataset.folder, DIGESTS, _MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
+    )
     changed = []
     for done, line in enumerate(lines, 1):
         digest, _, name = line.partition("  ")
@@ -100,7 +102,7 @@ _PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
 
 
 def _sound(dataset: Dataset) -> Iterator[Finding]:
-    samples = sound(dataset)
+    samples = load_audio(dataset)
     seconds, last_s = len(samples) / SAMPLE_RATE, float(dataset.motion.time_ns[-1]) / NS_PER_S
     found = f"{seconds:.2f} s, film until {last_s:.2f} s"
     # The last picture is shown for its own time too; containers round sound up and down by some frames.
@@ -152,7 +154,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         picture(dataset, int(row))
         shown = labels(dataset, int(row))
         shares.append([mask(shown).mean() for mask in (person_mask, face_mask, mouth_mask)])
-        misses.append(_lips_miss(dataset, int(row), shown))
+        misses.append(_lip_label_distance(dataset, int(row), shown))
     person, face, mouth = np.mean(shares, axis=0)
     found = f"person {100 * person:.0f} %, face {100 * face:.0f} %, mouth {100 * mouth:.1f} % of a picture"
     good = 0.05 < face < 0.7 and mouth > 5e-4 and person > face
@@ -163,7 +165,7 @@ def _labels(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(FINE if miss < _LIPS_MISS else ODD, "landmarks", text)
 
 
-def _lips_miss(dataset: Dataset, row: int, shown: NDArray[np.uint8]) -> float:
+def _lip_label_distance(dataset: Dataset, row: int, shown: NDArray[np.uint8]) -> float:
     """Distance between the middles of lip landmarks and mouth label, in widths of the label."""
     box = box_of(mouth_mask(shown))
     if dataset.landmark_scheme != "ibug68" or box is None:

@@ -11,15 +11,15 @@ import soundfile
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from splatface.models.audio.encoder import MADE_BY
+from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.errors import DatasetError
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 from splatface.models.training.dataset.checks import INTACT
-from splatface.models.training.dataset.disk import read_plain, sha256_of, write_whole
+from splatface.models.training.dataset.disk import atomic_write, read_regular_file, sha256_of
 from splatface.models.training.dataset.types import Dataset
 
-__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "sound", "wav_bytes", "write_features"]
+__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "load_audio", "wav_bytes", "write_features"]
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
 SAMPLE_RATE = 16_000
@@ -31,13 +31,13 @@ Floats = NDArray[np.float32]
 Nanoseconds = NDArray[np.int64]
 
 
-def sound(dataset: Dataset) -> Floats:
+def load_audio(dataset: Dataset) -> Floats:
     """Samples [n] f32, -1..1, mono at 16 kHz; film time 0 is the first one.
 
     Raises:
         DatasetError: when the file is missing, damaged, or of another kind.
     """
-    content = read_plain(dataset.folder, AUDIO, MAX_AUDIO_BYTES)
+    content = read_regular_file(dataset.folder, AUDIO, MAX_AUDIO_BYTES)
     try:
         with soundfile.SoundFile(io.BytesIO(content)) as file:
             found = (file.samplerate, file.channels, file.subtype)
@@ -79,7 +79,7 @@ def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
     kept = _kept(path, digest)
     if kept is not None:
         return kept
-    frames = list(_heard(sound(dataset), encoder))
+    frames = list(_heard(load_audio(dataset), encoder))
     if not frames:
         raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
     values = np.stack([frame.values for frame in frames]).astype(np.float32)
@@ -93,8 +93,8 @@ def write_features(folder: Path, encoder: str, values: Floats, centres_ns: Nanos
     path = _path_of(folder, encoder)
     path.parent.mkdir(exist_ok=True)
     arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centres_ns.astype(np.int64)}
-    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": MADE_BY}
-    write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
+    notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": FEATURE_VERSION}
+    atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
 def _path_of(folder: Path, encoder: str) -> Path:
@@ -112,7 +112,7 @@ def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:
     try:
         with safe_open(path, framework="numpy") as file:
             notes = file.metadata() or {}
-            if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, MADE_BY):
+            if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, FEATURE_VERSION):
                 return None
             values, centres_ns = file.get_tensor("values"), file.get_tensor("centres_ns")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError):

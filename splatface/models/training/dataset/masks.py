@@ -11,12 +11,12 @@ from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, LIPS
 __all__ = [
     "LossWeights",
     "box_of",
-    "cover_mask",
     "eyes_mask",
     "face_mask",
     "loss_weights",
     "mouth_mask",
     "person_mask",
+    "silhouette_trimap",
 ]
 
 Mask = NDArray[np.bool_]
@@ -28,7 +28,7 @@ def person_mask(labels: Labels) -> Mask:
     return np.asarray(labels != BACKGROUND)
 
 
-def cover_mask(labels: Labels, clear_px: float) -> NDArray[np.int8]:
+def silhouette_trimap(labels: Labels, clear_px: float) -> NDArray[np.int8]:
     """1 where the person is, -1 where only the background is, 0 within `clear_px` of the edge [H, W]."""
     person = person_mask(labels)
     outside, inside = ~_dilated(person, clear_px), ~_dilated(~person, clear_px)
@@ -59,7 +59,7 @@ class LossWeights:
     face: float = 1.0
     eyes: float = 1.5
     mouth: float = 4.0
-    reach: float = 0.012  # by which eyes and mouth are widened, share of the picture's height
+    mouth_dilation_px: float = 0.012  # by which eyes and mouth are widened, share of the picture's height
 
 
 def loss_weights(labels: Labels, weights: LossWeights | None = None) -> NDArray[np.float32]:
@@ -68,7 +68,7 @@ def loss_weights(labels: Labels, weights: LossWeights | None = None) -> NDArray[
     Where regions overlap the larger weight counts: lips stay lips in front of the face.
     """
     choice = weights or LossWeights()
-    reach_px = choice.reach * labels.shape[0]
+    reach_px = choice.mouth_dilation_px * labels.shape[0]
     regions = (
         (person_mask(labels), choice.person),
         (face_mask(labels), choice.face),

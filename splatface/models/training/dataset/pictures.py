@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.checks import INTACT
-from splatface.models.training.dataset.disk import read_plain
+from splatface.models.training.dataset.disk import read_regular_file
 from splatface.models.training.dataset.types import LABELS, Dataset
 
 __all__ = [
@@ -66,7 +66,7 @@ def _checked(dataset: Dataset, row: int) -> int:
 def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> Image:
     """Decode a PNG of exactly this size (width, height): [H, W, 3] RGB or, of 1 channel, [H, W]."""
     width, height = size
-    content = read_plain(folder, name, limit=(1 << 16) + 8 * width * height)
+    content = read_regular_file(folder, name, limit=(1 << 16) + 8 * width * height)
     # The size stands in the header: a bomb is refused before it is unpacked.
     found = struct.unpack(">II", content[16:24]) if content[:8] == _HEAD and len(content) > 33 else (0, 0)
     if found != size:

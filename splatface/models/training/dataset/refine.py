@@ -14,12 +14,12 @@ from splatface.models.errors import DatasetError
 from splatface.models.head.yaml_door import MAX_YAML_BYTES
 from splatface.models.training.dataset.checks import check_dataset, check_points
 from splatface.models.training.dataset.description import YAML, describe, read_description
-from splatface.models.training.dataset.disk import PART, disk_error, read_plain
+from splatface.models.training.dataset.disk import PART, disk_error, read_regular_file
 from splatface.models.training.dataset.file import load_dataset
 from splatface.models.training.dataset.tables import FRAMES, MOTION, POINTS, pack
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack, Points
 
-__all__ = ["remotioned", "reposed", "rewrite_tables"]
+__all__ = ["rewrite_tables", "with_motion_offset", "with_poses"]
 
 Doubles = NDArray[np.float64]
 Floats = NDArray[np.float32]
@@ -53,12 +53,12 @@ def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
     if points is not None:
         check_points(points)
         tables[POINTS] = pack(points)
-    digests = dict(read_description(read_plain(better.folder, YAML, MAX_YAML_BYTES)).sha256)
+    digests = dict(read_description(read_regular_file(better.folder, YAML, MAX_YAML_BYTES)).sha256)
     digests |= {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
     _put(better, tables | {YAML: describe(better, digests)})
 
 
-def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera) -> Dataset:
+def with_poses(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera) -> Dataset:
     """The data set with other poses [F, 4, 4] of its pictures and another lens; nothing on disk changes.
 
     The motion between pictures goes along: each moment is moved as the pictures around it were, by turn
@@ -69,7 +69,7 @@ def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, cam
     def carried(T: Doubles, before: Doubles, after: Doubles) -> Doubles:
         known = np.isfinite(before).all(axis=(1, 2))
         change = after[known] @ np.linalg.inv(before[known])
-        return _carried(T, track.time_ns, change, frames.time_ns[known])
+        return _interpolate_pose_change(T, track.time_ns, change, frames.time_ns[known])
 
     return replace(
         dataset,
@@ -83,7 +83,7 @@ def reposed(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, cam
     )
 
 
-def remotioned(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -> Dataset:
+def with_motion_offset(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -> Dataset:
     """The data set with another motion of its pictures and between them; nothing on disk changes.
 
     Args:
@@ -110,7 +110,9 @@ def _changed(
     return mouth.astype(np.float32), controls.astype(np.float32)
 
 
-def _carried(T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]) -> Doubles:
+def _interpolate_pose_change(
+    T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]
+) -> Doubles:
     """Poses [T, 4, 4] after changes [n, 4, 4] known at some times."""
     if not len(change):
         return T

@@ -18,7 +18,7 @@ __all__ = ["track_torso"]
 
 Image = NDArray[np.uint8]
 Doubles = NDArray[np.float64]
-Look = Callable[[int], tuple[Image, Image]]  # row -> picture [H, W, 3] and labels [H, W]
+FrameReader = Callable[[int], tuple[Image, Image]]  # row -> picture [H, W, 3] and labels [H, W]
 
 _SIDE_PX = 192  # of the pictures that are aligned: a tenth of a pixel here is half a pixel at 1024
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
@@ -28,7 +28,7 @@ _LEAST_SHARE = 0.01  # of the picture must be torso
 _ALIKE = 0.6  # correlation below which an alignment is not believed
 
 
-def track_torso(look: Look, T_world_head: Doubles, camera: Camera) -> Doubles:
+def track_torso(look: FrameReader, T_world_head: Doubles, camera: Camera) -> Doubles:
     """T_world_torso [F, 4, 4] for pictures whose camera stands still and looks along the world's z axis.
 
     The picture whose head is nearest to rest [F, 4, 4] shows the torso at rest. A picture that cannot be

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.disk import read_plain
+from splatface.models.training.dataset.disk import read_regular_file
 
-__all__ = ["TRANSFORMS", "Shots", "read_shots"]
+__all__ = ["TRANSFORMS", "ImportedFrames", "read_shots"]
 
 TRANSFORMS = ("transforms_train.json", "transforms_val.json")
 _MAX_BYTES = 1 << 28
@@ -28,7 +28,7 @@ _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV axes of OpenGL axes, and bac
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shots:
+class ImportedFrames:
     """F pictures of the film, rising; the head's pose is relative to where it mostly is."""
 
     camera: Camera  # its T_camera_world holds where the head mostly is
@@ -37,7 +37,7 @@ class Shots:
     T_world_head: NDArray[np.float64]  # [F, 4, 4]
 
 
-def read_shots(folder: Path) -> Shots:
+def read_shots(folder: Path) -> ImportedFrames:
     """Camera and poses of a folder in the shared format.
 
     The camera stands still and the head moves: world axes are the camera's, the world's origin is the median
@@ -60,7 +60,7 @@ def read_shots(folder: Path) -> Shots:
     T_camera_head = _OPENGL @ np.linalg.inv(poses) @ _OPENGL
     T_camera_world = np.eye(4)
     T_camera_world[:3, 3] = np.median(T_camera_head[:, :3, 3], axis=0)
-    return Shots(
+    return ImportedFrames(
         camera=_camera(files[0][0], files[0][1], T_camera_world),
         image_ids=ids[order],
         tested=np.array([part == 1 for _, _, part in rows])[order],
@@ -70,7 +70,7 @@ def read_shots(folder: Path) -> Shots:
 
 def _parsed(folder: Path, name: str) -> dict[str, Any]:
     try:
-        data = json.loads(read_plain(folder, name, _MAX_BYTES))
+        data = json.loads(read_regular_file(folder, name, _MAX_BYTES))
     except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{name}: expected JSON, found {str(error)[:100]}: run the data set's process.py again"

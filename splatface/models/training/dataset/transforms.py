@@ -24,13 +24,13 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import AudioError, DatasetError
 from splatface.models.messages import NS_PER_S
 from splatface.models.training.dataset.action_units import controls_of_action_units
-from splatface.models.training.dataset.disk import plain_path, read_plain, sha256_of
+from splatface.models.training.dataset.disk import plain_path, read_regular_file, sha256_of
 from splatface.models.training.dataset.foreign_features import read_foreign_features
 from splatface.models.training.dataset.neck import neck_joint
 from splatface.models.training.dataset.parsing import labels_of_parsing
 from splatface.models.training.dataset.split import split_by_time
 from splatface.models.training.dataset.torso_track import track_torso
-from splatface.models.training.dataset.transform_files import TRANSFORMS, Shots, read_shots
+from splatface.models.training.dataset.transform_files import TRANSFORMS, ImportedFrames, read_shots
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
 from splatface.models.training.dataset.writer import DatasetWriter
 
@@ -89,7 +89,7 @@ def import_transforms(plan: ImportPlan, progress: Callable[[int, int], None] | N
     return writer.finish(_dataset(plan, shots, (controls, landmarks, torso)), audio, heard=heard)
 
 
-def _dataset(plan: ImportPlan, shots: Shots, tracks: tuple[Floats, Floats, Doubles]) -> Dataset:
+def _dataset(plan: ImportPlan, shots: ImportedFrames, tracks: tuple[Floats, Floats, Doubles]) -> Dataset:
     """`tracks`: controls [F, 7], landmarks [F, 68, 2] and T_world_torso [F, 4, 4]."""
     controls, landmarks, torso = tracks
     count = len(shots.image_ids)
@@ -143,7 +143,7 @@ def _picture_and_labels(
 
 def _decoded(folder: Path, name: str, size: tuple[int, int]) -> Image:
     """A picture [H, W, 3] BGR of just this size (width, height)."""
-    content = np.frombuffer(read_plain(folder, name, _MAX_PICTURE_BYTES), np.uint8)
+    content = np.frombuffer(read_regular_file(folder, name, _MAX_PICTURE_BYTES), np.uint8)
     try:
         image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
     except cv2.error:
@@ -164,7 +164,7 @@ def _landmarks(folder: Path, image: int) -> Floats:
     name = f"ori_imgs/{image}.lms"
     if not (folder / name).exists():
         return np.full((LANDMARKS, 2), np.nan, np.float32)
-    words = read_plain(folder, name, 1 << 20).split()
+    words = read_regular_file(folder, name, 1 << 20).split()
     try:
         values = np.array([float(word) for word in words], np.float32)
     except ValueError as error:
@@ -178,7 +178,7 @@ def _landmarks(folder: Path, image: int) -> Floats:
 
 def _background(folder: Path, size: tuple[int, int]) -> Floats:
     """bc.jpg, scaled to the pictures as the field's trainers do."""
-    content = np.frombuffer(read_plain(folder, "bc.jpg", _MAX_PICTURE_BYTES), np.uint8)
+    content = np.frombuffer(read_regular_file(folder, "bc.jpg", _MAX_PICTURE_BYTES), np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
     if image is None:
         raise DatasetError("bc.jpg: expected a picture of the background, found a damaged one: make it again")

@@ -98,6 +98,6 @@ class Dataset:
     motion: MotionTrack
 
     @property
-    def points_on_all_sides(self) -> bool:
+    def has_full_geometry(self) -> bool:
         """Whether its points lie all around the person: an actor's do, a film's only where it looked."""
         return self.source == "actor"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.checks import MAX_SIDE_PX, check_dataset, check_points
 from splatface.models.training.dataset.description import YAML, describe
-from splatface.models.training.dataset.disk import PART, disk_error, sha256_of, write_whole
+from splatface.models.training.dataset.disk import PART, atomic_write, disk_error, sha256_of
 from splatface.models.training.dataset.hearing import AUDIO, wav_bytes, write_features
 from splatface.models.training.dataset.pictures import (
     LABEL_FOLDER,
@@ -98,7 +98,7 @@ class DatasetWriter:
             )
         try:
             for part, image in ((PICTURE_FOLDER, picture), (LABEL_FOLDER, labels)):
-                write_whole(self.folder / part / row_name(row), png_bytes(image), settled=False)
+                atomic_write(self.folder / part / row_name(row), png_bytes(image), fsync=False)
         except OSError as error:
             raise disk_error(self.folder, error) from error
 
@@ -181,7 +181,7 @@ def _claim(folder: Path, note: bytes) -> None:
             f"{folder}: expected a new or empty folder, found {leftovers[0].name} in it: choose another"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(marker, note)
+    atomic_write(marker, note)
 
 
 def _write_beside(
@@ -198,11 +198,11 @@ def _write_beside(
     if dataset.background.ndim == 3:
         contents[BACKGROUND_FILE] = png_bytes((dataset.background * 255 + 0.5).astype(np.uint8))
     for name, content in contents.items():
-        write_whole(dataset.folder / name, content)
+        atomic_write(dataset.folder / name, content)
     for encoder, (values, centres_ns) in heard.items():
         write_features(dataset.folder, encoder, values, centres_ns)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    write_whole(dataset.folder / YAML, describe(dataset, digests))
+    atomic_write(dataset.folder / YAML, describe(dataset, digests))
     (dataset.folder / UNFINISHED).unlink(missing_ok=True)
 
 

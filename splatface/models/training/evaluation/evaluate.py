@@ -10,15 +10,20 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
-from splatface.models.training.dataset.file import picture, sound
+from splatface.models.training.dataset.file import load_audio, picture
 from splatface.models.training.dataset.split import rows_of
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.evaluation.judge import Group, judge, nothing, settled
+from splatface.models.training.evaluation.judge import (
+    Group,
+    evaluate_frames,
+    unavailable_metrics,
+    warmed_up_landmarker,
+)
 from splatface.models.training.evaluation.lips import mouth_opening
 from splatface.models.training.evaluation.live import LivePath, hearing_of, silent_at
 from splatface.models.training.evaluation.motion import MotionScore, motion_score
-from splatface.models.training.evaluation.seam import Seam, seam_of
-from splatface.models.training.evaluation.tools import Supplied, Tools, tools_of
+from splatface.models.training.evaluation.seam import Seam, worst_neck_gap
+from splatface.models.training.evaluation.tools import Tools, UserWeights, tools_of
 from splatface.models.training.evaluation.truth import Truth
 
 __all__ = ["SPLITS", "Evaluation", "EvaluationConfig", "evaluate", "evaluation_json", "mouth_openings"]
@@ -36,7 +41,7 @@ class EvaluationConfig:
     supersample: int = 1  # samples a pixel along each side, as on the kiosk; 2 costs twice the time
     samples: int = 32  # pictures, evenly spread, that ST-LPIPS, LPIPS and identity look at
     most: int = 0  # pictures from the beginning of the part; 0 = all
-    supplied: Supplied = field(default_factory=Supplied)
+    supplied: UserWeights = field(default_factory=UserWeights)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -91,7 +96,7 @@ def evaluate(
         by_motion=_by_motion(truth, tools, live, clock),
         by_sound=by_sound,
         hearing=hearing,
-        seam=seam_of(head, config.threads),
+        seam=worst_neck_gap(head, config.threads),
         truth=truth,
     )
 
@@ -146,14 +151,14 @@ def _truth(dataset: Dataset, config: EvaluationConfig, tools: Tools) -> Truth:
     return Truth(
         dataset=dataset,
         rows=rows,
-        silent=silent_at(sound(dataset), frames.time_ns[rows]),
+        silent=silent_at(load_audio(dataset), frames.time_ns[rows]),
         landmarks=_landmarks(dataset, rows, tools),
         sampled=frozenset(np.round(places).astype(int).tolist()),
     )
 
 
 def _landmarks(dataset: Dataset, rows: NDArray[np.intp], tools: Tools) -> NDArray[np.float64] | None:
-    finder = settled(tools, picture(dataset, int(rows[0])))
+    finder = warmed_up_landmarker(tools, picture(dataset, int(rows[0])))
     if finder is None:
         return None
     with finder as find:
@@ -164,24 +169,26 @@ def _by_motion(truth: Truth, tools: Tools, live: LivePath, clock: Callable[[], f
     mouths = truth.dataset.frames.mouth[truth.rows]
     unknown = int((~np.isfinite(mouths).all(axis=1)).sum())
     if unknown:
-        return nothing(f"the data set does not know the mouth's motion in {unknown} pictures")
-    return judge(truth, tools, live.moved, clock=clock)
+        return unavailable_metrics(f"the data set does not know the mouth's motion in {unknown} pictures")
+    return evaluate_frames(truth, tools, live.render_with_tracked_mouth, clock=clock)
 
 
 def _by_sound(
     head: Head, encoder: str, truth: Truth, tools: Tools, live: LivePath, clock: Callable[[], float]
 ) -> tuple[Group, MotionScore | None]:
     if not encoder:
-        return nothing("the head has no net that hears: train it for an encoder"), None
-    if not sound(truth.dataset).any():
-        return nothing("the film has no sound"), None
+        return unavailable_metrics("the head has no net that hears: train it for an encoder"), None
+    if not load_audio(truth.dataset).any():
+        return unavailable_metrics("the film has no sound"), None
     times_ns = truth.dataset.frames.time_ns
     span_ns = (int(times_ns[truth.rows[0]]), int(times_ns[truth.rows[-1]]))
     try:
         hearing = hearing_of(head, truth.dataset, encoder, span_ns)
     except EncoderError as error:
-        return nothing(str(error)), None
-    group = judge(truth, tools, lambda row: live.heard(row, hearing(int(times_ns[row]))), clock=clock)
+        return unavailable_metrics(str(error)), None
+    group = evaluate_frames(
+        truth, tools, lambda row: live.heard(row, hearing(int(times_ns[row]))), clock=clock
+    )
     return group, motion_score(truth.dataset, hearing, span_ns)
 
 

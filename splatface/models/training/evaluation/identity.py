@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import MetricError
 
-__all__ = ["SAME_PERSON", "FaceEmbedder", "likeness"]
+__all__ = ["SAME_PERSON", "FaceEmbedder", "identity_similarity"]
 
 Array = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class FaceEmbedder:
         return np.array(self._network.compute_face_descriptor(chip), np.float64)
 
 
-def likeness(first: Array, second: Array) -> float:
+def identity_similarity(first: Array, second: Array) -> float:
     """1 for the same embedding [128], 0.5 at the distance at which dlib doubts, 0 at twice that and beyond.
 
     1 - |first - second| / (2 * SAME_PERSON). Cosines, which others report, lie between 0.8 and 1 for any

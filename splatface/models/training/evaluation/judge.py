@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from splatface.models.training.dataset.file import labels, picture
 from splatface.models.training.evaluation.frechet import frechet_distance
-from splatface.models.training.evaluation.identity import likeness
+from splatface.models.training.evaluation.identity import identity_similarity
 from splatface.models.training.evaluation.image import REGIONS, psnr, ssim, ssim_map
-from splatface.models.training.evaluation.lips import Sight, lip_score, mouth_opening
+from splatface.models.training.evaluation.lips import LandmarkPair, lip_score, mouth_opening
 from splatface.models.training.evaluation.sync_film import FaceFilm
 from splatface.models.training.evaluation.tools import Tools
 from splatface.models.training.evaluation.truth import Truth
 from splatface.models.training.tracking.landmarks import Landmarker
 
-__all__ = ["FIGURES", "Group", "judge", "nothing", "settled"]
+__all__ = ["FIGURES", "Group", "evaluate_frames", "unavailable_metrics", "warmed_up_landmarker"]
 
 Array = NDArray[np.float64]
 Picture = NDArray[np.uint8]
@@ -83,12 +83,14 @@ class Group:
     shown: Mapping[int, Picture] | None = None  # sampled pictures, by place in the rows
 
 
-def nothing(reason: str) -> Group:
+def unavailable_metrics(reason: str) -> Group:
     """A group without any figure."""
     return Group(dict.fromkeys(FIGURES), dict.fromkeys(FIGURES, reason))
 
 
-def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: Callable[[], float]) -> Group:
+def evaluate_frames(
+    truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: Callable[[], float]
+) -> Group:
     """Draw every row and measure it.
 
     Args:
@@ -99,7 +101,7 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
     """
     tally, seconds, shown = _Tally(tools, truth), [], {}
     first = draw(int(truth.rows[0])).copy()  # also, what is made at the first picture does not count as fps
-    finder = settled(tools, first)
+    finder = warmed_up_landmarker(tools, first)
     sights = []
     for at, row in enumerate(truth.rows.tolist()):
         began = clock()
@@ -110,7 +112,7 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
         sights.append(finder(drawn) if finder else np.empty(0))
         if at in truth.sampled:
             shown[at] = drawn
-            tally.look_closely(at, true, drawn, sights[-1])
+            tally.add_expensive_metrics(at, true, drawn, sights[-1])
     if finder:
         finder.close()
     figures = tally.means() | {"fps": 1 / max(float(np.median(seconds)), 1e-9)}
@@ -121,7 +123,7 @@ def judge(truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: 
     return _group(figures | mouth, tools, missed=missed, opening=mouth_opening(found), shown=shown)
 
 
-def settled(tools: Tools, first: Picture) -> Landmarker | None:
+def warmed_up_landmarker(tools: Tools, first: Picture) -> Landmarker | None:
     """A landmarker that has found its place in a film's first picture; None where there is none.
 
     It looks for the face where it was: from its first sight it takes some pictures to come to rest.
@@ -158,7 +160,7 @@ class _Tally:
             for cloud, seen in zip(self._clouds, (true, drawn), strict=True):
                 cloud.append(self._tools.fid.use(seen))
 
-    def look_closely(self, at: int, true: Picture, drawn: Picture, sight: Array) -> None:
+    def add_expensive_metrics(self, at: int, true: Picture, drawn: Picture, sight: Array) -> None:
         """What only some pictures are worth."""
         for name, tool in (("st_lpips", self._tools.st_lpips), ("lpips", self._tools.lpips)):
             if tool.use:
@@ -167,7 +169,7 @@ class _Tally:
         embed = self._tools.embedder.use
         if embed and true_sight is not None and np.isfinite(true_sight).all() and np.isfinite(sight).all():
             first, second = embed(true, true_sight), embed(drawn, sight)
-            self._note("identity_similarity", likeness(first, second))
+            self._note("identity_similarity", identity_similarity(first, second))
             self._note("identity_distance", float(np.linalg.norm(first - second)))
 
     def means(self) -> dict[str, float]:
@@ -189,7 +191,7 @@ def _mouth_figures(truth: Truth, found: Array) -> tuple[dict[str, float], tuple[
     assert truth.landmarks is not None
     camera, time_ns = truth.dataset.camera, truth.dataset.frames.time_ns[truth.rows]
     step_ms = float(np.median(np.diff(time_ns))) / 1e6 if len(time_ns) > 1 else 1000 / truth.dataset.fps
-    sight = Sight(
+    sight = LandmarkPair(
         truth=truth.landmarks,
         found=found,
         side_px=max(camera.width, camera.height),

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.evaluation.signals import correlation, lag_ms, strength, trembling
+from splatface.models.training.evaluation.signals import amplitude_ratio, correlation, excess_jitter, lag_ms
 from splatface.models.training.tracking.landmarks import LIPS
 
-__all__ = ["STEADY", "LipScore", "Sight", "lip_distance_px", "lip_score", "mouth_opening"]
+__all__ = ["STEADY", "LandmarkPair", "LipScore", "lip_distance_px", "lip_score", "mouth_opening"]
 
 Array = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ _SIDE_PX = 512  # figures are given as if pictures were so large
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class LandmarkPair:
     """Landmarks of the same F moments in the true and in the drawn pictures, NaN where no face was found."""
 
     truth: Array  # [F, 478, 3] px
@@ -62,7 +62,7 @@ def mouth_opening(landmarks: Array) -> Array:
     return opening
 
 
-def lip_distance_px(sight: Sight) -> Array:
+def lip_distance_px(sight: LandmarkPair) -> Array:
     """Mean distance [F] of the 40 lip landmarks in px of a picture of 512; NaN where a face is missing.
 
     (LMD of Chen et al. 2018, on mediapipe's lips; head motion is not taken out: where the mouth is counts.)
@@ -72,14 +72,14 @@ def lip_distance_px(sight: Sight) -> Array:
     return distance
 
 
-def lip_score(sight: Sight) -> LipScore:
+def lip_score(sight: LandmarkPair) -> LipScore:
     """All figures of the mouth."""
     at = _grid_index(sight)
     true_opening, opening = mouth_opening(sight.truth), mouth_opening(sight.found)
     return LipScore(
         lmd_px=_mean(lip_distance_px(sight)),
         opening_correlation=correlation(true_opening, opening),
-        opening_amplitude=strength(true_opening, opening),
+        opening_amplitude=amplitude_ratio(true_opening, opening),
         opening_lag_ms=lag_ms(_spread(true_opening, at), _spread(opening, at), sight.step_ms),
         head_jitter_px=_jitter_px(sight, STEADY, at),
         lip_jitter_px=_jitter_px(sight, LIPS, at),
@@ -89,9 +89,9 @@ def lip_score(sight: Sight) -> LipScore:
     )
 
 
-def _jitter_px(sight: Sight, which: tuple[int, ...], at: NDArray[np.int64]) -> float:
+def _jitter_px(sight: LandmarkPair, which: tuple[int, ...], at: NDArray[np.int64]) -> float:
     truth, found = (_spread(places[:, which, :2], at) for places in (sight.truth, sight.found))
-    return trembling(truth, found) * _SIDE_PX / sight.side_px
+    return excess_jitter(truth, found) * _SIDE_PX / sight.side_px
 
 
 def _rest_error(true_opening: Array, opening: Array, silent: NDArray[np.bool_]) -> float:
@@ -105,7 +105,7 @@ def _rest_error(true_opening: Array, opening: Array, silent: NDArray[np.bool_]) 
     return float(np.abs(opening - true_opening)[at_rest].mean() / way)
 
 
-def _grid_index(sight: Sight) -> NDArray[np.int64]:
+def _grid_index(sight: LandmarkPair) -> NDArray[np.int64]:
     """Which step of an even grid each moment is nearest to."""
     steps = (sight.time_ns - sight.time_ns[0]) / (sight.step_ms * 1e6)
     index: NDArray[np.int64] = np.round(steps).astype(np.int64)

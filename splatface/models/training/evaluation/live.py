@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import ENCODERS
 from splatface.models.audio.encoder import encoder as live_encoder
-from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, CoefficientNet
-from splatface.models.audio2motion.mouth_inference import VoiceGate, hear, history_ns
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, AudioToMouthNet
+from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth, receptive_field_ns
 from splatface.models.errors import MetricError
-from splatface.models.head.controls import limit_motion
+from splatface.models.head.controls import soft_limit_motion
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.dataset.file import features, sound
+from splatface.models.training.dataset.file import features, load_audio
 from splatface.models.training.dataset.types import Dataset
 
-__all__ = ["Hearing", "LivePath", "Mouth", "heard_frames", "hearing_of", "silent_at"]
+__all__ = ["AudioToMouth", "LivePath", "Mouth", "heard_frames", "hearing_of", "silent_at"]
 
 Array = NDArray[np.float32]
 Mouth = Callable[[int], Array]  # a row of the frame table to the mouth modes [8]
@@ -36,18 +36,18 @@ _QUIET_DB, _FLOOR_DBFS = 35.0, -60.0
 _BEFORE_NS, _UNTIL_NS = 200_000_000, 150_000_000
 
 
-class Hearing:
+class AudioToMouth:
     """The mouth that a head makes of the sound at any film time, by the code that runs live."""
 
-    def __init__(self, net: CoefficientNet, frames: list[AudioFrame]) -> None:
+    def __init__(self, net: AudioToMouthNet, frames: list[AudioFrame]) -> None:
         self._net, self._gate, self._frames = net, VoiceGate(), frames
         self._times = [frame.centre_ns for frame in frames]
 
     def __call__(self, time_ns: int) -> Array:
         """Mouth modes [8] at a film time; the newest sound that counts is one look-ahead later."""
-        first = bisect_left(self._times, time_ns - history_ns(self._net, self._gate))
+        first = bisect_left(self._times, time_ns - receptive_field_ns(self._net, self._gate))
         newest_ns = time_ns + round(self._net.lookahead_ms * 1e6) + FRAME_NS
-        return hear(
+        return predict_mouth(
             self._net, self._frames[first : bisect_right(self._times, newest_ns)], self._gate, time_ns
         )
 
@@ -64,7 +64,7 @@ class LivePath:
         self._deform, self._drawer = Deformer(head), CpuRenderer(threads, supersample=supersample)
         self._background = np.asarray(dataset.background, np.float32)
 
-    def moved(self, row: int) -> NDArray[np.uint8]:
+    def render_with_tracked_mouth(self, row: int) -> NDArray[np.uint8]:
         """The picture [H, W, 3] RGB of a row of the frame table with the mouth that the film shows."""
         frames = self._dataset.frames
         return self._picture(row, frames.mouth[row], frames.controls[row])
@@ -77,12 +77,12 @@ class LivePath:
 
     def _picture(self, row: int, mouth: Array, controls: Array) -> NDArray[np.uint8]:
         frames, controls = self._dataset.frames, np.nan_to_num(controls)
-        c = self._head.motion_map(*limit_motion(mouth, controls, self._head.info.motion_limits))
+        c = self._head.motion_map(*soft_limit_motion(mouth, controls, self._head.info.motion_limits))
         bones = Bones(T_world_head=frames.T_world_head[row], T_world_torso=frames.T_world_torso[row])
         return self._drawer.draw_uint8(self._deform(c, bones), self._dataset.camera, self._background)
 
 
-def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> Hearing:
+def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> AudioToMouth:
     """The head's hearing over a span of the film.
 
     Raises:
@@ -95,7 +95,7 @@ def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, i
             f"{head.info.name}: expected a net for encoder '{encoder}', found nets for {known}: "
             "choose one of these with --encoder, or train the head for it"
         )
-    return Hearing(head.nets[encoder], heard_frames(dataset, encoder, span_ns))
+    return AudioToMouth(head.nets[encoder], heard_frames(dataset, encoder, span_ns))
 
 
 def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> list[AudioFrame]:
@@ -109,7 +109,7 @@ def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> li
         return [AudioFrame(row, encoder, centre, voice_probability=1.0) for row, centre in both]
     first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S) // _GRID_S * _GRID_S
     last = round((span_ns[1] / NS_PER_S + _AFTER_S) * SAMPLE_RATE)
-    samples = sound(dataset)
+    samples = load_audio(dataset)
     padded = np.pad(samples, (0, max(0, last - len(samples))))[first_s * SAMPLE_RATE : last]
     ear = live_encoder(encoder)
     return [

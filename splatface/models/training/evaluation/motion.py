@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.evaluation.live import Hearing
-from splatface.models.training.evaluation.signals import correlation, lag_ms, strength
+from splatface.models.training.evaluation.live import AudioToMouth
+from splatface.models.training.evaluation.signals import amplitude_ratio, correlation, lag_ms
 
 __all__ = ["MotionScore", "motion_score"]
 
@@ -26,7 +26,7 @@ class MotionScore:
     moments: int
 
 
-def motion_score(dataset: Dataset, hearing: Hearing, span_ns: tuple[int, int]) -> MotionScore:
+def motion_score(dataset: Dataset, hearing: AudioToMouth, span_ns: tuple[int, int]) -> MotionScore:
     """Compare at every moment of the motion track within a span of film time (both ends included)."""
     track = dataset.motion
     inside = (track.time_ns >= span_ns[0]) & (track.time_ns <= span_ns[1])
@@ -43,7 +43,7 @@ def motion_score(dataset: Dataset, hearing: Hearing, span_ns: tuple[int, int]) -
     return MotionScore(
         mode_correlations=dict(zip(MOUTH_MODES, fits, strict=True)),
         mean_correlation=float(np.mean(moving)) if moving else None,
-        open_amplitude=_known(strength(truth[:, 0], heard[:, 0])),
+        open_amplitude=_known(amplitude_ratio(truth[:, 0], heard[:, 0])),
         open_lag_ms=_known(lag_ms(truth[:, 0], heard[:, 0], step_ms)),
         moments=len(times_ns),
     )

@@ -18,15 +18,23 @@ from torch.nn import functional as F
 
 from splatface.models.errors import MetricError
 
-__all__ = ["Likeness", "load_weights", "lpips", "lpips_network", "signed", "st_lpips", "st_lpips_network"]
+__all__ = [
+    "PerceptualDistance",
+    "load_weights",
+    "lpips",
+    "lpips_network",
+    "st_lpips",
+    "st_lpips_network",
+    "to_minus1_1",
+]
 
 # Two pictures [H, W, 3] RGB uint8 to a distance: 0 for the same.
-Likeness = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
+PerceptualDistance = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 
 _ABSENT = ("torchvision", "torchsummary", "IPython")  # imported by stlpips_pytorch, used by none of its parts
 
 
-def st_lpips() -> Likeness:
+def st_lpips() -> PerceptualDistance:
     """ST-LPIPS (Ghildyal and Liu 2022): a distance that forgives a shift by a pixel or two.
 
     About 0 for pictures that look the same, up to about 1 for pictures with nothing in common.
@@ -59,7 +67,7 @@ def st_lpips_network() -> nn.Module:
     return network.requires_grad_(False)
 
 
-def lpips(file: Path) -> Likeness:
+def lpips(file: Path) -> PerceptualDistance:
     """LPIPS (Zhang et al. 2018) with AlexNet, from a user's file: no package carries its weights.
 
     Args:
@@ -76,16 +84,16 @@ def lpips_network(file: Path) -> nn.Module:
     return _AlexDistance(load_weights(file), file)
 
 
-def signed(picture: Tensor) -> Tensor:
+def to_minus1_1(picture: Tensor) -> Tensor:
     """A picture [H, W, 3] in 0..1 as networks ask for it: [1, 3, H, W] in -1..1."""
     return picture.permute(2, 0, 1)[None] * 2 - 1
 
 
-def _likeness(network: nn.Module) -> Likeness:
+def _likeness(network: nn.Module) -> PerceptualDistance:
     def distance(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> float:
         pictures = (torch.from_numpy(picture.astype(np.float32)) / 255 for picture in (truth, found))
         with torch.no_grad():
-            return float(network(*(signed(picture) for picture in pictures)))
+            return float(network(*(to_minus1_1(picture) for picture in pictures)))
 
     return distance
 

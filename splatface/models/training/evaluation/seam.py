@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.head.pose import bone_poses, quat_of_euler
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
 
-__all__ = ["POSES_DEG", "Seam", "seam_of"]
+__all__ = ["POSES_DEG", "Seam", "worst_neck_gap"]
 
 POSES_DEG = tuple((yaw, pitch) for yaw in (-20, 0, 20) for pitch in (-15, 0, 15))
 _ANY_POSE = PoseLimits(
@@ -35,7 +35,7 @@ class Seam:
     pitch_deg: int
 
 
-def seam_of(head: Head, threads: int = 1) -> Seam:
+def worst_neck_gap(head: Head, threads: int = 1) -> Seam:
     """Turn a resting head by 20 degrees and nod it by 15, and look for gaps where it meets the shoulders.
 
     A pixel is a gap when it is mostly background, lies among the Gaussians that stretch between the two
@@ -45,12 +45,12 @@ def seam_of(head: Head, threads: int = 1) -> Seam:
     info = replace(head.info, pose_limits=_ANY_POSE)
     deform, drawer = Deformer(head), CpuRenderer(threads)
     c = head.motion_map(np.zeros(len(MOUTH_MODES), np.float32), np.zeros(len(CONTROLS), np.float32))
-    stretching = (head.skin > _BETWEEN[0]) & (head.skin < _BETWEEN[1])
+    stretching = (head.skinning_weight > _BETWEEN[0]) & (head.skinning_weight < _BETWEEN[1])
     stretching &= head.gaussians.opacity_logits > 0
     found = []
     for yaw, pitch in POSES_DEG:
         turn = quat_of_euler(np.radians([yaw, pitch, 0.0]))
-        splats = deform(c, bones_of(HeadControl(quat_world_head=turn), info))
+        splats = deform(c, bone_poses(HeadControl(quat_world_head=turn), info))
         seen = drawer.draw(splats, camera, (0.0, 0.0, 0.0)).transmittance
         neck = _neck(camera.project(splats.means[stretching].astype(np.float64)))
         found.append(Seam(int((_gaps(seen) & neck).sum()), yaw, pitch))

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.peak import summit
+from splatface.models.peak import parabolic_peak_offset
 
-__all__ = ["LARGEST_LAG_MS", "correlation", "lag_ms", "strength", "trembling"]
+__all__ = ["LARGEST_LAG_MS", "amplitude_ratio", "correlation", "excess_jitter", "lag_ms"]
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ def correlation(truth: Array, found: Array) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def strength(truth: Array, found: Array) -> float:
+def amplitude_ratio(truth: Array, found: Array) -> float:
     """Standard deviation of `found` over that of `truth` [F], where both are known: 1 = just as strong.
 
     The ratio of spreads and not the slope of a regression, which is this times the correlation, so that
@@ -54,10 +54,10 @@ def lag_ms(truth: Array, found: Array, step_ms: float) -> float:
     near = fits[max(best - 1, 0) : best + 2]
     if fits[best] <= 0 or len(near) < 3 or not np.isfinite(near).all():
         return float("nan")
-    return float(step_ms * (shifts[best] + summit(*near.tolist())))
+    return float(step_ms * (shifts[best] + parabolic_peak_offset(*near.tolist())))
 
 
-def trembling(truth: Array, found: Array) -> float:
+def excess_jitter(truth: Array, found: Array) -> float:
     """How much places [F, L, 2] tremble that the truth [F, L, 2] does not, in their unit; NaN = unknown.
 
     Root mean square of the second difference over time of (found - truth), divided by √6: a trembling

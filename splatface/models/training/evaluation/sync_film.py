@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.file import sound
+from splatface.models.training.dataset.file import load_audio
 from splatface.models.training.evaluation.sync import SYNC_STEP_NS, face_boxes, face_crop
 from splatface.models.training.evaluation.truth import Truth
 
@@ -40,7 +40,7 @@ class FaceFilm:
         """Crops [F, 224, 224, 3] and the sound [T] at 16 kHz."""
         start_ns = int(self._truth.dataset.frames.time_ns[self._truth.rows[self._places[0]]])
         first = round(start_ns * _SAMPLE_RATE / 1e9)
-        samples = sound(self._truth.dataset)[first : first + len(self._places) * _SAMPLE_RATE // 25]
+        samples = load_audio(self._truth.dataset)[first : first + len(self._places) * _SAMPLE_RATE // 25]
         return np.stack([self._crops[at] for at in self._places]), samples
 
 

@@ -8,17 +8,17 @@ from typing import Generic, TypeVar
 from splatface.models.errors import SplatfaceError
 from splatface.models.training.evaluation.frechet import Inception
 from splatface.models.training.evaluation.identity import FaceEmbedder
-from splatface.models.training.evaluation.perceptual import Likeness, lpips, st_lpips
+from splatface.models.training.evaluation.perceptual import PerceptualDistance, lpips, st_lpips
 from splatface.models.training.evaluation.sync import SyncNet
 from splatface.models.training.tracking.landmarks import Landmarker
 
-__all__ = ["Supplied", "Tool", "Tools", "tools_of"]
+__all__ = ["Tool", "Tools", "UserWeights", "tools_of"]
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Supplied:
+class UserWeights:
     """Weights that no package carries, from a user's files."""
 
     lpips: Path | None = None  # see `perceptual.lpips`
@@ -40,22 +40,22 @@ class Tools:
 
     landmarker: Tool[Callable[[], Landmarker]]
     embedder: Tool[FaceEmbedder]
-    st_lpips: Tool[Likeness]
-    lpips: Tool[Likeness] = field(default_factory=lambda: _no_file("lpips"))
+    st_lpips: Tool[PerceptualDistance]
+    lpips: Tool[PerceptualDistance] = field(default_factory=lambda: _no_file("lpips"))
     fid: Tool[Inception] = field(default_factory=lambda: _no_file("fid"))
     syncnet: Tool[SyncNet] = field(default_factory=lambda: _no_file("syncnet"))
 
 
-def tools_of(supplied: Supplied) -> Tools:
+def tools_of(supplied: UserWeights) -> Tools:
     """What is there of all tools.
 
     Raises:
         MetricError: when a file was given that does not hold what it should.
     """
     return Tools(
-        landmarker=_tried(_landmarker),
-        embedder=_tried(FaceEmbedder),
-        st_lpips=_tried(st_lpips),
+        landmarker=_optional(_landmarker),
+        embedder=_optional(FaceEmbedder),
+        st_lpips=_optional(st_lpips),
         lpips=Tool(lpips(supplied.lpips)) if supplied.lpips else _no_file("lpips"),
         fid=Tool(Inception(supplied.fid)) if supplied.fid else _no_file("fid"),
         syncnet=Tool(SyncNet(supplied.syncnet)) if supplied.syncnet else _no_file("syncnet"),
@@ -67,7 +67,7 @@ def _landmarker() -> Callable[[], Landmarker]:
     return lambda: Landmarker(tracked=True)
 
 
-def _tried(make: Callable[[], T]) -> Tool[T]:
+def _optional(make: Callable[[], T]) -> Tool[T]:
     try:
         return Tool(make())
     except SplatfaceError as error:

@@ -9,9 +9,9 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.training.fields.bounds import Bounds
 from splatface.models.training.fields.config import AttentionConfig
 from splatface.models.training.fields.cross_attention import AttentionLayer, MixingLayer
-from splatface.models.training.fields.field import Condition, GaussianTensors, Movement
+from splatface.models.training.fields.field import Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.listening import make_encoder
-from splatface.models.training.fields.regress import Regressors
+from splatface.models.training.fields.regress import DeltaHeads
 from splatface.models.training.fields.triplane import CanonicalAttributes, Triplane
 from splatface.models.training.fields.weights import mlp
 
@@ -78,7 +78,7 @@ class AttentionField(nn.Module):
         self.tokens = Tokens(config, feature_dim, generator)
         layer = AttentionLayer if config.fusion == "attention" else MixingLayer
         self.layers = nn.ModuleList(layer(config, generator) for _ in range(config.layers))
-        self.regressors = Regressors(
+        self.regressors = DeltaHeads(
             (width, config.hidden), config.deltas, generator, shared=config.regressors == "shared"
         )
 
@@ -89,20 +89,20 @@ class AttentionField(nn.Module):
         predicted: GaussianTensors = self.attributes(self.triplane(gaussians.means), gaussians)
         return predicted
 
-    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
         return self.placed(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: the triplane is read once."""
         features = self.triplane(means if rows is None else means[rows])
         return lambda condition: self._moved(features, condition)
 
-    def _moved(self, features: Tensor, condition: Condition) -> Movement:
+    def _moved(self, features: Tensor, condition: Condition) -> Deformation:
         tokens = self.tokens(condition)
         for layer in self.layers:
             features = layer(features, tokens)
-        return Movement(deltas=self.regressors(features), dynamism=None)
+        return Deformation(deltas=self.regressors(features), dynamism=None)
 
     @torch.no_grad()
     def attention_maps(self, means: Tensor, condition: Condition) -> dict[str, Tensor]:

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.fields.bounds import Bounds, Box
 from splatface.models.training.fields.config import AudioPlaneConfig
-from splatface.models.training.fields.field import Condition, GaussianTensors, Movement
+from splatface.models.training.fields.field import Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.listening import make_encoder
-from splatface.models.training.fields.products import grid_values, lay_out, products
+from splatface.models.training.fields.products import grid_values, make_layout, products
 from splatface.models.training.fields.regress import delta_units
 from splatface.models.training.fields.weights import linear, mlp
 
@@ -63,7 +63,7 @@ class AudioPlaneField(nn.Module):
         d = config.features
         sizes = [config.resolution * scale for scale in config.scales]
         wanted = [[((i, j), size), ((k,), size)] for size in sizes for i, j, k in AXES]
-        self.layout = lay_out(d, wanted)
+        self.layout = make_layout(d, wanted)
         self.values = nn.Parameter(self._first_values(generator))
         self.encoder = make_encoder(config.listening, d, feature_dim, generator, controls=config.controls)
         heard = d if config.representation == "concat" else 0
@@ -88,11 +88,11 @@ class AudioPlaneField(nn.Module):
         """The Gaussians as they are: this field only moves them."""
         return gaussians
 
-    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
         return self.placed(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: planes and lines are read once."""
         places = self.box(means if rows is None else means[rows])
         spatial = products(self.values, self.layout, places)
@@ -138,13 +138,13 @@ class AudioPlaneField(nn.Module):
             weight = weight.view(-1, scales, 1, d).expand(-1, -1, len(AXES), -1).reshape(len(weight), -1)
         return torch.addmm(bias, spatial, (weight * heard).T)
 
-    def _moved(self, spatial: Tensor, condition: Condition) -> Movement:
+    def _moved(self, spatial: Tensor, condition: Condition) -> Deformation:
         hidden = torch.relu_(self._first_layer(spatial, self.encoder(condition)))
         hidden_deltas, hidden_dynamism = hidden.split(
             [self.config.hidden, hidden.shape[1] - self.config.hidden], 1
         )
         deltas = self.deltas(hidden_deltas) * self.units
         if self.dynamism is None:
-            return Movement(deltas=deltas, dynamism=None)
+            return Deformation(deltas=deltas, dynamism=None)
         dynamism = torch.sigmoid(self.dynamism(hidden_dynamism))  # Eq. 7: G' = G + d * delta G
-        return Movement(deltas=dynamism * deltas, dynamism=dynamism[:, 0])
+        return Deformation(deltas=dynamism * deltas, dynamism=dynamism[:, 0])

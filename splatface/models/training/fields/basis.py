@@ -10,7 +10,7 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.fields.config import BasisConfig
-from splatface.models.training.fields.field import Condition, GaussianTensors, Movement
+from splatface.models.training.fields.field import Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.motion_net import MotionNet
 from splatface.models.training.fields.regress import delta_units
 
@@ -52,11 +52,11 @@ class BasisField(nn.Module):
         """The Gaussians as they are: this field only moves them."""
         return gaussians
 
-    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
         return self.placed(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field; places play no part, only their number is checked."""
         if len(means) != self.count:
             raise TrainingError(
@@ -65,7 +65,7 @@ class BasisField(nn.Module):
             )
         return lambda condition: self._moved(condition, rows)
 
-    def _moved(self, condition: Condition, rows: Tensor | None) -> Movement:
+    def _moved(self, condition: Condition, rows: Tensor | None) -> Deformation:
         moved = apply_basis(self.basis, self.motion(condition)) * self.mask
         dynamism = None
         if self.dynamism is not None:
@@ -74,8 +74,8 @@ class BasisField(nn.Module):
             dynamism = moved.new_zeros(self.count).index_copy(0, self.dynamic, d)
         deltas = moved.new_zeros(self.count, DELTA_CHANNELS).index_copy(0, self.dynamic, moved)
         if rows is None:
-            return Movement(deltas=deltas, dynamism=dynamism)
-        return Movement(deltas=deltas[rows], dynamism=None if dynamism is None else dynamism[rows])
+            return Deformation(deltas=deltas, dynamism=dynamism)
+        return Deformation(deltas=deltas[rows], dynamism=None if dynamism is None else dynamism[rows])
 
     def motion_map(self) -> MotionMap:
         """Mouth and controls to coefficients, as a head stores it."""
@@ -97,7 +97,7 @@ class BasisField(nn.Module):
         return means.new_zeros(self.count).index_fill(0, self.dynamic, 1.0) if found is None else found
 
     @torch.no_grad()
-    def follow(self, source: Tensor) -> Tensor:
+    def remap_gaussians(self, source: Tensor) -> Tensor:
         """Take over a new set of Gaussians: `source` [N'] (int64) tells which old one each comes from.
 
         The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one

@@ -14,8 +14,8 @@ __all__ = [
     "AttentionConfig",
     "AudioPlaneConfig",
     "BasisConfig",
+    "ConditioningConfig",
     "FieldConfig",
-    "ListeningConfig",
     "TriplaneConfig",
     "light_attention",
 ]
@@ -27,11 +27,11 @@ CANONICAL_PARTS = ("scale", "rotation", "sh", "opacity")
 # What a Gaussian can listen to (GaussianTalker, ablation "disentangling").
 TOKENS = ("audio", "eye", "pose", "null")
 
-LANES = 16  # features come in groups of 16: one cache line, see products_fast
+SIMD_WIDTH = 16  # features come in groups of 16: one cache line, see products_fast
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListeningConfig:
+class ConditioningConfig:
     """How what is heard, or the motion that stands for it, becomes one vector.
 
     16 frames of 20 ms and 8 neighbours as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
@@ -78,7 +78,7 @@ class AttentionConfig:
     """GaussianTalker (arXiv 2404.16012)."""
 
     triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
-    listening: ListeningConfig = field(default_factory=ListeningConfig)
+    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
     canonical: Literal["predicted", "residual", "free"] = "predicted"  # F_can, added to free ones, or none
     predicted: tuple[str, ...] = CANONICAL_PARTS
     tokens: tuple[str, ...] = TOKENS
@@ -118,7 +118,7 @@ def light_attention(config: AttentionConfig | None = None) -> AttentionConfig:
 class AudioPlaneConfig:
     """Audio-Plane (Shen et al. 2025)."""
 
-    listening: ListeningConfig = field(default_factory=ListeningConfig)
+    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
     representation: Literal["audio_plane", "concat"] = "audio_plane"  # table 1, "w/o A": a beside the place
     resolution: int = 64  # H
     scales: tuple[int, ...] = (1, 2, 3, 4)  # s
@@ -151,7 +151,7 @@ class AudioPlaneConfig:
 class BasisConfig:
     """Ours: a linear basis, driven by the motion space through a motion map."""
 
-    listening: ListeningConfig = field(default_factory=ListeningConfig)
+    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
     coefficients: int = 32  # K; the first 16 start as the mouth modes and the controls
     hidden: int = 32  # H of the motion map's bend, 0: a line
     dynamism: Literal["learned", "off"] = "learned"
@@ -196,5 +196,7 @@ def _scales(name: str, scales: tuple[int, ...]) -> None:
 
 
 def _lanes(name: str, features: int) -> None:
-    if features < LANES or features % LANES:
-        raise TrainingError(f"{name}: expected a multiple of {LANES}, found {features}: take 16, 32 or 64")
+    if features < SIMD_WIDTH or features % SIMD_WIDTH:
+        raise TrainingError(
+            f"{name}: expected a multiple of {SIMD_WIDTH}, found {features}: take 16, 32 or 64"
+        )

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from torch import Tensor
 
-__all__ = ["Condition", "Field", "GaussianTensors", "Movement"]
+__all__ = ["Condition", "Deformation", "Field", "GaussianTensors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class Deformation:
     """How N Gaussians differ from their canonical state."""
 
     deltas: Tensor  # [N, 14] see DELTA_CHANNELS
@@ -44,11 +44,11 @@ class Field(Protocol):
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
         """The canonical Gaussians; most fields hand back what they get."""
 
-    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Movement:
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """Movement of the canonical Gaussians at `means` [N, 3] under the condition.
 
         With `rows` [M] (int64) only these are asked for: deltas [M, 14], dynamism [M].
         """
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Movement]:
+    def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """`forward` with what depends on the places alone done once: for many conditions at one state."""

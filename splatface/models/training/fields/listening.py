@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, MOUTH_MODES
-from splatface.models.audio2motion.mouth_inference import window_at
+from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.config import ListeningConfig
+from splatface.models.training.fields.config import ConditioningConfig
 from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.weights import linear, mlp
 
@@ -35,7 +35,7 @@ class ConditionEncoder(Protocol):
 
 
 def windows_at(
-    values: NDArray[np.float32], centres_ns: NDArray[np.int64], time_ns: int, config: ListeningConfig
+    values: NDArray[np.float32], centres_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
 ) -> NDArray[np.float32]:
     """Windows [S, W, D] for `Condition.audio` at a picture's time, the newest last, 20 ms apart.
 
@@ -51,13 +51,13 @@ def windows_at(
     newest_ns = time_ns + round(config.lookahead_ms * NS_PER_MS)
     known = max(int(np.searchsorted(centres_ns, newest_ns + FRAME_NS)), 1)
     rows = config.windows + config.frames - 1
-    sampled = window_at(values[:known], centres_ns[:known], newest_ns, rows)
+    sampled = resample_window(values[:known], centres_ns[:known], newest_ns, rows)
     views = np.lib.stride_tricks.sliding_window_view(sampled, config.frames, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1))
 
 
 def make_encoder(
-    config: ListeningConfig, width: int, feature_dim: int, generator: torch.Generator, *, controls: bool
+    config: ConditioningConfig, width: int, feature_dim: int, generator: torch.Generator, *, controls: bool
 ) -> nn.Module:
     """The ConditionEncoder that `config` asks for; TrainingError if it needs features and has none."""
     if config.drive == "motion":
@@ -93,7 +93,7 @@ class SoundEncoder(nn.Module):
 
     def __init__(
         self,
-        config: ListeningConfig,
+        config: ConditioningConfig,
         width: int,
         feature_dim: int,
         generator: torch.Generator,
@@ -104,10 +104,8 @@ class SoundEncoder(nn.Module):
         self.config, self.controls = config, controls
         self.register_buffer("mean", torch.zeros(feature_dim))
         self.register_buffer("std", torch.ones(feature_dim))
-        self.window_net = WindowNet(feature_dim, config.frames, generator)
-        self.smoother = (
-            NeighbourAttention(config.windows, generator) if config.smoothing == "attention" else None
-        )
+        self.window_net = AudioNet(feature_dim, config.frames, generator)
+        self.smoother = AudioAttNet(config.windows, generator) if config.smoothing == "attention" else None
         self.out = mlp((64 + (len(CONTROLS) if controls else 0), 64, width), generator, zero=False)
 
     def standardise(self, values: Tensor) -> None:
@@ -136,7 +134,7 @@ class SoundEncoder(nn.Module):
         return audio
 
 
-class WindowNet(nn.Module):
+class AudioNet(nn.Module):
     """First smoothing (AD-NeRF's AudioNet): convolutions halve a window until one frame is left, [S, 64]."""
 
     def __init__(self, feature_dim: int, frames: int, generator: torch.Generator) -> None:
@@ -157,7 +155,7 @@ class WindowNet(nn.Module):
         return heard
 
 
-class NeighbourAttention(nn.Module):
+class AudioAttNet(nn.Module):
     """Second smoothing (AD-NeRF's AudioAttNet): a weighted mean of neighbouring windows, [64].
 
     The weights come from the windows themselves and add up to 1.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from splatface.models.training.fields.products_fast import products_fast
 
-__all__ = ["Grid", "Layout", "grid_values", "lay_out", "products", "products_reference"]
+__all__ = ["Grid", "Layout", "grid_values", "make_layout", "products", "products_reference"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Layout:
     count: int  # values of all grids
 
 
-def lay_out(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> Layout:
+def make_layout(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> Layout:
     """Lay products out one after the other; each is a list of (axes, nodes along each axis)."""
     offset, made = 0, []
     for product in wanted:

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 
 from splatface.models.render.jit import kernel
-from splatface.models.render.simd import LANES, load, splat, store, total
+from splatface.models.render.simd import LANES, horizontal_sum, load, splat, store
 
 __all__ = ["add_gradient", "multiply"]
 
@@ -118,6 +118,6 @@ def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
     across = upper_step + splat(a) * (lower_step - upper_step)
     axis, other = shape[f, 1], shape[f, 2]
     if places[n, axis] > 0 and places[n, axis] < 1:
-        d_places[n, axis] += total(rest * step) * f4(shape[f, 3] - 1)
+        d_places[n, axis] += horizontal_sum(rest * step) * f4(shape[f, 3] - 1)
     if places[n, other] > 0 and places[n, other] < 1:
-        d_places[n, other] += total(rest * across) * f4(shape[f, 4] - 1)
+        d_places[n, other] += horizontal_sum(rest * across) * f4(shape[f, 4] - 1)

@@ -7,7 +7,7 @@ from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.fields.config import DELTA_PARTS
 from splatface.models.training.fields.weights import linear
 
-__all__ = ["DELTA_UNITS", "PART_CHANNELS", "Regressors", "delta_units"]
+__all__ = ["DELTA_UNITS", "PART_CHANNELS", "DeltaHeads", "delta_units"]
 
 # Channels of each part in a row of deltas (see DELTA_CHANNELS).
 PART_CHANNELS = {
@@ -30,7 +30,7 @@ def delta_units(parts: tuple[str, ...]) -> Tensor:
     return units
 
 
-class Regressors(nn.Module):
+class DeltaHeads(nn.Module):
     """MLPs for delta mu, r, s, alpha and SH (GaussianTalker, section 3.3): width -> hidden -> part.
 
     GaussianTalker moves all SH coefficients; a head file stores deltas of degree 0 alone, so ours do too.

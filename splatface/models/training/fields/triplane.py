@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from splatface.models.training.fields.bounds import Bounds, Box
 from splatface.models.training.fields.config import TriplaneConfig
 from splatface.models.training.fields.field import GaussianTensors
-from splatface.models.training.fields.products import grid_values, lay_out, products
+from splatface.models.training.fields.products import grid_values, make_layout, products
 from splatface.models.training.fields.weights import mlp
 
 __all__ = ["CanonicalAttributes", "Triplane"]
@@ -32,7 +32,7 @@ class Triplane(nn.Module):
             wanted = [[(axes, size) for axes in PLANES] for size in sizes]
         else:
             wanted = [[(axes, size)] for size in sizes for axes in PLANES]
-        self.layout = lay_out(config.features, wanted)
+        self.layout = make_layout(config.features, wanted)
         low, high = START
         self.values = nn.Parameter(low + (high - low) * torch.rand(self.layout.count, generator=generator))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.encoder import MADE_BY
-from splatface.models.audio.features_of_recording import Ear, features
+from splatface.models.audio.encoder import FEATURE_VERSION
+from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.dataset import Clips, between_frames
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
@@ -34,7 +34,7 @@ def film_clips(
     *,
     copies: int,
     cache: Path,
-    ear: Ear = features,
+    ear: FeatureExtractor = features,
     report: Callable[[str], None] = lambda text: None,
 ) -> Clips:
     """Encode every clip as it is and `copies` times recorded anew, the mouth at each frame's centre.
@@ -55,7 +55,7 @@ def film_clips(
     for film in films:
         gain, closed = amplitude_gain(film, usual), film.gap < closed_below(film.gap)
         for copy in range(copies + 1):
-            kept = cache / f"{film.name}_{_digest(film.samples)}_{encoder}_{MADE_BY}_{copy:02d}.npz"
+            kept = cache / f"{film.name}_{_digest(film.samples)}_{encoder}_{FEATURE_VERSION}_{copy:02d}.npz"
             if not kept.is_file():
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 _encode(kept, film, copy, others, encoder=encoder, ear=ear)
@@ -81,7 +81,7 @@ def amplitude_gain(film: FilmedMouth, usual: float) -> float:
 
 
 def _encode(
-    path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], *, encoder: str, ear: Ear
+    path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], *, encoder: str, ear: FeatureExtractor
 ) -> None:
     """Write features [F, D] of one recording and the film times [F] of their centres."""
     rng = np.random.default_rng([copy, *film.name.encode()])

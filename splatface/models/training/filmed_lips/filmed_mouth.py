@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.disk import atomic_write
 from splatface.models.training.dataset.file import load_dataset
-from splatface.models.training.dataset.hearing import sound
+from splatface.models.training.dataset.hearing import load_audio
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.tracking.mouth_track import MouthTrack
-from splatface.models.training.tracking.sound import seen_mouth
+from splatface.models.training.tracking.sound import mouth_shape_from_landmarks
 
 __all__ = ["FilmedMouth", "filmed_mouth", "load_filmed_mouth", "mouth_of_dataset", "save_filmed_mouth"]
 
@@ -76,7 +76,7 @@ def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
         )
     frames = dataset.frames
     modes = frames.mouth.astype(np.float64)
-    gap = seen_mouth(frames.landmarks_px.astype(np.float64))[:, 0]
+    gap = mouth_shape_from_landmarks(frames.landmarks_px.astype(np.float64))[:, 0]
     known = np.isfinite(modes).all(axis=1) & np.isfinite(gap)
     times_s = frames.time_ns[known] / 1e9
     return _checked(
@@ -84,7 +84,7 @@ def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
             dataset.folder.resolve().name,
             dataset.name,
             dataset.licence,
-            sound(dataset),
+            load_audio(dataset),
             times_s,
             modes[known],
             gap[known],
@@ -105,7 +105,7 @@ def save_filmed_mouth(path: Path, film: FilmedMouth) -> None:
         phone_times=np.array([(p.start_s, p.end_s, p.stress) for p in film.phones]).reshape(-1, 3),
         **{name: getattr(film, name) for name in ("times_s", "modes", "gap")},
     )
-    write_whole(path, content.getvalue())
+    atomic_write(path, content.getvalue())
 
 
 def load_filmed_mouth(path: Path) -> FilmedMouth:

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio.features_of_recording import Ear, features
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, CoefficientNet
+from splatface.models.audio.features_of_recording import FeatureExtractor, features
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.errors import TrainingError
 from splatface.models.pearson import pearson
 from splatface.models.training.audio_to_mouth.dataset import Clips, looking_ahead
 from splatface.models.training.audio_to_mouth.listening import heard_modes
-from splatface.models.training.audio_to_mouth.style import calibrate
+from splatface.models.training.audio_to_mouth.style import scale_outputs
 from splatface.models.training.audio_to_mouth.torch_net import TorchNet
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.training.filmed_lips.lip_score import faster, predicted_at
@@ -65,12 +65,12 @@ class FineTuning:
 
 
 def fine_tune(
-    start: CoefficientNet,
+    start: AudioToMouthNet,
     films: Clips,
     corpus: Clips | None,
     config: FineTuning | None = None,
     report: Callable[[str], None] = lambda text: None,
-) -> CoefficientNet:
+) -> AudioToMouthNet:
     """Train on from a net, on one core.
 
     Args:
@@ -108,12 +108,12 @@ def fine_tune(
 
 
 def teach(
-    start: CoefficientNet,
+    start: AudioToMouthNet,
     films: Clips,
     corpus: Clips,
     config: FineTuning | None = None,
     report: Callable[[str], None] = lambda text: None,
-) -> CoefficientNet:
+) -> AudioToMouthNet:
     """Fine-tune three times, the corpus weighing less, as much and more, and take the mean of the weights.
 
     Nets that started as one may be averaged (Wortsman et al., "Model soups", 2022). Films and voices pull
@@ -136,7 +136,7 @@ def teach(
     return averaged([*nets, fine_tune(nets[1], films, corpus, heavy, report)])
 
 
-def averaged(nets: Sequence[CoefficientNet]) -> CoefficientNet:
+def averaged(nets: Sequence[AudioToMouthNet]) -> AudioToMouthNet:
     """The net whose weights are the mean of the nets', which have one shape and started as one."""
 
     def mean(arrays: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -170,7 +170,7 @@ class _Batch:
 class _Runs:
     """Runs of frames that lie within one clip, drawn with voices between voices."""
 
-    def __init__(self, clips: Clips, net: CoefficientNet) -> None:
+    def __init__(self, clips: Clips, net: AudioToMouthNet) -> None:
         self._clips, self._known = clips, clips.known_frames()
         self._window, self._dims, self._std = net.window, net.feature_dim, net.std
         self._length = net.window - 1 + _RUN
@@ -253,8 +253,8 @@ def _spread(modes: Tensor, known: Tensor) -> Tensor:
 
 
 def as_wide_as_filmed(
-    net: CoefficientNet, films: Sequence[FilmedMouth], ear: Ear = features
-) -> CoefficientNet:
+    net: AudioToMouthNet, films: Sequence[FilmedMouth], ear: FeatureExtractor = features
+) -> AudioToMouthNet:
     """The net with gains and biases that give people's spread, on clips of persons it was not trained on.
 
     Regression mutes what it is unsure of. `open` is spread about its mean: lips that nearly meet, meet.
@@ -275,4 +275,4 @@ def as_wide_as_filmed(
     gain, mean = np.clip(np.mean(gains, axis=0), *_GAINS), np.mean(means, axis=0)
     bias = 0.5 * (1 - gain) * mean
     bias[_OPEN] = (1 - gain[_OPEN]) * mean[_OPEN] - _CLOSING
-    return calibrate(net, gain, bias)
+    return scale_outputs(net, gain, bias)

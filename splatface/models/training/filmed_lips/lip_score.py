@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.peak import summit
+from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
-from splatface.models.training.audio_to_mouth.listening import Listener
+from splatface.models.training.audio_to_mouth.listening import Predictor
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 
 __all__ = [
@@ -67,7 +67,7 @@ def predicted_at(
     return np.stack(columns, axis=1)
 
 
-def score_listener(listener: Listener, film: FilmedMouth) -> LipScore:
+def score_listener(listener: Predictor, film: FilmedMouth) -> LipScore:
     """Predict the mouth from the clip's sound and compare it with the filmed one."""
     predicted, times_s = listener(film.samples)
     return lip_score(film, times_s, predicted)
@@ -134,7 +134,7 @@ def _gap_of_modes(film: FilmedMouth) -> tuple[FloatArray, float]:
 
 def _peak_ms(curve: FloatArray, lags_ms: FloatArray) -> float:
     best = int(np.clip(np.argmax(curve), 1, len(curve) - 2))
-    return float(lags_ms[best] + LAG_STEP_MS * summit(*curve[best - 1 : best + 2].tolist()))
+    return float(lags_ms[best] + LAG_STEP_MS * parabolic_peak_offset(*curve[best - 1 : best + 2].tolist()))
 
 
 def closed_below(gap: FloatArray) -> float:

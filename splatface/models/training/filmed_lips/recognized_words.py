@@ -17,7 +17,7 @@ from splatface.models.audio.features_of_recording import features
 from splatface.models.errors import SpeechError
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.recordings import voice_called
+from splatface.models.training.speech_corpus.recordings import voice_by_name
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE
 
@@ -121,7 +121,7 @@ def aligned_phones(samples: FloatArray, found: RecognizedWords) -> tuple[Phone, 
         part = samples[start : round((phrase[-1].end_s + _AFTER_S) * SAMPLE_RATE)]
         if len(part) < _LEAST_S * SAMPLE_RATE:
             continue
-        said = trim_pauses(voice_called(voice)(" ".join(word.text for word in phrase)))
+        said = trim_pauses(voice_by_name(voice)(" ".join(word.text for word in phrase)))
         fit = align(features("fsmn", said.samples), features("fsmn", part), (said.samples, part))
         if fit is None or fit.distance > _FARTHEST:
             continue

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.features_of_recording import Ear, features
+from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.training.filmed_lips.lip_score import OPEN, faster
 
@@ -17,7 +17,7 @@ _STRENGTH = 1e4  # against features of variance 1, summed over all frames
 
 
 def ridge_leave_one_out(
-    films: Sequence[FilmedMouth], encoder: str, lookahead_s: float, ear: Ear = features
+    films: Sequence[FilmedMouth], encoder: str, lookahead_s: float, ear: FeatureExtractor = features
 ) -> list[FloatArray]:
     """Predict the modes [F, 8] of every clip from a regression on the clips of all other persons.
 
@@ -47,7 +47,7 @@ def ridge_leave_one_out(
     return [x @ weights[film.person] + rest for x, film in zip(scaled, films, strict=True)]
 
 
-def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: Ear) -> FloatArray:
+def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: FeatureExtractor) -> FloatArray:
     """Features of five moments [F, 5 D] for every video frame."""
     values, centres_s = ear(encoder, film.samples)
     taps = []

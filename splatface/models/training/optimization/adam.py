@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
-from splatface.models.training.optimization.config import ShapeConfig
-from splatface.models.training.optimization.packed import DEPTH, SHADING, SKIN
+from splatface.models.training.optimization.config import GaussianConstraints
+from splatface.models.training.optimization.packed import DEPTH, SH_REST, SKIN
 
 __all__ = [
-    "BasisStep",
-    "Holds",
-    "Moments",
-    "hold_shape",
+    "AdamState",
+    "LowRankGradient",
+    "ParameterAnchors",
+    "apply_constraints",
     "no_moments",
     "step_array",
     "step_basis",
@@ -33,16 +33,16 @@ _FIRST, _SECOND, _EPSILON = 0.9, 0.999, f4(1e-15)  # epsilon as in 3DGS
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moments:
+class AdamState:
     """Running means of an array's gradient and of its square."""
 
-    first: Floats
-    second: Floats
+    exp_avg: Floats
+    exp_avg_sq: Floats
 
 
-def no_moments(like: Floats) -> Moments:
+def no_moments(like: Floats) -> AdamState:
     """Those of an array that was never moved."""
-    return Moments(np.zeros_like(like), np.zeros_like(like))
+    return AdamState(np.zeros_like(like), np.zeros_like(like))
 
 
 def _corrections(steps: int) -> tuple[np.float32, np.float32]:
@@ -50,21 +50,21 @@ def _corrections(steps: int) -> tuple[np.float32, np.float32]:
     return f4(1 / (1 - _FIRST**steps)), f4(1 / (1 - _SECOND**steps))
 
 
-def step_array(values: Floats, slopes: Floats, moments: Moments, rate: float, steps: int) -> None:
+def step_array(values: Floats, slopes: Floats, moments: AdamState, rate: float, steps: int) -> None:
     """Move a small array down its slopes, in place."""
     by_first, by_second = _corrections(steps)
-    moments.first[...] = f4(_FIRST) * moments.first + f4(1 - _FIRST) * slopes
-    moments.second[...] = f4(_SECOND) * moments.second + f4(1 - _SECOND) * slopes * slopes
-    pace = np.sqrt(moments.second * by_second) + _EPSILON
-    values -= f4(rate) * by_first * moments.first / pace
+    moments.exp_avg[...] = f4(_FIRST) * moments.exp_avg + f4(1 - _FIRST) * slopes
+    moments.exp_avg_sq[...] = f4(_SECOND) * moments.exp_avg_sq + f4(1 - _SECOND) * slopes * slopes
+    pace = np.sqrt(moments.exp_avg_sq * by_second) + _EPSILON
+    values -= f4(rate) * by_first * moments.exp_avg / pace
 
 
 def step_table(
-    table: Floats, slopes: Floats, moments: Moments, rates: Floats, steps: int, workers: Workers
+    table: Floats, slopes: Floats, moments: AdamState, rates: Floats, steps: int, workers: Workers
 ) -> None:
     """Move a table [N, W] down its slopes, in place; rates [W] per column."""
     corrections = _corrections(steps)
-    state = (moments.first, moments.second)
+    state = (moments.exp_avg, moments.exp_avg_sq)
 
     def part(k: int) -> None:
         first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
@@ -74,21 +74,23 @@ def step_table(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class BasisStep:
+class LowRankGradient:
     """What a basis [M, 14, K] learns from one picture."""
 
     slopes: Floats  # [M, 14] dL/d(movements)
     coefficients: Floats  # [K]; the gradient is the outer product of the two
     rates: Floats  # [14]
     steps: int  # of Adam, from 1
-    keep: float = 1.0  # share that stays of all but the places' first 16 coefficients, the known modes
+    weight_decay_factor: float = (
+        1.0  # share that stays of all but the places' first 16 coefficients, the known modes
+    )
 
 
-def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Workers) -> None:
+def step_basis(basis: Floats, moments: AdamState, step: LowRankGradient, workers: Workers) -> None:
     """Move a basis down its gradient, in place."""
-    corrections = (*_corrections(step.steps), f4(step.keep))
+    corrections = (*_corrections(step.steps), f4(step.weight_decay_factor))
     slopes, coefficients, rates = step.slopes, step.coefficients, step.rates
-    state = (moments.first, moments.second)
+    state = (moments.exp_avg, moments.exp_avg_sq)
 
     def part(k: int) -> None:
         first, last = k * len(basis) // workers.threads, (k + 1) * len(basis) // workers.threads
@@ -98,7 +100,7 @@ def step_basis(basis: Floats, moments: Moments, step: BasisStep, workers: Worker
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Holds:
+class ParameterAnchors:
     """Towards what a table [N, W] is drawn back, and by which share of the way a step."""
 
     anchors: (
@@ -109,9 +111,15 @@ class Holds:
     shading: float  # of SH above degree 0, towards none
 
 
-def hold_shape(table: Floats, holds: Holds, shape: ShapeConfig, workers: Workers) -> None:
+def apply_constraints(
+    table: Floats, holds: ParameterAnchors, shape: GaussianConstraints, workers: Workers
+) -> None:
     """Keep sizes and slenderness within bounds, quaternions at length 1, the rest near `holds`; in place."""
-    bounds = (f4(math.log(shape.shortest_m)), f4(math.log(shape.longest_m)), f4(math.log(shape.ratio)))
+    bounds = (
+        f4(math.log(shape.min_scale_m)),
+        f4(math.log(shape.max_scale_m)),
+        f4(math.log(shape.max_anisotropy)),
+    )
     back = (holds.anchors, holds.depths, f4(holds.skin), f4(1 - holds.shading))
 
     def part(k: int) -> None:
@@ -166,5 +174,5 @@ def _hold_rows(first, last, table, back, bounds):  # type: ignore[no-untyped-def
         middle = max(min(a, b), min(max(a, b), c))
         for j in range(7, 10):
             row[j] = min(row[j], middle + ratio)
-        for j in range(SHADING, len(row)):
+        for j in range(SH_REST, len(row)):
             row[j] *= kept

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from splatface.models.head.splats import Gaussians
 from splatface.models.training.optimization.bake import Baked
 
-__all__ = ["with_back"]
+__all__ = ["add_back_of_head_shell"]
 
 Doubles = NDArray[np.float64]
 _HEADS, _THERE = 0.95, 0.3  # skin weight and opacity of what outlines the head
@@ -32,7 +32,7 @@ _OPACITY_LOGIT = 4.0
 _NEIGHBOURS = 12
 
 
-def with_back(baked: Baked) -> Baked:
+def add_back_of_head_shell(baked: Baked) -> Baked:
     """The head with half a shell behind its outline, coloured as what is next to it.
 
     Unchanged where there is no head to outline.

@@ -19,11 +19,16 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 from splatface.models.training.dataset.types import TRAIN, Dataset
-from splatface.models.training.optimization.directions import principal_directions
-from splatface.models.training.optimization.effect import visible_effect
+from splatface.models.training.optimization.directions import weighted_pca
+from splatface.models.training.optimization.effect import image_sensitivity
 from splatface.models.training.optimization.motion_fit import fit_motion_map
 from splatface.models.training.optimization.packed import SKIN, unpack
-from splatface.models.training.optimization.performer import Performer, Stage, known_rows, motion_of
+from splatface.models.training.optimization.performer import (
+    DatasetRenderer,
+    DeformationSource,
+    known_rows,
+    motion_of,
+)
 
 __all__ = ["BakeConfig", "Baked", "bake_basis", "bake_field"]
 
@@ -66,7 +71,7 @@ class Baked:
     report: dict[str, Any] = field(default_factory=dict)  # what was lost on the way, plain data
 
 
-def bake_field(performer: Performer, dataset: Dataset, config: BakeConfig) -> Baked:
+def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfig) -> Baked:
     """Bake by principal components and least squares, without looking at a true picture.
 
     Memory: pictures * dynamic * 14 float32 (270 MB at the defaults) and little else.
@@ -82,13 +87,16 @@ def bake_field(performer: Performer, dataset: Dataset, config: BakeConfig) -> Ba
     samples = np.empty((len(rows), len(moving), DELTA_CHANNELS), np.float32)
     for i, row in enumerate(rows.tolist()):
         samples[i] = performer.deltas(row)[moving].numpy()
-    found = principal_directions(
-        samples.reshape(len(rows), -1), effect[moving].reshape(-1), config.coefficients
-    )
+    found = weighted_pca(samples.reshape(len(rows), -1), effect[moving].reshape(-1), config.coefficients)
     del samples
     motion = motion_of(dataset, rows)
     fit = fit_motion_map(
-        motion, found.codes, found.energies, hidden=config.hidden, steps=config.fit_steps, seed=config.seed
+        motion,
+        found.codes,
+        found.explained_variance,
+        hidden=config.hidden,
+        steps=config.fit_steps,
+        seed=config.seed,
     )
     basis = found.basis.reshape(len(moving), DELTA_CHANNELS, config.coefficients)
     mean[moving] = found.mean.reshape(len(moving), DELTA_CHANNELS) + basis @ fit.at_rest
@@ -110,7 +118,7 @@ def bake_field(performer: Performer, dataset: Dataset, config: BakeConfig) -> Ba
 
 
 def bake_basis(
-    performer: Performer,
+    performer: DeformationSource,
     linear: tuple[NDArray[np.int64], Array, MotionMap],
     dataset: Dataset,
     config: BakeConfig,
@@ -154,11 +162,11 @@ def _rows_of(dataset: Dataset, config: BakeConfig) -> NDArray[np.int64]:
 
 
 def _effect(
-    performer: Performer, dataset: Dataset, rows: NDArray[np.int64], config: BakeConfig
+    performer: DeformationSource, dataset: Dataset, rows: NDArray[np.int64], config: BakeConfig
 ) -> NDArray[np.float32]:
-    stage = Stage(dataset, config.threads)
+    stage = DatasetRenderer(dataset, config.threads)
     shown = _spread(rows, _PICTURES_OF_EFFECT)
-    return visible_effect(performer, stage, shown, probes=_PROBES, seed=config.seed)
+    return image_sensitivity(performer, stage, shown, probes=_PROBES, seed=config.seed)
 
 
 def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
@@ -169,7 +177,7 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.asarray(rows[places], np.int64)
 
 
-def _moments(performer: Performer, rows: NDArray[np.int64]) -> tuple[Array, Array]:
+def _moments(performer: DeformationSource, rows: NDArray[np.int64]) -> tuple[Array, Array]:
     """Mean and variance [N, 14] of the movement over rows."""
     total = torch.zeros(len(performer.table), DELTA_CHANNELS, dtype=torch.float64)
     squares = torch.zeros_like(total)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 
 from splatface.models.render.workers import Workers
 
-__all__ = ["apply_rows", "coefficient_slopes"]
+__all__ = ["apply_rows", "coefficient_grad"]
 
 Floats = NDArray[np.float32]
 f4 = np.float32
@@ -25,7 +25,7 @@ def apply_rows(basis: Floats, coefficients: Floats, workers: Workers) -> Floats:
     return out.reshape(count, channels)
 
 
-def coefficient_slopes(basis: Floats, slopes: Floats, workers: Workers) -> Floats:
+def coefficient_grad(basis: Floats, slopes: Floats, workers: Workers) -> Floats:
     """dL/d(coefficients) [K] of dL/d(movements) [M, 14]."""
     count, channels, width = basis.shape
     flat, above = basis.reshape(count * channels, width), np.ascontiguousarray(slopes).reshape(-1)

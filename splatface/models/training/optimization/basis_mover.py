@@ -13,17 +13,23 @@ from torch import nn
 from splatface.models.render.workers import Workers
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.fields.basis import BasisField
-from splatface.models.training.optimization.adam import BasisStep, Moments, no_moments, step_array, step_basis
-from splatface.models.training.optimization.basis_kernels import apply_rows, coefficient_slopes
+from splatface.models.training.optimization.adam import (
+    AdamState,
+    LowRankGradient,
+    no_moments,
+    step_array,
+    step_basis,
+)
+from splatface.models.training.optimization.basis_kernels import apply_rows, coefficient_grad
 from splatface.models.training.optimization.config import TrainConfig
-from splatface.models.training.optimization.densify import Regrown
-from splatface.models.training.optimization.map_slopes import MapSlopes
-from splatface.models.training.optimization.motion_start import spread_of
-from splatface.models.training.optimization.performer import every_motion
-from splatface.models.training.optimization.pull import Moves, Slopes
-from splatface.models.training.optimization.schedule import CANONICAL, Pace, basis_rates
+from splatface.models.training.optimization.densify import DensificationResult
+from splatface.models.training.optimization.map_slopes import MotionMapGrad
+from splatface.models.training.optimization.motion_start import motion_std
+from splatface.models.training.optimization.performer import all_motion
+from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
+from splatface.models.training.optimization.schedule import CANONICAL, ScheduleState, basis_rates
 
-__all__ = ["BasisMover"]
+__all__ = ["BasisFieldTrainer"]
 
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[np.generic]]
@@ -31,20 +37,20 @@ _MASKED_EVERY = 4  # pictures: drawing the dynamism costs a fifth of a step
 _MAP = ("linear", "w1", "b1", "w2")
 
 
-class BasisMover:
+class BasisFieldTrainer:
     """A basis field whose `rows` of the table move."""
 
     def __init__(self, field: BasisField, motion: Floats, config: TrainConfig, workers: Workers) -> None:
         """Motion [F, 16] of all rows of the data set; the field's tensors are learned in place."""
         self._field, self._motion, self._config, self._workers = field, motion, config, workers
         self._masked = config.losses.mask > 0 and field.dynamism is not None
-        self._noise = config.steady.jitter * spread_of(motion)
-        self._take()
+        self._noise = config.steady.motion_noise_std * motion_std(motion)
+        self._bind_arrays()
         self._moments = {name: no_moments(array) for name, array in self._learned().items()}
         self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
-        self._kept: tuple[MapSlopes, Floats, Floats] | None = None
+        self._kept: tuple[MotionMapGrad, Floats, Floats] | None = None
 
-    def _take(self) -> None:
+    def _bind_arrays(self) -> None:
         """The field's tensors as arrays on the same memory."""
         field = self._field
         count = len(field.dynamic)
@@ -60,22 +66,22 @@ class BasisMover:
         """The field as it is now."""
         return self._field
 
-    def perform(self, dataset: Dataset) -> None:
+    def set_motion(self, dataset: Dataset) -> None:
         """Move as the frames of a data set say."""
-        self._motion = every_motion(dataset)
+        self._motion = all_motion(dataset)
 
-    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Movements of a row, to look at."""
-        c = MapSlopes(self._motion[row], **self._map).coefficients
+        c = MotionMapGrad(self._motion[row], **self._map).coefficients
         free = apply_rows(self._basis, c, self._workers)
-        return Moves(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
+        return DeformedGaussians(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
 
-    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
         """dL/d(motion) [16] of the movements that `show` gave for a row."""
         _, back = self._back(slopes, 1 / (1 + np.exp(-self._dynamism)))
-        return MapSlopes(self._motion[row], **self._map).back_to_motion(back)
+        return MotionMapGrad(self._motion[row], **self._map).input_grad(back)
 
-    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
 
         What the person did is known to a few percent only: a basis that is told otherwise bends itself to
@@ -83,15 +89,15 @@ class BasisMover:
         """
         generator = np.random.default_rng([self._config.seed, 4, int(self._count[0])])
         off = self._noise * generator.standard_normal(len(self._noise), np.float32)
-        known = MapSlopes(self._motion[row] + off, **self._map)
+        known = MotionMapGrad(self._motion[row] + off, **self._map)
         free = apply_rows(self._basis, known.coefficients, self._workers)
         share = 1 / (1 + np.exp(-self._dynamism))
         self._kept = known, free, share
         self._count[0] += 1
         drawn = self._masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
-        return Moves(table, self.rows, free * share[:, None], share if drawn else None)
+        return DeformedGaussians(table, self.rows, free * share[:, None], share if drawn else None)
 
-    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
         """A step of Adam on basis, map and dynamism; in the canonical stage they stay."""
         assert self._kept is not None
         known, free, share = self._kept
@@ -101,13 +107,13 @@ class BasisMover:
         steps = int(self._count[1])
         own, back = self._back(slopes, share)
         rates, moments = self._config.rates, self._moments
-        calm = rate * pace.warm * rates.last**pace.through
-        step = BasisStep(
+        calm = rate * pace.warmup * rates.last**pace.progress
+        step = LowRankGradient(
             slopes=own,
             coefficients=known.coefficients,
             rates=basis_rates(rates, pace) * np.float32(rate),
             steps=steps,
-            keep=1 - self._config.steady.forget * calm,
+            weight_decay_factor=1 - self._config.steady.basis_weight_decay * calm,
         )
         step_basis(self._basis, moments["basis"], step, self._workers)
         for name, slope in known.back(back).items():
@@ -120,36 +126,36 @@ class BasisMover:
             step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
         return slopes.table
 
-    def _back(self, slopes: Slopes, share: Floats) -> tuple[Floats, Floats]:
+    def _back(self, slopes: Gradients, share: Floats) -> tuple[Floats, Floats]:
         """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
         own: Floats = slopes.deltas * share[:, None] * self._field.mask.numpy()
-        return own, coefficient_slopes(self._basis, own, self._workers)
+        return own, coefficient_grad(self._basis, own, self._workers)
 
-    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+    def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """The Gaussians of the basis; no more are taken in."""
         mine = np.zeros(count, np.bool_)
         mine[self.rows] = True
         return mine, 0
 
-    def regrow(self, regrown: Regrown) -> None:
+    def regrow(self, regrown: DensificationResult) -> None:
         """Halves move as the whole did."""
-        taken = self._field.follow(torch.from_numpy(regrown.sources)).numpy()
-        self._take()
+        taken = self._field.remap_gaussians(torch.from_numpy(regrown.sources)).numpy()
+        self._bind_arrays()
         fresh = regrown.fresh[self.rows]
         for name in ("basis", "dynamism"):
-            first, second = self._moments[name].first[taken], self._moments[name].second[taken]
+            first, second = self._moments[name].exp_avg[taken], self._moments[name].exp_avg_sq[taken]
             first[fresh] = 0
-            self._moments[name] = Moments(first, second)
+            self._moments[name] = AdamState(first, second)
 
-    def arrays(self) -> Arrays:
+    def state_dict(self) -> Arrays:
         """All that learning changes."""
         found: Arrays = {"rows": self.rows, "total": np.array(self._field.count), "count": self._count}
         found |= self._learned()
         for name, moments in self._moments.items():
-            found |= {f"{name}.first": moments.first, f"{name}.second": moments.second}
+            found |= {f"{name}.first": moments.exp_avg, f"{name}.second": moments.exp_avg_sq}
         return found
 
-    def load(self, arrays: Arrays) -> None:
+    def load_state_dict(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
         field = self._field
         found: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
@@ -159,10 +165,10 @@ class BasisMover:
             field.dynamism = nn.Parameter(torch.from_numpy(found["dynamism"]))
         for name in _MAP:
             getattr(field.motion, name).data = torch.from_numpy(found[name])
-        self._take()
+        self._bind_arrays()
         self._count = found["count"]
         self._moments = {
-            name: Moments(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
+            name: AdamState(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
         }
 
     def _learned(self) -> dict[str, Floats]:

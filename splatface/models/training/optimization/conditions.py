@@ -7,12 +7,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.audio2motion.mouth_inference import window_at
+from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
 from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
 from splatface.models.training.dataset.file import features
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.fields.config import ListeningConfig
+from splatface.models.training.fields.config import ConditioningConfig
 from splatface.models.training.fields.field import Condition
 
 __all__ = ["Conditions", "pose_of"]
@@ -28,7 +28,7 @@ def pose_of(T_world_head: NDArray[np.float64], pivot_m: NDArray[np.float64]) -> 
 class Conditions:
     """The condition of every row of a data set."""
 
-    def __init__(self, dataset: Dataset, listening: ListeningConfig, encoder: str) -> None:
+    def __init__(self, dataset: Dataset, listening: ConditioningConfig, encoder: str) -> None:
         """Raises TrainingError where a field driven by sound is not told by which encoder."""
         self._dataset, self._listening = dataset, listening
         self._heard: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
@@ -67,5 +67,5 @@ class Conditions:
         assert self._heard is not None
         how = self._listening
         newest_ns = time_ns + round(how.lookahead_ms * 1e6)
-        frames = window_at(*self._heard, newest_ns, how.frames + how.windows - 1)
+        frames = resample_window(*self._heard, newest_ns, how.frames + how.windows - 1)
         return torch.from_numpy(frames).unfold(0, how.frames, 1).transpose(1, 2).contiguous()

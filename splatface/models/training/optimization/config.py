@@ -18,12 +18,12 @@ __all__ = [
     "COLOUR_REACH",
     "FIELDS",
     "DensifyConfig",
+    "GaussianConstraints",
+    "LearningRates",
     "LossConfig",
-    "RateConfig",
     "RefineConfig",
-    "ShapeConfig",
+    "RegularizationConfig",
     "StageConfig",
-    "SteadyConfig",
     "TrainConfig",
     "config_of_yaml",
     "config_to_yaml",
@@ -79,7 +79,7 @@ class StageConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RateConfig:
+class LearningRates:
     """Learning rates of Adam at the start; they fall to `last` of it, the places to `last_means`.
 
     3DGS (Kerbl et al. 2023) with places in metres of a head instead of scene extents.
@@ -89,14 +89,14 @@ class RateConfig:
     quats: float = 1e-3
     log_scales: float = 5e-3
     opacity: float = 3e-2  # of the logit
-    colour: float = 5e-3  # SH degree 0
-    shading: float = 1.5e-3  # SH degree 1 and above
+    sh_dc_lr: float = 5e-3  # SH degree 0
+    sh_rest_lr: float = 1.5e-3  # SH degree 1 and above
     skin: float = 2e-3  # of the logit
     basis: float = 0.15  # of the rates above, for the basis
     field: float = 1e-3  # nets of a field and the motion map
     planes: float = 5e-3  # grids of a field
     last: float = 0.05
-    last_means: float = 0.01
+    final_lr_ratio_means: float = 0.01
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
@@ -112,8 +112,8 @@ class LossConfig:
     lips: float = 0.0  # GaussianTalker's extra L1 on the lips, 0.8 in the paper
     mask: float = 0.1  # Audio-Plane, eq. 9: dynamism against the dilated mouth and eyes
     mask_margin: float = 0.2
-    outside: float = 0.05  # covering the background where only the background is
-    inside: float = 0.05  # letting the background through where the person is
+    background_opacity_weight: float = 0.05  # covering the background where only the background is
+    foreground_transparency_weight: float = 0.05  # letting the background through where the person is
     perceptual: float = 0.0  # 0.01 GaussianTalker, 0.05 Audio-Plane; a second a step on a processor core
     perceptual_weights: str = ""  # a user's LPIPS file; without one ST-LPIPS of its package
     background: float = 0.35  # how much a pixel of a region counts
@@ -132,60 +132,66 @@ class LossConfig:
 class DensifyConfig:
     """When Gaussians are added, split and removed; between `first` and `last`, shares of all steps."""
 
-    threshold: float = 2e-4  # mean slope of the loss per half picture width, as 3DGS counts it
+    grow_grad2d: float = 2e-4  # mean slope of the loss per half picture width, as 3DGS counts it
     interval: int = 200  # steps
     first: float = 0.02
     last: float = 0.6
-    most: int = 20_000  # Gaussians
-    growth: float = 0.05  # at most this share more at once
-    least_opacity: float = 0.03  # fainter ones are taken away
+    max_gaussians: int = 20_000  # Gaussians
+    max_growth_ratio: float = 0.05  # at most this share more at once
+    prune_opacity: float = 0.03  # fainter ones are taken away
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
         _positive(self, "threshold", "growth", "first", "last")
         _positive(self, "interval", "most", zero=False)
         _require(self.first <= self.last <= 1, "densify", "0 <= first <= last <= 1", (self.first, self.last))
-        _require(0 <= self.least_opacity < 1, "least_opacity", "0..1", self.least_opacity)
+        _require(0 <= self.prune_opacity < 1, "least_opacity", "0..1", self.prune_opacity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShapeConfig:
+class GaussianConstraints:
     """What keeps Gaussians from becoming streaks and specks where no picture looks."""
 
-    longest_m: float = 0.03
-    shortest_m: float = 0.0002
-    ratio: float = 6.0  # longest axis to the middle one
-    depth_hold: float = 5e-3  # share of the way back to the first depth, per step at full rate
+    max_scale_m: float = 0.03
+    min_scale_m: float = 0.0002
+    max_anisotropy: float = 6.0  # longest axis to the middle one
+    depth_anchor_rate: float = 5e-3  # share of the way back to the first depth, per step at full rate
     mouth_hold: float = 5e-2  # the same for teeth and what is behind the lips
-    skin_hold: float = 0.0  # the same for the logit of the skin weight
+    skinning_anchor_rate: float = 0.0  # the same for the logit of the skin weight
     # The same for SH above degree 0: what a few degrees do not tell would glow when the head turns.
-    shading_hold: float = 1e-3
+    sh_rest_decay: float = 1e-3
     # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
     # are added: what makes up for another's colour is a spot when the head turns. 1: as far as it likes.
-    colour_reach: float = COLOUR_REACH
+    max_color_deviation: float = COLOUR_REACH
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
         _positive(self, "longest_m", "shortest_m", zero=False)
-        _require(self.shortest_m < self.longest_m, "shortest_m", "less than longest_m", self.shortest_m)
-        _require(self.ratio >= 1, "ratio", "1 or more", self.ratio)
-        _require(0 < self.colour_reach <= 1, "colour_reach", "above 0, at most 1", self.colour_reach)
+        _require(self.min_scale_m < self.max_scale_m, "shortest_m", "less than longest_m", self.min_scale_m)
+        _require(self.max_anisotropy >= 1, "ratio", "1 or more", self.max_anisotropy)
+        _require(
+            0 < self.max_color_deviation <= 1, "colour_reach", "above 0, at most 1", self.max_color_deviation
+        )
         for name in ("depth_hold", "mouth_hold", "skin_hold", "shading_hold"):
             _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SteadyConfig:
+class RegularizationConfig:
     """What keeps the movements of a basis from learning a few hundred pictures by heart."""
 
-    jitter: float = 0.1  # noise on mouth and controls, share of their spread
-    forget: float = 1e-3  # share that fades of a basis beyond the known modes, per step at full rate
-    bends: float = 0.3  # size of the coefficients beyond the first 16 at the start, those being 1
+    motion_noise_std: float = 0.1  # noise on mouth and controls, share of their spread
+    basis_weight_decay: float = (
+        1e-3  # share that fades of a basis beyond the known modes, per step at full rate
+    )
+    residual_init_scale: float = (
+        0.3  # size of the coefficients beyond the first 16 at the start, those being 1
+    )
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
         _positive(self, "jitter", "bends")
-        _require(0 <= self.forget < 1, "forget", "0..1", self.forget)
+        _require(0 <= self.basis_weight_decay < 1, "forget", "0..1", self.basis_weight_decay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,12 +199,12 @@ class RefineConfig:
     """How poses and lens are refined through the renderer; the first round follows the canonical fit."""
 
     rounds: int = 0  # 0 leaves the tracked poses alone
-    sweeps: int = 3  # looks at each picture in a round
+    iterations: int = 3  # looks at each picture in a round
     last: float = 0.6  # share of the run at which the last round begins
     most: int = 600  # pictures looked at; those between follow
-    turn_deg: float = 1.0  # how far tracking may be off; half of it for the torso
-    shift_m: float = 4e-3
-    turn_rad_s2: float = 4.0  # how fast heads change their way; half of it for the torso
+    rotation_sigma_deg: float = 1.0  # how far tracking may be off; half of it for the torso
+    translation_sigma_m: float = 4e-3
+    angular_accel_sigma: float = 4.0  # how fast heads change their way; half of it for the torso
     shift_m_s2: float = 0.5
     motion: float = 0.012  # how far landmarks may be off in a mouth mode; 0 leaves their motion as it is
     # How far the focal length may be off, share; 0 leaves it alone: on a real clip it gained nothing.
@@ -223,11 +229,11 @@ class TrainConfig:
     random_points: int = 4000  # where the data set brings no points
     dynamic: int = 8000  # Gaussians that speech or eyes may move
     stages: StageConfig = dataclasses.field(default_factory=StageConfig)
-    rates: RateConfig = dataclasses.field(default_factory=RateConfig)
+    rates: LearningRates = dataclasses.field(default_factory=LearningRates)
     losses: LossConfig = dataclasses.field(default_factory=LossConfig)
     densify: DensifyConfig = dataclasses.field(default_factory=DensifyConfig)
-    shape: ShapeConfig = dataclasses.field(default_factory=ShapeConfig)
-    steady: SteadyConfig = dataclasses.field(default_factory=SteadyConfig)
+    shape: GaussianConstraints = dataclasses.field(default_factory=GaussianConstraints)
+    steady: RegularizationConfig = dataclasses.field(default_factory=RegularizationConfig)
     refine: RefineConfig = dataclasses.field(default_factory=RefineConfig)
     threads: int = 2
     device: str = "cpu"

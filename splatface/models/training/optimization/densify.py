@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from splatface.models.training.optimization.config import DensifyConfig
 from splatface.models.training.optimization.packed import LOG_SCALES, MEANS, OPACITY, QUATS
 
-__all__ = ["Pull", "Regrown", "no_pull", "regrow"]
+__all__ = ["DensificationResult", "DensificationStats", "densify_and_prune", "no_pull"]
 
 Floats = NDArray[np.float32]
 
@@ -23,26 +23,26 @@ _SHARED = 0.5 * _SHRUNK * float(np.exp(-((_APART / _SHRUNK) ** 2)))  # overlap o
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pull:
+class DensificationStats:
     """How hard the pictures pulled at each Gaussian since the last parting."""
 
     slopes: Floats  # [N] sum of |dL/d(centre)|, per half picture width
-    seen: Floats  # [N] pictures in which it was drawn
+    count: Floats  # [N] pictures in which it was drawn
 
     def add(self, centres: Floats, width: int) -> None:
         """Count one picture: slopes of the centres [N, 2] per px in a picture this wide."""
         length = np.hypot(centres[:, 0], centres[:, 1])
         self.slopes[...] += length * np.float32(width / 2)
-        self.seen[...] += length > 0
+        self.count[...] += length > 0
 
 
-def no_pull(count: int) -> Pull:
+def no_pull(count: int) -> DensificationStats:
     """Before the first picture."""
-    return Pull(np.zeros(count, np.float32), np.zeros(count, np.float32))
+    return DensificationStats(np.zeros(count, np.float32), np.zeros(count, np.float32))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Regrown:
+class DensificationResult:
     """A table after parting and pruning."""
 
     table: Floats  # [N', W]
@@ -50,9 +50,9 @@ class Regrown:
     fresh: NDArray[np.bool_]  # [N'] halves: their moments start anew
 
 
-def regrow(
-    table: Floats, pull: Pull, movable: NDArray[np.bool_], room: int, config: DensifyConfig
-) -> Regrown:
+def densify_and_prune(
+    table: Floats, pull: DensificationStats, movable: NDArray[np.bool_], room: int, config: DensifyConfig
+) -> DensificationResult:
     """Prune what is faint, part what is pulled at.
 
     Args:
@@ -63,17 +63,20 @@ def regrow(
     """
     opacity = 1 / (1 + np.exp(-table[:, OPACITY]))
     # The unseen are not faint: nothing has told them anything (they close the back of the head).
-    faint = (opacity < config.least_opacity) & (pull.seen > 0)
-    mean = pull.slopes / np.maximum(pull.seen, 1)
-    wanted = np.flatnonzero((mean > config.threshold) & ~faint)
+    faint = (opacity < config.prune_opacity) & (pull.count > 0)
+    mean = pull.slopes / np.maximum(pull.count, 1)
+    wanted = np.flatnonzero((mean > config.grow_grad2d) & ~faint)
     wanted = wanted[np.argsort(-mean[wanted], kind="stable")]
-    most = min(config.most - len(table) + int(faint.sum()), int(np.ceil(config.growth * len(table))))
+    most = min(
+        config.max_gaussians - len(table) + int(faint.sum()),
+        int(np.ceil(config.max_growth_ratio * len(table))),
+    )
     chosen = _within_room(wanted, movable, room + int((faint & movable).sum()))[: max(most, 0)]
     stays = np.flatnonzero(~faint & ~np.isin(np.arange(len(table)), chosen))
-    halves = _halves(table[chosen])
+    halves = _split(table[chosen])
     sources = np.concatenate([stays, chosen, chosen])
     fresh = np.arange(len(sources)) >= len(stays)
-    return Regrown(np.concatenate([table[stays], *halves]), sources, fresh)
+    return DensificationResult(np.concatenate([table[stays], *halves]), sources, fresh)
 
 
 def _within_room(wanted: NDArray[np.int64], movable: NDArray[np.bool_], room: int) -> NDArray[np.int64]:
@@ -82,14 +85,14 @@ def _within_room(wanted: NDArray[np.int64], movable: NDArray[np.bool_], room: in
     return wanted[~(over & movable[wanted])]
 
 
-def _halves(rows: Floats) -> tuple[Floats, Floats]:
+def _split(rows: Floats) -> tuple[Floats, Floats]:
     """Two rows for each: apart along the longest axis, together as large and as opaque as before."""
     first, second = rows.copy(), rows.copy()
     if not len(rows):
         return first, second
     at, longest = np.arange(len(rows)), np.argmax(rows[:, LOG_SCALES], axis=1)
     size = np.exp(rows[at, 7 + longest])
-    way = _axes(rows[:, QUATS])[at, :, longest] * (_APART * size)[:, None]
+    way = _quats_to_rotmats(rows[:, QUATS])[at, :, longest] * (_APART * size)[:, None]
     opacity = 1 / (1 + np.exp(-rows[:, OPACITY].astype(np.float64)))
     # Over the picture two halves cover 2 shrunk a' - shared a'^2 of what the whole did, which shall be a.
     half = (_SHRUNK - np.sqrt(_SHRUNK**2 - _SHARED * opacity)) / _SHARED
@@ -101,7 +104,7 @@ def _halves(rows: Floats) -> tuple[Floats, Floats]:
     return first, second
 
 
-def _axes(quats: Floats) -> NDArray[np.float64]:
+def _quats_to_rotmats(quats: Floats) -> NDArray[np.float64]:
     """Rotations [N, 3, 3] of quaternions [N, 4] wxyz; column j is where axis j points."""
     w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float64).T
     rows = [

@@ -8,26 +8,24 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
 
-__all__ = ["Directions", "principal_directions"]
+__all__ = ["PcaResult", "weighted_pca"]
 
 Array = NDArray[np.float64]
 _BLOCK = 4096  # features looked at together: float64 copies stay in the tens of MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Directions:
+class PcaResult:
     """samples = mean + codes @ basis.T, as nearly as K directions can say it."""
 
     mean: NDArray[np.float32]  # [D]
     basis: NDArray[np.float32]  # [D, K]
     codes: Array  # [F, K] of mean square 1 (a direction in which nothing moves: 0)
-    energies: Array  # [K] mean square of what each direction adds, in units of the weights
+    explained_variance: Array  # [K] mean square of what each direction adds, in units of the weights
     lost: float  # share 0..1 of the weighted variance that no direction holds
 
 
-def principal_directions(
-    samples: NDArray[np.float32], weights: NDArray[np.float32], count: int
-) -> Directions:
+def weighted_pca(samples: NDArray[np.float32], weights: NDArray[np.float32], count: int) -> PcaResult:
     """The `count` directions that lose least of weights * (samples - mean), squared (Eckart, Young 1936).
 
     Args:
@@ -64,7 +62,7 @@ def principal_directions(
         basis[block, : len(found)] = deviation.T @ unit / np.sqrt(frames)
     total = float(np.trace(gram))
     lost = max(0.0, 1.0 - float(squares[found].sum()) / total) if total > 0 else 0.0
-    return Directions(mean.astype(np.float32), basis, codes, energies, lost)
+    return PcaResult(mean.astype(np.float32), basis, codes, energies, lost)
 
 
 def _deviations(samples: NDArray[np.float32], mean: Array) -> Iterator[tuple[slice, Array]]:

@@ -4,13 +4,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splatface.models.training.optimization.performer import Performer, Stage
+from splatface.models.training.optimization.performer import DatasetRenderer, DeformationSource
 
-__all__ = ["visible_effect"]
+__all__ = ["image_sensitivity"]
 
 
-def visible_effect(
-    performer: Performer, stage: Stage, rows: NDArray[np.int64], *, probes: int, seed: int
+def image_sensitivity(
+    performer: DeformationSource, stage: DatasetRenderer, rows: NDArray[np.int64], *, probes: int, seed: int
 ) -> NDArray[np.float32]:
     """Root of the summed squared change of the picture per unit of each delta [N, 14], mean over rows.
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import CoefficientNet
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 from splatface.models.audio2motion.weights import load_net, shipped_encoders
 from splatface.models.errors import EncoderError, TrainingError
 from splatface.models.head.file import save_head
@@ -17,14 +17,18 @@ from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import Gaussians
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 from splatface.models.training.audio_to_mouth.calibrate import calibrate_net, described
 from splatface.models.training.dataset.hearing import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.bake import Baked
-from splatface.models.training.optimization.seen import seen_limits, seen_motion, torso_follow
+from splatface.models.training.optimization.seen import (
+    fit_torso_follow_ratio,
+    motion_limits_from_dataset,
+    pose_limits_from_dataset,
+)
 
-__all__ = ["export_head", "hearing_of", "write_head"]
+__all__ = ["calibrated_nets", "export_head", "write_head"]
 
 Array = NDArray[np.float32]
 _FAINT = float(np.log((1 / 255) / (1 - 1 / 255)))  # logit of an opacity that no 8-bit picture shows
@@ -53,9 +57,9 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
         coefficient_names=tuple(f"direction {k + 1}" for k in range(baked.basis.shape[2])),
         background=(float(colour[0]), float(colour[1]), float(colour[2])),
         pivot_m=(float(dataset.pivot_m[0]), float(dataset.pivot_m[1]), float(dataset.pivot_m[2])),
-        pose_limits=seen_limits(dataset),
-        motion_limits=seen_motion(dataset),
-        torso_follow=torso_follow(dataset),
+        pose_limits=pose_limits_from_dataset(dataset),
+        motion_limits=motion_limits_from_dataset(dataset),
+        torso_follow=fit_torso_follow_ratio(dataset),
         fps=dataset.fps,
         reports=dict(reports),
     )
@@ -66,12 +70,18 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
     return Head(
         gaussians=Gaussians(
             means=np.ascontiguousarray(g.means[seen], np.float32),
-            **{f.name: _half(getattr(g, f.name)[seen]) for f in fields(Gaussians) if f.name != "means"},
+            **{
+                f.name: _round_to_float16(getattr(g, f.name)[seen])
+                for f in fields(Gaussians)
+                if f.name != "means"
+            },
         ),
-        skin=_half(np.clip(baked.skin[seen], 0.0, 1.0)),
+        skinning_weight=_round_to_float16(np.clip(baked.skin[seen], 0.0, 1.0)),
         dynamic=place[baked.dynamic[kept]].astype(np.int32),
-        basis=_half(baked.basis[kept]),
-        motion_map=MotionMap(**{f.name: _half(getattr(baked.motion_map, f.name)) for f in fields(MotionMap)}),
+        basis=_round_to_float16(baked.basis[kept]),
+        motion_map=MotionMap(
+            **{f.name: _round_to_float16(getattr(baked.motion_map, f.name)) for f in fields(MotionMap)}
+        ),
         info=info,
     )
 
@@ -80,15 +90,15 @@ def _who(dataset: Dataset) -> str:
     return f"nobody: {dataset.name} is a synthetic actor" if dataset.source == "actor" else dataset.name
 
 
-def hearing_of(
+def calibrated_nets(
     dataset: Dataset, encoders: Iterable[str] | None = None
-) -> tuple[dict[str, CoefficientNet], dict[str, Any]]:
+) -> tuple[dict[str, AudioToMouthNet], dict[str, Any]]:
     """The shared nets, calibrated to the person where the data set's sound allows, and what was found.
 
     `encoders`: all that have a net when left out. An encoder whose weights are not installed here leaves
     its net as it is: the head then runs with it elsewhere.
     """
-    nets: dict[str, CoefficientNet] = {}
+    nets: dict[str, AudioToMouthNet] = {}
     found: dict[str, Any] = {}
     for encoder in shipped_encoders() if encoders is None else encoders:
         net = load_net(encoder)
@@ -98,7 +108,7 @@ def hearing_of(
             found[encoder] = {"not calibrated": str(error)}
         else:
             found[encoder] = described(calibration)
-        nets[encoder] = replace(net, w2=_half(net.w2), b2=_half(net.b2))
+        nets[encoder] = replace(net, w2=_round_to_float16(net.w2), b2=_round_to_float16(net.b2))
     return nets, found
 
 
@@ -108,8 +118,8 @@ def write_head(head: Head, folder: str | os.PathLike[str]) -> NDArray[np.uint8]:
     Raises:
         HeadError: when it is not sound or the disk refuses.
     """
-    talker = Talker(head, renderer("cpu", threads=1), size=(512, 512), watermark=True)
-    preview = talker.picture([], HeadControl(), 0)
+    talker = TalkingHead(head, renderer("cpu", threads=1), size=(512, 512), watermark=True)
+    preview = talker.render([], HeadControl(), 0)
     save_head(head, folder, preview)
     return preview
 
@@ -124,7 +134,7 @@ def _visible(baked: Baked) -> NDArray[np.bool_]:
     return seen
 
 
-def _half(values: Array) -> Array:
+def _round_to_float16(values: Array) -> Array:
     """Rounded to half floats, as float32; what lies beyond their range stands at its end."""
     rounded: Array = np.clip(values, -65504, 65504).astype(np.float16).astype(np.float32)
     return np.ascontiguousarray(rounded)

@@ -12,27 +12,27 @@ from torch import Tensor
 from splatface.models.head.head import Head
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.fields.basis import BasisField
-from splatface.models.training.optimization.back import with_back
+from splatface.models.training.optimization.back import add_back_of_head_shell
 from splatface.models.training.optimization.bake import BakeConfig, Baked, bake_basis, bake_field
-from splatface.models.training.optimization.colour_bounds import spread
+from splatface.models.training.optimization.colour_bounds import subsample_evenly
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.export import export_head
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.packed import pack, unpack
-from splatface.models.training.optimization.performer import Performer, known_rows
-from splatface.models.training.optimization.pull import Easel, Moves
+from splatface.models.training.optimization.performer import DeformationSource, known_rows
+from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
 from splatface.models.training.optimization.skin import pose_rows
 from splatface.models.training.optimization.targets import target_of
-from splatface.models.training.optimization.tune import TuneConfig, baked_psnr_db, believed, tune
+from splatface.models.training.optimization.tune import TuneConfig, baked_psnr_db, inpaint_unless_worse, tune
 from splatface.models.training.optimization.types import Trained
 
-__all__ = ["Finish", "finish", "performer_of"]
+__all__ = ["FinalizeConfig", "bake_finetune_export", "performer_of"]
 
 _COMPARED = 24  # pictures in which field and baked head are compared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finish:
+class FinalizeConfig:
     """How a training is brought to an end."""
 
     name: str  # of the head
@@ -40,7 +40,7 @@ class Finish:
     tune_steps: int = 400  # of polishing, one picture each
 
 
-def finish(trained: Trained, how: Finish, tell: Callable[[str], None]) -> Head:
+def bake_finetune_export(trained: Trained, how: FinalizeConfig, tell: Callable[[str], None]) -> Head:
     """Bake, polish and export: a head without nets, with what was lost on the way in its report.
 
     Args:
@@ -58,8 +58,8 @@ def finish(trained: Trained, how: Finish, tell: Callable[[str], None]) -> Head:
         coefficients=how.coefficients, dynamic=config.dynamic, threads=config.threads, seed=config.seed
     )
     baked = _baked(trained, performer, baking)
-    if not dataset.points_on_all_sides:
-        baked = with_back(baked)
+    if not dataset.has_full_geometry:
+        baked = add_back_of_head_shell(baked)
     tuning = TuneConfig(
         steps=how.tune_steps,
         losses=config.losses,
@@ -70,7 +70,7 @@ def finish(trained: Trained, how: Finish, tell: Callable[[str], None]) -> Head:
     )
     tell(f"polishing: {how.tune_steps} pictures")
     tuned = tune(baked, dataset, tuning)
-    polished = believed(tuned.baked, dataset, tuning)
+    polished = inpaint_unless_worse(tuned.baked, dataset, tuning)
     rows = _compared(dataset)
     lost = _lost(performer, (baked, polished), dataset, tuning, rows)
     baking_report = baked.report | lost | {"colours_bounded": tuned.bounded}
@@ -78,7 +78,7 @@ def finish(trained: Trained, how: Finish, tell: Callable[[str], None]) -> Head:
     return export_head(polished, dataset, name=how.name, reports=reports)
 
 
-def _baked(trained: Trained, performer: Performer, how: BakeConfig) -> Baked:
+def _baked(trained: Trained, performer: DeformationSource, how: BakeConfig) -> Baked:
     field, dataset = trained.field, trained.dataset
     if not isinstance(field, BasisField) or field.config.coefficients > how.coefficients:
         return bake_field(performer, dataset, how)
@@ -86,7 +86,7 @@ def _baked(trained: Trained, performer: Performer, how: BakeConfig) -> Baked:
     return bake_basis(performer, (dynamic, basis, field.motion_map()), dataset, how)
 
 
-def performer_of(trained: Trained) -> Performer:
+def performer_of(trained: Trained) -> DeformationSource:
     """The trained field, asked row by row."""
     config, field = trained.config, trained.field
     conditions = Conditions(trained.dataset, config.field.listening, config.encoder)
@@ -95,25 +95,29 @@ def performer_of(trained: Trained) -> Performer:
         table = pack(resting, trained.skin_logits).detach().cpu().float()
         means = unpack(table).means
 
-        moved = field.placed(means)
+        moved = field.bind_positions(means)
 
     def deltas(row: int) -> Tensor:
         with torch.no_grad():
             return moved(conditions(row)).deltas.cpu().float()
 
-    return Performer(table, deltas)
+    return DeformationSource(table, deltas)
 
 
 def _compared(dataset: Dataset) -> list[int]:
     for part in (TEST, VAL, TRAIN):
         rows = known_rows(dataset, part)
         if len(rows):
-            return spread(rows, _COMPARED)
+            return subsample_evenly(rows, _COMPARED)
     return []
 
 
 def _lost(
-    performer: Performer, heads: tuple[Baked, Baked], dataset: Dataset, how: TuneConfig, rows: list[int]
+    performer: DeformationSource,
+    heads: tuple[Baked, Baked],
+    dataset: Dataset,
+    how: TuneConfig,
+    rows: list[int],
 ) -> dict[str, float]:
     """PSNR of the field and of the head, just baked and polished, in rows not trained on."""
     field = _field_psnr_db(performer, dataset, how, rows)
@@ -127,14 +131,14 @@ def _lost(
     return {name: round(value, 3) for name, value in found.items()}
 
 
-def _field_psnr_db(performer: Performer, dataset: Dataset, how: TuneConfig, rows: list[int]) -> float:
-    easel = Easel(dataset.camera, dataset.background, how.losses, how.threads)
+def _field_psnr_db(performer: DeformationSource, dataset: Dataset, how: TuneConfig, rows: list[int]) -> float:
+    easel = RenderLoss(dataset.camera, dataset.background, how.losses, how.threads)
     table = performer.table.numpy()
     every: NDArray[np.int64] = np.arange(len(table))
     found = []
     for row in rows:
         pose = pose_rows(dataset.frames.T_world_head[row], dataset.frames.T_world_torso[row])
-        moves = Moves(table, every, np.ascontiguousarray(performer.deltas(row).numpy()))
+        moves = DeformedGaussians(table, every, np.ascontiguousarray(performer.deltas(row).numpy()))
         truth = target_of(dataset, row, how.losses).picture / 255.0
         found.append(psnr_db(float(np.mean((easel.draw(moves, pose) - truth) ** 2))))
     return float(np.mean(found))

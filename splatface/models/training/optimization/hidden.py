@@ -10,10 +10,10 @@ from splatface.models.camera import Camera
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import PictureSlopes, draw_backward
-from splatface.models.training.optimization.sight import colours_behind
+from splatface.models.render.gradients import ImageGrads, rasterize_backward
+from splatface.models.training.optimization.sight import occluded_depth_and_color
 
-__all__ = ["coloured", "shown_share"]
+__all__ = ["inpaint_unseen_colors", "visibility"]
 
 Array = NDArray[np.float32]
 # Shares of its area that must have shown, for its colour and for its shading to be believed in full.
@@ -25,7 +25,7 @@ _WIDTH = 0.98  # quantile of what is known of a head, to each side
 _NEAR_M = 0.002  # neighbours nearer than this count alike
 
 
-def shown_share(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
+def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
     """How much of each splat [N] a picture shows, of all it would cover if nothing were before it.
 
     What a pixel's colour owes to a splat is the slope of a channel that the splat alone carries; summed over
@@ -34,12 +34,12 @@ def shown_share(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
     extra = np.zeros((len(splats), 1), np.float32)
     drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
     height, width = drawn.image.shape[:2]
-    slopes = PictureSlopes(
+    slopes = ImageGrads(
         np.zeros((height, width, 3), np.float32),
         np.zeros((height, width), np.float32),
         np.ones((height, width, 1), np.float32),
     )
-    shows_px = draw_backward(renderer, (splats, camera), extra, drawn, slopes).extra[:, 0]
+    shows_px = rasterize_backward(renderer, (splats, camera), extra, drawn, slopes).extra[:, 0]
     to_camera = np.asarray(camera.T_camera_world, np.float64)
     depth = np.maximum(splats.means @ to_camera[2, :3] + to_camera[2, 3], 1e-3)
     across, along = np.sort(splats.scales, axis=1)[:, 1:].T
@@ -48,7 +48,9 @@ def shown_share(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
     return share
 
 
-def coloured(gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.floating]) -> Gaussians:
+def inpaint_unseen_colors(
+    gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.floating]
+) -> Gaussians:
     """Gaussians whose colours are believed by how much of them showed [N], at most, in any picture.
 
     The optimiser's steps do not grow smaller with the slope: what shows by a hundredth is driven to any
@@ -69,8 +71,8 @@ def coloured(gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.f
         return gaussians
     sh = gaussians.sh.astype(np.float64)
     wanted = sh[:, 0].copy()
-    behind_m, through = colours_behind(sums)
-    behind = doubted & _stays_behind(gaussians.means, skin, known, behind_m)
+    behind_m, through = occluded_depth_and_color(sums)
+    behind = doubted & _remains_occluded(gaussians.means, skin, known, behind_m)
     wanted[behind] = (through[behind] - 0.5) / SH_0
     untold = doubted & ~behind
     wanted[untold] = _around(gaussians.means[untold], gaussians.means[known], wanted[known])
@@ -79,7 +81,7 @@ def coloured(gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.f
     return replace(gaussians, sh=sh.astype(np.float32))
 
 
-def _stays_behind(
+def _remains_occluded(
     means: Array, skin: Array, known: NDArray[np.bool_], behind_m: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
     """Which Gaussians [N] of the head do not come out beside it when it turns by as much as a neck allows."""

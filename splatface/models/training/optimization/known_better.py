@@ -4,16 +4,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
-from splatface.models.training.dataset.refine import remotioned, reposed
+from splatface.models.training.dataset.refine import with_motion_offset, with_poses
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.tracking.refollow import refollowed
+from splatface.models.training.tracking.refollow import refit_motion_with_poses
 
-__all__ = ["told_by_landmarks", "told_by_pictures"]
+__all__ = ["with_refined_motion", "with_refined_poses"]
 
 Doubles = NDArray[np.float64]
 
 
-def told_by_landmarks(
+def with_refined_poses(
     dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera
 ) -> Dataset:
     """The data set with refined poses [F, 4, 4] and lens, and the motion that its landmarks tell with them.
@@ -21,9 +21,9 @@ def told_by_landmarks(
     Raises:
         TrackingError: when what tracking kept is damaged.
     """
-    return refollowed(dataset, reposed(dataset, T_world_head, T_world_torso, camera))
+    return refit_motion_with_poses(dataset, with_poses(dataset, T_world_head, T_world_torso, camera))
 
 
-def told_by_pictures(told: Dataset, motion: Doubles) -> Dataset:
+def with_refined_motion(told: Dataset, motion: Doubles) -> Dataset:
     """What `told_by_landmarks` gave, with what the pictures add to its motion [F, 16]."""
-    return remotioned(told, motion, told.frames.time_ns)
+    return with_motion_offset(told, motion, told.frames.time_ns)

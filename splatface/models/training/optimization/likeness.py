@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.training.evaluation.perceptual import lpips_network, signed, st_lpips_network
+from splatface.models.training.evaluation.perceptual import lpips_network, st_lpips_network, to_minus1_1
 from splatface.models.training.optimization.config import LossConfig
 
-__all__ = ["Opinion", "add_opinion", "opinion_of"]
+__all__ = ["PerceptualLoss", "add_perceptual_loss", "make_perceptual_loss"]
 
 # The picture and the truth [H, W, 3] in 0..1 to the weighted term, a scalar with a gradient.
-Opinion = Callable[[Tensor, Tensor], Tensor]
+PerceptualLoss = Callable[[Tensor, Tensor], Tensor]
 
 
-def opinion_of(config: LossConfig, device: str = "cpu") -> Opinion | None:
+def make_perceptual_loss(config: LossConfig, device: str = "cpu") -> PerceptualLoss | None:
     """The term that the config asks for, LPIPS from a user's file or ST-LPIPS; None where it weighs nothing.
 
     Raises:
@@ -29,13 +29,13 @@ def opinion_of(config: LossConfig, device: str = "cpu") -> Opinion | None:
     network = (lpips_network(Path(file)) if file else st_lpips_network()).to(device)
 
     def opinion(image: Tensor, truth: Tensor) -> Tensor:
-        return config.perceptual * network(signed(image), signed(truth)).squeeze()
+        return config.perceptual * network(to_minus1_1(image), to_minus1_1(truth)).squeeze()
 
     return opinion
 
 
-def add_opinion(
-    opinion: Opinion, image: NDArray[np.float32], truth: NDArray[np.uint8], slopes: NDArray[np.float32]
+def add_perceptual_loss(
+    opinion: PerceptualLoss, image: NDArray[np.float32], truth: NDArray[np.uint8], slopes: NDArray[np.float32]
 ) -> float:
     """The term of a picture [H, W, 3]; its slopes are added to `slopes` [H, W, 3]."""
     leaf = torch.from_numpy(image.copy()).requires_grad_()

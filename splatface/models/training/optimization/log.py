@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.disk import atomic_write
 from splatface.models.training.optimization.types import Progress
 
 __all__ = ["LOG", "add_to_log", "read_log"]
@@ -33,5 +33,5 @@ def read_log(folder: Path, until_step: int) -> list[Progress]:
             continue
         if progress.step <= until_step:
             kept.append(progress)
-    write_whole(path, "".join(json.dumps(asdict(p)) + "\n" for p in kept).encode(), settled=False)
+    atomic_write(path, "".join(json.dumps(asdict(p)) + "\n" for p in kept).encode(), fsync=False)
     return kept

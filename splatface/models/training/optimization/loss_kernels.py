@@ -7,12 +7,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.config import LossConfig
 from splatface.models.training.optimization.losses import LUMA, WEIGHT_STEP, WINDOW, Target
 
-__all__ = ["Compared", "Comparison"]
+__all__ = ["ImageLoss", "ImageLossResult"]
 
 Floats = NDArray[np.float32]
 f4 = np.float32
@@ -24,7 +24,7 @@ _C1, _C2 = f4(0.01**2), f4(0.03**2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Compared:
+class ImageLossResult:
     """A loss and its slopes."""
 
     value: float
@@ -34,7 +34,7 @@ class Compared:
     slopes_dynamism: Floats | None  # [H, W, 1] dL/d(drawn dynamism)
 
 
-class Comparison:
+class ImageLoss:
     """Compares pictures of one size with their targets; keeps its buffers."""
 
     def __init__(self, height: int, width: int, config: LossConfig, workers: Workers) -> None:
@@ -50,7 +50,7 @@ class Comparison:
         self._through = np.empty((height, width), f4)
         self._dynamism = np.empty((height, width, 1), f4)
 
-    def __call__(self, drawn: Rendered, target: Target) -> Compared:
+    def __call__(self, drawn: RenderOutput, target: Target) -> ImageLossResult:
         """Loss and slopes of a picture [H, W, 3]; its extra channel [H, W, 1], if any, is dynamism."""
         image, dynamism = drawn.image, drawn.extra
         config, (height, width) = self.config, self._size
@@ -67,22 +67,29 @@ class Comparison:
         self.workers.run(colours)
         if config.dssim:
             share = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
-            self.workers.run(lambda k: self._unlike(k, target, share, sums))
-            self.workers.run(lambda k: _pull(self._rows(k), self._planes, self._maps, _TAPS, self._slopes))
+            self.workers.run(lambda k: self._ssim_forward(k, target, share, sums))
+            self.workers.run(
+                lambda k: _ssim_backward(self._rows(k), self._planes, self._maps, _TAPS, self._slopes)
+            )
         value = float(sums[:, 0].sum() + sums[:, 2].sum())
-        costs = (f4(config.outside / pixels), f4(config.inside / pixels))
-        value += _cover(drawn.transmittance, target.cover, costs, self._through)
+        costs = (
+            f4(config.background_opacity_weight / pixels),
+            f4(config.foreground_transparency_weight / pixels),
+        )
+        value += _cover(drawn.transmittance, target.silhouette_trimap, costs, self._through)
         above = None
         if dynamism is not None:
             share = f4(config.mask / pixels)
-            value += _mask(dynamism, target.moving, f4(config.mask_margin), share, self._dynamism)
+            value += _mask(dynamism, target.dynamic_mask, f4(config.mask_margin), share, self._dynamism)
             above = self._dynamism
-        return Compared(value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above)
+        return ImageLossResult(
+            value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above
+        )
 
     def _out(self) -> tuple[Floats, tuple[Floats, Floats]]:
         return self._slopes, self._planes
 
-    def _unlike(self, k: int, target: Target, share: np.float32, sums: NDArray[np.float64]) -> None:
+    def _ssim_forward(self, k: int, target: Target, share: np.float32, sums: NDArray[np.float64]) -> None:
         sums[k, 2] = _ssim(self._rows(k), self._planes, target.weights, _TAPS, share, self._maps)
 
     def _rows(self, k: int) -> tuple[int, int]:
@@ -176,7 +183,7 @@ def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-
 
 
 @numba.njit(**_OPTIONS)
-def _pull(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
+def _ssim_backward(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
     """Add the slope of the SSIM's term: the blur is its own transpose."""
     width = slopes.shape[1]
     span = width + 2 * _PAD

@@ -24,10 +24,10 @@ __all__ = [
     "WEIGHT_STEP",
     "WINDOW",
     "Target",
-    "cover_loss",
     "mask_loss",
     "picture_loss",
     "psnr_db",
+    "silhouette_loss",
     "ssim_map",
 ]
 
@@ -53,8 +53,10 @@ class Target:
 
     picture: Bytes  # [H, W, 3]
     weights: Bytes  # [H, W] in WEIGHT_STEP
-    moving: Bytes  # [H, W] 255 where mouth and eyes are, dilated
-    cover: NDArray[np.int8]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge
+    dynamic_mask: Bytes  # [H, W] 255 where mouth and eyes are, dilated
+    silhouette_trimap: NDArray[
+        np.int8
+    ]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge
     lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
 
 
@@ -79,11 +81,14 @@ def mask_loss(drawn: Tensor, moving: Tensor, margin: float) -> Tensor:
     return ((moving - drawn).abs() - margin).clamp(min=0).mean()
 
 
-def cover_loss(transmittance: Tensor, cover: NDArray[np.int8], config: LossConfig) -> Tensor:
+def silhouette_loss(transmittance: Tensor, cover: NDArray[np.int8], config: LossConfig) -> Tensor:
     """How much of the background [H, W] is covered where nobody is, and seen where somebody is."""
     where = torch.from_numpy(cover).to(transmittance)
     covered, seen = (-where).clamp(min=0) * (1 - transmittance), where.clamp(min=0) * transmittance
-    return config.outside * covered.mean() + config.inside * seen.mean()
+    return (
+        config.background_opacity_weight * covered.mean()
+        + config.foreground_transparency_weight * seen.mean()
+    )
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:

@@ -5,13 +5,13 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.gelu import CUBIC, STEEP
 
-__all__ = ["MapSlopes"]
+__all__ = ["MotionMapGrad"]
 
 Floats = NDArray[np.float32]
 _STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
 
 
-class MapSlopes:
+class MotionMapGrad:
     """`MotionMap` of models/head/motion_map.py at the motion x [16]; `coefficients` [K]."""
 
     def __init__(self, x: Floats, linear: Floats, w1: Floats, b1: Floats, w2: Floats) -> None:
@@ -33,7 +33,7 @@ class MapSlopes:
             "w2": np.outer(self._bend, slopes),
         }
 
-    def back_to_motion(self, slopes: Floats) -> Floats:
+    def input_grad(self, slopes: Floats) -> Floats:
         """dL/dx [16] of dL/d(coefficients) [K]."""
         found: Floats = self._linear @ slopes + self._w1 @ (self._slope * (self._w2 @ slopes))
         return found

@@ -10,10 +10,10 @@ from splatface.models.head.splats import DELTA_CHANNELS
 from splatface.models.training.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.fields.config import BasisConfig
-from splatface.models.training.optimization.config import SteadyConfig
-from splatface.models.training.optimization.points import Start
+from splatface.models.training.optimization.config import RegularizationConfig
+from splatface.models.training.optimization.points import InitialGaussians
 
-__all__ = ["spread_of", "start_field"]
+__all__ = ["motion_std", "start_field"]
 
 Floats = NDArray[np.float32]
 _LEAST_SPREAD = 0.05  # of a mode or control that this person hardly uses
@@ -22,14 +22,19 @@ _FACE_PARTS = (FACE, EYES, LIPS, MOUTH)
 _HELD = 1e-2  # ridge, share of the motion's variance
 
 
-def spread_of(motion: Floats) -> Floats:
+def motion_std(motion: Floats) -> Floats:
     """Standard deviation [16] of motion [n, 16], never small: how much each mode and control is used."""
     spread: Floats = np.maximum(motion.std(axis=0), _LEAST_SPREAD).astype(np.float32)
     return spread
 
 
 def start_field(
-    config: BasisConfig, start: Start, motion: Floats, most: int, steady: SteadyConfig, seed: int
+    config: BasisConfig,
+    start: InitialGaussians,
+    motion: Floats,
+    most: int,
+    steady: RegularizationConfig,
+    seed: int,
 ) -> BasisField:
     """The basis field before the first step, over at most `most` Gaussians; motion [n, 16] trained on.
 
@@ -40,14 +45,16 @@ def start_field(
     basis = torch.from_numpy(_first_basis(start, rows, motion, config.coefficients))
     generator = torch.Generator().manual_seed(seed)
     field = BasisField(config, basis, torch.from_numpy(rows), len(start.table), generator)
-    for name, array in _first_map(motion, config, steady.bends, np.random.default_rng([seed, 3])).items():
+    for name, array in _first_map(
+        motion, config, steady.residual_init_scale, np.random.default_rng([seed, 3])
+    ).items():
         getattr(field.motion, name).data = torch.from_numpy(np.ascontiguousarray(array, np.float32))
     return field
 
 
-def _moving_rows(start: Start, motion: Floats, most: int) -> NDArray[np.int64]:
+def _moving_rows(start: InitialGaussians, motion: Floats, most: int) -> NDArray[np.int64]:
     """Rising indices of at most `most` Gaussians: those that move most, then the rest of the face."""
-    way = np.abs(start.modes * spread_of(motion)[:, None]).sum(axis=1).max(axis=1)
+    way = np.abs(start.modes * motion_std(motion)[:, None]).sum(axis=1).max(axis=1)
     face = np.isin(start.labels, _FACE_PARTS)
     known = (way > _MOVES_M).any()
     # Without known modes all of the face, the mouth first, is free to move.
@@ -58,10 +65,12 @@ def _moving_rows(start: Start, motion: Floats, most: int) -> NDArray[np.int64]:
     return np.sort(best)
 
 
-def _first_basis(start: Start, rows: NDArray[np.int64], motion: Floats, coefficients: int) -> Floats:
+def _first_basis(
+    start: InitialGaussians, rows: NDArray[np.int64], motion: Floats, coefficients: int
+) -> Floats:
     """[M, 14, K]: places follow the known modes, in units of their spread; all else is 0."""
     basis = np.zeros((len(rows), DELTA_CHANNELS, coefficients), np.float32)
-    scaled = start.modes[rows] * spread_of(motion)[:, None]
+    scaled = start.modes[rows] * motion_std(motion)[:, None]
     basis[:, :3, :MOTION_SIZE] = scaled.transpose(0, 2, 1)
     return basis
 
@@ -75,7 +84,7 @@ def _first_map(
     components, the largest with a spread of `size`, so that what is rare starts small.
     """
     coefficients, hidden = config.coefficients, config.hidden
-    spread = spread_of(motion)
+    spread = motion_std(motion)
     linear = np.zeros((MOTION_SIZE, coefficients))
     linear[:, :MOTION_SIZE] = np.diag(1 / spread)
     w1 = generator.normal(size=(MOTION_SIZE, hidden)) / spread[:, None] / np.sqrt(3)

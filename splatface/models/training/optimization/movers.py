@@ -12,56 +12,56 @@ from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.fields.field import Condition, Field
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.config import TrainConfig
-from splatface.models.training.optimization.densify import Regrown
+from splatface.models.training.optimization.densify import DensificationResult
 from splatface.models.training.optimization.packed import SKIN, pack, unpack
-from splatface.models.training.optimization.pull import Moves, Slopes
-from splatface.models.training.optimization.schedule import CANONICAL, Pace
+from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
+from splatface.models.training.optimization.schedule import CANONICAL, ScheduleState
 
-__all__ = ["FieldMover", "Mover"]
+__all__ = ["FieldTrainer", "TorchFieldTrainer"]
 
 Floats = NDArray[np.float32]
 Arrays = dict[str, NDArray[np.generic]]
 
 
-class Mover(Protocol):
+class FieldTrainer(Protocol):
     """A field in training."""
 
     @property
     def field(self) -> Field:
         """The field as it is now."""
 
-    def perform(self, dataset: Dataset) -> None:
+    def set_motion(self, dataset: Dataset) -> None:
         """Move as the frames of a data set say: the one that is trained on, better known by now."""
 
-    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
 
-    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row.
 
         0 for what the field does not ask for: one driven by sound knows of no mouth mode.
         """
 
-    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What is drawn to learn from a row."""
 
-    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
         """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
 
-    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+    def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """Which of N Gaussians have rows of their own, and how many more could have."""
 
-    def regrow(self, regrown: Regrown) -> None:
+    def regrow(self, regrown: DensificationResult) -> None:
         """Follow a table that was parted and pruned."""
 
-    def arrays(self) -> Arrays:
+    def state_dict(self) -> Arrays:
         """All that learning changes."""
 
-    def load(self, arrays: Arrays) -> None:
+    def load_state_dict(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
 
 
-class FieldMover:
+class TorchFieldTrainer:
     """Any field of places: torch finds its slopes."""
 
     def __init__(self, field: nn.Module, conditions: Conditions, config: TrainConfig) -> None:
@@ -81,23 +81,25 @@ class FieldMover:
         found: Field = self._field
         return found
 
-    def perform(self, dataset: Dataset) -> None:
+    def set_motion(self, dataset: Dataset) -> None:
         """Move as the frames of a data set say."""
         self._conditions = self._conditions.of(dataset)
 
-    def show(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
         with torch.no_grad():
-            return self.move(table, row, pace)
+            return self.forward_train(table, row, pace)
 
-    def move(self, table: Floats, row: int, pace: Pace) -> Moves:
+    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
         leaf = torch.from_numpy(table).to(self._device).detach().requires_grad_()
         resting = self.field.canonical(unpack(leaf))
         whole = pack(resting, leaf[:, SKIN])
         if pace.stage == CANONICAL:
             self._graph = leaf, [whole]
-            return Moves(_array(whole), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32))
+            return DeformedGaussians(
+                _array(whole), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32)
+            )
         movement = self.field.forward(resting.means, self._condition(row))
         outputs = [whole, movement.deltas]
         dynamism = movement.dynamism if self._masked else None
@@ -105,9 +107,9 @@ class FieldMover:
             outputs.append(dynamism)
         self._graph = leaf, outputs
         arrays = [_array(output) for output in outputs]
-        return Moves(arrays[0], np.arange(len(table)), *arrays[1:])
+        return DeformedGaussians(arrays[0], np.arange(len(table)), *arrays[1:])
 
-    def feel(self, table: Floats, row: int, slopes: Slopes) -> Floats:
+    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row."""
         condition = self._condition(row)
         asked = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
@@ -122,7 +124,7 @@ class FieldMover:
         tensors = (found.mouth, found.controls, found.pose, found.audio)
         return Condition(*(None if tensor is None else tensor.to(self._device) for tensor in tensors))
 
-    def learn(self, slopes: Slopes, pace: Pace, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
         """Back through the field, and a step of Adam."""
         assert self._graph is not None
         leaf, outputs = self._graph
@@ -130,7 +132,7 @@ class FieldMover:
         tensors = [torch.from_numpy(a).to(self._device) for a in above if a is not None]
         torch.autograd.backward(outputs, tensors)
         self._graph = None
-        cooled = rate * self._rates.last**pace.through
+        cooled = rate * self._rates.last**pace.progress
         for group in self._optimiser.param_groups:
             group["lr"] = group["pace"] * cooled
         self._optimiser.step()
@@ -138,14 +140,14 @@ class FieldMover:
         assert leaf.grad is not None
         return _array(leaf.grad)
 
-    def movable(self, count: int) -> tuple[NDArray[np.bool_], int]:
+    def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
         """A field of places has no rows."""
         return np.zeros(count, np.bool_), 0
 
-    def regrow(self, regrown: Regrown) -> None:
+    def regrow(self, regrown: DensificationResult) -> None:
         """A field of places does not mind."""
 
-    def arrays(self) -> Arrays:
+    def state_dict(self) -> Arrays:
         """Parameters and moments."""
         found: Arrays = {f"field.{k}": v.cpu().numpy() for k, v in self._field.state_dict().items()}
         state = self._optimiser.state_dict()["state"]
@@ -153,7 +155,7 @@ class FieldMover:
             found |= {f"adam.{number}.{k}": v.cpu().numpy() for k, v in values.items()}
         return found
 
-    def load(self, arrays: Arrays) -> None:
+    def load_state_dict(self, arrays: Arrays) -> None:
         """Go on from what `arrays` gave."""
         prefix = "field."
         tensors = {

@@ -6,13 +6,13 @@ from torch import Tensor
 from splatface.models.training.fields.field import GaussianTensors
 
 __all__ = [
-    "COLOUR",
     "DEPTH",
     "LOG_SCALES",
     "MEANS",
     "OPACITY",
     "QUATS",
-    "SHADING",
+    "SH_DC",
+    "SH_REST",
     "SKIN",
     "pack",
     "row_width",
@@ -27,8 +27,8 @@ QUATS = slice(3, 7)
 LOG_SCALES = slice(7, 10)
 OPACITY = 10
 SKIN = 11  # logit
-COLOUR = slice(12, 15)  # SH degree 0
-SHADING = 15  # SH degree 1 and above, from here to the end
+SH_DC = slice(12, 15)  # SH degree 0
+SH_REST = 15  # SH degree 1 and above, from here to the end
 _HARMONICS = 12
 
 

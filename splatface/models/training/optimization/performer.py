@@ -10,20 +10,20 @@ from torch import Tensor
 
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.optimization.skin import pose_rows, skin_splats
+from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch
 
-__all__ = ["Performer", "Stage", "every_motion", "known_rows", "motion_of"]
+__all__ = ["DatasetRenderer", "DeformationSource", "all_motion", "known_rows", "motion_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Performer:
+class DeformationSource:
     """Whatever was trained, asked row by row. On the CPU."""
 
     table: Tensor  # [N, row_width] canonical Gaussians with skin logits, see packed.py
     deltas: Callable[[int], Tensor]  # row of the data set -> movement [N, 14], no graph
 
 
-class Stage:
+class DatasetRenderer:
     """Where a performer is drawn: one film, one camera, one background, one renderer."""
 
     def __init__(self, dataset: Dataset, threads: int = 1) -> None:
@@ -35,7 +35,9 @@ class Stage:
         """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in a row's pose; keeps the graph."""
         head, torso = self._frames.T_world_head[row], self._frames.T_world_torso[row]
         pose = torch.from_numpy(pose_rows(head, torso)).to(table.dtype)
-        return self._renderer.draw(skin_splats(table, deltas, pose), self._camera, self._background).image
+        return self._renderer.draw(
+            skin_gaussians_torch(table, deltas, pose), self._camera, self._background
+        ).image
 
 
 def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
@@ -53,6 +55,6 @@ def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)
 
 
-def every_motion(dataset: Dataset) -> NDArray[np.float32]:
+def all_motion(dataset: Dataset) -> NDArray[np.float32]:
     """[F, 16] mouth modes and controls of all rows, 0 where they are not known."""
     return np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)

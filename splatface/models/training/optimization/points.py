@@ -23,16 +23,16 @@ from splatface.models.training.dataset.types import (
 )
 from splatface.models.training.optimization.config import TrainConfig
 from splatface.models.training.optimization.packed import (
-    COLOUR,
     LOG_SCALES,
     MEANS,
     OPACITY,
     QUATS,
+    SH_DC,
     SKIN,
     row_width,
 )
 
-__all__ = ["Start", "skin_logits", "start_of"]
+__all__ = ["InitialGaussians", "initialize_gaussians", "skin_logits"]
 
 Floats = NDArray[np.float32]
 _HEAD_PARTS = (HAIR, FACE, EYES, LIPS, MOUTH)
@@ -43,7 +43,7 @@ _KEEP = {TORSO: 0.5, NECK: 0.8, HAIR: 0.8, FACE: 1.5, EYES: 4.0, LIPS: 4.0, MOUT
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Start:
+class InitialGaussians:
     """N Gaussians before the first step."""
 
     table: Floats  # [N, row_width]
@@ -51,7 +51,7 @@ class Start:
     modes: Floats  # [N, 16, 3] m per unit of each mouth mode and control; zeros where nobody knows
 
 
-def start_of(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> Start:
+def initialize_gaussians(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> InitialGaussians:
     """The Gaussians that training starts from.
 
     rows are those trained on; they are looked at only where the data set has no points. Raises
@@ -61,18 +61,18 @@ def start_of(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> 
     found = points(dataset)
     if found is None or not len(found.means):
         return _random(dataset, rows, config, generator)
-    kept = _chosen(found, config.densify.most, generator)
+    kept = _chosen(found, config.densify.max_gaussians, generator)
     table = np.zeros((len(kept), row_width(config.sh_degree)), np.float32)
     table[:, MEANS], table[:, QUATS] = found.means[kept], found.quats[kept]
     # Fewer points stand for the same surface: each grows.
     grown = np.sqrt(len(found.means) / len(kept))
-    sizes = np.clip(found.scales[kept] * grown, config.shape.shortest_m, config.shape.longest_m)
+    sizes = np.clip(found.scales[kept] * grown, config.shape.min_scale_m, config.shape.max_scale_m)
     table[:, LOG_SCALES] = np.log(sizes)
-    table[:, COLOUR] = (found.colours[kept] - 0.5) / SH_0
+    table[:, SH_DC] = (found.colours[kept] - 0.5) / SH_0
     table[:, OPACITY] = _logit(_OPACITY)
     table[:, SKIN] = skin_logits(found.skin[kept])
     modes = np.concatenate([found.mouth_modes, found.control_modes], axis=1)[kept]
-    return Start(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
+    return InitialGaussians(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
 
 
 def skin_logits(weights: Floats) -> Floats:
@@ -92,7 +92,7 @@ def _chosen(found: Points, most: int, generator: np.random.Generator) -> NDArray
 
 def _random(
     dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig, generator: np.random.Generator
-) -> Start:
+) -> InitialGaussians:
     """Points in the box of the person's silhouette, about the depth of the pivot, coloured as they look."""
     if not len(rows):
         raise TrainingError(
@@ -118,12 +118,12 @@ def _random(
     table[:, MEANS] = seen @ to_world[:3, :3].T + to_world[:3, 3]
     table[:, QUATS] = (1, 0, 0, 0)
     area = np.ptp(seen[:, 0]) * np.ptp(seen[:, 1])
-    table[:, LOG_SCALES] = np.log(np.clip(0.5 * np.sqrt(area / count), 1e-3, config.shape.longest_m))
-    table[:, COLOUR] = (shown[pixels] / 255 - 0.5) / SH_0
+    table[:, LOG_SCALES] = np.log(np.clip(0.5 * np.sqrt(area / count), 1e-3, config.shape.max_scale_m))
+    table[:, SH_DC] = (shown[pixels] / 255 - 0.5) / SH_0
     table[:, OPACITY] = _logit(0.1)  # as 3DGS starts
     by_head = np.where(np.isin(part, _HEAD_PARTS), 0.95, np.where(part == NECK, 0.5, 0.05))
     table[:, SKIN] = _logit(by_head)
-    return Start(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
+    return InitialGaussians(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
 
 
 def _logit(share: float | Floats) -> Floats:

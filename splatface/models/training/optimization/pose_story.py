@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
-from splatface.models.training.optimization.poses import Poses, corrections
+from splatface.models.training.optimization.poses import Poses, twist_between
 
-__all__ = ["jitter_px", "pose_curves", "round_figures"]
+__all__ = ["jitter_px", "pose_curves", "refinement_metrics"]
 
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -16,7 +16,7 @@ _FACE = np.array([[x, y, 0.0] for x in (-0.05, 0.05) for y in (-0.05, 0.08)] + [
 _CLOSE_S = 0.11  # farther apart, a difference is movement and not jitter
 
 
-def round_figures(
+def refinement_metrics(
     poses: Poses, before: tuple[Doubles, Camera], rows: Rows, psnr_db: Callable[[], float], step: int
 ) -> dict[str, float]:
     """Plain figures of a round.
@@ -32,7 +32,7 @@ def round_figures(
     """
     now = poses.T, poses.lens
     after = psnr_db()
-    change = corrections(poses.tracked[:, rows], poses.T[:, rows])[:, 6:]
+    change = twist_between(poses.tracked[:, rows], poses.T[:, rows])[:, 6:]
     tracked = _places(poses.tracked[1, rows], before[1])
     places = _places(poses.T[1, rows], poses.camera)
     poses.T = before[0]

@@ -10,13 +10,13 @@ from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.skin import pose_rows
 
-__all__ = ["FREEDOMS", "LENS", "Poses", "corrections", "moved"]
+__all__ = ["INTRINSICS_DOF", "POSE_DOF", "Poses", "apply_twist", "twist_between"]
 
 Doubles = NDArray[np.float64]
-FREEDOMS = 12  # of a picture: turn (rotation vector, rad, about the world's origin), shift (m); torso, head
+POSE_DOF = 12  # of a picture: turn (rotation vector, rad, about the world's origin), shift (m); torso, head
 # Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the picture
 # stays, for size alone is as well the Gaussians'), and the principal point's shift in px.
-LENS = 3
+INTRINSICS_DOF = 3
 
 
 class Poses:
@@ -27,16 +27,16 @@ class Poses:
         self.time_s: Doubles = frames.time_ns / 1e9
         self.tracked = np.stack([frames.T_world_torso, frames.T_world_head]).astype(np.float64)
         self.T: Doubles = self.tracked.copy()
-        self.lens: Doubles = np.zeros(LENS)
+        self.lens: Doubles = np.zeros(INTRINSICS_DOF)
         self.rounds: list[dict[str, float]] = []  # what each refinement found, see refine_poses.py
         self._camera = dataset.camera
 
     @property
     def camera(self) -> Camera:
         """The data set's camera with the refined lens."""
-        return self.seen_through(self.lens)
+        return self.with_intrinsics(self.lens)
 
-    def seen_through(self, lens: Doubles) -> Camera:
+    def with_intrinsics(self, lens: Doubles) -> Camera:
         """The data set's camera with a lens [LENS]."""
         own, zoom = self._camera, float(np.exp(lens[0]))
         cx, cy = own.cx + float(lens[1]), own.cy + float(lens[2])
@@ -50,17 +50,17 @@ class Poses:
 
     def changes(self, rows: NDArray[np.int64]) -> Doubles:
         """How far refinement moved rows [n], [n, FREEDOMS]."""
-        return corrections(self.tracked[:, rows], self.T[:, rows])
+        return twist_between(self.tracked[:, rows], self.T[:, rows])
 
 
-def corrections(before: Doubles, after: Doubles) -> Doubles:
+def twist_between(before: Doubles, after: Doubles) -> Doubles:
     """The twists [n, FREEDOMS] that turn poses [2, n, 4, 4] into others; `moved` undoes it."""
     change = after @ np.linalg.inv(before)
     turns = [Rotation.from_matrix(bone[:, :3, :3]).as_rotvec() for bone in change]
     return np.concatenate([turns[0], change[0, :, :3, 3], turns[1], change[1, :, :3, 3]], axis=1)
 
 
-def moved(T: Doubles, twists: Doubles) -> Doubles:
+def apply_twist(T: Doubles, twists: Doubles) -> Doubles:
     """Poses [2, n, 4, 4] after twists [n, FREEDOMS]: a turn about the world's origin, then a shift."""
     change = np.tile(np.eye(4), (2, len(twists), 1, 1))
     for bone in (0, 1):

@@ -12,21 +12,21 @@ from numpy.typing import NDArray
 from splatface.models.camera import Camera
 from splatface.models.head.splats import Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import PictureSlopes, SplatSlopes, draw_backward
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.gradients import ImageGrads, SplatGrads, rasterize_backward
+from splatface.models.render.rendered import RenderOutput
 from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.likeness import add_opinion, opinion_of
-from splatface.models.training.optimization.loss_kernels import Comparison
+from splatface.models.training.optimization.likeness import add_perceptual_loss, make_perceptual_loss
+from splatface.models.training.optimization.loss_kernels import ImageLoss
 from splatface.models.training.optimization.losses import Target
-from splatface.models.training.optimization.skin_kernels import skin, skin_backward
+from splatface.models.training.optimization.skin_kernels import skin_backward, skin_gaussians
 
-__all__ = ["Easel", "Moves", "Slopes"]
+__all__ = ["DeformedGaussians", "Gradients", "RenderLoss"]
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moves:
+class DeformedGaussians:
     """What is drawn in one picture, before the bones."""
 
     table: Floats  # [N, W] see packed.py
@@ -36,7 +36,7 @@ class Moves:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Slopes:
+class Gradients:
     """A loss, and dL/d of what was drawn."""
 
     loss: float
@@ -45,7 +45,7 @@ class Slopes:
     deltas: Floats  # [R, 14]
     dynamism: Floats | None  # [R]
     pose: Floats  # [2, POSE]
-    centres: Floats  # [N, 2] per px
+    means2d_grad: Floats  # [N, 2] per px
 
     @property
     def finite(self) -> bool:
@@ -55,7 +55,7 @@ class Slopes:
         return bool(np.isfinite([*sums, *others, self.pose.sum(dtype=np.float64)]).all())
 
 
-class Easel:
+class RenderLoss:
     """Draws and compares pictures of one camera before one background; keeps its buffers."""
 
     def __init__(self, camera: Camera, background: Floats, config: LossConfig, threads: int) -> None:
@@ -63,37 +63,39 @@ class Easel:
         self.renderer = CpuRenderer(threads)
         self.workers = self.renderer.workers
         self._background = np.ascontiguousarray(background, np.float32)
-        self._compare = Comparison(camera.height, camera.width, config, self.workers)
-        self._opinion = opinion_of(config)
+        self._compare = ImageLoss(camera.height, camera.width, config, self.workers)
+        self._opinion = make_perceptual_loss(config)
 
-    def draw(self, moves: Moves, pose: NDArray[np.float64]) -> Floats:
+    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Floats:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
-        moved = skin(moves.table, moves.rows, moves.deltas, pose, self.workers)
+        moved = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, self.workers)
         return self.renderer.draw(moved.splats, self.camera, self._background).image
 
-    def pull(self, moves: Moves, pose: NDArray[np.float64], target: Target) -> Slopes:
+    def loss_and_grads(
+        self, moves: DeformedGaussians, pose: NDArray[np.float64], target: Target
+    ) -> Gradients:
         """Compare the picture in a pose [2, POSE] with its target, and go back to what it is made of."""
-        moved = skin(moves.table, moves.rows, moves.deltas, pose, self.workers)
+        moved = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, self.workers)
         extra = self._extra(moves)
         drawn = self.renderer.draw(moved.splats, self.camera, self._background, extra)
         found = self._compare(drawn, target)
         loss = found.value
         if self._opinion:
-            loss += add_opinion(self._opinion, drawn.image, target.picture, found.slopes)
-        above = PictureSlopes(found.slopes, found.slopes_transmittance, found.slopes_dynamism)
+            loss += add_perceptual_loss(self._opinion, drawn.image, target.picture, found.slopes)
+        above = ImageGrads(found.slopes, found.slopes_transmittance, found.slopes_dynamism)
         below = self._back(moved.splats, extra, drawn, above)
         slopes = skin_backward(moved, moves.rows, below, self.workers)
-        return Slopes(
+        return Gradients(
             loss=loss,
             squared_error=found.squared_error,
             table=slopes.table,
             deltas=slopes.deltas,
             dynamism=None if extra is None else below.extra[moves.rows, 0],
             pose=slopes.pose,
-            centres=below.centres,
+            means2d_grad=below.centres,
         )
 
-    def _extra(self, moves: Moves) -> Floats | None:
+    def _extra(self, moves: DeformedGaussians) -> Floats | None:
         if moves.dynamism is None:
             return None
         extra = np.zeros((len(moves.table), 1), np.float32)
@@ -101,6 +103,6 @@ class Easel:
         return extra
 
     def _back(
-        self, splats: Splats, extra: Floats | None, drawn: Rendered, above: PictureSlopes
-    ) -> SplatSlopes:
-        return draw_backward(self.renderer, (splats, self.camera), extra, drawn, above)
+        self, splats: Splats, extra: Floats | None, drawn: RenderOutput, above: ImageGrads
+    ) -> SplatGrads:
+        return rasterize_backward(self.renderer, (splats, self.camera), extra, drawn, above)

@@ -15,23 +15,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.motion_map import MOTION_SIZE
-from splatface.models.training.optimization.looking import DAMPING, positive, probed
-from splatface.models.training.tracking.face_model import OF_EYES
+from splatface.models.training.optimization.looking import DAMPING, interior_subsample, nearest_psd
+from splatface.models.training.tracking.face_model import EYE_CHANNELS
 
-__all__ = ["FOLLOWING", "Felt", "Mirror", "foretold", "refine_motion"]
+__all__ = ["REFINED_CHANNELS", "LossAndGrad", "MotionObjective", "extrapolate_correction", "refine_motion"]
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Rows = NDArray[np.int64]
 # Columns of the motion. Lids and gaze are found by themselves: a picture says of them a few pixels of an eye.
-FOLLOWING = np.setdiff1d(np.arange(MOTION_SIZE), OF_EYES)
+REFINED_CHANNELS = np.setdiff1d(np.arange(MOTION_SIZE), EYE_CHANNELS)
 _PROBED = 8  # pictures whose curvature is measured
 _STEP = 0.02  # of the measuring
 _RIDGE = 1e-3  # in a mode's own square
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Felt:
+class LossAndGrad:
     """A picture's loss, and dL/d(motion) [16]."""
 
     loss: float
@@ -39,15 +39,17 @@ class Felt:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Mirror:
+class MotionObjective:
     """A face that can be told what to do, and be looked at."""
 
     perform: Callable[[Doubles], None]  # change [F, 16] of every row's motion from what the landmarks say
-    feel: Callable[[int], Felt]  # a row, performing this
+    feel: Callable[[int], LossAndGrad]  # a row, performing this
     residuals: float  # of a picture, independent ones
 
 
-def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sweeps: int) -> Doubles:
+def refine_motion(
+    change: Doubles, mirror: MotionObjective, rows: Rows, anchor: float, sweeps: int
+) -> Doubles:
     """The change [F, 16] of the motion of `rows` that their pictures ask for; the others' stays.
 
     Args:
@@ -57,7 +59,7 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
         anchor: standard deviation of what landmarks are off by, in a mode.
         sweeps: looks at each picture; a step that does not let it be hit better is taken back.
     """
-    best, place = change.copy(), np.ix_(rows, FOLLOWING)
+    best, place = change.copy(), np.ix_(rows, REFINED_CHANNELS)
     curvature = _curvature(best, mirror, rows)
     losses, slopes = _feel(mirror, rows)
     damping = np.full(len(rows), DAMPING)
@@ -75,7 +77,7 @@ def refine_motion(change: Doubles, mirror: Mirror, rows: Rows, anchor: float, sw
     return best
 
 
-def foretold(told: Floats, change: Doubles, others: Floats) -> Doubles:
+def extrapolate_correction(told: Floats, change: Doubles, others: Floats) -> Doubles:
     """The change [m, 16] of pictures that nobody looked at: what is the same for all, by ridge regression.
 
     Args:
@@ -90,13 +92,13 @@ def foretold(told: Floats, change: Doubles, others: Floats) -> Doubles:
     return found
 
 
-def _feel(mirror: Mirror, rows: Rows) -> tuple[Doubles, Doubles]:
+def _feel(mirror: MotionObjective, rows: Rows) -> tuple[Doubles, Doubles]:
     """Losses [n] and slopes [n, FOLLOWING]; a picture that cannot be looked at pulls nowhere."""
-    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), len(FOLLOWING)))
+    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), len(REFINED_CHANNELS)))
     for i, row in enumerate(rows.tolist()):
         felt = mirror.feel(row)
         if np.isfinite(felt.loss) and np.isfinite(felt.slopes).all():
-            losses[i], slopes[i] = max(felt.loss, 1e-6), felt.slopes[FOLLOWING]
+            losses[i], slopes[i] = max(felt.loss, 1e-6), felt.slopes[REFINED_CHANNELS]
     return losses, slopes
 
 
@@ -111,14 +113,14 @@ def _steps(
     return np.asarray(np.linalg.solve(held, -pull[:, :, None])[:, :, 0], np.float64)
 
 
-def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:
+def _curvature(change: Doubles, mirror: MotionObjective, rows: Rows) -> Doubles:
     """Mean second derivative [m, m] of the loss at a few rows, from differences of slopes; positive.
 
     The mirror is left performing `change`.
     """
-    picked = probed(rows, _PROBED)
-    total = np.empty((len(FOLLOWING), len(FOLLOWING)))
-    for k, column in enumerate(FOLLOWING.tolist()):
+    picked = interior_subsample(rows, _PROBED)
+    total = np.empty((len(REFINED_CHANNELS), len(REFINED_CHANNELS)))
+    for k, column in enumerate(REFINED_CHANNELS.tolist()):
         ends = []
         for sign in (1, -1):
             off = change.copy()
@@ -127,4 +129,4 @@ def _curvature(change: Doubles, mirror: Mirror, rows: Rows) -> Doubles:
             ends.append(_feel(mirror, picked)[1].mean(axis=0))
         total[k] = (ends[0] - ends[1]) / (2 * _STEP)
     mirror.perform(change)
-    return positive(total)
+    return nearest_psd(total)

@@ -15,14 +15,14 @@ from scipy.spatial import cKDTree
 from splatface.models.training.dataset.types import FACE, HAIR, LIPS, NECK, TORSO, Points
 from splatface.models.training.optimization.points import skin_logits
 
-__all__ = ["Relief", "Surface", "relief_of"]
+__all__ = ["Surface", "SurfacePrior", "surface_prior_from_points"]
 
 Floats = NDArray[np.float32]
 _SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # the mouth goes on behind lips
 _ONE_LAYER = (4, np.inf)  # how many neighbours are asked, and how far apart layers are, m
 _LAYERED = {NECK: (12, 0.01)}  # it goes on behind the jaw
 _NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
-_ASTRAY_M = 0.003  # from its own surface, where another is nearer
+_REASSIGN_DISTANCE_M = 0.003  # from its own surface, where another is nearer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,7 +44,7 @@ class Surface:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Relief:
+class SurfacePrior:
     """Where surfaces lie, by their label."""
 
     surfaces: dict[int, Surface]
@@ -57,7 +57,7 @@ class Relief:
             names = np.array(list(self.surfaces), np.uint8)
             away = np.stack([s.places.query(means[rows, :2])[0] for s in self.surfaces.values()])
             own = np.take_along_axis(away, (names[:, None] == labels[rows]).argmax(axis=0)[None], axis=0)[0]
-            found[rows] = np.where(own > _ASTRAY_M, names[away.argmin(axis=0)], labels[rows])
+            found[rows] = np.where(own > _REASSIGN_DISTANCE_M, names[away.argmin(axis=0)], labels[rows])
         return found
 
     def anchors(self, means: Floats, labels: NDArray[np.uint8], otherwise: Floats) -> Floats:
@@ -74,15 +74,15 @@ class Relief:
         return found
 
 
-def relief_of(points: Points | None) -> Relief:
+def surface_prior_from_points(points: Points | None) -> SurfacePrior:
     """The surfaces of the points that training starts from; none where there are no points."""
     surfaces: dict[int, Surface] = {}
     if points is None:
-        return Relief(surfaces)
+        return SurfacePrior(surfaces)
     anchors = np.stack([points.means[:, 2], skin_logits(points.skin)], axis=1).astype(np.float32)
     for label in _SURFACES:
         rows = points.labels == label
         how = _LAYERED.get(label, _ONE_LAYER)
         if rows.sum() >= how[0]:
             surfaces[label] = Surface(cKDTree(points.means[rows, :2]), anchors[rows], *how)
-    return Relief(surfaces)
+    return SurfacePrior(surfaces)

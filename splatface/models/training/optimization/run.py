@@ -10,17 +10,17 @@ import torch
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.disk import atomic_write
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.fields.field import Field
-from splatface.models.training.optimization.begin import begin
+from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.config import TrainConfig, config_of_yaml, config_to_yaml
 from splatface.models.training.optimization.log import add_to_log, read_log
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.packed import SKIN, unpack
 from splatface.models.training.optimization.performer import known_rows
 from splatface.models.training.optimization.pose_story import pose_curves
-from splatface.models.training.optimization.schedule import Pace, pace_at
+from splatface.models.training.optimization.schedule import ScheduleState, schedule_at
 from splatface.models.training.optimization.state import STATE, load_state, save_state
 from splatface.models.training.optimization.types import Progress, Trained
 from splatface.models.training.optimization.validate import validate
@@ -90,7 +90,7 @@ class _Run:
         self.config, self.folder, self.clock, self.report = config, folder, clock, report
         self.key = _key(dataset, config)
         _claim(folder, config)
-        self.trainer = begin(dataset, config)
+        self.trainer = build_trainer(dataset, config)
         self.shown = _shown_rows(dataset)
         self.history: list[Progress] = []
         if (folder / STATE).exists():
@@ -116,7 +116,7 @@ class _Run:
             labels=state.labels,
             field=_on_cpu(state.mover.field),
             config=self.config,
-            dataset=self.trainer.told(),
+            dataset=self.trainer.refined_dataset(),
             seconds=state.counters.seconds,
             history=tuple(self.history),
         )
@@ -124,14 +124,14 @@ class _Run:
     def _step(self) -> None:
         """One step, and what is due after it."""
         config, counters = self.config, self.trainer.state.counters
-        pace = pace_at(counters.step, counters.seconds, config.stages)
-        if self.trainer.refine(pace) or self.trainer.bound(pace):
+        pace = schedule_at(counters.step, counters.seconds, config.stages)
+        if self.trainer.refine(pace) or self.trainer.enable_color_bounds(pace):
             self._save()
             return
-        if not pace.over and not self.trainer.step(pace):
+        if not pace.finished and not self.trainer.step(pace):
             self._retreat()
             return
-        counters.done = pace.over
+        counters.done = pace.finished
         now = self.clock()
         counters.seconds = self.before + now - self.began
         look = counters.done or counters.step % config.validate_every == 0
@@ -141,7 +141,7 @@ class _Run:
             self._save()
             self.saved = now
 
-    def _tell(self, pace: Pace, look: bool) -> None:
+    def _tell(self, pace: ScheduleState, look: bool) -> None:
         """A line for the log and for the caller, after a look at pictures not trained on where asked."""
         counters, stages = self.trainer.state.counters, self.config.stages
         seen = self._validate(pace) if look and len(self.shown) else None
@@ -171,16 +171,16 @@ class _Run:
     def _tell_poses(self) -> None:
         poses, known = self.trainer.state.poses, self.trainer.refiner.known
         told = {"rounds": poses.rounds, "curves": pose_curves(poses, known)}
-        write_whole(self.folder / POSES, json.dumps(told).encode())
+        atomic_write(self.folder / POSES, json.dumps(told).encode())
 
-    def _validate(self, pace: Pace) -> float:
+    def _validate(self, pace: ScheduleState) -> float:
         name = f"{self.trainer.state.counters.step:07d}.png"
         return validate(self.trainer, self.shown, pace, self.folder / "validation" / name)
 
     def _retreat(self) -> None:
         """Back to the last checkpoint, at half the rate."""
         counters = self.trainer.state.counters
-        retreats, rate = counters.retreats + 1, counters.rate / 2
+        retreats, rate = counters.rollbacks + 1, counters.rate / 2
         if retreats > _RETREATS:
             raise TrainingError(
                 f"step {counters.step}: expected finite losses, found NaN again and again, also at "
@@ -189,7 +189,7 @@ class _Run:
             )
         self._load()
         counters = self.trainer.state.counters  # as they were at the checkpoint
-        counters.retreats, counters.rate, counters.skipped = retreats, rate, 0
+        counters.rollbacks, counters.rate, counters.skipped = retreats, rate, 0
         self._save()
 
     def _save(self) -> None:
@@ -197,7 +197,7 @@ class _Run:
 
     def _load(self) -> None:
         load_state(self.trainer.state, self.folder / STATE, self.key)
-        self.trainer.look_again()
+        self.trainer.reload_camera_and_motion()
 
 
 def _on_cpu(field: Field) -> Field:
@@ -214,7 +214,7 @@ def _claim(folder: Path, config: TrainConfig) -> None:
             f"{path}: expected the config of this run, found another: give the same config to go on, "
             "or a new folder"
         )
-    write_whole(path, config_to_yaml(config).encode())
+    atomic_write(path, config_to_yaml(config).encode())
 
 
 def _key(dataset: Dataset, config: TrainConfig) -> str:

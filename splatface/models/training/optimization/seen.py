@@ -7,7 +7,12 @@ from splatface.models.head.head import MotionLimits, PoseLimits
 from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
 from splatface.models.training.dataset.types import TEST, Dataset
 
-__all__ = ["poses_of", "seen_limits", "seen_motion", "torso_follow"]
+__all__ = [
+    "bone_pose_parameters",
+    "fit_torso_follow_ratio",
+    "motion_limits_from_dataset",
+    "pose_limits_from_dataset",
+]
 
 Array = NDArray[np.float64]
 _MOTION_TAIL = 0.2  # %: closures and wide vowels are rare and yet seen
@@ -16,7 +21,7 @@ _LEAST_M = 0.02  # a head on a tripod may still sway this much
 _FOLLOW = (0.25, 0.5)  # the share where the head did not move enough to tell
 
 
-def poses_of(T_world_bone: Array, pivot_m: Array) -> tuple[Array, Array]:
+def bone_pose_parameters(T_world_bone: Array, pivot_m: Array) -> tuple[Array, Array]:
     """Angles [F, 3] (yaw, pitch, roll; REP 103) and shifts [F, 3] (REP 103, m) of a bone about a pivot.
 
     The inverse of `bones_of`: T = shift, after a turn about the pivot.
@@ -32,7 +37,7 @@ def poses_of(T_world_bone: Array, pivot_m: Array) -> tuple[Array, Array]:
     return angles, np.array(shifts).reshape(-1, 3)
 
 
-def seen_limits(dataset: Dataset) -> PoseLimits:
+def pose_limits_from_dataset(dataset: Dataset) -> PoseLimits:
     """The poses that the pictures trained on cover; TEST pictures do not count.
 
     The lowest and highest of 100 are left out where there are many: one bad frame sets no limit.
@@ -40,7 +45,7 @@ def seen_limits(dataset: Dataset) -> PoseLimits:
     known = (dataset.frames.split != TEST) & np.isfinite(dataset.frames.T_world_head).all(axis=(1, 2))
     if not known.any():
         return PoseLimits()
-    angles, shifts = poses_of(dataset.frames.T_world_head[known], dataset.pivot_m)
+    angles, shifts = bone_pose_parameters(dataset.frames.T_world_head[known], dataset.pivot_m)
     tail = 1.0 if len(angles) >= 200 else 0.0
     low, high = np.percentile(angles, (tail, 100 - tail), axis=0).clip(-_LARGEST_RAD, _LARGEST_RAD)
     pairs = [(min(float(a), 0.0), max(float(b), 0.0)) for a, b in zip(low, high, strict=True)]
@@ -54,7 +59,7 @@ def seen_limits(dataset: Dataset) -> PoseLimits:
     )
 
 
-def seen_motion(dataset: Dataset) -> MotionLimits:
+def motion_limits_from_dataset(dataset: Dataset) -> MotionLimits:
     """How far mouth modes and controls go in the pictures trained on; TEST pictures do not count.
 
     The farthest of 500 are left out: one bad frame sets no limit.
@@ -76,7 +81,7 @@ def _ranges(values: NDArray[np.float32]) -> tuple[tuple[float, float], ...]:
     )
 
 
-def torso_follow(dataset: Dataset) -> tuple[float, float]:
+def fit_torso_follow_ratio(dataset: Dataset) -> tuple[float, float]:
     """Which share 0..1 of the head's angles and of its shift the torso takes over, by least squares.
 
     Means are taken out first: how the torso sits is the canonical pose's business.
@@ -87,8 +92,8 @@ def torso_follow(dataset: Dataset) -> tuple[float, float]:
     )
     if known.sum() < 2:
         return _FOLLOW
-    head = poses_of(track.T_world_head[known], dataset.pivot_m)
-    torso = poses_of(track.T_world_torso[known], dataset.pivot_m)
+    head = bone_pose_parameters(track.T_world_head[known], dataset.pivot_m)
+    torso = bone_pose_parameters(track.T_world_torso[known], dataset.pivot_m)
     shares = []
     for a, b, enough, otherwise in zip(head, torso, (0.01, 0.001), _FOLLOW, strict=True):
         a, b = a - a.mean(axis=0), b - b.mean(axis=0)

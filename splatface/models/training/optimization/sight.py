@@ -15,10 +15,10 @@ from splatface.models.errors import RenderError
 from splatface.models.head.splats import Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import PictureSlopes, draw_backward
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.gradients import ImageGrads, rasterize_backward
+from splatface.models.render.rendered import RenderOutput
 
-__all__ = ["Bounds", "bounds_of", "colours_behind", "sight_of"]
+__all__ = ["ColorBounds", "accumulate_visible_colors", "bounds_of", "occluded_depth_and_color"]
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
@@ -26,18 +26,18 @@ _LEAST_PX = 1.0  # that must have shown, in all pictures together, for a colour 
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Bounds:
+class ColorBounds:
     """Between what the resting colours (SH of degree 0) of N Gaussians stay."""
 
     low: Array  # [N, 3], or [3] for all
     high: Array
 
-    def keep(self, colours: Array) -> None:
+    def clamp_(self, colours: Array) -> None:
         """Bring colours [N, 3] back, in place."""
         np.clip(colours, self.low, self.high, out=colours)
 
 
-def sight_of(
+def accumulate_visible_colors(
     scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: Floats, person: NDArray[np.bool_]
 ) -> Array:
     """Of each splat [N, 5]: the colours 0..1 of the person's pixels, weighted by how much it shows in each,
@@ -55,17 +55,17 @@ def sight_of(
     drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
     seen = _seen_depth(drawn)
     there = person[..., None].astype(np.float32)
-    slopes = PictureSlopes(
+    slopes = ImageGrads(
         np.zeros_like(picture, np.float32),
         np.zeros(person.shape, np.float32),
         np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
     )
-    sums: Array = draw_backward(renderer, scene, extra, drawn, slopes).extra
+    sums: Array = rasterize_backward(renderer, scene, extra, drawn, slopes).extra
     sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
     return sums
 
 
-def _seen_depth(drawn: Rendered) -> Array:
+def _seen_depth(drawn: RenderOutput) -> Array:
     """Mean depth [H, W, 1] of what is drawn, in every channel of `extra` alike."""
     if drawn.extra is None:
         raise RenderError("sight: expected depths in the extra channels, found none: draw with them")
@@ -74,15 +74,15 @@ def _seen_depth(drawn: Rendered) -> Array:
     return depth
 
 
-def colours_behind(sums: NDArray[np.floating]) -> tuple[Floats, Floats]:
+def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colours [N, 3] seen."""
     shown = np.maximum(sums[:, 3], 1e-6)
     return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
 
 
-def bounds_of(sums: NDArray[np.floating], tolerance: float) -> Bounds:
+def bounds_of(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
     """Colours within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
     shown = sums[:, 3:4]
     colours = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
     reach = np.where(shown > _LEAST_PX, tolerance / SH_0, np.inf)
-    return Bounds((colours - reach).astype(np.float32), (colours + reach).astype(np.float32))
+    return ColorBounds((colours - reach).astype(np.float32), (colours + reach).astype(np.float32))

@@ -14,7 +14,7 @@ from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.render.reference import SplatTensors
 from splatface.models.training.optimization.packed import MEANS, OPACITY, QUATS, SKIN, sh_of
 
-__all__ = ["POSE", "pose_rows", "skin_splats", "twisted"]
+__all__ = ["POSE", "pose_rows", "skin_gaussians_torch", "twisted"]
 
 POSE = 16  # rotation 9, translation 3, quaternion 4
 
@@ -51,7 +51,7 @@ def twisted(pose: Tensor, twist: Tensor) -> Tensor:
     return torch.cat([rotation.flatten(1), place, quat], dim=1)
 
 
-def skin_splats(table: Tensor, deltas: Tensor, pose: Tensor) -> SplatTensors:
+def skin_gaussians_torch(table: Tensor, deltas: Tensor, pose: Tensor) -> SplatTensors:
     """Splats in the world.
 
     Args:

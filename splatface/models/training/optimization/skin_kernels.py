@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
-from splatface.models.render.gradients import SplatSlopes
+from splatface.models.render.gradients import SplatGrads
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.skin import POSE
 
-__all__ = ["Moved", "SkinSlopes", "skin", "skin_backward"]
+__all__ = ["SkinningCache", "SkinningGrads", "skin_backward", "skin_gaussians"]
 
 Floats = NDArray[np.float32]
 f4 = np.float32
@@ -22,7 +22,7 @@ _LIMIT = f4(MAX_LOG_CHANGE)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moved:
+class SkinningCache:
     """What a picture is drawn from: kept for the way back."""
 
     local: Floats  # [N, row_width] the table with its movements
@@ -32,7 +32,7 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class SkinSlopes:
+class SkinningGrads:
     """dL/d of what splats are made of."""
 
     table: Floats  # [N, row_width]
@@ -40,9 +40,9 @@ class SkinSlopes:
     pose: Floats  # [2, POSE]
 
 
-def skin(
+def skin_gaussians(
     table: Floats, rows: NDArray[np.int64], deltas: Floats, pose: NDArray[np.float64], workers: Workers
-) -> Moved:
+) -> SkinningCache:
     """Splats of a table [N, row_width] whose `rows` [R] move by deltas [R, 14]."""
     count, width = table.shape
     local, held = table.copy(), np.zeros((count, 4), np.uint8)
@@ -56,10 +56,12 @@ def skin(
     )
     bones = np.ascontiguousarray(pose, f4)
     workers.run(lambda k: _skin_rows(*_share(count, k, workers), local, bones, made))
-    return Moved(local=local, held=held, pose=bones, splats=Splats(*made))
+    return SkinningCache(local=local, held=held, pose=bones, splats=Splats(*made))
 
 
-def skin_backward(moved: Moved, rows: NDArray[np.int64], slopes: SplatSlopes, workers: Workers) -> SkinSlopes:
+def skin_backward(
+    moved: SkinningCache, rows: NDArray[np.int64], slopes: SplatGrads, workers: Workers
+) -> SkinningGrads:
     """From slopes of the splats to slopes of table, movements and bones."""
     count = len(moved.local)
     found = np.empty_like(moved.local)
@@ -74,7 +76,7 @@ def skin_backward(moved: Moved, rows: NDArray[np.int64], slopes: SplatSlopes, wo
     workers.run(part)
     deltas = np.empty((len(rows), DELTA_CHANNELS), f4)
     _take_deltas(found, rows, moved.held, deltas)
-    return SkinSlopes(table=found, deltas=deltas, pose=bones.sum(axis=0))
+    return SkinningGrads(table=found, deltas=deltas, pose=bones.sum(axis=0))
 
 
 def _share(count: int, k: int, workers: Workers) -> tuple[int, int]:

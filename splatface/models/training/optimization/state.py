@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.dataset.disk import write_whole
-from splatface.models.training.optimization.adam import Moments
-from splatface.models.training.optimization.densify import Pull, Regrown, no_pull
-from splatface.models.training.optimization.movers import Mover
+from splatface.models.training.dataset.disk import atomic_write
+from splatface.models.training.optimization.adam import AdamState
+from splatface.models.training.optimization.densify import DensificationResult, DensificationStats, no_pull
+from splatface.models.training.optimization.movers import FieldTrainer
 from splatface.models.training.optimization.poses import Poses
-from splatface.models.training.optimization.sight import Bounds
+from splatface.models.training.optimization.sight import ColorBounds
 
-__all__ = ["STATE", "Counters", "State", "load_state", "regrow_state", "save_state"]
+__all__ = ["STATE", "Counters", "State", "load_state", "remap_state", "save_state"]
 
 STATE = "state.safetensors"
 Arrays = dict[str, NDArray[np.generic]]
@@ -32,7 +32,7 @@ class Counters:
     updates: int = 0  # steps of Adam on the table
     seconds: float = 0.0  # trained, earlier sittings included
     rate: float = 1.0  # halved at each retreat
-    retreats: int = 0
+    rollbacks: int = 0
     skipped: int = 0  # steps in a row that were not finite
     loss: float = 0.0  # running means
     squared_error: float = 0.0
@@ -46,23 +46,23 @@ class State:
     table: NDArray[np.float32]  # [N, W], see packed.py
     labels: NDArray[np.uint8]  # [N]
     anchors: NDArray[np.float32]  # [N, 2] depth, m, and skin logit that `hold_shape` draws each back to
-    moments: Moments
-    pull: Pull
+    moments: AdamState
+    densification_stats: DensificationStats
     poses: Poses
     motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
-    mover: Mover
-    bounds: Bounds | None = None  # of the colours, once they are found
+    mover: FieldTrainer
+    bounds: ColorBounds | None = None  # of the colours, once they are found
     counters: Counters = field(default_factory=Counters)
 
 
-def regrow_state(state: State, regrown: Regrown) -> None:
+def remap_state(state: State, regrown: DensificationResult) -> None:
     """Follow a parting: halves keep the scale of their steps, not the direction."""
     at = regrown.sources
-    first, second = state.moments.first[at], state.moments.second[at]
+    first, second = state.moments.exp_avg[at], state.moments.exp_avg_sq[at]
     first[regrown.fresh] = 0
     state.mover.regrow(regrown)
     state.table, state.labels, state.anchors = regrown.table, state.labels[at], state.anchors[at]
-    state.moments, state.pull = Moments(first, second), no_pull(len(at))
+    state.moments, state.densification_stats = AdamState(first, second), no_pull(len(at))
 
 
 def save_state(state: State, path: Path, key: str) -> None:
@@ -73,7 +73,7 @@ def save_state(state: State, path: Path, key: str) -> None:
         "counters": json.dumps(asdict(state.counters)),
         "rounds": json.dumps(state.poses.rounds),
     }
-    write_whole(path, safetensors.numpy.save(arrays, metadata=notes))
+    atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
 def load_state(state: State, path: Path, key: str) -> None:
@@ -102,28 +102,28 @@ def _arrays(state: State) -> Arrays:
         "table": state.table,
         "labels": state.labels,
         "anchors": state.anchors,
-        "first": state.moments.first,
-        "second": state.moments.second,
-        "slopes": state.pull.slopes,
-        "seen": state.pull.seen,
+        "first": state.moments.exp_avg,
+        "second": state.moments.exp_avg_sq,
+        "slopes": state.densification_stats.slopes,
+        "seen": state.densification_stats.count,
         "poses": poses.T,
         "lens": poses.lens,
         "motion": state.motion,
     }
     if state.bounds is not None:
         own |= {"colours.low": state.bounds.low, "colours.high": state.bounds.high}
-    return own | {f"mover.{name}": array for name, array in state.mover.arrays().items()}
+    return own | {f"mover.{name}": array for name, array in state.mover.state_dict().items()}
 
 
 def _restore(state: State, found: Arrays) -> None:
     taken: Any = {name: np.array(array) for name, array in found.items()}
     state.table, state.labels, state.anchors = taken["table"], taken["labels"], taken["anchors"]
-    state.moments = Moments(taken["first"], taken["second"])
-    state.pull = Pull(taken["slopes"], taken["seen"])
+    state.moments = AdamState(taken["first"], taken["second"])
+    state.densification_stats = DensificationStats(taken["slopes"], taken["seen"])
     state.bounds = None
     if "colours.low" in taken:
-        state.bounds = Bounds(taken["colours.low"], taken["colours.high"])
+        state.bounds = ColorBounds(taken["colours.low"], taken["colours.high"])
     poses = state.poses
     poses.T, poses.lens, state.motion = taken["poses"], taken["lens"], taken["motion"]
     prefix = "mover."
-    state.mover.load({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})
+    state.mover.load_state_dict({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})

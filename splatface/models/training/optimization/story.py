@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunStory", "read_story"]
+__all__ = ["RunArtifacts", "load_run_artifacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunStory:
+class RunArtifacts:
     """What a run folder tells of a training; empty where it tells nothing."""
 
     log: tuple[Mapping[str, Any], ...] = ()  # lines of log.jsonl
@@ -21,11 +21,11 @@ class RunStory:
     validation: tuple[Path, ...] = ()  # pictures, the newest last
 
 
-def read_story(run_folder: Path) -> RunStory:
+def load_run_artifacts(run_folder: Path) -> RunArtifacts:
     """Read what there is; a last line of the log that was cut off by a crash is left out."""
     log = [line for line in map(_json, _lines(run_folder / "log.jsonl")) if isinstance(line, dict)]
     config = run_folder / "config.yaml"
-    return RunStory(
+    return RunArtifacts(
         log=tuple(log),
         evaluation=_mapping(run_folder / "evaluation.json"),
         openings=_mapping(run_folder / "openings.json"),

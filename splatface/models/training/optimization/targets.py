@@ -7,11 +7,11 @@ from splatface.models.training.dataset.file import labels, picture
 from splatface.models.training.dataset.masks import (
     LossWeights,
     box_of,
-    cover_mask,
     eyes_mask,
     loss_weights,
     mouth_mask,
     person_mask,
+    silhouette_trimap,
 )
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.config import LossConfig
@@ -38,7 +38,7 @@ def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
     moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
-    return Target(picture(dataset, row), weights, moving, cover_mask(parts, _EDGE * height), lips)
+    return Target(picture(dataset, row), weights, moving, silhouette_trimap(parts, _EDGE * height), lips)
 
 
 class Targets:

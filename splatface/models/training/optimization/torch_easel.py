@@ -18,12 +18,12 @@ from splatface.models.render.cuda import CudaRenderer
 from splatface.models.render.reference import SplatTensors
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.likeness import opinion_of
-from splatface.models.training.optimization.losses import Target, cover_loss, mask_loss, picture_loss
-from splatface.models.training.optimization.pull import Moves, Slopes
-from splatface.models.training.optimization.skin import skin_splats
+from splatface.models.training.optimization.likeness import make_perceptual_loss
+from splatface.models.training.optimization.losses import Target, mask_loss, picture_loss, silhouette_loss
+from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
+from splatface.models.training.optimization.skin import skin_gaussians_torch
 
-__all__ = ["TorchEasel"]
+__all__ = ["TorchRenderLoss"]
 
 Floats = NDArray[np.float32]
 # Image [H, W, 3], transmittance [H, W], extra channels [H, W, C] or None.
@@ -31,7 +31,7 @@ Drawn = tuple[Tensor, Tensor, Tensor | None]
 Draw = Callable[[SplatTensors, Camera, Tensor], Drawn]  # splats before a background
 
 
-class TorchEasel:
+class TorchRenderLoss:
     """Draws and compares pictures of one camera before one background, see `Easel`.
 
     Raises RenderError where the device or gsplat is missing.
@@ -42,11 +42,11 @@ class TorchEasel:
     ) -> None:
         self.camera, self.workers = camera, Workers(threads)
         self._config, self._device = config, torch.device(device)
-        self._opinion = opinion_of(config, device)
+        self._opinion = make_perceptual_loss(config, device)
         self._background = torch.from_numpy(np.ascontiguousarray(background, np.float32)).to(device)
         self._draw = _on_cpu(threads) if self._device.type == "cpu" else _on_cuda(device)
 
-    def draw(self, moves: Moves, pose: NDArray[np.float64]) -> Floats:
+    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Floats:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
         with torch.no_grad():
             table, deltas = self._up(moves.table), self._up(moves.deltas)
@@ -55,7 +55,9 @@ class TorchEasel:
         drawn: Floats = image.cpu().numpy()
         return drawn
 
-    def pull(self, moves: Moves, pose: NDArray[np.float64], target: Target) -> Slopes:
+    def loss_and_grads(
+        self, moves: DeformedGaussians, pose: NDArray[np.float64], target: Target
+    ) -> Gradients:
         """Compare the picture in a pose [2, POSE] with its target, and go back to what it is made of."""
         arrays: list[NDArray[Any]] = [moves.table, moves.deltas, pose]
         if moves.dynamism is not None:
@@ -66,31 +68,36 @@ class TorchEasel:
         splats.means.retain_grad()
         image, through, extra = self._draw(splats, self.camera, self._background)
         loss = picture_loss(image, target, self._config)
-        loss = loss + cover_loss(through, target.cover, self._config)
+        loss = loss + silhouette_loss(through, target.silhouette_trimap, self._config)
         if extra is not None:
-            moving = torch.from_numpy(target.moving).to(image) / 255
+            moving = torch.from_numpy(target.dynamic_mask).to(image) / 255
             loss = loss + self._config.mask * mask_loss(extra[..., 0], moving, self._config.mask_margin)
         truth = torch.from_numpy(target.picture).to(image) / 255
         if self._opinion:
             loss = loss + self._opinion(image, truth)
         loss.backward()
         found = [_slopes_of(leaf) for leaf in leaves]
-        return Slopes(
+        return Gradients(
             loss=float(loss.detach()),
             squared_error=float((image.detach() - truth).square().mean()),
             table=found[0],
             deltas=found[1],
             dynamism=found[3] if len(found) > 3 else None,
             pose=found[2],
-            centres=self._centres(splats),
+            means2d_grad=self._centres(splats),
         )
 
     def _splats(
-        self, table: Tensor, moves: Moves, deltas: Tensor, pose: Tensor, dynamism: Tensor | None = None
+        self,
+        table: Tensor,
+        moves: DeformedGaussians,
+        deltas: Tensor,
+        pose: Tensor,
+        dynamism: Tensor | None = None,
     ) -> SplatTensors:
         rows = torch.from_numpy(moves.rows).to(self._device)
         every = table.new_zeros(len(table), DELTA_CHANNELS).index_copy(0, rows, deltas)
-        made = skin_splats(table, every, pose)
+        made = skin_gaussians_torch(table, every, pose)
         if dynamism is None:
             return made
         extra = table.new_zeros(len(table), 1).index_copy(0, rows, dynamism[:, None])

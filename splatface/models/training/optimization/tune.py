@@ -10,23 +10,32 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
-from splatface.models.training.optimization.adam import BasisStep, no_moments, step_basis, step_table
+from splatface.models.training.optimization.adam import LowRankGradient, no_moments, step_basis, step_table
 from splatface.models.training.optimization.bake import Baked
-from splatface.models.training.optimization.colour_bounds import LOOKED, spread, sums_of_sight
-from splatface.models.training.optimization.config import COLOUR_REACH, LossConfig, RateConfig
-from splatface.models.training.optimization.hidden import coloured, shown_share
+from splatface.models.training.optimization.colour_bounds import (
+    MAX_SAMPLED_FRAMES,
+    accumulate_visible_colors_over_frames,
+    subsample_evenly,
+)
+from splatface.models.training.optimization.config import COLOUR_REACH, LearningRates, LossConfig
+from splatface.models.training.optimization.hidden import inpaint_unseen_colors, visibility
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
-from splatface.models.training.optimization.packed import COLOUR, SKIN, unpack
+from splatface.models.training.optimization.packed import SH_DC, SKIN, unpack
 from splatface.models.training.optimization.performer import known_rows, motion_of
-from splatface.models.training.optimization.pull import Easel, Moves
-from splatface.models.training.optimization.schedule import DEFORMATION, Pace, basis_rates, table_rates
-from splatface.models.training.optimization.sight import Bounds, bounds_of
+from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
+from splatface.models.training.optimization.schedule import (
+    DEFORMATION,
+    ScheduleState,
+    basis_rates,
+    table_rates,
+)
+from splatface.models.training.optimization.sight import ColorBounds, bounds_of
 from splatface.models.training.optimization.skin import pose_rows
-from splatface.models.training.optimization.skin_kernels import skin
+from splatface.models.training.optimization.skin_kernels import skin_gaussians
 from splatface.models.training.optimization.targets import Targets
 
-__all__ = ["TuneConfig", "Tuned", "baked_psnr_db", "believed", "tune"]
+__all__ = ["FinetuneResult", "TuneConfig", "baked_psnr_db", "inpaint_unless_worse", "tune"]
 
 Array = NDArray[np.float32]
 _HARDLY_DB = 0.3
@@ -42,14 +51,14 @@ class TuneConfig:
 
     steps: int = 400  # one picture each
     losses: LossConfig
-    rates: RateConfig
+    rates: LearningRates
     threads: int = 1
     cache_gb: float = 1.0  # of pictures kept in memory
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tuned:
+class FinetuneResult:
     """The head, polished or, where that did not help, as it was."""
 
     baked: Baked
@@ -58,7 +67,7 @@ class Tuned:
     bounded: bool = False  # its colours are near to what pictures show where each Gaussian lies
 
 
-class _Bench:
+class _FinetuneState:
     """A baked head as arrays that are learned, in the scene of a data set."""
 
     def __init__(self, baked: Baked, dataset: Dataset, how: TuneConfig) -> None:
@@ -68,11 +77,11 @@ class _Bench:
         self.map: TorchMotionMap = torch_map_of(baked.motion_map)
         self.motion = torch.from_numpy(motion_of(dataset, np.arange(len(dataset.frames)))).float()
         self.rows = baked.dynamic.astype(np.int64)
-        self.easel = Easel(dataset.camera, dataset.background, how.losses, how.threads)
+        self.easel = RenderLoss(dataset.camera, dataset.background, how.losses, how.threads)
         self.targets = Targets(dataset, how.losses, how.cache_gb * 1e9)
 
-    def moves(self, codes: Array) -> Moves:
-        return Moves(self.table, self.rows, np.ascontiguousarray(self.basis @ codes))
+    def moves(self, codes: Array) -> DeformedGaussians:
+        return DeformedGaussians(self.table, self.rows, np.ascontiguousarray(self.basis @ codes))
 
     def pose(self, row: int) -> NDArray[np.float64]:
         return pose_rows(self._frames.T_world_head[row], self._frames.T_world_torso[row])
@@ -85,19 +94,23 @@ class _Bench:
     def splats(self, row: int) -> Splats:
         """The Gaussians as they stand in a row's picture; they hold until the next call."""
         moves = self.moves(self.codes(row))
-        return skin(moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers).splats
+        return skin_gaussians(
+            moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers
+        ).splats
 
     def shown(self, rows: Sequence[int]) -> Array:
         """How much of each Gaussian [N] shows, at most, in any of these rows."""
         most = np.zeros(len(self.table), np.float32)
         for row in rows:
-            share = shown_share(self.splats(row), self.easel.camera, self.easel.renderer)
+            share = visibility(self.splats(row), self.easel.camera, self.easel.renderer)
             most = np.maximum(most, share)
         return most
 
     def sums(self, rows: Sequence[int]) -> NDArray[np.float64]:
         """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`."""
-        return sums_of_sight(self.splats, (self.easel.camera, self.easel.renderer), self.targets, rows)
+        return accumulate_visible_colors_over_frames(
+            self.splats, (self.easel.camera, self.easel.renderer), self.targets, rows
+        )
 
     def psnr_db(self, rows: Sequence[int]) -> float:
         """Mean over rows."""
@@ -121,7 +134,7 @@ class _Bench:
         )
 
 
-def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> Tuned:
+def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> FinetuneResult:
     """Go on learning Gaussians, basis and motion map together on TRAIN pictures.
 
     Args:
@@ -139,31 +152,33 @@ def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> Tuned:
     if not len(rows):
         raise TrainingError("tune: expected TRAIN pictures with known motion, found none: track them first")
     judged = _judged(dataset, rows)
-    free, near = (_Bench(baked, dataset, how) for _ in range(2))
+    free, bounded = (_FinetuneState(baked, dataset, how) for _ in range(2))
     before = free.psnr_db(judged)
     if not how.steps:
-        return Tuned(baked, before, before)
-    _learn(free, rows, how, Bounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
+        return FinetuneResult(baked, before, before)
+    _learn(free, rows, how, ColorBounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
-    _learn(near, rows, how, bounds_of(near.sums(spread(rows, LOOKED)), COLOUR_REACH))
-    near_db = near.psnr_db(judged)
+    _learn(
+        bounded, rows, how, bounds_of(bounded.sums(subsample_evenly(rows, MAX_SAMPLED_FRAMES)), COLOUR_REACH)
+    )
+    near_db = bounded.psnr_db(judged)
     if near_db > max(before, free_db) - _BOUNDS_COST_DB:
-        return Tuned(near.result(), before, near_db, bounded=True)
+        return FinetuneResult(bounded.result(), before, near_db, bounded=True)
     if free_db > before:  # not where it is NaN
-        return Tuned(free.result(), before, free_db)
-    return Tuned(baked, before, before)
+        return FinetuneResult(free.result(), before, free_db)
+    return FinetuneResult(baked, before, before)
 
 
-def believed(baked: Baked, dataset: Dataset, how: TuneConfig) -> Baked:
+def inpaint_unless_worse(baked: Baked, dataset: Dataset, how: TuneConfig) -> Baked:
     """The head with colours that no TRAIN picture told taken from what lies beside them.
 
     What hardly shows hardly matters: where pictures suffer, as those of a head that is far from done, it
     stays as it was.
     """
     rows = known_rows(dataset, TRAIN)
-    bench, judged = _Bench(baked, dataset, how), _judged(dataset, rows)
-    looked = spread(rows, LOOKED)
-    told = coloured(baked.gaussians, baked.skin, bench.shown(looked), bench.sums(looked))
+    bench, judged = _FinetuneState(baked, dataset, how), _judged(dataset, rows)
+    looked = subsample_evenly(rows, MAX_SAMPLED_FRAMES)
+    told = inpaint_unseen_colors(baked.gaussians, baked.skin, bench.shown(looked), bench.sums(looked))
     calmer = replace(baked, gaussians=told)
     lost_db = bench.psnr_db(judged) - baked_psnr_db(calmer, dataset, how, judged)
     return calmer if lost_db < _HARDLY_DB else baked
@@ -171,39 +186,39 @@ def believed(baked: Baked, dataset: Dataset, how: TuneConfig) -> Baked:
 
 def baked_psnr_db(baked: Baked, dataset: Dataset, how: TuneConfig, rows: Sequence[int]) -> float:
     """Mean PSNR of a baked head in rows of the data set."""
-    return _Bench(baked, dataset, how).psnr_db(rows)
+    return _FinetuneState(baked, dataset, how).psnr_db(rows)
 
 
 def _judged(dataset: Dataset, trained: NDArray[np.int64]) -> list[int]:
     unseen = known_rows(dataset, VAL)
     rows = unseen if len(unseen) else trained
-    return spread(rows, _JUDGED)
+    return subsample_evenly(rows, _JUDGED)
 
 
-def _learn(bench: _Bench, rows: NDArray[np.int64], how: TuneConfig, bounds: Bounds) -> None:
-    bounds.keep(bench.table[:, COLOUR])
+def _learn(bench: _FinetuneState, rows: NDArray[np.int64], how: TuneConfig, bounds: ColorBounds) -> None:
+    bounds.clamp_(bench.table[:, SH_DC])
     rng = np.random.default_rng(how.seed)
     table_moments, basis_moments = no_moments(bench.table), no_moments(bench.basis)
     adam = torch.optim.Adam(bench.map.parameters(), lr=_MAP_RATE)
     for step in range(how.steps):
         row = int(rng.choice(rows))
         done = step / how.steps
-        pace = Pace(DEFORMATION, _FROM + (_TO - _FROM) * done, min(1.0, (step + 1) / 50), False)
+        pace = ScheduleState(DEFORMATION, _FROM + (_TO - _FROM) * done, min(1.0, (step + 1) / 50), False)
         codes = bench.map(bench.motion[row])
         now = codes.detach().numpy().copy()
-        slopes = bench.easel.pull(bench.moves(now), bench.pose(row), bench.targets(row))
+        slopes = bench.easel.loss_and_grads(bench.moves(now), bench.pose(row), bench.targets(row))
         if not slopes.finite:
             continue
-        adam.param_groups[0]["lr"] = _MAP_RATE * pace.warm * (1 - done)
+        adam.param_groups[0]["lr"] = _MAP_RATE * pace.warmup * (1 - done)
         adam.zero_grad()
         codes.backward(torch.from_numpy(np.einsum("mjk,mj->k", bench.basis, slopes.deltas)))
         adam.step()
         workers = bench.easel.workers
-        basis_step = BasisStep(slopes.deltas, now, basis_rates(how.rates, pace), step + 1)
+        basis_step = LowRankGradient(slopes.deltas, now, basis_rates(how.rates, pace), step + 1)
         step_basis(bench.basis, basis_moments, basis_step, workers)
-        rates = table_rates(how.rates, pace.through, bench.table.shape[1]) * np.float32(pace.warm)
+        rates = table_rates(how.rates, pace.progress, bench.table.shape[1]) * np.float32(pace.warmup)
         step_table(bench.table, slopes.table, table_moments, rates, step + 1, workers)
-        bounds.keep(bench.table[:, COLOUR])
+        bounds.clamp_(bench.table[:, SH_DC])
 
 
 def _table_of(baked: Baked) -> Array:

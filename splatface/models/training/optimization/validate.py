@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.disk import write_whole
+from splatface.models.training.dataset.disk import atomic_write
 from splatface.models.training.dataset.pictures import png_bytes
 from splatface.models.training.optimization.losses import psnr_db
-from splatface.models.training.optimization.schedule import Pace
+from splatface.models.training.optimization.schedule import ScheduleState
 from splatface.models.training.optimization.trainer import Trainer
 
 __all__ = ["SHEET_ROWS", "draw_row", "sheet", "validate"]
@@ -20,20 +20,20 @@ _LOUDER = 4  # differences are shown this much stronger
 Picture = NDArray[np.uint8]
 
 
-def draw_row(trainer: Trainer, row: int, pace: Pace) -> Picture:
+def draw_row(trainer: Trainer, row: int, pace: ScheduleState) -> Picture:
     """What the trainer makes of a row of its data set now, [H, W, 3]."""
     state = trainer.state
-    image = trainer.easel.draw(state.mover.show(state.table, row, pace), state.poses.at(row))
+    image = trainer.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def validate(trainer: Trainer, rows: NDArray[np.int64], pace: Pace, path: Path) -> float:
+def validate(trainer: Trainer, rows: NDArray[np.int64], pace: ScheduleState, path: Path) -> float:
     """Mean PSNR in dB of rows, and a sheet of the first few at `path`."""
     drawn = [draw_row(trainer, int(row), pace) for row in rows]
     true = [trainer.targets(int(row)).picture for row in rows]
     errors = [np.mean((a / 255.0 - b / 255.0) ** 2) for a, b in zip(drawn, true, strict=True)]
     path.parent.mkdir(exist_ok=True)
-    write_whole(path, png_bytes(sheet(drawn[:SHEET_ROWS], true[:SHEET_ROWS])), settled=False)
+    atomic_write(path, png_bytes(sheet(drawn[:SHEET_ROWS], true[:SHEET_ROWS])), fsync=False)
     return float(np.mean([psnr_db(float(error)) for error in errors]))
 
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrainingError
-from splatface.models.head.controls import limit_motion
+from splatface.models.head.controls import soft_limit_motion
 from splatface.models.head.head import Head
 from splatface.models.head.splats import Splats
-from splatface.models.training.report.playback import Puppet
+from splatface.models.training.report.playback import PosedRenderer
 
 __all__ = ["SH_0", "inspect_head", "named", "sheet", "sheets", "write_sheets"]
 
@@ -62,13 +62,13 @@ def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
     mouth, controls   each mode and control as far as a running head lets it go, at most 1 (gaze: 0.3 rad)
     directions        each direction of the basis at -2 and +2 (1 is its root mean square)
     """
-    puppet = Puppet(head, head.info.camera.scaled_to(384, 384), head.info.background)
+    puppet = PosedRenderer(head, head.info.camera.scaled_to(384, 384), head.info.background)
     around = [named(puppet.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES]
     yield "angles", sheet(around)
     yield "ellipsoids", _two_sides(puppet, lambda s: _opaque(s, s.scales * np.float32(_ELLIPSOID)))
     yield "centres", _two_sides(puppet, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
-    yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skin)))
-    yield "dynamic", _two_sides(puppet, lambda s: _painted(s, _glow(_movement(head))))
+    yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skinning_weight)))
+    yield "dynamic", _two_sides(puppet, lambda s: _painted(s, _heat_color(_movement(head))))
     yield "mouth", _motions(puppet, MOUTH_MODES)
     yield "controls", _motions(puppet, CONTROLS)
     yield "directions", _directions(head, puppet)
@@ -89,7 +89,7 @@ def _movement(head: Head) -> Array:
     return found
 
 
-def _two_sides(puppet: Puppet, change: Callable[[Splats], Splats]) -> Picture:
+def _two_sides(puppet: PosedRenderer, change: Callable[[Splats], Splats]) -> Picture:
     return sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
 
 
@@ -110,29 +110,29 @@ def _blue_to_red(share: Array) -> Array:
     return blue + share[:, None] * (red - blue)
 
 
-def _glow(share: Array) -> Array:
+def _heat_color(share: Array) -> Array:
     levels = np.clip(share * 255, 0, 255).astype(np.uint8)[:, None]
     colours = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)).reshape(-1, 3)[:, ::-1]
     return np.maximum(np.ascontiguousarray(colours).astype(np.float32) / 255, _DARK)
 
 
-def _motions(puppet: Puppet, names: tuple[str, ...]) -> Picture:
+def _motions(puppet: PosedRenderer, names: tuple[str, ...]) -> Picture:
     views = [named(_face(puppet.picture()), "rest")]
     limits, every = puppet.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
     for name in names:
         asked = np.where(np.array(every) == name, 0.3 if name.startswith("gaze") else 1.0, 0.0)
         mouth, controls = np.split(asked.astype(np.float32), [len(MOUTH_MODES)])
-        motion = np.concatenate(limit_motion(mouth, controls, limits))
+        motion = np.concatenate(soft_limit_motion(mouth, controls, limits))
         views.append(named(_face(puppet.picture(motion)), f"{name} {motion[every.index(name)]:.2f}"))
     return sheet(views)
 
 
-def _directions(head: Head, puppet: Puppet) -> Picture:
+def _directions(head: Head, puppet: PosedRenderer) -> Picture:
     """Each direction of the basis by itself, twice its usual size: minus above plus."""
     ways = head.basis.shape[2]
     pairs = []
     for k in range(ways):
-        ends = [puppet.along(k, sign) for sign in (-2.0, 2.0)]
+        ends = [puppet.render_basis_direction(k, sign) for sign in (-2.0, 2.0)]
         pairs.append(named(np.vstack([_face(end) for end in ends]), head.info.coefficient_names[k]))
     return sheet(pairs, across=8)
 

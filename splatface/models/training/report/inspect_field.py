@@ -16,7 +16,12 @@ from splatface.models.training.fields.inspect import attention_colours, dynamism
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.finish import performer_of
 from splatface.models.training.optimization.packed import unpack
-from splatface.models.training.optimization.performer import Performer, Stage, known_rows, motion_of
+from splatface.models.training.optimization.performer import (
+    DatasetRenderer,
+    DeformationSource,
+    known_rows,
+    motion_of,
+)
 from splatface.models.training.optimization.types import Trained
 from splatface.models.training.report.inspect import SH_0, named, sheet, write_sheets
 
@@ -66,11 +71,11 @@ def field_sheets(trained: Trained) -> Iterator[tuple[str, Picture]]:
 class _Scene:
     """A few moments of the film, drawn in their own colours and in others."""
 
-    def __init__(self, trained: Trained, performer: Performer) -> None:
+    def __init__(self, trained: Trained, performer: DeformationSource) -> None:
         dataset = trained.dataset
         self.conditions = Conditions(dataset, trained.config.field.listening, trained.config.encoder)
         self.rows = _moments(dataset)
-        self._performer, self._stage = performer, Stage(dataset)
+        self._performer, self._stage = performer, DatasetRenderer(dataset)
 
     def lines(self, paint: Paint) -> Picture:
         """One line a moment: the picture itself, then each of its maps."""

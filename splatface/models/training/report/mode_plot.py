@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.score import SHUT_BELOW
 
-__all__ = ["PLOT_HEIGHT", "SHOWN_S", "Heard", "Plot", "write_on"]
+__all__ = ["PLOT_HEIGHT", "SHOWN_S", "Plot", "PlotSample", "write_on"]
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -33,7 +33,7 @@ _TEXT_SIZE = 0.42
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class PlotSample:
     """One moment, as each listener hears it."""
 
     time_s: float
@@ -53,9 +53,9 @@ class Plot:
     def __init__(self, width: int, names: Sequence[str]) -> None:
         self._width = width
         self._names = tuple(names)
-        self._past: deque[Heard] = deque()
+        self._past: deque[PlotSample] = deque()
 
-    def add(self, heard: Heard) -> Picture:
+    def add(self, heard: PlotSample) -> Picture:
         """The plot [PLOT_HEIGHT, width, 3] RGB after one more moment; times rise."""
         self._past.append(heard)
         while self._past[0].time_s < heard.time_s - SHOWN_S:

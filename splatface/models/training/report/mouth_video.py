@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.voice import level_dbfs
-from splatface.models.behavior.controller import Controller, MotionConfig
-from splatface.models.talking_head import Talker
-from splatface.models.training.report.mode_plot import PLOT_HEIGHT, Heard, Plot, write_on
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
+from splatface.models.talking_head import TalkingHead
+from splatface.models.training.report.mode_plot import PLOT_HEIGHT, Plot, PlotSample, write_on
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.known_words import closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.video.moments import Moment, moments
-from splatface.models.video.shape import Shape
+from splatface.models.video.moments import VideoFrame, render_frames
+from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import sound_of_file
 
 __all__ = ["HeardMoment", "heard_moments", "shape_around"]
@@ -33,16 +33,16 @@ class HeardMoment:
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
     samples: Array  # [T, channels] at FILM_HZ
     share: float  # how much of the whole sound has been shown, 0..1
-    heard: Heard
+    heard: PlotSample
 
 
-def shape_around(face: Shape, count: int) -> Shape:
+def shape_around(face: VideoFormat, count: int) -> VideoFormat:
     """The shape of a film with `count` faces side by side and the plot below them."""
-    return Shape(face.width * count, face.height + PLOT_HEIGHT, face.fps)
+    return VideoFormat(face.width * count, face.height + PLOT_HEIGHT, face.fps)
 
 
 def heard_moments(
-    path: Path, encoders: Sequence[str], talker: Talker, fps: Fraction, phones: tuple[Phone, ...] = ()
+    path: Path, encoders: Sequence[str], talker: TalkingHead, fps: Fraction, phones: tuple[Phone, ...] = ()
 ) -> Iterator[HeardMoment]:
     """The film of a sound file, ceil(duration * fps) moments; only the last seconds are held.
 
@@ -57,7 +57,7 @@ def heard_moments(
         AudioError, EncoderError, HeadError: as `sound_of_file`, `encoder` and `Talker`.
     """
     takes = [
-        moments(sound_of_file(path), encoder(name), talker, Controller(MotionConfig()), fps)
+        render_frames(sound_of_file(path), encoder(name), talker, HeadMotionController(MotionConfig()), fps)
         for name in encoders
     ]
     names = [*encoders, *(["aligned"] if phones else [])]
@@ -68,13 +68,15 @@ def heard_moments(
         for (picture, _), name in zip(faces, names, strict=True):
             write_on(picture, f"{name}  {time_s:.2f} s", (8, 18))
         level = level_dbfs(sides[0].samples.mean(axis=1))
-        heard = Heard(time_s, level, tuple(mouth for _, mouth in faces), closed_for(phones, time_s))
+        heard = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closed_for(phones, time_s))
         above = np.concatenate([picture for picture, _ in faces], axis=1)
         whole = np.concatenate([above, plot.add(heard)])
         yield HeardMoment(whole, sides[0].samples, sides[0].share, heard)
 
 
-def _faces(sides: tuple[Moment, ...], talker: Talker, phones: tuple[Phone, ...], time_s: float) -> list[Face]:
+def _faces(
+    sides: tuple[VideoFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
+) -> list[Face]:
     faces = [(side.picture, side.mouth) for side in sides]
     if phones:
         mouth = mode_track(phones, np.array([time_s]))[0]

@@ -10,13 +10,13 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.head.pose import bone_poses, quat_of_euler
 from splatface.models.head.splats import Splats
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.training.dataset.types import TEST, VAL, Dataset
 
-__all__ = ["Puppet", "shown_rows"]
+__all__ = ["PosedRenderer", "shown_rows"]
 
 Array = NDArray[np.float32]
 Picture = NDArray[np.uint8]
@@ -41,7 +41,7 @@ def shown_rows(dataset: Dataset, most: int) -> NDArray[np.int64]:
     return np.flatnonzero(known)[:most]
 
 
-class Puppet:
+class PosedRenderer:
     """A head posed by hand, also beyond the limits that it sets itself when it runs."""
 
     def __init__(self, head: Head, camera: Camera, background: ArrayLike) -> None:
@@ -51,11 +51,11 @@ class Puppet:
         self._drawer = renderer("cpu")
         self._info = replace(head.info, pose_limits=_ANY_POSE)
 
-    def along(self, direction: int, far: float) -> Picture:
+    def render_basis_direction(self, direction: int, far: float) -> Picture:
         """The picture of one direction of the basis by itself, so far from rest."""
         c = np.zeros(self.head.basis.shape[2], np.float32)
         c[direction] = far
-        return self.draw(self._deform(c, bones_of(HeadControl(), self._info)))
+        return self.draw(self._deform(c, bone_poses(HeadControl(), self._info)))
 
     def splats(self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Splats:
         """The Gaussians in the world; motion [16] (mouth modes, controls) is rest when left out.
@@ -65,7 +65,7 @@ class Puppet:
         modes = len(MOUTH_MODES)
         values = np.zeros(modes + len(CONTROLS), np.float32) if motion is None else motion
         turn = quat_of_euler(np.radians([yaw_deg, pitch_deg, 0.0]))
-        bones = bones_of(HeadControl(quat_world_head=turn), self._info)
+        bones = bone_poses(HeadControl(quat_world_head=turn), self._info)
         return self._deform(self.head.motion_map(values[:modes], values[modes:]), bones)
 
     def draw(self, splats: Splats) -> Picture:

@@ -17,12 +17,12 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import EncoderError
 from splatface.models.head.head import Head
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.disk import write_whole
-from splatface.models.training.dataset.hearing import SAMPLE_RATE, sound
+from splatface.models.training.dataset.disk import atomic_write
+from splatface.models.training.dataset.hearing import SAMPLE_RATE, load_audio
 from splatface.models.training.dataset.pictures import picture as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.evaluation.live import Hearing, LivePath, hearing_of
-from splatface.models.training.optimization.story import RunStory
+from splatface.models.training.evaluation.live import AudioToMouth, LivePath, hearing_of
+from splatface.models.training.optimization.story import RunArtifacts
 from splatface.models.training.report.film_strip import difference, film_of, side_by_side
 from splatface.models.training.report.page import (
     details,
@@ -34,7 +34,7 @@ from splatface.models.training.report.page import (
     section,
     table,
 )
-from splatface.models.training.report.playback import Puppet, shown_rows
+from splatface.models.training.report.playback import PosedRenderer, shown_rows
 from splatface.models.training.report.plots import Axes, Curve, chart
 from splatface.models.training.report.poses_page import REFINED_LEGEND, refined_section
 from splatface.models.training.report.tracking_page import TRACKING_LEGEND, tracking_section
@@ -51,7 +51,7 @@ _UNITS = {
 
 
 def write_report(
-    head: Head, dataset: Dataset, story: RunStory, file: Path, *, encoder: str | None = None
+    head: Head, dataset: Dataset, story: RunArtifacts, file: Path, *, encoder: str | None = None
 ) -> None:
     """Write the page.
 
@@ -62,7 +62,7 @@ def write_report(
         file: report.html; replaced as a whole.
         encoder: whose net is heard in the film; the head's first when left out.
     """
-    puppet = Puppet(head, dataset.camera, dataset.background)
+    puppet = PosedRenderer(head, dataset.camera, dataset.background)
     seen = _seen(head, dataset, encoder or next(iter(head.nets), ""))
     body = [
         _header(puppet),
@@ -82,7 +82,7 @@ def write_report(
         section("Tracking", tracking_section(dataset), says=TRACKING_LEGEND),
         section("Settings", details("config.yaml", story.config) if story.config else ""),
     ]
-    write_whole(file, page(f"{head.info.name}: report", body).encode())
+    atomic_write(file, page(f"{head.info.name}: report", body).encode())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,13 +103,13 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
     if not encoder or not len(rows):
         return deaf
     try:
-        hearing: Hearing = hearing_of(head, dataset, encoder, (int(times[0]), int(times[-1])))
+        hearing: AudioToMouth = hearing_of(head, dataset, encoder, (int(times[0]), int(times[-1])))
     except EncoderError:  # its weights are not installed here: the report does without
         return deaf
     return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
 
 
-def _header(puppet: Puppet) -> str:
+def _header(puppet: PosedRenderer) -> str:
     info = puppet.head.info
     words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.licence))
     shown = picture(puppet.picture())
@@ -168,13 +168,13 @@ def _film(seen: _Seen) -> str:
 def _strips(seen: _Seen) -> Iterator[NDArray[np.uint8]]:
     for i, row in enumerate(seen.rows.tolist()):
         truth = true_picture(seen.dataset, row)
-        moved = seen.live.moved(row)
+        moved = seen.live.render_with_tracked_mouth(row)
         spoken = [seen.live.heard(row, seen.heard[i])] if seen.encoder else []
         yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
 
 
 def _ogg(dataset: Dataset, start_ns: int, seconds: float) -> bytes | None:
-    samples = sound(dataset)
+    samples = load_audio(dataset)
     first = round(start_ns * SAMPLE_RATE / NS_PER_S)
     heard = samples[max(first, 0) : max(first, 0) + round(seconds * SAMPLE_RATE)]
     if not len(heard):
@@ -228,7 +228,7 @@ def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:
     ]
 
 
-def _turned(puppet: Puppet) -> str:
+def _turned(puppet: PosedRenderer) -> str:
     views = [
         picture(puppet.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
         for yaw, pitch in _TURNS_DEG

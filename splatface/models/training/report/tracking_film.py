@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.hearing import SAMPLE_RATE, sound
+from splatface.models.training.dataset.hearing import SAMPLE_RATE, load_audio
 from splatface.models.training.dataset.pictures import labels, picture
 from splatface.models.training.dataset.sheet import tinted
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.report.mode_plot import write_on
 from splatface.models.training.report.tracking_tracks import TRACKS_HEIGHT, Tracks
 from splatface.models.training.tracking.checks import Finding
-from splatface.models.training.tracking.fitted import FITTED, Fitted, fitted_landmarks, read_fitted
-from splatface.models.training.tracking.overlay import Drawn, draw_tracked
-from splatface.models.video.shape import Shape
+from splatface.models.training.tracking.fitted import FITTED, TrackingResult, fitted_landmarks, read_fitted
+from splatface.models.training.tracking.overlay import OverlayData, draw_tracked
+from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import FILM_HZ
 from splatface.models.video.writer import FilmWriter
 
@@ -55,9 +55,9 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
         DatasetError: when a picture or the sound is.
     """
     view = TrackingView(dataset, findings)
-    shape = Shape(2 * _SIDE_PX, _SIDE_PX + TRACKS_HEIGHT, _rate(dataset.fps))
+    shape = VideoFormat(2 * _SIDE_PX, _SIDE_PX + TRACKS_HEIGHT, _rate(dataset.fps))
     tags = {"title": f"Tracking of {dataset.name}", "copyright": f"{dataset.licence}. {dataset.consent}"}
-    samples = sound(dataset)
+    samples = load_audio(dataset)
     spans = _passages(dataset)
     path = dataset.folder / TRACKING_FILM
     with FilmWriter(path, shape, 1, tags) as film:
@@ -82,7 +82,7 @@ class TrackingView:
         self._dataset, self._fitted = dataset, _fitted(dataset)
         self._row_s = dataset.frames.time_ns / NS_PER_S
         self._moment_s = dataset.motion.time_ns / NS_PER_S
-        self._tracks = Tracks(dataset.motion, sound(dataset), 2 * _SIDE_PX)
+        self._tracks = Tracks(dataset.motion, load_audio(dataset), 2 * _SIDE_PX)
         self._spans = [(f.subject, span) for f in findings for span in f.spans_s]
 
     def __call__(self, time_s: float) -> Image:
@@ -103,10 +103,10 @@ class TrackingView:
         write_on(overlay, "  ".join(words), (8, 18))
         return overlay, parts
 
-    def _drawn(self, row: int) -> Drawn:
+    def _drawn(self, row: int) -> OverlayData:
         frames = self._dataset.frames
         moment = _nearest(self._moment_s, float(self._row_s[row]))
-        return Drawn(
+        return OverlayData(
             seen_px=frames.landmarks_px[row],
             fitted_px=fitted_landmarks(self._dataset, self._fitted, np.array([moment]))[0],
             shape_m=self._fitted.shape_m,
@@ -115,7 +115,7 @@ class TrackingView:
         )
 
 
-def _fitted(dataset: Dataset) -> Fitted:
+def _fitted(dataset: Dataset) -> TrackingResult:
     found = read_fitted(dataset)
     if found is None:
         raise TrackingError(

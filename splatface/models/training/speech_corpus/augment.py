@@ -11,10 +11,10 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.unvoiced import UNVOICED, noise, unvoiced
+from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, noise, unvoiced
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["Recording", "Rerecording", "recorded", "rerecorded", "silent"]
+__all__ = ["Recording", "Rerecording", "rerecorded", "silent", "simulate_recording"]
 
 Array = NDArray[np.float32]
 
@@ -36,7 +36,7 @@ class Rerecording:
     rate: float
 
 
-def recorded(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
+def simulate_recording(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
     """A spoken sentence, recorded somewhere; `others` give the babble behind it."""
     again = rerecorded(said.samples, others, rng)
     phones = tuple(
@@ -68,7 +68,7 @@ def rerecorded(samples: Array, others: Sequence[Spoken], rng: np.random.Generato
 def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
     """No one speaks: any of UNVOICED, most often what is most like speech. The mouth rests."""
     count = round(seconds * SAMPLE_RATE)
-    kinds = (*UNVOICED, "babble", "babble", "music", "laughter")
+    kinds = (*NONSPEECH_KINDS, "babble", "babble", "music", "laughter")
     return Recording(unvoiced(str(rng.choice(kinds)), count, others, rng), ())
 
 

@@ -15,9 +15,9 @@ from splatface.models.training.speech_corpus.purpose import (
     HELD_OUT_SENTENCES,
     HELD_OUT_SOURCES,
     HELD_OUT_VOICES,
-    held_out,
+    is_test,
+    is_validation,
     trained_on,
-    validating,
 )
 from splatface.models.training.speech_corpus.speakers import say_espeak, say_flite, say_joe, say_kokoro
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
@@ -29,11 +29,11 @@ __all__ = [
     "HELD_OUT_SOURCES",
     "HELD_OUT_VOICES",
     "SOURCES",
-    "held_out",
+    "is_test",
+    "is_validation",
     "make_corpus",
     "read",
     "trained_on",
-    "validating",
     "write",
     "write_all",
 ]

@@ -11,9 +11,9 @@ from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, AudioChunk
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.phonemes import VISEMES, Phone, viseme_of
-from splatface.models.training.speech_corpus.recordings import voice_called
+from splatface.models.training.speech_corpus.recordings import voice_by_name
 
-__all__ = ["closed_for", "phones_in"]
+__all__ = ["align_phones", "closed_for"]
 
 Array = NDArray[np.float32]
 RATE_HZ = 16_000
@@ -23,7 +23,7 @@ _PEAK = 0.5
 _VOICED = 0.2  # voice probability
 
 
-def phones_in(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
+def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
     """The phones of a recording, in its own time; it is read whole.
 
     Args:
@@ -37,7 +37,7 @@ def phones_in(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
     """
     samples = read_sound(path)
     samples = samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-6))
-    said = voice_called(voice)(words)
+    said = voice_by_name(voice)(words)
     own, reference = _heard(samples), _heard(said.samples)
     found = align(reference[:2], own[:2], (reference[2], own[2]))
     if found is None or found.distance > _FARTHEST:

@@ -11,7 +11,7 @@ import numpy as np
 from splatface.models.training.speech_corpus.purpose import HELD_OUT_SENTENCES
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 
-__all__ = ["invented_phrase"]
+__all__ = ["pseudo_sentence"]
 
 _WORDS = (4, 10)
 _INVENTED = 0.5  # share of the words
@@ -20,7 +20,7 @@ _MARKS = ".,;:!?，。？！"
 _START, _END = "\x02", "\x03"
 
 
-def invented_phrase(language: str, rng: np.random.Generator) -> str:
+def pseudo_sentence(language: str, rng: np.random.Generator) -> str:
     """Four to nine words of one of the languages of SENTENCES, which together say nothing."""
     words, chain = _known(language)
     if language == "cmn":  # its writing knows no letters: its clauses are shuffled

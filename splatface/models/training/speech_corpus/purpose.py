@@ -7,9 +7,9 @@ __all__ = [
     "HELD_OUT_SENTENCES",
     "HELD_OUT_SOURCES",
     "HELD_OUT_VOICES",
-    "held_out",
+    "is_test",
+    "is_validation",
     "trained_on",
-    "validating",
 ]
 
 # What measures the nets is never trained on: these voices, these languages, these last English sentences.
@@ -22,18 +22,18 @@ VALIDATION_VOICES = ("flite/rms",)
 VALIDATION_LANGUAGES = ("sv", "tr")
 
 
-def held_out(said: Spoken) -> bool:
+def is_test(said: Spoken) -> bool:
     """Whether a sentence is kept for measuring."""
     source = said.voice.split("/")[0]
     return said.voice in HELD_OUT_VOICES or said.language in HELD_OUT_LANGUAGES or source in HELD_OUT_SOURCES
 
 
-def validating(said: Spoken) -> bool:
+def is_validation(said: Spoken) -> bool:
     """Whether a sentence is kept for the last step of a training."""
     chosen = said.voice in VALIDATION_VOICES or said.language in VALIDATION_LANGUAGES
-    return chosen and not held_out(said)
+    return chosen and not is_test(said)
 
 
 def trained_on(said: Spoken) -> bool:
     """Whether a sentence is trained on."""
-    return not (held_out(said) or validating(said))
+    return not (is_test(said) or is_validation(said))

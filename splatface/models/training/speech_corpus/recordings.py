@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.features_of_recording import Ear
+from splatface.models.audio.features_of_recording import FeatureExtractor
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.voices.espeak import espeak_say
@@ -19,7 +19,7 @@ from splatface.models.training.speech_corpus.voices.flite import flite_say
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["Aligned", "aligned", "decoded", "known_numbers", "voice_called", "words_of"]
+__all__ = ["Aligned", "aligned", "decoded", "known_numbers", "voice_by_name", "words_of"]
 
 Array = NDArray[np.float32]
 Say = Callable[[str], Spoken]
@@ -57,7 +57,7 @@ def known_numbers() -> dict[str, str]:
     return {f"digits/{number}": str(number) for number in (*range(21), *range(30, 100, 10))}
 
 
-def voice_called(name: str) -> Say:
+def voice_by_name(name: str) -> Say:
     """`flite/slt` or `espeak/fr-fr+f2` as a function from text to Spoken.
 
     Raises SpeechError for other engines: their times are too coarse or their voices too few.
@@ -87,7 +87,7 @@ def decoded(path: Path) -> Array:
 
 
 def aligned(
-    folder: Path, words: dict[str, str], say: Say, ear: Ear, *, voice: str, language: str
+    folder: Path, words: dict[str, str], say: Say, ear: FeatureExtractor, *, voice: str, language: str
 ) -> Iterator[Aligned]:
     """Every recording below `folder` whose words are known and which agrees with a voice that says them.
 

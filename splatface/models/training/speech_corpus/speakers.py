@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from splatface.models.training.speech_corpus.phrases import invented_phrase
+from splatface.models.training.speech_corpus.phrases import pseudo_sentence
 from splatface.models.training.speech_corpus.purpose import (
     HELD_OUT_LANGUAGES,
     HELD_OUT_SENTENCES,
@@ -63,7 +63,7 @@ def say_espeak(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
     for turn in range(rounds * _PHRASES["espeak"]):
         foreign = turn % 3 == 0
         language = str(rng.choice(latin if foreign else known))
-        text = invented_phrase(language, rng)
+        text = pseudo_sentence(language, rng)
         if foreign:
             language = str(rng.choice(_READERS))
         voice = str(rng.choice(_ACCENTS)) if language == "en" else language
@@ -82,7 +82,7 @@ def say_flite(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
     apart = (*HELD_OUT_VOICES, *VALIDATION_VOICES)
     known = [voice for voice in FLITE_VOICES if f"flite/{voice}" not in apart]
     for turn in range(rounds * _PHRASES["flite"]):
-        text = invented_phrase("en", rng)
+        text = pseudo_sentence("en", rng)
         yield flite_say(text, known[turn % len(known)], stretch=float(rng.uniform(0.85, 1.35)))
 
 
@@ -93,7 +93,7 @@ def say_joe(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
         for text in _english("piper/joe"):
             yield joe.say(text, speed=float(rng.uniform(0.75, 1.15)))
     for _ in range(rounds * _PHRASES["joe"]):
-        yield joe.say(invented_phrase("en", rng), speed=float(rng.uniform(0.75, 1.2)))
+        yield joe.say(pseudo_sentence("en", rng), speed=float(rng.uniform(0.75, 1.2)))
 
 
 def say_kokoro(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
@@ -114,7 +114,7 @@ def say_kokoro(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
     for _ in range(rounds * _PHRASES["kokoro"]):
         language = str(rng.choice(_KOKORO_LANGUAGES))
         blend = _mixture(known, rng)
-        text = invented_phrase(language, rng)
+        text = pseudo_sentence(language, rng)
         yield kokoro.say(text, language, blend, speed=float(rng.uniform(0.75, 1.25)))
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
-__all__ = ["stretched"]
+__all__ = ["wsola_stretch"]
 
 _FRAME, _HOP, _SEARCH = 480, 240, 120  # samples: 30 ms, half of it, 7.5 ms either way
 
 
-def stretched(said: Spoken, factor: float) -> Spoken:
+def wsola_stretch(said: Spoken, factor: float) -> Spoken:
     """`factor` above 1 is slower; the phones go with the sound. For factors of 0.5 to 2."""
     there = int(len(said.samples) * factor) // _HOP * _HOP
     if there < 4 * _FRAME:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
 
-__all__ = ["UNVOICED", "chord", "noise", "unvoiced"]
+__all__ = ["NONSPEECH_KINDS", "chord", "noise", "unvoiced"]
 
 Array = NDArray[np.float32]
-UNVOICED: Final = (
+NONSPEECH_KINDS: Final = (
     "silence",
     "noise",
     "noise_5db",

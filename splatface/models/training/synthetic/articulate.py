@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 
-__all__ = ["ACTIONS", "REST_FACE", "TABLE", "articulate"]
+__all__ = ["ACTIONS", "REST_FACE", "TABLE", "to_arkit_blendshapes"]
 
 Array = NDArray[Any]
 
@@ -62,7 +62,7 @@ ACTIONS: Final = tuple(
 )
 
 
-def articulate(mouth: Array, controls: Array) -> dict[str, float]:
+def to_arkit_blendshapes(mouth: Array, controls: Array) -> dict[str, float]:
     """ARKit actions, all of ACTIONS, of one moment: 0..1, those of gaze 0..2.5.
 
     Args:

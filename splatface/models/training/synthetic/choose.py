@@ -20,7 +20,7 @@ from splatface.models.training.synthetic.performance import (
     Performance,
 )
 
-__all__ = ["Chosen", "choose", "extremes", "farthest_first", "features_of", "radius"]
+__all__ = ["FrameSelection", "choose", "coverage_radius", "extremes", "farthest_first", "features_of"]
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
@@ -34,7 +34,7 @@ _VAL = 16
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class FrameSelection:
     """F moments that get a picture, rising, and what each is for."""
 
     moments: Rows  # [F] numbers of moments of the performance
@@ -53,7 +53,7 @@ def features_of(performance: Performance) -> Array:
     ).astype(np.float64)
 
 
-def choose(performance: Performance, count: int) -> Chosen:
+def choose(performance: Performance, count: int) -> FrameSelection:
     """Moments for `count` pictures to learn from, 16 to validate with, and the last 10 % to test with.
 
     Training pictures come from the first 85 %, validation from the 5 % behind, the test is every moment
@@ -77,7 +77,7 @@ def choose(performance: Performance, count: int) -> Chosen:
     test = np.arange(test_from, total)
     moments = np.concatenate([np.sort(train), val, test])
     sizes = (len(train), len(val), len(test))
-    return Chosen(moments, np.repeat(np.array([TRAIN, VAL, TEST], np.uint8), sizes))
+    return FrameSelection(moments, np.repeat(np.array([TRAIN, VAL, TEST], np.uint8), sizes))
 
 
 def extremes(performance: Performance, until: int) -> Rows:
@@ -112,7 +112,7 @@ def farthest_first(features: Array, begun: Rows, count: int) -> Rows:
     return np.array(chosen, np.int64)
 
 
-def radius(features: Array, chosen: Rows) -> float:
+def coverage_radius(features: Array, chosen: Rows) -> float:
     """How far the most lonely of features [T, D] is from the nearest chosen one."""
     nearest = np.full(len(features), np.inf)
     for row in chosen.tolist():

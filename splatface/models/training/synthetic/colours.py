@@ -13,7 +13,7 @@ from splatface.models.training.synthetic.parts import PosedBody
 from splatface.models.training.synthetic.preview.raster import NOTHING, fill_triangles, to_screen
 from splatface.models.training.synthetic.samples import SurfaceSamples
 
-__all__ = ["Shot", "colours_seen", "seen_by"]
+__all__ = ["RenderedView", "sample_visible_colors", "seen_by"]
 
 Array = NDArray[Any]
 Rows = NDArray[np.int64]
@@ -23,7 +23,7 @@ _SRGB_POWER = 1 / 2.2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class RenderedView:
     """A picture [H, W, 3] uint8 of a posed body by a camera, and its labels [H, W]."""
 
     posed: PosedBody
@@ -32,7 +32,7 @@ class Shot:
     camera: Camera
 
 
-def colours_seen(body: Body, shot: Shot, samples: SurfaceSamples) -> Array:
+def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSamples) -> Array:
     """RGB [N, 3] 0..1 of samples as the picture shows them.
 
     A sample that is not seen gets its painted colour times how its label's seen samples changed.

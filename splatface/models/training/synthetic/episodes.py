@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
-from splatface.models.behavior.events import smooth_step
+from splatface.models.behavior.events import minimum_jerk_step
 
-__all__ = ["Episode", "episodes_of", "shown_at"]
+__all__ = ["ExpressionEvent", "episodes_of", "shown_at"]
 
 Array = NDArray[Any]
 
@@ -40,7 +40,7 @@ _EACH_S = 0.85
 
 
 @dataclass(frozen=True, slots=True)
-class Episode:
+class ExpressionEvent:
     """One expression that comes and goes."""
 
     name: str
@@ -48,7 +48,7 @@ class Episode:
     middle_s: float
 
 
-def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: int) -> list[Episode]:
+def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: int) -> list[ExpressionEvent]:
     """Expressions for the pauses [(start, end)] and, as pauses are few, for the eyes also in between.
 
     What moves the lips is put into a pause; the rest of the repertoire follows at even steps.
@@ -63,10 +63,10 @@ def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: 
     placed = list(zip(taken, with_lips, strict=False))
     free = [t for t in np.arange(1.0, until_s - 1.0, _EACH_S) if all(abs(t - at) > _EACH_S for at in taken)]
     placed += list(zip(free[:: max(len(free) // len(others), 1)], others, strict=False))
-    return [Episode(name, amount, float(at)) for at, act in placed for name, amount in act]
+    return [ExpressionEvent(name, amount, float(at)) for at, act in placed for name, amount in act]
 
 
-def shown_at(episodes: Sequence[Episode], times_s: Array) -> dict[str, Array]:
+def shown_at(episodes: Sequence[ExpressionEvent], times_s: Array) -> dict[str, Array]:
     """For every control and `mouth_smile` how much of it [T] the episodes show at the times [T]."""
     shown = {name: np.zeros(len(times_s)) for name in _PLAYED}
     for episode in episodes:
@@ -79,5 +79,5 @@ def shown_at(episodes: Sequence[Episode], times_s: Array) -> dict[str, Array]:
 
 def _course(since_s: float) -> float:
     """0..1 around the middle of an episode."""
-    rise = smooth_step((since_s + _HOLD_S / 2 + _RISE_S) / _RISE_S)
-    return rise - smooth_step((since_s - _HOLD_S / 2) / _FALL_S)
+    rise = minimum_jerk_step((since_s + _HOLD_S / 2 + _RISE_S) / _RISE_S)
+    return rise - minimum_jerk_step((since_s - _HOLD_S / 2) / _FALL_S)

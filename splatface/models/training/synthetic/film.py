@@ -14,10 +14,10 @@ from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.file import DatasetWriter
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
-from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
-from splatface.models.training.synthetic.choose import Chosen, choose
-from splatface.models.training.synthetic.colours import Shot
+from splatface.models.training.synthetic.choose import FrameSelection, choose
+from splatface.models.training.synthetic.colours import RenderedView
 from splatface.models.training.synthetic.identity import identity
 from splatface.models.training.synthetic.parts import PosedBody
 from splatface.models.training.synthetic.performance import Acting, Performance, perform
@@ -26,7 +26,7 @@ from splatface.models.training.synthetic.preview.draw import Preview
 from splatface.models.training.synthetic.scene_file import film_camera
 from splatface.models.training.synthetic.speech_track import VOICES, Voice, script_of, voice_for
 
-__all__ = ["Film", "Progress", "Stage", "draw_dataset", "finish_dataset", "stage"]
+__all__ = ["ActorScene", "ActorVideoSpec", "Progress", "build_scene", "draw_dataset", "finish_dataset"]
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -37,7 +37,7 @@ _CONSENT = "nobody is shown: a synthetic person made from numbers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class ActorVideoSpec:
     """All that a film is made from: the same values, the same film."""
 
     actor: str  # a preset's name or a seed in digits
@@ -52,23 +52,23 @@ class Film:
 
 
 @dataclass(frozen=True, eq=False)
-class Stage:
+class ActorScene:
     """A film made up, ready to be drawn: row r of the data set shows moment chosen.moments[r]."""
 
-    film: Film
+    film: ActorVideoSpec
     body: Body
     performance: Performance
-    chosen: Chosen
+    chosen: FrameSelection
     camera: Camera
 
     def posed(self, moment: int) -> PosedBody:
         """The body at a moment of the performance."""
         acted = self.performance
-        actions = articulate(acted.mouth[moment], acted.controls[moment])
+        actions = to_arkit_blendshapes(acted.mouth[moment], acted.controls[moment])
         return self.body.posed(actions, acted.pose(moment))
 
 
-def stage(film: Film) -> Stage:
+def build_scene(film: ActorVideoSpec) -> ActorScene:
     """Make the body, speak and act, choose the moments (seconds; minutes for a body never made before).
 
     Raises:
@@ -78,10 +78,10 @@ def stage(film: Film) -> Stage:
     voice = _voice(film, person.shape.phenotype["gender"])
     performance = perform(script_of(film.acting.seed), voice, film.acting)
     chosen = choose(performance, film.pictures)
-    return Stage(film, make_body(person), performance, chosen, film_camera(film.size_px))
+    return ActorScene(film, make_body(person), performance, chosen, film_camera(film.size_px))
 
 
-def _voice(film: Film, gender: float) -> Voice:
+def _voice(film: ActorVideoSpec, gender: float) -> Voice:
     if not film.voice:
         return voice_for("woman" if gender > 0.5 else "man")
     if film.voice not in VOICES:
@@ -89,7 +89,7 @@ def _voice(film: Film, gender: float) -> Voice:
     return VOICES[film.voice]
 
 
-def draw_dataset(staged: Stage, folder: Path, progress: Progress) -> Dataset:
+def draw_dataset(staged: ActorScene, folder: Path, progress: Progress) -> Dataset:
     """Draw all pictures with the preview renderer and write the data set; goes on where it was stopped.
 
     Raises:
@@ -103,12 +103,14 @@ def draw_dataset(staged: Stage, folder: Path, progress: Progress) -> Dataset:
         if not writer.has(row):
             writer.add(row, *preview.draw(staged.posed(moment)))
         progress(row + 1, len(moments))
-    still = staged.body.posed(articulate(np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))))
-    shot = Shot(still, *preview.draw(still), camera)
+    still = staged.body.posed(to_arkit_blendshapes(np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))))
+    shot = RenderedView(still, *preview.draw(still), camera)
     return finish_dataset(staged, writer, shot, preview.background())
 
 
-def finish_dataset(staged: Stage, writer: DatasetWriter, shot: Shot, background: Image) -> Dataset:
+def finish_dataset(
+    staged: ActorScene, writer: DatasetWriter, shot: RenderedView, background: Image
+) -> Dataset:
     """Write everything beside the pictures of a data set whose pictures are all there."""
     acted, moments = staged.performance, staged.chosen.moments
     motion = _motion(staged)
@@ -138,7 +140,7 @@ def finish_dataset(staged: Stage, writer: DatasetWriter, shot: Shot, background:
     return writer.finish(dataset, acted.speech.samples, points_of(staged.body, shot))
 
 
-def _motion(staged: Stage) -> MotionTrack:
+def _motion(staged: ActorScene) -> MotionTrack:
     acted = staged.performance
     bodies = (staged.body.posed({}, acted.pose(moment)) for moment in range(len(acted)))
     bones = [(body.T_world_head, body.T_world_torso) for body in bodies]
@@ -151,7 +153,7 @@ def _motion(staged: Stage) -> MotionTrack:
     )
 
 
-def _landmarks(staged: Stage) -> NDArray[np.float32]:
+def _landmarks(staged: ActorScene) -> NDArray[np.float32]:
     """Landmarks [F, 68, 2] px of the chosen moments."""
     camera = staged.camera
     T = camera.T_camera_world

@@ -14,8 +14,8 @@ from splatface.models.training.dataset.file import DatasetWriter
 from splatface.models.training.dataset.pictures import LABEL_FOLDER, PICTURE_FOLDER, read_png, row_name
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.synthetic.choose import features_of
-from splatface.models.training.synthetic.colours import Shot
-from splatface.models.training.synthetic.film import Film, Progress, Stage, finish_dataset
+from splatface.models.training.synthetic.colours import RenderedView
+from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec, Progress, finish_dataset
 from splatface.models.training.synthetic.performance import Acting
 from splatface.models.training.synthetic.scene_file import frame_path, write_frame, write_scene
 
@@ -24,7 +24,7 @@ __all__ = ["import_film", "prepare_film", "read_film"]
 _FILM_FILE = "film.json"
 
 
-def prepare_film(staged: Stage, folder: Path, progress: Progress) -> None:
+def prepare_film(staged: ActorScene, folder: Path, progress: Progress) -> None:
     """Write scene and frames into a film folder; goes on where it was stopped.
 
     Raises:
@@ -51,7 +51,7 @@ def prepare_film(staged: Stage, folder: Path, progress: Progress) -> None:
         ) from error
 
 
-def read_film(folder: Path) -> Film:
+def read_film(folder: Path) -> ActorVideoSpec:
     """The film that a folder was prepared for.
 
     Raises:
@@ -60,14 +60,14 @@ def read_film(folder: Path) -> Film:
     path = folder / _FILM_FILE
     try:
         values: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        return Film(**{**values, "acting": Acting(**values["acting"])})
+        return ActorVideoSpec(**{**values, "acting": Acting(**values["acting"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ActorError(
             f"{path}: expected the description of a prepared film, found none ({error}): prepare it first"
         ) from error
 
 
-def import_film(staged: Stage, folder: Path, out: Path, progress: Progress) -> Dataset:
+def import_film(staged: ActorScene, folder: Path, out: Path, progress: Progress) -> Dataset:
     """Make the data set `out` of a film folder whose pictures are all rendered; goes on where it was stopped.
 
     Raises:
@@ -109,9 +109,9 @@ def _picture(folder: Path, row: int, size: tuple[int, int]) -> tuple[NDArray[np.
         ) from error
 
 
-def _shot(staged: Stage, folder: Path, size: tuple[int, int]) -> Shot:
+def _shot(staged: ActorScene, folder: Path, size: tuple[int, int]) -> RenderedView:
     """The rendered picture that is nearest to the face at rest."""
     features = features_of(staged.performance)[staged.chosen.moments]
     row = int(np.argmin(np.square(features).sum(axis=1)))
     picture, labels = _picture(folder, row, size)
-    return Shot(staged.posed(int(staged.chosen.moments[row])), picture, labels, staged.camera)
+    return RenderedView(staged.posed(int(staged.chosen.moments[row])), picture, labels, staged.camera)

@@ -11,12 +11,21 @@ from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import vertex_normals
 
-__all__ = ["Blended", "Mover", "OnHead", "Piece", "Rigid", "RootedStrands", "Worn", "rigid_of"]
+__all__ = [
+    "ClothDeformer",
+    "Deformer",
+    "HeadAttached",
+    "LinearDeformer",
+    "Piece",
+    "Rigid",
+    "RootedStrands",
+    "rigid_of",
+]
 
 Array = NDArray[Any]
 
 
-class Mover(Protocol):
+class Deformer(Protocol):
     """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
 
     def __call__(self, posed: PosedRig) -> Array:
@@ -29,11 +38,11 @@ class Piece:
     """A part and what moves it."""
 
     part: Part
-    mover: Mover
+    mover: Deformer
 
 
 @dataclass(frozen=True, eq=False)
-class Blended:
+class LinearDeformer:
     """Points that are fixed sums of control vertices: `matrix` [P, V]."""
 
     matrix: Any
@@ -64,7 +73,7 @@ class Rigid:
 
 
 @dataclass(frozen=True, eq=False)
-class OnHead:
+class HeadAttached:
     """Points fixed to the head bone."""
 
     points: Array  # [..., 3] at rest
@@ -90,7 +99,7 @@ class RootedStrands:
 
 
 @dataclass(frozen=True, eq=False)
-class Worn:
+class ClothDeformer:
     """Cloth over the body: a smoothed control mesh pushed out along its normals, then subdivided."""
 
     smooth: Any  # matrix [N, V]

@@ -15,8 +15,8 @@ from splatface.models.behavior.sway import sway_at, sway_of
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.synthetic.bones import BodyPose
-from splatface.models.training.synthetic.episodes import Episode, episodes_of, shown_at
-from splatface.models.training.synthetic.roaming import roaming_of
+from splatface.models.training.synthetic.episodes import ExpressionEvent, episodes_of, shown_at
+from splatface.models.training.synthetic.roaming import pose_exploration
 from splatface.models.training.synthetic.speech_track import Script, SpeechTrack, Voice, speak
 
 __all__ = [
@@ -58,7 +58,7 @@ class Acting:
     seconds: float = 45.0
     fps: float = 25.0
     seed: int = 0
-    lively: float = 1.0  # 0 a statue that speaks, 1 covers the limits of the pose
+    motion_amplitude: float = 1.0  # 0 a statue that speaks, 1 covers the limits of the pose
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,7 +105,7 @@ def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
     )
 
 
-def _mouth(times_s: Array, speech: SpeechTrack, episodes: list[Episode]) -> Array:
+def _mouth(times_s: Array, speech: SpeechTrack, episodes: list[ExpressionEvent]) -> Array:
     mouth = mode_track(speech.phones, times_s)
     for name, value in shown_at(episodes, times_s).items():
         if name.startswith("mouth_"):
@@ -133,22 +133,24 @@ def _nod_track(nods: list[Nod], times_s: Array) -> Array:
 
 def _poses(times_s: Array, nods: list[Nod], acting: Acting) -> Array:
     """Poses [T, 6]: roaming over the whole range, sway and breath on it, nods with the speech."""
-    sway = sway_of(acting.seed, acting.lively)
+    sway = sway_of(acting.seed, acting.motion_amplitude)
     swaying = np.array([sway_at(sway, float(t)) for t in times_s]).reshape(-1, 6)
     # Only the part that is learned from has to cover the range; the test is how one speaks.
-    roaming = acting.lively * roaming_of(acting.seed, times_s, calm_from_s=LEARNED_SHARE * acting.seconds)
+    roaming = acting.motion_amplitude * pose_exploration(
+        acting.seed, times_s, calm_from_s=LEARNED_SHARE * acting.seconds
+    )
     limits = np.array(POSE_LIMITS_RAD)
     poses = roaming * limits
     poses[:, :3] += 0.6 * swaying[:, :3]
-    poses[:, 1] += acting.lively * _nod_track(nods, times_s)[:, 0]
+    poses[:, 1] += acting.motion_amplitude * _nod_track(nods, times_s)[:, 0]
     # The torso goes along a little with the head, and breathes.
     poses[:, 3] -= 0.08 * poses[:, 2]
     breath = np.sin(2 * np.pi * _BREATH_HZ * times_s + acting.seed)
-    poses[:, 5] += acting.lively * 0.003 * breath
-    return _softly_limited(poses, limits)
+    poses[:, 5] += acting.motion_amplitude * 0.003 * breath
+    return _soft_clip(poses, limits)
 
 
-def _softly_limited(values: Array, limits: Array) -> Array:
+def _soft_clip(values: Array, limits: Array) -> Array:
     """Values [T, n] as they are up to 80 % of their limits [n], then ever slower, never beyond."""
     knee = 0.8 * limits
     beyond = np.abs(values) - knee
@@ -157,7 +159,9 @@ def _softly_limited(values: Array, limits: Array) -> Array:
     return limited
 
 
-def _controls(times_s: Array, poses: Array, acts: tuple[list[Nod], list[Episode]], seed: int) -> Array:
+def _controls(
+    times_s: Array, poses: Array, acts: tuple[list[Nod], list[ExpressionEvent]], seed: int
+) -> Array:
     nods, episodes = acts
     shown = shown_at(episodes, times_s)
     blinks = blink_line(seed + 1, _BLINKS_PER_MINUTE)
@@ -180,7 +184,7 @@ def _controls(times_s: Array, poses: Array, acts: tuple[list[Nod], list[Episode]
         "jaw_side": _towards(_sideways(times_s, seed), shown["jaw_side"], 1.0),
     }
     controls = np.stack([tracks[name] for name in CONTROLS], axis=1)
-    controls[:, 2:4] = _softly_limited(controls[:, 2:4], np.array(GAZE_LIMITS_RAD))
+    controls[:, 2:4] = _soft_clip(controls[:, 2:4], np.array(GAZE_LIMITS_RAD))
     return controls.astype(np.float32)
 
 

@@ -11,10 +11,10 @@ from scipy.spatial import cKDTree
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, Points
-from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.bones import BodyPose
-from splatface.models.training.synthetic.colours import Shot, colours_seen, seen_by
+from splatface.models.training.synthetic.colours import RenderedView, sample_visible_colors, seen_by
 from splatface.models.training.synthetic.samples import SurfaceSamples, surface_samples
 
 __all__ = ["points_of"]
@@ -75,7 +75,7 @@ class _Kept:
     spacing_m: Array  # [P] to the next point of a mesh
 
 
-def points_of(body: Body, shot: Shot, seed: int = 0) -> Points:
+def points_of(body: Body, shot: RenderedView, seed: int = 0) -> Points:
     """About 25,000 points of a body at rest that a camera may see, dense at mouth, eyes and hair.
 
     Args:
@@ -87,7 +87,7 @@ def points_of(body: Body, shot: Shot, seed: int = 0) -> Points:
     rest, moves = _movements(body, kept)
     samples, rows = kept.samples, kept.rows
     normals, tangents = samples.normals[rows], samples.tangents[rows]
-    colours = colours_seen(body, shot, samples)[rows]
+    colours = sample_visible_colors(body, shot, samples)[rows]
     return Points(
         means=rest.astype(np.float32),
         normals=normals.astype(np.float32),
@@ -123,7 +123,7 @@ def _actions(amounts: Mapping[str, float]) -> dict[str, float]:
     """Actions of some mouth modes and controls by name; "smile" is the mode."""
     mouth = np.array([amounts.get(name, 0.0) for name in MOUTH_MODES])
     controls = np.array([0.0 if name == "smile" else amounts.get(name, 0.0) for name in CONTROLS])
-    return articulate(mouth, controls)
+    return to_arkit_blendshapes(mouth, controls)
 
 
 def _spacing(samples: SurfaceSamples) -> Array:
@@ -172,7 +172,7 @@ def _movements(body: Body, kept: _Kept) -> tuple[Array, NDArray[np.float32]]:
     """
 
     def at(mouth: Array, controls: Array) -> Array:
-        return kept.samples.positions(body.posed(articulate(mouth, controls)))[kept.rows]
+        return kept.samples.positions(body.posed(to_arkit_blendshapes(mouth, controls)))[kept.rows]
 
     still, nothing = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
     rest = at(still, nothing)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.behavior.glide import glide_to, resting, value_at
+from splatface.models.behavior.glide import plan_to, resting, value_at
 
-__all__ = ["roaming_of"]
+__all__ = ["pose_exploration"]
 
 Array = NDArray[Any]
 
@@ -18,7 +18,7 @@ _CHANNELS = 6
 _PRIME_ROOTS = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
-def roaming_of(seed: int, times_s: Array, *, calm_from_s: float) -> Array:
+def pose_exploration(seed: int, times_s: Array, *, calm_from_s: float) -> Array:
     """Positions [T, 6] in -1..1 at rising times [T]; it starts at 0 and is calmer from a time on.
 
     The aims are an additive quasi-random sequence (Kronecker: n times the roots of primes, modulo 1),
@@ -37,7 +37,7 @@ def roaming_of(seed: int, times_s: Array, *, calm_from_s: float) -> Array:
             aim = np.sign(aim) * np.abs(aim) ** 0.6
             reach = 0.25 if count % 3 == 2 else 1.0
             calm = _CALM if time_s >= calm_from_s - _STEPS_S[0] else 1.0
-            glide = glide_to(glide, aim * reach * calm, time_s, float(rng.uniform(*_GLIDE_S)))
+            glide = plan_to(glide, aim * reach * calm, time_s, float(rng.uniform(*_GLIDE_S)))
             next_s, count = time_s + float(rng.uniform(*_STEPS_S)), count + 1
         positions[row] = value_at(glide, time_s)
     return positions

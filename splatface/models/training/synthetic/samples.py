@@ -88,12 +88,12 @@ def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSam
     nearest = points[np.arange(count), weights.argmax(1)]
     tangents = corners[face, 1] - corners[face, 0]
     column = (
-        _mixed(part.positions[points], weights),
-        _unit(_mixed(normals, weights)),
+        _barycentric_sum(part.positions[points], weights),
+        _unit(_barycentric_sum(normals, weights)),
         _unit(tangents),
-        _mixed(part.colours[points], weights),
+        _barycentric_sum(part.colours[points], weights),
         part.labels[nearest],
-        _mixed(part.skin[points][..., None], weights)[:, 0],
+        _barycentric_sum(part.skin[points][..., None], weights)[:, 0],
         np.full(count, areas.sum() / max(count, 1)),
     )
     return _PartSamples(points, weights), column
@@ -110,7 +110,7 @@ def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_Part
     weights = np.stack([1 - a, a, 0 * a, 0 * a], 1)
     flat = part.positions.reshape(-1, 3)
     tangents = _unit(flat[first + 1] - flat[first])
-    means = _mixed(flat[points], weights)
+    means = _barycentric_sum(flat[points], weights)
     outward = means - flat.mean(0)
     outward -= tangents * (outward * tangents).sum(1, keepdims=True)
     width = 2 * float(np.mean(part.radius))
@@ -126,7 +126,7 @@ def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_Part
     return _PartSamples(points, weights), column
 
 
-def _mixed(values: Array, weights: Array) -> Array:
+def _barycentric_sum(values: Array, weights: Array) -> Array:
     mixed: Array = (values * weights[..., None]).sum(1)
     return mixed
 

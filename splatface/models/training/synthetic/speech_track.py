@@ -41,7 +41,7 @@ class Script:
     """What is said: `spoken` first and again from its start until `kept_back` has to begin."""
 
     spoken: tuple[str, ...]
-    kept_back: tuple[str, ...]  # said last, in the part of the film that nothing is trained on
+    held_out: tuple[str, ...]  # said last, in the part of the film that nothing is trained on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +145,7 @@ def speak(script: Script, voice: Voice, *, seconds: float, kept_back_from_s: flo
             f"speech: expected room for at least one sentence, found {seconds:g} s: ask for 10 s or more"
         )
     at = kept_back_from_s
-    for text in cycle(script.kept_back):
+    for text in cycle(script.held_out):
         if at >= seconds - 0.3:
             break
         said.append((at, trim_pauses(voice.say(text))))

@@ -11,9 +11,9 @@ from splatface.models.camera import Camera
 from splatface.models.training.dataset.split import split_by_time
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.plate import Plate
-from splatface.models.training.tracking.story import Story
+from splatface.models.training.tracking.story import ShotSelection
 
-__all__ = ["Moments", "Owner", "Rows", "Tracked", "assemble", "between", "moments_of"]
+__all__ = ["Provenance", "Rows", "Tracked", "TrackedFrames", "assemble", "interpolate_poses", "moments_of"]
 
 Array = NDArray[np.float64]
 
@@ -22,7 +22,7 @@ _TEST_S, _TEST_SHARE, _VAL_SHARE = 30.0, 0.10, 0.05
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Moments:
+class TrackedFrames:
     """The M moments of a film at which the face is known, or lost for so short that it can be told."""
 
     numbers: NDArray[np.intp]  # [M] of the film's pictures
@@ -34,7 +34,7 @@ class Moments:
 class Rows:
     """Which of a film's pictures became rows, and when each picture is shown."""
 
-    moments: Moments
+    moments: TrackedFrames
     numbers: NDArray[np.intp]  # [R] of the film's pictures, all among the moments
     time_ns: NDArray[np.int64]  # [F]
     fps: float
@@ -53,7 +53,7 @@ class Tracked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
+class Provenance:
     """Who is shown, and who allows what."""
 
     name: str
@@ -61,7 +61,7 @@ class Owner:
     consent: str
 
 
-def moments_of(landmarks: NDArray[np.floating], story: Story, fps: float) -> Moments:
+def moments_of(landmarks: NDArray[np.floating], story: ShotSelection, fps: float) -> TrackedFrames:
     """Moments of a story among F pictures with landmarks [F, 478, 3], NaN where lost."""
     used = story.used
     at = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)) & used)
@@ -71,10 +71,10 @@ def moments_of(landmarks: NDArray[np.floating], story: Story, fps: float) -> Mom
     short = (after - before) / fps <= _LONGEST_GAP_S
     kept = np.flatnonzero(used & short & (numbers >= at[0]) & (numbers <= at[-1]))
     begins = np.r_[True, (np.diff(np.cumsum(story.cut)[kept]) > 0) | (np.diff(kept) > 1)]
-    return Moments(kept, landmarks[kept].astype(np.float64), begins)
+    return TrackedFrames(kept, landmarks[kept].astype(np.float64), begins)
 
 
-def between(poses: Array, at: NDArray[np.intp], count: int) -> Array:
+def interpolate_poses(poses: Array, at: NDArray[np.intp], count: int) -> Array:
     """Poses [count, 4, 4] from those [R, 4, 4] known at rising numbers [R]; the nearest before and after."""
     turns = Slerp(at, Rotation.from_matrix(poses[:, :3, :3]))
     numbers = np.clip(np.arange(count), at[0], at[-1])
@@ -85,7 +85,7 @@ def between(poses: Array, at: NDArray[np.intp], count: int) -> Array:
     return found
 
 
-def assemble(owner: Owner, film: Rows, tracked: Tracked, plate: Plate) -> Dataset:
+def assemble(owner: Provenance, film: Rows, tracked: Tracked, plate: Plate) -> Dataset:
     """The data set of the rows; its folder is still to be named."""
     at = np.searchsorted(film.moments.numbers, film.numbers)
     time_ns = film.time_ns[film.numbers]

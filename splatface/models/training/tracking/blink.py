@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, percentile_filter
 
-__all__ = ["UPPER_LIDS", "blinks_of", "lid_gaps"]
+__all__ = ["UPPER_LIDS", "eye_aspect_ratio", "eye_closure"]
 
 Array = NDArray[Any]
 
@@ -20,7 +20,7 @@ _OPEN_PERCENTILE, _WINDOW_S = 70, 6.0
 _IDLE = 0.12  # of the way: lids are never quite still
 
 
-def lid_gaps(flat_m: Array) -> Array:
+def eye_aspect_ratio(flat_m: Array) -> Array:
     """Height of both eyes' openings over their width [F, 2], left then right; landmarks [F, 478, 2+]."""
     gaps = []
     for upper, lower, corners in zip(UPPER_LIDS, _LOWER_LIDS, _CORNERS, strict=True):
@@ -30,7 +30,7 @@ def lid_gaps(flat_m: Array) -> Array:
     return np.stack(gaps, axis=1)
 
 
-def blinks_of(gaps: Array, fps: float) -> Array:
+def eye_closure(gaps: Array, fps: float) -> Array:
     """How far each eye is shut [F, 2], 0..1, from gaps [F, 2] at `fps` pictures a second.
 
     Open is what an eye mostly is within six seconds; shut is the middle of the person's own blinks, or the

@@ -11,9 +11,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BRIGHT", "ordinary"]
+__all__ = ["HDR_TRANSFERS", "hdr_to_sdr"]
 
-BRIGHT: Final = {16: "PQ", 18: "HLG"}  # by the transfer characteristics' number of ITU-T H.273
+HDR_TRANSFERS: Final = {16: "PQ", 18: "HLG"}  # by the transfer characteristics' number of ITU-T H.273
 
 _WHITE_NITS, _HLG_PEAK_NITS, _PQ_PEAK_NITS = 203.0, 1000.0, 10000.0
 _HLG_GAMMA = 1.2  # of the whole system at that peak (ITU-R BT.2100)
@@ -26,7 +26,7 @@ _KEPT = 0.8
 _CODES, _LEVELS = 4096, 4096
 
 
-def ordinary(picture: NDArray[np.uint16], transfer: str) -> NDArray[np.uint8]:
+def hdr_to_sdr(picture: NDArray[np.uint16], transfer: str) -> NDArray[np.uint8]:
     """A picture [H, W, 3] of HLG or PQ values, RGB of BT.2020, 0..65535, as one of sRGB.
 
     Args:

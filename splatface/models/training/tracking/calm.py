@@ -15,7 +15,7 @@ from scipy.linalg import solveh_banded
 
 from splatface.models.training.tracking.smooth import SHORT, penalty_bands
 
-__all__ = ["Trail", "calm", "likeliest"]
+__all__ = ["SampleWeights", "fit_noise_model", "smooth_trajectories"]
 
 Array = NDArray[Any]
 
@@ -33,15 +33,15 @@ _LEAST_TRUST = 1e-4  # keeps the system solvable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trail:
+class SampleWeights:
     """When the F moments of a track were, and how much each counts."""
 
     fps: float
-    trust: Array  # [F] 0..1
-    begins: NDArray[np.bool_]  # [F] moments before which the film was cut
+    weight: Array  # [F] 0..1
+    segment_start: NDArray[np.bool_]  # [F] moments before which the film was cut
 
 
-def calm(tracks: Array, usual: Array, trail: Trail) -> Array:
+def smooth_trajectories(tracks: Array, usual: Array, trail: SampleWeights) -> Array:
     """The ways [F, C] behind tracks [F, C] whose errors are usually so large [C]; NaN is not allowed."""
     if len(tracks) < SHORT:
         return tracks.copy()
@@ -49,7 +49,7 @@ def calm(tracks: Array, usual: Array, trail: Trail) -> Array:
     return np.stack(columns, axis=1)
 
 
-def likeliest(track: Array, usual: float, fps: float) -> tuple[float, float]:
+def fit_noise_model(track: Array, usual: float, fps: float) -> tuple[float, float]:
     """The error's standard deviation and the variance of the way's second difference, for a track [F]."""
     density, count, angle = _periodogram(np.diff(track, 2) / usual)
     second = np.abs(1 - np.exp(-1j * angle)) ** 4
@@ -78,22 +78,22 @@ def _periodogram(values: Array) -> tuple[Array, Array, Array]:
     return sums[0], count, sums[1]
 
 
-def _calmed(track: Array, usual: float, trail: Trail) -> Array:
-    noise, way = likeliest(track, usual, trail.fps)
+def _calmed(track: Array, usual: float, trail: SampleWeights) -> Array:
+    noise, way = fit_noise_model(track, usual, trail.fps)
     way *= _LIVELIER
-    doubts = _doubt_bands(trail)
+    doubts = _noise_precision_bands(trail)
     right = doubts[2] * track
     right[1:] += doubts[1, 1:] * track[:-1]
     right[:-1] += doubts[1, 1:] * track[1:]
     calmed, weights = track, np.ones(len(track) - 2)
     for _ in range(_ROUNDS):
-        penalty = penalty_bands(_SECOND, trail.begins, weights * (noise**2 / way))
+        penalty = penalty_bands(_SECOND, trail.segment_start, weights * (noise**2 / way))
         calmed = solveh_banded(doubts + penalty, right)
-        weights = 1 / _liveliness(calmed, way, trail.fps)
+        weights = 1 / _local_process_variance(calmed, way, trail.fps)
     return calmed
 
 
-def _liveliness(calmed: Array, way: float, fps: float) -> Array:
+def _local_process_variance(calmed: Array, way: float, fps: float) -> Array:
     """How many times its usual variance each second difference [F - 2] has, by those around it."""
     second = np.diff(calmed, 2) ** 2 / way
     window = np.hanning(min(max(round(_BURST_S * fps), 3), len(second)) + 2)
@@ -101,11 +101,11 @@ def _liveliness(calmed: Array, way: float, fps: float) -> Array:
     return 1 - _OF_BURST + _OF_BURST * near
 
 
-def _doubt_bands(trail: Trail) -> Array:
+def _noise_precision_bands(trail: SampleWeights) -> Array:
     """Upper bands [3, F] of the inverse covariance of errors of unit variance, doubtful moments less."""
-    weight = np.maximum(trail.trust, _LEAST_TRUST)
+    weight = np.maximum(trail.weight, _LEAST_TRUST)
     lasting = _lasting(trail.fps)
-    joined = np.r_[0.0, ~trail.begins[1:]]  # with the moment before
+    joined = np.r_[0.0, ~trail.segment_start[1:]]  # with the moment before
     scale = 1 / (1 - lasting**2)
     bands = np.zeros((3, len(weight)))
     bands[2] = weight * (1 + scale * lasting**2 * (joined + np.r_[joined[1:], 0.0]))

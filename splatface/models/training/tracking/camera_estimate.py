@@ -13,15 +13,15 @@ from splatface.models.training.tracking.face_model import FACE_HEIGHT_M, FaceMod
 from splatface.models.training.tracking.face_solve import (
     Lens,
     Poses,
-    first_poses,
-    moved,
+    deform_landmarks,
+    initial_poses,
+    normal_equations,
     projected,
-    sums_of,
     updated,
 )
-from splatface.models.training.tracking.steady import doubts_of
+from splatface.models.training.tracking.steady import outlier_weights
 
-__all__ = ["Person", "estimate_person", "telling_pictures"]
+__all__ = ["PersonEstimate", "estimate_person", "select_diverse_frames"]
 
 Array = NDArray[Any]
 
@@ -34,7 +34,7 @@ _LARGEST_LOG_STEP = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Person:
+class PersonEstimate:
     """One person before one lens."""
 
     identity: Array  # [I] standard deviations of people
@@ -47,7 +47,7 @@ class Person:
         return shape
 
 
-def telling_pictures(found_px: Array, count: int) -> NDArray[np.int64]:
+def select_diverse_frames(found_px: Array, count: int) -> NDArray[np.int64]:
     """At most `count` rows of landmarks [F, 478, 2] that differ most (farthest first, Gonzalez 1985)."""
     some = found_px[:, ::8]
     some = some - some.mean(1, keepdims=True)
@@ -63,7 +63,7 @@ def telling_pictures(found_px: Array, count: int) -> NDArray[np.int64]:
 
 def estimate_person(
     model: FaceModel, found_px: Array, centre_px: tuple[float, float], focal_px: float | None = None
-) -> tuple[Person, Poses]:
+) -> tuple[PersonEstimate, Poses]:
     """Identity, focal length and poses that explain landmarks [F, 478, 2] of one face.
 
     Args:
@@ -75,24 +75,24 @@ def estimate_person(
     height_px = float(np.median(np.linalg.norm(found_px[:, 10] - found_px[:, 152], axis=1)))
     usual_px = USUAL_DISTANCE_M * height_px / FACE_HEIGHT_M
     lens = Lens(focal_px or usual_px, centre_px)
-    person = Person(np.zeros(model.identities), np.zeros_like(model.mean_m), lens)
-    poses = first_poses(model, person.shape_m(model), found_px, lens)
+    person = PersonEstimate(np.zeros(model.identities), np.zeros_like(model.mean_m), lens)
+    poses = initial_poses(model, person.shape_m(model), found_px, lens)
     stiffness = _DISTANCE_SPREAD**-2 if focal_px is None else 1e12
     prior = np.r_[np.ones(model.identities), stiffness]
     for step in range(_STEPS):
         off = np.r_[person.identity, np.log(person.lens.focal_px / (focal_px or usual_px))]
         person, poses = _stepped(model, person, poses, found_px, (prior, off))
         if step >= _OWN_AFTER:
-            person = replace(person, own_m=person.own_m + _left_over(model, person, poses, found_px))
+            person = replace(person, own_m=person.own_m + _mean_residual(model, person, poses, found_px))
     return person, poses
 
 
 def _stepped(
-    model: FaceModel, person: Person, poses: Poses, found_px: Array, prior: tuple[Array, Array]
-) -> tuple[Person, Poses]:
+    model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array, prior: tuple[Array, Array]
+) -> tuple[PersonEstimate, Poses]:
     """One Gauss-Newton step of everything; the prior is (stiffness, how far off) of the shared unknowns."""
-    trust = doubts_of(_errors(model, person, poses, found_px))
-    sums = sums_of(model, person.shape_m(model), poses, found_px, person.lens, counts=trust)
+    trust = outlier_weights(_errors(model, person, poses, found_px))
+    sums = normal_equations(model, person.shape_m(model), poses, found_px, person.lens, counts=trust)
     solved = np.linalg.solve(sums.own, np.concatenate([sums.own_right[..., None], sums.mixed], axis=2))
     counted = trust[:, None, None] * sums.mixed
     left = sums.shared - np.einsum("fus,fut->st", counted, solved[..., 1:]) + np.diag(prior[0])
@@ -105,19 +105,19 @@ def _stepped(
     return replace(person, identity=person.identity + step[:-1], lens=lens), poses
 
 
-def _left_over(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
+def _mean_residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
     """What all pictures miss alike [478, 3], in the head's frame, m, a little less than it is."""
-    px, seen = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
+    px, seen = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
     flat = np.zeros_like(seen)
     flat[..., :2] = (found_px - px) * seen[..., 2:] / person.lens.focal_px
-    trust = doubts_of(_errors(model, person, poses, found_px))
-    missed: Array = np.average(flat @ poses.turns, axis=0, weights=trust)
+    trust = outlier_weights(_errors(model, person, poses, found_px))
+    missed: Array = np.average(flat @ poses.rotations, axis=0, weights=trust)
     count = trust.sum()
     return np.asarray(missed * count / (count + _OWN_TRUST))
 
 
-def _errors(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
+def _errors(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
     """Distance [F] of landmarks from the model, rms px."""
-    px, _ = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
+    px, _ = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
     rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
     return rms

@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.choose_face import Window
+from splatface.models.training.tracking.choose_face import CropWindow
 from splatface.models.training.tracking.plate import Plate
 from splatface.models.training.tracking.scan import LOOK_EVERY_S, Scan
 from splatface.models.training.tracking.sound import Loudness, Offset
-from splatface.models.training.tracking.story import Story
+from splatface.models.training.tracking.story import ShotSelection
 from splatface.models.training.tracking.video import VideoInfo
 
 __all__ = [
@@ -20,14 +20,14 @@ __all__ = [
     "NOTE",
     "REFUSED",
     "Finding",
+    "applied_shift_ms",
     "camera_moves",
     "check_film",
     "check_landmarks",
     "check_plate",
     "check_sound",
-    "framing",
-    "moved_ms",
-    "refuse",
+    "check_upscaling",
+    "raise_if_rejected",
     "replaces_background",
     "spans_s",
 ]
@@ -58,7 +58,7 @@ class Finding:
     spans_s: Spans = ()  # when, film time
 
 
-def refuse(findings: Sequence[Finding]) -> None:
+def raise_if_rejected(findings: Sequence[Finding]) -> None:
     """Raise TrackingError when a finding is REFUSED; it names all of them."""
     bad = [finding for finding in findings if finding.level == REFUSED]
     if bad:
@@ -71,7 +71,7 @@ def spans_s(marked: NDArray[np.bool_], step_s: float) -> Spans:
     return tuple((round(float(a) * step_s, 2), round(float(b) * step_s, 2)) for a, b in edges.reshape(-1, 2))
 
 
-def check_film(info: VideoInfo, fps: float, scan: Scan, story: Story) -> list[Finding]:
+def check_film(info: VideoInfo, fps: float, scan: Scan, story: ShotSelection) -> list[Finding]:
     """What the first look says, before any work is done."""
     return [
         *_file(info, fps, scan),
@@ -140,9 +140,9 @@ def check_sound(info: VideoInfo, heard: Loudness | None, offset: Offset) -> list
     return [*odd, _offset(offset)]
 
 
-def moved_ms(offset: Offset) -> float:
+def applied_shift_ms(offset: Offset) -> float:
     """By how much the sound is moved earlier."""
-    return offset.late_ms if offset.sure and abs(offset.late_ms) >= _WORTH_MS else 0.0
+    return offset.audio_delay_ms if offset.reliable and abs(offset.audio_delay_ms) >= _WORTH_MS else 0.0
 
 
 def replaces_background(plate: Plate, moving_camera: bool) -> bool:
@@ -150,9 +150,9 @@ def replaces_background(plate: Plate, moving_camera: bool) -> bool:
     return moving_camera or plate.moving > _BACKGROUND_MOVES
 
 
-def camera_moves(scan: Scan, story: Story) -> bool:
+def camera_moves(scan: Scan, story: ShotSelection) -> bool:
     """Whether the background shifts between looks within the shots that are used."""
-    steps = scan.shift[story.looks & ~story.begins]
+    steps = scan.background_motion[story.sampled & ~story.begins]
     steps = steps[np.isfinite(steps).all(axis=1)]
     if len(steps) < 4:
         return False
@@ -162,24 +162,24 @@ def camera_moves(scan: Scan, story: Story) -> bool:
 
 
 def _offset(offset: Offset) -> Finding:
-    if not offset.sure:
+    if not offset.reliable:
         return Finding(
             NOTE,
             "sound offset",
             f"no clear peak (correlation {offset.correlation:.2f})",
             "sound stays where it is; the film may be dubbed, or another person speaks",
         )
-    text = f"{abs(offset.late_ms):.0f} ms {'late' if offset.late_ms > 0 else 'early'}"
-    gain = f"correlation with the lips {offset.unmoved:.2f} -> {offset.correlation:.2f}"
-    if moved_ms(offset) == 0.0:
+    text = f"{abs(offset.audio_delay_ms):.0f} ms {'late' if offset.audio_delay_ms > 0 else 'early'}"
+    gain = f"correlation with the lips {offset.correlation_at_zero:.2f} -> {offset.correlation:.2f}"
+    if applied_shift_ms(offset) == 0.0:
         return Finding(NOTE, "sound offset", f"{text}, correlation {offset.correlation:.2f}", "none needed")
     return Finding(MENDED, "sound offset", text, f"sound moved: {gain}")
 
 
 def _file(info: VideoInfo, fps: float, scan: Scan) -> list[Finding]:
     found = []
-    read_s = len(scan.change) / fps
-    promised = max(info.duration_s, min(info.promised_s, 1e6))
+    read_s = len(scan.frame_difference) / fps
+    promised = max(info.duration_s, min(info.container_duration_s, 1e6))
     if read_s < promised - 1.0:
         found.append(
             Finding(
@@ -202,9 +202,11 @@ def _file(info: VideoInfo, fps: float, scan: Scan) -> list[Finding]:
         )
     elif info.rate < 20:
         found.append(Finding(NOTE, "rate", f"{info.rate:.1f} pictures a second", "fast lips are missed"))
-    if info.bright:
+    if info.hdr_transfer:
         found.append(
-            Finding(MENDED, "colours", f"high dynamic range ({info.bright})", "brought to ordinary ones")
+            Finding(
+                MENDED, "colours", f"high dynamic range ({info.hdr_transfer})", "brought to ordinary ones"
+            )
         )
     return found
 
@@ -225,7 +227,7 @@ def _duration(used_s: float) -> list[Finding]:
     return []
 
 
-def _shots(fps: float, story: Story) -> list[Finding]:
+def _shots(fps: float, story: ShotSelection) -> list[Finding]:
     if story.shots < 2:
         return []
     out = spans_s(~story.used, 1 / fps)
@@ -235,7 +237,7 @@ def _shots(fps: float, story: Story) -> list[Finding]:
     return [Finding(MENDED, "cuts", text, "others than the longest view are left out", out)]
 
 
-def _face(story: Story) -> list[Finding]:
+def _face(story: ShotSelection) -> list[Finding]:
     tall = story.face_px
     text = f"{tall:.0f} px from forehead to chin"
     if tall < _SMALLEST_FACE_PX:
@@ -246,28 +248,28 @@ def _face(story: Story) -> list[Finding]:
     return []
 
 
-def _people(story: Story) -> list[Finding]:
+def _people(story: ShotSelection) -> list[Finding]:
     if not story.others.any():
         return []
     when = spans_s(story.others, LOOK_EVERY_S)
     return [Finding(MENDED, "people", "more than one face", "the largest is followed", when)]
 
 
-def _camera(scan: Scan, story: Story) -> list[Finding]:
+def _camera(scan: Scan, story: ShotSelection) -> list[Finding]:
     if not camera_moves(scan, story):
         return []
     done = "the head's pose takes up the movement; a still background replaces the real one"
     return [Finding(MENDED, "camera", "it moves", done)]
 
 
-def _hands(story: Story) -> list[Finding]:
+def _hands(story: ShotSelection) -> list[Finding]:
     if not story.hands.any():
         return []
     when = spans_s(story.hands, LOOK_EVERY_S)
     return [Finding(MENDED, "hands", "over the face", "these pictures are left out", when)]
 
 
-def framing(window: Window, side_px: int) -> list[Finding]:
+def check_upscaling(window: CropWindow, side_px: int) -> list[Finding]:
     """Whether the window had to be enlarged."""
     if window.side >= 0.75 * side_px:
         return []

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.landmarks import Landmarker
 
-__all__ = ["MOST_FACES", "Chosen", "FaceSearch", "Window", "choose_face", "cropped", "window_around"]
+__all__ = ["MOST_FACES", "CropWindow", "FaceDetector", "FaceTrack", "choose_face", "crop_window", "cropped"]
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -24,7 +24,7 @@ _LOWER = 0.12  # by which share of the window its middle lies below the face's
 _HAIR, _CHEEK = 0.5, 0.35  # what must fit above and beside the face, shares of its height
 
 
-class FaceSearch:
+class FaceDetector:
     """Finds faces in one picture after another, in parts of it where the whole shows none.
 
     mediapipe's detector sees a picture at 128 px: a face of less than a tenth of it is lost in the whole.
@@ -55,7 +55,7 @@ class FaceSearch:
         """Free what mediapipe holds."""
         self._find.close()
 
-    def __enter__(self) -> "FaceSearch":
+    def __enter__(self) -> "FaceDetector":
         return self
 
     def __exit__(
@@ -81,7 +81,7 @@ class FaceSearch:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Chosen:
+class FaceTrack:
     """One face through the film."""
 
     boxes: Array  # [S, 4] px at each look, NaN where it was not found
@@ -89,7 +89,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class CropWindow:
     """A square part of the upright film that all its pictures are cut to."""
 
     left: int  # px
@@ -97,7 +97,7 @@ class Window:
     side: int  # px
 
 
-def choose_face(looks: Sequence[Array]) -> Chosen:
+def choose_face(looks: Sequence[Array]) -> FaceTrack:
     """The face that is largest for longest among boxes [n, 4] of S looks in order of time.
 
     Raises:
@@ -128,10 +128,10 @@ def choose_face(looks: Sequence[Array]) -> Chosen:
         any(track is not chosen and at in track and _height(track[at]) > 0.3 * usual for track in tracks)
         for at in range(len(looks))
     ]
-    return Chosen(boxes, np.array(others, bool))
+    return FaceTrack(boxes, np.array(others, bool))
 
 
-def window_around(boxes: Array, width: int, height: int) -> Window:
+def crop_window(boxes: Array, width: int, height: int) -> CropWindow:
     """Head and shoulders around a face's boxes [S, 4] (NaN where unknown), inside width x height px.
 
     It stands still for the whole film: wide enough for where the head goes.
@@ -146,10 +146,10 @@ def window_around(boxes: Array, width: int, height: int) -> Window:
     corner = middle - side / 2
     corner[1] = min(corner[1], top - _HAIR * tall)  # hair before shoulders
     corner = np.clip(corner, 0, (width - side, height - side))
-    return Window(int(corner[0]), int(corner[1]), side)
+    return CropWindow(int(corner[0]), int(corner[1]), side)
 
 
-def cropped(picture: Image, window: Window, side_px: int) -> Image:
+def cropped(picture: Image, window: CropWindow, side_px: int) -> Image:
     """The window of a picture [H, W, 3], scaled to [side_px, side_px, 3]."""
     part = picture[window.top : window.top + window.side, window.left : window.left + window.side]
     if part.shape[:2] == (side_px, side_px):

@@ -18,10 +18,10 @@ from splatface.models.errors import TrackingError
 from splatface.models.head.motion_map import MOTION_SIZE
 
 __all__ = [
+    "EYE_CHANNELS",
     "FACE_HEIGHT_M",
     "FACE_MODEL_FILE",
     "IRISES",
-    "OF_EYES",
     "FaceModel",
     "load_face_model",
     "view_terms",
@@ -32,7 +32,7 @@ Array = NDArray[Any]
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
 IRISES: Final = ((468, 469, 470, 471, 472), (473, 474, 475, 476, 477))  # the person's right eye, left eye
-OF_EYES: Final = [  # rows of the motion
+EYE_CHANNELS: Final = [  # rows of the motion
     (*MOUTH_MODES, *CONTROLS).index(name) for name in ("blink_left", "blink_right", "gaze_yaw", "gaze_pitch")
 ]
 _LANDMARKS, _VIEWS = 478, 5
@@ -45,10 +45,14 @@ class FaceModel:
     mean_m: Array  # [478, 3] f64
     identity_m: Array  # [I, 478, 3] f64 per standard deviation of people
     motion_m: Array  # [16, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
-    winks_m: Array  # [4, 478, 3] f64 what the tracker adds beyond the eyes to blinks and gaze of some faces
+    blink_coupling_m: (
+        Array  # [4, 478, 3] f64 what the tracker adds beyond the eyes to blinks and gaze of some faces
+    )
     view_m: Array  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
-    slips_m: Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
-    habits: Array  # [16, 16] f64 second moments of motion in speech
+    detector_error_modes_m: (
+        Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
+    )
+    motion_covariance: Array  # [16, 16] f64 second moments of motion in speech
     noise: Array  # [478] f64 what a landmark errs by itself, share of the face's height
 
     @property
@@ -59,7 +63,7 @@ class FaceModel:
     def winking(self) -> "FaceModel":
         """The model of a face whose blinks and glances the tracker answers with all of it."""
         motion = self.motion_m.copy()
-        motion[OF_EYES] += self.winks_m
+        motion[EYE_CHANNELS] += self.blink_coupling_m
         return replace(self, motion_m=motion)
 
     def person(self, identity: Array) -> Array:
@@ -90,14 +94,14 @@ def load_face_model(path: Path = FACE_MODEL_FILE) -> FaceModel:
     try:
         tensors = {name: tensor.astype(np.float64) for name, tensor in load_file(path).items()}
         model = FaceModel(**tensors)
-        tables = (model.mean_m, model.motion_m, model.winks_m, model.view_m)
+        tables = (model.mean_m, model.motion_m, model.blink_coupling_m, model.view_m)
         shapes = (model.identity_m.shape[1:], *(table.shape for table in tables))
     except (OSError, SafetensorError, TypeError, AttributeError) as error:
         raise TrackingError(
             f"{path}: expected the face model, found none or a damaged one ({error}): install splatface again"
         ) from error
     point = (_LANDMARKS, 3)
-    wanted = (point, point, (MOTION_SIZE, *point), (len(OF_EYES), *point), (_VIEWS, *point))
+    wanted = (point, point, (MOTION_SIZE, *point), (len(EYE_CHANNELS), *point), (_VIEWS, *point))
     if shapes != wanted or model.noise.shape != (_LANDMARKS,):
         raise TrackingError(
             f"{path}: expected {_LANDMARKS} landmarks and {MOTION_SIZE} motions, found other sizes: "

@@ -16,13 +16,13 @@ from splatface.models.training.tracking.face_model import FACE_HEIGHT_M, FaceMod
 
 __all__ = [
     "Lens",
+    "NormalEquations",
     "Poses",
-    "Sums",
-    "first_poses",
-    "moved",
+    "deform_landmarks",
+    "initial_poses",
+    "normal_equations",
     "own_sums_of",
     "projected",
-    "sums_of",
     "updated",
 ]
 
@@ -48,20 +48,20 @@ class Lens:
 class Poses:
     """Where the head is and what the face does in F pictures, seen from the camera."""
 
-    turns: Array  # [F, 3, 3] R_camera_head
-    places_m: Array  # [F, 3]
+    rotations: Array  # [F, 3, 3] R_camera_head
+    translations_m: Array  # [F, 3]
     motion: Array  # [F, 16] MOUTH_MODES + CONTROLS
 
     def __len__(self) -> int:
-        return len(self.turns)
+        return len(self.rotations)
 
     def rows(self, which: Any) -> "Poses":
         """Some of the pictures."""
-        return Poses(self.turns[which], self.places_m[which], self.motion[which])
+        return Poses(self.rotations[which], self.translations_m[which], self.motion[which])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sums:
+class NormalEquations:
     """Normal equations of F pictures: their own 22 unknowns (turn, place, motion) and S shared ones."""
 
     own: Array  # [F, 22, 22]
@@ -71,9 +71,9 @@ class Sums:
     shared_right: Array  # [S]
 
 
-def moved(model: FaceModel, person: Array, poses: Poses) -> Array:
+def deform_landmarks(model: FaceModel, person: Array, poses: Poses) -> Array:
     """Landmarks [F, 478, 3] in the head's frame: a person [478, 3] who moves, as the tracker sees it."""
-    views = view_terms(poses.turns, poses.places_m)
+    views = view_terms(poses.rotations, poses.translations_m)
     count = len(poses)
     shift = poses.motion @ model.motion_m.reshape(MOTION_SIZE, -1)
     shift += views @ model.view_m.reshape(views.shape[1], -1)
@@ -83,12 +83,12 @@ def moved(model: FaceModel, person: Array, poses: Poses) -> Array:
 
 def projected(points_head: Array, poses: Poses, lens: Lens) -> tuple[Array, Array]:
     """Landmarks [F, 478, 2] px and [F, 478, 3] in the camera's frame."""
-    seen = points_head @ poses.turns.transpose(0, 2, 1) + poses.places_m[:, None]
+    seen = points_head @ poses.rotations.transpose(0, 2, 1) + poses.translations_m[:, None]
     px: Array = lens.focal_px * seen[..., :2] / seen[..., 2:] + np.asarray(lens.centre_px)
     return px, seen
 
 
-def first_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) -> Poses:
+def initial_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) -> Poses:
     """Poses of faces at rest by weak perspective (POS, DeMenthon and Davis 1995), a picture at a time."""
     middle = person.mean(0)
     flat = found_px - found_px.mean(1, keepdims=True)
@@ -104,7 +104,7 @@ def first_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) ->
     return Poses(turns, places, np.zeros((len(found_px), MOTION_SIZE)))
 
 
-def sums_of(
+def normal_equations(
     model: FaceModel,
     person: Array,
     poses: Poses,
@@ -113,17 +113,17 @@ def sums_of(
     *,
     trust: float = TRUST,
     counts: Array | None = None,
-) -> Sums:
+) -> NormalEquations:
     """The normal equations at a guess; shared unknowns are the identity [I] and the log of the focal length.
 
     The prior of the motion is in them, that of the shared unknowns is not. `trust` is the weight of a
     landmark's squared error, `counts` [F] how much each picture says about what is shared.
     """
-    points = moved(model, person, poses)
+    points = deform_landmarks(model, person, poses)
     px, seen = projected(points, poses, lens)
-    slopes = _slopes(seen, lens)  # [F, 478, 2, 3] by place
-    turned = slopes @ poses.turns[:, None]  # by a place in the head's frame
-    arms = points @ poses.turns.transpose(0, 2, 1)
+    slopes = _projection_jacobian(seen, lens)  # [F, 478, 2, 3] by place
+    turned = slopes @ poses.rotations[:, None]  # by a place in the head's frame
+    arms = points @ poses.rotations.transpose(0, 2, 1)
     own, identities = _RIGID + MOTION_SIZE, model.identities
     columns = np.empty((*px.shape, own + identities + 2))
     for axis in range(3):
@@ -135,12 +135,12 @@ def sums_of(
     columns[..., -1] = found_px - px
     # In noises; a landmark's noise is a share of the face's size in the picture.
     noise_m = model.noise * FACE_HEIGHT_M / np.sqrt(trust)
-    columns *= (poses.places_m[:, 2, None] / (lens.focal_px * noise_m))[..., None, None]
-    slips = model.slips_m / noise_m[:, None]
+    columns *= (poses.translations_m[:, 2, None] / (lens.focal_px * noise_m))[..., None, None]
+    slips = model.detector_error_modes_m / noise_m[:, None]
     counted = np.ones(len(px)) if counts is None else counts
     columns = columns.reshape(len(px), -1, columns.shape[-1])
     sums = _summed(columns, slips.reshape(len(slips), -1), own, counted)
-    return _with_habits(sums, np.linalg.inv(model.habits), poses.motion)
+    return _with_habits(sums, np.linalg.inv(model.motion_covariance), poses.motion)
 
 
 def own_sums_of(
@@ -148,18 +148,18 @@ def own_sums_of(
 ) -> tuple[Array, Array]:
     """Only the pictures' own part of `sums_of`: [F, 22, 22] and [F, 22]."""
     nobody = replace(model, identity_m=model.identity_m[:0])
-    sums = sums_of(nobody, person, poses, found_px, lens, trust=trust)
+    sums = normal_equations(nobody, person, poses, found_px, lens, trust=trust)
     return sums.own, sums.own_right
 
 
 def updated(poses: Poses, step: Array) -> Poses:
     """Poses after a step [F, 22]: turn (rotation vector in the camera's frame), place, motion."""
-    turns = Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.turns
+    turns = Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.rotations
     motion = np.clip(poses.motion + step[:, _RIGID:], _LEAST, _MOST)
-    return Poses(turns, poses.places_m + step[:, 3:_RIGID], motion)
+    return Poses(turns, poses.translations_m + step[:, 3:_RIGID], motion)
 
 
-def _slopes(seen: Array, lens: Lens) -> Array:
+def _projection_jacobian(seen: Array, lens: Lens) -> Array:
     near = lens.focal_px / seen[..., 2]
     slopes = np.zeros((*seen.shape[:2], 2, 3))
     slopes[..., 0, 0] = slopes[..., 1, 1] = near
@@ -167,7 +167,7 @@ def _slopes(seen: Array, lens: Lens) -> Array:
     return slopes
 
 
-def _summed(columns: Array, slips: Array, own: int, counts: Array) -> Sums:
+def _summed(columns: Array, slips: Array, own: int, counts: Array) -> NormalEquations:
     """Normal equations of columns [F, 956, own + shared + 1] (the last is the error), slips [E, 956] free.
 
     Slips have unit spread; eliminating them (Woodbury) leaves what they cannot explain.
@@ -177,7 +177,7 @@ def _summed(columns: Array, slips: Array, own: int, counts: Array) -> Sums:
     by_slips = slips @ columns
     free = np.linalg.inv(np.eye(len(slips)) + slips @ slips.T)
     square -= by_slips.transpose(0, 2, 1) @ (free @ by_slips)
-    return Sums(
+    return NormalEquations(
         own=square[:, :own, :own],
         mixed=square[:, :own, own:-1],
         shared=np.tensordot(counts, square[:, own:-1, own:-1], 1),
@@ -186,7 +186,7 @@ def _summed(columns: Array, slips: Array, own: int, counts: Array) -> Sums:
     )
 
 
-def _with_habits(sums: Sums, stiffness: Array, motion: Array) -> Sums:
+def _with_habits(sums: NormalEquations, stiffness: Array, motion: Array) -> NormalEquations:
     """Sums with the prior of the motion [F, 16]: how faces move (stiffness [16, 16]) and where that ends."""
     own, right = sums.own.copy(), sums.own_right.copy()
     own[:, _RIGID:, _RIGID:] += stiffness

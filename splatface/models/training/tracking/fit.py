@@ -10,19 +10,23 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
 from splatface.models.training.dataset.neck import neck_joint
-from splatface.models.training.tracking.calm import Trail
-from splatface.models.training.tracking.camera_estimate import Person, estimate_person, telling_pictures
+from splatface.models.training.tracking.calm import SampleWeights
+from splatface.models.training.tracking.camera_estimate import (
+    PersonEstimate,
+    estimate_person,
+    select_diverse_frames,
+)
 from splatface.models.training.tracking.face_model import FACE_HEIGHT_M, FaceModel, load_face_model
 from splatface.models.training.tracking.face_solve import (
     Poses,
-    first_poses,
-    moved,
+    deform_landmarks,
+    initial_poses,
     own_sums_of,
     projected,
     updated,
 )
 from splatface.models.training.tracking.motion import motion_of
-from splatface.models.training.tracking.steady import doubts_of, steady
+from splatface.models.training.tracking.steady import outlier_weights, smooth_poses
 
 __all__ = ["Fit", "fit"]
 
@@ -85,9 +89,11 @@ def fit(
     known = np.asarray(np.isfinite(found).all(axis=(1, 2)))
     _expect_some(known)
     cut = np.zeros(len(found), bool) if begins is None else begins
-    clip = _Clip(_bridged(found, known), known, width, height, Trail(fps, known.astype(np.float64), cut))
+    clip = _Clip(
+        _bridged(found, known), known, width, height, SampleWeights(fps, known.astype(np.float64), cut)
+    )
     model = load_face_model()
-    telling = telling_pictures(found[known], _TELLING)
+    telling = select_diverse_frames(found[known], _TELLING)
     person, _ = estimate_person(model, found[known][telling], (width / 2, height / 2), focal_px)
     # Some faces' blinks the tracker answers with brow and chin. Who is not told so takes it for a nod; who is
     # told so of a face that does not, moves the chin at each blink.
@@ -104,21 +110,21 @@ class _Clip:
     known: NDArray[np.bool_]  # [F]
     width: int  # px
     height: int  # px
-    trail: Trail  # trusting what was found
+    trail: SampleWeights  # trusting what was found
 
 
-def _explained(model: FaceModel, whose: FaceModel, person: Person, clip: _Clip) -> Fit:
+def _explained(model: FaceModel, whose: FaceModel, person: PersonEstimate, clip: _Clip) -> Fit:
     """The fit of a person of the model whose poses are those of the model `whose`."""
     full, trail = clip.full, clip.trail
     poses = _poses(whose, person, full)
-    trust = doubts_of(_residual(whose, person, poses, full)) * trail.trust
-    trail = replace(trail, trust=trust)
-    poses = steady(poses, trail)
+    trust = outlier_weights(_residual(whose, person, poses, full)) * trail.weight
+    trail = replace(trail, weight=trust)
+    poses = smooth_poses(poses, trail)
     mouth, controls = motion_of(model, person.shape_m(model), poses, full, (person.lens, trail))
     person, mouth = _shut_at_rest(model, person, mouth)
-    poses = Poses(poses.turns, poses.places_m, np.hstack([mouth, controls]))
+    poses = Poses(poses.rotations, poses.translations_m, np.hstack([mouth, controls]))
     residual = _residual(model, person, poses, full)
-    tall = person.lens.focal_px * FACE_HEIGHT_M / poses.places_m[:, 2]
+    tall = person.lens.focal_px * FACE_HEIGHT_M / poses.translations_m[:, 2]
     T_camera_head = _matrices(poses)
     T_camera_world = _middle(T_camera_head[trust > _LEAST_TRUST])
     T_world_head = np.linalg.inv(T_camera_world) @ T_camera_head
@@ -162,13 +168,13 @@ def _bridged(found: Array, known: NDArray[np.bool_]) -> Array:
     return np.stack(columns, axis=1).reshape(found.shape)
 
 
-def _poses(model: FaceModel, person: Person, found_px: Array) -> Poses:
+def _poses(model: FaceModel, person: PersonEstimate, found_px: Array) -> Poses:
     """Poses of all pictures by themselves, the person known."""
     shape = person.shape_m(model)
     parts = []
     for start in range(0, len(found_px), _CHUNK):
         found = found_px[start : start + _CHUNK]
-        poses = first_poses(model, shape, found, person.lens)
+        poses = initial_poses(model, shape, found, person.lens)
         for _ in range(_STEPS):
             left, right = own_sums_of(model, shape, poses, found, person.lens)
             poses = updated(poses, np.linalg.solve(left, right[..., None])[..., 0])
@@ -177,7 +183,7 @@ def _poses(model: FaceModel, person: Person, found_px: Array) -> Poses:
     return Poses(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _shut_at_rest(model: FaceModel, person: Person, mouth: Array) -> tuple[Person, Array]:
+def _shut_at_rest(model: FaceModel, person: PersonEstimate, mouth: Array) -> tuple[PersonEstimate, Array]:
     """Zero is the shut mouth: what is open even then belongs to the person's shape."""
     shut = float(np.clip(np.percentile(mouth[:, _OPEN], _SHUT_PERCENTILE), -_MOST_SHIFT, _MOST_SHIFT))
     shifted = mouth.copy()
@@ -185,15 +191,15 @@ def _shut_at_rest(model: FaceModel, person: Person, mouth: Array) -> tuple[Perso
     return replace(person, own_m=person.own_m + shut * model.motion_m[_OPEN]), shifted
 
 
-def _residual(model: FaceModel, person: Person, poses: Poses, found_px: Array) -> Array:
-    px, _ = projected(moved(model, person.shape_m(model), poses), poses, person.lens)
+def _residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
+    px, _ = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
     rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
     return rms
 
 
 def _matrices(poses: Poses) -> Array:
     T = np.tile(np.eye(4), (len(poses), 1, 1))
-    T[:, :3, :3], T[:, :3, 3] = poses.turns, poses.places_m
+    T[:, :3, :3], T[:, :3, 3] = poses.rotations, poses.translations_m
     return T
 
 

@@ -11,13 +11,20 @@ from safetensors import SafetensorError
 
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError, TrackingError
-from splatface.models.training.dataset.disk import disk_error, read_plain, write_whole
+from splatface.models.training.dataset.disk import atomic_write, disk_error, read_regular_file
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.face_solve import Lens, Poses, moved, projected
+from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
 from splatface.models.training.tracking.fit import Fit
 
-__all__ = ["FITTED", "Fitted", "fitted_landmarks", "read_fitted", "seen", "write_fitted"]
+__all__ = [
+    "FITTED",
+    "TrackingResult",
+    "fitted_landmarks",
+    "poses_and_intrinsics",
+    "read_fitted",
+    "write_fitted",
+]
 
 Array = NDArray[Any]
 
@@ -26,7 +33,7 @@ _LIMIT = 1 << 26  # bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Fitted:
+class TrackingResult:
     """The fit of a data set's M moments, see `Fit`; poses and motion stand in the data set itself."""
 
     shape_m: Array  # [478, 3] f32 landmarks at rest, canonical frame
@@ -38,14 +45,16 @@ class Fitted:
 
 def write_fitted(folder: Path, fit: Fit) -> None:
     """Keep it in the data set's folder. Raises DatasetError when the disk refuses."""
-    content = {field.name: np.asarray(getattr(fit, field.name), np.float32) for field in fields(Fitted)}
+    content = {
+        field.name: np.asarray(getattr(fit, field.name), np.float32) for field in fields(TrackingResult)
+    }
     try:
-        write_whole(folder / FITTED, safetensors.numpy.save(content))
+        atomic_write(folder / FITTED, safetensors.numpy.save(content))
     except OSError as error:
         raise disk_error(folder, error) from error
 
 
-def read_fitted(dataset: Dataset) -> Fitted | None:
+def read_fitted(dataset: Dataset) -> TrackingResult | None:
     """The fit of a tracked data set; None where nothing is kept.
 
     Raises:
@@ -55,7 +64,7 @@ def read_fitted(dataset: Dataset) -> Fitted | None:
     if not path.is_file():
         return None
     try:
-        fitted = Fitted(**safetensors.numpy.load(read_plain(dataset.folder, FITTED, _LIMIT)))
+        fitted = TrackingResult(**safetensors.numpy.load(read_regular_file(dataset.folder, FITTED, _LIMIT)))
     except (SafetensorError, DatasetError, TypeError, ValueError) as error:
         raise TrackingError(f"{path}: expected what tracking kept, found {error}: track again") from error
     moments = len(dataset.motion.time_ns)
@@ -67,15 +76,15 @@ def read_fitted(dataset: Dataset) -> Fitted | None:
     return fitted
 
 
-def seen(camera: Camera, track: FrameTable | MotionTrack, rows: Array) -> tuple[Poses, Lens]:
+def poses_and_intrinsics(camera: Camera, track: FrameTable | MotionTrack, rows: Array) -> tuple[Poses, Lens]:
     """How a camera sees the head in some rows [n] of a table, and through which lens."""
     T = camera.T_camera_world @ track.T_world_head[rows]
     ways = np.hstack([track.mouth[rows], track.controls[rows]]).astype(np.float64)
     return Poses(T[:, :3, :3], T[:, :3, 3], ways), Lens(camera.fx, (camera.cx, camera.cy))
 
 
-def fitted_landmarks(dataset: Dataset, fitted: Fitted, moments: Array) -> Array:
+def fitted_landmarks(dataset: Dataset, fitted: TrackingResult, moments: Array) -> Array:
     """Landmarks [n, 478, 2] px where the fit says they are at some moments [n] of the motion."""
-    poses, lens = seen(dataset.camera, dataset.motion, moments)
-    points = moved(load_face_model(), fitted.shape_m.astype(np.float64), poses)
+    poses, lens = poses_and_intrinsics(dataset.camera, dataset.motion, moments)
+    points = deform_landmarks(load_face_model(), fitted.shape_m.astype(np.float64), poses)
     return projected(points, poses, lens)[0]

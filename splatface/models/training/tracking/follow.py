@@ -8,15 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.writer import DatasetWriter
-from splatface.models.training.tracking.choose_face import MOST_FACES, Window, cropped
+from splatface.models.training.tracking.choose_face import MOST_FACES, CropWindow, cropped
 from splatface.models.training.tracking.landmarks import LANDMARKS, Landmarker
-from splatface.models.training.tracking.masks import Colours, PersonMask, label_picture, learn_colours
-from splatface.models.training.tracking.plate import Plate, make_plate, over_plate
+from splatface.models.training.tracking.masks import ColorModel, PersonSegmenter, learn_colours, segment_frame
+from splatface.models.training.tracking.plate import Plate, composite_over_plate, estimate_clean_plate
 from splatface.models.training.tracking.scan import LOOK_EVERY_S
-from splatface.models.training.tracking.story import Story
-from splatface.models.training.tracking.video import VideoInfo, shots
+from splatface.models.training.tracking.story import ShotSelection
+from splatface.models.training.tracking.video import VideoInfo, iter_frames
 
-__all__ = ["Film", "Look", "expected_places", "follow", "learn_look", "rows_wanted"]
+__all__ = [
+    "AppearanceModel",
+    "CroppedVideo",
+    "expected_places",
+    "fit_appearance",
+    "process_chunk",
+    "select_frames",
+]
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -29,28 +36,30 @@ _HAND_S = 0.7 * LOOK_EVERY_S  # before and after a look with a hand in the way
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Film:
+class CroppedVideo:
     """A film and the window through which it is seen."""
 
     path: Path
     info: VideoInfo
     fps: float
-    window: Window
+    window: CropWindow
     side_px: int
     places: Array  # [F, 3] middle and height px of the face expected in the window's picture
-    crowded: bool  # other faces are seen too
+    multiple_faces: bool  # other faces are seen too
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class AppearanceModel:
     """What a person and their background look like."""
 
-    colours: Colours
+    colours: ColorModel
     plate: Plate
     replaced: bool  # the background moves: the plate stands in for it
 
 
-def expected_places(story: Story, look_s: Array, times_s: Array, scale: tuple[Window, int]) -> Array:
+def expected_places(
+    story: ShotSelection, look_s: Array, times_s: Array, scale: tuple[CropWindow, int]
+) -> Array:
     """Middle and height [F, 3] px of the chosen face at times [F] in the picture of a window."""
     window, side_px = scale
     seen = np.isfinite(story.boxes).all(axis=1)
@@ -60,7 +69,7 @@ def expected_places(story: Story, look_s: Array, times_s: Array, scale: tuple[Wi
     return np.stack([np.interp(times_s, look_s[seen], values[:, i]) for i in range(3)], axis=1)
 
 
-def rows_wanted(story: Story, look_s: Array, repeated: Mask, times_s: Array, most: int) -> Mask:
+def select_frames(story: ShotSelection, look_s: Array, repeated: Mask, times_s: Array, most: int) -> Mask:
     """Which pictures [F] at times [F] a data set should have, as far as the first look can say.
 
     The last 15 % are kept whole, what comes before is thinned evenly to `most` in all.
@@ -79,13 +88,13 @@ def rows_wanted(story: Story, look_s: Array, repeated: Mask, times_s: Array, mos
     return wanted
 
 
-def learn_look(film: Film, used: Mask, told: Callable[[float], None]) -> tuple[Colours, Plate]:
+def fit_appearance(film: CroppedVideo, used: Mask, told: Callable[[float], None]) -> tuple[ColorModel, Plate]:
     """Colours of the person and the background, from pictures evenly over those that are used [F]."""
     numbers = np.flatnonzero(used)
     chosen = set(numbers[np.linspace(0, len(numbers) - 1, min(_SAMPLES, len(numbers))).astype(int)].tolist())
     pictures, shares, faces = [], [], []
-    with PersonMask() as person, _Finder(film, tracked=False) as find:
-        for shot in shots(film.path, film.info, film.fps, wanted=chosen.__contains__):
+    with PersonSegmenter() as person, _Finder(film, tracked=False) as find:
+        for shot in iter_frames(film.path, film.info, film.fps, wanted=chosen.__contains__):
             picture = cropped(shot.picture, film.window, film.side_px)
             pictures.append(picture)
             shares.append(person(picture))
@@ -93,11 +102,11 @@ def learn_look(film: Film, used: Mask, told: Callable[[float], None]) -> tuple[C
             told(len(pictures) / len(chosen))
     seen = [i for i, face in enumerate(faces) if np.isfinite(face).all()]
     colours = learn_colours((pictures[i], shares[i], faces[i]) for i in seen)
-    return colours, make_plate(pictures, shares)
+    return colours, estimate_clean_plate(pictures, shares)
 
 
-def follow(
-    film: Film, look: Look, span: range, wanted: Mask, writer: tuple[DatasetWriter, int]
+def process_chunk(
+    film: CroppedVideo, look: AppearanceModel, span: range, wanted: Mask, writer: tuple[DatasetWriter, int]
 ) -> tuple[NDArray[np.float32], Mask]:
     """Landmarks [n, 478, 3] px (NaN where lost) of a span of pictures, and which [n] became rows.
 
@@ -111,7 +120,7 @@ def follow(
     found = np.full((len(span), LANDMARKS, 3), np.nan, np.float32)
     kept = np.zeros(len(span), bool)
     target, row = writer
-    with PersonMask() as person, _Finder(film, tracked=True) as find:
+    with PersonSegmenter() as person, _Finder(film, tracked=True) as find:
         for number, picture in _seen_from(film, max(span.start - _SETTLE, 0), span.stop):
             landmarks = find(number, picture)
             if number < span.start:
@@ -120,15 +129,17 @@ def follow(
             if not (wanted[number] and np.isfinite(landmarks).all()):
                 continue
             share = person(picture)
-            labels = label_picture(picture, share, landmarks, look.colours)
-            target.add(row, over_plate(picture, share, look.plate) if look.replaced else picture, labels)
+            labels = segment_frame(picture, share, landmarks, look.colours)
+            target.add(
+                row, composite_over_plate(picture, share, look.plate) if look.replaced else picture, labels
+            )
             kept[number - span.start] = True
             row += 1
     return found, kept
 
 
-def _seen_from(film: Film, first: int, end: int) -> Iterator[tuple[int, Image]]:
-    for shot in shots(film.path, film.info, film.fps, first=first):
+def _seen_from(film: CroppedVideo, first: int, end: int) -> Iterator[tuple[int, Image]]:
+    for shot in iter_frames(film.path, film.info, film.fps, first=first):
         if shot.index >= end:
             return
         yield shot.index, cropped(shot.picture, film.window, film.side_px)
@@ -137,9 +148,9 @@ def _seen_from(film: Film, first: int, end: int) -> Iterator[tuple[int, Image]]:
 class _Finder:
     """Landmarks of the one face, and no other, in the window's pictures."""
 
-    def __init__(self, film: Film, *, tracked: bool) -> None:
+    def __init__(self, film: CroppedVideo, *, tracked: bool) -> None:
         self._places = film.places
-        self._find = Landmarker(tracked=tracked, most=MOST_FACES if film.crowded else 1)
+        self._find = Landmarker(tracked=tracked, most=MOST_FACES if film.multiple_faces else 1)
 
     def __call__(self, number: int, picture: Image) -> Array:
         faces = self._find.faces(picture)

@@ -7,13 +7,13 @@ from numpy.typing import NDArray
 
 from splatface.models.training.tracking.mediapipe_door import Graph
 
-__all__ = ["HandSearch"]
+__all__ = ["HandDetector"]
 
 _HANDS = ("modules/hand_landmark/hand_landmark_tracking_cpu.binarypb", "multi_hand_landmarks")
 _JOINTS = 21
 
 
-class HandSearch:
+class HandDetector:
     """Finds at most two hands in one picture after another. Use it in a `with`, or close it."""
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class HandSearch:
         """Free what mediapipe holds."""
         self._graph.close()
 
-    def __enter__(self) -> "HandSearch":
+    def __enter__(self) -> "HandDetector":
         return self
 
     def __exit__(

@@ -13,7 +13,7 @@ from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR
 from splatface.models.training.tracking.landmarks import LIPS as LIP_RIMS
 from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
 
-__all__ = ["EYE_RIMS", "OVAL", "Colours", "PersonMask", "label_picture", "learn_colours"]
+__all__ = ["EYE_RIMS", "OVAL", "ColorModel", "PersonSegmenter", "learn_colours", "segment_frame"]
 
 Image = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -40,7 +40,7 @@ _SAMPLE = 4000  # pixels of each part and picture from which colours are learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Colours:
+class ColorModel:
     """Normal distributions of skin, hair and clothes in Lab."""
 
     means: Doubles  # [3, 3]
@@ -48,7 +48,7 @@ class Colours:
     offsets: Doubles  # [3] log determinants of the covariances
 
 
-class PersonMask:
+class PersonSegmenter:
     """Finds the person in one picture after another. Use it in a `with`, or close it."""
 
     def __init__(self) -> None:
@@ -57,13 +57,13 @@ class PersonMask:
     def __call__(self, picture: Image) -> Floats:
         """Share of the person [H, W] in each pixel, 0..1, its edge drawn to the picture's [H, W, 3]."""
         share = np.ascontiguousarray(self._graph.image(picture), np.float32)
-        return _along_edges(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), share)
+        return _guided_filter(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), share)
 
     def close(self) -> None:
         """Free what mediapipe holds."""
         self._graph.close()
 
-    def __enter__(self) -> "PersonMask":
+    def __enter__(self) -> "PersonSegmenter":
         return self
 
     def __exit__(
@@ -72,7 +72,7 @@ class PersonMask:
         self.close()
 
 
-def learn_colours(samples: Iterable[tuple[Image, Floats, Doubles]]) -> Colours:
+def learn_colours(samples: Iterable[tuple[Image, Floats, Doubles]]) -> ColorModel:
     """Colours of the person from pictures [H, W, 3], person shares [H, W] and landmarks [478, 2+] px.
 
     Skin is what the face shows, hair what is above it, clothes what is far below.
@@ -98,7 +98,7 @@ def learn_colours(samples: Iterable[tuple[Image, Floats, Doubles]]) -> Colours:
     return _fitted(found)
 
 
-def label_picture(picture: Image, share: Floats, landmarks: Doubles, colours: Colours) -> Image:
+def segment_frame(picture: Image, share: Floats, landmarks: Doubles, colours: ColorModel) -> Image:
     """Labels [H, W] (dataset LABELS) of a picture [H, W, 3].
 
     Args:
@@ -120,7 +120,7 @@ def label_picture(picture: Image, share: Floats, landmarks: Doubles, colours: Co
     return labels
 
 
-def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: Colours) -> Image:
+def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: ColorModel) -> Image:
     """HAIR, NECK or TORSO [H, W], as if the person filled the picture; worked out at half the size."""
     small = tuple(max(1, side // 2) for side in share.shape[::-1])
     picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
@@ -140,7 +140,7 @@ def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: Col
     return np.asarray(cv2.resize(labels, share.shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _along_edges(grey: Floats, share: Floats) -> Floats:
+def _guided_filter(grey: Floats, share: Floats) -> Floats:
     """Guided filter (He, Sun and Tang 2010, eqs. 5-8) of a share [H, W] by a grey picture [H, W]."""
     size = (_EDGE_PX, _EDGE_PX)
 
@@ -181,7 +181,7 @@ def _features(shape: tuple[int, ...], landmarks: Doubles) -> Mask:
     return np.asarray(np.logical_or.reduce(masks), bool)
 
 
-def _fitted(found: list[list[Doubles]]) -> Colours:
+def _fitted(found: list[list[Doubles]]) -> ColorModel:
     means, precisions, offsets = np.zeros((3, 3)), np.zeros((3, 3, 3)), np.zeros(3)
     for kind, parts in enumerate(found):
         pixels = np.concatenate(parts) if parts else np.zeros((0, 3))
@@ -194,10 +194,10 @@ def _fitted(found: list[list[Doubles]]) -> Colours:
         covariance[0, 0] *= 2.0
         precisions[kind] = np.linalg.inv(covariance)
         offsets[kind] = np.linalg.slogdet(covariance)[1]
-    return Colours(means, precisions, offsets)
+    return ColorModel(means, precisions, offsets)
 
 
-def _kinds(picture: Image, colours: Colours) -> NDArray[np.int64]:
+def _kinds(picture: Image, colours: ColorModel) -> NDArray[np.int64]:
     """Skin, hair or clothes [H, W]: whose colours are likeliest."""
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
     costs = []

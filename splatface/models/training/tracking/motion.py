@@ -7,16 +7,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.training.tracking.blink import blinks_of, lid_gaps
-from splatface.models.training.tracking.calm import Trail
+from splatface.models.training.tracking.blink import eye_aspect_ratio, eye_closure
+from splatface.models.training.tracking.calm import SampleWeights
 from splatface.models.training.tracking.face_model import FaceModel, view_terms
-from splatface.models.training.tracking.face_solve import Lens, Poses, moved, own_sums_of, projected, updated
+from splatface.models.training.tracking.face_solve import (
+    Lens,
+    Poses,
+    deform_landmarks,
+    own_sums_of,
+    projected,
+    updated,
+)
 from splatface.models.training.tracking.gaze import gaze_of
 from splatface.models.training.tracking.landmarks import LIPS
-from splatface.models.training.tracking.smooth import keep_events, noise_of, smooth
-from splatface.models.training.tracking.steady import bridge
+from splatface.models.training.tracking.smooth import noise_of, preserve_outliers, smooth
+from splatface.models.training.tracking.steady import interpolate_gaps
 
-__all__ = ["flattened", "motion_of", "weights_of"]
+__all__ = ["fit_motion_coefficients", "motion_of", "unproject_landmarks"]
 
 Array = NDArray[Any]
 
@@ -35,7 +42,7 @@ _NOISE: Final = np.where(np.isin((*MOUTH_MODES, *CONTROLS), (*MOUTH_MODES, "jaw_
 
 
 def motion_of(
-    model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, Trail]
+    model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, SampleWeights]
 ) -> tuple[Array, Array]:
     """Mouth [F, 8] and controls [F, 8] of a person [478, 3] whose head's poses are known.
 
@@ -43,16 +50,20 @@ def motion_of(
     person; freed of noise, events kept. `found_px` is the landmarks [F, 478, 2].
     """
     lens, trail = by
-    trust, begins = trail.trust, trail.begins
-    motion = bridge(weights_of(model, person, poses, found_px, lens), trust)
+    trust, begins = trail.weight, trail.segment_start
+    motion = interpolate_gaps(fit_motion_coefficients(model, person, poses, found_px, lens), trust)
     noise = _NOISE * noise_of(motion)
-    motion = keep_events(motion, smooth(motion, noise, begins), noise)
-    flat = flattened(model, person, poses, found_px, lens)
-    blinks = blinks_of(bridge(lid_gaps(flat), trust), trail.fps)
+    motion = preserve_outliers(motion, smooth(motion, noise, begins), noise)
+    flat = unproject_landmarks(model, person, poses, found_px, lens)
+    blinks = eye_closure(interpolate_gaps(eye_aspect_ratio(flat), trust), trail.fps)
     motion[:, _CONTROLS_AT : _CONTROLS_AT + 2] = blinks
-    gaze = bridge(gaze_of(flat, view_terms(poses.turns, poses.places_m), blinks.max(1)), trust)
+    gaze = interpolate_gaps(
+        gaze_of(flat, view_terms(poses.rotations, poses.translations_m), blinks.max(1)), trust
+    )
     noise = noise_of(gaze)
-    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = keep_events(gaze, smooth(gaze, noise, begins), noise)
+    motion[:, _CONTROLS_AT + 2 : _CONTROLS_AT + 4] = preserve_outliers(
+        gaze, smooth(gaze, noise, begins), noise
+    )
     controls = motion[:, _CONTROLS_AT:]
     for name in ("brow_up", "brow_down", "smile"):
         column = CONTROLS.index(name)
@@ -60,27 +71,29 @@ def motion_of(
     return motion[:, :_CONTROLS_AT], controls
 
 
-def flattened(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+def unproject_landmarks(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
     """Landmarks [F, 478, 2] as they lie in the head's frame, m, at the depth that the model says."""
-    points = moved(model, person, poses)
+    points = deform_landmarks(model, person, poses)
     px, seen = projected(points, poses, lens)
     off = np.zeros_like(seen)
     off[..., :2] = (found_px - px) * seen[..., 2:] / lens.focal_px
     # The landmark lies in the plane through the model's point that faces the person: solve for x and y there.
-    across = poses.turns[:, :2, :2]
+    across = poses.rotations[:, :2, :2]
     moved_by = np.linalg.solve(across, off[..., :2].transpose(0, 2, 1)).transpose(0, 2, 1)
     flat: Array = points[..., :2] + moved_by
     return flat
 
 
-def weights_of(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+def fit_motion_coefficients(
+    model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens
+) -> Array:
     """Motion [F, 16] that explains landmarks [F, 478, 2] px of a person best, the head's poses held."""
     noise = model.noise.copy()
     noise[list(LIPS)] *= _LIPS_ERR
-    habits = model.habits.copy()
+    habits = model.motion_covariance.copy()
     habits[_JAW_SIDE] *= _JAW_FREE
     habits[:, _JAW_SIDE] *= _JAW_FREE
-    sure = replace(model, noise=noise, habits=habits)
+    sure = replace(model, noise=noise, motion_covariance=habits)
     chunks = [slice(i, i + _CHUNK) for i in range(0, len(poses), _CHUNK)]
     return np.concatenate([_weights(sure, person, poses.rows(c), found_px[c], lens) for c in chunks])
 

@@ -8,12 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.checks import moved_ms
-from splatface.models.training.tracking.choose_face import FaceSearch, choose_face, cropped, window_around
+from splatface.models.training.tracking.checks import applied_shift_ms
+from splatface.models.training.tracking.choose_face import FaceDetector, choose_face, crop_window, cropped
 from splatface.models.training.tracking.fit import fit
 from splatface.models.training.tracking.landmarks import LANDMARKS, Landmarker
-from splatface.models.training.tracking.sound import Offset, earlier, find_offset, hear, seen_mouth
-from splatface.models.training.tracking.video import film_rate, look, shots
+from splatface.models.training.tracking.sound import (
+    Offset,
+    advance_audio,
+    analyze_speech,
+    estimate_av_offset,
+    mouth_shape_from_landmarks,
+)
+from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
 from splatface.models.training.tracking.video_sound import film_sound
 
 __all__ = ["MouthTrack", "track_mouth"]
@@ -44,38 +50,39 @@ def track_mouth(video: Path, report: Callable[[float], None] = lambda share: Non
     Raises:
         TrackingError: when it is no video, has no sound or no face, or mediapipe or PyAV is missing.
     """
-    info = look(video)
+    info = probe_video(video)
     samples = film_sound(video, info)
     if samples is None:
         raise TrackingError(f"{video}: expected a sound track, found none: give a video with its sound")
     fps = film_rate(info)
     landmarks = _landmarks(video, fps, report)
     found = fit(landmarks, _SIDE_PX, _SIDE_PX, fps)
-    mouth = seen_mouth(landmarks)
+    mouth = mouth_shape_from_landmarks(landmarks)
     times_s = np.arange(len(landmarks)) / fps
-    offset = find_offset(hear(samples), mouth, times_s)
+    offset = estimate_av_offset(analyze_speech(samples), mouth, times_s)
     seen = np.asarray(np.isfinite(mouth).all(axis=1))
     modes = np.where(seen[:, None], found.mouth, np.nan)
-    return MouthTrack(earlier(samples, moved_ms(offset)), times_s, modes, mouth[:, 0], offset)
+    return MouthTrack(advance_audio(samples, applied_shift_ms(offset)), times_s, modes, mouth[:, 0], offset)
 
 
 def _landmarks(video: Path, fps: float, report: Callable[[float], None]) -> NDArray[np.float64]:
     """Landmarks [F, 478, 3] px of the face in a still window of 512 px, NaN where lost."""
-    info = look(video)
+    info = probe_video(video)
     every = max(round(_SEARCH_S * fps), 1)
-    with FaceSearch() as search:
+    with FaceDetector() as search:
         looks = [
-            search(shot.picture) for shot in shots(video, info, fps, wanted=lambda index: index % every == 0)
+            search(shot.picture)
+            for shot in iter_frames(video, info, fps, wanted=lambda index: index % every == 0)
         ]
     boxes = choose_face(looks).boxes
-    window = window_around(boxes, info.width, info.height)
+    window = crop_window(boxes, info.width, info.height)
     places = (boxes[:, :2] + boxes[:, 2:]) / 2 - (window.left, window.top)
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
     height = np.nanmedian(boxes[:, 3] - boxes[:, 1]) * _SIDE_PX / window.side
     found: list[NDArray[np.float64]] = []
     count = max(info.pictures, 1)
     with Landmarker(tracked=True) as find:
-        for shot in shots(video, info, fps):
+        for shot in iter_frames(video, info, fps):
             face = find(cropped(shot.picture, window, _SIDE_PX))
             middle = (face[:, :2].min(axis=0) + face[:, :2].max(axis=0)) / 2
             at = [np.interp(shot.index / every, known, places[known, i]) for i in range(2)]

@@ -13,7 +13,7 @@ from splatface.models.training.tracking.face_model import IRISES
 from splatface.models.training.tracking.landmarks import LIPS
 from splatface.models.training.tracking.masks import EYE_RIMS, OVAL
 
-__all__ = ["Drawn", "draw_tracked"]
+__all__ = ["OverlayData", "draw_tracked"]
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -31,7 +31,7 @@ _SUBPIXEL = 4  # bits
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Drawn:
+class OverlayData:
     """One moment as it was tracked."""
 
     seen_px: Array  # [478, 2] landmarks as they were found
@@ -41,7 +41,7 @@ class Drawn:
     controls: Array  # [7]
 
 
-def draw_tracked(picture: Image, drawn: Drawn, camera: Camera, side_px: int) -> Image:
+def draw_tracked(picture: Image, drawn: OverlayData, camera: Camera, side_px: int) -> Image:
     """The picture [H, W, 3] at side_px x side_px with all of it.
 
     Dots are landmarks as they were found, green lines the face that was fitted to them; red, green and blue
@@ -70,7 +70,7 @@ def _draw_axes(shown: Image, T_world_head: Array, camera: Camera, scale: float) 
         _line(shown, np.stack([px[0], tip]), colour, width=2)
 
 
-def _draw_gaze(shown: Image, drawn: Drawn, camera: Camera, scale: float) -> None:
+def _draw_gaze(shown: Image, drawn: OverlayData, camera: Camera, scale: float) -> None:
     towards = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
     yaw = np.arctan2(towards[0], -towards[2]) + drawn.controls[_YAW]
     pitch = np.arctan2(towards[1], np.hypot(towards[0], towards[2])) + drawn.controls[_PITCH]

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Plate", "make_plate", "over_plate"]
+__all__ = ["Plate", "composite_over_plate", "estimate_clean_plate"]
 
 Image = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -30,7 +30,7 @@ class Plate:
     moving: float  # share of the free pixels that change with time
 
 
-def make_plate(pictures: Sequence[Image], shares: Sequence[Floats]) -> Plate:
+def estimate_clean_plate(pictures: Sequence[Image], shares: Sequence[Floats]) -> Plate:
     """The plate of K pictures [H, W, 3] in which the person takes the shares [H, W].
 
     K of 20 to 60 is good.
@@ -48,7 +48,7 @@ def make_plate(pictures: Sequence[Image], shares: Sequence[Floats]) -> Plate:
     )
 
 
-def over_plate(picture: Image, share: Floats, plate: Plate) -> Image:
+def composite_over_plate(picture: Image, share: Floats, plate: Plate) -> Image:
     """The person of a picture [H, W, 3] before the plate, where the real background moves."""
     x = np.clip((share - 0.15) / 0.7, 0.0, 1.0)
     there = (x * x * (3 - 2 * x))[..., None]

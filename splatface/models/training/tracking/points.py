@@ -13,10 +13,10 @@ from splatface.models.errors import TrackingError
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, Points
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.fit import Fit
-from splatface.models.training.tracking.points_face import Cloud, face_cloud, joined
-from splatface.models.training.tracking.points_figure import Still, figure_cloud
+from splatface.models.training.tracking.points_face import PointCloud, face_cloud, joined
+from splatface.models.training.tracking.points_figure import ReferenceFrame, body_point_cloud
 
-__all__ = ["Look", "person_points", "resting_row"]
+__all__ = ["Look", "resting_row", "sample_person_point_cloud"]
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -38,7 +38,7 @@ def resting_row(found: Fit, moments: Sequence[int] | NDArray[np.integer]) -> int
     return int(np.argmin(turned + away + busy + 10 * (1 - found.confidence[at])))
 
 
-def person_points(
+def sample_person_point_cloud(
     found: Fit, look: Look, moments: Sequence[int] | NDArray[np.integer], seed: int = 0
 ) -> Points:
     """About 20,000 points of a tracked person in the canonical frame.
@@ -61,9 +61,9 @@ def person_points(
     rng = np.random.default_rng([seed, 0xF0])
     row = resting_row(found, moments)
     picture, labels = look(row)
-    still = Still(labels, found.T_world_head[int(moments[row])], found.camera)
+    still = ReferenceFrame(labels, found.T_world_head[int(moments[row])], found.camera)
     face = face_cloud(load_face_model(), found.shape_m, rng)
-    cloud = joined([face, figure_cloud(found.shape_m, found.pivot_m, still, rng)])
+    cloud = joined([face, body_point_cloud(found.shape_m, found.pivot_m, still, rng)])
     modes = cloud.modes.astype(np.float32)
     turned = _quats(cloud.normals)
     return Points(
@@ -79,7 +79,7 @@ def person_points(
     )
 
 
-def _colours(cloud: Cloud, picture: Image, still: Still) -> Array:
+def _colours(cloud: PointCloud, picture: Image, still: ReferenceFrame) -> Array:
     """RGB [N, 3] 0..1: looked up where the picture shows a point's own part, else that of its like nearby."""
     posed = _posed(cloud, still)
     camera = still.camera
@@ -99,7 +99,7 @@ def _colours(cloud: Cloud, picture: Image, still: Still) -> Array:
     return np.clip(colours, 0, 1)
 
 
-def _borrow(colours: Array, cloud: Cloud, alike: NDArray[np.bool_], fits: NDArray[np.bool_]) -> None:
+def _borrow(colours: Array, cloud: PointCloud, alike: NDArray[np.bool_], fits: NDArray[np.bool_]) -> None:
     """Give points that the picture does not show the colour of the next of their label, or of any."""
     lack = alike & ~fits
     have = alike & fits if (alike & fits).any() else fits & (cloud.labels != MOUTH)
@@ -108,7 +108,7 @@ def _borrow(colours: Array, cloud: Cloud, alike: NDArray[np.bool_], fits: NDArra
         colours[lack] = colours[have][near]
 
 
-def _posed(cloud: Cloud, still: Still) -> Array:
+def _posed(cloud: PointCloud, still: ReferenceFrame) -> Array:
     head = cloud.means @ still.T_world_head[:3, :3].T + still.T_world_head[:3, 3]
     posed: Array = cloud.skin[:, None] * head + (1 - cloud.skin[:, None]) * cloud.means
     return posed

@@ -13,7 +13,7 @@ from splatface.models.training.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.training.tracking.face_model import IRISES, FaceModel
 from splatface.models.training.tracking.landmarks import LIPS as LIP_LANDMARKS
 
-__all__ = ["Cloud", "face_cloud", "joined"]
+__all__ = ["PointCloud", "face_cloud", "joined"]
 
 Array = NDArray[Any]
 
@@ -31,7 +31,7 @@ _OPEN, _YAW, _PITCH = 0, len(MOUTH_MODES) + 2, len(MOUTH_MODES) + 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cloud:
+class PointCloud:
     """N points in the canonical frame; colours come later."""
 
     means: Array  # [N, 3] m
@@ -42,19 +42,19 @@ class Cloud:
     modes: Array  # [N, 16, 3]
 
 
-def joined(clouds: list[Cloud]) -> Cloud:
+def joined(clouds: list[PointCloud]) -> PointCloud:
     """All of them as one."""
     names = ("means", "normals", "spacing_m", "labels", "skin", "modes")
-    return Cloud(*(np.concatenate([getattr(cloud, name) for cloud in clouds]) for name in names))
+    return PointCloud(*(np.concatenate([getattr(cloud, name) for cloud in clouds]) for name in names))
 
 
-def face_cloud(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
+def face_cloud(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
     """The face of a person with landmarks [478, 3] at rest."""
     eyes = [_eye(model, shape, eye, rng) for eye in range(2)]
     return joined([_skin(model, shape, rng), *eyes, _mouth(model, shape, rng)])
 
 
-def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
+def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
     triangles = _triangles(shape)
     corners = shape[triangles]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -67,7 +67,7 @@ def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
     normals *= -np.sign(normals[:, 2:] + 1e-12)  # out of the face is towards -z
     means = np.einsum("nk,nkd->nd", weights, shape[rows])
     on_lips = _within(means, shape[list(_OUTER_LIPS)])
-    return Cloud(
+    return PointCloud(
         means=means,
         normals=normals,
         spacing_m=np.sqrt((area * dense).sum() / _SKIN_POINTS / dense[chosen]),
@@ -107,7 +107,7 @@ def _density(shape: Array, places: Array) -> Array:
     return np.asarray(dense)
 
 
-def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> Cloud:
+def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> PointCloud:
     """The front of the eyeball, a little wider than its opening; it turns with the gaze, lids go over it."""
     centre = shape[IRISES[eye], :].mean(0)
     centre[2] += _EYE_RADIUS_M + _BEHIND_LIDS_M
@@ -122,7 +122,7 @@ def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> 
     means = centre + out + (middle[0], middle[1], 0.0)
     modes = np.zeros((_EYE_POINTS, MOTION_SIZE, 3))
     modes[:, _YAW], modes[:, _PITCH] = np.cross([0, -1.0, 0], out), np.cross([1.0, 0, 0], out)
-    return Cloud(
+    return PointCloud(
         means=means,
         normals=out / _EYE_RADIUS_M,
         spacing_m=np.full(_EYE_POINTS, np.sqrt(np.pi * half.prod() / _EYE_POINTS)),
@@ -132,7 +132,7 @@ def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> 
     )
 
 
-def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
+def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
     """A thick plane behind the lips; its lower half goes down with the jaw."""
     inner = shape[list(_INNER_LIPS)]
     low, high = inner.min(0), inner.max(0)
@@ -152,10 +152,10 @@ def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> Cloud:
     return _plain(means, MOUTH, 1.0, np.sqrt(area / _MOUTH_POINTS), modes)
 
 
-def _plain(means: Array, label: int, skin: float, spacing_m: float, modes: Array) -> Cloud:
+def _plain(means: Array, label: int, skin: float, spacing_m: float, modes: Array) -> PointCloud:
     """Points that all face the camera."""
     count = len(means)
-    return Cloud(
+    return PointCloud(
         means=means,
         normals=np.tile([0.0, 0.0, -1.0], (count, 1)),
         spacing_m=np.full(count, float(spacing_m)),

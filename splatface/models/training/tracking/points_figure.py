@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from splatface.models.camera import Camera
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, NECK, TORSO
-from splatface.models.training.tracking.points_face import Cloud, joined
+from splatface.models.training.tracking.points_face import PointCloud, joined
 
-__all__ = ["Still", "figure_cloud"]
+__all__ = ["ReferenceFrame", "body_point_cloud"]
 
 Array = NDArray[Any]
 
@@ -27,7 +27,7 @@ _FALL = 0.45  # of the face's height, over which the neck goes from head to tors
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Still:
+class ReferenceFrame:
     """One picture of the clip, head about at rest."""
 
     labels: NDArray[np.uint8]  # [H, W]
@@ -41,14 +41,16 @@ class _Ellipsoid:
     radii: Array  # [3]
 
 
-def figure_cloud(shape: Array, pivot_m: Array, still: Still, rng: np.random.Generator) -> Cloud:
+def body_point_cloud(
+    shape: Array, pivot_m: Array, still: ReferenceFrame, rng: np.random.Generator
+) -> PointCloud:
     """All that the labels show but the face of landmarks [478, 3], and the neck behind the jaw."""
     px = _pixels(shape, still)
     skull = _skull(shape, px, still)
     return joined([_silhouette(shape, px, pivot_m, (still, skull), rng), _neck(shape, pivot_m, rng)])
 
 
-def _pixels(points: Array, still: Still) -> Array:
+def _pixels(points: Array, still: ReferenceFrame) -> Array:
     """Where canonical points [N, 3] of the head are in the picture [N, 2]."""
     T = still.camera.T_camera_world @ still.T_world_head
     seen = points @ T[:3, :3].T + T[:3, 3]
@@ -57,7 +59,7 @@ def _pixels(points: Array, still: Still) -> Array:
     return px
 
 
-def _skull(shape: Array, px: Array, still: Still) -> _Ellipsoid:
+def _skull(shape: Array, px: Array, still: ReferenceFrame) -> _Ellipsoid:
     """As wide as the face with its ears, as high as from the chin to the top of the hair."""
     rows = np.flatnonzero(np.isin(still.labels, (HAIR, FACE)).any(1))
     per_px = (shape[_CHIN, 1] - shape[_FOREHEAD, 1]) / (px[_CHIN, 1] - px[_FOREHEAD, 1])
@@ -71,8 +73,12 @@ def _skull(shape: Array, px: Array, still: Still) -> _Ellipsoid:
 
 
 def _silhouette(
-    shape: Array, px: Array, pivot_m: Array, scene: tuple[Still, _Ellipsoid], rng: np.random.Generator
-) -> Cloud:
+    shape: Array,
+    px: Array,
+    pivot_m: Array,
+    scene: tuple[ReferenceFrame, _Ellipsoid],
+    rng: np.random.Generator,
+) -> PointCloud:
     still, skull = scene
     labels, count = still.labels, _FIGURE_POINTS
     inside = np.zeros(labels.shape, np.uint8)
@@ -91,7 +97,7 @@ def _silhouette(
     return _cloud(means, np.minimum(parts, FACE).astype(np.uint8), skin, spacing)
 
 
-def pivot_depth(still: Still, pivot_m: Array) -> float:
+def pivot_depth(still: ReferenceFrame, pivot_m: Array) -> float:
     """Distance of the neck's joint from the camera, m."""
     T = still.camera.T_camera_world
     return float((T[:3, :3] @ pivot_m + T[:3, 3])[2])
@@ -109,7 +115,7 @@ def _skin_weight(at: Array, px: Array, parts: NDArray[np.uint8]) -> Array:
 
 
 def _canonical(
-    at: Array, skin: Array, body: tuple[Array, Array, Array], still: Still, skull: _Ellipsoid
+    at: Array, skin: Array, body: tuple[Array, Array, Array], still: ReferenceFrame, skull: _Ellipsoid
 ) -> Array:
     """Canonical places [N, 3] of pixels [N, 2]: on the skull, the neck or the chest."""
     shape, px, pivot_m = body
@@ -126,7 +132,7 @@ def _canonical(
     return means
 
 
-def _on_skull(rays: Array, still: Still, skull: _Ellipsoid) -> Array:
+def _on_skull(rays: Array, still: ReferenceFrame, skull: _Ellipsoid) -> Array:
     """Where rays [N, 3] of the camera first meet the ellipsoid, or pass it nearest, in the head's frame."""
     T_head_camera = np.linalg.inv(still.camera.T_camera_world @ still.T_world_head)
     way = rays @ T_head_camera[:3, :3].T / skull.radii
@@ -137,7 +143,7 @@ def _on_skull(rays: Array, still: Still, skull: _Ellipsoid) -> Array:
     return met
 
 
-def _near_face(points: Array, where: tuple[Array, Array, Array], still: Still) -> Array:
+def _near_face(points: Array, where: tuple[Array, Array, Array], still: ReferenceFrame) -> Array:
     """Points [N, 3] brought to the depth of the face's outline where they are beside it, behind it within."""
     at, px, shape = where
     hull = cv2.convexHull(px.astype(np.float32), returnPoints=False).ravel()
@@ -154,7 +160,7 @@ def _near_face(points: Array, where: tuple[Array, Array, Array], still: Still) -
     return moved
 
 
-def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> Cloud:
+def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> PointCloud:
     """The neck goes on upwards behind the jaw: no hole when the chin lifts."""
     chin, left, right = shape[_CHIN], shape[_JAWS[0]], shape[_JAWS[1]]
     angle = rng.uniform(-1.2, 1.2, _NECK_POINTS)
@@ -166,9 +172,9 @@ def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> Cloud:
     return _cloud(means, np.full(_NECK_POINTS, NECK, np.uint8), 0.15 + 0.7 * share, 0.004)
 
 
-def _cloud(means: Array, labels: NDArray[np.uint8], skin: Array, spacing_m: float) -> Cloud:
+def _cloud(means: Array, labels: NDArray[np.uint8], skin: Array, spacing_m: float) -> PointCloud:
     count = len(means)
-    return Cloud(
+    return PointCloud(
         means=means,
         normals=np.tile([0.0, 0.0, -1.0], (count, 1)),
         spacing_m=np.full(count, spacing_m),

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.refine import remotioned
+from splatface.models.training.dataset.refine import with_motion_offset
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.tracking.face_model import OF_EYES, load_face_model
-from splatface.models.training.tracking.fitted import Fitted, read_fitted, seen
-from splatface.models.training.tracking.motion import weights_of
+from splatface.models.training.tracking.face_model import EYE_CHANNELS, load_face_model
+from splatface.models.training.tracking.fitted import TrackingResult, poses_and_intrinsics, read_fitted
+from splatface.models.training.tracking.motion import fit_motion_coefficients
 
-__all__ = ["refollowed"]
+__all__ = ["refit_motion_with_poses"]
 
 Array = NDArray[Any]
 
 
-def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
+def refit_motion_with_poses(tracked: Dataset, reposed: Dataset) -> Dataset:
     """`reposed`, which is `tracked` with other poses and another lens, with the motion that they ask for.
 
     What the landmarks' modes change by from the one to the other is added to the tracked motion, linear in
@@ -35,17 +35,17 @@ def refollowed(tracked: Dataset, reposed: Dataset) -> Dataset:
     if fitted is None or not found.any():
         return reposed
     change = _weights(reposed, fitted, found) - _weights(tracked, fitted, found)
-    return remotioned(reposed, change, reposed.frames.time_ns[found])
+    return with_motion_offset(reposed, change, reposed.frames.time_ns[found])
 
 
 def _all_finite(rows: Array) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(rows).all(axis=(1, 2)))
 
 
-def _weights(dataset: Dataset, fitted: Fitted, found: NDArray[np.bool_]) -> Array:
+def _weights(dataset: Dataset, fitted: TrackingResult, found: NDArray[np.bool_]) -> Array:
     """Modes and controls [n, 16] of pictures whose landmarks were found, eyes left out, not smoothed."""
-    poses, lens = seen(dataset.camera, dataset.frames, found)
+    poses, lens = poses_and_intrinsics(dataset.camera, dataset.frames, found)
     px = dataset.frames.landmarks_px[found].astype(np.float64)
-    weights = weights_of(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
-    weights[:, OF_EYES] = 0  # found by themselves, see `motion_of`
+    weights = fit_motion_coefficients(load_face_model(), fitted.shape_m.astype(np.float64), poses, px, lens)
+    weights[:, EYE_CHANNELS] = 0  # found by themselves, see `motion_of`
     return weights

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.choose_face import MOST_FACES, FaceSearch
-from splatface.models.training.tracking.hands import HandSearch
+from splatface.models.training.tracking.choose_face import MOST_FACES, FaceDetector
+from splatface.models.training.tracking.hands import HandDetector
 from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
-from splatface.models.training.tracking.video import VideoInfo, shots
+from splatface.models.training.tracking.video import VideoInfo, iter_frames
 
-__all__ = ["LOOK_EVERY_S", "Scan", "cuts_of", "scan_film"]
+__all__ = ["LOOK_EVERY_S", "Scan", "detect_cuts", "scan_film"]
 
 Image = NDArray[np.uint8]
 Array = NDArray[np.float64]
@@ -35,8 +35,10 @@ class Scan:
     look_s: Array  # [S]
     boxes: Array  # [S, MOST_FACES, 4] px of the upright film, NaN where there is none
     hands: Array  # [S, 2, 4] boxes, px
-    shift: Array  # [S, 2] of the background since the look before, share of its width; NaN where plain
-    change: Array  # [F] mean difference of each picture from the one before, levels of 255
+    background_motion: (
+        Array  # [S, 2] of the background since the look before, share of its width; NaN where plain
+    )
+    frame_difference: Array  # [F] mean difference of each picture from the one before, levels of 255
     repeated: NDArray[np.bool_]  # [F] pictures that stand for a moment the film left out
     thumbs: NDArray[np.uint8]  # [S, 48, 48, 3]
 
@@ -51,9 +53,9 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
     looks: list[tuple[float, Array, Array, Array]] = []
     thumbs = []
     change, repeated, before = [], [], None
-    with FaceSearch() as faces, HandSearch() as hands, Graph(PERSON_MASK, model_selection=0) as person:
-        still = _Still()
-        for shot in shots(path, info, fps, longest_px=_LONGEST_PX):
+    with FaceDetector() as faces, HandDetector() as hands, Graph(PERSON_MASK, model_selection=0) as person:
+        still = _CameraMotion()
+        for shot in iter_frames(path, info, fps, longest_px=_LONGEST_PX):
             thumb = cv2.resize(shot.picture, _THUMB, interpolation=cv2.INTER_AREA).astype(np.float32)
             change.append(0.0 if before is None else float(np.abs(thumb - before).mean()))
             repeated.append(shot.repeated)
@@ -73,14 +75,14 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
         look_s=look_s,
         boxes=boxes,
         hands=shown_hands,
-        shift=shift,
-        change=np.array(change, np.float64),
+        background_motion=shift,
+        frame_difference=np.array(change, np.float64),
         repeated=np.array(repeated, bool),
         thumbs=np.stack(thumbs),
     )
 
 
-def cuts_of(change: Array) -> NDArray[np.int64]:
+def detect_cuts(change: Array) -> NDArray[np.int64]:
     """Numbers of the pictures that begin a new shot, from the change [F] since the picture before."""
     if len(change) < 3:
         return np.zeros(0, np.int64)
@@ -92,7 +94,7 @@ def cuts_of(change: Array) -> NDArray[np.int64]:
     return np.flatnonzero(cut).astype(np.int64)
 
 
-class _Still:
+class _CameraMotion:
     """By how much the background moved from look to look."""
 
     def __init__(self) -> None:

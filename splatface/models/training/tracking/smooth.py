@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
-__all__ = ["SHORT", "keep_events", "noise_of", "penalty_bands", "smooth"]
+__all__ = ["SHORT", "noise_of", "penalty_bands", "preserve_outliers", "smooth"]
 
 Array = NDArray[Any]
 
@@ -60,7 +60,7 @@ def penalty_bands(steps: Array, begins: NDArray[np.bool_], weights: Array | None
     return bands
 
 
-def keep_events(raw: Array, smoothed: Array, noise: Array) -> Array:
+def preserve_outliers(raw: Array, smoothed: Array, noise: Array) -> Array:
     """Smoothed tracks [F, C], but what leaves them by more than three times the noise [C] stays as it was."""
     away = raw - smoothed
     beyond = np.sign(away) * np.maximum(np.abs(away) - 2.0 * noise, 0)

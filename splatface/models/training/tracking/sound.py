@@ -7,15 +7,24 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from splatface.models.audio.features_of_recording import features
-from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, Voice, level_dbfs
+from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError
-from splatface.models.peak import summit
+from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
 from splatface.models.training.tracking.video_sound import SAMPLE_RATE
 
-__all__ = ["LARGEST_MS", "Heard", "Loudness", "Offset", "earlier", "find_offset", "hear", "seen_mouth"]
+__all__ = [
+    "LARGEST_MS",
+    "Loudness",
+    "Offset",
+    "SpeechEvidence",
+    "advance_audio",
+    "analyze_speech",
+    "estimate_av_offset",
+    "mouth_shape_from_landmarks",
+]
 
 Array = NDArray[np.float64]
 Samples = NDArray[np.float32]
@@ -50,7 +59,7 @@ class Loudness:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class SpeechEvidence:
     """What there is to hear in a film."""
 
     loudness: Loudness
@@ -62,21 +71,21 @@ class Heard:
 class Offset:
     """How much later than the picture the sound comes."""
 
-    late_ms: float  # 0 when nothing is sure
+    audio_delay_ms: float  # 0 when nothing is sure
     correlation: float  # of what is heard with what is seen, at `late_ms`
-    unmoved: float  # the same as the film is
-    sure: bool
+    correlation_at_zero: float  # the same as the film is
+    reliable: bool
 
 
-def hear(samples: Samples) -> Heard:
+def analyze_speech(samples: Samples) -> SpeechEvidence:
     """Listen to samples [n], mono at 16 kHz."""
     blocks = [samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE)]
     loudest = max((level_dbfs(block) for block in blocks), default=SILENCE_DBFS)
     mouth, time_s = _heard_mouth(samples)
-    return Heard(Loudness(level_dbfs(samples), loudest, _speech_share(samples)), mouth, time_s)
+    return SpeechEvidence(Loudness(level_dbfs(samples), loudest, _speech_share(samples)), mouth, time_s)
 
 
-def seen_mouth(landmarks: Array) -> Array:
+def mouth_shape_from_landmarks(landmarks: Array) -> Array:
     """How open and how wide [F, 2] the lips are, over the height from forehead to nose.
 
     landmarks: [F, 478, 2 or 3] px, NaN where there is no face.
@@ -88,7 +97,7 @@ def seen_mouth(landmarks: Array) -> Array:
     return np.asarray(np.stack([gap, width], axis=1) / np.maximum(height, 1e-6)[:, None], np.float64)
 
 
-def find_offset(heard: Heard, mouth: Array, time_s: Array) -> Offset:
+def estimate_av_offset(heard: SpeechEvidence, mouth: Array, time_s: Array) -> Offset:
     """Where the mouth heard fits best to the mouth [F, 2] seen at rising times [F] (NaN where unseen).
 
     The best lag within ±200 ms is believed when the correlation there is 0.25 or more and a quarter larger
@@ -96,7 +105,7 @@ def find_offset(heard: Heard, mouth: Array, time_s: Array) -> Offset:
     """
     known = np.isfinite(mouth).all(axis=1)
     if len(time_s) < 2 or known.mean() * float(np.ptp(time_s)) < _LEAST_S or len(heard.time_s) < 50:
-        return Offset(0.0, 0.0, 0.0, sure=False)
+        return Offset(0.0, 0.0, 0.0, reliable=False)
     match = _Match(heard, mouth[known], time_s[known])
     reach = round(LARGEST_MS / 1000 / _STEP_S) + 2
     lags = np.arange(-reach, reach + 1) * _STEP_S
@@ -105,14 +114,14 @@ def find_offset(heard: Heard, mouth: Array, time_s: Array) -> Offset:
     best = int(np.argmax(near))
     inner = 2 <= best < len(lags) - 2
     sure = bool(inner and near[best] >= max(_LEAST_R, _OVER_CHANCE * max(far)))
-    late_s = float(lags[best] + _STEP_S * _summit(near, best))
+    late_s = float(lags[best] + _STEP_S * _parabolic_peak(near, best))
     return Offset(1000 * late_s if sure else 0.0, float(near[best]), float(near[reach]), sure)
 
 
 class _Match:
     """How well the sound fits the lips when it is taken to be late."""
 
-    def __init__(self, heard: Heard, mouth: Array, time_s: Array) -> None:
+    def __init__(self, heard: SpeechEvidence, mouth: Array, time_s: Array) -> None:
         self._grid = np.arange(time_s[0], time_s[-1], _STEP_S)
         # Between two looks that are far apart nothing was seen.
         after = np.clip(np.searchsorted(time_s, self._grid), 1, len(time_s) - 1)
@@ -132,7 +141,7 @@ class _Match:
         return sum(w * pearson(said[:, i], seen[:, i]) for i, w in enumerate(_WEIGHTS))
 
 
-def earlier(samples: Samples, late_ms: float) -> Samples:
+def advance_audio(samples: Samples, late_ms: float) -> Samples:
     """Samples [n] moved to `late_ms` earlier, with silence where they have left; the same length."""
     shift = round(late_ms * SAMPLE_RATE / 1000)
     moved = np.zeros_like(samples)
@@ -163,7 +172,7 @@ def _heard_mouth(samples: Samples) -> tuple[Array, Array]:
 
 def _speech_share(samples: Samples) -> float:
     try:
-        voice = Voice()
+        voice = SileroVad()
     except AudioError:
         return float("nan")
     likely = []
@@ -184,8 +193,8 @@ def _speech_band(values: Array) -> Array:
     return np.asarray(gaussian_filter1d(values - slow, _FAST_S / _STEP_S, axis=0), np.float64)
 
 
-def _summit(values: Array, best: int) -> float:
+def _parabolic_peak(values: Array, best: int) -> float:
     """Where the parabola through the best value and its neighbours peaks, in steps from it."""
     if not 0 < best < len(values) - 1:
         return 0.0
-    return summit(*values[best - 1 : best + 2].tolist())
+    return parabolic_peak_offset(*values[best - 1 : best + 2].tolist())

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.disk import PART, write_whole
+from splatface.models.training.dataset.disk import PART, atomic_write
 
-__all__ = ["Arrays", "Progress", "Stages", "Told", "digest_of"]
+__all__ = ["Arrays", "Progress", "ProgressCallback", "StageCache", "digest_of"]
 
 Arrays = dict[str, NDArray[Any]]
-Told = Callable[[float], None]  # share of the stage that is done, 0..1
+ProgressCallback = Callable[[float], None]  # share of the stage that is done, 0..1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Progress:
     seconds_left: float  # a guess from what was done so far; NaN before anything was
 
 
-class Stages:
+class StageCache:
     """Runs stages in order, each once: what a killed run has finished, the next one finds.
 
     Args:
@@ -60,7 +60,7 @@ class Stages:
         except OSError as error:
             raise _disk_error(folder, error) from error
 
-    def run(self, stage: str, made_from: str, make: Callable[[Told], Arrays]) -> Arrays:
+    def run(self, stage: str, made_from: str, make: Callable[[ProgressCallback], Arrays]) -> Arrays:
         """The arrays that `make` makes, or made in an earlier run from the same.
 
         Args:
@@ -98,7 +98,7 @@ class Stages:
         path = self._path(name, made_from)
         content = safetensors.numpy.save({key: np.ascontiguousarray(a) for key, a in arrays.items()})
         try:
-            write_whole(path, content)
+            atomic_write(path, content)
             for old in self._folder.glob(f"{name}-*.safetensors"):
                 if old != path:
                     old.unlink(missing_ok=True)
@@ -116,7 +116,7 @@ class Stages:
         left = (whole - done) * seconds / worked if worked > 0.01 * whole else float("nan")
         self._report(Progress(stage, done / whole, seconds, left if done < whole else 0.0))
 
-    def found_part(self, stage: str, share: float) -> None:
+    def mark_cached_fraction(self, stage: str, share: float) -> None:
         """Say that so much of a stage was found done, so that it does not count as quick work."""
         self._found += self._plan[stage] * share
 

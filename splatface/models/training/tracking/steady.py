@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatface.models.training.dataset.neck import neck_joint
-from splatface.models.training.tracking.calm import Trail, calm
+from splatface.models.training.tracking.calm import SampleWeights, smooth_trajectories
 from splatface.models.training.tracking.face_solve import Poses
 
-__all__ = ["bridge", "doubts_of", "steady"]
+__all__ = ["interpolate_gaps", "outlier_weights", "smooth_poses"]
 
 Array = NDArray[Any]
 
@@ -22,37 +22,37 @@ _DEPTH_ERROR: Final = 0.002  # of the distance: a face seems larger when it spea
 _JUMP = 4.0  # of these errors, at which a depth counts a quarter
 
 
-def doubts_of(error: Array) -> Array:
+def outlier_weights(error: Array) -> Array:
     """How much each of F pictures counts, 0..1, from its error [F]: 1 up to the median, 1/4 at twice it."""
     usual = max(float(np.median(error)), 1e-9)
     trust: Array = 1 / (1 + np.maximum(error / usual - 1, 0) ** 2) ** 2
     return trust
 
 
-def steady(poses: Poses, trail: Trail) -> Poses:
+def smooth_poses(poses: Poses, trail: SampleWeights) -> Poses:
     """Poses [F] as the head went.
 
     Turns are calmed by themselves; of places that of the neck's joint, which hardly comes nearer or goes
     while the head turns about it.
     """
-    turns = Rotation.from_matrix(poses.turns)
-    middle = turns.mean(np.maximum(trail.trust, 1e-6))
+    turns = Rotation.from_matrix(poses.rotations)
+    middle = turns.mean(np.maximum(trail.weight, 1e-6))
     vectors = (middle.inv() * turns).as_rotvec()
-    still = middle * Rotation.from_rotvec(calm(vectors, _TURN_ERROR, trail))
+    still = middle * Rotation.from_rotvec(smooth_trajectories(vectors, _TURN_ERROR, trail))
     T = np.tile(np.eye(4), (len(poses), 1, 1))
-    T[:, :3, :3], T[:, :3, 3] = (middle.inv() * turns).as_matrix(), middle.inv().apply(poses.places_m)
-    joint = neck_joint(T[trail.trust > 0.2])
-    necks = poses.places_m + turns.apply(joint)
-    error = np.r_[_PLACE_ERROR_M, _DEPTH_ERROR * float(np.median(poses.places_m[:, 2]))]
-    places = calm(necks, error, trail)
+    T[:, :3, :3], T[:, :3, 3] = (middle.inv() * turns).as_matrix(), middle.inv().apply(poses.translations_m)
+    joint = neck_joint(T[trail.weight > 0.2])
+    necks = poses.translations_m + turns.apply(joint)
+    error = np.r_[_PLACE_ERROR_M, _DEPTH_ERROR * float(np.median(poses.translations_m[:, 2]))]
+    places = smooth_trajectories(necks, error, trail)
     # A face that seems to jump nearer is a mistake: heads take their time on this way.
     jumps = np.abs(necks[:, 2] - places[:, 2]) / (_JUMP * error[2])
-    doubtful = replace(trail, trust=trail.trust / (1 + jumps**2) ** 2)
-    places[:, 2:] = calm(necks[:, 2:], error[2:], doubtful)
+    doubtful = replace(trail, weight=trail.weight / (1 + jumps**2) ** 2)
+    places[:, 2:] = smooth_trajectories(necks[:, 2:], error[2:], doubtful)
     return Poses(still.as_matrix(), places - still.apply(joint), poses.motion)
 
 
-def bridge(values: Array, trust: Array, least: float = 0.25) -> Array:
+def interpolate_gaps(values: Array, trust: Array, least: float = 0.25) -> Array:
     """Tracks [F, C] with straight lines over moments that are trusted [F] less than `least`."""
     good = trust >= least
     if good.all() or not good.any():

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.choose_face import Chosen, choose_face
-from splatface.models.training.tracking.scan import Scan, cuts_of
+from splatface.models.training.tracking.choose_face import FaceTrack, choose_face
+from splatface.models.training.tracking.scan import Scan, detect_cuts
 
-__all__ = ["Story", "story_of"]
+__all__ = ["ShotSelection", "select_shots"]
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -20,12 +20,12 @@ _COVERS = 0.08  # share of the face's box that a hand's box must cover
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Story:
+class ShotSelection:
     """S looks and F pictures of a film, see `Scan`."""
 
     used: Mask  # [F] pictures of shots that are used
     cut: Mask  # [F] first pictures of shots
-    looks: Mask  # [S] looks in these shots
+    sampled: Mask  # [S] looks in these shots
     begins: Mask  # [S] first looks of shots
     boxes: Array  # [S, 4] px of the chosen face, NaN where it is not seen
     others: Mask  # [S] another face is seen too
@@ -34,14 +34,14 @@ class Story:
     face_px: float  # middle height of the face
 
 
-def story_of(scan: Scan, fps: float) -> Story:
+def select_shots(scan: Scan, fps: float) -> ShotSelection:
     """Choose one face and all shots that show it in the view of the longest.
 
     Raises:
         TrackingError: when no face is seen.
     """
-    starts = np.concatenate([[0], cuts_of(scan.change), [len(scan.change)]])
-    at = np.clip(np.round(scan.look_s * fps).astype(int), 0, len(scan.change) - 1)
+    starts = np.concatenate([[0], detect_cuts(scan.frame_difference), [len(scan.frame_difference)]])
+    at = np.clip(np.round(scan.look_s * fps).astype(int), 0, len(scan.frame_difference) - 1)
     shot_of = np.searchsorted(starts, at, side="right") - 1
     chosen = _by_shot(scan, shot_of)
     if not chosen:
@@ -54,15 +54,15 @@ def story_of(scan: Scan, fps: float) -> Story:
     boxes, others = np.full((len(at), 4), np.nan), np.zeros(len(at), bool)
     for shot in kept:
         boxes[shot_of == shot], others[shot_of == shot] = chosen[shot].boxes, chosen[shot].others
-    used = np.zeros(len(scan.change), bool)
+    used = np.zeros(len(scan.frame_difference), bool)
     for shot in kept:
         used[starts[shot] : starts[shot + 1]] = True
-    cut = np.zeros(len(scan.change), bool)
+    cut = np.zeros(len(scan.frame_difference), bool)
     cut[starts[:-1]] = True
-    return Story(
+    return ShotSelection(
         used=used,
         cut=cut,
-        looks=np.isin(shot_of, kept),
+        sampled=np.isin(shot_of, kept),
         begins=np.concatenate([[True], np.diff(shot_of) > 0]),
         boxes=boxes,
         others=others,
@@ -72,7 +72,7 @@ def story_of(scan: Scan, fps: float) -> Story:
     )
 
 
-def _by_shot(scan: Scan, shot_of: NDArray[np.int64]) -> dict[int, Chosen]:
+def _by_shot(scan: Scan, shot_of: NDArray[np.int64]) -> dict[int, FaceTrack]:
     """The face of each shot that has one."""
     found = {}
     for shot in np.unique(shot_of):
@@ -83,7 +83,7 @@ def _by_shot(scan: Scan, shot_of: NDArray[np.int64]) -> dict[int, Chosen]:
 
 
 def _same_view(
-    scan: Scan, shot_of: NDArray[np.int64], chosen: dict[int, Chosen], pair: tuple[int, int]
+    scan: Scan, shot_of: NDArray[np.int64], chosen: dict[int, FaceTrack], pair: tuple[int, int]
 ) -> bool:
     """Whether two shots have the same set, and a face of the same size in the same place.
 

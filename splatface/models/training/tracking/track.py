@@ -12,30 +12,50 @@ from numpy.typing import NDArray
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
 from splatface.models.training.dataset.description import YAML
-from splatface.models.training.dataset.disk import sha256_of, write_whole
+from splatface.models.training.dataset.disk import atomic_write, sha256_of
 from splatface.models.training.dataset.file import load_dataset
 from splatface.models.training.dataset.torso_track import track_torso
 from splatface.models.training.dataset.types import Dataset, Points
 from splatface.models.training.dataset.writer import DatasetWriter
-from splatface.models.training.tracking.assemble import Owner, Rows, Tracked, assemble, between, moments_of
+from splatface.models.training.tracking.assemble import (
+    Provenance,
+    Rows,
+    Tracked,
+    assemble,
+    interpolate_poses,
+    moments_of,
+)
 from splatface.models.training.tracking.checks import (
     Finding,
+    applied_shift_ms,
     check_landmarks,
     check_plate,
     check_sound,
-    moved_ms,
-    refuse,
+    raise_if_rejected,
     replaces_background,
 )
 from splatface.models.training.tracking.fit import Fit, fit
 from splatface.models.training.tracking.fitted import write_fitted
-from splatface.models.training.tracking.follow import Look, follow, learn_look
-from splatface.models.training.tracking.masks import Colours
+from splatface.models.training.tracking.follow import AppearanceModel, fit_appearance, process_chunk
+from splatface.models.training.tracking.masks import ColorModel
 from splatface.models.training.tracking.plate import Plate
-from splatface.models.training.tracking.points import person_points
-from splatface.models.training.tracking.prepare import Clip, prepare
-from splatface.models.training.tracking.sound import Loudness, Offset, earlier, find_offset, hear, seen_mouth
-from splatface.models.training.tracking.stages import Arrays, Progress, Stages, Told, digest_of
+from splatface.models.training.tracking.points import sample_person_point_cloud
+from splatface.models.training.tracking.prepare import Clip, analyze_video
+from splatface.models.training.tracking.sound import (
+    Loudness,
+    Offset,
+    advance_audio,
+    analyze_speech,
+    estimate_av_offset,
+    mouth_shape_from_landmarks,
+)
+from splatface.models.training.tracking.stages import (
+    Arrays,
+    Progress,
+    ProgressCallback,
+    StageCache,
+    digest_of,
+)
 from splatface.models.training.tracking.video_sound import SAMPLE_RATE, film_sound
 
 __all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
@@ -52,7 +72,7 @@ _MADE_BY = "6"  # raise it when the same film gives another data set
 class TrackOptions:
     """Who is shown, and how large the data set becomes."""
 
-    owner: Owner
+    owner: Provenance
     side_px: int = 512
     most_pictures: int = 3000  # of a longer film, pictures are chosen evenly
     work: Path | None = None  # for what is kept between stages; default: beside the data set
@@ -88,8 +108,8 @@ def track(
     if (folder / YAML).is_file() and _read(folder).get("made_from") == key:
         return load_dataset(folder)
     work = options.work or folder.with_name(f"{folder.name}-work")
-    stages = Stages(work, _PLAN, clock=clock, report=report)
-    clip = prepare(video, options.side_px, options.most_pictures, stages)
+    stages = StageCache(work, _PLAN, clock=clock, report=report)
+    clip = analyze_video(video, options.side_px, options.most_pictures, stages)
     writer = DatasetWriter(folder, options.side_px, options.side_px, key=key)
     look = _look(clip, stages)
     landmarks, kept = _pictures(clip, look, writer, stages)
@@ -97,12 +117,12 @@ def track(
     moments = moments_of(landmarks, clip.story, clip.film.fps)
     findings = [*clip.findings, *check_plate(look.plate, clip.moving_camera)]
     findings += check_landmarks(seen, clip.story.used, clip.film.fps)
-    refuse(findings)
+    raise_if_rejected(findings)
     samples, heard = _sound(clip, landmarks, stages)
     rows = Rows(moments, np.flatnonzero(kept), clip.time_ns, clip.film.fps)
     tracked, points = _tracked(clip, rows, writer, stages)
     table = {"made_from": key, "findings": [asdict(finding) for finding in (*findings, *heard)]}
-    write_whole(folder / FINDINGS, (json.dumps(table, indent=1) + "\n").encode())
+    atomic_write(folder / FINDINGS, (json.dumps(table, indent=1) + "\n").encode())
     return writer.finish(assemble(options.owner, rows, tracked, look.plate), samples, points)
 
 
@@ -156,22 +176,22 @@ def _fitted_by() -> str:
     return digest_of(*(sha256_of(path) for path in files))
 
 
-def _look(clip: Clip, stages: Stages) -> Look:
-    def learned(told: Told) -> Arrays:
-        colours, plate = learn_look(clip.film, clip.story.used, told)
+def _look(clip: Clip, stages: StageCache) -> AppearanceModel:
+    def learned(told: ProgressCallback) -> Arrays:
+        colours, plate = fit_appearance(clip.film, clip.story.used, told)
         figures = np.array([plate.flat, plate.seen, plate.moving], np.float64)
-        kept = {field.name: getattr(colours, field.name) for field in fields(Colours)}
+        kept = {field.name: getattr(colours, field.name) for field in fields(ColorModel)}
         return {**kept, "plate": plate.picture, "figures": figures}
 
     arrays = stages.run("look", clip.digest, learned)
     flat, seen, moving = arrays.pop("figures").tolist()
     plate = Plate(arrays.pop("plate"), bool(flat), seen, moving)
-    colours = Colours(**arrays)
-    return Look(colours, plate, replaces_background(plate, clip.moving_camera))
+    colours = ColorModel(**arrays)
+    return AppearanceModel(colours, plate, replaces_background(plate, clip.moving_camera))
 
 
 def _pictures(
-    clip: Clip, look: Look, writer: DatasetWriter, stages: Stages
+    clip: Clip, look: AppearanceModel, writer: DatasetWriter, stages: StageCache
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Landmarks [F, 478, 3] and which pictures [F] became rows, chunk by chunk."""
     count, size = len(clip.time_ns), max(1, round(_CHUNK_S * clip.film.fps))
@@ -184,11 +204,11 @@ def _pictures(
         made_from = digest_of(clip.digest, str(writer.folder.resolve()))
         arrays = stages.find(name, made_from)
         if arrays is None or not all(writer.has(r) for r in range(row, row + int(arrays["kept"].sum()))):
-            found, rows = follow(clip.film, look, span, clip.wanted, (writer, row))
+            found, rows = process_chunk(clip.film, look, span, clip.wanted, (writer, row))
             arrays = {"landmarks": found, "kept": rows}
             stages.keep(name, made_from, arrays)
         else:
-            stages.found_part("pictures", len(span) / count)
+            stages.mark_cached_fraction("pictures", len(span) / count)
         landmarks.append(arrays["landmarks"])
         kept.append(arrays["kept"])
         stages.tell("pictures", span.stop / count)
@@ -196,35 +216,37 @@ def _pictures(
 
 
 def _sound(
-    clip: Clip, landmarks: NDArray[np.float32], stages: Stages
+    clip: Clip, landmarks: NDArray[np.float32], stages: StageCache
 ) -> tuple[NDArray[np.float32], list[Finding]]:
     """The sound at its right place, silence where there is none, and what is odd about it."""
     info = clip.film.info
 
-    def heard(told: Told) -> Arrays:
+    def heard(told: ProgressCallback) -> Arrays:
         samples = film_sound(clip.film.path, info)
         if samples is None:
             return {"samples": np.zeros(0, np.float32)}
         told(0.3)
-        found = hear(samples)
-        offset = find_offset(found, seen_mouth(landmarks.astype(np.float64)), clip.time_ns / 1e9)
+        found = analyze_speech(samples)
+        offset = estimate_av_offset(
+            found, mouth_shape_from_landmarks(landmarks.astype(np.float64)), clip.time_ns / 1e9
+        )
         figures = [*asdict(found.loudness).values(), *asdict(offset).values()]
         return {"samples": samples, "figures": np.array(figures, np.float64)}
 
     arrays = stages.run("sound", digest_of(clip.digest, _MADE_BY), heard)
     if not len(arrays["samples"]):
         silence = np.zeros(round(info.duration_s * SAMPLE_RATE), np.float32)
-        return silence, check_sound(info, None, Offset(0.0, 0.0, 0.0, sure=False))
+        return silence, check_sound(info, None, Offset(0.0, 0.0, 0.0, reliable=False))
     *loudness, late_ms, correlation, unmoved, sure = arrays["figures"].tolist()
     offset = Offset(late_ms, correlation, unmoved, bool(sure))
-    samples = earlier(arrays["samples"], moved_ms(offset))
+    samples = advance_audio(arrays["samples"], applied_shift_ms(offset))
     return samples, check_sound(info, Loudness(*loudness), offset)
 
 
-def _fit(clip: Clip, rows: Rows, stages: Stages) -> Fit:
+def _fit(clip: Clip, rows: Rows, stages: StageCache) -> Fit:
     side = clip.film.side_px
 
-    def fitted(_: Told) -> Arrays:
+    def fitted(_: ProgressCallback) -> Arrays:
         found = fit(rows.moments.landmarks, side, side, rows.fps, begins=rows.moments.begins)
         kept = {f.name: np.asarray(getattr(found, f.name)) for f in fields(Fit) if f.name != "camera"}
         lens = np.array([found.camera.fx, found.camera.fy, found.camera.cx, found.camera.cy])
@@ -236,16 +258,16 @@ def _fit(clip: Clip, rows: Rows, stages: Stages) -> Fit:
     return Fit(camera=camera, **arrays)
 
 
-def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> tuple[Tracked, Points]:
+def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: StageCache) -> tuple[Tracked, Points]:
     """What the person did at all moments, and where training may start."""
     found = _fit(clip, rows, stages)
     at = np.searchsorted(rows.moments.numbers, rows.numbers)
 
-    def followed(_: Told) -> Arrays:
+    def followed(_: ProgressCallback) -> Arrays:
         return {"torso": track_torso(writer.read, found.T_world_head[at], found.camera)}
 
-    def placed(_: Told) -> Arrays:
-        points = person_points(found, writer.read, at)
+    def placed(_: ProgressCallback) -> Arrays:
+        points = sample_person_point_cloud(found, writer.read, at)
         return {f.name: getattr(points, f.name) for f in fields(Points)}
 
     made_from = digest_of(clip.digest, _fitted_by())
@@ -255,7 +277,7 @@ def _tracked(clip: Clip, rows: Rows, writer: DatasetWriter, stages: Stages) -> t
     tracked = Tracked(
         camera=found.camera,
         T_world_head=found.T_world_head,
-        T_world_torso=between(torsos, at, len(found.T_world_head)),
+        T_world_torso=interpolate_poses(torsos, at, len(found.T_world_head)),
         mouth=found.mouth,
         controls=found.controls,
         pivot_m=found.pivot_m,

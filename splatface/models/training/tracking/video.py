@@ -15,18 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.bright_film import BRIGHT, ordinary
+from splatface.models.training.tracking.bright_film import HDR_TRANSFERS, hdr_to_sdr
 
 __all__ = [
-    "Shot",
+    "VideoFrame",
     "VideoInfo",
     "damage",
     "film_rate",
-    "look",
+    "iter_frames",
     "mono_mixer",
     "open_video",
     "packets_of",
-    "shots",
+    "probe_video",
 ]
 
 Image = NDArray[np.uint8]
@@ -50,19 +50,19 @@ class VideoInfo:
     pictures: int
     start_s: float  # of the first picture in the file's clock
     duration_s: float  # from the first picture to the end of the last
-    promised_s: float  # what the header says; 0 where it says nothing
+    container_duration_s: float  # what the header says; 0 where it says nothing
     rotation_deg: int  # 0, 90, 180 or 270, clockwise turn that sets it upright
     has_sound: bool
-    bright: str  # "HLG" or "PQ" where it is of high dynamic range, or ""
+    hdr_transfer: str  # "HLG" or "PQ" where it is of high dynamic range, or ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Shot:
+class VideoFrame:
     """One picture at a moment of the fixed rate."""
 
     index: int  # time is index / fps
     picture: Image  # [H, W, 3] RGB
-    off_s: float  # when the film showed it, minus index / fps
+    time_error_s: float  # when the film showed it, minus index / fps
     repeated: bool  # the same picture as the one before: the film had none here
 
 
@@ -88,7 +88,7 @@ def open_video(path: Path) -> Any:
     return container
 
 
-def look(path: Path) -> VideoInfo:
+def probe_video(path: Path) -> VideoInfo:
     """Read all packets of a film without decoding them (but the first picture).
 
     Raises:
@@ -107,7 +107,7 @@ def look(path: Path) -> VideoInfo:
         has_sound = bool(container.streams.audio)
         rotation_deg = -round(first.rotation / 90) * 90 % 360
         start_s = float(first.time or 0.0)
-        bright = BRIGHT.get(int(first.color_trc), "")
+        bright = HDR_TRANSFERS.get(int(first.color_trc), "")
     times = _packet_times(path)
     times = times[times > start_s - 1e-6] if len(times) else np.array([start_s])
     steps = np.diff(times)
@@ -123,10 +123,10 @@ def look(path: Path) -> VideoInfo:
         pictures=len(times),
         start_s=start_s,
         duration_s=float(times[-1] - start_s) + step,
-        promised_s=promised_s,
+        container_duration_s=promised_s,
         rotation_deg=rotation_deg,
         has_sound=has_sound,
-        bright=bright,
+        hdr_transfer=bright,
     )
 
 
@@ -140,7 +140,7 @@ def film_rate(info: VideoInfo) -> float:
     return 25.0 if mean < 27.5 else 30.0
 
 
-def shots(
+def iter_frames(
     path: Path,
     info: VideoInfo,
     fps: float,
@@ -148,7 +148,7 @@ def shots(
     first: int = 0,
     longest_px: int | None = None,
     wanted: Callable[[int], bool] | None = None,
-) -> Iterator[Shot]:
+) -> Iterator[VideoFrame]:
     """Pictures number `first` and on of the film at `fps`, upright, at most `longest_px` on the longer side.
 
     `wanted` says of which numbers; the rest is decoded, but not made into pictures. A damaged stretch is
@@ -179,7 +179,7 @@ class _Grid:
     wanted: Callable[[int], bool]
 
 
-def _spaced(held: Any, frames: Iterator[Any], grid: _Grid) -> Iterator[Shot]:
+def _spaced(held: Any, frames: Iterator[Any], grid: _Grid) -> Iterator[VideoFrame]:
     """The nearest picture for each moment of the grid."""
     index, last, picture = grid.first, None, np.zeros((0, 0, 3), np.uint8)
     time_s = float(held.time) - grid.info.start_s
@@ -195,7 +195,7 @@ def _spaced(held: Any, frames: Iterator[Any], grid: _Grid) -> Iterator[Shot]:
                 repeated = held is last
                 if not repeated:
                     picture, last = _upright(held, grid.info, grid.longest_px), held
-                yield Shot(index, picture, time_s - index / grid.fps, repeated)
+                yield VideoFrame(index, picture, time_s - index / grid.fps, repeated)
             index += 1
         if following is None:
             return
@@ -252,14 +252,14 @@ def _upright(frame: Any, info: VideoInfo, longest_px: int | None) -> Image:
     untagged = int(frame.colorspace) == 2
     space = ("ITU709" if info.height >= _HD_LINES else "ITU601") if untagged else None
     array = frame.to_ndarray(
-        format="rgb48le" if info.bright else "rgb24",
+        format="rgb48le" if info.hdr_transfer else "rgb24",
         width=size[0],
         height=size[1],
         src_colorspace=space,
         interpolation="AREA",
     )
-    if info.bright:
-        array = ordinary(array, info.bright)
+    if info.hdr_transfer:
+        array = hdr_to_sdr(array, info.hdr_transfer)
     return np.ascontiguousarray(np.rot90(array, -turns))
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.child import Child
-from splatface.models.tts.spoken import Said, Token
+from splatface.models.tts.child import EngineProcess
+from splatface.models.tts.spoken import RawSpeech, WordTiming
 from splatface.models.tts.voice import Voice
 
 __all__ = ["INSTALL", "knows", "raw", "say", "voices"]
@@ -21,7 +21,7 @@ _VARIANTS = {"": "", "+f2": "female", "+m3": "male"}  # the plain voice, and two
 _WPM, _PITCH = 165, 50
 _MARKS = "ˈˌʰʲ"
 _SWITCHES = ("en", "base")  # names of languages between phonemes
-_child = Child("espeak")
+_child = EngineProcess("espeak")
 
 
 @cache
@@ -54,7 +54,7 @@ def raw(
     return _child.ask(text=text, voice=voice, words_per_minute=words_per_minute, pitch=pitch)
 
 
-def say(text: str, voice: str, rate: float) -> Said:
+def say(text: str, voice: str, rate: float) -> RawSpeech:
     """Speak one sentence.
 
     Raises:
@@ -62,7 +62,7 @@ def say(text: str, voice: str, rate: float) -> Said:
     """
     head, samples = raw(text, voice, words_per_minute=round(float(np.clip(_WPM * rate, 80, 450))))
     end_s = len(samples) / head["rate"]
-    return Said(
+    return RawSpeech(
         samples,
         head["rate"],
         tuple(_tokens(text, head["words"], end_s)),
@@ -70,7 +70,7 @@ def say(text: str, voice: str, rate: float) -> Said:
     )
 
 
-def _tokens(text: str, words: list[tuple[int, int, float]], end_s: float) -> list[Token]:
+def _tokens(text: str, words: list[tuple[int, int, float]], end_s: float) -> list[WordTiming]:
     """Words of the text, each with the time of all that espeak makes of it ("25" is two words)."""
     spans = [found.span() for found in re.finditer(r"\S+", text)]
     starts: dict[tuple[int, int], float] = {}
@@ -79,7 +79,7 @@ def _tokens(text: str, words: list[tuple[int, int, float]], end_s: float) -> lis
         if span is not None and (not starts or span > max(starts)):
             starts[span] = start_s
     stops = [*list(starts.values())[1:], end_s]
-    return [Token(*span, start, stop) for (span, start), stop in zip(starts.items(), stops, strict=True)]
+    return [WordTiming(*span, start, stop) for (span, start), stop in zip(starts.items(), stops, strict=True)]
 
 
 def _phonemes(marks: list[tuple[str, float]], end_s: float) -> list[tuple[str, float, float]]:

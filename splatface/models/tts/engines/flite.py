@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.child import Child
-from splatface.models.tts.spoken import Said, Token
+from splatface.models.tts.child import EngineProcess
+from splatface.models.tts.spoken import RawSpeech, WordTiming
 from splatface.models.tts.voice import Voice
 
 __all__ = ["EARLY_S", "INSTALL", "IPA", "knows", "raw", "say", "voices"]
@@ -29,7 +29,7 @@ IPA = {
     "zh": "ʒ", "pau": "", "ssil": "",
 }
 # fmt: on
-_child = Child("flite")
+_child = EngineProcess("flite")
 
 
 @cache
@@ -55,7 +55,7 @@ def raw(text: str, voice: str, stretch: float) -> tuple[dict[str, Any], NDArray[
     return _child.ask(text=text, voice=voice, stretch=stretch)
 
 
-def say(text: str, voice: str, rate: float) -> Said:
+def say(text: str, voice: str, rate: float) -> RawSpeech:
     """Speak one English sentence; letters that flite does not know are read as their nearest.
 
     Raises:
@@ -68,7 +68,7 @@ def say(text: str, voice: str, rate: float) -> Said:
         )
     head, samples = raw(plain, voice, 1 / rate)
     phonemes = [(IPA.get(name, ""), start + EARLY_S, end + EARLY_S) for name, start, end in head["segments"]]
-    return Said(samples, head["rate"], tuple(_tokens(plain, head["words"])), tuple(phonemes))
+    return RawSpeech(samples, head["rate"], tuple(_tokens(plain, head["words"])), tuple(phonemes))
 
 
 def _plain(text: str) -> str:
@@ -80,11 +80,11 @@ def _plain(text: str) -> str:
     return "".join(out)
 
 
-def _tokens(text: str, words: list[tuple[str, float, float]]) -> list[Token]:
+def _tokens(text: str, words: list[tuple[str, float, float]]) -> list[WordTiming]:
     out, reached = [], 0
     for name, start, end in words:
         at = text.find(name, reached)
         if at >= 0:
             reached = at + len(name)
-            out.append(Token(at, reached, start + EARLY_S, end + EARLY_S))
+            out.append(WordTiming(at, reached, start + EARLY_S, end + EARLY_S))
     return out

@@ -15,7 +15,7 @@ from splatface.models.errors import SpeechError
 from splatface.models.tts.graph import package_folder, revealed, session
 from splatface.models.tts.ipa import phrases
 from splatface.models.tts.spelling import Letter, dated, spelling
-from splatface.models.tts.spoken import Said
+from splatface.models.tts.spoken import RawSpeech
 from splatface.models.tts.voice import Voice
 
 __all__ = [
@@ -132,7 +132,7 @@ def _loaded() -> Kokoro:
     return Kokoro(threads=2)
 
 
-def say(text: str, voice: str, rate: float) -> Said:
+def say(text: str, voice: str, rate: float) -> RawSpeech:
     """Speak one sentence.
 
     `voice` is a voice or a mixture in equal parts (jf_alpha+jm_kumo), with the language if it is not
@@ -160,4 +160,4 @@ def say(text: str, voice: str, rate: float) -> Said:
     edge = Letter("$", None)
     tokens, phonemes = dated([edge, *letters, edge], seconds, late_s=LATE_S)
     ipa = tuple((LETTERS.get(letter, letter), start, end) for letter, start, end in phonemes)
-    return Said(samples, RATE, tokens, ipa)
+    return RawSpeech(samples, RATE, tokens, ipa)

@@ -20,7 +20,7 @@ from splatface.models.errors import SpeechError
 from splatface.models.tts.graph import package_folder, revealed, session
 from splatface.models.tts.ipa import phrases
 from splatface.models.tts.spelling import Letter, dated, spelling
-from splatface.models.tts.spoken import Said
+from splatface.models.tts.spoken import RawSpeech
 from splatface.models.tts.voice import Voice
 
 __all__ = ["INSTALL", "LATE_S", "PiperVoice", "knows", "load", "say", "voice_folder", "voices"]
@@ -143,7 +143,7 @@ def _durations(model: bytes) -> str:
     return str(names[0])
 
 
-def say(text: str, voice: str, rate: float) -> Said:
+def say(text: str, voice: str, rate: float) -> RawSpeech:
     """Speak one sentence.
 
     Raises:
@@ -163,4 +163,4 @@ def say(text: str, voice: str, rate: float) -> Said:
     samples, seconds = piper.speak([letter.letter for letter in letters], rate)
     marked = [Letter("$", None) if x.letter in "^$" else x for x in letters]
     tokens, phonemes = dated(marked, seconds, late_s=LATE_S)
-    return Said(samples, piper.rate, tokens, phonemes)
+    return RawSpeech(samples, piper.rate, tokens, phonemes)

@@ -5,8 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, silent_net
-from splatface.models.training.audio_to_mouth.calibrate import METHODS, calibrate_net, described, heard_along
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
+from splatface.models.training.audio_to_mouth.calibrate import (
+    METHODS,
+    calibrate_net,
+    described,
+    predict_modes,
+)
 from splatface.models.training.dataset.types import MotionTrack
 
 OPEN = MOUTH_MODES.index("open")
@@ -25,7 +30,7 @@ def speech(moments, seed=0):
 
 def listening(seed=1):
     """A net whose hidden units are its features, one frame each, mixed to eight modes."""
-    zeros = silent_net("logmel", UNITS, window=1)
+    zeros = zero_net("logmel", UNITS, window=1)
     mix = np.random.default_rng(seed).normal(size=(UNITS, 8)).astype(np.float32) * 0.15
     # gelu(x + 6) = x + 6 for what is heard here: the hidden layer passes features on.
     return replace(
@@ -55,27 +60,27 @@ def correlation(a, b):
 
 def test_a_person_who_opens_wider_gets_a_gain(tiny):
     net, values = listening(), speech(500)
-    said = heard_along(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
+    said = predict_modes(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
     dataset, features = filmed(tiny, values, 1.6 * said)
     calibrated, found = calibrate_net(net, dataset, features)
     assert found.method == "gain"
     assert found.gain[OPEN] == pytest.approx(0.95 * 1.6, rel=0.05)
     assert found.amplitude == pytest.approx(0.95, abs=0.08)
-    assert heard_along(calibrated, features, features[1])[:, OPEN].std() > 1.4 * said[:, OPEN].std()
+    assert predict_modes(calibrated, features, features[1])[:, OPEN].std() > 1.4 * said[:, OPEN].std()
 
 
 def test_who_moves_as_the_net_says_keeps_it(tiny):
     net, values = listening(), speech(500)
-    said = heard_along(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
+    said = predict_modes(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
     dataset, features = filmed(tiny, values, said / 0.95)
     calibrated, found = calibrate_net(net, dataset, features)
     assert found.method in ("shared", "gain")
-    assert correlation(heard_along(calibrated, features, features[1])[:, OPEN], said[:, OPEN]) > 0.999
+    assert correlation(predict_modes(calibrated, features, features[1])[:, OPEN], said[:, OPEN]) > 0.999
 
 
 def test_modes_that_a_person_does_together_are_mixed(tiny):
     net, values = listening(), speech(750)
-    said = heard_along(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
     own = np.eye(8)
     own[2, 2], own[2, 6] = 0.2, 1.2
     rng = np.random.default_rng(2)
@@ -83,7 +88,7 @@ def test_modes_that_a_person_does_together_are_mixed(tiny):
     dataset, features = filmed(tiny, values, done)
     calibrated, found = calibrate_net(net, dataset, features)
     assert found.method in ("mix", "layer")
-    after = heard_along(calibrated, features, features[1])
+    after = predict_modes(calibrated, features, features[1])
     assert correlation(after[:, 6], done[:, 6]) > correlation(said[:, 6], done[:, 6]) + 0.1
 
 
@@ -99,7 +104,7 @@ def test_a_person_of_whom_nothing_is_heard_never_gets_worse_in_film_left_out(tin
 
 def test_one_odd_passage_is_left_out_and_reported(tiny):
     net, values = listening(), speech(750)
-    said = heard_along(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
     done = 1.5 * said
     done[300:350] += 3.0 * speech(50, 7)[:, :8]  # a hand before the mouth, two seconds
     dataset, features = filmed(tiny, values, done)
@@ -112,7 +117,7 @@ def test_one_odd_passage_is_left_out_and_reported(tiny):
 
 def test_drift_of_the_tracker_is_not_learned(tiny):
     net, values = listening(), speech(750)
-    said = heard_along(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
     drift = np.linspace(-0.6, 0.6, 750)[:, None]
     with_drift, features = filmed(tiny, values, 1.5 * said + drift)
     without, _ = filmed(tiny, values, 1.5 * said)

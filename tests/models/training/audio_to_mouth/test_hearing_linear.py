@@ -46,7 +46,7 @@ def test_a_blend_answers_between_the_two(share):
     clips = Clips("fsmn", values.astype(np.float16), modes, np.array([0, 500]))
     other = linear_net(clips, round(one.lookahead_ms / 20))
     both = blend(one, other, share)
-    assert both.window == max(one.window, other.window + one.window - one.view)
+    assert both.window == max(one.window, other.window + one.window - one.context_frames)
     assert len(both.convs) == len(one.convs)
     between = share * heard_windows(one, values) + (1 - share) * heard_windows(other, values)
     assert heard_windows(both, values) == pytest.approx(between, abs=1e-4)

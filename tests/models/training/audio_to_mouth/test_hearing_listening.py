@@ -9,9 +9,9 @@ from splatface.models.training.audio_to_mouth.listening import (
     face_listener,
     heard_modes,
     heard_windows,
-    level_listener,
+    loudness_baseline,
 )
-from splatface.models.training.audio_to_mouth.style import calibrate
+from splatface.models.training.audio_to_mouth.style import scale_outputs
 
 OPEN = MOUTH_MODES.index("open")
 
@@ -29,7 +29,7 @@ def test_all_windows_at_once_say_what_the_net_says_of_each(name):
 def test_the_level_opens_the_mouth():
     t = np.arange(32000) / 16000
     tone = (0.3 * np.sin(2 * np.pi * 200 * t) * (t > 1)).astype(np.float32)
-    modes, times_s = level_listener(tone)
+    modes, times_s = loudness_baseline(tone)
     assert modes[(times_s > 1.1) & (times_s < 1.9), OPEN].min() > 0.4
     assert modes[times_s < 0.9, OPEN].max() < 0.05
 
@@ -58,6 +58,6 @@ def test_a_muted_net_is_given_half_of_its_amplitude_back(muted):
     ahead = round(net.lookahead_ms / 20)
     said = np.concatenate([heard[ahead:], np.repeat(heard[-1:], ahead, axis=0)])  # as the corpus dates it
     moving = said.std(axis=0) > 0.02
-    gains = gains_of(calibrate(net, muted), clips_of(values, said))
+    gains = gains_of(scale_outputs(net, muted), clips_of(values, said))
     assert openness_r(net, clips_of(values, said)) > 0.99
     assert gains[moving] == pytest.approx(np.full(moving.sum(), np.clip(muted**-0.5, 1.0, 1.3)), rel=0.02)

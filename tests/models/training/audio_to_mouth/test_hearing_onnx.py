@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from splatface.models.audio2motion.audio_to_mouth import silent_net
+from splatface.models.audio2motion.audio_to_mouth import zero_net
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.audio2motion.weights import load_net, shipped_encoders
 from splatface.models.training.audio_to_mouth.onnx_file import onnx_of, write_onnx
@@ -33,7 +33,7 @@ def test_what_goes_by_a_convolution_is_exported_too():
         return 0.3 * rng.standard_normal(shape).astype(np.float32)
 
     convs = (Convolution(some(3, 20, 20), some(20)), Convolution(some(2, 20, 32), some(32)))
-    still = silent_net("test", 7)
+    still = zero_net("test", 7)
     net = dataclasses.replace(
         still,
         project=some(*still.project.shape),

@@ -31,9 +31,9 @@ def a_film(seconds=20):
 
 
 def test_a_film_is_parted_in_time():
-    from splatface.models.training.audio_to_mouth.person import parted
+    from splatface.models.training.audio_to_mouth.person import split_trial
 
-    known, rest = parted(a_film(), 0.5)
+    known, rest = split_trial(a_film(), 0.5)
     assert known.times_s[-1] < rest.times_s[0]
     assert len(known.times_s) + len(rest.times_s) == len(a_film().times_s)
     assert len(rest.samples) == len(known.samples)
@@ -41,13 +41,13 @@ def test_a_film_is_parted_in_time():
 
 def test_a_person_is_learnt_from_the_beginning_of_their_film(monkeypatch):
     from splatface.models.training.audio_to_mouth import person
-    from splatface.models.training.audio_to_mouth.train import Shape
+    from splatface.models.training.audio_to_mouth.train import NetConfig
 
-    shape = Shape(window=4, projected=8, convs=1, kernel=2, hidden=24)
+    shape = NetConfig(window=4, projected=8, convs=1, kernel=2, hidden=24)
     small = partial(person.Training, shape=shape, batch=8, dropout=0.0, rate=1e-2)
     monkeypatch.setattr(person, "Training", small)
     monkeypatch.setattr(person, "_STEPS", 250)
-    known, rest = person.parted(a_film())
+    known, rest = person.split_trial(a_film())
     net = person.person_net("logmel", known, 1, lambda told: None)
     assert net.lookahead_ms == 20
     heard, times_s = heard_modes(net, rest.samples)

@@ -7,14 +7,14 @@ pytest.importorskip("torch")
 
 from splatface.models.training.audio_to_mouth.dataset import Clips
 from splatface.models.training.audio_to_mouth.listening import heard_windows
-from splatface.models.training.audio_to_mouth.train import Shape, Training, train
+from splatface.models.training.audio_to_mouth.train import NetConfig, Training, train
 
 SHORT = Training(
-    shape=Shape(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
+    shape=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
     steps=400,
     batch=8,
     lookahead=1,
-    stranger=0.0,
+    speaker_mixup=0.0,
     dropout=0.0,
     dropout_within=0.0,
     rate=1e-2,
@@ -49,7 +49,7 @@ def test_a_net_learns_what_is_there_and_when(clips):
     assert said[0].startswith("step 250 of 400: loss ")
     assert net.lookahead_ms == 20.0
     assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
-    assert (net.window, net.view) == (4, 2)
+    assert (net.window, net.context_frames) == (4, 2)
     heard = heard_windows(net, clips.values.astype(np.float32))
     assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
 

@@ -5,12 +5,17 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.evaluate import measure, table
-from splatface.models.training.audio_to_mouth.listening import level_listener
+from splatface.models.training.audio_to_mouth.listening import loudness_baseline
 from splatface.models.training.audio_to_mouth.report import plot_openings, write_tables
-from splatface.models.training.audio_to_mouth.trials import RestTrial, Trial, held_out_trials, rest_trials
+from splatface.models.training.audio_to_mouth.trials import (
+    NonSpeechTrial,
+    Trial,
+    held_out_trials,
+    rest_trials,
+)
 from splatface.models.training.speech_corpus.corpus import write
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.unvoiced import UNVOICED, unvoiced
+from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, unvoiced
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
 TIMES = np.arange(0, 3, 0.02)
@@ -52,14 +57,14 @@ def test_the_truth_is_rest_before_the_first_sound(corpus):
 
 
 def test_who_knows_the_truth_scores_fully_and_puppets_do_not(corpus):
-    trials, resting = held_out_trials(corpus), [RestTrial("silence", np.zeros(32000, np.float32))]
+    trials, resting = held_out_trials(corpus), [NonSpeechTrial("silence", np.zeros(32000, np.float32))]
 
     def oracle(samples):
         trial = next((x for x in trials if x.samples is samples), None)
         times_s = np.arange(0.01, len(samples) / 16000, 0.02)
         return (trial.truth(times_s) if trial else np.zeros((len(times_s), 8), np.float32)), times_s
 
-    best, level = measure(oracle, trials, resting), measure(level_listener, trials, resting)
+    best, level = measure(oracle, trials, resting), measure(loudness_baseline, trials, resting)
     assert best.means("clean")["open_r"] == pytest.approx(1)
     assert best.shut == {"silence": 1.0}
     assert best.means("clean")["closure_recall"] == 1
@@ -73,18 +78,18 @@ def test_a_report_is_written(corpus, tmp_path):
     lips = np.full((150, 8), np.nan, np.float32)
     lips[:, 0] = 0.02 * np.sin(TIMES * 9)
     trials.append(Trial("film", "en", "tracked", np.zeros(48000, np.float32) + 1e-3, TIMES, lips))
-    found = {"level": measure(level_listener, trials, rest_trials(corpus, each=1, seconds=1))}
+    found = {"level": measure(loudness_baseline, trials, rest_trials(corpus, each=1, seconds=1))}
     write_tables(tmp_path, found, {"delay": "0 ms"})
     known = json.loads((tmp_path / "report.json").read_text())
     assert known["listeners"]["level"]["groups"]["film en tracked"]["mode_r"]["wide"] is None
-    assert set(known["listeners"]["level"]["shut"]) == set(UNVOICED)
+    assert set(known["listeners"]["level"]["shut"]) == set(NONSPEECH_KINDS)
     assert "* delay: 0 ms" in (tmp_path / "report.md").read_text()
-    pictures = plot_openings(tmp_path, {"level": level_listener}, trials)
+    pictures = plot_openings(tmp_path, {"level": loudness_baseline}, trials)
     assert len(pictures) == 3
     assert all(path.stat().st_size > 5000 for path in pictures)
 
 
-@pytest.mark.parametrize("kind", UNVOICED)
+@pytest.mark.parametrize("kind", NONSPEECH_KINDS)
 def test_sounds_without_speech_are_finite_and_of_their_length(kind):
     rng = np.random.default_rng(0)
     voices = [Spoken(np.ones(8000, np.float32), (), "x/y", "en")]

@@ -5,7 +5,7 @@ import pytest
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio2motion import weights
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, silent_net
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.audio2motion.weights import load_net, shipped_encoders, store_net
 from splatface.models.errors import EncoderError
 from splatface.models.training.audio_to_mouth.listening import heard_modes
@@ -58,7 +58,7 @@ def test_an_unknown_encoder_is_refused_with_the_choices():
 
 
 def test_a_stored_net_comes_back(tmp_path, monkeypatch):
-    net = dataclasses.replace(silent_net("mine", 7, lookahead_ms=20.0), b2=np.arange(8, dtype=np.float32))
+    net = dataclasses.replace(zero_net("mine", 7, lookahead_ms=20.0), b2=np.arange(8, dtype=np.float32))
     monkeypatch.setattr(weights, "_FOLDER", tmp_path)
     store_net(net)
     again = load_net("mine")
@@ -68,7 +68,7 @@ def test_a_stored_net_comes_back(tmp_path, monkeypatch):
 
 def test_a_truncated_file_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "_FOLDER", tmp_path)
-    path = store_net(silent_net("mine", 7))
+    path = store_net(zero_net("mine", 7))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(EncoderError, match="damaged"):
         load_net("mine")

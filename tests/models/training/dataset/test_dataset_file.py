@@ -21,10 +21,10 @@ from splatface.models.training.dataset.file import (
     PictureCache,
     features,
     labels,
+    load_audio,
     load_dataset,
     picture,
     points,
-    sound,
 )
 from splatface.models.training.dataset.refine import rewrite_tables
 from splatface.models.training.dataset.tables import pack
@@ -71,7 +71,7 @@ def test_what_was_written_is_read(tiny):
     for row, (image, parts) in enumerate(drawn):
         assert np.array_equal(picture(tiny, row), image)
         assert np.array_equal(labels(tiny, row), parts)
-    assert np.abs(sound(tiny) - film.sound).max() < 1e-4
+    assert np.abs(load_audio(tiny) - film.sound).max() < 1e-4
     assert same(points(tiny), tiny_points())
 
 
@@ -90,7 +90,7 @@ def test_a_background_picture_comes_back(tiny, tmp_path):
 
 def test_features_are_what_a_live_stream_hears(tiny, copied):
     values, centres_ns = features(load_dataset(copied), "logmel")
-    live, samples, heard = encoder("logmel"), sound(tiny), []
+    live, samples, heard = encoder("logmel"), load_audio(tiny), []
     for first in range(0, len(samples), 320):
         heard += live.push(AudioChunk(samples[first : first + 320], 16000, first * 62_500))
     assert len(values) > len(heard) > 100  # beyond the end there is silence
@@ -138,7 +138,7 @@ def write_again(tiny, folder, **changes):
     writer = DatasetWriter(folder, camera.width, camera.height)
     for row in range(len(tiny.frames)):
         writer.add(row, picture(tiny, row), labels(tiny, row))
-    writer.finish(replace(tiny, **changes), sound(tiny), points(tiny))
+    writer.finish(replace(tiny, **changes), load_audio(tiny), points(tiny))
     return folder
 
 
@@ -154,10 +154,10 @@ def test_a_writer_goes_on_where_another_stopped(tiny, tmp_path):
     second = DatasetWriter(folder, 96, 96, key="film 1")
     assert [second.has(row) for row in range(3)] == [True, False, False]
     with pytest.raises(DatasetError, match="35 rows, first 1"):
-        second.finish(tiny, sound(tiny))
+        second.finish(tiny, load_audio(tiny))
     for row in range(1, len(tiny.frames)):
         second.add(row, picture(tiny, row), labels(tiny, row))
-    second.finish(tiny, sound(tiny), points(tiny))
+    second.finish(tiny, load_audio(tiny), points(tiny))
     assert not list(folder.rglob("*.part"))
     assert same(load_dataset(folder).frames, tiny.frames)
 
@@ -198,11 +198,11 @@ def test_a_writer_takes_only_what_fits(tiny, tmp_path):
         ({"background": tiny.background[None]}, "background"),
     ):
         with pytest.raises(DatasetError, match=word):
-            writer.finish(replace(tiny, **changes), sound(tiny))
+            writer.finish(replace(tiny, **changes), load_audio(tiny))
     with pytest.raises(DatasetError, match="finite samples"):
         writer.finish(tiny, np.array([0, np.nan], np.float32))
     with pytest.raises(DatasetError, match=r"points\.skin"):
-        writer.finish(tiny, sound(tiny), replace(points(tiny), skin=points(tiny).skin + 1))
+        writer.finish(tiny, load_audio(tiny), replace(points(tiny), skin=points(tiny).skin + 1))
 
 
 HELPERS = Path(__file__).parents[3] / "helpers"
@@ -231,7 +231,7 @@ def test_kill_9_leaves_a_data_set_to_continue(tiny_folder, tmp_path):
     for row in range(len(tiny.frames)):
         if not writer.has(row):
             writer.add(row, picture(tiny, row), labels(tiny, row))
-    writer.finish(tiny, sound(tiny))
+    writer.finish(tiny, load_audio(tiny))
     again = load_dataset(folder)
     assert all(np.array_equal(picture(again, row), picture(tiny, row)) for row in range(len(tiny.frames)))
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.file import labels, load_dataset, picture, points, sound
+from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
 
 ROUNDS = 60
 
@@ -43,7 +43,7 @@ def test_tables_whose_digest_was_made_to_fit(copied, name):
     [
         ("pictures/000001.png", lambda dataset: picture(dataset, 1)),
         ("labels/000001.png", lambda dataset: labels(dataset, 1)),
-        ("audio.wav", sound),
+        ("audio.wav", load_audio),
     ],
 )
 def test_pictures_and_sound(copied, name, read):

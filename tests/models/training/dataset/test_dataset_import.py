@@ -11,7 +11,7 @@ from shared_format import OPENGL, WORN, parsed, write_shared
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import DatasetError
 from splatface.models.head.pose import CANONICAL_REP103, quat_of_euler, rotation_of_quat
-from splatface.models.training.dataset.file import features, labels, load_dataset, picture, sound
+from splatface.models.training.dataset.file import features, labels, load_audio, load_dataset, picture
 from splatface.models.training.dataset.neck import neck_joint
 from splatface.models.training.dataset.parsing import labels_of_parsing
 from splatface.models.training.dataset.transform_files import read_shots
@@ -65,7 +65,7 @@ def test_poses_come_back(tiny, imported):
 def test_pictures_sound_times_and_landmarks_come_back(tiny, imported):
     assert np.array_equal(imported.frames.time_ns, tiny.frames.time_ns)
     assert np.abs(imported.frames.landmarks_px - tiny.frames.landmarks_px).max() < 1e-4
-    assert np.abs(sound(imported) - sound(tiny)).max() < 1e-4
+    assert np.abs(load_audio(imported) - load_audio(tiny)).max() < 1e-4
     for row in range(len(tiny.frames)):
         worn = np.abs(picture(imported, row).astype(int) - picture(tiny, row))
         assert worn.mean() < WORN

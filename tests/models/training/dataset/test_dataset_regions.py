@@ -86,7 +86,7 @@ def test_a_region_grows_by_the_radius_in_every_direction(shown):
 
 
 def test_weights_have_a_mean_of_one_and_favour_the_mouth(shown):
-    weights = LossWeights(background=0.5, person=1.0, face=1.0, eyes=2.0, mouth=4.0, reach=0.0)
+    weights = LossWeights(background=0.5, person=1.0, face=1.0, eyes=2.0, mouth=4.0, mouth_dilation_px=0.0)
     picture = loss_weights(shown, weights)
     assert picture.mean() == pytest.approx(1.0)
     relative = picture / picture[8, 0]

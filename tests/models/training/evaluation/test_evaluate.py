@@ -9,9 +9,9 @@ from itertools import count
 import numpy as np
 import pytest
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, silent_net
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.errors import MetricError
-from splatface.models.training.dataset.file import sound
+from splatface.models.training.dataset.file import load_audio
 from splatface.models.training.dataset.hearing import AUDIO, wav_bytes
 from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
 from splatface.models.training.evaluation.judge import FIGURES
@@ -110,7 +110,7 @@ def test_pictures_show_truth_and_both_films(evaluation, tmp_path):
 
 def test_a_silent_head_does_not_open_its_mouth(film, player):
     trained = replace(player.info, reports={"training": {"minutes": 12.5}})
-    head = replace(player, info=trained, nets={"logmel": silent_net("logmel", 120)})
+    head = replace(player, info=trained, nets={"logmel": zero_net("logmel", 120)})
     found = evaluate(head, film, replace(CONFIG, samples=1, most=12), clock=ticking(1))
     assert found.by_sound.figures["opening_amplitude"] < 0.2
     assert evaluation_json(found)["training_minutes"] == 12.5
@@ -168,7 +168,7 @@ def test_a_part_without_pictures_is_refused(film, player):
 def test_a_film_without_sound_is_measured_by_motion_alone(film, player, tmp_path):
     silent = tmp_path / "silent"
     shutil.copytree(film.folder, silent)
-    (silent / AUDIO).write_bytes(wav_bytes(np.zeros_like(sound(film))))
+    (silent / AUDIO).write_bytes(wav_bytes(np.zeros_like(load_audio(film))))
     short = replace(CONFIG, split="test", samples=1, most=6)
     result = evaluation_json(evaluate(player, replace(film, folder=silent), short, clock=ticking(1)))
     assert result["by_motion"]["psnr"] > 32

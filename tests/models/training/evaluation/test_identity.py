@@ -10,8 +10,8 @@ from splatface.models.errors import MetricError
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
-from splatface.models.talking_head import Talker
-from splatface.models.training.evaluation.identity import SAME_PERSON, FaceEmbedder, likeness
+from splatface.models.talking_head import TalkingHead
+from splatface.models.training.evaluation.identity import SAME_PERSON, FaceEmbedder, identity_similarity
 from splatface.models.training.synthetic.procedural import procedural_head
 from splatface.models.training.tracking.landmarks import landmarks
 
@@ -34,24 +34,24 @@ def test_the_same_person_in_another_light_place_and_size_stays_near(embed, robin
     assert first.shape == (128,)
     for other in others:
         assert np.linalg.norm(first - other) < SAME_PERSON / 2
-        assert likeness(first, other) > 0.75
+        assert identity_similarity(first, other) > 0.75
 
 
 def test_another_person_is_farther_than_the_same(embed, robin):
-    talker = Talker(procedural_head(5), renderer("cpu"), size=(512, 512), watermark=False)
-    other = talker.picture([], HeadControl(), 0)
+    talker = TalkingHead(procedural_head(5), renderer("cpu"), size=(512, 512), watermark=False)
+    other = talker.render([], HeadControl(), 0)
     first, same, stranger = (
         embed(picture, landmarks([picture])[0]) for picture in (robin, robin[:, ::-1].copy(), other)
     )
-    assert likeness(first, stranger) < likeness(first, same)
+    assert identity_similarity(first, stranger) < identity_similarity(first, same)
 
 
 def test_likeness_is_one_half_where_dlib_doubts():
     here, there = np.zeros(128), np.zeros(128)
     there[0] = SAME_PERSON
-    assert likeness(here, here) == 1
-    assert likeness(here, there) == pytest.approx(0.5)
-    assert likeness(here, 5 * there) == 0
+    assert identity_similarity(here, here) == 1
+    assert identity_similarity(here, there) == pytest.approx(0.5)
+    assert identity_similarity(here, 5 * there) == 0
 
 
 @pytest.mark.parametrize("missing", ["dlib", "face_recognition_models"])

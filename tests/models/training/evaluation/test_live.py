@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio2motion.audio_to_mouth import CONTROLS, silent_net
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, zero_net
 from splatface.models.audio2motion.mouth_inference import VoiceGate
 from splatface.models.errors import EncoderError, MetricError
-from splatface.models.head.controls import limit_motion
+from splatface.models.head.controls import soft_limit_motion
 from splatface.models.messages import AudioChunk, HeadControl
-from splatface.models.talking_head import Talker
-from splatface.models.training.dataset.file import picture, sound
+from splatface.models.talking_head import TalkingHead
+from splatface.models.training.dataset.file import load_audio, picture
 from splatface.models.training.dataset.hearing import AUDIO, wav_bytes, write_features
 from splatface.models.training.evaluation.live import LivePath, heard_frames, hearing_of, silent_at
 
@@ -24,18 +24,18 @@ def test_the_mouth_is_the_talkers_mouth(film, player):
         def draw_uint8(self, splats, camera, background):
             raise AssertionError("nothing is drawn")
 
-    frames = encoder("logmel").push(AudioChunk(sound(film), 16_000, 0))
-    talker = Talker(player, NoDrawer(), gate=VoiceGate(), watermark=False)
+    frames = encoder("logmel").push(AudioChunk(load_audio(film), 16_000, 0))
+    talker = TalkingHead(player, NoDrawer(), gate=VoiceGate(), watermark=False)
     hearing = hearing_of(player, film, "logmel", (0, int(film.frames.time_ns[-1])))
     for time_ns in (0, 333 * MS, 1_000 * MS, 1_417 * MS, 2_940 * MS):
         expected = talker.coefficients(frames, HeadControl(), time_ns)
-        shown = limit_motion(hearing(time_ns), np.zeros(8, np.float32), player.info.motion_limits)
+        shown = soft_limit_motion(hearing(time_ns), np.zeros(8, np.float32), player.info.motion_limits)
         found = player.motion_map(*shown)
         np.testing.assert_array_equal(found, expected)
 
 
 def test_hearing_from_the_middle_of_a_long_film_is_the_same(film, tmp_path):
-    said = sound(film)
+    said = load_audio(film)
     (tmp_path / AUDIO).write_bytes(wav_bytes(np.resize(said, 26 * 16_000)))
     long = replace(film, folder=tmp_path)
     whole, late = (heard_frames(long, "logmel", (start, 25_000 * MS)) for start in (0, 24_500 * MS))
@@ -54,7 +54,7 @@ def test_a_head_that_never_learned_an_encoder_says_so(film, player):
 
 
 def test_features_of_an_import_are_heard_without_a_gate(film, player):
-    net = replace(silent_net("theirs", 3), b2=np.full(8, 0.25, np.float32))
+    net = replace(zero_net("theirs", 3), b2=np.full(8, 0.25, np.float32))
     head = replace(player, nets={"theirs": net})
     centres_ns = np.arange(150, dtype=np.int64) * 20 * MS
     with pytest.raises(EncoderError):
@@ -66,7 +66,7 @@ def test_features_of_an_import_are_heard_without_a_gate(film, player):
 
 def test_the_picture_is_the_films(film, player):
     row = 20
-    drawn = LivePath(player, film, threads=1).moved(row)
+    drawn = LivePath(player, film, threads=1).render_with_tracked_mouth(row)
     true = picture(film, row)
     assert drawn.shape == true.shape
     # the film averages four samples a pixel: only edges differ
@@ -79,7 +79,7 @@ def test_unknown_controls_count_as_rest(film, player):
     controls = film.frames.controls.copy()
     controls[5] = np.nan
     frames = replace(film.frames, controls=controls)
-    drawn = LivePath(player, replace(film, frames=frames), threads=1).moved(5)
+    drawn = LivePath(player, replace(film, frames=frames), threads=1).render_with_tracked_mouth(5)
     assert drawn.std() > 10
 
 
@@ -91,9 +91,9 @@ def test_no_sound_tells_to_which_side_the_jaw_goes(film, player):
     line[-1] = line[0]  # this head opens its mouth when it moves its jaw sideways
     odd = replace(player, motion_map=replace(player.motion_map, linear=line))
     live = LivePath(odd, sideways, threads=1)
-    middle = LivePath(odd, film, threads=1).moved(20)
+    middle = LivePath(odd, film, threads=1).render_with_tracked_mouth(20)
     np.testing.assert_array_equal(live.heard(20, film.frames.mouth[20]), middle)
-    assert np.abs(live.moved(20).astype(int) - middle).max() > 100
+    assert np.abs(live.render_with_tracked_mouth(20).astype(int) - middle).max() > 100
 
 
 def test_silence_is_what_is_quiet_from_before_until_after():

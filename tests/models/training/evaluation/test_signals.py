@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.training.evaluation.signals import correlation, lag_ms, strength, trembling
+from splatface.models.training.evaluation.signals import amplitude_ratio, correlation, excess_jitter, lag_ms
 
 STEP_MS = 40.0
 
@@ -43,7 +43,7 @@ def test_correlation_and_strength_of_a_weak_noisy_copy(time_s):
     truth = speech(time_s)
     found = 0.5 * truth + rng.normal(0, 0.5 * truth.std(), 250) + 2
     assert correlation(truth, found) == pytest.approx(np.sqrt(0.5), abs=0.05)
-    assert strength(truth, found) == pytest.approx(np.sqrt(0.5), abs=0.08)
+    assert amplitude_ratio(truth, found) == pytest.approx(np.sqrt(0.5), abs=0.08)
     assert correlation(truth, -truth) == pytest.approx(-1)
 
 
@@ -52,12 +52,12 @@ def test_unknown_moments_do_not_count(time_s):
     found = 2 * truth
     found[::3] = np.nan
     assert correlation(truth, found) == pytest.approx(1)
-    assert strength(truth, found) == pytest.approx(2)
+    assert amplitude_ratio(truth, found) == pytest.approx(2)
 
 
 def test_too_little_says_nothing():
     still, few = np.ones(50), np.arange(5.0)
-    for say in (correlation, strength):
+    for say in (correlation, amplitude_ratio):
         assert np.isnan(say(still, np.arange(50.0)))
         assert np.isnan(say(few, few))
 
@@ -66,14 +66,14 @@ def test_trembling_of_white_noise_is_its_spread():
     rng = np.random.default_rng(1)
     truth = np.cumsum(rng.normal(0, 2, (2000, 5, 2)), axis=0)  # the face itself may move as it likes
     found = truth + rng.normal(0, 0.3, truth.shape)
-    assert trembling(truth, found) == pytest.approx(0.3, rel=0.03)
+    assert excess_jitter(truth, found) == pytest.approx(0.3, rel=0.03)
 
 
 def test_a_constant_or_slow_error_does_not_tremble():
     truth = np.random.default_rng(2).normal(size=(100, 5, 2))
     drift = np.linspace(0, 10, 100)[:, None, None]
-    assert trembling(truth, truth + 4) == pytest.approx(0, abs=1e-9)
-    assert trembling(truth, truth + drift) == pytest.approx(0, abs=1e-9)
+    assert excess_jitter(truth, truth + 4) == pytest.approx(0, abs=1e-9)
+    assert excess_jitter(truth, truth + drift) == pytest.approx(0, abs=1e-9)
 
 
 def test_trembling_leaves_out_what_is_next_to_a_hole():
@@ -81,5 +81,5 @@ def test_trembling_leaves_out_what_is_next_to_a_hole():
     found = np.zeros((60, 2, 2))
     found[30] = np.nan
     found[31:] = 7  # found again elsewhere
-    assert trembling(truth, found) == 0
-    assert np.isnan(trembling(truth[:2], found[:2]))
+    assert excess_jitter(truth, found) == 0
+    assert np.isnan(excess_jitter(truth[:2], found[:2]))

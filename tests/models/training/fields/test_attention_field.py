@@ -19,7 +19,7 @@ from splatface.models.training.fields.config import (
     DELTA_PARTS,
     TOKENS,
     AttentionConfig,
-    ListeningConfig,
+    ConditioningConfig,
     TriplaneConfig,
     light_attention,
 )
@@ -116,8 +116,8 @@ def test_attention_maps_add_up_to_one():
         {"canonical": "residual"},
         {"predicted": ("sh", "opacity")},
         {"dropout": 0.2},
-        {"listening": ListeningConfig(drive="sound")},
-        {"listening": ListeningConfig(drive="sound", smoothing="none")},
+        {"listening": ConditioningConfig(drive="sound")},
+        {"listening": ConditioningConfig(drive="sound", smoothing="none")},
     ],
 )
 def test_every_switch_gives_movement_and_gradients(changes):
@@ -221,7 +221,7 @@ def test_what_cannot_be_is_refused(changes, words):
 
 
 def test_sound_without_features_is_refused():
-    config = small_attention(listening=ListeningConfig(drive="sound"))
+    config = small_attention(listening=ConditioningConfig(drive="sound"))
     with pytest.raises(TrainingError, match="drive sound"):
         make_field(config, gaussians(), generator=generator())
 

@@ -6,7 +6,7 @@ from fields_fixture import COUNT, FEATURES, condition, gaussians, generator, jaw
 
 from splatface.models.errors import TrainingError
 from splatface.models.training.fields.audio_plane import PrototypeGrid
-from splatface.models.training.fields.config import AudioPlaneConfig, ListeningConfig
+from splatface.models.training.fields.config import AudioPlaneConfig, ConditioningConfig
 from splatface.models.training.fields.factory import make_field
 from splatface.models.training.fields.products import grid_values
 
@@ -115,7 +115,7 @@ def test_picking_by_mlp_also_adds_up_to_one():
         {"scales": (1,)},
         {"controls": False},
         {"deltas": ("mean",)},
-        {"listening": ListeningConfig(drive="sound")},
+        {"listening": ConditioningConfig(drive="sound")},
     ],
 )
 def test_every_switch_gives_movement_and_gradients(changes):

@@ -5,7 +5,7 @@ from fields_fixture import COUNT, condition, gaussians, generator, learn, points
 from splatface.models.errors import TrainingError
 from splatface.models.training.fields.basis import BasisField, apply_basis
 from splatface.models.training.fields.basis_start import PointModes, start_basis
-from splatface.models.training.fields.config import BasisConfig, ListeningConfig
+from splatface.models.training.fields.config import BasisConfig, ConditioningConfig
 from splatface.models.training.fields.factory import make_field
 
 
@@ -153,7 +153,7 @@ def test_it_learns_a_movement():
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(TrainingError, match="expected motion, found sound"):
-        BasisConfig(listening=ListeningConfig(drive="sound"))
+        BasisConfig(listening=ConditioningConfig(drive="sound"))
     with pytest.raises(TrainingError, match=r"coefficients: expected 16\.\.256, found 8"):
         BasisConfig(coefficients=8)
     with pytest.raises(TrainingError, match=r"expected \[4, 14, 18\], found \[4, 14, 3\]"):

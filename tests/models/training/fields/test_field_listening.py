@@ -4,17 +4,17 @@ import torch
 from fields_fixture import FEATURES, condition, generator, still
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.config import ListeningConfig
+from splatface.models.training.fields.config import ConditioningConfig
 from splatface.models.training.fields.listening import (
+    AudioAttNet,
     MotionEncoder,
-    NeighbourAttention,
     SoundEncoder,
     make_encoder,
     windows_at,
 )
 
 FRAME_NS = 20_000_000
-SOUND = ListeningConfig(drive="sound", lookahead_ms=40.0)
+SOUND = ConditioningConfig(drive="sound", lookahead_ms=40.0)
 
 
 def film(frames=100):
@@ -64,7 +64,7 @@ def test_a_windows_net_output_depends_on_its_frames_alone():
 
 
 def test_neighbours_are_weighed_to_one():
-    smoother = NeighbourAttention(8, generator())
+    smoother = AudioAttNet(8, generator())
     windows = torch.randn(8, 64)
     weights = smoother.weights(windows)
     torch.testing.assert_close(weights.sum(), torch.tensor(1.0))
@@ -72,7 +72,7 @@ def test_neighbours_are_weighed_to_one():
 
 
 def test_without_the_second_smoothing_only_the_newest_window_counts():
-    config = ListeningConfig(drive="sound", smoothing="none")
+    config = ConditioningConfig(drive="sound", smoothing="none")
     made = SoundEncoder(config, 32, FEATURES, generator(), controls=False)
     first, second = condition(0), condition(1)
     second.audio[-1] = first.audio[-1]
@@ -82,7 +82,7 @@ def test_without_the_second_smoothing_only_the_newest_window_counts():
 @pytest.mark.parametrize("frames", [2, 5, 16, 20])
 @pytest.mark.parametrize("windows", [1, 3, 8])
 def test_windows_of_any_size_give_one_vector(frames, windows):
-    config = ListeningConfig(drive="sound", frames=frames, windows=windows)
+    config = ConditioningConfig(drive="sound", frames=frames, windows=windows)
     made = make_encoder(config, 24, FEATURES, generator(), controls=True)
     assert made(condition(listening=config)).shape == (24,)
 
@@ -101,12 +101,12 @@ def test_features_are_standardised_by_the_films():
 
 
 def test_motion_stands_for_sound():
-    made = make_encoder(ListeningConfig(), 24, 0, generator(), controls=False)
+    made = make_encoder(ConditioningConfig(), 24, 0, generator(), controls=False)
     assert isinstance(made, MotionEncoder)
     first, second = condition(0), condition(1)
     same_mouth = type(first)(first.mouth, second.controls, second.pose, None)
     torch.testing.assert_close(made(first), made(same_mouth))
-    both = make_encoder(ListeningConfig(), 24, 0, generator(), controls=True)
+    both = make_encoder(ConditioningConfig(), 24, 0, generator(), controls=True)
     assert not torch.allclose(both(first), both(same_mouth))
 
 
@@ -115,6 +115,6 @@ def test_wrong_windows_are_refused():
     with pytest.raises(TrainingError, match=r"expected \[8, 16, 12\] .* found none"):
         made(still())
     with pytest.raises(TrainingError, match=r"found \[4, 16, 12\]"):
-        made(condition(listening=ListeningConfig(windows=4)))
+        made(condition(listening=ConditioningConfig(windows=4)))
     with pytest.raises(TrainingError, match=r"lookahead_ms: expected 0\.\.500, found -1"):
-        ListeningConfig(lookahead_ms=-1)
+        ConditioningConfig(lookahead_ms=-1)

@@ -3,9 +3,9 @@ import torch
 
 from splatface.models.errors import TrainingError
 from splatface.models.training.fields.bounds import Bounds, Box, bounds_of
-from splatface.models.training.fields.products import grid_values, lay_out, products, products_reference
+from splatface.models.training.fields.products import grid_values, make_layout, products, products_reference
 
-LAYOUT = lay_out(32, [[((0, 1), 6), ((2, 0), 5)], [((2,), 7)], [((1, 2), 3), ((0,), 4), ((2, 1), 9)]])
+LAYOUT = make_layout(32, [[((0, 1), 6), ((2, 0), 5)], [((2,), 7)], [((1, 2), 3), ((0,), 4), ((2, 1), 9)]])
 
 
 def draw(dtype=torch.float64, count=60):
@@ -17,7 +17,7 @@ def draw(dtype=torch.float64, count=60):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_node_gives_the_value_stored_there(dtype):
-    layout = lay_out(16, [[((0, 1), 5)], [((2,), 5)]])
+    layout = make_layout(16, [[((0, 1), 5)], [((2,), 5)]])
     values = torch.rand(layout.count, dtype=dtype)
     plane, line = (grid_values(values, product[0], 16) for product in layout.products)
     places = torch.tensor([[2 / 4, 3 / 4, 1.0], [0.0, 1.0, 0.25]], dtype=dtype)
@@ -27,7 +27,7 @@ def test_a_node_gives_the_value_stored_there(dtype):
 
 
 def test_between_nodes_it_is_linear():
-    layout = lay_out(16, [[((1,), 3)]])
+    layout = make_layout(16, [[((1,), 3)]])
     values = torch.rand(layout.count)
     line = grid_values(values, layout.products[0][0], 16)
     found = products(values, layout, torch.tensor([[0.9, 0.125, 0.9]]))
@@ -35,7 +35,7 @@ def test_between_nodes_it_is_linear():
 
 
 def test_it_agrees_with_grid_sample():
-    layout = lay_out(16, [[((0, 1), 7)]])
+    layout = make_layout(16, [[((0, 1), 7)]])
     values, places = torch.rand(layout.count), torch.rand(50, 3) * 1.2 - 0.1
     plane = grid_values(values, layout.products[0][0], 16)
     at = places[None, None, :, [1, 0]] * 2 - 1  # grid_sample wants (column, row)
@@ -61,7 +61,7 @@ def test_broken_places_read_nothing_foreign():
 
 
 def test_the_definition_has_right_gradients():
-    layout = lay_out(16, [[((0, 1), 3), ((2,), 4)]])
+    layout = make_layout(16, [[((0, 1), 3), ((2,), 4)]])
     values = torch.rand(layout.count, dtype=torch.float64, requires_grad=True)
     places = (torch.rand(4, 3, dtype=torch.float64) * 0.9 + 0.03).requires_grad_()
     assert torch.autograd.gradcheck(lambda v, p: products_reference(v, layout, p), (values, places))

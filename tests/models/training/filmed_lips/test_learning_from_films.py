@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lips_scene import filmed
 
-from splatface.models.audio2motion.audio_to_mouth import silent_net
+from splatface.models.audio2motion.audio_to_mouth import zero_net
 from splatface.models.errors import TrainingError
 from splatface.models.training.audio_to_mouth.dataset import looking_ahead
 from splatface.models.training.audio_to_mouth.linear import linear_net
@@ -91,7 +91,7 @@ def test_a_net_learns_lips_from_films(paths, clips):
 
 
 def test_training_is_the_same_for_the_same_seed(clips):
-    start = silent_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
+    start = zero_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
     one, other = (fine_tune(start, clips, None, FineTuning(steps=3, batch=4)) for _ in range(2))
     np.testing.assert_array_equal(one.w2, other.w2)
 
@@ -128,13 +128,13 @@ def test_a_rule_needs_clips_whose_words_are_known():
 
 def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
     from splatface.models.training.audio_to_mouth.listening import net_listener
-    from splatface.models.training.audio_to_mouth.style import calibrate
+    from splatface.models.training.audio_to_mouth.style import scale_outputs
     from splatface.models.training.filmed_lips.fine_tune import as_wide_as_filmed
     from splatface.models.training.filmed_lips.lip_score import score_listener
 
     others = [filmed(10), filmed(11)]
     net = linear_net(clips, 2)
-    muted = calibrate(net, 0.8 * score_listener(net_listener(net), others[0]).amplitude ** -1)
+    muted = scale_outputs(net, 0.8 * score_listener(net_listener(net), others[0]).amplitude ** -1)
     wide = as_wide_as_filmed(muted, others)
     score = score_listener(net_listener(wide), others[0])
     assert score.amplitude == pytest.approx(1, abs=0.15)

@@ -7,16 +7,16 @@ from training_scene import some_rows
 
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.adam import (
-    BasisStep,
-    Holds,
-    hold_shape,
+    LowRankGradient,
+    ParameterAnchors,
+    apply_constraints,
     no_moments,
     step_array,
     step_basis,
     step_table,
 )
-from splatface.models.training.optimization.config import ShapeConfig
-from splatface.models.training.optimization.packed import COLOUR, DEPTH, SHADING, SKIN
+from splatface.models.training.optimization.config import GaussianConstraints
+from splatface.models.training.optimization.packed import DEPTH, SH_DC, SH_REST, SKIN
 
 
 def torchs(values, slopes, rate):
@@ -52,7 +52,7 @@ def test_a_basis_steps_as_if_its_gradient_had_been_made():
     true = torchs(basis, slopes[..., None] * weights[:, None, None], 0.02)
     moments = no_moments(basis)
     for steps, (slope, c) in enumerate(zip(slopes, weights, strict=True), 1):
-        step = BasisStep(slope, c, np.full(14, 0.02, np.float32), steps)
+        step = LowRankGradient(slope, c, np.full(14, 0.02, np.float32), steps)
         step_basis(basis, moments, step, Workers(2))
     assert np.allclose(basis, true, atol=1e-5)
 
@@ -63,13 +63,13 @@ def test_shapes_are_held():
     table[1, 7:10] = np.log([1e-6, 0.01, 0.01])
     held = [DEPTH, SKIN]
     before = table[:, held].copy()
-    shape = ShapeConfig(longest_m=0.1, shortest_m=0.0005, ratio=4.0)
+    shape = GaussianConstraints(max_scale_m=0.1, min_scale_m=0.0005, max_anisotropy=4.0)
     holds = np.where(np.arange(50) < 25, 0.25, 0.5).astype(np.float32)
-    shading = table[:, SHADING:].copy()
-    colour = table[:, COLOUR].copy()
-    hold_shape(table, Holds(before + np.float32(1), holds, 0.125, 0.25), shape, Workers(1))
-    assert np.allclose(table[:, SHADING:], 0.75 * shading, atol=1e-6)
-    assert (table[:, COLOUR] == colour).all()
+    shading = table[:, SH_REST:].copy()
+    colour = table[:, SH_DC].copy()
+    apply_constraints(table, ParameterAnchors(before + np.float32(1), holds, 0.125, 0.25), shape, Workers(1))
+    assert np.allclose(table[:, SH_REST:], 0.75 * shading, atol=1e-6)
+    assert (table[:, SH_DC] == colour).all()
     assert np.allclose(np.linalg.norm(table[:, 3:7], axis=1), 1, atol=1e-6)
     sizes = np.sort(np.exp(table[:, 7:10]), axis=1)
     assert sizes.max() <= 0.1 * 1.0001

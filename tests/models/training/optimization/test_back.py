@@ -7,7 +7,7 @@ from splatface.models.camera import Camera
 from splatface.models.head.motion_map import linear_map
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.back import with_back
+from splatface.models.training.optimization.back import add_back_of_head_shell
 from splatface.models.training.optimization.bake import Baked
 
 WIDE_M, TALL_M = 0.08, 0.11
@@ -57,7 +57,7 @@ def seen(baked, yaw_deg):
 
 def test_what_was_filmed_looks_as_before_and_the_back_is_closed():
     half = front_half()
-    head = with_back(half)
+    head = add_back_of_head_shell(half)
     added = len(head.gaussians) - len(half.gaussians)
     assert 300 < added < 2000
     assert len(head.skin) == len(head.gaussians)
@@ -79,7 +79,7 @@ def test_what_was_filmed_looks_as_before_and_the_back_is_closed():
 
 def test_turned_it_comes_out_beside_the_face_by_a_few_millimetres_only():
     half = front_half()
-    head = with_back(half)
+    head = add_back_of_head_shell(half)
     added = head.gaussians.means[len(half.gaussians) :] - (0, 0, WIDE_M)
     for yaw_deg in (-20, 20):
         turn = Rotation.from_euler("y", yaw_deg, degrees=True)
@@ -89,7 +89,7 @@ def test_turned_it_comes_out_beside_the_face_by_a_few_millimetres_only():
 
 def test_it_takes_the_colour_of_what_is_beside_it():
     half = front_half()
-    added = with_back(half).gaussians
+    added = add_back_of_head_shell(half).gaussians
     new = np.arange(len(half.gaussians), len(added))
     heights = added.means[new, 1]
     np.testing.assert_allclose(added.sh[new[heights < -0.02], 0], np.tile(HAIR, ((heights < -0.02).sum(), 1)))
@@ -100,4 +100,4 @@ def test_it_takes_the_colour_of_what_is_beside_it():
 def test_without_a_head_nothing_is_added():
     half = front_half()
     half.skin[:] = 0.0
-    assert with_back(half) is half
+    assert add_back_of_head_shell(half) is half

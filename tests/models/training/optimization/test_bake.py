@@ -6,8 +6,8 @@ from performers import performer_of, true_performer
 from splatface.models.errors import TrainingError
 from splatface.models.training.dataset.types import TRAIN
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
-from splatface.models.training.optimization.effect import visible_effect
-from splatface.models.training.optimization.performer import Stage, known_rows
+from splatface.models.training.optimization.effect import image_sensitivity
+from splatface.models.training.optimization.performer import DatasetRenderer, known_rows
 
 
 def deltas_of(baked, dataset, row):
@@ -30,12 +30,12 @@ def picture_of(baked, performer, dataset, row):
         )
     )  # fmt: skip
     deltas = torch.from_numpy(deltas_of(baked, dataset, row))
-    return Stage(dataset).picture(table, deltas, row).numpy()
+    return DatasetRenderer(dataset).picture(table, deltas, row).numpy()
 
 
 def psnr_between(baked, performer, dataset):
     """Field against baked head, over all rows trained on."""
-    stage, squares = Stage(dataset), []
+    stage, squares = DatasetRenderer(dataset), []
     for row in known_rows(dataset, TRAIN).tolist():
         field = stage.picture(performer.table, performer.deltas(row), row).numpy()
         squares.append(np.mean((field - picture_of(baked, performer, dataset, row)) ** 2))
@@ -120,8 +120,8 @@ def test_the_effect_is_that_of_a_small_push(tiny):
     """Against finite differences of one Gaussian's colour and place."""
     _, performer = true_performer(tiny)
     row = known_rows(tiny, TRAIN)[3]
-    stage = Stage(tiny)
-    effect = visible_effect(performer, stage, np.array([row]), probes=64, seed=0)
+    stage = DatasetRenderer(tiny)
+    effect = image_sensitivity(performer, stage, np.array([row]), probes=64, seed=0)
     one = int(np.argsort(effect[:, 11])[-20])
     deltas = performer.deltas(row)
     for channel, step in ((11, 1e-2), (0, 2e-5)):

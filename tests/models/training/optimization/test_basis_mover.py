@@ -11,23 +11,23 @@ from splatface.models.render.workers import Workers
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, TORSO
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.field import Condition
-from splatface.models.training.optimization.basis_mover import BasisMover
-from splatface.models.training.optimization.config import SteadyConfig, preset
-from splatface.models.training.optimization.densify import Regrown
+from splatface.models.training.optimization.basis_mover import BasisFieldTrainer
+from splatface.models.training.optimization.config import RegularizationConfig, preset
+from splatface.models.training.optimization.densify import DensificationResult
 from splatface.models.training.optimization.motion_start import start_field
-from splatface.models.training.optimization.points import Start
-from splatface.models.training.optimization.pull import Slopes
-from splatface.models.training.optimization.schedule import CANONICAL, DEFORMATION, Pace
+from splatface.models.training.optimization.points import InitialGaussians
+from splatface.models.training.optimization.pull import Gradients
+from splatface.models.training.optimization.schedule import CANONICAL, DEFORMATION, ScheduleState
 
-COUNT, PACE = 30, Pace(DEFORMATION, 0.3, 1.0, False)
-EXACT = SteadyConfig(jitter=0.0, forget=0.0, bends=1.0)
+COUNT, PACE = 30, ScheduleState(DEFORMATION, 0.3, 1.0, False)
+EXACT = RegularizationConfig(motion_noise_std=0.0, basis_weight_decay=0.0, residual_init_scale=1.0)
 
 
 def a_start(generator):
     labels = np.resize(np.array([TORSO, HAIR, FACE, EYES, LIPS], np.uint8), COUNT)
     modes = np.zeros((COUNT, 16, 3), np.float32)
     modes[labels == LIPS] = generator.normal(size=(6, 16, 3)) * 0.01
-    return Start(some_rows(COUNT), labels, modes)
+    return InitialGaussians(some_rows(COUNT), labels, modes)
 
 
 def a_motion(generator, count=40):
@@ -43,7 +43,7 @@ def a_mover(generator, *, dynamism="learned"):
     with torch.no_grad():
         field.basis += torch.from_numpy(generator.normal(size=field.basis.shape)).float() * 0.01
     config = replace(preset("basis"), steady=EXACT)
-    return BasisMover(field, motion, config, Workers(1)), start, motion
+    return BasisFieldTrainer(field, motion, config, Workers(1)), start, motion
 
 
 @pytest.fixture
@@ -91,11 +91,11 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
     (movement.deltas * torch.from_numpy(above)).sum().backward()
     true = {name: p.grad.clone() for name, p in field.named_parameters()}
 
-    moves = mover.move(start.table, 5, PACE)
+    moves = mover.forward_train(start.table, 5, PACE)
     assert np.allclose(moves.deltas, movement.deltas.detach().numpy()[moves.rows], atol=1e-6)
     assert moves.dynamism is None  # only every fourth picture
     none = np.zeros((2, 16), np.float32)
-    mover.learn(Slopes(0.0, 0.0, start.table, above[moves.rows], None, none, none), PACE, 1.0)
+    mover.backward_and_step(Gradients(0.0, 0.0, start.table, above[moves.rows], None, none, none), PACE, 1.0)
     for name, parameter in field.named_parameters():
         step = (parameter.detach() - before[name]).numpy()
         clear = true[name].abs().numpy() > 1e-4 * true[name].abs().max().item()
@@ -110,9 +110,9 @@ def test_it_feels_what_its_motion_should_have_been(generator):
     x = torch.from_numpy(motion[5]).requires_grad_()
     movement = mover.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
     (movement.deltas * torch.from_numpy(above)).sum().backward()
-    rows = mover.show(start.table, 5, PACE).rows
+    rows = mover.forward_eval(start.table, 5, PACE).rows
     none = np.zeros((2, 16), np.float32)
-    felt = mover.feel(start.table, 5, Slopes(0.0, 0.0, start.table, above[rows], None, none, none))
+    felt = mover.motion_grad(start.table, 5, Gradients(0.0, 0.0, start.table, above[rows], None, none, none))
     assert np.allclose(felt, x.grad, rtol=1e-3, atol=1e-4 * np.abs(x.grad).max())
 
 
@@ -121,16 +121,18 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     field = start_field(BasisConfig(dynamism="off"), start, motion, 100, EXACT, 0)
     with torch.no_grad():
         field.basis[:, 11:] = 1.0
-    config = replace(preset("basis"), steady=SteadyConfig(jitter=0.1, forget=0.5))
-    mover = BasisMover(field, motion, config, Workers(1))
-    shown = mover.show(start.table, 5, PACE).deltas
-    told = [mover.move(start.table, 5, PACE).deltas for _ in range(2)]
-    assert np.array_equal(mover.show(start.table, 5, PACE).deltas, shown)
+    config = replace(
+        preset("basis"), steady=RegularizationConfig(motion_noise_std=0.1, basis_weight_decay=0.5)
+    )
+    mover = BasisFieldTrainer(field, motion, config, Workers(1))
+    shown = mover.forward_eval(start.table, 5, PACE).deltas
+    told = [mover.forward_train(start.table, 5, PACE).deltas for _ in range(2)]
+    assert np.array_equal(mover.forward_eval(start.table, 5, PACE).deltas, shown)
     assert not np.allclose(told[0], told[1])
     assert np.abs(told[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
     before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
-    nothing = Slopes(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
-    mover.learn(nothing, PACE, 1.0)
+    nothing = Gradients(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
+    mover.backward_and_step(nothing, PACE, 1.0)
     assert torch.equal(field.basis[:, :3, :16], before[:, :3, :16])
     assert (field.basis[:, 11:] < 0.9).all()
 
@@ -138,22 +140,22 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
 def test_in_the_canonical_stage_nothing_is_learned(generator):
     mover, start, _ = a_mover(generator)
     before = mover.field.basis.detach().clone()
-    still = Pace(CANONICAL, 0.0, 1.0, False)
-    moves = mover.move(start.table, 5, still)
+    still = ScheduleState(CANONICAL, 0.0, 1.0, False)
+    moves = mover.forward_train(start.table, 5, still)
     none = np.zeros((2, 16), np.float32)
-    slopes = Slopes(0.0, 0.0, start.table, moves.deltas, None, none, none)
-    assert mover.learn(slopes, still, 1.0) is start.table
+    slopes = Gradients(0.0, 0.0, start.table, moves.deltas, None, none, none)
+    assert mover.backward_and_step(slopes, still, 1.0) is start.table
     assert np.array_equal(mover.field.basis.detach(), before)
 
 
 def test_halves_move_as_the_whole_did(generator):
     mover, start, _ = a_mover(generator)
-    before = mover.move(start.table, 5, PACE)
+    before = mover.forward_train(start.table, 5, PACE)
     whole = np.zeros((COUNT, 14), np.float32)
     whole[before.rows] = before.deltas
     sources = np.concatenate([np.arange(3, COUNT), [4, 4, 9, 9]])
-    mover.regrow(Regrown(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3))
-    after = mover.move(start.table[sources], 5, PACE)
+    mover.regrow(DensificationResult(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3))
+    after = mover.forward_train(start.table[sources], 5, PACE)
     found = np.zeros((len(sources), 14), np.float32)
     found[after.rows] = after.deltas
     assert np.allclose(found, whole[sources], atol=1e-7)
@@ -164,13 +166,15 @@ def test_arrays_bring_everything_back(generator):
     none = np.zeros((2, 16), np.float32)
 
     def step():
-        moves = mover.move(start.table, 5, PACE)
+        moves = mover.forward_train(start.table, 5, PACE)
         above = np.sin(np.arange(moves.deltas.size, dtype=np.float32)).reshape(moves.deltas.shape)
-        mover.learn(Slopes(0.0, 0.0, start.table, above, moves.dynamism, none, none), PACE, 1.0)
-        return mover.move(start.table, 5, PACE).deltas
+        mover.backward_and_step(
+            Gradients(0.0, 0.0, start.table, above, moves.dynamism, none, none), PACE, 1.0
+        )
+        return mover.forward_train(start.table, 5, PACE).deltas
 
     step()
-    kept = {name: np.array(array) for name, array in mover.arrays().items()}
+    kept = {name: np.array(array) for name, array in mover.state_dict().items()}
     once = step()
-    mover.load(kept)
+    mover.load_state_dict(kept)
     assert np.array_equal(step(), once)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.optimization.directions import principal_directions
+from splatface.models.training.optimization.directions import weighted_pca
 
 
 def _of_rank(rank, frames=60, features=900, seed=0):
@@ -17,7 +17,7 @@ def _drawn(found):
 
 def test_what_has_few_directions_is_told_whole():
     samples = _of_rank(12)
-    found = principal_directions(samples, np.ones(900, np.float32), 32)
+    found = weighted_pca(samples, np.ones(900, np.float32), 32)
     assert found.lost < 1e-9
     assert np.abs(_drawn(found) - samples).max() < 1e-5
     assert (found.basis[:, 12:] == 0).all()
@@ -26,20 +26,20 @@ def test_what_has_few_directions_is_told_whole():
 
 def test_what_has_more_loses_what_the_theory_says():
     samples = _of_rank(40)
-    found = principal_directions(samples, np.ones(900, np.float32), 32)
+    found = weighted_pca(samples, np.ones(900, np.float32), 32)
     centred = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
     squares = np.linalg.svd(centred, compute_uv=False) ** 2
     assert found.lost == pytest.approx(squares[32:].sum() / squares.sum(), rel=1e-6)
     assert ((_drawn(found) - samples) ** 2).sum() == pytest.approx(squares[32:].sum(), rel=1e-3)
-    assert found.energies == pytest.approx(squares[:32] / len(samples), rel=1e-6)
+    assert found.explained_variance == pytest.approx(squares[:32] / len(samples), rel=1e-6)
 
 
 def test_what_counts_more_is_told_better():
     lips, shirt = _of_rank(20, features=100, seed=1), _of_rank(20, features=800, seed=2)
     samples, weights = np.hstack([lips, shirt]), np.ones(900, np.float32)
     weights[:100] = 300
-    plain = _drawn(principal_directions(samples, np.ones(900, np.float32), 20)) - samples
-    weighted = _drawn(principal_directions(samples, weights, 20)) - samples
+    plain = _drawn(weighted_pca(samples, np.ones(900, np.float32), 20)) - samples
+    weighted = _drawn(weighted_pca(samples, weights, 20)) - samples
     assert np.abs(weighted[:, :100]).max() < 0.01 * np.abs(plain[:, :100]).max()
     assert np.std(weighted[:, 100:]) > np.std(plain[:, 100:])
 
@@ -47,11 +47,11 @@ def test_what_counts_more_is_told_better():
 def test_features_that_count_nothing_follow_the_rest():
     samples = _of_rank(6)
     weights = np.r_[np.ones(450), np.zeros(450)].astype(np.float32)
-    assert np.abs(_drawn(principal_directions(samples, weights, 6)) - samples).max() < 1e-4
+    assert np.abs(_drawn(weighted_pca(samples, weights, 6)) - samples).max() < 1e-4
 
 
 def test_a_still_field_has_no_directions():
-    found = principal_directions(np.ones((5, 30), np.float32), np.ones(30, np.float32), 3)
+    found = weighted_pca(np.ones((5, 30), np.float32), np.ones(30, np.float32), 3)
     assert (found.basis == 0).all()
     assert found.lost == 0.0
 
@@ -60,4 +60,4 @@ def test_movement_that_ran_away_is_an_error():
     samples = _of_rank(3)
     samples[4, 5] = np.nan
     with pytest.raises(TrainingError, match="train the field again"):
-        principal_directions(samples, np.ones(900, np.float32), 3)
+        weighted_pca(samples, np.ones(900, np.float32), 3)

@@ -7,12 +7,17 @@ from performers import true_performer
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.head.file import load_head
-from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.head.pose import bone_poses, quat_of_euler
 from splatface.models.messages import HeadControl
 from splatface.models.training.audio_to_mouth.calibrate import METHODS
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
-from splatface.models.training.optimization.export import export_head, hearing_of, write_head
-from splatface.models.training.optimization.seen import poses_of, seen_limits, seen_motion, torso_follow
+from splatface.models.training.optimization.export import calibrated_nets, export_head, write_head
+from splatface.models.training.optimization.seen import (
+    bone_pose_parameters,
+    fit_torso_follow_ratio,
+    motion_limits_from_dataset,
+    pose_limits_from_dataset,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,15 +82,15 @@ def test_a_person_of_nothing_is_an_error(tiny, baked):
 def test_angles_and_shifts_are_those_of_the_control(tiny):
     info = true_performer(tiny)[0].info
     angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, -0.02, 0.015])
-    bones = bones_of(HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift), info)
-    found = poses_of(bones.T_world_head[None], np.array(info.pivot_m))
+    bones = bone_poses(HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift), info)
+    found = bone_pose_parameters(bones.T_world_head[None], np.array(info.pivot_m))
     assert found[0][0] == pytest.approx(angles)
     assert found[1][0] == pytest.approx(shift)
 
 
 def test_limits_are_what_was_seen(tiny):
-    limits = seen_limits(tiny)
-    angles, _ = poses_of(tiny.frames.T_world_head[tiny.frames.split != 2], tiny.pivot_m)
+    limits = pose_limits_from_dataset(tiny)
+    angles, _ = bone_pose_parameters(tiny.frames.T_world_head[tiny.frames.split != 2], tiny.pivot_m)
     assert limits.yaw_rad == pytest.approx((angles[:, 0].min(), angles[:, 0].max()))
     assert limits.pitch_rad[0] <= 0 <= limits.pitch_rad[1]
 
@@ -94,7 +99,7 @@ def test_the_mouth_keeps_to_what_was_seen(tiny):
     frames = tiny.frames
     seen = np.nan_to_num(frames.mouth[frames.split != 2])
     wild = np.where((frames.split == 2)[:, None], np.float32(9), np.nan_to_num(frames.mouth))
-    limits = seen_motion(replace(tiny, frames=replace(frames, mouth=wild)))
+    limits = motion_limits_from_dataset(replace(tiny, frames=replace(frames, mouth=wild)))
     low, high = np.array(limits.mouth).T
     assert np.all(low <= 0)
     assert np.all(high <= np.maximum(seen.max(axis=0), 0) + 1e-4)
@@ -107,7 +112,7 @@ def test_controls_keep_to_what_was_seen(tiny):
     controls = np.zeros_like(frames.controls)
     controls[:, CONTROLS.index("brow_up")] = np.linspace(0, 0.3, len(controls))
     controls[:, CONTROLS.index("gaze_yaw")] = -0.2
-    found = seen_motion(replace(tiny, frames=replace(frames, controls=controls))).controls
+    found = motion_limits_from_dataset(replace(tiny, frames=replace(frames, controls=controls))).controls
     limits = dict(zip(CONTROLS, found, strict=True))
     assert limits["brow_up"][0] == 0
     assert 0.2 < limits["brow_up"][1] <= 0.3
@@ -117,18 +122,18 @@ def test_controls_keep_to_what_was_seen(tiny):
 
 def test_the_torso_follows_as_it_did(tiny):
     info = true_performer(tiny)[0].info
-    turn, way = torso_follow(tiny)
+    turn, way = fit_torso_follow_ratio(tiny)
     assert turn == pytest.approx(info.torso_follow[0], abs=0.01)
     assert way == pytest.approx(info.torso_follow[1], abs=0.01)
 
 
 def test_a_torso_that_was_not_seen_follows_as_usual(tiny):
     lost = replace(tiny.motion, T_world_torso=np.full_like(tiny.motion.T_world_torso, np.nan))
-    assert torso_follow(replace(tiny, motion=lost)) == (0.25, 0.5)
+    assert fit_torso_follow_ratio(replace(tiny, motion=lost)) == (0.25, 0.5)
 
 
 def test_a_head_hears_with_all_encoders(tiny):
-    nets, found = hearing_of(tiny, ["logmel"])
+    nets, found = calibrated_nets(tiny, ["logmel"])
     assert nets["logmel"].outputs == len(MOUTH_MODES)
     assert set(MOUTH_MODES) < set(found["logmel"])
     assert found["logmel"]["method"] in METHODS

@@ -6,7 +6,7 @@ from splatface.models.camera import Camera
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.hidden import coloured, shown_share
+from splatface.models.training.optimization.hidden import inpaint_unseen_colors, visibility
 
 NOTHING, HEAD = np.zeros((50, 5)), np.ones(50, np.float32)
 CAMERA = Camera(64, 64, 100.0, 100.0, 32.0, 32.0)
@@ -29,12 +29,12 @@ def splats(*balls):
 def test_what_stands_free_shows_and_what_is_behind_does_not():
     front, hidden, beside = ball(1.0), ball(1.1), ball(1.0)
     beside["means"] = np.array([[0.2, 0.0, 1.0]], np.float32)
-    shares = shown_share(splats(front, hidden, beside), CAMERA, CpuRenderer(1))
+    shares = visibility(splats(front, hidden, beside), CAMERA, CpuRenderer(1))
     assert 0.85 < shares[0] < 1.05
     assert abs(shares[2] - shares[0]) < 0.1
     # The integral of one Gaussian through another, that is 1.1 times as large: 1 - 0.9 / (1 + 1 / 1.1^2).
     assert abs(shares[1] - 0.507) < 0.05
-    alone = shown_share(splats(hidden), CAMERA, CpuRenderer(1))
+    alone = visibility(splats(hidden), CAMERA, CpuRenderer(1))
     assert 0.85 < alone[0] < 1.05
 
 
@@ -55,7 +55,7 @@ def test_hidden_colours_come_from_their_neighbours_and_lose_their_shading():
     sh[7] = 40.0
     shown = np.ones(50, np.float32)
     shown[7] = 0.0
-    found = coloured(cloud(50, sh), HEAD, shown, NOTHING).sh
+    found = inpaint_unseen_colors(cloud(50, sh), HEAD, shown, NOTHING).sh
     np.testing.assert_allclose(found[7, 0], (0.5, -0.2, 0.1), atol=1e-5)
     assert not found[7, 1:].any()
     others = np.arange(50) != 7
@@ -64,7 +64,7 @@ def test_hidden_colours_come_from_their_neighbours_and_lose_their_shading():
 
 def test_where_nothing_is_known_all_stays():
     sh = np.ones((50, 4, 3), np.float32)
-    assert coloured(cloud(50, sh), HEAD, np.zeros(50, np.float32), NOTHING).sh is sh
+    assert inpaint_unseen_colors(cloud(50, sh), HEAD, np.zeros(50, np.float32), NOTHING).sh is sh
 
 
 def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_colour():
@@ -85,5 +85,5 @@ def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_colo
         gaussians.means[7, 0] = x_m
         sums = np.tile([30.0, 0.0, 0.0, 30.0, 0.0], (50, 1))
         sums[7] = np.array([*skin, 1.0, behind_m]) * 20
-        found = coloured(gaussians, bone, shown, sums).sh[7, 0] * SH_0 + 0.5
+        found = inpaint_unseen_colors(gaussians, bone, shown, sums).sh[7, 0] * SH_0 + 0.5
         np.testing.assert_allclose(found, wanted, atol=1e-5)

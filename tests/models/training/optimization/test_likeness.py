@@ -10,20 +10,20 @@ from training_scene import at_rest, camera, some_rows
 
 from splatface.models.errors import MetricError
 from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.likeness import add_opinion, opinion_of
-from splatface.models.training.optimization.pull import Easel, Moves
-from splatface.models.training.optimization.torch_easel import TorchEasel
+from splatface.models.training.optimization.likeness import add_perceptual_loss, make_perceptual_loss
+from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
+from splatface.models.training.optimization.torch_easel import TorchRenderLoss
 
 PACKAGED = LossConfig(perceptual=0.5)
 
 
 def test_it_is_off_unless_asked_for():
-    assert opinion_of(LossConfig()) is None
+    assert make_perceptual_loss(LossConfig()) is None
 
 
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(MetricError, match=r"none\.pth"):
-        opinion_of(LossConfig(perceptual=0.1, perceptual_weights=str(tmp_path / "none.pth")))
+        make_perceptual_loss(LossConfig(perceptual=0.1, perceptual_weights=str(tmp_path / "none.pth")))
 
 
 def test_down_its_slope_pictures_grow_alike():
@@ -31,11 +31,11 @@ def test_down_its_slope_pictures_grow_alike():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 256, (64, 64, 3), np.uint8)
     image = rng.random((64, 64, 3), np.float32)
-    opinion = opinion_of(PACKAGED)
+    opinion = make_perceptual_loss(PACKAGED)
     slopes = np.zeros_like(image)
-    before = add_opinion(opinion, image, truth, slopes)
+    before = add_perceptual_loss(opinion, image, truth, slopes)
     nearer = image - 0.1 * slopes / np.abs(slopes).max()
-    assert add_opinion(opinion, nearer, truth, slopes) < before
+    assert add_perceptual_loss(opinion, nearer, truth, slopes) < before
     same = torch.from_numpy(truth / np.float32(255))
     assert float(opinion(same, same)) == pytest.approx(0, abs=1e-6)
 
@@ -45,8 +45,8 @@ def test_the_quick_easel_and_the_plain_one_agree():
     loss = replace(LOSS, perceptual=0.5)
     rows = np.arange(10, 50)
     deltas = (np.random.default_rng(1).normal(size=(40, 14)) * 0.02).astype(np.float32)
-    moves, background = Moves(some_rows(60), rows, deltas), np.full(3, 0.4, np.float32)
-    quick = Easel(camera(), background, loss, 1).pull(moves, at_rest(), a_target())
-    plain = TorchEasel(camera(), background, loss, 1, "cpu").pull(moves, at_rest(), a_target())
+    moves, background = DeformedGaussians(some_rows(60), rows, deltas), np.full(3, 0.4, np.float32)
+    quick = RenderLoss(camera(), background, loss, 1).loss_and_grads(moves, at_rest(), a_target())
+    plain = TorchRenderLoss(camera(), background, loss, 1, "cpu").pull(moves, at_rest(), a_target())
     assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
     np.testing.assert_allclose(quick.table, plain.table, atol=3e-4 * np.abs(plain.table).max())

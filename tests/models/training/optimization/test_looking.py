@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from splatface.models.training.optimization.looking import looked_at, positive, probed
+from splatface.models.training.optimization.looking import interior_subsample, nearest_psd, subsample_frames
 
 
 def test_no_more_are_looked_at_than_asked_and_all_of_the_film_is():
     known = np.arange(100, 1100, 2)
-    assert looked_at(known, 500).tolist() == known.tolist()
+    assert subsample_frames(known, 500).tolist() == known.tolist()
     for most in (499, 250, 60, 7):
-        rows = looked_at(known, most)
+        rows = subsample_frames(known, most)
         assert len(rows) <= most
         gaps = np.diff(np.append(rows, known[-1] + 2))
         assert gaps.max() <= 2 * 2 * np.ceil(len(known) / most)
@@ -17,23 +17,23 @@ def test_no_more_are_looked_at_than_asked_and_all_of_the_film_is():
 
 def test_probes_stand_within_the_film():
     rows = np.arange(50, 150)
-    few = probed(rows, 4)
+    few = interior_subsample(rows, 4)
     assert len(few) == 4
     assert few.min() > 60
     assert few.max() < 140
-    assert probed(rows[:2], 4).tolist() == [50]
+    assert interior_subsample(rows[:2], 4).tolist() == [50]
 
 
 def test_a_saddle_becomes_a_bowl():
     generator = np.random.default_rng(0)
     basis = np.linalg.qr(generator.standard_normal((5, 5)))[0]
     bowl = (basis * [5.0, 4.0, 3.0, 2.0, 1.0]) @ basis.T
-    np.testing.assert_allclose(positive(bowl), bowl, atol=1e-12)
+    np.testing.assert_allclose(nearest_psd(bowl), bowl, atol=1e-12)
     saddle = (basis * [5.0, 4.0, 3.0, 2.0, -1.0]) @ basis.T
     lop = generator.standard_normal((5, 5))
     skewed = saddle + lop - lop.T
-    found = positive(skewed)
+    found = nearest_psd(skewed)
     np.testing.assert_allclose(found, found.T, atol=1e-12)
     np.testing.assert_allclose(found @ basis[:, :4], saddle @ basis[:, :4], atol=1e-9)
     assert np.linalg.eigvalsh(found).min() > 0
-    assert np.linalg.eigvalsh(positive(-np.eye(3))).min() > 0
+    assert np.linalg.eigvalsh(nearest_psd(-np.eye(3))).min() > 0

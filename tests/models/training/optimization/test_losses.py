@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from splatface.models.render.rendered import Rendered
+from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.loss_kernels import Comparison
+from splatface.models.training.optimization.loss_kernels import ImageLoss
 from splatface.models.training.optimization.losses import Target, mask_loss, picture_loss, psnr_db, ssim_map
 
 HEIGHT, WIDTH = 47, 61
@@ -30,31 +30,34 @@ def some_target(generator, lips=(20, 11, 33, 42)):
     return Target(
         picture=(smooth(generator) * 255).astype(np.uint8),
         weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
-        moving=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
-        cover=-generator.integers(0, 2, (HEIGHT, WIDTH), dtype=np.int8),  # nobody, or an edge
+        dynamic_mask=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
+        silhouette_trimap=-generator.integers(0, 2, (HEIGHT, WIDTH), dtype=np.int8),  # nobody, or an edge
         lips=lips,
     )
 
 
 def seen(image, extra=None):
     """A picture before which nothing covers the background."""
-    return Rendered(image, np.ones((HEIGHT, WIDTH), np.float32), extra)
+    return RenderOutput(image, np.ones((HEIGHT, WIDTH), np.float32), extra)
 
 
 def test_covering_the_background_costs_where_nobody_is_and_seeing_it_where_somebody_is(generator):
     cover = generator.integers(-1, 2, (HEIGHT, WIDTH), dtype=np.int8)
-    target = replace(some_target(generator), cover=cover)
+    target = replace(some_target(generator), silhouette_trimap=cover)
     image, through = (
         smooth(generator).astype(np.float32),
         generator.random((HEIGHT, WIDTH)).astype(np.float32),
     )
     values = [
-        Comparison(HEIGHT, WIDTH, LossConfig(outside=outside, inside=inside), Workers(1))(
-            Rendered(image, through), target
-        )
+        ImageLoss(
+            HEIGHT,
+            WIDTH,
+            LossConfig(background_opacity_weight=outside, foreground_transparency_weight=inside),
+            Workers(1),
+        )(RenderOutput(image, through), target)
         for outside, inside in ((0.0, 0.0), (0.7, 0.3))
     ]
-    nobody, somebody = target.cover < 0, target.cover > 0
+    nobody, somebody = target.silhouette_trimap < 0, target.silhouette_trimap > 0
     cost = 0.7 * ((1 - through) * nobody).mean() + 0.3 * (through * somebody).mean()
     assert values[1].value - values[0].value == pytest.approx(cost, rel=1e-3)
     assert np.allclose(values[1].slopes_transmittance, (0.3 * somebody - 0.7 * nobody) / nobody.size)
@@ -90,7 +93,7 @@ def test_kernels_agree_with_float64(generator, threads, config):
     image = torch.from_numpy(smooth(generator) * 1.2 - 0.1).float().double().requires_grad_()
     value = picture_loss(image, target, config)
     value.backward()
-    compare = Comparison(HEIGHT, WIDTH, config, Workers(threads))
+    compare = ImageLoss(HEIGHT, WIDTH, config, Workers(threads))
     for _ in range(2):  # the second call meets used buffers
         found = compare(seen(image.detach().float().numpy()), target)
     assert found.value == pytest.approx(value.item(), rel=1e-4)
@@ -105,7 +108,7 @@ def test_lips_that_are_unseen_add_nothing(generator):
     target = some_target(generator, lips=(0, 0, 0, 0))
     image = smooth(generator).astype(np.float32)
     values = [
-        Comparison(HEIGHT, WIDTH, LossConfig(lips=lips), Workers(1))(seen(image), target).value
+        ImageLoss(HEIGHT, WIDTH, LossConfig(lips=lips), Workers(1))(seen(image), target).value
         for lips in (0, 5)
     ]
     assert values[0] == values[1]
@@ -114,13 +117,13 @@ def test_lips_that_are_unseen_add_nothing(generator):
 def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
     target = some_target(generator)
     drawn = torch.from_numpy(generator.random((HEIGHT, WIDTH))).float().double().requires_grad_()
-    moving = torch.from_numpy(target.moving / 255)
+    moving = torch.from_numpy(target.dynamic_mask / 255)
     value = 0.1 * mask_loss(drawn, moving, 0.2)
     value.backward()
     config = LossConfig(l1=0.0, dssim=0.0, mask=0.1, mask_margin=0.2)
     image = smooth(generator).astype(np.float32)
     extra = drawn.detach().float().numpy()[..., None]
-    found = Comparison(HEIGHT, WIDTH, config, Workers(1))(seen(image, extra), target)
+    found = ImageLoss(HEIGHT, WIDTH, config, Workers(1))(seen(image, extra), target)
     assert found.value == pytest.approx(value.item(), rel=1e-5)
     assert np.allclose(found.slopes_dynamism[..., 0], drawn.grad, atol=1e-9)
     near = torch.where(moving > 0.5, 0.85, 0.15)

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 
-from splatface.models.training.dataset.refine import remotioned
-from splatface.models.training.optimization.begin import begin
+from splatface.models.training.dataset.refine import with_motion_offset
+from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.config import preset
-from splatface.models.training.optimization.pull import Slopes
-from splatface.models.training.optimization.schedule import DEFORMATION, Pace
+from splatface.models.training.optimization.pull import Gradients
+from splatface.models.training.optimization.schedule import DEFORMATION, ScheduleState
 
-ROW, PACE = 8, Pace(DEFORMATION, 0.5, 1.0, False)
+ROW, PACE = 8, ScheduleState(DEFORMATION, 0.5, 1.0, False)
 
 
 @pytest.mark.parametrize("kind", ["attention", "audio_plane"])
 def test_a_field_of_places_feels_what_its_motion_should_have_been(tiny, kind):
-    trainer = begin(tiny, replace(preset(kind), threads=1))
+    trainer = build_trainer(tiny, replace(preset(kind), threads=1))
     mover, table = trainer.state.mover, trainer.state.table
     generator = np.random.default_rng(2)
     with torch.no_grad():  # fields begin without movement
@@ -28,11 +28,11 @@ def test_a_field_of_places_feels_what_its_motion_should_have_been(tiny, kind):
     def value(mode, off):
         change = np.zeros((len(tiny.frames), 16))
         change[:, mode] = off
-        mover.perform(remotioned(tiny, change, tiny.frames.time_ns))
-        return float((mover.show(table, ROW, PACE).deltas.astype(np.float64) * above).sum())
+        mover.set_motion(with_motion_offset(tiny, change, tiny.frames.time_ns))
+        return float((mover.forward_eval(table, ROW, PACE).deltas.astype(np.float64) * above).sum())
 
     none = np.zeros((2, 16), np.float32)
-    felt = mover.feel(table, ROW, Slopes(0.0, 0.0, table, above, None, none, none))
+    felt = mover.motion_grad(table, ROW, Gradients(0.0, 0.0, table, above, None, none, none))
     step = 5e-4  # the fields bend: planes between cells, nets where a unit switches on
     asked = [0, 2, 15]
     true = np.array([(value(k, step) - value(k, -step)) / (2 * step) for k in asked])

@@ -9,15 +9,15 @@ from test_refine_poses import REFINED
 from test_run import a_run
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.training.dataset.refine import remotioned
+from splatface.models.training.dataset.refine import with_motion_offset
 from splatface.models.training.dataset.types import TEST, TRAIN
 from splatface.models.training.optimization.config import RefineConfig, StageConfig
-from splatface.models.training.optimization.performer import every_motion
+from splatface.models.training.optimization.performer import all_motion
 from splatface.models.training.optimization.refine_motion import (
-    FOLLOWING,
-    Felt,
-    Mirror,
-    foretold,
+    REFINED_CHANNELS,
+    LossAndGrad,
+    MotionObjective,
+    extrapolate_correction,
     refine_motion,
 )
 
@@ -26,7 +26,9 @@ ROWS = np.arange(2, PICTURES)
 NOISY = replace(
     REFINED,
     stages=StageConfig(canonical_steps=60, deformation_steps=240),
-    refine=RefineConfig(rounds=2, sweeps=4, turn_deg=0.01, shift_m=1e-5, motion=0.3),
+    refine=RefineConfig(
+        rounds=2, iterations=4, rotation_sigma_deg=0.01, translation_sigma_m=1e-5, motion=0.3
+    ),
 )
 
 
@@ -39,11 +41,11 @@ class Face:
     """Pictures that are missed by the square of what the motion is wrong, all modes entangled."""
 
     def __init__(self, generator, blind=()):
-        m = len(FOLLOWING)
+        m = len(REFINED_CHANNELS)
         ways = generator.normal(size=(m, m))
         self.bend = ways @ ways.T / m + np.eye(m)
         self.true = np.zeros((PICTURES, 16))
-        self.true[:, FOLLOWING] = generator.normal(size=(PICTURES, m)) * 0.05
+        self.true[:, REFINED_CHANNELS] = generator.normal(size=(PICTURES, m)) * 0.05
         self.change, self.blind = np.zeros((PICTURES, 16)), blind
 
     def perform(self, change):
@@ -51,15 +53,15 @@ class Face:
 
     def feel(self, row):
         if row in self.blind:
-            return Felt(float("nan"), np.full(16, np.nan))
-        off = (self.change - self.true)[row, FOLLOWING]
+            return LossAndGrad(float("nan"), np.full(16, np.nan))
+        off = (self.change - self.true)[row, REFINED_CHANNELS]
         slopes = np.full(16, 9.0)  # of the eyes, which are not asked for
-        slopes[FOLLOWING] = self.bend @ off
-        return Felt(0.02 + off @ self.bend @ off / 2, slopes)
+        slopes[REFINED_CHANNELS] = self.bend @ off
+        return LossAndGrad(0.02 + off @ self.bend @ off / 2, slopes)
 
     @property
     def mirror(self):
-        return Mirror(self.perform, self.feel, RESIDUALS)
+        return MotionObjective(self.perform, self.feel, RESIDUALS)
 
 
 def test_each_picture_finds_its_motion(generator):
@@ -68,7 +70,7 @@ def test_each_picture_finds_its_motion(generator):
     left = (found - face.true)[ROWS]
     assert np.abs(left).max() < 0.2 * np.abs(face.true).max()
     assert not found[:2].any()
-    assert not np.delete(found, FOLLOWING, axis=1).any()
+    assert not np.delete(found, REFINED_CHANNELS, axis=1).any()
 
 
 def test_it_ends_where_picture_and_landmarks_agree(generator):
@@ -77,8 +79,8 @@ def test_it_ends_where_picture_and_landmarks_agree(generator):
     for row in ROWS:
         face.perform(found)
         felt = face.feel(row)
-        pull = RESIDUALS / felt.loss * felt.slopes[FOLLOWING]
-        hold = found[row, FOLLOWING] / ANCHOR**2
+        pull = RESIDUALS / felt.loss * felt.slopes[REFINED_CHANNELS]
+        hold = found[row, REFINED_CHANNELS] / ANCHOR**2
         assert np.abs(pull + hold).max() < 0.02 * np.abs(hold).max()
 
 
@@ -103,9 +105,9 @@ def test_pictures_between_take_what_is_the_same_for_all(generator):
     way = generator.normal(size=(16, 16)) * 0.1
     rule = 0.02 + told @ way
     noise = generator.normal(size=rule.shape) * 0.01
-    found = foretold(told[:300], (rule + noise)[:300], told[300:])
+    found = extrapolate_correction(told[:300], (rule + noise)[:300], told[300:])
     assert np.abs(found - rule[300:]).max() < 0.02
-    assert foretold(told[:3], rule[:3], told[:0]).shape == (0, 16)
+    assert extrapolate_correction(told[:3], rule[:3], told[:0]).shape == (0, 16)
 
 
 @pytest.fixture(scope="module")
@@ -142,12 +144,12 @@ def test_it_is_told(run):
 def changes(trained, told):
     """What a training changed in the motion [F, 16]."""
     frames = told.frames
-    kept_to_ranges = remotioned(told, np.zeros((len(frames), 16)), frames.time_ns)
-    return every_motion(trained.dataset) - every_motion(kept_to_ranges)
+    kept_to_ranges = with_motion_offset(told, np.zeros((len(frames), 16)), frames.time_ns)
+    return all_motion(trained.dataset) - all_motion(kept_to_ranges)
 
 
 def test_few_are_looked_at_and_all_are_told(noisy, tmp_path):
-    few = replace(NOISY, refine=replace(NOISY.refine, most=12, sweeps=2))
+    few = replace(NOISY, refine=replace(NOISY.refine, most=12, iterations=2))
     changed = np.abs(changes(a_run(noisy, few, tmp_path), noisy)).max(axis=1) > 0
     between = np.setdiff1d(np.flatnonzero(noisy.frames.split == TRAIN), np.arange(0, len(changed), 3))
     assert changed[between].all()
@@ -160,6 +162,6 @@ def test_it_may_be_left_out(noisy, tmp_path):
 
 
 def test_names():
-    following = [(*MOUTH_MODES, *CONTROLS)[k] for k in FOLLOWING]
+    following = [(*MOUTH_MODES, *CONTROLS)[k] for k in REFINED_CHANNELS]
     assert following[:8] == list(MOUTH_MODES)
     assert not any("blink" in name or "gaze" in name for name in following)

@@ -8,7 +8,7 @@ import pytest
 from disturbed import disturbed, off
 from test_run import SHORT, a_run
 
-from splatface.models.training.dataset.refine import reposed
+from splatface.models.training.dataset.refine import with_poses
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
 from splatface.models.training.optimization.config import DensifyConfig, RefineConfig, StageConfig
 from splatface.models.training.optimization.state import STATE
@@ -17,8 +17,8 @@ from splatface.models.training.report.poses_page import refined_section
 REFINED = replace(
     SHORT,
     stages=StageConfig(canonical_steps=80, deformation_steps=80),
-    densify=DensifyConfig(interval=20, most=3000),
-    refine=RefineConfig(rounds=2, sweeps=3, focal=0.0),
+    densify=DensifyConfig(interval=20, max_gaussians=3000),
+    refine=RefineConfig(rounds=2, iterations=3, focal=0.0),
     report_every=20,
     validate_every=1000,
 )
@@ -116,7 +116,7 @@ def test_the_motion_between_pictures_goes_along(tiny):
     frames, track = tiny.frames, tiny.motion
     shift = np.tile(np.eye(4), (len(frames), 1, 1))
     shift[:, 0, 3] = frames.time_ns / 1e9 * 0.01
-    moved = reposed(tiny, shift @ frames.T_world_head, frames.T_world_torso, tiny.camera)
+    moved = with_poses(tiny, shift @ frames.T_world_head, frames.T_world_torso, tiny.camera)
     inside = (track.time_ns >= frames.time_ns[0]) & (track.time_ns <= frames.time_ns[-1])
     way = moved.motion.T_world_head[inside, 0, 3] - track.T_world_head[inside, 0, 3]
     assert np.allclose(way, track.time_ns[inside] / 1e9 * 0.01, atol=1e-9)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from splatface.models.training.dataset.types import FACE, MOUTH, NECK
-from splatface.models.training.optimization.relief import relief_of
+from splatface.models.training.optimization.relief import surface_prior_from_points
 
 
 def slope_of(xy):
@@ -24,7 +24,9 @@ def points(count=4000):
 def test_what_wandered_is_drawn_to_the_surface_where_it_is():
     rng = np.random.default_rng(1)
     means = np.c_[rng.uniform(-0.04, 0.04, (300, 2)), np.full(300, 0.2)].astype(np.float32)
-    found = relief_of(points()).anchors(means, np.full(300, FACE, np.uint8), np.zeros((300, 2), np.float32))
+    found = surface_prior_from_points(points()).anchors(
+        means, np.full(300, FACE, np.uint8), np.zeros((300, 2), np.float32)
+    )
     np.testing.assert_allclose(found[:, 0], slope_of(means), atol=2e-3)
     np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), 0.5 + 8 * means[:, 1], atol=0.02)
 
@@ -39,7 +41,9 @@ def test_a_neck_keeps_its_layers():
         skin=np.where(np.arange(8000) % 2, 0.3, 0.9).astype(np.float32),
     )
     means = np.array([[0, 0, 0.063], [0, 0, 0.095], [0.01, 0, 0.02]], np.float32)
-    found = relief_of(known).anchors(means, np.full(3, NECK, np.uint8), np.zeros((3, 2), np.float32))
+    found = surface_prior_from_points(known).anchors(
+        means, np.full(3, NECK, np.uint8), np.zeros((3, 2), np.float32)
+    )
     np.testing.assert_allclose(found[:, 0], [0.06, 0.1, 0.06], atol=1e-3)
     np.testing.assert_allclose(1 / (1 + np.exp(-found[:, 1])), [0.3, 0.9, 0.3], atol=0.01)
 
@@ -53,18 +57,20 @@ def test_what_strayed_to_another_surface_belongs_to_it():
     )
     places = np.array([[0, -0.01, 0], [0, 0.001, 0], [0, 0.02, 0], [0, 0.02, 0]], np.float32)
     labels = np.array([FACE, FACE, FACE, MOUTH], np.uint8)
-    found = relief_of(known).labels(places, labels)
+    found = surface_prior_from_points(known).labels(places, labels)
     np.testing.assert_array_equal(found, [FACE, FACE, NECK, MOUTH])
 
 
 def test_the_mouth_and_what_is_beyond_the_surface_keep_their_own():
     means = np.array([[0.0, 0.0, 0.2], [0.5, 0.0, 0.3], [0.0, 0.0, 0.4]], np.float32)
     own = np.array([[0.2, 1.0], [0.3, 2.0], [0.4, 3.0]], np.float32)
-    found = relief_of(points()).anchors(means, np.array([MOUTH, FACE, NECK], np.uint8), own)
+    found = surface_prior_from_points(points()).anchors(means, np.array([MOUTH, FACE, NECK], np.uint8), own)
     np.testing.assert_array_equal(found, own)
 
 
 def test_without_points_nothing_changes():
     own = np.array([[0.2, 1.0]], np.float32)
-    found = relief_of(None).anchors(np.zeros((1, 3), np.float32), np.array([FACE], np.uint8), own)
+    found = surface_prior_from_points(None).anchors(
+        np.zeros((1, 3), np.float32), np.array([FACE], np.uint8), own
+    )
     np.testing.assert_array_equal(found, own)

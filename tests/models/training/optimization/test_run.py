@@ -18,9 +18,14 @@ from splatface.models.errors import TrainingError
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.dataset.file import load_dataset
 from splatface.models.training.optimization import run as running
-from splatface.models.training.optimization.config import DensifyConfig, ShapeConfig, StageConfig, preset
-from splatface.models.training.optimization.packed import COLOUR
-from splatface.models.training.optimization.pull import Easel
+from splatface.models.training.optimization.config import (
+    DensifyConfig,
+    GaussianConstraints,
+    StageConfig,
+    preset,
+)
+from splatface.models.training.optimization.packed import SH_DC
+from splatface.models.training.optimization.pull import RenderLoss
 from splatface.models.training.optimization.run import train
 from splatface.models.training.optimization.state import STATE
 
@@ -28,8 +33,8 @@ SHORT = replace(
     preset("basis"),
     threads=1,
     stages=StageConfig(canonical_steps=20, deformation_steps=60),
-    densify=DensifyConfig(interval=20, most=3000),
-    shape=ShapeConfig(colour_reach=0.25),
+    densify=DensifyConfig(interval=20, max_gaussians=3000),
+    shape=GaussianConstraints(max_color_deviation=0.25),
     report_every=20,
     validate_every=40,
     checkpoint_s=0.0,
@@ -94,7 +99,7 @@ def test_a_short_run_learns_and_tells(whole, dataset):
 
 def test_colours_stay_near_what_pictures_show(whole):
     with safe_open(whole[2] / STATE, framework="numpy") as file:
-        colours = file.get_tensor("table")[:, COLOUR]
+        colours = file.get_tensor("table")[:, SH_DC]
         low, high = file.get_tensor("colours.low"), file.get_tensor("colours.high")
     assert low.shape == high.shape == colours.shape
     assert ((low <= colours) & (colours <= high)).all()
@@ -158,14 +163,14 @@ def test_a_torn_checkpoint_is_refused_in_words(dataset, tmp_path):
 
 def poisoned(monkeypatch, when):
     """Pictures whose loss is NaN while `when(call)`."""
-    true, calls = Easel.pull, [0]
+    true, calls = RenderLoss.loss_and_grads, [0]
 
     def pull(self, *arguments):
         calls[0] += 1
         found = true(self, *arguments)
         return replace(found, loss=float("nan")) if when(calls[0]) else found
 
-    monkeypatch.setattr(Easel, "pull", pull)
+    monkeypatch.setattr(RenderLoss, "pull", pull)
 
 
 def test_a_single_nan_is_skipped(dataset, tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from test_hidden import CAMERA, ball, splats
 
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.sight import Bounds, bounds_of, sight_of
+from splatface.models.training.optimization.sight import ColorBounds, accumulate_visible_colors, bounds_of
 
 RED, BLUE = (0.8, 0.2, 0.1), (0.1, 0.3, 0.9)
 
@@ -21,9 +21,11 @@ def _halves():
 def test_a_gaussian_sees_the_person_where_it_shows_and_nothing_of_the_wall():
     picture, person = _halves()
     front, hidden = ball(1.0), ball(1.1)
-    sums = sight_of((splats(front, hidden), CAMERA), CpuRenderer(1), picture, person)
+    sums = accumulate_visible_colors((splats(front, hidden), CAMERA), CpuRenderer(1), picture, person)
     np.testing.assert_allclose(sums[:, :3] / sums[:, 3:4], [RED, RED], atol=1e-3)  # though over both halves
-    everywhere = sight_of((splats(front, hidden), CAMERA), CpuRenderer(1), picture, np.ones_like(person))
+    everywhere = accumulate_visible_colors(
+        (splats(front, hidden), CAMERA), CpuRenderer(1), picture, np.ones_like(person)
+    )
     np.testing.assert_allclose(sums[:, 3], everywhere[:, 3] / 2, rtol=0.02)
     assert 1 < sums[1, 3] < 0.6 * sums[0, 3]  # the one behind shows less
     behind_m = sums[:, 4] / sums[:, 3]
@@ -35,7 +37,7 @@ def test_colours_are_brought_back_where_something_was_seen():
     bounds = bounds_of(seen, 0.1)
     orange = (np.array([[1.0, 0.6, 0.15]] * 2) - 0.5) / SH_0
     colours = orange.astype(np.float32)
-    bounds.keep(colours)
+    bounds.clamp_(colours)
     np.testing.assert_allclose(colours[0] * SH_0 + 0.5, (0.9, 0.3, 0.15), atol=1e-5)
     np.testing.assert_allclose(colours[1], orange[1], rtol=1e-6)  # half a pixel says nothing
 
@@ -43,5 +45,5 @@ def test_colours_are_brought_back_where_something_was_seen():
 def test_no_bounds_change_nothing():
     colours = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     before = colours.copy()
-    Bounds(np.float32(-np.inf), np.float32(np.inf)).keep(colours)
+    ColorBounds(np.float32(-np.inf), np.float32(np.inf)).clamp_(colours)
     np.testing.assert_array_equal(colours, before)

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from splatface.models.head.pose import Bones, quat_of_matrix
-from splatface.models.head.skinning import blend_quats, multiply_quats, turn_harmonics
-from splatface.models.render.gradients import SplatSlopes
+from splatface.models.head.skinning import blend_quats, multiply_quats, rotate_sh1
+from splatface.models.render.gradients import SplatGrads
 from splatface.models.render.workers import Workers
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.packed import SKIN, pack, row_width, unpack
-from splatface.models.training.optimization.skin import pose_rows, skin_splats, twisted
-from splatface.models.training.optimization.skin_kernels import skin, skin_backward
+from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch, twisted
+from splatface.models.training.optimization.skin_kernels import skin_backward
 
 NAMES = ("means", "quats", "scales", "opacities", "sh")
 
@@ -51,7 +51,7 @@ def test_packing_is_undone_by_unpacking(generator):
 def test_definition_agrees_with_the_head(generator):
     head, torso = some_bones(generator)
     table = some_table(generator)
-    splats = skin_splats(
+    splats = skin_gaussians_torch(
         table, torch.zeros(200, 14, dtype=torch.float64), torch.from_numpy(pose_rows(head, torso))
     )
     share = torch.sigmoid(table[:, SKIN]).numpy()
@@ -65,7 +65,7 @@ def test_definition_agrees_with_the_head(generator):
     unit = [q / np.linalg.norm(q, axis=1, keepdims=True) for q in (quats, found)]
     assert np.allclose(*unit, atol=1e-12)
     sh = unpack(table).sh.numpy()
-    assert np.allclose(splats.sh[:, 1:4], turn_harmonics(sh[:, 1:4], share, Bones(head, torso)), atol=1e-12)
+    assert np.allclose(splats.sh[:, 1:4], rotate_sh1(sh[:, 1:4], share, Bones(head, torso)), atol=1e-12)
 
 
 @pytest.mark.parametrize("degree", [0, 1])
@@ -78,7 +78,7 @@ def test_kernels_agree_with_the_definition(generator, degree, threads):
     moves.requires_grad_()
     pose = torch.from_numpy(pose_rows(*some_bones(generator))).requires_grad_()
     every = torch.zeros(200, 14, dtype=torch.float64).index_copy(0, torch.from_numpy(rows), moves)
-    splats = skin_splats(table, every, pose)
+    splats = skin_gaussians_torch(table, every, pose)
     above = [torch.from_numpy(generator.normal(size=getattr(splats, name).shape)) for name in NAMES]
     for a, name in zip(above, NAMES, strict=True):
         a[: len(a)] /= getattr(splats, name).detach().abs().mean() + 1e-3
@@ -86,12 +86,12 @@ def test_kernels_agree_with_the_definition(generator, degree, threads):
 
     workers = Workers(threads)
     plain = table.detach().float().numpy()
-    moved = skin(plain, rows, moves.detach().float().numpy(), pose.detach().numpy(), workers)
+    moved = skin_gaussians_torch(plain, rows, moves.detach().float().numpy(), pose.detach().numpy(), workers)
     for name in NAMES:
         assert np.allclose(getattr(moved.splats, name), getattr(splats, name).detach(), rtol=2e-4, atol=1e-5)
     arrays = [np.ascontiguousarray(a.numpy(), np.float32) for a in above]
     none = np.empty((200, 0), np.float32)
-    found = skin_backward(moved, rows, SplatSlopes(*arrays, none, none), workers)
+    found = skin_backward(moved, rows, SplatGrads(*arrays, none, none), workers)
     for mine, true in ((found.table, table.grad), (found.deltas, moves.grad), (found.pose, pose.grad)):
         assert np.abs(mine - true.numpy()).max() < 1e-4 * true.abs().max()
 

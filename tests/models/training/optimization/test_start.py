@@ -7,29 +7,29 @@ import pytest
 from dataset_fixture import tiny_dataset, tiny_head
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.pose import bones_of, quat_of_euler
+from splatface.models.head.pose import bone_poses, quat_of_euler
 from splatface.models.messages import HeadControl
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.dataset.file import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
-from splatface.models.training.fields.config import ListeningConfig
-from splatface.models.training.optimization.begin import begin
+from splatface.models.training.fields.config import ConditioningConfig
+from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.conditions import Conditions, pose_of
 from splatface.models.training.optimization.config import (
     DensifyConfig,
+    LearningRates,
     LossConfig,
-    RateConfig,
     StageConfig,
     preset,
 )
-from splatface.models.training.optimization.packed import COLOUR, SKIN
+from splatface.models.training.optimization.packed import SH_DC, SKIN
 from splatface.models.training.optimization.performer import known_rows
-from splatface.models.training.optimization.points import start_of
+from splatface.models.training.optimization.points import initialize_gaussians
 from splatface.models.training.optimization.schedule import (
     CANONICAL,
     DEFORMATION,
     basis_rates,
-    pace_at,
+    schedule_at,
     table_rates,
 )
 from splatface.models.training.optimization.targets import Targets
@@ -50,29 +50,29 @@ def rows(dataset):
 def test_points_become_gaussians(dataset, rows):
     from splatface.models.training.dataset.file import points
 
-    found, start = points(dataset), start_of(dataset, rows, BASIS)
+    found, start = points(dataset), initialize_gaussians(dataset, rows, BASIS)
     assert len(start.table) == len(found.means)
     assert np.array_equal(start.table[:, :3], found.means)
-    assert np.allclose(0.5 + SH_0 * start.table[:, COLOUR], found.colours, atol=1e-6)
+    assert np.allclose(0.5 + SH_0 * start.table[:, SH_DC], found.colours, atol=1e-6)
     assert np.allclose(1 / (1 + np.exp(-start.table[:, SKIN])), found.skin, atol=0.006)
     assert np.array_equal(start.modes[:, :8], found.mouth_modes)
 
 
 def test_too_many_points_are_thinned_where_nobody_looks(dataset, rows):
-    few = replace(BASIS, densify=DensifyConfig(most=1500))
-    every, start = start_of(dataset, rows, BASIS), start_of(dataset, rows, few)
+    few = replace(BASIS, densify=DensifyConfig(max_gaussians=1500))
+    every, start = initialize_gaussians(dataset, rows, BASIS), initialize_gaussians(dataset, rows, few)
     assert len(start.table) == 1500
     looked_at = np.isin(every.labels, (LIPS, MOUTH)).mean()
     assert np.isin(start.labels, (LIPS, MOUTH)).mean() > 1.3 * looked_at
-    assert np.array_equal(start.table, start_of(dataset, rows, few).table)
-    assert not np.array_equal(start.table, start_of(dataset, rows, replace(few, seed=1)).table)
+    assert np.array_equal(start.table, initialize_gaussians(dataset, rows, few).table)
+    assert not np.array_equal(start.table, initialize_gaussians(dataset, rows, replace(few, seed=1)).table)
 
 
 def test_without_points_they_lie_at_random_where_the_person_is(dataset, rows, monkeypatch):
     from splatface.models.training.optimization import points as module
 
     monkeypatch.setattr(module, "points", lambda dataset: None)
-    start = start_of(dataset, rows, replace(BASIS, random_points=500))
+    start = initialize_gaussians(dataset, rows, replace(BASIS, random_points=500))
     assert start.table.shape == (500, 24)
     assert np.isfinite(start.table).all()
     head, _ = tiny_head()
@@ -86,7 +86,7 @@ def test_without_points_they_lie_at_random_where_the_person_is(dataset, rows, mo
 def test_nothing_to_train_on_is_said(dataset):
     frames = replace(dataset.frames, mouth=np.full_like(dataset.frames.mouth, np.nan))
     with pytest.raises(TrainingError, match="TRAIN pictures with known motion"):
-        begin(replace(dataset, frames=frames), BASIS)
+        build_trainer(replace(dataset, frames=frames), BASIS)
 
 
 def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, rows):
@@ -97,8 +97,8 @@ def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, 
     top, left, bottom, right = target.lips
     middle = (top + bottom) // 2, (left + right) // 2
     assert target.weights[middle] > 3 * target.weights[2, 2]
-    assert target.moving[middle] == 255
-    assert target.moving[2, 2] == 0
+    assert target.dynamic_mask[middle] == 255
+    assert target.dynamic_mask[2, 2] == 0
     none = Targets(dataset, LossConfig(), 0)
     assert none(row) is not none(row)
 
@@ -107,16 +107,16 @@ def test_the_pose_of_a_control_comes_back(dataset):
     head, _ = tiny_head()
     angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, 0.02, -0.01])
     control = HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift)
-    pose = pose_of(bones_of(control, head.info).T_world_head, np.asarray(head.info.pivot_m))
+    pose = pose_of(bone_poses(control, head.info).T_world_head, np.asarray(head.info.pivot_m))
     assert np.allclose(pose[:3], angles, atol=1e-9)
     assert np.allclose(pose[3:], [shift[1], -shift[2], -shift[0]], atol=1e-9)
 
 
 def test_conditions_by_motion_and_by_sound(dataset):
-    still = Conditions(dataset, ListeningConfig(), "")(4)
+    still = Conditions(dataset, ConditioningConfig(), "")(4)
     assert np.array_equal(still.mouth, dataset.frames.mouth[4].astype(np.float32))
     assert still.audio is None
-    how = ListeningConfig(drive="sound", frames=5, windows=3, lookahead_ms=40.0)
+    how = ConditioningConfig(drive="sound", frames=5, windows=3, lookahead_ms=40.0)
     conditions = Conditions(dataset, how, "logmel")
     audio = conditions(4).audio
     assert audio.shape == (3, 5, conditions.feature_dim)
@@ -129,23 +129,23 @@ def test_conditions_by_motion_and_by_sound(dataset):
 
 def test_the_pace_follows_steps_or_minutes_whichever_is_further():
     stages = StageConfig(canonical_steps=100, deformation_steps=300, minutes=1.0)
-    assert pace_at(0, 0.0, stages).stage == CANONICAL
-    assert pace_at(100, 0.0, stages).stage == DEFORMATION
-    assert pace_at(50, 30.0, stages).stage == DEFORMATION
-    assert pace_at(50, 30.0, stages).through == 0.5
-    assert pace_at(399, 59.0, stages).over is False
-    assert pace_at(400, 1.0, stages).over
-    assert pace_at(10, 60.0, stages).over
-    assert [pace_at(step, 0.0, stages).warm for step in (0, 100, 399)] == pytest.approx([0, 0.002, 0.6])
-    assert pace_at(399, 0.0, StageConfig(canonical_steps=400, deformation_steps=0)).stage == CANONICAL
+    assert schedule_at(0, 0.0, stages).stage == CANONICAL
+    assert schedule_at(100, 0.0, stages).stage == DEFORMATION
+    assert schedule_at(50, 30.0, stages).stage == DEFORMATION
+    assert schedule_at(50, 30.0, stages).progress == 0.5
+    assert schedule_at(399, 59.0, stages).finished is False
+    assert schedule_at(400, 1.0, stages).finished
+    assert schedule_at(10, 60.0, stages).finished
+    assert [schedule_at(step, 0.0, stages).warmup for step in (0, 100, 399)] == pytest.approx([0, 0.002, 0.6])
+    assert schedule_at(399, 0.0, StageConfig(canonical_steps=400, deformation_steps=0)).stage == CANONICAL
 
 
 def test_rates_cool_down():
-    rates = RateConfig()
+    rates = LearningRates()
     first, last = table_rates(rates, 0.0, 24), table_rates(rates, 1.0, 24)
     assert first[0] == np.float32(rates.means)
-    assert last[0] == np.float32(rates.means * rates.last_means)
+    assert last[0] == np.float32(rates.means * rates.final_lr_ratio_means)
     assert last[10] == np.float32(rates.opacity * rates.last)
-    assert (first[15:] == np.float32(rates.shading)).all()
-    pace = pace_at(50, 0.0, StageConfig(canonical_steps=0, deformation_steps=1000))
+    assert (first[15:] == np.float32(rates.sh_rest_lr)).all()
+    pace = schedule_at(50, 0.0, StageConfig(canonical_steps=0, deformation_steps=1000))
     assert (basis_rates(rates, pace) > 0).all()

@@ -7,8 +7,8 @@ from performers import true_performer
 from splatface.models.head.splats import Gaussians
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
-from splatface.models.training.optimization.config import LossConfig, RateConfig
-from splatface.models.training.optimization.tune import TuneConfig, baked_psnr_db, believed, tune
+from splatface.models.training.optimization.config import LearningRates, LossConfig
+from splatface.models.training.optimization.tune import TuneConfig, baked_psnr_db, inpaint_unless_worse, tune
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +18,7 @@ def baked(tiny):
 
 
 def _how(**changes):
-    return TuneConfig(losses=LossConfig(mask=0.0), rates=RateConfig(), **changes)
+    return TuneConfig(losses=LossConfig(mask=0.0), rates=LearningRates(), **changes)
 
 
 def test_a_spoilt_head_is_mended(tiny, baked):
@@ -33,7 +33,7 @@ def test_a_spoilt_head_is_mended(tiny, baked):
 
 def test_polishing_never_makes_it_worse(tiny, baked):
     wild = _how(steps=5, seed=1)
-    wild = replace(wild, rates=replace(RateConfig(), means=1.0, colour=5.0))
+    wild = replace(wild, rates=replace(LearningRates(), means=1.0, colour=5.0))
     found = tune(baked, tiny, wild)
     assert found.baked is baked
     assert found.after_db == found.before_db
@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_head(tiny, baked):
 
 def test_colours_that_pictures_need_stay(tiny, baked):
     """In a thick cloud each Gaussian shows by little, and all of them make the picture."""
-    found = believed(baked, tiny, _how())
+    found = inpaint_unless_worse(baked, tiny, _how())
     rows = np.flatnonzero(tiny.frames.split == 1).tolist()
     before, after = (baked_psnr_db(head, tiny, _how(), rows) for head in (baked, found))
     assert after > before - 0.3

@@ -8,18 +8,18 @@ import pytest
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.behavior.controller import Controller, MotionConfig
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.head.file import load_head
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.talking_head import Talker
-from splatface.models.training.report.mode_plot import PLOT_HEIGHT, SHOWN_S, Heard, Plot
+from splatface.models.talking_head import TalkingHead
+from splatface.models.training.report.mode_plot import PLOT_HEIGHT, SHOWN_S, Plot, PlotSample
 from splatface.models.training.report.mouth_video import heard_moments, shape_around
-from splatface.models.training.speech_corpus.known_words import closed_for, phones_in
+from splatface.models.training.speech_corpus.known_words import align_phones, closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine
-from splatface.models.video.moments import moments
-from splatface.models.video.shape import Shape
+from splatface.models.video.moments import render_frames
+from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import sound_of_file
 
 FPS = Fraction(10)
@@ -28,7 +28,7 @@ needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("fl
 
 @pytest.fixture(scope="module")
 def talker(tiny_head):
-    return Talker(load_head(tiny_head), CpuRenderer(), size=(96, 64))
+    return TalkingHead(load_head(tiny_head), CpuRenderer(), size=(96, 64))
 
 
 @pytest.fixture
@@ -47,11 +47,15 @@ def mouth(**modes):
 
 def test_every_encoder_has_a_face_and_it_is_the_one_of_its_own_film(talker, sound):
     film = list(heard_moments(sound, ["fsmn", "logmel"], talker, FPS))
-    shape = shape_around(Shape(96, 64, FPS), 2)
+    shape = shape_around(VideoFormat(96, 64, FPS), 2)
     assert {moment.picture.shape for moment in film} == {(shape.height, shape.width, 3)}
     assert sum(len(moment.samples) for moment in film) == 48_000
     for number, name in enumerate(("fsmn", "logmel")):
-        alone = list(moments(sound_of_file(sound), encoder(name), talker, Controller(MotionConfig()), FPS))
+        alone = list(
+            render_frames(
+                sound_of_file(sound), encoder(name), talker, HeadMotionController(MotionConfig()), FPS
+            )
+        )
         assert len(film) == len(alone) == 10
         for mine, its in zip(film, alone, strict=True):
             face = mine.picture[24:64, 96 * number : 96 * (number + 1)]  # below what is written on it
@@ -77,7 +81,7 @@ def test_the_plot_runs_and_forgets():
     for number in range(110):
         time_s = number / 10
         heard = mouth(press=1.0) if 5.0 <= time_s < 6.0 else mouth(open=0.5)
-        pictures[time_s] = plot.add(Heard(time_s, -30.0, (heard,)))
+        pictures[time_s] = plot.add(PlotSample(time_s, -30.0, (heard,)))
     rows = {time_s: pictures[time_s][PLOT_HEIGHT - 18 - 8 + 5] for time_s in (4.5, 6.5, 10.5)}
     closed = {time_s: int((row != row[0]).any(axis=1).sum()) for time_s, row in rows.items()}
     assert closed[4.5] == closed[10.5] == 0
@@ -94,22 +98,22 @@ def test_lips_close_for_p_b_m_alone():
 def test_words_are_found_in_another_voice_and_other_words_are_not(tmp_path):
     import soundfile
 
-    from splatface.models.training.speech_corpus.recordings import voice_called
+    from splatface.models.training.speech_corpus.recordings import voice_by_name
 
     words = "My brother bought a map of Birmingham."
-    said = voice_called("flite/rms")(words)
+    said = voice_by_name("flite/rms")(words)
     path = tmp_path / "said.wav"
     noise = 0.005 * np.random.default_rng(0).normal(size=8000)
     soundfile.write(path, np.concatenate([noise, said.samples, noise]), 16_000)
-    found = phones_in(path, words, "flite/slt")
+    found = align_phones(path, words, "flite/slt")
     true = [phone.start_s + 0.5 for phone in said.phones if phone.ipa[:1] in "mbp" and phone.ipa]
     mine = [phone.start_s for phone in found if phone.ipa[:1] in "mbp" and phone.ipa]
     assert len(mine) == len(true)
     assert np.median(np.abs(np.subtract(mine, true))) < 0.04
     with pytest.raises(AudioError, match="check that --words"):
-        phones_in(path, "Nothing of this kind was ever uttered here", "flite/slt")
+        align_phones(path, "Nothing of this kind was ever uttered here", "flite/slt")
     with pytest.raises(SpeechError):
-        phones_in(path, words, "kokoro/af")
+        align_phones(path, words, "kokoro/af")
 
 
 def test_a_recording_that_is_not_there(talker):

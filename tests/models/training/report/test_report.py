@@ -10,7 +10,7 @@ from dataset_fixture import tiny_head
 
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import TrainingError
-from splatface.models.training.optimization.story import RunStory, read_story
+from splatface.models.training.optimization.story import RunArtifacts, load_run_artifacts
 from splatface.models.training.report.film_strip import _webp, difference, film_of, side_by_side
 from splatface.models.training.report.plots import Axes, Curve, chart
 from splatface.models.training.report.report import write_report
@@ -42,7 +42,7 @@ def _run(folder):
 
 def test_the_page_tells_all_and_asks_no_network(tiny, head, tmp_path):
     file = tmp_path / "report.html"
-    write_report(head, tiny, read_story(_run(tmp_path)), file)
+    write_report(head, tiny, load_run_artifacts(_run(tmp_path)), file)
     text = file.read_text()
     for word in (
         "Nobody is shown",
@@ -61,7 +61,7 @@ def test_the_page_tells_all_and_asks_no_network(tiny, head, tmp_path):
 
 
 def test_the_film_in_the_page_is_a_film(tiny, head, tmp_path):
-    write_report(head, tiny, RunStory(), tmp_path / "report.html")
+    write_report(head, tiny, RunArtifacts(), tmp_path / "report.html")
     coded = re.search(r"data:video/(mp4|webm);base64,([^\"]+)", (tmp_path / "report.html").read_text())
     film = tmp_path / f"film.{coded[1]}"
     film.write_bytes(b64decode(coded[2]))
@@ -77,7 +77,7 @@ def test_the_film_in_the_page_is_a_film(tiny, head, tmp_path):
 
 def test_a_head_that_hears_nothing_has_a_report_too(tiny, tmp_path):
     head, _ = tiny_head()
-    write_report(head, tiny, RunStory(), tmp_path / "report.html")
+    write_report(head, tiny, RunArtifacts(), tmp_path / "report.html")
     assert "by sound" not in (tmp_path / "report.html").read_text()
 
 
@@ -88,7 +88,7 @@ def test_what_could_not_be_measured_is_one_line_and_no_column(tiny, head, tmp_pa
         "motion": None,
         "not_available": {"psnr": "the film has no sound", "ssim": "the film has no sound"},
     }
-    story = replace(RunStory(), evaluation={"by_motion": moved, "by_sound": heard})
+    story = replace(RunArtifacts(), evaluation={"by_motion": moved, "by_sound": heard})
     write_report(replace(head, nets={}), tiny, story, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert text.count("by sound: not measured: the film has no sound</p>") == 1
@@ -98,16 +98,16 @@ def test_what_could_not_be_measured_is_one_line_and_no_column(tiny, head, tmp_pa
 
 def test_words_of_a_data_set_are_words_not_markup(tiny, head, tmp_path):
     odd = replace(head, info=replace(head.info, consent="<script>alert(1)</script> & co"))
-    write_report(odd, tiny, RunStory(), tmp_path / "report.html")
+    write_report(odd, tiny, RunArtifacts(), tmp_path / "report.html")
     assert "<script>alert" not in (tmp_path / "report.html").read_text()
 
 
 def test_an_empty_run_folder_tells_nothing(tmp_path):
-    assert read_story(tmp_path) == RunStory()
+    assert load_run_artifacts(tmp_path) == RunArtifacts()
 
 
 def test_a_log_cut_off_by_a_crash_is_read_up_to_there(tmp_path):
-    assert [line["step"] for line in read_story(_run(tmp_path)).log] == [0, 100, 200]
+    assert [line["step"] for line in load_run_artifacts(_run(tmp_path)).log] == [0, 100, 200]
 
 
 def test_a_curve_spans_its_chart_and_leaves_out_what_is_not_finite():

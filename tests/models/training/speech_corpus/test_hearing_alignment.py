@@ -10,7 +10,7 @@ from splatface.models.training.speech_corpus.recordings import (
     aligned,
     decoded,
     known_numbers,
-    voice_called,
+    voice_by_name,
     words_of,
 )
 
@@ -74,7 +74,7 @@ def test_every_number_can_be_said():
 
 def test_an_unknown_voice_is_refused():
     with pytest.raises(SpeechError, match="expected flite/NAME"):
-        voice_called("kokoro/jf_alpha")
+        voice_by_name("kokoro/jf_alpha")
 
 
 @pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
@@ -90,7 +90,7 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
     soundfile.write(tmp_path / "bob.wav", other.samples, 16000)
     words = {"bob": text, "absent": "Not there."}
     (found,) = aligned(
-        tmp_path, words, voice_called("flite/slt"), features, voice="recordings/test", language="en"
+        tmp_path, words, voice_by_name("flite/slt"), features, voice="recordings/test", language="en"
     )
     spoken = [phone for phone in other.phones if phone.ipa]
     heard = [phone for phone in found.said.phones if phone.ipa]
@@ -98,7 +98,9 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
     late_s = [abs(a.start_s - b.start_s) for a, b in zip(heard, spoken, strict=True)]
     assert np.median(late_s) < 0.03
     wrong = {"bob": "Who knew that you would move to the moon so soon?"}
-    assert not list(aligned(tmp_path, wrong, voice_called("flite/slt"), features, voice="x/y", language="en"))
+    assert not list(
+        aligned(tmp_path, wrong, voice_by_name("flite/slt"), features, voice="x/y", language="en")
+    )
 
 
 def test_g722_is_decoded(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 from splatface.models.errors import TrainingError
 from splatface.models.training.audio_to_mouth import dataset
 from splatface.models.training.audio_to_mouth.dataset import Clips, hear_corpus, heard_once, looking_ahead
-from splatface.models.training.speech_corpus.augment import recorded, silent
-from splatface.models.training.speech_corpus.corpus import held_out, read, trained_on, validating, write
+from splatface.models.training.speech_corpus.augment import silent, simulate_recording
+from splatface.models.training.speech_corpus.corpus import is_test, is_validation, read, trained_on, write
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 from splatface.models.training.speech_corpus.voices.neural import phones_of_durations
@@ -37,7 +37,7 @@ def test_the_phones_follow_what_a_recording_does_to_time():
     rng = np.random.default_rng(3)
     for _ in range(20):
         said = trim_pauses(a_tone())
-        there = recorded(said, [said], rng)
+        there = simulate_recording(said, [said], rng)
         start, end = (round(x * 16000) for x in (there.phones[0].start_s, there.phones[0].end_s))
         inside = np.square(there.samples[start:end]).mean()
         assert inside > 2 * np.square(there.samples[: max(start - 800, 1)]).mean()
@@ -62,15 +62,15 @@ def test_a_sentence_comes_back_from_its_file(tmp_path):
 
 
 def test_held_out_voices_are_known():
-    assert held_out(a_tone("flite/awb"))
-    assert held_out(a_tone("librivox/austen"))
-    assert not held_out(a_tone())
+    assert is_test(a_tone("flite/awb"))
+    assert is_test(a_tone("librivox/austen"))
+    assert not is_test(a_tone())
 
 
 @pytest.mark.parametrize("voice", ["flite/awb", "flite/rms", "flite/slt", "test/tone"])
 def test_every_sentence_is_for_one_purpose(voice):
     said = a_tone(voice)
-    assert held_out(said) + validating(said) + trained_on(said) == 1
+    assert is_test(said) + is_validation(said) + trained_on(said) == 1
 
 
 def test_a_corpus_is_heard_once(tmp_path):

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.training.speech_corpus.phrases import invented_phrase
+from splatface.models.training.speech_corpus.phrases import pseudo_sentence
 from splatface.models.training.speech_corpus.purpose import HELD_OUT_SENTENCES
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 
@@ -9,14 +9,14 @@ from splatface.models.training.speech_corpus.sentences import SENTENCES
 @pytest.mark.parametrize("language", sorted(SENTENCES))
 def test_every_language_can_be_invented(language):
     rng = np.random.default_rng(1)
-    said = [invented_phrase(language, rng) for _ in range(20)]
+    said = [pseudo_sentence(language, rng) for _ in range(20)]
     assert len(set(said)) > 10
     letters = set("".join(SENTENCES[language]).lower()) | set(".,?，。 ")
     assert set("".join(said).lower()) <= letters
 
 
 def test_the_same_dice_say_the_same():
-    one, other = (invented_phrase("en", np.random.default_rng(7)) for _ in range(2))
+    one, other = (pseudo_sentence("en", np.random.default_rng(7)) for _ in range(2))
     assert one == other
 
 
@@ -28,6 +28,6 @@ def test_held_out_words_are_not_said():
     hidden = words(english[-HELD_OUT_SENTENCES:]) - words(english[:-HELD_OUT_SENTENCES])
     hidden = {word for word in hidden if len(word) > 6}
     rng = np.random.default_rng(2)
-    said = words(invented_phrase("en", rng) for _ in range(500))
+    said = words(pseudo_sentence("en", rng) for _ in range(500))
     assert hidden
     assert not hidden & said

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.stretch import stretched
+from splatface.models.training.speech_corpus.stretch import wsola_stretch
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
 
@@ -14,7 +14,7 @@ def a_tone(hz=220.0):
 
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.4])
 def test_time_changes_and_pitch_stays(factor):
-    there = stretched(a_tone(), factor)
+    there = wsola_stretch(a_tone(), factor)
     assert len(there.samples) == pytest.approx(16000 * factor, abs=300)
     (phone,) = there.phones
     assert (phone.start_s, phone.end_s) == pytest.approx((0.5 * factor, factor))
@@ -25,10 +25,10 @@ def test_time_changes_and_pitch_stays(factor):
 
 
 def test_the_loudness_stays():
-    there = stretched(a_tone(), 1.3).samples
+    there = wsola_stretch(a_tone(), 1.3).samples
     assert np.abs(there[14000:18000]).max() == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_sound_too_short_to_stretch_stays_as_it_is():
     short = Spoken(np.ones(100, np.float32), (), "test/short", "en")
-    assert stretched(short, 1.5) is short
+    assert wsola_stretch(short, 1.5) is short

@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.training.synthetic.articulate import ACTIONS, REST_FACE, articulate
+from splatface.models.training.synthetic.articulate import ACTIONS, REST_FACE, to_arkit_blendshapes
 
 
 def of(**amounts):
     mouth = np.array([amounts.get(name, 0.0) for name in MOUTH_MODES])
     controls = np.array([amounts.get("c_" + name, 0.0) for name in CONTROLS])
-    return articulate(mouth, controls)
+    return to_arkit_blendshapes(mouth, controls)
 
 
 def test_rest_is_the_resting_face():
@@ -66,5 +66,5 @@ def test_a_look_to_the_left_turns_the_left_eye_out():
 
 @pytest.mark.parametrize("wild", [-5.0, 5.0])
 def test_wild_values_stay_what_a_rig_can_do(wild):
-    actions = articulate(np.full(8, wild), np.full(8, wild))
+    actions = to_arkit_blendshapes(np.full(8, wild), np.full(8, wild))
     assert all(0 <= value <= (2.5 if name.startswith("eyeLook") else 1) for name, value in actions.items())

@@ -5,7 +5,13 @@ import pytest
 
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
-from splatface.models.training.synthetic.choose import choose, extremes, farthest_first, features_of, radius
+from splatface.models.training.synthetic.choose import (
+    choose,
+    coverage_radius,
+    extremes,
+    farthest_first,
+    features_of,
+)
 from splatface.models.training.synthetic.performance import POSE_LIMITS_RAD, Acting, Performance
 from splatface.models.training.synthetic.speech_track import SpeechTrack, Voice
 
@@ -70,7 +76,7 @@ def test_farthest_first_finds_the_corners_of_a_square():
 def test_at_most_twice_the_best_radius():
     # On a line of 101 places 5 well-set ones are at most 10 from all others.
     line = np.arange(101.0)[:, None]
-    assert radius(line, farthest_first(line, np.array([0]), 5)) <= 20
+    assert coverage_radius(line, farthest_first(line, np.array([0]), 5)) <= 20
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -79,7 +85,9 @@ def test_better_than_by_chance(seed):
     features = features_of(film)[:340]
     chosen = choose(film, 50).moments[:50]
     by_chance = [np.random.default_rng(i).choice(340, 50, replace=False) for i in range(20)]
-    assert radius(features, chosen) < 0.9 * min(radius(features, rows) for rows in by_chance)
+    assert coverage_radius(features, chosen) < 0.9 * min(
+        coverage_radius(features, rows) for rows in by_chance
+    )
 
 
 def test_alike_moments_are_not_chosen_twice():

@@ -8,11 +8,11 @@ from actor_stand_in import small_stage
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import ActorError, DatasetError
-from splatface.models.training.dataset.file import labels, load_dataset, picture, points, sound
+from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
 from splatface.models.training.dataset.pictures import png_bytes
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
-from splatface.models.training.synthetic.colours import Shot, colours_seen, seen_by
-from splatface.models.training.synthetic.film import Film, draw_dataset, stage
+from splatface.models.training.synthetic.colours import RenderedView, sample_visible_colors, seen_by
+from splatface.models.training.synthetic.film import ActorVideoSpec, build_scene, draw_dataset
 from splatface.models.training.synthetic.film_folder import import_film, prepare_film, read_film
 from splatface.models.training.synthetic.performance import Acting
 from splatface.models.training.synthetic.points import points_of
@@ -44,7 +44,7 @@ def test_the_data_set_holds_what_was_acted(staged, drawn):
     assert np.array_equal(drawn.frames.time_ns, acted.time_ns[chosen.moments])
     assert np.array_equal(drawn.frames.mouth, acted.mouth[chosen.moments])
     assert np.array_equal(drawn.motion.controls, acted.controls)
-    assert np.allclose(sound(drawn), acted.speech.samples, atol=1e-4)
+    assert np.allclose(load_audio(drawn), acted.speech.samples, atol=1e-4)
     assert (drawn.frames.split == TRAIN).sum() == 6
     assert (drawn.frames.split == TEST).sum() == 6
 
@@ -145,7 +145,7 @@ def test_colours_are_looked_up_where_seen(staged):
     red = np.zeros((size, size, 3), np.uint8)
     red[..., 0] = 200
     samples = surface_samples(staged.body, {"skin": 4000}, np.random.default_rng(0))
-    colours = colours_seen(staged.body, Shot(posed, red, names, staged.camera), samples)
+    colours = sample_visible_colors(staged.body, RenderedView(posed, red, names, staged.camera), samples)
     assert colours == pytest.approx(np.tile([200 / 255, 0, 0], (4000, 1)), abs=0.02)
 
 
@@ -158,7 +158,7 @@ def test_the_back_is_not_seen(staged):
 
 def test_the_same_seed_gives_the_same_points(staged):
     posed = staged.body.posed({})
-    shot = Shot(posed, *Preview(staged.body, staged.camera).draw(posed), staged.camera)
+    shot = RenderedView(posed, *Preview(staged.body, staged.camera).draw(posed), staged.camera)
     assert np.array_equal(points_of(staged.body, shot).means, points_of(staged.body, shot).means)
 
 
@@ -224,8 +224,9 @@ def test_a_folder_without_a_film_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("film", "message"), [(Film(actor="nobody"), "mira"), (Film(actor="mira", voice="x"), "flite/slt")]
+    ("film", "message"),
+    [(ActorVideoSpec(actor="nobody"), "mira"), (ActorVideoSpec(actor="mira", voice="x"), "flite/slt")],
 )
 def test_unknown_names_list_the_choices(film, message):
     with pytest.raises(ActorError, match=message):
-        stage(replace(film, acting=Acting(seconds=10)))
+        build_scene(replace(film, acting=Acting(seconds=10)))

@@ -81,8 +81,8 @@ def test_sentences_kept_back_are_heard_only_at_the_end():
 
 def test_the_script_keeps_back_what_hearing_never_saw():
     script = script_of(5)
-    assert set(script.kept_back) == set(SENTENCES["en"][-8:])
-    assert not set(script.spoken) & set(script.kept_back)
+    assert set(script.held_out) == set(SENTENCES["en"][-8:])
+    assert not set(script.spoken) & set(script.held_out)
     assert script.spoken != script_of(6).spoken
 
 
@@ -121,7 +121,7 @@ def test_eyes_look_everywhere_and_no_further(acted):
 
 
 def test_a_statue_stands_still():
-    still = perform(SCRIPT, VOICE, replace(ACTING, lively=0.0))
+    still = perform(SCRIPT, VOICE, replace(ACTING, motion_amplitude=0.0))
     assert np.abs(still.poses).max() == 0
     assert still.mouth[:, OPEN].max() > 0.5
 

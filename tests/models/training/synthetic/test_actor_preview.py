@@ -6,9 +6,13 @@ from actor_stand_in import Balls, ball, tuft
 
 from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, TORSO
-from splatface.models.training.synthetic.preview.develop import developed, light_of, tone_mapped
+from splatface.models.training.synthetic.preview.develop import light_of, resolve_and_tonemap, tone_mapped
 from splatface.models.training.synthetic.preview.draw import Preview
-from splatface.models.training.synthetic.preview.openness import ambient_openness, look_from, strand_openness
+from splatface.models.training.synthetic.preview.openness import (
+    ambient_visibility,
+    look_from,
+    strand_openness,
+)
 from splatface.models.training.synthetic.preview.raster import (
     NOTHING,
     fill_triangles,
@@ -116,7 +120,7 @@ def test_between_two_balls_it_is_darker():
     quads = np.concatenate([left.faces, right.faces + len(left.positions)])
     triangles = np.concatenate([quads[:, :3], quads[:, [0, 2, 3]]]).astype(np.int32)
     normals = vertex_normals(points.astype(np.float32), triangles)
-    openness = ambient_openness([(points, normals)], triangles, [])
+    openness = ambient_visibility([(points, normals)], triangles, [])
     touching = np.abs(points[:, 0]) < 0.02
     outside = np.abs(points[:, 0]) > 0.19
     assert openness[touching].mean() < 0.5
@@ -151,5 +155,5 @@ def test_brighter_light_is_a_brighter_picture():
 
 def test_the_majority_of_samples_names_a_pixel():
     labels = np.array([[1, 4], [4, 4]], np.uint8)
-    _, voted = developed(np.zeros((2, 2, 3), np.float32), labels, 2)
+    _, voted = resolve_and_tonemap(np.zeros((2, 2, 3), np.float32), labels, 2)
     assert voted[0, 0] == 4

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.head.controls import coefficients_of
-from splatface.models.head.pose import bones_of
+from splatface.models.head.controls import basis_coefficients
+from splatface.models.head.pose import bone_poses
 from splatface.models.head.skinning import deform_reference
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
 from splatface.models.head.validate import check_head
@@ -29,7 +29,7 @@ def splats_of(head, heard=None, **control):
     for name, value in (heard or {}).items():
         spoken[MOUTH_MODES.index(name)] = value
     wish = HeadControl(**control)
-    s = deform_reference(head, coefficients_of(head, spoken, wish), bones_of(wish, head.info))
+    s = deform_reference(head, basis_coefficients(head, spoken, wish), bone_poses(wish, head.info))
     arrays = (s.means, s.quats, s.scales, s.opacities, s.sh)
     return Splats(*(np.ascontiguousarray(a, np.float32) for a in arrays))
 
@@ -67,8 +67,8 @@ def test_a_head_of_any_seed_is_whole(seed):
     assert made.basis.shape == (len(made.dynamic), DELTA_CHANNELS, len(made.info.coefficient_names))
     assert made.info.coefficient_names[: len(MOUTH_MODES)] == MOUTH_MODES
     assert (np.diff(made.dynamic) > 0).all()
-    assert made.skin.min() == 0.0
-    assert made.skin.max() == 1.0
+    assert made.skinning_weight.min() == 0.0
+    assert made.skinning_weight.max() == 1.0
 
 
 def test_a_seed_is_always_the_same_person_and_another_seed_another(head):

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from splatface.models.training.tracking.bright_film import ordinary
-from splatface.models.training.tracking.video import film_rate, look, shots
+from splatface.models.training.tracking.bright_film import hdr_to_sdr
+from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
 
 TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 LUMA = np.array([0.2627, 0.678, 0.0593])
@@ -38,17 +38,17 @@ def codes(values):
 @pytest.mark.parametrize(("transfer", "coded"), [("HLG", as_hlg), ("PQ", as_pq)])
 def test_colours_come_back(transfer, coded):
     colours = np.array(COLOURS, float)[None]
-    found = ordinary(codes(coded(colours)), transfer)
+    found = hdr_to_sdr(codes(coded(colours)), transfer)
     np.testing.assert_allclose(found, colours, atol=2)
 
 
 def test_what_is_brighter_than_white_is_rolled_off_and_keeps_its_hue():
     grey = np.repeat(np.linspace(0.5, 1.0, 60)[None, :, None], 3, axis=2)
-    found = ordinary(codes(grey), "HLG").astype(int)
+    found = hdr_to_sdr(codes(grey), "HLG").astype(int)
     assert (np.ptp(found, axis=2) <= 1).all()
     assert (np.diff(found[0, :, 0]) >= 0).all()
     assert found[0, -1, 0] >= 254
-    white = ordinary(codes(np.full((1, 1, 3), 0.75)), "HLG")  # reference white of BT.2408
+    white = hdr_to_sdr(codes(np.full((1, 1, 3), 0.75)), "HLG")  # reference white of BT.2408
     assert 240 <= white[0, 0, 0] <= 250
 
 
@@ -73,9 +73,9 @@ def bright_clip(path, values):
 def test_a_telephones_film_of_high_dynamic_range_is_read_in_ordinary_colours(tmp_path):
     patches = np.repeat(np.repeat(np.array(COLOURS, float).reshape(2, 3, 3), 48, axis=0), 48, axis=1)
     path = bright_clip(tmp_path / "phone.mov", as_hlg(patches))
-    info = look(path)
-    assert info.bright == "HLG"
-    picture = next(shots(path, info, film_rate(info))).picture
+    info = probe_video(path)
+    assert info.hdr_transfer == "HLG"
+    picture = next(iter_frames(path, info, film_rate(info))).picture
     for row, column in np.ndindex(2, 3):
         middle = np.s_[48 * row + 16 : 48 * row + 32, 48 * column + 16 : 48 * column + 32]
         np.testing.assert_allclose(picture[middle].mean((0, 1)), patches[middle].mean((0, 1)), atol=6)

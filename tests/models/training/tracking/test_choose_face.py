@@ -7,11 +7,11 @@ from clips import robin
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.choose_face import (
-    FaceSearch,
-    Window,
+    CropWindow,
+    FaceDetector,
     choose_face,
+    crop_window,
     cropped,
-    window_around,
 )
 
 
@@ -30,7 +30,7 @@ def box(x, y, tall):
 
 
 def test_two_faces_are_two_boxes():
-    with FaceSearch() as search:
+    with FaceDetector() as search:
         boxes = search(on_canvas([(0, 0, 400), (420, 60, 300)], (720, 400)))
     assert len(boxes) == 2
     middles = np.sort((boxes[:, 0] + boxes[:, 2]) / 2)
@@ -38,14 +38,14 @@ def test_two_faces_are_two_boxes():
 
 
 def test_a_face_too_small_for_the_whole_picture_is_found_in_its_parts_and_followed():
-    with FaceSearch() as search:
+    with FaceDetector() as search:
         found = [search(on_canvas([(600 + 6 * i, 60, 110)], (960, 540))) for i in range(3)]
     assert [len(boxes) for boxes in found] == [1, 1, 1]
     assert [(boxes[0, 0] + boxes[0, 2]) / 2 for boxes in found] == pytest.approx([655, 661, 667], abs=6)
 
 
 def test_an_empty_room_has_no_face():
-    with FaceSearch() as search:
+    with FaceDetector() as search:
         assert search(np.full((270, 480, 3), 90, np.uint8)).shape == (0, 4)
 
 
@@ -68,7 +68,7 @@ def test_nobody_is_an_error_in_words():
 
 def test_the_window_shows_head_and_shoulders_wherever_the_head_goes():
     boxes = np.stack([box(900 + 60 * np.sin(i / 5), 500 + 20 * np.cos(i / 3), 200) for i in range(60)])
-    window = window_around(boxes, 1920, 1080)
+    window = crop_window(boxes, 1920, 1080)
     assert window.left <= boxes[:, 0].min() - 20
     assert window.left + window.side >= boxes[:, 2].max() + 20
     assert window.top <= boxes[:, 1].min() - 80  # hair
@@ -78,7 +78,7 @@ def test_the_window_shows_head_and_shoulders_wherever_the_head_goes():
 
 def test_the_window_never_leaves_the_film():
     for x, y, tall in ((40, 60, 90), (600, 440, 150), (320, 240, 400)):
-        window = window_around(np.array([box(x, y, tall)]), 640, 480)
+        window = crop_window(np.array([box(x, y, tall)]), 640, 480)
         assert window.left >= 0
         assert window.top >= 0
         assert window.left + window.side <= 640
@@ -87,5 +87,5 @@ def test_the_window_never_leaves_the_film():
 
 def test_a_window_of_the_right_size_is_cut_and_others_are_scaled():
     picture = np.arange(60 * 80 * 3, dtype=np.uint32).reshape(60, 80, 3).astype(np.uint8)
-    np.testing.assert_array_equal(cropped(picture, Window(10, 5, 32), 32), picture[5:37, 10:42])
-    assert cropped(picture, Window(10, 5, 40), 64).shape == (64, 64, 3)
+    np.testing.assert_array_equal(cropped(picture, CropWindow(10, 5, 32), 32), picture[5:37, 10:42])
+    assert cropped(picture, CropWindow(10, 5, 40), 64).shape == (64, 64, 3)

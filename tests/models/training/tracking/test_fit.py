@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.face_solve import Lens, Poses, moved, projected
+from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
 from splatface.models.training.tracking.fit import fit
 
 FRAMES, SIDE, FPS = 60, 512, 25.0
@@ -35,7 +35,7 @@ def made():
     model, rng = load_face_model(), np.random.default_rng(1)
     poses = poses_made()
     shape = model.person(rng.normal(0, 0.7, model.identities))
-    px, _ = projected(moved(model, shape, poses), poses, Lens(1800.0, (SIDE / 2, SIDE / 2)))
+    px, _ = projected(deform_landmarks(model, shape, poses), poses, Lens(1800.0, (SIDE / 2, SIDE / 2)))
     return poses, px + rng.normal(0, 0.3, px.shape)
 
 
@@ -95,7 +95,7 @@ def test_a_head_that_blinks_and_stands_still_is_held_still(winking):
         motion[at : at + 4, 8:10] = np.array([0.6, 1.0, 1.0, 0.4])[:, None]
     poses = Poses(np.tile(np.eye(3), (count, 1, 1)), np.tile([0, 0, 1.2], (count, 1)), motion)
     shown, lens = model.winking() if winking else model, Lens(1800.0, (SIDE / 2, SIDE / 2))
-    px, _ = projected(moved(shown, shape, poses), poses, lens)
+    px, _ = projected(deform_landmarks(shown, shape, poses), poses, lens)
     found = fit(px + rng.normal(0, 0.3, px.shape), SIDE, SIDE, FPS)
     nose_px = 1800 / 1.2 * (found.T_world_head @ [0, 0.03, -0.05, 1])[:, :2]
     assert nose_px.std(axis=0).max() < 0.3

@@ -6,9 +6,9 @@ import pytest
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.face_model import (
+    EYE_CHANNELS,
     FACE_HEIGHT_M,
     FACE_MODEL_FILE,
-    OF_EYES,
     load_face_model,
     view_terms,
 )
@@ -46,9 +46,9 @@ def test_motions_do_what_they_are_called(model):
 def test_blinks_and_glances_stay_at_the_eyes(model):
     eyes = model.mean_m[[468, 473]]
     away = np.linalg.norm(model.mean_m[:, None] - eyes, axis=2).min(axis=1)
-    assert not model.motion_m[list(OF_EYES)][:, away > 0.032].any()
-    assert np.abs(model.winking().motion_m[list(OF_EYES)][:, away > 0.032]).max() > 1e-3
-    others = np.delete(np.arange(16), OF_EYES)
+    assert not model.motion_m[list(EYE_CHANNELS)][:, away > 0.032].any()
+    assert np.abs(model.winking().motion_m[list(EYE_CHANNELS)][:, away > 0.032]).max() > 1e-3
+    others = np.delete(np.arange(16), EYE_CHANNELS)
     assert np.array_equal(model.winking().motion_m[others], model.motion_m[others])
 
 

@@ -10,7 +10,7 @@ from splatface.models.training.dataset.checks import check_points
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.fit import Fit
-from splatface.models.training.tracking.points import person_points, resting_row
+from splatface.models.training.tracking.points import resting_row, sample_person_point_cloud
 
 SIDE, FOCAL = 256, 700.0
 AWAY = np.array([0, 0, 1.2])
@@ -64,7 +64,7 @@ def shown(found):
 
 @pytest.fixture(scope="module")
 def points(found, shown):
-    return person_points(found, lambda row: shown, [0, 1, 2])
+    return sample_person_point_cloud(found, lambda row: shown, [0, 1, 2])
 
 
 def test_points_are_sound_and_everywhere(points):
@@ -110,4 +110,4 @@ def test_the_face_is_before_the_hair_and_the_neck_behind_the_chin(points):
 
 def test_no_pictures_no_points(found, shown):
     with pytest.raises(TrackingError, match="found none"):
-        person_points(found, lambda row: shown, [])
+        sample_person_point_cloud(found, lambda row: shown, [])

@@ -6,7 +6,7 @@ from clips import robin
 
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
 from splatface.models.training.tracking.landmarks import landmarks
-from splatface.models.training.tracking.masks import PersonMask, label_picture, learn_colours
+from splatface.models.training.tracking.masks import PersonSegmenter, learn_colours, segment_frame
 
 NOSE, CHIN, UPPER_LIP, LOWER_LIP, TOP, IRIS_RIGHT = 1, 152, 13, 14, 10, 468
 
@@ -14,7 +14,7 @@ NOSE, CHIN, UPPER_LIP, LOWER_LIP, TOP, IRIS_RIGHT = 1, 152, 13, 14, 10, 468
 @pytest.fixture(scope="module")
 def seen():
     (face,) = landmarks([robin()])
-    with PersonMask() as person:
+    with PersonSegmenter() as person:
         share = person(robin())
     return share, face, learn_colours([(robin(), share, face)])
 
@@ -25,7 +25,7 @@ def label_at(labels, place):
 
 def test_parts_lie_where_they_are(seen):
     share, face, colours = seen
-    labels = label_picture(robin(), share, face, colours)
+    labels = segment_frame(robin(), share, face, colours)
     assert labels.shape == (512, 512)
     assert labels.dtype == np.uint8
     tall = face[CHIN, 1] - face[TOP, 1]
@@ -45,8 +45,8 @@ def test_the_mouth_is_open_when_the_landmarks_say_so(seen):
     lower = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
     opened[lower[1:-1], 1] = middle[1] + 20
     shut[[UPPER_LIP, LOWER_LIP]] = middle
-    assert label_at(label_picture(robin(), share, opened, colours), middle + np.array([0, 10, 0])) == MOUTH
-    assert not (label_picture(robin(), share, shut, colours) == MOUTH).any()
+    assert label_at(segment_frame(robin(), share, opened, colours), middle + np.array([0, 10, 0])) == MOUTH
+    assert not (segment_frame(robin(), share, shut, colours) == MOUTH).any()
 
 
 def test_the_person_mask_is_soft_and_follows_the_person(seen):
@@ -61,6 +61,6 @@ def test_a_face_without_hair_or_shoulders_still_has_labels(seen):
     _, face, _ = seen
     bald = np.zeros((512, 512), np.float32)
     colours = learn_colours([(robin(), bald, face)])
-    labels = label_picture(robin(), bald, face, colours)
+    labels = segment_frame(robin(), bald, face, colours)
     assert (labels == FACE).any()
     assert set(np.unique(labels)) <= {BACKGROUND, FACE, EYES, LIPS, MOUTH}

@@ -10,7 +10,7 @@ from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
-from splatface.models.talking_head import Talker
+from splatface.models.talking_head import TalkingHead
 from splatface.models.training.tracking.mouth_track import track_mouth
 
 FPS, SECONDS, SIDE = 12.5, 4.0, 256
@@ -20,7 +20,7 @@ OPEN = MOUTH_MODES.index("open")
 @pytest.fixture(scope="module")
 def film(tmp_path_factory):
     """A head that opens its mouth twice a second and hides for a while, and how far it opened."""
-    talker = Talker(load_head(head_folder("mira")), renderer("cpu"), size=(SIDE, SIDE))
+    talker = TalkingHead(load_head(head_folder("mira")), renderer("cpu"), size=(SIDE, SIDE))
     times_s = at_rate(round(SECONDS * FPS), FPS)
     opening = 0.3 + 0.3 * np.sin(2 * np.pi * 2.0 * np.array(times_s))
     pictures = []

@@ -9,14 +9,14 @@ from scipy.spatial.transform import Rotation
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.refine import reposed
+from splatface.models.training.dataset.refine import with_poses
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.face_solve import Lens, Poses, moved, projected
-from splatface.models.training.tracking.fitted import FITTED, Fitted, write_fitted
+from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
+from splatface.models.training.tracking.fitted import FITTED, TrackingResult, write_fitted
 from splatface.models.training.tracking.landmarks import LIPS
-from splatface.models.training.tracking.motion import weights_of
-from splatface.models.training.tracking.refollow import refollowed
+from splatface.models.training.tracking.motion import fit_motion_coefficients
+from splatface.models.training.tracking.refollow import refit_motion_with_poses
 
 FRAMES, SIDE, FOCAL_PX = 24, 512, 1800.0
 LOST = 7
@@ -45,14 +45,14 @@ def off(poses):
     """Nodding by up to 1 degree and bobbing by up to 2 mm, which never was."""
     way = np.sin(np.arange(FRAMES) * 0.6)
     bob = np.c_[0 * way, 0.002 * way, 0 * way]
-    return replace(poses, turns=turned("x", way) @ poses.turns, places_m=poses.places_m + bob)
+    return replace(poses, rotations=turned("x", way) @ poses.turns, translations_m=poses.places_m + bob)
 
 
 def lips_off_px(table, T, px):
     """Mean distance of modelled lips from those in the pictures."""
     model = load_face_model()
     poses = Poses(T[:, :3, :3], T[:, :3, 3], np.hstack([table.mouth, table.controls]).astype(np.float64))
-    modelled, _ = projected(moved(model, model.mean_m, poses), poses, LENS)
+    modelled, _ = projected(deform_landmarks(model, model.mean_m, poses), poses, LENS)
     return np.nanmean(np.linalg.norm(modelled[:, LIPS] - px[:, LIPS], axis=-1))
 
 
@@ -60,9 +60,9 @@ def lips_off_px(table, T, px):
 def film(tmp_path):
     """A data set whose poses nod wrongly, and the true ones."""
     model, true = load_face_model(), true_poses()
-    px, _ = projected(moved(model, model.mean_m, true), true, LENS)
+    px, _ = projected(deform_landmarks(model, model.mean_m, true), true, LENS)
     wrong = off(true)
-    motion = weights_of(model, model.mean_m, wrong, px, LENS).astype(np.float32)
+    motion = fit_motion_coefficients(model, model.mean_m, wrong, px, LENS).astype(np.float32)
     mouth, controls = motion[:, : len(MOUTH_MODES)], np.clip(motion[:, len(MOUTH_MODES) :], 0, 0.6)
     px[LOST] = np.nan
     time_ns = np.arange(FRAMES) * 40_000_000
@@ -82,18 +82,20 @@ def film(tmp_path):
         motion=MotionTrack(time_ns, mouth, controls, T, T),
     )
     zeros = np.zeros(FRAMES)
-    write_fitted(tmp_path, Fitted(model.mean_m, np.zeros(model.identities), zeros, zeros + 1, np.zeros(3)))
+    write_fitted(
+        tmp_path, TrackingResult(model.mean_m, np.zeros(model.identities), zeros, zeros + 1, np.zeros(3))
+    )
     return dataset, matrices(true)
 
 
 def put_right(film):
     dataset, T = film
-    return reposed(dataset, T, dataset.frames.T_world_torso, dataset.camera)
+    return with_poses(dataset, T, dataset.frames.T_world_torso, dataset.camera)
 
 
 def test_lips_are_where_they_were_found_once_the_pose_is_right(film):
     posed = put_right(film)
-    found = refollowed(film[0], posed)
+    found = refit_motion_with_poses(film[0], posed)
     px = film[0].frames.landmarks_px
     for before, after in ((posed.frames, found.frames), (posed.motion, found.motion)):
         assert lips_off_px(after, film[1], px) < 0.5 * lips_off_px(before, film[1], px)
@@ -101,15 +103,15 @@ def test_lips_are_where_they_were_found_once_the_pose_is_right(film):
 
 
 def test_eyes_stay_as_they_were_found(film):
-    found = refollowed(film[0], put_right(film))
+    found = refit_motion_with_poses(film[0], put_right(film))
     np.testing.assert_array_equal(found.frames.controls[:, :4], film[0].frames.controls[:, :4])
 
 
 def test_the_same_poses_ask_for_the_same_motion(film):
     dataset = film[0]
     frames = dataset.frames
-    same = reposed(dataset, frames.T_world_head, frames.T_world_torso, dataset.camera)
-    found = refollowed(dataset, same)
+    same = with_poses(dataset, frames.T_world_head, frames.T_world_torso, dataset.camera)
+    found = refit_motion_with_poses(dataset, same)
     np.testing.assert_array_equal(found.frames.mouth, frames.mouth)
     np.testing.assert_array_equal(found.frames.controls, frames.controls)
 
@@ -117,10 +119,10 @@ def test_the_same_poses_ask_for_the_same_motion(film):
 def test_what_was_not_tracked_here_keeps_its_motion(film):
     (film[0].folder / FITTED).unlink()
     posed = put_right(film)
-    assert refollowed(film[0], posed) is posed
+    assert refit_motion_with_poses(film[0], posed) is posed
 
 
 def test_a_damaged_fit_is_told(film):
     (film[0].folder / FITTED).write_bytes(b"no tensors")
     with pytest.raises(TrackingError, match="track again"):
-        refollowed(film[0], put_right(film))
+        refit_motion_with_poses(film[0], put_right(film))

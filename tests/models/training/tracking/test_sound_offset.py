@@ -9,7 +9,14 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SplatfaceError
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.training.tracking.sound import Heard, Loudness, earlier, find_offset, hear, seen_mouth
+from splatface.models.training.tracking.sound import (
+    Loudness,
+    SpeechEvidence,
+    advance_audio,
+    analyze_speech,
+    estimate_av_offset,
+    mouth_shape_from_landmarks,
+)
 
 RATE = 16_000
 OPEN, WIDE, ROUND = (MOUTH_MODES.index(mode) for mode in ("open", "wide", "round"))
@@ -37,20 +44,22 @@ def talk():
 @pytest.mark.parametrize("late_ms", [-160.0, -80.0, 0.0, 80.0, 160.0])
 def test_an_offset_is_found_to_20_ms(talk, late_ms):
     sound, mouth, time_s = talk
-    found = find_offset(hear(earlier(sound, -late_ms)), mouth, time_s)
-    assert found.sure
-    assert found.late_ms == pytest.approx(late_ms, abs=20)
-    mended = find_offset(hear(earlier(earlier(sound, -late_ms), found.late_ms)), mouth, time_s)
-    assert abs(mended.late_ms) < 15
-    assert mended.unmoved > found.correlation - 0.05
+    found = estimate_av_offset(analyze_speech(advance_audio(sound, -late_ms)), mouth, time_s)
+    assert found.reliable
+    assert found.audio_delay_ms == pytest.approx(late_ms, abs=20)
+    mended = estimate_av_offset(
+        analyze_speech(advance_audio(advance_audio(sound, -late_ms), found.audio_delay_ms)), mouth, time_s
+    )
+    assert abs(mended.audio_delay_ms) < 15
+    assert mended.correlation_at_zero > found.correlation - 0.05
 
 
 def test_lips_that_are_lost_for_a_while_are_not_missed(talk):
     sound, mouth, time_s = talk
     holes = mouth.copy()
     holes[20:40], holes[90:92] = np.nan, np.nan
-    found = find_offset(hear(earlier(sound, -80)), holes, time_s)
-    assert found.late_ms == pytest.approx(80, abs=20)
+    found = estimate_av_offset(analyze_speech(advance_audio(sound, -80)), holes, time_s)
+    assert found.audio_delay_ms == pytest.approx(80, abs=20)
 
 
 @pytest.mark.parametrize("kind", ["noise", "silence", "other speech"])
@@ -63,34 +72,39 @@ def test_what_does_not_fit_the_lips_has_no_clear_peak(talk, kind):
         sound = np.zeros_like(sound)
     else:
         mouth = mouth[::-1]  # as if somebody else spoke
-    found = find_offset(hear(sound), mouth, time_s)
-    assert not found.sure
-    assert found.late_ms == 0
+    found = estimate_av_offset(analyze_speech(sound), mouth, time_s)
+    assert not found.reliable
+    assert found.audio_delay_ms == 0
 
 
 def test_farther_than_200_ms_is_not_mended(talk):
     sound, mouth, time_s = talk
-    assert abs(find_offset(hear(earlier(sound, -330)), mouth, time_s).late_ms) <= 205
+    assert (
+        abs(estimate_av_offset(analyze_speech(advance_audio(sound, -330)), mouth, time_s).audio_delay_ms)
+        <= 205
+    )
 
 
 def test_too_little_to_see_or_hear_says_nothing():
-    nothing = Heard(Loudness(-100.0, -100.0, 0.0), np.zeros((0, 2)), np.zeros(0))
-    assert not find_offset(nothing, np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) / 25).sure
+    nothing = SpeechEvidence(Loudness(-100.0, -100.0, 0.0), np.zeros((0, 2)), np.zeros(0))
+    assert not estimate_av_offset(
+        nothing, np.random.default_rng(0).normal(size=(200, 2)), np.arange(200) / 25
+    ).reliable
 
 
 def test_moving_sound_keeps_its_length():
     sound = np.arange(RATE, dtype=np.float32)
-    assert earlier(sound, 100.0)[:5].tolist() == [1600, 1601, 1602, 1603, 1604]
-    assert earlier(sound, 100.0)[-1600:].max() == 0
-    assert earlier(sound, -100.0)[1600:1603].tolist() == [0, 1, 2]
-    assert len(earlier(sound, 5000.0)) == RATE
-    np.testing.assert_array_equal(earlier(sound, 0.0), sound)
+    assert advance_audio(sound, 100.0)[:5].tolist() == [1600, 1601, 1602, 1603, 1604]
+    assert advance_audio(sound, 100.0)[-1600:].max() == 0
+    assert advance_audio(sound, -100.0)[1600:1603].tolist() == [0, 1, 2]
+    assert len(advance_audio(sound, 5000.0)) == RATE
+    np.testing.assert_array_equal(advance_audio(sound, 0.0), sound)
 
 
 def test_speech_is_told_from_silence(talk):
-    loudness = hear(talk[0]).loudness
+    loudness = analyze_speech(talk[0]).loudness
     assert loudness.loudest_dbfs > -45
-    quiet = hear(np.zeros(4 * RATE, np.float32)).loudness
+    quiet = analyze_speech(np.zeros(4 * RATE, np.float32)).loudness
     assert quiet.loudest_dbfs == -100
     assert quiet.speech == 0
 
@@ -101,4 +115,4 @@ def test_a_gap_between_lips_is_an_opening():
     face[:, 61, 0], face[:, 291, 0] = -20, 30
     for lower in (87, 14, 317):
         face[1, lower, 1] = 12
-    assert seen_mouth(face) == pytest.approx(np.array([[0, 0.5], [0.12, 0.5]]))
+    assert mouth_shape_from_landmarks(face) == pytest.approx(np.array([[0, 0.5], [0.12, 0.5]]))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.stages import Stages, digest_of
+from splatface.models.training.tracking.stages import StageCache, digest_of
 
 PLAN = {"first": 1.0, "second": 3.0}
 
@@ -27,7 +27,7 @@ class Clock:
 
 
 def staged(folder, seen=None):
-    return Stages(folder, PLAN, clock=Clock(), report=(seen if seen is not None else []).append)
+    return StageCache(folder, PLAN, clock=Clock(), report=(seen if seen is not None else []).append)
 
 
 def forbidden(told):

@@ -8,19 +8,19 @@ from splatface.models.training.tracking.checks import (
     MENDED,
     NOTE,
     REFUSED,
+    applied_shift_ms,
     camera_moves,
     check_film,
     check_landmarks,
     check_plate,
     check_sound,
-    moved_ms,
-    refuse,
+    raise_if_rejected,
     spans_s,
 )
 from splatface.models.training.tracking.plate import Plate
-from splatface.models.training.tracking.scan import Scan, cuts_of
+from splatface.models.training.tracking.scan import Scan, detect_cuts
 from splatface.models.training.tracking.sound import Loudness, Offset
-from splatface.models.training.tracking.story import story_of
+from splatface.models.training.tracking.story import select_shots
 from splatface.models.training.tracking.video import VideoInfo
 
 FPS = 25.0
@@ -68,7 +68,7 @@ def subjects(found, level=None):
 
 
 def checked(film, about=None):
-    return check_film(about or info(), FPS, film, story_of(film, FPS))
+    return check_film(about or info(), FPS, film, select_shots(film, FPS))
 
 
 def test_a_good_film_has_nothing_odd():
@@ -85,14 +85,14 @@ def test_a_cut_is_where_the_picture_jumps_and_movement_is_none():
     rng = np.random.default_rng(1)
     change = rng.uniform(0, 3, 400)
     change[150] = 55.0
-    assert cuts_of(change).tolist() == [150]
-    assert cuts_of(rng.uniform(10, 30, 400)).tolist() == []  # a film full of movement
-    assert cuts_of(np.array([0.0])).tolist() == []
+    assert detect_cuts(change).tolist() == [150]
+    assert detect_cuts(rng.uniform(10, 30, 400)).tolist() == []  # a film full of movement
+    assert detect_cuts(np.array([0.0])).tolist() == []
 
 
 def test_shots_of_one_view_are_used_together():
     film = scan(cuts=(250, 500))
-    story = story_of(film, FPS)
+    story = select_shots(film, FPS)
     assert story.shots == 3
     assert story.used.all()
     assert subjects(checked(film), NOTE) == ["duration", "cuts"]
@@ -102,7 +102,7 @@ def test_shots_of_another_view_are_left_out():
     film = scan(cuts=(250,))
     film.boxes[:20, 0] = (100, 50, 160, 130)
     film.thumbs[:20] = 180
-    story = story_of(film, FPS)
+    story = select_shots(film, FPS)
     assert np.flatnonzero(story.used).tolist() == list(range(250, 750))
     (cut,) = (finding for finding in checked(film) if finding.subject == "cuts")
     assert cut.level == MENDED
@@ -112,7 +112,7 @@ def test_shots_of_another_view_are_left_out():
 def test_a_title_without_a_face_is_left_out():
     film = scan(cuts=(100,))
     film.boxes[:8] = np.nan
-    assert np.flatnonzero(story_of(film, FPS).used)[0] == 100
+    assert np.flatnonzero(select_shots(film, FPS).used)[0] == 100
 
 
 def test_other_people_are_told_with_their_times():
@@ -137,13 +137,13 @@ def test_a_hand_before_the_face_is_told_and_one_below_it_is_not():
 )
 def test_a_camera_that_moves_is_noticed(shift):
     film = scan(shift=shift)
-    assert camera_moves(film, story_of(film, FPS))
+    assert camera_moves(film, select_shots(film, FPS))
     assert "camera" in subjects(checked(film), MENDED)
 
 
 def test_a_plain_wall_does_not_move():
     film = scan(shift=np.full((60, 2), np.nan))
-    assert not camera_moves(film, story_of(film, FPS))
+    assert not camera_moves(film, select_shots(film, FPS))
 
 
 @pytest.mark.parametrize("seconds", [2.0, 4.5])
@@ -151,11 +151,11 @@ def test_too_short_is_refused(seconds):
     found = checked(scan(seconds), info(duration_s=seconds, promised_s=seconds))
     assert subjects(found, REFUSED) == ["duration"]
     with pytest.raises(TrackingError, match="at least 5 s"):
-        refuse(found)
+        raise_if_rejected(found)
 
 
 def test_five_seconds_are_enough():
-    refuse(checked(scan(5.0), info(duration_s=5.0, promised_s=5.0)))
+    raise_if_rejected(checked(scan(5.0), info(duration_s=5.0, promised_s=5.0)))
 
 
 def test_a_tiny_face_is_refused_and_a_small_one_is_told():
@@ -170,7 +170,7 @@ def test_nobody_is_refused():
     film = scan()
     film.boxes[:] = np.nan
     with pytest.raises(TrackingError, match="face"):
-        story_of(film, FPS)
+        select_shots(film, FPS)
 
 
 def test_a_film_cut_off_and_a_variable_rate_are_told():
@@ -194,7 +194,7 @@ def test_a_moving_background_is_told():
     assert subjects(check_plate(plate, moving_camera=False), MENDED) == ["background"]
 
 
-SURE, UNSURE = Offset(100.0, 0.5, 0.2, sure=True), Offset(0.0, 0.1, 0.1, sure=False)
+SURE, UNSURE = Offset(100.0, 0.5, 0.2, reliable=True), Offset(0.0, 0.1, 0.1, reliable=False)
 
 
 @pytest.mark.parametrize(
@@ -215,9 +215,9 @@ def test_sound_is_described(loudness, offset, words):
 
 
 def test_only_what_is_sure_and_large_enough_moves_the_sound():
-    assert moved_ms(SURE) == 100
-    assert moved_ms(UNSURE) == 0
-    assert moved_ms(Offset(12.0, 0.6, 0.6, sure=True)) == 0
+    assert applied_shift_ms(SURE) == 100
+    assert applied_shift_ms(UNSURE) == 0
+    assert applied_shift_ms(Offset(12.0, 0.6, 0.6, reliable=True)) == 0
 
 
 def test_spans_are_runs():

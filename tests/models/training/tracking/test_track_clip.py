@@ -9,14 +9,14 @@ import pytest
 from clips import RATE, at_rate, robin, write_film
 
 from splatface.models.errors import SplatfaceError, TrackingError
-from splatface.models.training.dataset.file import labels, load_dataset, picture, points, sound
+from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
 from splatface.models.training.dataset.types import BACKGROUND, FACE, LIPS, TEST, TRAIN
 from splatface.models.training.tracking import track as tracking
-from splatface.models.training.tracking.assemble import Owner
+from splatface.models.training.tracking.assemble import Provenance
 from splatface.models.training.tracking.track import TrackOptions, read_findings, track
 
 FPS, SECONDS, SIDE = 12.5, 5.2, 128
-OWNER = Owner(name="Robin", licence="Apache-2.0", consent="Nobody is shown: this face is drawn.")
+OWNER = Provenance(name="Robin", licence="Apache-2.0", consent="Nobody is shown: this face is drawn.")
 OPTIONS = TrackOptions(owner=OWNER, side_px=SIDE)
 
 
@@ -43,7 +43,7 @@ def made(tmp_path_factory):
     """A data set made in two goes: the first is stopped at half the pictures."""
     place = tmp_path_factory.mktemp("clip")
     path = film(place / "clip.mp4", SECONDS)
-    calls, follow = [], tracking.follow
+    calls, follow = [], tracking.process_chunk
 
     def counted(film, look, span, wanted, writer):
         calls.append(span)
@@ -94,8 +94,8 @@ def test_the_head_turns_as_the_film_does(made):
 
 def test_a_silent_film_has_silence_and_says_so(made):
     dataset, _, _ = made
-    assert len(sound(dataset)) == pytest.approx(SECONDS * RATE, abs=RATE / 10)
-    assert not sound(dataset).any()
+    assert len(load_audio(dataset)) == pytest.approx(SECONDS * RATE, abs=RATE / 10)
+    assert not load_audio(dataset).any()
     subjects = {finding.subject: finding for finding in read_findings(dataset.folder)}
     assert subjects["sound"].found == "the film has none"
     assert "duration" in subjects

@@ -7,12 +7,12 @@ import pytest
 from clips import at_rate, grey_steps, number_of, write_film
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.video import film_rate, look, shots
+from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
 
 
 def seen(path, **how):
-    info = look(path)
-    return info, list(shots(path, info, film_rate(info), **how))
+    info = probe_video(path)
+    return info, list(iter_frames(path, info, film_rate(info), **how))
 
 
 @pytest.mark.parametrize("fps", [15.0, 25.0, 30000 / 1001, 30.0])
@@ -21,7 +21,7 @@ def test_a_fixed_rate_is_kept_and_every_picture_with_it(tmp_path, fps):
     assert not info.variable
     assert film_rate(info) == pytest.approx(fps, abs=0.01)
     assert [number_of(shot.picture) for shot in found] == list(range(30))
-    assert max(abs(shot.off_s) for shot in found) < 0.002
+    assert max(abs(shot.time_error_s) for shot in found) < 0.002
     assert info.duration_s == pytest.approx(30 / fps, abs=0.01)
 
 
@@ -71,24 +71,24 @@ def test_a_rotated_film_is_set_upright(tmp_path, rotation_deg, corner):
 
 def test_beginning_later_gives_the_same_pictures(tmp_path):
     path = write_film(tmp_path / "clip.mp4", grey_steps(50), at_rate(50, 25.0))
-    info = look(path)
-    later = list(shots(path, info, 25.0, first=33))
+    info = probe_video(path)
+    later = list(iter_frames(path, info, 25.0, first=33))
     assert [shot.index for shot in later] == list(range(33, 50))
     assert [number_of(shot.picture) for shot in later] == list(range(33, 50))
 
 
 def test_only_what_is_wanted_is_made_into_pictures(tmp_path):
     path = write_film(tmp_path / "clip.mp4", grey_steps(30), at_rate(30, 25.0))
-    found = shots(path, look(path), 25.0, wanted={3, 17}.__contains__)
+    found = iter_frames(path, probe_video(path), 25.0, wanted={3, 17}.__contains__)
     assert [number_of(shot.picture) for shot in found] == [3, 17]
 
 
 def test_a_large_film_is_scaled_down_while_it_is_read(tmp_path):
     large = np.full((2160, 3840, 3), 90, np.uint8)
     path = write_film(tmp_path / "clip.mp4", [large] * 2, at_rate(2, 25.0))
-    info = look(path)
+    info = probe_video(path)
     assert (info.width, info.height) == (3840, 2160)
-    (first,) = islice(shots(path, info, 25.0, longest_px=640), 1)
+    (first,) = islice(iter_frames(path, info, 25.0, longest_px=640), 1)
     assert first.picture.shape == (360, 640, 3)
 
 
@@ -96,7 +96,7 @@ def test_red_stays_red_in_high_definition(tmp_path):
     red = np.zeros((720, 1280, 3), np.uint8)
     red[...] = (200, 30, 30)
     path = write_film(tmp_path / "clip.mp4", [red] * 2, at_rate(2, 25.0))
-    (first,) = islice(shots(path, look(path), 25.0), 1)
+    (first,) = islice(iter_frames(path, probe_video(path), 25.0), 1)
     # Written as BT.601 and untagged; read as BT.709, as players do, reds shift a little but stay red.
     assert first.picture.reshape(-1, 3).mean(axis=0) == pytest.approx([200, 30, 30], abs=40)
 
@@ -117,15 +117,15 @@ def test_a_file_without_its_index_is_refused_in_words(tmp_path, share):
     path = write_film(tmp_path / "clip.mp4", grey_steps(10), at_rate(10, 25.0))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(TrackingError, match="cannot be read"):
-        look(path)
+        probe_video(path)
 
 
 def test_what_is_no_film_is_refused_in_words(tmp_path):
     text = tmp_path / "clip.mp4"
     text.write_text("a letter\n" * 100)
     with pytest.raises(TrackingError, match="expected a video file"):
-        look(text)
+        probe_video(text)
     with pytest.raises(TrackingError, match="found none"):
-        look(tmp_path / "missing.mp4")
+        probe_video(tmp_path / "missing.mp4")
     with pytest.raises(TrackingError, match="expected a video file"):
-        look(tmp_path)
+        probe_video(tmp_path)

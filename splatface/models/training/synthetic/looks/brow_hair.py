@@ -9,7 +9,7 @@ from scipy.spatial import cKDTree
 from splatface.models.training.dataset.types import FACE
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.brows import BrowPath, brow_paths
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates
 from splatface.models.training.synthetic.looks.skin import Skin
 from splatface.models.training.synthetic.movers import Piece, RootedStrands
@@ -23,7 +23,7 @@ _POINTS = 4
 _RADIUS_M = (0.00019, 0.00007)
 
 
-def brow_hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
+def brow_hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Piece:
     """Both brows' hairs, standing up near the nose and lying down towards the temple."""
     grown = [_grown(skin, path, rng) for path in brow_paths(marks, looks)]
     roots = np.concatenate([root for root, _ in grown])

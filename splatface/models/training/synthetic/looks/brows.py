@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smoothstep
 
 __all__ = ["BrowPath", "brow_cover", "brow_paths"]
@@ -26,7 +26,7 @@ class BrowPath:
     half_width: Array  # [N] m
 
 
-def brow_paths(marks: Marks, looks: Looks) -> tuple[BrowPath, BrowPath]:
+def brow_paths(marks: FaceMeasurements, looks: Looks) -> tuple[BrowPath, BrowPath]:
     """The two brows: a straight rise over two thirds of the eye, then a taper."""
     t = np.linspace(0, 1, 48)
     eye = abs(float(marks.eyes[0][0]))
@@ -41,7 +41,7 @@ def brow_paths(marks: Marks, looks: Looks) -> tuple[BrowPath, BrowPath]:
     return paths[0], paths[1]
 
 
-def brow_cover(points: Array, marks: Marks, looks: Looks) -> Array:
+def brow_cover(points: Array, marks: FaceMeasurements, looks: Looks) -> Array:
     """How much [P] 0..1 a point of the face lies under a brow."""
     across, back, up = coordinates(points)
     cover = np.zeros(len(points))

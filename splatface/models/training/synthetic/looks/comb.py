@@ -8,19 +8,19 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import smoothstep
 from splatface.models.training.synthetic.looks.scalp import scalp_distance
 from splatface.models.training.synthetic.looks.skin import Skin
 
-__all__ = ["Ground", "gathered", "ground_of", "roots_on"]
+__all__ = ["HeadSurface", "clump", "ground_of", "roots_on"]
 
 Array = NDArray[Any]
 _GRID_M = 0.004
 
 
 @dataclass(frozen=True, eq=False)
-class Ground:
+class HeadSurface:
     """The head without its ears, as a surface that hair must stay outside of."""
 
     tree: cKDTree
@@ -36,14 +36,14 @@ class Ground:
         return height, normals
 
 
-def ground_of(skin: Skin) -> Ground:
+def ground_of(skin: Skin) -> HeadSurface:
     """The surface of a skin, ears left out."""
     bare = np.flatnonzero((skin.ears < 0.25) & (skin.points[:, 1] < 0.16))
-    return Ground(cKDTree(skin.points[bare]), skin.points[bare], skin.normals[bare])
+    return HeadSurface(cKDTree(skin.points[bare]), skin.points[bare], skin.normals[bare])
 
 
 def roots_on(
-    skin: Skin, marks: Marks, looks: Looks, count: int, rng: np.random.Generator
+    skin: Skin, marks: FaceMeasurements, looks: Looks, count: int, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """Roots [N, 3] spread evenly over the scalp, thinner at the hairline, and their distance [N] to it."""
     distance = scalp_distance(skin.points, marks, looks)
@@ -55,7 +55,7 @@ def roots_on(
     return skin.points[chosen] + rng.normal(0, 0.0013, (count, 3)), distance[chosen]
 
 
-def gathered(strands: Array, locks: int, strength: float, rng: np.random.Generator) -> Array:
+def clump(strands: Array, locks: int, strength: float, rng: np.random.Generator) -> Array:
     """Pull strands [S, K, 3] towards the nearest of some leaders, more towards the tips."""
     leaders = rng.choice(len(strands), locks, replace=False)
     key = np.concatenate([strands[:, 0], 0.35 * strands[:, -1]], 1)

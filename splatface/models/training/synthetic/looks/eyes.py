@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import EYES
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import smoothstep
 from splatface.models.training.synthetic.movers import Piece, rigid_of
 from splatface.models.training.synthetic.parts import Part
@@ -21,7 +21,7 @@ _AROUND, _RINGS, _FINE_RINGS = 96, 72, 48
 _WHITE = (0.80, 0.765, 0.74)
 
 
-def eyes_of(rig: Rig, marks: Marks, looks: Looks, rng: np.random.Generator) -> dict[str, Piece]:
+def eyes_of(rig: Rig, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> dict[str, Piece]:
     """Both eyes, each carried by the rig's own eye, which the eyeLook actions turn."""
     sphere, faces, colours = _eyeball(looks, rng)
     pieces = {}

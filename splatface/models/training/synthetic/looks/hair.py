@@ -9,25 +9,25 @@ from numpy.typing import NDArray
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import HAIR
 from splatface.models.training.synthetic.identity import HAIR_STYLES, Looks
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import smooth_noise
 from splatface.models.training.synthetic.looks.skin import Skin
 from splatface.models.training.synthetic.looks.style_coils import coils
 from splatface.models.training.synthetic.looks.style_lob import lob
 from splatface.models.training.synthetic.looks.style_short import short
-from splatface.models.training.synthetic.movers import OnHead, Piece
+from splatface.models.training.synthetic.movers import HeadAttached, Piece
 from splatface.models.training.synthetic.parts import Part
 
 __all__ = ["hair_of"]
 
 Array = NDArray[Any]
-Style = Callable[[Skin, Marks, Looks, np.random.Generator], Array]
+Style = Callable[[Skin, FaceMeasurements, Looks, np.random.Generator], Array]
 
 _STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
 _RADIUS_M = {"lob": (0.00025, 0.00011), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
 
 
-def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Piece:
+def hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Piece:
     """The hair of the head, about 15,000 strands."""
     if looks.hair_style not in _STYLES:
         raise ActorError(f"hair_style: expected one of {', '.join(HAIR_STYLES)}, found '{looks.hair_style}'")
@@ -44,4 +44,4 @@ def hair_of(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) ->
         roughness=0.45,
         radius=_RADIUS_M[looks.hair_style],
     )
-    return Piece(part, OnHead(strands))
+    return Piece(part, HeadAttached(strands))

@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from splatface.models.training.dataset.types import FACE
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.movers import Blended, Piece
+from splatface.models.training.synthetic.movers import LinearDeformer, Piece
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 
@@ -49,7 +49,7 @@ def lashes_of(rig: Rig, looks: Looks, rng: np.random.Generator) -> Piece:
         roughness=0.5,
         radius=_RADIUS_M,
     )
-    return Piece(part, Blended(matrix, shape))
+    return Piece(part, LinearDeformer(matrix, shape))
 
 
 def _card(rig: Rig, group: str, body: cKDTree) -> NDArray[np.int64]:

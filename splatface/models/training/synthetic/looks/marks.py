@@ -9,14 +9,14 @@ from scipy.ndimage import gaussian_filter, map_coordinates
 
 from splatface.models.training.synthetic.rig import Rig
 
-__all__ = ["Marks", "marks_of", "mask"]
+__all__ = ["FaceMeasurements", "marks_of", "mask"]
 
 Array = NDArray[Any]
 _BLUR_PX = 2048  # the pictures' own size, in which blur is measured
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class FaceMeasurements:
     """Points [3] and lengths of one face at rest, canonical frame, metres."""
 
     eyes: tuple[Array, Array]  # centres, picture's right eye of the rig ("l", the person's left) first
@@ -38,7 +38,7 @@ def mask(rig: Rig, name: str, uv: Array, blur: float = 2.0) -> Array:
     return found
 
 
-def marks_of(rig: Rig) -> Marks:
+def marks_of(rig: Rig) -> FaceMeasurements:
     """Measure a face at rest."""
     body = rig.vertices("body")
     points, uv = rig.rest[body], rig.uv[body]
@@ -47,7 +47,7 @@ def marks_of(rig: Rig) -> Marks:
     front = np.abs(points[:, 0]) < 0.01
     near_nose = front & (points[:, 1] > 0.0) & (points[:, 1] < 0.06)
     temples = (np.abs(points[:, 1] + 0.03) < 0.015) & (np.abs(points[:, 2] - 0.06) < 0.05)
-    return Marks(
+    return FaceMeasurements(
         eyes=(spheres[0][0], spheres[1][0]),
         eye_radius=spheres[0][1],
         mouth=points[mask(rig, "lips", uv) > 0.6].mean(0),

@@ -9,7 +9,7 @@ from scipy.interpolate import CubicSpline
 
 from splatface.models.training.dataset.types import MOUTH
 from splatface.models.training.synthetic.looks.numbers import lerp, smoothstep
-from splatface.models.training.synthetic.movers import Blended, Piece, rigid_of
+from splatface.models.training.synthetic.movers import LinearDeformer, Piece, rigid_of
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import refine
@@ -50,7 +50,7 @@ def mouth_of(rig: Rig) -> dict[str, Piece]:
         roughness=0.35,
         subsurface=0.4,
     )
-    pieces["tongue"] = Piece(tongue, Blended(refined.matrix, points.shape))
+    pieces["tongue"] = Piece(tongue, LinearDeformer(refined.matrix, points.shape))
     return pieces
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smooth_noise
 
 __all__ = ["around_head", "scalp_distance"]
@@ -31,7 +31,7 @@ def around_head(points: Array) -> Array:
     return angle
 
 
-def scalp_distance(points: Array, marks: Marks, looks: Looks) -> Array:
+def scalp_distance(points: Array, marks: FaceMeasurements, looks: Looks) -> Array:
     """About how far [N] m points lie inside the hairline; negative on bare skin."""
     _, _, up = coordinates(points)
     line = np.interp(np.degrees(around_head(points)), _ANGLES_DEG, _HEIGHTS)

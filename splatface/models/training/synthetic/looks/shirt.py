@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from splatface.models.training.dataset.types import TORSO
 from splatface.models.training.synthetic.bones import BodyPose, PosedRig, head_weights, posed_rig
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.movers import Piece, Worn
+from splatface.models.training.synthetic.movers import ClothDeformer, Piece
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import catmull_clark, edges_of
@@ -61,7 +61,7 @@ def _cloth(points: Array, faces: Faces, weights: Array, looks: Looks, shade: flo
 class Collar:
     """A rib around the shirt's neck opening."""
 
-    worn: Worn
+    worn: ClothDeformer
     loop: Faces  # [N] points of the shirt around the opening
 
     def __call__(self, posed: PosedRig) -> Array:
@@ -88,7 +88,7 @@ class Collar:
         return np.stack(corners, -1).reshape(-1, 4)
 
 
-def _worn(rig: Rig) -> tuple[Worn, Faces]:
+def _worn(rig: Rig) -> tuple[ClothDeformer, Faces]:
     """The shirt's mover and its fine quads."""
     neck = rig.bone_heads[rig.bone("neck01")]
     rest = rig.rest
@@ -105,7 +105,7 @@ def _worn(rig: Rig) -> tuple[Worn, Faces]:
     for _ in range(2):
         fine, step = catmull_clark(fine, matrix.shape[0])
         matrix = step @ matrix
-    return Worn(smooth, quads, matrix, _LOOSE_M), fine
+    return ClothDeformer(smooth, quads, matrix, _LOOSE_M), fine
 
 
 def _pulled_to_cut(quads: Faces, above: Array) -> tuple[Any, NDArray[np.bool_]]:

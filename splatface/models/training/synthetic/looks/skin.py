@@ -10,7 +10,7 @@ from splatface.models.training.dataset.types import FACE, HAIR, LIPS, MOUTH, NEC
 from splatface.models.training.synthetic.bones import BodyPose, head_weights, posed_rig
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.brows import brow_cover
-from splatface.models.training.synthetic.looks.marks import Marks, mask
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements, mask
 from splatface.models.training.synthetic.looks.numbers import (
     bump,
     coordinates,
@@ -19,7 +19,7 @@ from splatface.models.training.synthetic.looks.numbers import (
     smoothstep,
 )
 from splatface.models.training.synthetic.looks.scalp import scalp_distance
-from splatface.models.training.synthetic.movers import Blended, Piece
+from splatface.models.training.synthetic.movers import LinearDeformer, Piece
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import refine, vertex_normals
@@ -43,7 +43,7 @@ class Skin:
     ears: Array  # [P] 0..1
 
 
-def skin_of(rig: Rig, marks: Marks, looks: Looks) -> Skin:
+def skin_of(rig: Rig, marks: FaceMeasurements, looks: Looks) -> Skin:
     """Head and neck down to where the shirt hides them, painted."""
     neck = rig.bone_heads[rig.bone("neck01")]
     faces = rig.faces["body"]
@@ -77,7 +77,9 @@ def skin_of(rig: Rig, marks: Marks, looks: Looks) -> Skin:
         subsurface=0.55,
         gloss=lips,
     )
-    return Skin(Piece(part, Blended(refined.matrix, points.shape)), points, normals, uv, refined.matrix, ears)
+    return Skin(
+        Piece(part, LinearDeformer(refined.matrix, points.shape)), points, normals, uv, refined.matrix, ears
+    )
 
 
 def _labels(weights: Array, lips: Array, inside: Array, scalp: Array) -> NDArray[np.uint8]:
@@ -88,7 +90,7 @@ def _labels(weights: Array, lips: Array, inside: Array, scalp: Array) -> NDArray
     return labels.astype(np.uint8)
 
 
-def _painted(points: Array, normals: Array, marks: Marks, looks: Looks) -> Array:
+def _painted(points: Array, normals: Array, marks: FaceMeasurements, looks: Looks) -> Array:
     """The skin without lips, scalp and ears [P, 3]."""
     skin = np.array(looks.skin)
     red, dark = skin * (1.10, 0.74, 0.70), skin * (0.80, 0.66, 0.62)
@@ -122,7 +124,7 @@ def _front_point(points: Array, normals: Array, across: float, up: float) -> Arr
     return found
 
 
-def _beard(points: Array, marks: Marks) -> Array:
+def _beard(points: Array, marks: FaceMeasurements) -> Array:
     """Where a beard would grow [P] 0..1: jaw, chin and above the lip, up to the sideburns."""
     across, back, up = coordinates(points)
     jaw = smoothstep(-0.030, -0.060, up - 0.35 * np.abs(across)) * smoothstep(0.085, 0.055, back)

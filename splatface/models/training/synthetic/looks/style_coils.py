@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.comb import ground_of, roots_on
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
 
@@ -19,7 +19,7 @@ _LENGTH_M = 0.020
 _COIL_M, _TURNS = 0.0022, 2.2
 
 
-def coils(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
+def coils(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     roots, inside = roots_on(skin, marks, looks, _STRANDS, rng)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.comb import gathered, ground_of, roots_on
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.comb import clump, ground_of, roots_on
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
 
@@ -27,7 +27,7 @@ _OUT_ACROSS = (0.090, 0.098, 0.099, 0.095, 0.100)
 _CURTAIN_IN = 0.067
 
 
-def lob(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
+def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     points, _ = roots_on(skin, marks, looks, _STRANDS, rng)
@@ -50,7 +50,7 @@ def lob(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Arr
         points = _within_outline(_off_the_face(points, layer), layer)
         strand.append(points)
     strands = np.stack(strand, 1)
-    strands = gathered(strands, 360, 0.55, rng)
+    strands = clump(strands, 360, 0.55, rng)
     return _loosened(_smoothed(strands), rng)
 
 
@@ -66,7 +66,7 @@ def _heading(points: Array, side: Array, frontal: Array, wave: Array, s: float) 
 
 
 def _kept_off(
-    points: Array, above: tuple[Array, Array], layer: Array, frontal: Array, marks: Marks, s: float
+    points: Array, above: tuple[Array, Array], layer: Array, frontal: Array, marks: FaceMeasurements, s: float
 ) -> Array:
     """Lift strands to their layer over the head: fuller at the crown and over the ears."""
     height, normals = above

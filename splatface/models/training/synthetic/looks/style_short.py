@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.comb import gathered, ground_of, roots_on
-from splatface.models.training.synthetic.looks.marks import Marks
+from splatface.models.training.synthetic.looks.comb import clump, ground_of, roots_on
+from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
 
@@ -18,7 +18,7 @@ _STRANDS, _POINTS = 22000, 10
 _SIDE_M, _TOP_M = 0.009, 0.040  # lengths
 
 
-def short(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> Array:
+def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     points, inside = roots_on(skin, marks, looks, _STRANDS, rng)
@@ -55,7 +55,7 @@ def short(skin: Skin, marks: Marks, looks: Looks, rng: np.random.Generator) -> A
         want = 0.0010 + (0.0035 + 0.010 * top) * layer * s**0.7
         points = points + normals * np.maximum(0, want - height)[:, None]
         strand.append(points)
-    strands = gathered(np.stack(strand, 1), 1400, 0.35, rng)
+    strands = clump(np.stack(strand, 1), 1400, 0.35, rng)
     t = np.linspace(0, 1, _POINTS)[None, :, None] ** 1.2
     loose: Array = strands + t * rng.normal(0, 0.0010, (len(strands), 1, 3))
     return loose

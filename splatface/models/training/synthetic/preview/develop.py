@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
 
-__all__ = ["developed", "light_of", "tone_mapped"]
+__all__ = ["light_of", "resolve_and_tonemap", "tone_mapped"]
 
 Array = NDArray[Any]
 Image = NDArray[np.uint8]
@@ -39,7 +39,7 @@ def light_of(picture: Array) -> Array:
     return light
 
 
-def developed(color: Array, labels: Image, block: int) -> tuple[Image, Image]:
+def resolve_and_tonemap(color: Array, labels: Image, block: int) -> tuple[Image, Image]:
     """Picture [H, W, 3] and labels [H, W] of samples [H * block, W * block, ..].
 
     Each sample is tone-mapped before the mean, so that bright edges do not eat into dark ones. The most

@@ -9,13 +9,17 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import BACKGROUND
-from splatface.models.training.synthetic.articulate import articulate
+from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.parts import Part, PosedBody
 from splatface.models.training.synthetic.preview.backdrop import backdrop
-from splatface.models.training.synthetic.preview.develop import developed
+from splatface.models.training.synthetic.preview.develop import resolve_and_tonemap
 from splatface.models.training.synthetic.preview.light import LIGHTS, MATERIAL, light_strands, light_surface
-from splatface.models.training.synthetic.preview.openness import ambient_openness, look_from, strand_openness
+from splatface.models.training.synthetic.preview.openness import (
+    ambient_visibility,
+    look_from,
+    strand_openness,
+)
 from splatface.models.training.synthetic.preview.raster import (
     NOTHING,
     draw_strands,
@@ -85,7 +89,7 @@ class Preview:
     def background(self) -> Image:
         """The picture [H, W, 3] without a body."""
         nothing = np.full(self._backdrop.shape[:2], BACKGROUND, np.uint8)
-        return developed(self._backdrop, nothing, _SUPERSAMPLING)[0]
+        return resolve_and_tonemap(self._backdrop, nothing, _SUPERSAMPLING)[0]
 
     def draw(self, posed: PosedBody) -> tuple[Image, Image]:
         """Picture [H, W, 3] RGB and labels [H, W] (LABELS) of a posed body."""
@@ -110,7 +114,7 @@ class Preview:
             strands = posed.positions[groom.name].reshape(-1, 3).astype(np.float32)
             buffers = (color, hidden, labels, nearness)
             _draw_groom(groom, strands, (pose, lens, eye), buffers)
-        return developed(color, labels, _SUPERSAMPLING)
+        return resolve_and_tonemap(color, labels, _SUPERSAMPLING)
 
     def _light(self, seen: Any, shape: Any, posed: PosedBody, eye: Array, color: Array) -> None:
         owner, screens = seen
@@ -213,11 +217,11 @@ def _openness_of(body: Body, surface: _Surface) -> Array:
     wide[[MOUTH_MODES.index(name) for name in ("open", "upper_lip", "lower_lip")]] = (1.0, 0.7, 0.7)
     shut[:2] = 1.0
     faces = []
-    for actions in (articulate(mouth, controls), articulate(wide, shut)):
+    for actions in (to_arkit_blendshapes(mouth, controls), to_arkit_blendshapes(wide, shut)):
         points = _joined(body.posed(actions), surface.names)
         faces.append((points, vertex_normals(points, surface.triangles)))
     hair = [part.positions for part in body.parts.values() if part.material == "hair"]
-    openness = ambient_openness(faces, surface.triangles, hair).astype(np.float32)
+    openness = ambient_visibility(faces, surface.triangles, hair).astype(np.float32)
     materials = [np.full(len(body.parts[n].positions), body.parts[n].material) for n in surface.names]
     teeth = np.concatenate(materials) == "teeth"
     opened: Array = np.where(teeth, np.maximum(openness, np.float32(_TEETH_OPENNESS)), openness)

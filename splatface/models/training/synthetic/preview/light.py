@@ -82,7 +82,7 @@ def light_surface(seen, surface, lights, shadow, eye, color):  # type: ignore[no
             strength = _mixed_one(materials[:, 4], corners, shares)
             above = (place[0] + _LIFT * normal[0], place[1] + _LIFT * normal[1], place[2] + _LIFT * normal[2])
             lit = shadow_at(shadow, above[0], above[1], above[2])
-            diffuse, shine = _answer((normal, to_eye), (lit, open_), lights, material, strength)
+            diffuse, shine = _shade((normal, to_eye), (lit, open_), lights, material, strength)
             paint = _mixed(albedo, corners, shares)
             for channel in range(3):
                 color[y, x, channel] = diffuse[channel] * paint[channel] + shine[channel]
@@ -128,7 +128,7 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _answer(directions, arriving, lights, material, strength):  # type: ignore[no-untyped-def]
+def _shade(directions, arriving, lights, material, strength):  # type: ignore[no-untyped-def]
     """Diffuse light and gloss, (r, g, b) each, of a surface.
 
     Args:

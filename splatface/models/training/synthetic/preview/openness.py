@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from splatface.models.render.jit import kernel
 from splatface.models.training.synthetic.preview.raster import NOTHING, fill_triangles, mark_strands
 
-__all__ = ["Onlooker", "ambient_openness", "look_from", "strand_openness"]
+__all__ = ["OrthographicView", "ambient_visibility", "look_from", "strand_openness"]
 
 Array = NDArray[Any]
 
@@ -26,7 +26,7 @@ _ABSORBED = 0.055  # of light per metre of strand in a voxel, as optical depth p
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Onlooker:
+class OrthographicView:
     """A flat (orthographic) view from far away: map pixels and nearness of world points."""
 
     T: Array  # [4, 4] f32: x, y in px, nearness in m + 10 (> 0)
@@ -38,7 +38,7 @@ class Onlooker:
         return seen
 
 
-def look_from(direction: Array, centre: Array, half_m: float, size: int) -> Onlooker:
+def look_from(direction: Array, centre: Array, half_m: float, size: int) -> OrthographicView:
     """The view of a ball (centre, half_m) from a direction [3], on a map of size x size px."""
     forward = direction / np.linalg.norm(direction)
     helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
@@ -49,7 +49,7 @@ def look_from(direction: Array, centre: Array, half_m: float, size: int) -> Onlo
     T = np.eye(4)
     T[:3, :3] = np.stack([scale * right, scale * down, forward])
     T[:3, 3] = np.array([size / 2, size / 2, 10.0]) - T[:3, :3] @ centre
-    return Onlooker(T.astype(np.float32), size)
+    return OrthographicView(T.astype(np.float32), size)
 
 
 def _directions(count: int) -> Array:
@@ -60,7 +60,7 @@ def _directions(count: int) -> Array:
     return np.stack([ring * np.cos(turn), z, ring * np.sin(turn)], axis=1)
 
 
-def ambient_openness(
+def ambient_visibility(
     faces: Sequence[tuple[Array, Array]], triangles: NDArray[np.int32], strands: Sequence[Array]
 ) -> Array:
     """Openness [P] 0..1 of mesh points, the largest over several faces.
@@ -102,7 +102,7 @@ def _seen_from(
     return seen.astype(np.float64)
 
 
-def view_half_m(view: Onlooker) -> float:
+def view_half_m(view: OrthographicView) -> float:
     """Half of what a view sees, m."""
     return view.size / 2 / float(np.linalg.norm(view.T[0, :3]))
 

@@ -78,7 +78,7 @@ def procedural_head(seed: int = 0) -> Head:
     )
     return Head(
         gaussians=gaussians_of(patch),
-        skin=skin_weight(patch.means).astype(np.float32),
+        skinning_weight=skin_weight(patch.means).astype(np.float32),
         dynamic=np.flatnonzero(moving).astype(np.int32),
         basis=patch.basis[moving].astype(np.float32),
         motion_map=_motion_map(),
