@@ -128,7 +128,7 @@ def bench_head(gaussians: int, dynamic: int) -> tuple[Head, AudioToMouthNet]:
         info=HeadInfo(
             name="bench",
             person="nobody",
-            licence="Apache-2.0",
+            license="Apache-2.0",
             consent="nobody is shown",
             camera=bench_camera(512, 512),
             coefficient_names=names,

@@ -1,4 +1,4 @@
-"""A viewer of the page: takes in every picture with the moment it came, small and grey."""
+"""A viewer of the page: takes in every picture with the moment it came, small and gray."""
 
 import struct
 import threading
@@ -22,7 +22,7 @@ class Seen:
 
     stamps_ns: NDArray[np.int64]  # [P] the moment of sound they belong to
     arrivals_ns: NDArray[np.int64]  # [P] when they came
-    small: NDArray[np.uint8]  # [P, h, w] grey
+    small: NDArray[np.uint8]  # [P, h, w] gray
 
     def since(self, time_ns: int) -> "Seen":
         """Those that came after a moment."""

@@ -28,7 +28,7 @@ pytestmark = [
 STORY = (
     "Once upon a time there was a king who had three daughters, and each was more clever than the last. "
     "The eldest could count the stars, the second could talk to the birds, and the youngest could be silent. "
-    "One day a stranger came to the castle. He wore a grey coat, and nobody knew his name. "
+    "One day a stranger came to the castle. He wore a gray coat, and nobody knew his name. "
 )
 QUESTION = "Excuse me, please, may I ask you something? I would like to know the way to the station."
 

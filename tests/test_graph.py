@@ -94,7 +94,7 @@ def nan_wav(tmp_path):
         ("fps:=1000", "parameter fps: expected 1.0 to 120.0, found 1000.0"),
         ("encoder:=wav2vec", "expected one of logmel, fsmn, whisper, found 'wav2vec'"),
         ("size:=big", "size: expected width x height"),
-        ("colour:=red", "colour"),
+        ("color:=red", "color"),
         ("params:=/no/such/params.yaml", "/no/such/params.yaml"),
     ],
 )

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
@@ -21,8 +20,7 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
-
-Array = NDArray[np.float64]
+from splatface.models.typing import Float64Array
 
 RATE_HZ = 16_000
 TOLERANCE_S = 0.15
@@ -35,19 +33,19 @@ LEADS_MS = {"text": 68, "film": 0, "microphone": -55}
 class Truth:
     """What the whole recording says."""
 
-    accents_s: Array
-    pauses_s: Array  # [n, 2]
+    accents_s: Float64Array
+    pauses_s: Float64Array  # [n, 2]
 
 
-def pitch_of(samples: Array) -> Array:
+def pitch_of(samples: Float64Array) -> Float64Array:
     """Semitones at 100 Hz by autocorrelation (Boersma 1993), bridged where there is no voice."""
     half, window = 640, np.hanning(1280)
     padded = np.pad(samples, half)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, 4096)) ** 2)
     low, high = RATE_HZ // 400, RATE_HZ // 65
     found, sure = [], []
-    for centre in range(0, len(samples), RATE_HZ // 100):
-        piece = padded[centre : centre + 2 * half]
+    for center in range(0, len(samples), RATE_HZ // 100):
+        piece = padded[center : center + 2 * half]
         power = np.abs(np.fft.rfft((piece - piece.mean()) * window, 4096)) ** 2
         likeness = np.fft.irfft(power)
         likeness = likeness / (likeness[0] + 1e-9) / np.maximum(own / own[0], 0.05)
@@ -61,7 +59,7 @@ def pitch_of(samples: Array) -> Array:
     return np.asarray(gaussian_filter1d(bridged, 3))
 
 
-def truth_of(samples: Array) -> Truth:
+def truth_of(samples: Float64Array) -> Truth:
     """Accents: syllables that stand out by loudness, length and pitch together; pauses of 200 ms and more."""
     band = sosfiltfilt(butter(4, [300, 3000], "band", fs=RATE_HZ, output="sos"), samples)
     level = 10 * np.log10(gaussian_filter1d(band**2, RATE_HZ * 0.018)[:: RATE_HZ // 200] + 1e-9)
@@ -98,29 +96,29 @@ def truth_of(samples: Array) -> Truth:
     return Truth(np.array(accents), pauses[np.diff(pauses)[:, 0] >= 0.2])
 
 
-def frames_of(samples: Array) -> list[AudioFrame]:
+def frames_of(samples: Float64Array) -> list[AudioFrame]:
     """What the face hears of it, and a second of silence."""
     padded = np.pad(samples, (0, RATE_HZ)).astype(np.float32)
     return encoder("fsmn").push(AudioChunk(padded, RATE_HZ, 0))
 
 
-def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Array, Array]:
+def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Array, Float64Array]:
     """When nods are lowest and when blinks begin, s."""
     controller = HeadMotionController(MotionConfig(seed=seed))
     for frame in frames:
-        controller.hear(frame, frame.centre_ns - lead_ms * 1_000_000)
-    end_s = frames[-1].centre_ns / NS_PER_S - 1.0
+        controller.hear(frame, frame.center_ns - lead_ms * 1_000_000)
+    end_s = frames[-1].center_ns / NS_PER_S - 1.0
     nods = np.array([nod.begin_s + nod.down_s for nod in controller._speaking.nods])
     blinks = np.array([at for at, _ in controller._lids._shown(0.0, end_s)])
     return nods[nods < end_s], blinks
 
 
-def near(times_s: Array, accents_s: Array) -> int:
+def near(times_s: Float64Array, accents_s: Float64Array) -> int:
     """How many of the times lie on accents."""
     return int((np.abs(times_s[:, None] - accents_s).min(axis=1, initial=9.0) < TOLERANCE_S).sum())
 
 
-def at_pauses(times_s: Array, pauses_s: Array) -> int:
+def at_pauses(times_s: Float64Array, pauses_s: Float64Array) -> int:
     """How many of the times lie in pauses or just after one."""
     inside = (times_s[:, None] > pauses_s[:, 0] - 0.05) & (times_s[:, None] < pauses_s[:, 1] + 0.25)
     return int(inside.any(axis=1).sum())
@@ -136,7 +134,7 @@ def main(folder: Path) -> None:
         counts = np.zeros(6)  # nods, on accents, by chance; blinks, at pauses, by chance
         speech_s = 0.0
         for truth, frames, length_s in known:
-            spoken_s = np.array([f.centre_ns / NS_PER_S for f in frames if f.voice_probability > 0.5])
+            spoken_s = np.array([f.center_ns / NS_PER_S for f in frames if f.voice_probability > 0.5])
             for seed in range(SEEDS):
                 nods, blinks = moved(frames, seed, lead_ms)
                 drawn = random.choice(spoken_s, 20 * len(nods))

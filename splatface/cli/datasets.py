@@ -28,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, help="folder with transforms_train.json, gt_imgs, parsing, ..."
     )
     imported.add_argument("--out", type=Path, required=True, help="a new folder, or an import cut short")
-    imported.add_argument("--licence", required=True, help="of the film: an SPDX name, or in words")
+    imported.add_argument(
+        "--license", "--licence", required=True, help="of the film: an SPDX name, or in words"
+    )
     imported.add_argument("--consent", required=True, help="who agreed to be shown, and to what")
     imported.add_argument("--name", default="", help="default: the folder's")
     imported.add_argument("--fps", type=float, default=25.0, help="of the film, default 25")
@@ -68,7 +70,7 @@ def _described(dataset: "Dataset") -> str:
     lines = [
         f"name        {dataset.name}",
         f"source      {dataset.source}",
-        f"licence     {dataset.licence}",
+        f"license     {dataset.license}",
         f"consent     {dataset.consent}",
         f"pictures    {len(frames)} of {camera.width}x{camera.height}: {counts}",
         f"film        {len(dataset.motion.time_ns)} moments at {dataset.fps:g} per second",
@@ -96,7 +98,7 @@ def _import(args: argparse.Namespace) -> int:
     plan = ImportPlan(
         source=args.folder,
         target=args.out,
-        licence=args.licence,
+        license=args.license,
         consent=args.consent,
         name=args.name,
         fps=args.fps,

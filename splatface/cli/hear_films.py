@@ -16,7 +16,9 @@ def add_films(parser: argparse.ArgumentParser) -> None:
     """Options of `hear films`."""
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="one speaking face each")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for one .npz a video")
-    parser.add_argument("--license", required=True, help="of the videos: an SPDX name, or in words")
+    parser.add_argument(
+        "--license", "--licence", required=True, help="of the videos: an SPDX name, or in words"
+    )
     parser.add_argument("--person", default="", help="who is shown (default: each video shows another one)")
     parser.add_argument("--words", action="store_true", help="also what is said, for `hear rule`")
     parser.add_argument("--recognizer", type=Path, metavar="FOLDER", help="a CTranslate2 Whisper model")

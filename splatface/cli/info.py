@@ -43,7 +43,7 @@ def _lines(head: Head) -> list[tuple[str, str]]:
         ("name", info.name),
         ("person", info.person),
         ("consent", info.consent),
-        ("licence", info.licence),
+        ("license", info.license),
         (
             "gaussians",
             f"{len(head.gaussians)}, of which {len(head.dynamic)} move in {head.basis.shape[2]} ways",

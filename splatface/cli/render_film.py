@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fps", default="25", help="pictures per second, 1 to 120 (default: 25)")
     parser.add_argument("--voice", default="", help="for --say, see `splatface voices` (default: the head's)")
     parser.add_argument("--rate", type=float, default=1.0, help="pace of --say, 0.5 to 2.5")
-    parser.add_argument("--background", default="", help="a colour such as #2a3b4c or a picture")
+    parser.add_argument("--background", default="", help="a color such as #2a3b4c or a picture")
     parser.add_argument(
         "--encoder", default="fsmn", help="how speech is heard: fsmn (quickest), whisper or logmel"
     )

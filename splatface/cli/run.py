@@ -12,7 +12,7 @@ OPTIONS = {
     "encoder": "fsmn (shortest delay), whisper or logmel",
     "fps": "pictures per second, 1 to 120",
     "size": "width x height, such as 512x512",
-    "background": "a colour such as #2a3b4c, or a picture",
+    "background": "a color such as #2a3b4c, or a picture",
     "port": "TCP port of the page",
     "address": "network address of the page; 0.0.0.0 shows it to other machines",
     "namespace": "of all nodes and topics",

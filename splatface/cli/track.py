@@ -33,7 +33,7 @@ _QUIET_S = 15.0  # between lines where nobody watches
 _QUESTIONS = {
     "person": "Who is shown? ",
     "consent": "Who agreed to be shown, and to what (for example: Alice Doe, talking head on our web page)? ",
-    "licence": "Licence of the film (an SPDX name, or in words such as: all rights reserved)? ",
+    "license": "License of the film (an SPDX name, or in words such as: all rights reserved)? ",
 }
 
 
@@ -51,7 +51,7 @@ def add_owner_arguments(parser: argparse.ArgumentParser) -> None:
     """Who is shown and who allows what; asked for on a terminal when left out."""
     parser.add_argument("--person", help="who is shown")
     parser.add_argument("--consent", help="who agreed to be shown, and to what")
-    parser.add_argument("--licence", help="of the film: an SPDX name, or in words")
+    parser.add_argument("--license", "--licence", help="of the film: an SPDX name, or in words")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -137,9 +137,9 @@ def owner_of(args: argparse.Namespace, answers: TextIO, questions: TextIO) -> "P
         if not said[name]:
             raise TrackingError(
                 f"--{name}: expected an answer, found none: a head is only made of who agreed; give "
-                "--person, --consent and --licence"
+                "--person, --consent and --license"
             )
-    return Provenance(name=said["person"], licence=said["licence"], consent=said["consent"])
+    return Provenance(name=said["person"], license=said["license"], consent=said["consent"])
 
 
 def table_of(findings: Sequence["Finding"]) -> str:

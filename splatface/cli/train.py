@@ -95,7 +95,7 @@ def _dataset_of(args: argparse.Namespace) -> "Dataset":
         options = TrackOptions(owner=owner_of(args, sys.stdin, sys.stderr))
         return track_film(path, made, options)
     dataset = load_dataset(path)
-    for name in ("consent", "licence"):
+    for name in ("consent", "license"):
         if not getattr(dataset, name).strip():
             raise TrainingError(
                 f"{path}: expected a line `{name}` in dataset.yaml, found none: "

@@ -55,10 +55,10 @@ def _list(language: str, as_json: bool) -> None:
         missing = {name: engine(name).INSTALL for name in ENGINES if not engine(name).voices()}
         print(json.dumps({"voices": [dataclasses.asdict(v) for v in found], "not_installed": missing}))
         return
-    print(f"{'voice':28} {'language':16} {'sex':8} licence")
+    print(f"{'voice':28} {'language':16} {'sex':8} license")
     for voice in found:
         if language or voice.engine != "espeak" or voice.language.startswith("en"):
-            print(f"{voice.name:28} {voice.language:16} {voice.sex or '-':8} {voice.licence}")
+            print(f"{voice.name:28} {voice.language:16} {voice.sex or '-':8} {voice.license}")
     robots = {voice.language for voice in found if voice.engine == "espeak"}
     if robots and not language:
         print(f"espeak/LANGUAGE+VARIANT: {len(robots)} languages, e.g. espeak/de+f2; see --language de")

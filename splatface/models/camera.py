@@ -1,4 +1,4 @@
-"""A pinhole camera in OpenCV axes (x right, y down, z into the scene), metres and pixels."""
+"""A pinhole camera in OpenCV axes (x right, y down, z into the scene), meters and pixels."""
 
 from dataclasses import dataclass, field
 
@@ -14,7 +14,7 @@ def _identity() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Pixel (0, 0) covers 0..1 in both directions: its centre is at (0.5, 0.5)."""
+    """Pixel (0, 0) covers 0..1 in both directions: its center is at (0.5, 0.5)."""
 
     width: int
     height: int

@@ -31,7 +31,7 @@ class AudioFrame:
 
     values: NDArray[np.float32]  # [D]
     encoder: str
-    centre_ns: int  # middle of the frame, ROS time
+    center_ns: int  # middle of the frame, ROS time
     voice_probability: float = 0.0  # 0..1
     level_dbfs: float = -100.0  # RMS of the frame
     utterance: int = 0

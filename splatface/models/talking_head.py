@@ -35,7 +35,7 @@ class TalkingHead:
         head: sound, as `load_head` returns it.
         drawer: a renderer.
         size: width and height of the pictures; the camera is scaled, not the picture.
-        background: colour [3] or picture [H, W, 3], 0..1; the head's own when left out.
+        background: color [3] or picture [H, W, 3], 0..1; the head's own when left out.
         gate: when the mouth rests; ALWAYS_OPEN for features without voice probability.
         watermark: whether pictures say invisibly that they are synthetic.
     """

@@ -66,7 +66,7 @@ class FeatureExtractor(FaceNode):
         if frames:
             self.frames += len(frames)
             self.compute_ms.add(1000 * (time.monotonic() - began_s) / len(frames))
-            self.age_ms.add((self.now_ns() - frames[-1].centre_ns) / 1e6)
+            self.age_ms.add((self.now_ns() - frames[-1].center_ns) / 1e6)
 
     def health(self) -> NodeStatus:
         """Is there sound, and how long hearing takes."""

@@ -87,7 +87,7 @@ class HeadController(FaceNode):
         self.controller.set_user_speaking(msg.data, self.now_ns())
 
     def on_look_at(self, msg: PointStamped) -> None:
-        """Turn to a point in the frame `world` (or none): metres from the head, x towards the viewer."""
+        """Turn to a point in the frame `world` (or none): meters from the head, x towards the viewer."""
         point = np.array([msg.point.x, msg.point.y, msg.point.z])
         if msg.header.frame_id not in ("", "world"):
             self.complain(f"look_at: expected frame world, found {msg.header.frame_id!r}: transform it first")

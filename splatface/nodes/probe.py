@@ -21,7 +21,7 @@ class Observation:
     """What went past, each list in the order of arrival."""
 
     audio_ms: list[float] = field(default_factory=list)  # end of chunk heard -> chunk here
-    features_ms: list[float] = field(default_factory=list)  # frame centre -> features here
+    features_ms: list[float] = field(default_factory=list)  # frame center -> features here
     drawn: dict[int, FrameTrace] = field(default_factory=dict)  # by media time
     shown: dict[int, FrameTrace] = field(default_factory=dict)
 

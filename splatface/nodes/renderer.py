@@ -51,7 +51,7 @@ PARAMETERS = (
     Parameter(
         name="background",
         default="",
-        description="a colour such as #2a3b4c or the path of a picture; empty: the head's own",
+        description="a color such as #2a3b4c or the path of a picture; empty: the head's own",
     ),
     Parameter(
         name="wait_for_control",
@@ -99,7 +99,7 @@ class Renderer(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("renderer")
-        self.frames = Timeline[AudioFrame](lambda frame: frame.centre_ns)
+        self.frames = Timeline[AudioFrame](lambda frame: frame.center_ns)
         self.controls = Timeline[HeadControl](lambda control: control.time_ns)
         self.utterance = 0
         self.drawn = 0
@@ -142,7 +142,7 @@ class Renderer(FaceNode):
             self.wrong_encoder = frame.encoder
             return
         before_ns = self.frames.latest_ns
-        jumped = before_ns is None or abs(frame.centre_ns - before_ns) > NS_PER_S
+        jumped = before_ns is None or abs(frame.center_ns - before_ns) > NS_PER_S
         if frame.utterance < self.utterance and not jumped:
             return  # late; one that lies far off is of a source with another clock
         interrupted = frame.utterance != self.utterance
@@ -153,7 +153,7 @@ class Renderer(FaceNode):
         if interrupted and self.steps is None:
             self.draw_again()
         if self.steps is not None and jumped:
-            self.steps.begin(frame.centre_ns)
+            self.steps.begin(frame.center_ns)
         self.draw_due()
 
     def on_control(self, msg: HeadControlMsg) -> None:

@@ -92,7 +92,7 @@ def audio_frame(msg: AudioFeaturesMsg) -> AudioFrame:
     return AudioFrame(
         values=np.array(msg.values, np.float32),
         encoder=msg.encoder,
-        centre_ns=time_ns(msg.header.stamp),
+        center_ns=time_ns(msg.header.stamp),
         voice_probability=float(msg.voice_probability),
         level_dbfs=float(msg.level_dbfs),
         utterance=int(msg.utterance),
@@ -107,7 +107,7 @@ def audio_features_msg(frame: AudioFrame) -> AudioFeaturesMsg:
         voice_probability=float(frame.voice_probability),
         level_dbfs=float(frame.level_dbfs),
     )
-    msg.header.stamp = stamp(frame.centre_ns)
+    msg.header.stamp = stamp(frame.center_ns)
     msg.values = _float32(frame.values)
     return msg
 

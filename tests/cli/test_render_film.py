@@ -94,7 +94,7 @@ def test_ctrl_c_leaves_a_film_as_far_as_it_came(tiny_head, tmp_path):
         (["--say", "Hello.", "--size", "33x44"], "size: expected even numbers"),
         (["--say", "Hello.", "--aspect", "4:3"], "aspect: expected one of"),
         (["--say", "Hello.", "--encoder", "ears"], "trained for encoder"),
-        (["--say", "Hello.", "--background", "blue"], "background: expected a colour"),
+        (["--say", "Hello.", "--background", "blue"], "background: expected a color"),
         (["--say", "Hello.", "--out", "film.gif"], r"expected a name that ends in .mp4 or .webm"),
     ],
 )

@@ -152,7 +152,7 @@ def test_a_film_becomes_a_data_set_of_who_agreed(tmp_path):
     film.write_bytes(b"film")
     with pytest.raises(TrackingError, match="--consent"):
         train.main(arguments(film, "--out", tmp_path / "head", "--person", "Jo Doe"))
-    owner = ("--person", "Jo Doe", "--consent", "Jo Doe, for tests", "--licence", "CC0-1.0")
+    owner = ("--person", "Jo Doe", "--consent", "Jo Doe, for tests", "--license", "CC0-1.0")
     with pytest.raises(TrackingError, match=r"film\.mp4"):
         train.main(arguments(film, "--out", tmp_path / "head", *owner))
     with pytest.raises(DatasetError):

@@ -23,7 +23,7 @@ def run(*arguments):
 
 
 @needs_flite
-def test_voices_are_listed_with_language_and_licence(capsys):
+def test_voices_are_listed_with_language_and_license(capsys):
     assert run() == 0
     lines = capsys.readouterr().out.splitlines()
     assert any(line.split()[:3] == ["flite/slt", "en-us", "female"] and "BSD" in line for line in lines)

@@ -17,7 +17,7 @@ from splatface.models.training.synthetic.speech_track import Script, Voice
 __all__ = ["VOICE", "Balls", "ball", "small_stage", "stand_in", "tuft"]
 
 
-def ball(centre, radius, label, material="skin", colour=(0.5, 0.3, 0.2), rings=24):
+def ball(center, radius, label, material="skin", color=(0.5, 0.3, 0.2), rings=24):
     """A ball of quads whose faces look out."""
     theta = np.linspace(1e-3, np.pi - 1e-3, rings)
     phi = np.arange(rings) * 2 * np.pi / rings
@@ -30,8 +30,8 @@ def ball(centre, radius, label, material="skin", colour=(0.5, 0.3, 0.2), rings=2
     return Part(
         kind="mesh",
         material=material,
-        positions=np.asarray(centre) + radius * points,
-        colours=np.tile(colour, (count, 1)),
+        positions=np.asarray(center) + radius * points,
+        colors=np.tile(color, (count, 1)),
         labels=np.full(count, label, np.uint8),
         skin=np.full(count, 0.0 if label == TORSO else 1.0),
         faces=faces,
@@ -47,7 +47,7 @@ def tuft(count=400):
         kind="strands",
         material="hair",
         positions=tops[:, None] + down,
-        colours=np.tile([0.05, 0.03, 0.02], (count, 1)),
+        colors=np.tile([0.05, 0.03, 0.02], (count, 1)),
         labels=np.full(count, HAIR, np.uint8),
         skin=np.ones(count),
         radius=(0.0006, 0.0004),

@@ -19,13 +19,13 @@ def robin():
     return np.ascontiguousarray(cv2.imread(str(head_folder("robin") / "preview.png"))[..., ::-1])
 
 
-def grey_steps(count, size=(64, 48)):
+def gray_steps(count, size=(64, 48)):
     """Pictures that say their number by how bright they are: 4 levels a step."""
     return [np.full((size[1], size[0], 3), 20 + 4 * i, np.uint8) for i in range(count)]
 
 
 def number_of(picture):
-    """The number that a picture of `grey_steps` says."""
+    """The number that a picture of `gray_steps` says."""
     return round((float(picture.mean()) - 20) / 4)
 
 

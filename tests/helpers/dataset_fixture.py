@@ -78,7 +78,7 @@ def make_dataset(folder: Path, size: int, film: Film, left_out: tuple[int, ...] 
         folder=folder,
         name="tiny",
         source="actor",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         consent="Nobody is shown: this face is computed.",
         camera=camera,
         fps=12.5,
@@ -237,7 +237,7 @@ def tiny_points(thin: bool = True) -> Points:
     return Points(
         means=patch.means.astype(np.float32),
         normals=patch.normals.astype(np.float32),
-        colours=patch.colour.clip(0, 1).astype(np.float32),
+        colors=patch.color.clip(0, 1).astype(np.float32),
         scales=patch.scales.astype(np.float32),
         quats=head.gaussians.quats,
         labels=labels,
@@ -268,7 +268,7 @@ def _landmark_head() -> Head:
     left_eye = _nearest(patch, rim + np.array([-0.033, -0.003]), lids[1], lids[1] + LID_COUNT)
     order = [*skin[:17], *left_brow, *right_brow, *skin[17:], *left_eye, *right_eye, *_lip_rows(first[6])]
     chosen = np.array(order)
-    rows = {name: getattr(patch, name)[chosen] for name in ("means", "axes", "scales", "opacity", "colour")}
+    rows = {name: getattr(patch, name)[chosen] for name in ("means", "axes", "scales", "opacity", "color")}
     return _head_of(Patch(**rows, basis=patch.basis[chosen]))
 
 

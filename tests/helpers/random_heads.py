@@ -40,7 +40,7 @@ def random_head(count=150, moving=70, sh=4, seed=0):
     info = HeadInfo(
         name="nobody",
         person="nobody",
-        licence="CC0-1.0",
+        license="CC0-1.0",
         consent="This person does not exist.",
         camera=Camera(64, 48, 90.0, 91.0, 32.0, 24.0),
         coefficient_names=names,

@@ -44,10 +44,10 @@ def write_shared(dataset, folder):
 
 
 def parsed(shown):
-    """BiSeNet's parts in the colours that its wrapper hands to cv2.imwrite, BGR."""
-    colours = np.full((8, 3), (255, 0, 0), np.uint8)
-    colours[BACKGROUND], colours[NECK], colours[TORSO] = (255, 255, 255), (0, 255, 0), (0, 0, 255)
-    return colours[shown]
+    """BiSeNet's parts in the colors that its wrapper hands to cv2.imwrite, BGR."""
+    colors = np.full((8, 3), (255, 0, 0), np.uint8)
+    colors[BACKGROUND], colors[NECK], colors[TORSO] = (255, 255, 255), (0, 255, 0), (0, 0, 255)
+    return colors[shown]
 
 
 def write_transforms(dataset, path, ids, chosen):

@@ -90,7 +90,7 @@ def test_the_mark_is_on_unless_it_is_taken_off(drawer):
     assert not detect(rest(TalkingHead(head, drawer, size=(256, 256), watermark=False))).found
 
 
-def test_the_background_may_be_a_colour_or_a_picture(drawer):
+def test_the_background_may_be_a_color_or_a_picture(drawer):
     head = replace(random_head(), skin=np.zeros(150, np.float32))
     picture = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32)
     plain = rest(TalkingHead(head, drawer, background=(0.0, 1.0, 0.0), watermark=False))

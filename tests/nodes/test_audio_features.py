@@ -68,7 +68,7 @@ def test_features_on_the_topic_are_the_encoders(start, speaker, name):
     assert len(speaker.frames) == len(expected)
     for frame, other in zip(speaker.frames, expected, strict=True):
         assert frame.values.tobytes() == other.values.tobytes()
-        assert (frame.centre_ns, frame.utterance, frame.encoder) == (other.centre_ns, 1, name)
+        assert (frame.center_ns, frame.utterance, frame.encoder) == (other.center_ns, 1, name)
         assert frame.voice_probability == pytest.approx(other.voice_probability)
         assert frame.level_dbfs == pytest.approx(other.level_dbfs, abs=1e-4)
     speaker.until(lambda: any("compute_ms_p50" in [v.key for v in s.values] for s in speaker.health))

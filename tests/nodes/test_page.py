@@ -12,7 +12,7 @@ from splatface.nodes.page_server import PageServer
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required"]
 MS = 1_000_000
-# Which colour stood on the canvas when, by the page's own clock.
+# Which color stood on the canvas when, by the page's own clock.
 WATCH = """() => {
   window.shades = [];
   const pen = document.getElementById("face").getContext("2d");

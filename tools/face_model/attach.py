@@ -10,10 +10,11 @@ from people import person
 from shapes import skin_matrix, vertices_of
 
 from splatface.models.training.synthetic import rig as door
+from splatface.models.typing import AnyArray
 
 __all__ = ["FACE_LANDMARKS", "attach", "scenes_of"]
 
-Array = NDArray[Any]
+
 FACE_LANDMARKS = 468
 _CAP = 0.02  # of the face's height: what is hidden or lost counts no more
 _EVERY = 4  # pictures are enough of each person
@@ -49,7 +50,7 @@ def attach(folder: Path, seeds: list[int]) -> Any:
     return candidates[cost.argmin(1)]
 
 
-def _distances(a: Array, b: Array) -> NDArray[np.float32]:
+def _distances(a: AnyArray, b: AnyArray) -> NDArray[np.float32]:
     a, b = a.astype(np.float32), b.astype(np.float32)
     middle = a.mean(0)
     a, b = a - middle, b - middle

@@ -15,7 +15,6 @@ import numpy as np
 import scipy.sparse as sp
 from attach import FACE_LANDMARKS, attach, scenes_of
 from corpus import draw_people
-from numpy.typing import NDArray
 from safetensors.numpy import save_file
 from shapes import eyes_of, motion_steps, reference, sample_neutral_faces, vertices_of
 
@@ -28,8 +27,8 @@ from splatface.models.training.tracking.face_model import (
     IRISES,
     view_terms,
 )
+from splatface.models.typing import AnyArray
 
-Array = NDArray[Any]
 _IDENTITIES = 40
 _CROWD = 400
 _IRIS_RAD = 0.40  # half angle of the visible iris, a little inside of the painted one
@@ -62,7 +61,7 @@ def main() -> None:
     print(f"{chosen.out}: {chosen.out.stat().st_size / 1000:.0f} kB")
 
 
-def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
+def model_of(folder: Path, seeds: list[int]) -> dict[str, AnyArray]:
     """The face model's tensors."""
     kept = folder / "attached.npz"
     if not kept.exists():
@@ -92,14 +91,14 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, Array]:
     }
 
 
-def near_eyes(motion: Array, mean: Array) -> Array:
+def near_eyes(motion: AnyArray, mean: AnyArray) -> AnyArray:
     """The motion [16, 478, 3] with lids that move, and gaze that turns, what is around their own eyes alone.
 
     The detector answers a synthetic wink with a face that is 2 mm lower at that side, brow, chin and lips; of
     some real people's blinks it does not (docs/notes/2026-11-22-tracking.md).
     """
-    centres = [mean[list(iris)].mean(0) for iris in IRISES]  # of the person's right eye, left eye
-    away = np.stack([np.linalg.norm(mean - centre, axis=1) for centre in centres])
+    centers = [mean[list(iris)].mean(0) for iris in IRISES]  # of the person's right eye, left eye
+    away = np.stack([np.linalg.norm(mean - center, axis=1) for center in centers])
     shares = np.clip((_FAR_FROM_EYE_M - away) / (_FAR_FROM_EYE_M - _AT_EYE_M), 0, 1)
     local = motion.copy()
     for row, share in zip(EYE_CHANNELS, (shares[1], shares[0], shares.max(0), shares.max(0)), strict=True):
@@ -107,35 +106,35 @@ def near_eyes(motion: Array, mean: Array) -> Array:
     return local
 
 
-def _landmarks(skin: Any, vertices: Array, rig: Any) -> Array:
+def _landmarks(skin: Any, vertices: AnyArray, rig: Any) -> AnyArray:
     """Landmarks [478, 3] of control vertices [V, 3] that look straight ahead."""
     eyes = eyes_of(vertices, rig)
-    return np.vstack([skin @ vertices, *(_iris(centre, eyes.radius) for centre in eyes.centres)])
+    return np.vstack([skin @ vertices, *(_iris(center, eyes.radius) for center in eyes.centers)])
 
 
-def _iris(centre: Array, radius: float) -> Array:
-    """Centre and rim [5, 3] of the iris: middle, then the picture's right, top, left, bottom."""
+def _iris(center: AnyArray, radius: float) -> AnyArray:
+    """Center and rim [5, 3] of the iris: middle, then the picture's right, top, left, bottom."""
     side, depth = np.sin(_IRIS_RAD), np.cos(_IRIS_RAD)
     rim = np.array([[0, 0, -1], [side, 0, -depth], [0, -side, -depth], [-side, 0, -depth], [0, side, -depth]])
-    return centre + radius * rim
+    return center + radius * rim
 
 
-def _motion(skin: Any, rig: Any) -> Array:
+def _motion(skin: Any, rig: Any) -> AnyArray:
     """Displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
     steps = motion_steps(rig)
     moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
     moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])
     eyes = eyes_of(rig.rest, rig)
-    for eye, centre in enumerate(eyes.centres):
+    for eye, center in enumerate(eyes.centers):
         rows = slice(FACE_LANDMARKS + 5 * eye, FACE_LANDMARKS + 5 * eye + 5)
-        out = _iris(centre, eyes.radius) - centre
+        out = _iris(center, eyes.radius) - center
         # Yaw to the face's left (picture's right) is a turn about -y, pitch down one about +x.
         moved[10, rows] = np.cross([0.0, -1.0, 0.0], out)
         moved[11, rows] = np.cross([1.0, 0.0, 0.0], out)
     return moved
 
 
-def habits_of(folder: Path) -> Array:
+def habits_of(folder: Path) -> AnyArray:
     """Second moments [16, 16] of motion in four minutes of acted speech, a little widened."""
     kept = folder / "habits.npy"
     if not kept.exists():
@@ -149,7 +148,7 @@ def habits_of(folder: Path) -> Array:
     return motion.T @ motion / len(motion) + np.diag(_WIDER**2)
 
 
-def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Array]:
+def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[AnyArray, AnyArray, AnyArray]:
     """What the detector adds [22, 478, 3], how it errs then [E, 478, 2], and what is left [478].
 
     Ridge regression per landmark of its error in the picture on (1, motion, view terms); the principal
@@ -172,21 +171,21 @@ def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[Array, Array, Arr
     return added, slips.reshape(_SLIPS, *left.shape[1:]), noise / FACE_HEIGHT_M
 
 
-def _ridge(slopes: Array, errors: Array, terms: Array) -> Array:
+def _ridge(slopes: AnyArray, errors: AnyArray, terms: AnyArray) -> AnyArray:
     """What is added [22, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 22]."""
-    # In metres at the head: how the picture changes with each coordinate of each term.
+    # In meters at the head: how the picture changes with each coordinate of each term.
     system = (slopes[:, :, None, :] * terms[:, None, :, None]).reshape(2 * len(terms), -1)
     prior = np.repeat((_NOISE_M / _SPREAD_M) ** 2, 3)
-    best: Array = np.linalg.solve(system.T @ system + np.diag(prior), system.T @ errors.reshape(-1))
+    best: AnyArray = np.linalg.solve(system.T @ system + np.diag(prior), system.T @ errors.reshape(-1))
     return best.reshape(-1, 3)
 
 
-def _rms(values: Array) -> float:
+def _rms(values: AnyArray) -> float:
     return float(np.sqrt((values**2).mean()))
 
 
-def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[Array, Array, Array]:
-    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as metres at the head), terms [22]."""
+def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[AnyArray, AnyArray, AnyArray]:
+    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as meters at the head), terms [22]."""
     motion, camera = shown.motion[number], shown.cameras[number]
     vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
     turn, place = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]
@@ -203,15 +202,15 @@ def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[Array, Array,
     return by_camera @ turn * metres, (found - px) * metres, np.r_[1.0, motion, view]
 
 
-def _posed_landmarks(skin: Any, vertices: Array, rig: Any, motion: Array, turn: Array) -> Array:
+def _posed_landmarks(skin: Any, vertices: AnyArray, rig: Any, motion: AnyArray, turn: AnyArray) -> AnyArray:
     """Landmarks [478, 3] in the world of posed vertices: irises turned by the gaze."""
     eyes = eyes_of(vertices, rig)
     yaw, pitch = motion[10], motion[11]
     irises = []
-    for centre in eyes.centres:
-        out = _iris(centre, eyes.radius) - centre
+    for center in eyes.centers:
+        out = _iris(center, eyes.radius) - center
         out = out + yaw * np.cross([0.0, -1.0, 0.0], out) + pitch * np.cross([1.0, 0.0, 0.0], out)
-        irises.append(centre + out @ turn.T)
+        irises.append(center + out @ turn.T)
     return np.vstack([skin @ vertices, *irises])
 
 

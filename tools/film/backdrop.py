@@ -5,7 +5,7 @@ import numpy as np
 
 __all__ = ["backdrop"]
 
-_CENTRE = np.array([0.60, 0.67, 0.74])  # linear, behind the head
+_CENTER = np.array([0.60, 0.67, 0.74])  # linear, behind the head
 _CORNER = np.array([0.26, 0.33, 0.41])
 _HALF_M = 1.2
 _AWAY_M = 1.6  # behind the eyes
@@ -22,9 +22,9 @@ def backdrop():
     quads = np.stack([corner, corner + _STEPS, corner + _STEPS + 1, corner + 1], 1)
     mesh = bpy.data.meshes.new("backdrop")
     mesh.from_pydata(points.tolist(), [], quads.tolist())
-    colour = mesh.attributes.new("colour", "FLOAT_COLOR", "POINT")
-    shade = np.c_[_CENTRE * (1 - far) + _CORNER * far, np.ones(len(points))]
-    colour.data.foreach_set("color", shade.astype(np.float32).ravel())
+    color = mesh.attributes.new("color", "FLOAT_COLOR", "POINT")
+    shade = np.c_[_CENTER * (1 - far) + _CORNER * far, np.ones(len(points))]
+    color.data.foreach_set("color", shade.astype(np.float32).ravel())
     mesh.materials.append(_glow())
     wall = bpy.data.objects.new("backdrop", mesh)
     for ray in ("diffuse", "glossy", "transmission", "shadow", "volume_scatter"):
@@ -37,10 +37,10 @@ def _glow():
     material.use_nodes = True
     tree = material.node_tree
     tree.nodes.clear()
-    colour = tree.nodes.new("ShaderNodeAttribute")
-    colour.attribute_name = "colour"
+    color = tree.nodes.new("ShaderNodeAttribute")
+    color.attribute_name = "color"
     emission = tree.nodes.new("ShaderNodeEmission")
     output = tree.nodes.new("ShaderNodeOutputMaterial")
-    tree.links.new(colour.outputs["Color"], emission.inputs[0])
+    tree.links.new(color.outputs["Color"], emission.inputs[0])
     tree.links.new(emission.outputs[0], output.inputs["Surface"])
     return material

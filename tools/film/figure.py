@@ -76,7 +76,7 @@ def _mesh(piece):
     mesh.polygons.foreach_set("material_index", slots.astype(np.int32))
     mesh.update(calc_edges=True)
     mesh.shade_smooth()
-    _attribute(mesh, "colour", "FLOAT_COLOR", "POINT", np.c_[piece.colours, np.ones(len(piece.colours))])
+    _attribute(mesh, "color", "FLOAT_COLOR", "POINT", np.c_[piece.colors, np.ones(len(piece.colors))])
     _attribute(mesh, "rest", "FLOAT_VECTOR", "POINT", points)
     if piece.gloss is not None:
         _attribute(mesh, "gloss", "FLOAT", "POINT", piece.gloss)
@@ -92,7 +92,7 @@ def _strands(piece):
     if curves.attributes.get("radius") is None:
         curves.attributes.new("radius", "FLOAT", "POINT")
     curves.attributes["radius"].data.foreach_set("value", width.astype(np.float32))
-    _attribute(curves, "colour", "FLOAT_COLOR", "CURVE", np.c_[piece.colours, np.ones(strands)])
+    _attribute(curves, "color", "FLOAT_COLOR", "CURVE", np.c_[piece.colors, np.ones(strands)])
     curves.materials.append(material_for(piece, piece.labels[0]))
     return bpy.data.objects.new(piece.name, curves)
 

@@ -11,7 +11,7 @@ __all__ = ["Film", "Piece", "read_film"]
 
 @dataclass(frozen=True)
 class Piece:
-    """One part: a mesh (faces [F, 4]) or strands (positions [S, K, 3]), canonical frame, metres."""
+    """One part: a mesh (faces [F, 4]) or strands (positions [S, K, 3]), canonical frame, meters."""
 
     name: str
     kind: str
@@ -20,7 +20,7 @@ class Piece:
     subsurface: float
     radius: tuple[float, float]
     positions: np.ndarray
-    colours: np.ndarray
+    colors: np.ndarray
     labels: np.ndarray
     faces: np.ndarray | None
     gloss: np.ndarray | None
@@ -58,7 +58,7 @@ def read_film(folder: Path) -> Film:
             raise SystemExit(f"{path}: expected splatface-film version 1, found another format")
         pieces = {}
         for name, facts in about["parts"].items():
-            have = {key: tensors[f"{name}.{key}"] for key in ("positions", "colours", "labels")}
+            have = {key: tensors[f"{name}.{key}"] for key in ("positions", "colors", "labels")}
             optional = {
                 key: tensors[f"{name}.{key}"] if f"{name}.{key}" in tensors.files else None
                 for key in ("faces", "gloss")

@@ -23,37 +23,37 @@ def material_for(piece, label):
     return material
 
 
-def _colour(tree):
+def _color(tree):
     node = tree.nodes.new("ShaderNodeAttribute")
-    node.attribute_name = "colour"
+    node.attribute_name = "color"
     return node.outputs["Color"]
 
 
 def _hair(tree, piece):
-    """Chiang's hair model (2016) with the strand's own colour."""
+    """Chiang's hair model (2016) with the strand's own color."""
     tree.nodes.clear()
     output = tree.nodes.new("ShaderNodeOutputMaterial")
     hair = tree.nodes.new("ShaderNodeBsdfHairPrincipled")
     hair.parametrization = "COLOR"
     hair.inputs["Roughness"].default_value = piece.roughness
     hair.inputs["Radial Roughness"].default_value = 0.55
-    tree.links.new(_colour(tree), hair.inputs["Color"])
+    tree.links.new(_color(tree), hair.inputs["Color"])
     tree.links.new(hair.outputs[0], output.inputs["Surface"])
 
 
 def _surface(tree, piece):
     shader = tree.nodes["Principled BSDF"]
     shader.inputs["Roughness"].default_value = piece.roughness
-    colour = _colour(tree)
-    tree.links.new(colour, shader.inputs["Base Color"])
+    color = _color(tree)
+    tree.links.new(color, shader.inputs["Base Color"])
     if piece.subsurface:
         shader.inputs["Subsurface Weight"].default_value = piece.subsurface
         shader.inputs["Subsurface Radius"].default_value = _RADII[piece.material]
         shader.inputs["Subsurface Scale"].default_value = _SCALE_M[piece.material]
-    _SPECIAL[piece.material](tree, shader, colour)
+    _SPECIAL[piece.material](tree, shader, color)
 
 
-def _skin(tree, shader, _colour_socket):
+def _skin(tree, shader, _color_socket):
     """Pores as fine bumps; the lips shine more."""
     shader.inputs["Specular IOR Level"].default_value = 0.42
     _bumps(tree, shader, scale=900.0, strength=0.16, distance=0.0006)
@@ -66,19 +66,19 @@ def _skin(tree, shader, _colour_socket):
     tree.links.new(between.outputs[0], shader.inputs["Roughness"])
 
 
-def _teeth(tree, shader, colour):
+def _teeth(tree, shader, color):
     """A little light of their own: the lamps of the studio hardly reach into a mouth."""
-    tree.links.new(colour, shader.inputs["Emission Color"])
+    tree.links.new(color, shader.inputs["Emission Color"])
     shader.inputs["Emission Strength"].default_value = 0.17
 
 
-def _mouth(tree, shader, colour):
+def _mouth(tree, shader, color):
     _bumps(tree, shader, scale=900.0, strength=0.3, distance=0.0005)
-    tree.links.new(colour, shader.inputs["Emission Color"])
+    tree.links.new(color, shader.inputs["Emission Color"])
     shader.inputs["Emission Strength"].default_value = 0.04
 
 
-def _eye(_tree, shader, _colour_socket):
+def _eye(_tree, shader, _color_socket):
     """A tear film over the eye."""
     shader.inputs["Coat Weight"].default_value = 1.0
     shader.inputs["Coat Roughness"].default_value = 0.015
@@ -86,7 +86,7 @@ def _eye(_tree, shader, _colour_socket):
     shader.inputs["Specular IOR Level"].default_value = 0.3
 
 
-def _cloth(tree, shader, _colour_socket):
+def _cloth(tree, shader, _color_socket):
     shader.inputs["Sheen Weight"].default_value = 0.17
     shader.inputs["Sheen Roughness"].default_value = 0.5
     shader.inputs["Specular IOR Level"].default_value = 0.15

@@ -29,7 +29,7 @@ class Passes:
         image.compression = 15
 
     def _label_output(self, tree, index):
-        """Write index / 255 as an 8-bit grey picture without a view transform."""
+        """Write index / 255 as an 8-bit gray picture without a view transform."""
         share = tree.nodes.new("ShaderNodeMath")
         share.operation = "DIVIDE"
         share.inputs[1].default_value = 255.0

@@ -36,11 +36,11 @@ def read_png(path: Path) -> np.ndarray:
 
 
 def write_png(path: Path, picture: np.ndarray) -> None:
-    """Write RGB [H, W, 3] or grey [H, W] uint8, at once or not at all."""
+    """Write RGB [H, W, 3] or gray [H, W] uint8, at once or not at all."""
     height, width = picture.shape[:2]
-    colour_type = 2 if picture.ndim == 3 else 0
+    color_type = 2 if picture.ndim == 3 else 0
     rows = np.concatenate([np.zeros((height, 1), np.uint8), picture.reshape(height, -1)], 1)
-    header = struct.pack(">IIBBBBB", width, height, 8, colour_type, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 8, color_type, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n"
     for kind, body in ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 6)), (b"IEND", b"")):
         data += struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

@@ -11,7 +11,7 @@ from figure import BLENDER_CANONICAL, blender_points
 __all__ = ["Quality", "furnish"]
 
 _AIM = (0.0, 0.062, 0.08)  # canonical, where all lamps point: the middle of the head
-# name, place from the aim (canonical m: right, down, into the scene), W, size m, colour
+# name, place from the aim (canonical m: right, down, into the scene), W, size m, color
 _LAMPS = (
     ("key", (-0.85, -0.62, -1.15), 15.5, 0.70, (1.0, 0.93, 0.85)),
     ("fill", (1.10, -0.10, -1.20), 4.0, 1.40, (0.92, 0.95, 1.0)),
@@ -48,9 +48,9 @@ def furnish(camera, quality):
     _renderer(scene, quality)
 
 
-def _lamp(name, place, watts, size, colour):
+def _lamp(name, place, watts, size, color):
     light = bpy.data.lights.new(name, "AREA")
-    light.energy, light.size, light.color = watts, size, colour
+    light.energy, light.size, light.color = watts, size, color
     lamp = bpy.data.objects.new(name, light)
     lamp.location = blender_points(np.array(_AIM) + np.array(place)).tolist()
     towards = mathutils.Vector(blender_points(-np.array(place)).tolist())

@@ -38,7 +38,7 @@ class Encoder(Protocol):
 
     @property
     def lookahead_ms(self) -> float:
-        """Most sound heard after a frame's centre before the frame comes out."""
+        """Most sound heard after a frame's center before the frame comes out."""
         ...
 
     @property

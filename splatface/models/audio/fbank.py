@@ -75,9 +75,9 @@ def log_kaldi_fbank(frames: NDArray[np.float64], filters: NDArray[np.float64]) -
     a Hamming window. `filters` [bins, fft_size // 2 + 1] decides the FFT's size.
     """
     scaled = frames * 32768.0
-    centred = scaled - scaled.mean(axis=1, keepdims=True)
-    before = np.concatenate([centred[:, :1], centred[:, :-1]], axis=1)
-    emphasised = (centred - 0.97 * before) * np.hamming(frames.shape[1])
+    centerd = scaled - scaled.mean(axis=1, keepdims=True)
+    before = np.concatenate([centerd[:, :1], centerd[:, :-1]], axis=1)
+    emphasised = (centerd - 0.97 * before) * np.hamming(frames.shape[1])
     power = power_spectrum(emphasised, 2 * (filters.shape[1] - 1))
     floored: NDArray[np.float64] = np.log(np.maximum(power @ filters.T, FLOAT32_EPSILON))
     return floored

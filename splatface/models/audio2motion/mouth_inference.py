@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import FRAME_NS, AudioToMouthNet
 from splatface.models.errors import HeadError
 from splatface.models.messages import AudioFrame
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "ALWAYS_OPEN",
@@ -19,7 +20,7 @@ __all__ = [
     "resample_window",
 ]
 
-Array = NDArray[np.float32]
+
 NS_PER_MS = 1_000_000
 
 
@@ -42,12 +43,14 @@ class VoiceGate:
 ALWAYS_OPEN = VoiceGate(closed_below=-1.0, open_above=-0.5)
 
 
-def resample_window(values: Array, centres_ns: NDArray[np.int64], newest_ns: int, window: int) -> Array:
+def resample_window(
+    values: Float32Array, centers_ns: NDArray[np.int64], newest_ns: int, window: int
+) -> Float32Array:
     """Sample feature frames every 20 ms up to `newest_ns`: [W, D], oldest first.
 
     Args:
         values: [F, D] feature frames, F >= 1.
-        centres_ns: [F] their centres, rising.
+        centers_ns: [F] their centers, rising.
         newest_ns: time of the last row.
         window: W.
 
@@ -55,26 +58,26 @@ def resample_window(values: Array, centres_ns: NDArray[np.int64], newest_ns: int
     they stand still: so the rate of pictures is free and nothing is counted by index.
     """
     # Differences in integers: float64 cannot hold today's ROS time to the nanosecond.
-    wanted = np.arange(1 - window, 1, dtype=np.int64) * FRAME_NS + (newest_ns - centres_ns[0])
-    known = centres_ns - centres_ns[0]
+    wanted = np.arange(1 - window, 1, dtype=np.int64) * FRAME_NS + (newest_ns - centers_ns[0])
+    known = centers_ns - centers_ns[0]
     after = np.clip(np.searchsorted(known, wanted, side="right"), 1, max(len(known) - 1, 1))
     after = np.minimum(after, len(known) - 1)
     before = np.maximum(after - 1, 0)
     span = np.maximum(known[after] - known[before], 1)
     share = np.clip((wanted - known[before]) / span, 0.0, 1.0).astype(np.float32)[:, None]
-    sampled: Array = values[before] * (1 - share) + values[after] * share
+    sampled: Float32Array = values[before] * (1 - share) + values[after] * share
     return sampled
 
 
 def gate_openness(
-    gate: VoiceGate, probabilities: Array, centres_ns: NDArray[np.int64], time_ns: int
+    gate: VoiceGate, probabilities: Float32Array, centers_ns: NDArray[np.int64], time_ns: int
 ) -> float:
     """0 (mouth at rest) .. 1 (free) at `time_ns`, from frames [F] that lie before it.
 
     The largest of all frames' voice, each rising over `attack`, held, and falling over `release`:
     causal, continuous in time, and a function of the last 150 ms alone.
     """
-    age_ms = (time_ns - centres_ns) / NS_PER_MS
+    age_ms = (time_ns - centers_ns) / NS_PER_MS
     rise = age_ms / gate.attack_ms
     fall = (gate.hold_ms + gate.release_ms - age_ms) / gate.release_ms
     share = np.clip(np.minimum(rise, fall), 0.0, 1.0)
@@ -89,7 +92,9 @@ def receptive_field_ns(net: AudioToMouthNet, gate: VoiceGate) -> int:
     return round(max(heard, (gate.hold_ms + gate.release_ms) * NS_PER_MS)) + FRAME_NS
 
 
-def predict_mouth(net: AudioToMouthNet, frames: Sequence[AudioFrame], gate: VoiceGate, time_ns: int) -> Array:
+def predict_mouth(
+    net: AudioToMouthNet, frames: Sequence[AudioFrame], gate: VoiceGate, time_ns: int
+) -> Float32Array:
     """Coefficients [n] at `time_ns` from the frames around it (rising in time); zeros where there are none.
 
     Of frames later than the net's look-ahead only the next is used, as the other end of the
@@ -98,17 +103,19 @@ def predict_mouth(net: AudioToMouthNet, frames: Sequence[AudioFrame], gate: Voic
     """
     newest_ns = time_ns + round(net.lookahead_ms * NS_PER_MS)
     oldest_ns = time_ns - receptive_field_ns(net, gate)
-    near = [frame for frame in frames if oldest_ns <= frame.centre_ns < newest_ns + FRAME_NS]
+    near = [frame for frame in frames if oldest_ns <= frame.center_ns < newest_ns + FRAME_NS]
     if not near:
         return np.zeros(net.outputs, np.float32)
     _check_frames(net, near)
-    centres_ns = np.array([frame.centre_ns for frame in near], np.int64)
+    centers_ns = np.array([frame.center_ns for frame in near], np.int64)
     voice = np.array([frame.voice_probability for frame in near], np.float32)
-    openness = gate_openness(gate, voice, centres_ns, newest_ns)
+    openness = gate_openness(gate, voice, centers_ns, newest_ns)
     if openness == 0.0:
         return np.zeros(net.outputs, np.float32)
     values = np.stack([frame.values[: net.feature_dim] for frame in near])
-    heard: Array = net(resample_window(values, centres_ns, newest_ns, net.window)) * np.float32(openness)
+    heard: Float32Array = net(resample_window(values, centers_ns, newest_ns, net.window)) * np.float32(
+        openness
+    )
     # One broken frame must not take the face away: it counts as silence.
     return heard if np.isfinite(heard).all() else np.zeros(net.outputs, np.float32)
 

@@ -87,7 +87,7 @@ class AccentDetector:
 
     def hear(self, frame: AudioFrame) -> StressedSyllable | None:
         """Take in the next 20 ms."""
-        now_s, before_db = frame.centre_ns / NS_PER_S, self._before_db
+        now_s, before_db = frame.center_ns / NS_PER_S, self._before_db
         self._before_db = frame.level_dbfs
         if frame.voice_probability < SPEAKING or frame.level_dbfs < SILENT_DBFS:
             self._end(now_s)

@@ -17,7 +17,7 @@ Direction = tuple[float, float]  # yaw (rad, to the left), pitch (rad, down)
 
 ON_VIEWER = 0.72  # share of fixations
 HISTORY_S = 12.0  # longer than any fixation
-# From eye to eye and mouth of somebody a metre away: within this one still looks at the face.
+# From eye to eye and mouth of somebody a meter away: within this one still looks at the face.
 ON_FACE_RAD = math.radians(1.6)
 # Beyond this the white of the eye shows and one seems to look at something else.
 FARTHEST_RAD = math.radians(14.0)

@@ -7,11 +7,10 @@ told: a face tracker that names the target thirty times a second gets the same t
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from splatface.models.typing import Float64Array
 
 __all__ = ["QuinticTrajectory", "plan_to", "resting", "value_at"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,29 +19,31 @@ class QuinticTrajectory:
 
     begin_s: float
     length_s: float
-    origin: Array
-    velocity: Array
-    acceleration: Array
-    target: Array
+    origin: Float64Array
+    velocity: Float64Array
+    acceleration: Float64Array
+    target: Float64Array
 
 
-def resting(value: Array) -> QuinticTrajectory:
+def resting(value: Float64Array) -> QuinticTrajectory:
     """A value that stays."""
     still = np.zeros_like(value)
     return QuinticTrajectory(0.0, 1.0, value, still, still, value)
 
 
-def value_at(glide: QuinticTrajectory, time_s: float) -> Array:
+def value_at(glide: QuinticTrajectory, time_s: float) -> Float64Array:
     """Where the value is at a moment."""
     return _motion_at(glide, time_s)[0]
 
 
-def plan_to(glide: QuinticTrajectory, target: Array, time_s: float, length_s: float) -> QuinticTrajectory:
+def plan_to(
+    glide: QuinticTrajectory, target: Float64Array, time_s: float, length_s: float
+) -> QuinticTrajectory:
     """From how the value moves at `time_s` to rest at a new target `length_s` later."""
     return QuinticTrajectory(time_s, length_s, *_motion_at(glide, time_s), target)
 
 
-def _motion_at(glide: QuinticTrajectory, time_s: float) -> tuple[Array, Array, Array]:
+def _motion_at(glide: QuinticTrajectory, time_s: float) -> tuple[Float64Array, Float64Array, Float64Array]:
     """Position, velocity and acceleration."""
     length = glide.length_s
     s = max((time_s - glide.begin_s) / length, 0.0)

@@ -47,7 +47,7 @@ class PhraseDetector:
 
     def hear(self, frame: AudioFrame) -> PhraseBegin | PhraseEnd | None:
         """Take in the next 20 ms."""
-        now_s = frame.centre_ns / NS_PER_S
+        now_s = frame.center_ns / NS_PER_S
         step_s = 0.0 if self._latest_s is None else min(now_s - self._latest_s, 1.0)
         self._latest_s = now_s
         self._loud_db = max(self._loud_db - FORGET_DB_PER_S * step_s, SILENT_DBFS)

@@ -62,7 +62,7 @@ class SpeechGestures:
 
     def hear(self, frame: AudioFrame, present_s: float) -> None:
         """Take in one frame; nothing that follows from it begins before `present_s`."""
-        now_s = frame.centre_ns / NS_PER_S
+        now_s = frame.center_ns / NS_PER_S
         if now_s < self._latest_s - SET_BACK_S:
             self.reset()
             self._lids.reset()
@@ -74,7 +74,7 @@ class SpeechGestures:
         accent, turn = self._accents.hear(frame), self._phrases.hear(frame)
         if accent is None and turn is None:
             return
-        random = np.random.default_rng([self._seed, frame.centre_ns % 2**63])
+        random = np.random.default_rng([self._seed, frame.center_ns % 2**63])
         if accent and accent.peak_s > present_s - LATE_S:
             self._stress(accent, present_s, random)
         if isinstance(turn, PhraseBegin) and turn.at_s > present_s - LATE_S:

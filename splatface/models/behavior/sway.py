@@ -3,13 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from splatface.models.typing import Float64Array
 
 __all__ = ["Sway", "sway_at", "sway_of"]
 
-Array = NDArray[np.float64]
 
-# Periods of 3 to 17 s, none a multiple of another, so that it never repeats visibly.
 FREQUENCIES_HZ = np.array([0.059, 0.097, 0.143, 0.211, 0.317])
 # Yaw, pitch, roll (rad) and forward, left, up (m): standard deviation of each.
 AMOUNT = np.array([0.042, 0.018, 0.016, 0.0020, 0.0030, 0.0008])
@@ -22,8 +21,8 @@ BREATH_PITCH_RAD = 0.004
 class Sway:
     """Phases and weights of one person."""
 
-    phases_rad: Array  # [6, 5]
-    weights: Array  # [6, 5]
+    phases_rad: Float64Array  # [6, 5]
+    weights: Float64Array  # [6, 5]
     breath_phase_rad: float
     breath: float  # 0..1
 
@@ -38,10 +37,10 @@ def sway_of(seed: int, amount: float) -> Sway:
     return Sway(phases, weights, float(random.uniform(0.0, 2 * np.pi)), min(amount, 1.0))
 
 
-def sway_at(sway: Sway, time_s: float) -> Array:
+def sway_at(sway: Sway, time_s: float) -> Float64Array:
     """Yaw, pitch, roll (rad) and forward, left, up (m) at a moment, [6]."""
     moving = np.sin(2 * np.pi * FREQUENCIES_HZ * time_s + sway.phases_rad)
-    out: Array = (sway.weights * moving).sum(axis=1)
+    out: Float64Array = (sway.weights * moving).sum(axis=1)
     breath = sway.breath * np.sin(2 * np.pi * BREATH_HZ * time_s + sway.breath_phase_rad)
     out[1] -= BREATH_PITCH_RAD * breath
     out[5] += BREATH_RISE_M * breath

@@ -10,10 +10,11 @@ from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones, quat_of_matrix
 from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.typing import Float32Array
 
 __all__ = ["Deformer"]
 
-Array = NDArray[np.float32]
+
 BLOCK = 64  # rows that stay in the first-level cache together and fill vector registers
 f4 = np.float32
 _OPTIONS = {"cache": True, "fastmath": True, "error_model": "numpy", "nogil": True}
@@ -24,9 +25,9 @@ class _Rows:
     """Gaussians of one kind, a structure of arrays in blocks of 64."""
 
     index: NDArray[np.int32]  # [B * 64] where each row stands in the head; the last block repeats real rows
-    base: Array  # [B, 14, 64] mean 3, quat 4, scale 3, exp(-opacity logit) 1, SH degree 0 3
-    skin: Array  # [B, 64]
-    sh1_vectors: Array  # [B or 0, 9, 64] harmonics of degree 1 as vectors: x, y, z of red, green, blue
+    base: Float32Array  # [B, 14, 64] mean 3, quat 4, scale 3, exp(-opacity logit) 1, SH degree 0 3
+    skin: Float32Array  # [B, 64]
+    sh1_vectors: Float32Array  # [B or 0, 9, 64] harmonics of degree 1 as vectors: x, y, z of red, green, blue
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +37,7 @@ class _Tiles:
     Tiles come in fours: one at a time, reading and writing the running sum costs six times as much.
     """
 
-    values: Array  # [G, 4, 64], zeros where a group is not full
+    values: Float32Array  # [G, 4, 64], zeros where a group is not full
     coefficient: NDArray[np.int32]  # [G, 4]
     first: NDArray[
         np.int32
@@ -64,7 +65,7 @@ class Deformer:
             sh=g.sh.copy(),
         )
 
-    def __call__(self, c: Array, bones: Bones) -> Splats:
+    def __call__(self, c: Float32Array, bones: Bones) -> Splats:
         """Splats in the world for coefficients [K] and bones; see `deform_reference` for the meaning."""
         out, tiles = self._splats, self._tiles
         weights = np.ascontiguousarray(c, np.float32)
@@ -81,7 +82,7 @@ class Deformer:
         return out
 
 
-def _sort_by_sparsity(basis: Array) -> NDArray[np.intp]:
+def _sort_by_sparsity(basis: Float32Array) -> NDArray[np.intp]:
     """Order rows by which coefficients move them: eyes and mouth fall into different blocks."""
     moved = np.abs(basis).max(axis=1, initial=0.0) > 0  # [M, K]
     return np.lexsort(moved.T) if moved.size else np.arange(len(basis))
@@ -107,7 +108,7 @@ def _rows(head: Head, index: NDArray[np.int32]) -> _Rows:
     )
 
 
-def _slopes(sh1: Array) -> Array:
+def _slopes(sh1: Float32Array) -> Float32Array:
     """Degree-1 coefficients [B * 64, 3, 3] (order y, z, x; signs of the renderer) as vectors in blocks."""
     if not sh1.shape[1]:
         return np.zeros((0, 9, BLOCK), np.float32)
@@ -116,7 +117,7 @@ def _slopes(sh1: Array) -> Array:
     return np.ascontiguousarray(lines.transpose(0, 2, 1))
 
 
-def _tiles(basis: Array) -> _Tiles:
+def _tiles(basis: Float32Array) -> _Tiles:
     rows, _, count = basis.shape
     blocks = -(-rows // BLOCK)
     padded = np.resize(basis, (blocks * BLOCK, DELTA_CHANNELS, count)) if rows else basis
@@ -135,7 +136,7 @@ def _tiles(basis: Array) -> _Tiles:
     return _Tiles(values=values, coefficient=numbers, first=first.astype(np.int32))
 
 
-def _pose_vector(bones: Bones) -> Array:
+def _pose_vector(bones: Bones) -> Float32Array:
     """[32]: torso's R, t and quaternion, then by how much the head's differ."""
     torso, head = bones.T_world_torso, bones.T_world_head
     q_torso, q_head = quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3])
@@ -195,8 +196,8 @@ def _skin_block(local, skin, pose, moved):  # type: ignore[no-untyped-def]
 @numba.njit(inline="always", **_OPTIONS)
 def _rotate_sh1(slope, skin, index, pose, turned, sh):  # type: ignore[no-untyped-def]
     """Blend and apply both bones' rotations to a block of degree-1 harmonics."""
-    for colour in range(3):
-        at = 3 * colour
+    for color in range(3):
+        at = 3 * color
         for i in range(BLOCK):
             w = skin[i]
             x, y, z = slope[at, i], slope[at + 1, i], slope[at + 2, i]
@@ -211,9 +212,9 @@ def _rotate_sh1(slope, skin, index, pose, turned, sh):  # type: ignore[no-untype
             )
         for i in range(BLOCK):
             row = index[i]
-            sh[row, 1, colour] = -turned[1, i]
-            sh[row, 2, colour] = turned[2, i]
-            sh[row, 3, colour] = -turned[0, i]
+            sh[row, 1, color] = -turned[1, i]
+            sh[row, 2, color] = turned[2, i]
+            sh[row, 3, color] = -turned[0, i]
 
 
 @numba.njit(inline="always", **_OPTIONS)

@@ -26,7 +26,7 @@ def describe(head: Head) -> dict[str, Any]:
         "version": FORMAT_VERSION,
         "name": info.name,
         "person": info.person,
-        "licence": info.licence,
+        "license": info.license,
         "consent": info.consent,
         "camera": {
             "width": int(camera.width),
@@ -71,7 +71,7 @@ def info_of(fields: "StrictMapping") -> HeadInfo:
     return HeadInfo(
         name=fields.text("name"),
         person=fields.text("person"),
-        licence=fields.text("licence"),
+        license=fields.text("license" if "license" in fields.data else "licence"),  # "licence" until 0.1
         consent=fields.text("consent"),
         camera=_camera_of(fields.inner("camera")),
         coefficient_names=fields.texts("coefficients"),

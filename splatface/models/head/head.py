@@ -10,10 +10,11 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, MOUTH_M
 from splatface.models.camera import Camera
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import Gaussians
+from splatface.models.typing import Float32Array
 
 __all__ = ["Head", "HeadInfo", "MotionLimits", "PoseLimits"]
 
-Array = NDArray[np.float32]
+
 Range = tuple[float, float]
 
 
@@ -48,7 +49,7 @@ class HeadInfo:
 
     name: str
     person: str  # who is shown; never empty
-    licence: str
+    license: str
     consent: str  # who agreed to be shown, or that nobody is; never empty
     camera: Camera  # the view the head was trained in
     coefficient_names: tuple[str, ...]  # [K], all different
@@ -68,10 +69,10 @@ class Head:
     c[K] = motion_map(mouth modes that a net hears, controls). Harmonics of degree 1 turn with the bones.
     """
 
-    gaussians: Gaussians  # N, canonical frame (OpenCV axes, metres)
-    skinning_weight: Array  # [N], 0 torso bone .. 1 head bone
+    gaussians: Gaussians  # N, canonical frame (OpenCV axes, meters)
+    skinning_weight: Float32Array  # [N], 0 torso bone .. 1 head bone
     dynamic: NDArray[np.int32]  # [M], rising indices of the Gaussians that speech or eyes move
-    basis: Array  # [M, 14, K], see DELTA_CHANNELS
+    basis: Float32Array  # [M, 14, K], see DELTA_CHANNELS
     motion_map: MotionMap  # 16 -> K
     info: HeadInfo
     nets: Mapping[str, AudioToMouthNet] = field(default_factory=dict)  # by encoder

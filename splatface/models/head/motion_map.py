@@ -4,16 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.array_checks import expect, expect_range
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.audio2motion.gelu import gelu
 from splatface.models.errors import HeadError
+from splatface.models.typing import Float32Array
 
 __all__ = ["MOTION_SIZE", "MotionMap", "check_motion_map", "linear_map", "map_of_tensors", "tensors_of_map"]
 
-Array = NDArray[np.float32]
 
 MOTION_SIZE = len(MOUTH_MODES) + len(CONTROLS)
 _LARGEST = 1e6
@@ -28,19 +27,19 @@ class MotionMap:
     for what a line cannot say: a lid slides over a ball, lips meet and press.
     """
 
-    linear: Array  # [16, K]
-    w1: Array  # [16, H], H may be 0
-    b1: Array  # [H]
-    w2: Array  # [H, K]
+    linear: Float32Array  # [16, K]
+    w1: Float32Array  # [16, H], H may be 0
+    b1: Float32Array  # [H]
+    w2: Float32Array  # [H, K]
 
-    def __call__(self, mouth: Array, controls: Array) -> Array:
+    def __call__(self, mouth: Float32Array, controls: Float32Array) -> Float32Array:
         """Coefficients [K] for mouth modes [8] and controls [8]."""
         x = np.concatenate([mouth, controls]).astype(np.float32)
         bend = (gelu(x @ self.w1 + self.b1) - gelu(self.b1)) @ self.w2
         return np.asarray(x @ self.linear + bend, np.float32)
 
 
-def linear_map(linear: Array) -> MotionMap:
+def linear_map(linear: Float32Array) -> MotionMap:
     """A map without a bend: linear [16, K]."""
     return MotionMap(
         linear=linear,
@@ -62,12 +61,12 @@ def check_motion_map(motion_map: MotionMap, coefficients: int) -> None:
         expect_range(f"motion.{field.name}", values, -_LARGEST, _LARGEST)
 
 
-def tensors_of_map(motion_map: MotionMap) -> dict[str, Array]:
+def tensors_of_map(motion_map: MotionMap) -> dict[str, Float32Array]:
     """Tensors named `motion.<name>`, as they stand in head.safetensors."""
     return {f"motion.{field.name}": getattr(motion_map, field.name) for field in fields(motion_map)}
 
 
-def map_of_tensors(tensors: Mapping[str, Array]) -> MotionMap:
+def map_of_tensors(tensors: Mapping[str, Float32Array]) -> MotionMap:
     """Take the map out of named tensors; HeadError where one is missing."""
     names = [field.name for field in fields(MotionMap)]
     missing = [name for name in names if f"motion.{name}" not in tensors]

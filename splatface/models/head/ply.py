@@ -101,13 +101,13 @@ def ply_of_bytes(content: bytes) -> Gaussians:
             return np.stack([rows[name].astype(np.float32) for name in names], axis=1)
 
     rest = column(*wanted[6 : 6 + rest_count]) if rest_count else np.zeros((count, 0), np.float32)
-    colour = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
+    color = column("f_dc_0", "f_dc_1", "f_dc_2")[:, None]
     gaussians = Gaussians(
         means=column("x", "y", "z"),
         quats=column("rot_0", "rot_1", "rot_2", "rot_3"),
         log_scales=column("scale_0", "scale_1", "scale_2"),
         opacity_logits=column("opacity")[:, 0],
-        sh=np.concatenate([colour, rest.reshape(count, 3, -1).transpose(0, 2, 1)], axis=1),
+        sh=np.concatenate([color, rest.reshape(count, 3, -1).transpose(0, 2, 1)], axis=1),
     )
     check_gaussians(gaussians)
     return gaussians

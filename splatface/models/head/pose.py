@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.head.head import HeadInfo, PoseLimits
 from splatface.models.messages import HeadControl
+from splatface.models.typing import Float64Array
 
 __all__ = [
     "Bones",
@@ -18,19 +18,17 @@ __all__ = [
     "rotation_of_quat",
 ]
 
-Array = NDArray[np.float64]
 
-# Canonical axes (x right in the picture, y down, z into the scene) of REP 103's x forward, y left, z up:
 # the neutral face looks towards -z, so the head's left is the picture's right.
-CANONICAL_REP103: Array = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
+CANONICAL_REP103: Float64Array = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, -1.0], [-1.0, 0.0, 0.0]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bones:
     """Where the head and the torso stand; identity is the pose of the canonical Gaussians."""
 
-    T_world_head: Array  # [4, 4]
-    T_world_torso: Array  # [4, 4]
+    T_world_head: Float64Array  # [4, 4]
+    T_world_torso: Float64Array  # [4, 4]
 
 
 def bone_poses(control: HeadControl, info: HeadInfo) -> Bones:
@@ -48,7 +46,7 @@ def bone_poses(control: HeadControl, info: HeadInfo) -> Bones:
     )
 
 
-def limit_pose(control: HeadControl, limits: PoseLimits) -> tuple[Array, Array]:
+def limit_pose(control: HeadControl, limits: PoseLimits) -> tuple[Float64Array, Float64Array]:
     """Angles [3] (yaw, pitch, roll) and shift [3] of a control, each clamped to its limits.
 
     Angles are those of R = Rz(yaw) Ry(pitch) Rx(roll) in REP 103: clamping one leaves the others.
@@ -62,7 +60,7 @@ def limit_pose(control: HeadControl, limits: PoseLimits) -> tuple[Array, Array]:
     return angles, np.clip(shift, -limits.translation_m, limits.translation_m)
 
 
-def _about(pivot: Array, angles: Array, shift: Array) -> Array:
+def _about(pivot: Float64Array, angles: Float64Array, shift: Float64Array) -> Float64Array:
     rotation = CANONICAL_REP103 @ rotation_of_quat(quat_of_euler(angles)) @ CANONICAL_REP103.T
     T = np.eye(4)
     T[:3, :3] = rotation
@@ -70,7 +68,7 @@ def _about(pivot: Array, angles: Array, shift: Array) -> Array:
     return T
 
 
-def euler_of_quat(quat: Array) -> Array:
+def euler_of_quat(quat: Float64Array) -> Float64Array:
     """(yaw, pitch, roll) [3] of a quaternion wxyz of any length > 0; a zero quaternion is no turn."""
     q = np.asarray(quat, np.float64)
     length = float(np.linalg.norm(q))
@@ -83,7 +81,7 @@ def euler_of_quat(quat: Array) -> Array:
     return np.array([yaw, pitch, roll])
 
 
-def quat_of_euler(angles: Array) -> Array:
+def quat_of_euler(angles: Float64Array) -> Float64Array:
     """Unit quaternion wxyz [4] of (yaw, pitch, roll) [3], R = Rz(yaw) Ry(pitch) Rx(roll)."""
     (cz, cy, cx), (sz, sy, sx) = np.cos(angles / 2).tolist(), np.sin(angles / 2).tolist()
     return np.array(
@@ -96,7 +94,7 @@ def quat_of_euler(angles: Array) -> Array:
     )
 
 
-def rotation_of_quat(quat: Array) -> Array:
+def rotation_of_quat(quat: Float64Array) -> Float64Array:
     """Rotation matrix [3, 3] of a unit quaternion wxyz [4]."""
     w, x, y, z = quat.tolist()
     return np.array(
@@ -108,7 +106,7 @@ def rotation_of_quat(quat: Array) -> Array:
     )
 
 
-def quat_of_matrix(rotation: Array) -> Array:
+def quat_of_matrix(rotation: Float64Array) -> Float64Array:
     """Unit quaternion wxyz [4] with w >= 0 of a rotation matrix [3, 3].
 
     The eigenvector of Bar-Itzhack's symmetric matrix (2000): no case distinction, exact at half turns.
@@ -122,5 +120,5 @@ def quat_of_matrix(rotation: Array) -> Array:
             [0.0, 0.0, 0.0, r[2, 2] - r[0, 0] - r[1, 1]],
         ]
     )
-    quat: Array = np.linalg.eigh(k, UPLO="U")[1][:, -1]
+    quat: Float64Array = np.linalg.eigh(k, UPLO="U")[1][:, -1]
     return quat if quat[0] >= 0 else -quat

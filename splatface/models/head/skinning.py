@@ -1,17 +1,15 @@
 """How coefficients and bones move Gaussians: the plain float64 definition that `deform` must agree with."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones, quat_of_matrix
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.typing import AnyArray
 
 __all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats", "rotate_sh1"]
 
-Array = NDArray[Any]  # float64, also where Splats says float32
 
 # A Gaussian may grow or shrink e^8-fold and its opacity odds change as much: far beyond any face, and
 # it keeps a coefficient gone wild from overflowing float32.
@@ -27,18 +25,18 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
         bones: where head and torso stand.
 
     Harmonics of degree 1 turn with the bones. Camera and light stand still and the head turns, so
-    this slope of colour over the direction of view is what shades a turned cheek; those of degree 2
+    this slope of color over the direction of view is what shades a turned cheek; those of degree 2
     and 3 keep the world's axes.
     """
     g = head.gaussians
-    delta: Array = np.zeros((len(g), DELTA_CHANNELS))
+    delta: AnyArray = np.zeros((len(g), DELTA_CHANNELS))
     delta[head.dynamic] = head.basis.astype(np.float64) @ np.asarray(c, np.float64)
     delta[:, 7:11] = np.clip(delta[:, 7:11], -MAX_LOG_CHANGE, MAX_LOG_CHANGE)
-    sh: Array = g.sh.astype(np.float64)
+    sh: AnyArray = g.sh.astype(np.float64)
     sh[:, 0] += delta[:, 11:14]
     sh[:, 1:4] = rotate_sh1(sh[:, 1:4], head.skinning_weight, bones)
     means, quats = _skin(g.means + delta[:, 0:3], g.quats + delta[:, 3:7], head.skinning_weight, bones)
-    opacities: Array = 1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10])))
+    opacities: AnyArray = 1 / (1 + np.exp(-(g.opacity_logits + delta[:, 10])))
     return Splats(
         means=means,
         quats=quats,
@@ -48,7 +46,9 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
     )
 
 
-def _skin(means: Array, quats: Array, skin: NDArray[np.float32], bones: Bones) -> tuple[Array, Array]:
+def _skin(
+    means: AnyArray, quats: AnyArray, skin: NDArray[np.float32], bones: Bones
+) -> tuple[AnyArray, AnyArray]:
     """Blend both bones' transforms by `skin` [N]: places [N, 3] linearly, turns [N, 4] as quaternions."""
     w = skin.astype(np.float64)[:, None]
     head, torso = bones.T_world_head, bones.T_world_torso
@@ -58,11 +58,11 @@ def _skin(means: Array, quats: Array, skin: NDArray[np.float32], bones: Bones) -
     return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
 
 
-def rotate_sh1(sh1: Array, skin: NDArray[np.float32], bones: Bones) -> Array:
+def rotate_sh1(sh1: AnyArray, skin: NDArray[np.float32], bones: Bones) -> AnyArray:
     """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as places are."""
     if not sh1.shape[1]:
         return sh1
-    # Colour = C (-y a0 + z a1 - x a2) = C d.g with g = (-a2, -a0, a1): a vector, turned as one.
+    # Color = C (-y a0 + z a1 - x a2) = C d.g with g = (-a2, -a0, a1): a vector, turned as one.
     g = np.stack([-sh1[:, 2], -sh1[:, 0], sh1[:, 1]], axis=1)
     w = skin.astype(np.float64)[:, None, None]
     turn = (1 - w) * bones.T_world_torso[:3, :3] + w * bones.T_world_head[:3, :3]
@@ -70,16 +70,16 @@ def rotate_sh1(sh1: Array, skin: NDArray[np.float32], bones: Bones) -> Array:
     return np.stack([-g[:, 1], g[:, 2], -g[:, 0]], axis=1)
 
 
-def blend_quats(first: Array, second: Array, share: Array) -> Array:
+def blend_quats(first: AnyArray, second: AnyArray, share: AnyArray) -> AnyArray:
     """Unit quaternions [N, 4] between `first` [4] (share 0) and `second` [4] (share 1), the short way."""
     if first @ second < 0:  # q and -q are one rotation; blended with unlike signs they would cancel
         second = -second
     blended = (1 - share) * first + share * second
-    unit: Array = blended / np.linalg.norm(blended, axis=-1, keepdims=True)
+    unit: AnyArray = blended / np.linalg.norm(blended, axis=-1, keepdims=True)
     return unit
 
 
-def multiply_quats(a: Array, b: Array) -> Array:
+def multiply_quats(a: AnyArray, b: AnyArray) -> AnyArray:
     """Hamilton product of quaternions [..., 4] wxyz: the turn b, then a."""
     aw, ax, ay, az = np.moveaxis(a, -1, 0)
     bw, bx, by, bz = np.moveaxis(b, -1, 0)

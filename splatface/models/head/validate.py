@@ -59,7 +59,7 @@ def check_gaussians(g: Gaussians) -> None:
     expect("sh", g.sh, (count, None, 3))
     if g.sh.shape[1] not in SH_SIZES:
         raise HeadError(
-            f"sh: expected 1, 4, 9 or 16 colours a Gaussian (degrees 0..3), found {g.sh.shape[1]}: "
+            f"sh: expected 1, 4, 9 or 16 colors a Gaussian (degrees 0..3), found {g.sh.shape[1]}: "
             "export the head with at most degree 3"
         )
     expect_range("means", g.means, -FINITE, FINITE)
@@ -83,8 +83,8 @@ def check_info(info: HeadInfo) -> None:
             "consent: expected a statement who agreed to be shown (or that the person does not exist), "
             "found none: ask the person, write it down, then save the head"
         )
-    if not info.licence.strip():
-        raise HeadError("licence: expected a licence, found none: say how the head may be used")
+    if not info.license.strip():
+        raise HeadError("license: expected a license, found none: say how the head may be used")
     _check_camera(info)
     _check_pose(info)
     _check_motion(info)

@@ -31,17 +31,17 @@ class DifferentiableRenderer:
     """Draws tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
 
     Several pictures may be drawn before their backward passes run. After a backward pass
-    `centre_slopes` [N, 2] holds dL/d(place in the picture) of that picture's Gaussians, per px, which
+    `center_slopes` [N, 2] holds dL/d(place in the picture) of that picture's Gaussians, per px, which
     densification asks for.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self.centre_slopes: Tensor | None = None
+        self.center_slopes: Tensor | None = None
         self.idle: list[CpuRenderer] = []
 
     def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRendered:
-        """Draw float32 CPU tensors; background is a colour [3] or a picture [H, W, 3]."""
+        """Draw float32 CPU tensors; background is a color [3] or a picture [H, W, 3]."""
         for field in fields(splats):
             tensor = getattr(splats, field.name)
             if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
@@ -50,8 +50,8 @@ class DifferentiableRenderer:
                     f"{tensor.device}: use .float().cpu(), or the cuda backend"
                 )
         arguments = [getattr(splats, field.name) for field in fields(splats)]
-        colour, through, others = _Draw.apply(self, camera, *arguments)
-        image = torch.addcmul(colour, through[..., None], background)
+        color, through, others = _Draw.apply(self, camera, *arguments)
+        image = torch.addcmul(color, through[..., None], background)
         return TorchRendered(image, through, None if splats.extra is None else others)
 
 
@@ -83,7 +83,7 @@ class _Draw(torch.autograd.Function):
         rendered: RenderOutput = ctx.rendered
         picture = ImageGrads(image, through, None if rendered.extra is None else others)
         found = rasterize_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
-        ctx.lease.owner.centre_slopes = torch.from_numpy(found.centres)
+        ctx.lease.owner.center_slopes = torch.from_numpy(found.centers)
         arrays = (found.means, found.quats, found.scales, found.opacities, found.sh)
         extra = None if ctx.extra is None else torch.from_numpy(found.extra)
         return None, None, *map(torch.from_numpy, arrays), extra

@@ -1,4 +1,4 @@
-"""What stands behind a face: a colour or a picture, named by a line of text."""
+"""What stands behind a face: a color or a picture, named by a line of text."""
 
 from pathlib import Path
 
@@ -15,23 +15,23 @@ def background_of(text: str, size: tuple[int, int]) -> NDArray[np.float32] | Non
     """The background that `text` names.
 
     Args:
-        text: empty for the head's own, a colour such as `#2a3b4c`, or the path of a picture.
+        text: empty for the head's own, a color such as `#2a3b4c`, or the path of a picture.
         size: width and height of the canvas; a picture is scaled to cover it and its middle is kept.
 
     Returns:
-        None for the head's own, a colour [3] or a picture [H, W, 3], RGB 0..1.
+        None for the head's own, a color [3] or a picture [H, W, 3], RGB 0..1.
 
     Raises:
-        RenderError: when it is neither a colour nor a picture that can be read.
+        RenderError: when it is neither a color nor a picture that can be read.
     """
     if not text:
         return None
     if text.startswith("#"):
-        return _colour(text)
+        return _color(text)
     pixels = cv2.imread(str(Path(text).expanduser()), cv2.IMREAD_COLOR)
     if pixels is None:
         raise RenderError(
-            f"background: expected a colour such as #2a3b4c or a picture (png, jpg), found {text!r}: "
+            f"background: expected a color such as #2a3b4c or a picture (png, jpg), found {text!r}: "
             "check the path"
         )
     width, height = size
@@ -43,11 +43,11 @@ def background_of(text: str, size: tuple[int, int]) -> NDArray[np.float32] | Non
     return np.ascontiguousarray(middle, np.float32) / np.float32(255)
 
 
-def _colour(text: str) -> NDArray[np.float32]:
+def _color(text: str) -> NDArray[np.float32]:
     try:
         parts = bytes.fromhex(text[1:])
     except ValueError:
         parts = b""
     if len(parts) != 3:
-        raise RenderError(f"background: expected a colour such as #2a3b4c, found {text!r}")
+        raise RenderError(f"background: expected a color such as #2a3b4c, found {text!r}")
     return np.frombuffer(parts, np.uint8).astype(np.float32) / np.float32(255)

@@ -11,14 +11,17 @@ from splatface.models.render.raster import draw_tiles
 from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
 from splatface.models.render.tiles import bin_to_tiles, sort_by_depth, tile_grid
 from splatface.models.render.workers import Workers
+from splatface.models.typing import Float32Array
 
 __all__ = ["CpuRenderer", "kernel_camera"]
 
-Floats = NDArray[np.float32]
-Picture = tuple[NDArray[np.generic], Floats, Floats]  # image, transmittance, extra; the last two may be empty
-_NO_PLANE: Floats = np.empty((0, 0), np.float32)
-_NO_EXTRA: Floats = np.empty((0, 0, 0), np.float32)
-_BLACK: Floats = np.zeros((1, 1, 3), np.float32)
+
+Picture = tuple[
+    NDArray[np.generic], Float32Array, Float32Array
+]  # image, transmittance, extra; the last two may be empty
+_NO_PLANE: Float32Array = np.empty((0, 0), np.float32)
+_NO_EXTRA: Float32Array = np.empty((0, 0, 0), np.float32)
+_BLACK: Float32Array = np.zeros((1, 1, 3), np.float32)
 
 
 class CpuRenderer:
@@ -48,11 +51,11 @@ class CpuRenderer:
         return self.workers.threads
 
     def draw(
-        self, splats: Splats, camera: Camera, background: ArrayLike, extra: Floats | None = None
+        self, splats: Splats, camera: Camera, background: ArrayLike, extra: Float32Array | None = None
     ) -> RenderOutput:
         """The picture as float32, its transmittance and, given extra [N, C], those channels composited alike.
 
-        background is a colour [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
+        background is a color [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
         """
         values = None if extra is None else check_extra(extra, len(splats))
         behind = as_background(background, camera)
@@ -76,7 +79,7 @@ class CpuRenderer:
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
-        """The picture without background as uint8 [H, W, 4]: colours premultiplied with alpha, alpha last."""
+        """The picture without background as uint8 [H, W, 4]: colors premultiplied with alpha, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
         self.composite_uint8(_BLACK, image)
@@ -88,7 +91,7 @@ class CpuRenderer:
         self.bin_sort(camera)
 
     def project(self, splats: Splats, camera: Camera) -> None:
-        """First stage: an ellipse and a colour for each Gaussian."""
+        """First stage: an ellipse and a color for each Gaussian."""
         count = len(check_splats(splats))
         if count != len(self.records):
             self._allocate(count)
@@ -115,7 +118,9 @@ class CpuRenderer:
         tile_order = np.argsort(-np.diff(self._tile_offsets), kind="stable")
         self.bins = (self._tile_splat_ids, self._tile_offsets, tile_order, across)
 
-    def composite_float(self, extra: Floats | None, background: Floats, camera: Camera) -> RenderOutput:
+    def composite_float(
+        self, extra: Float32Array | None, background: Float32Array, camera: Camera
+    ) -> RenderOutput:
         """Third stage: blend every tile, as float32; background [1, 1, 3] or [H, W, 3]."""
         size = (camera.height, camera.width)
         image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
@@ -123,11 +128,11 @@ class CpuRenderer:
         self._composite(extra, background, (image, transmittance, others))
         return RenderOutput(image, transmittance, None if extra is None else others)
 
-    def composite_uint8(self, background: Floats, image: NDArray[np.uint8]) -> None:
+    def composite_uint8(self, background: Float32Array, image: NDArray[np.uint8]) -> None:
         """Third stage: blend every tile into image [H, W, 3 | 4]; background [1, 1, 3] or [H, W, 3]."""
         self._composite(None, background, (image, _NO_PLANE, _NO_EXTRA))
 
-    def _composite(self, extra: Floats | None, background: Floats, picture: Picture) -> None:
+    def _composite(self, extra: Float32Array | None, background: Float32Array, picture: Picture) -> None:
         self.counter[0] = 0
         records = self.records.reshape(-1)
 
@@ -137,13 +142,13 @@ class CpuRenderer:
         self.workers.run(part)
 
     def _allocate(self, count: int) -> None:
-        self.records: Floats = np.zeros((count, RECORD), np.float32)
+        self.records: Float32Array = np.zeros((count, RECORD), np.float32)
         self._boxes: NDArray[np.int16] = np.zeros((count, 4), np.int16)
         self._order: NDArray[np.int32] = np.zeros((2, count), np.int32)
         self._keys: NDArray[np.uint32] = np.zeros((2, count), np.uint32)
 
 
-def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Floats, Floats, tuple[int, int]]:
+def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Float32Array, Float32Array, tuple[int, int]]:
     """Pose [12], (fx, fy, cx, cy) [4] and size of the canvas, as the kernels take them."""
     pose = np.ascontiguousarray(camera.T_camera_world[:3], np.float32).reshape(-1)
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)

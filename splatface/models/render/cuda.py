@@ -48,8 +48,8 @@ class CudaRenderer:
         names = ("means", "quats", "scales", "opacities", "sh")
         tensors = {name: self._to_device(getattr(splats, name)) for name in names}
         with self._torch.no_grad():
-            colour, through, others = self._draw(tensors, values, camera)
-            image = colour + through[..., None] * behind
+            color, through, others = self._draw(tensors, values, camera)
+            image = color + through[..., None] * behind
         return RenderOutput(
             image.cpu().numpy(), through.cpu().numpy(), None if others is None else others.cpu().numpy()
         )
@@ -61,29 +61,29 @@ class CudaRenderer:
     def draw_tensors(self, splats: "SplatTensors", camera: Camera, background: Any) -> tuple[Any, Any, Any]:
         """Image [H, W, 3], transmittance [H, W] and extra [H, W, C] or None, differentiable, on the device.
 
-        splats are float32 on the device, background is a colour [3] or a picture [H, W, 3] there.
+        splats are float32 on the device, background is a color [3] or a picture [H, W, 3] there.
         """
         names = ("means", "quats", "scales", "opacities", "sh")
         tensors = {name: getattr(splats, name) for name in names}
-        colour, through, others = self._draw(tensors, splats.extra, camera)
-        return colour + through[..., None] * background, through, others
+        color, through, others = self._draw(tensors, splats.extra, camera)
+        return color + through[..., None] * background, through, others
 
     def _draw(self, tensors: dict[str, Any], extra: Any, camera: Camera) -> tuple[Any, Any, Any]:
-        """Colours on black, transmittance, extra channels; supersampled ones averaged."""
+        """Colors on black, transmittance, extra channels; supersampled ones averaged."""
         torch = self._torch
         degree = int(tensors["sh"].shape[1] ** 0.5) - 1
-        colour, opacity = self._rasterize(tensors, tensors["sh"], degree, camera)
+        color, opacity = self._rasterize(tensors, tensors["sh"], degree, camera)
         # gsplat takes either harmonics or plain channels; the plain ones are a second pass.
         others = None if extra is None else self._rasterize(tensors, extra, None, camera)[0]
         through = 1 - opacity[..., 0]
         if self.supersample == 1:
-            return colour, through, others
+            return color, through, others
         pool = torch.nn.functional.avg_pool2d
 
         def mean(plane: Any) -> Any:
             return pool(plane.permute(2, 0, 1)[None], self.supersample)[0].permute(1, 2, 0)
 
-        return mean(colour), mean(opacity.neg() + 1)[..., 0], None if others is None else mean(others)
+        return mean(color), mean(opacity.neg() + 1)[..., 0], None if others is None else mean(others)
 
     def _rasterize(
         self, tensors: dict[str, Any], values: Any, degree: int | None, camera: Camera

@@ -15,7 +15,7 @@ _ACROSS = TILE_WIDTH // 4
 
 @kernel
 def _put(image, y, x, channel, value):  # type: ignore[no-untyped-def]
-    """Store a colour as the picture stores it; the branch falls away in compilation."""
+    """Store a color as the picture stores it; the branch falls away in compilation."""
     if image.itemsize == 1:
         image[y, x, channel] = np.uint8(min(max(value * _WHITE + _HALF, _ZERO), _WHITE))
     else:
@@ -42,8 +42,8 @@ def _finish_pixels(buffer, left, top, area, background, supersample, image, tran
             through = _sample(buffer, x, y, 3, supersample)
             for channel in range(3):
                 behind = background[(top + y) * step_y, (left + x) * step_x, channel]
-                colour = _sample(buffer, x, y, channel, supersample) + through * behind
-                _put(image, top + y, left + x, channel, colour)
+                color = _sample(buffer, x, y, channel, supersample) + through * behind
+                _put(image, top + y, left + x, channel, color)
             if image.shape[2] == 4:
                 _put(image, top + y, left + x, 3, _ONE - through)
             if transmittance.shape[0] > 0:
@@ -52,7 +52,7 @@ def _finish_pixels(buffer, left, top, area, background, supersample, image, tran
 
 @kernel
 def _finish_blocks(buffer, left, top, area, background, image, transmittance):  # type: ignore[no-untyped-def]
-    """Whole blocks over one background colour, sixteen pixels at a time. area is in pixels of the tile."""
+    """Whole blocks over one background color, sixteen pixels at a time. area is in pixels of the tile."""
     red, green, blue = splat(background[0, 0, 0]), splat(background[0, 0, 1]), splat(background[0, 0, 2])
     flat, stride = image.reshape(-1), image.shape[1] * 3
     for y in range(area[2] >> 2, area[3] >> 2):

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
@@ -12,38 +11,37 @@ from splatface.models.render.cpu import CpuRenderer, kernel_camera
 from splatface.models.render.project_backward import project_backward
 from splatface.models.render.raster_backward import MOMENTS, backward_tiles
 from splatface.models.render.rendered import RenderOutput, check_extra
+from splatface.models.typing import Float32Array
 
 __all__ = ["ImageGrads", "SplatGrads", "composite_backward", "projection_backward", "rasterize_backward"]
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageGrads:
     """dL/d of what was drawn, contiguous."""
 
-    image: Floats  # [H, W, 3]
-    transmittance: Floats  # [H, W]
-    extra: Floats | None = None  # [H, W, C]
+    image: Float32Array  # [H, W, 3]
+    transmittance: Float32Array  # [H, W]
+    extra: Float32Array | None = None  # [H, W, C]
 
 
 @dataclass(frozen=True, slots=True)
 class SplatGrads:
-    """dL/d of what was drawn from; `centres` is the slope in the picture that densification asks for."""
+    """dL/d of what was drawn from; `centers` is the slope in the picture that densification asks for."""
 
-    means: Floats  # [N, 3]
-    quats: Floats  # [N, 4]
-    scales: Floats  # [N, 3]
-    opacities: Floats  # [N]
-    sh: Floats  # [N, (d + 1)^2, 3]
-    extra: Floats  # [N, C]
-    centres: Floats  # [N, 2] per px
+    means: Float32Array  # [N, 3]
+    quats: Float32Array  # [N, 4]
+    scales: Float32Array  # [N, 3]
+    opacities: Float32Array  # [N]
+    sh: Float32Array  # [N, (d + 1)^2, 3]
+    extra: Float32Array  # [N, C]
+    centers: Float32Array  # [N, 2] per px
 
 
 def rasterize_backward(
     renderer: CpuRenderer,
     scene: tuple[Splats, Camera],
-    extra: Floats | None,
+    extra: Float32Array | None,
     rendered: RenderOutput,
     slopes: ImageGrads,
 ) -> SplatGrads:
@@ -58,9 +56,9 @@ def rasterize_backward(
 
 
 def composite_backward(
-    renderer: CpuRenderer, extra: Floats, rendered: RenderOutput, slopes: ImageGrads
-) -> Floats:
-    """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's centre."""
+    renderer: CpuRenderer, extra: Float32Array, rendered: RenderOutput, slopes: ImageGrads
+) -> Float32Array:
+    """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's center."""
     if renderer.supersample != 1:
         raise RenderError(
             f"backward: expected supersample 1, found {renderer.supersample}: train on the full-size picture"
@@ -79,7 +77,9 @@ def composite_backward(
     return sums
 
 
-def projection_backward(renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Floats) -> SplatGrads:
+def projection_backward(
+    renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Float32Array
+) -> SplatGrads:
     """Second stage: from the moments to the splats."""
     splats, camera = scene
     count = len(splats)

@@ -1,4 +1,4 @@
-"""Colour of a Gaussian seen from a direction: real spherical harmonics of degree 0 to 3."""
+"""Color of a Gaussian seen from a direction: real spherical harmonics of degree 0 to 3."""
 
 import math
 
@@ -42,7 +42,7 @@ def basis(x, y, z):  # type: ignore[no-untyped-def]
 
 @kernel
 def shade(sh, i, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Colour >= 0 of Gaussian i of sh [N, (d + 1)^2, 3] seen along (dx, dy, dz), any length."""
+    """Color >= 0 of Gaussian i of sh [N, (d + 1)^2, 3] seen along (dx, dy, dz), any length."""
     red = _C0 * sh[i, 0, 0] + _HALF
     green = _C0 * sh[i, 0, 1] + _HALF
     blue = _C0 * sh[i, 0, 2] + _HALF

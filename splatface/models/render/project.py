@@ -16,7 +16,7 @@ from splatface.models.render.tiles import TILE_HEIGHT, TILE_WIDTH
 __all__ = ["LOG2_ALPHA_MIN", "LOG2_E", "RECORD", "first_pixel", "jacobian_limits", "last_pixel", "project"]
 
 RECORD = 16
-# Places in a record: 0 x, 1 y (px), 2 A, 3 B, 4 C, 5 P = log2(opacity), 6-8 colour, 9 reach in y (px),
+# Places in a record: 0 x, 1 y (px), 2 A, 3 B, 4 C, 5 P = log2(opacity), 6-8 color, 9 reach in y (px),
 # 10 and 11 dx/dy of the middle of a row and C along it, 12 -1/A, 13 dy where it is widest, 14 depth (m),
 # 15 reach in x (px).
 
@@ -43,7 +43,7 @@ def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
 
 @kernel
 def first_pixel(left):  # type: ignore[no-untyped-def]
-    """First pixel >= 0 whose centre is not left of `left`, or one too early (ceil would be a call).
+    """First pixel >= 0 whose center is not left of `left`, or one too early (ceil would be a call).
 
     Clamped as integers: whatever a NaN or an infinity became, the result lies in the picture.
     """
@@ -52,7 +52,7 @@ def first_pixel(left):  # type: ignore[no-untyped-def]
 
 @kernel
 def last_pixel(right, count):  # type: ignore[no-untyped-def]
-    """Last pixel < count whose centre is not right of `right`, or one too late; far outside below 0."""
+    """Last pixel < count whose center is not right of `right`, or one too late; far outside below 0."""
     return min(np.int32(right - _HALF), np.int32(count - 1))
 
 

@@ -1,4 +1,4 @@
-"""Gradients of the projection: from moments in the picture to means, quats, scales, opacities and colours."""
+"""Gradients of the projection: from moments in the picture to means, quats, scales, opacities and colors."""
 
 import math
 
@@ -18,7 +18,7 @@ _C0 = f4(SH_0)
 
 @kernel
 def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
-    """dL/d(x, y) of the centre and dL/d(var_x, cov, var_y) (cov counted once for both off-diagonals)."""
+    """dL/d(x, y) of the center and dL/d(var_x, cov, var_y) (cov counted once for both off-diagonals)."""
     # inverse covariance
     a, b, c = (
         records[i, 2] * (-_TWO / LOG2_E),
@@ -38,9 +38,9 @@ def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _colour_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no-untyped-def]
+def _color_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no-untyped-def]
     """Write dL/dsh of Gaussian i; returns dL/dmean through the viewing direction. pulls [15] is scratch."""
-    # A colour clamped at 0 has no slope.
+    # A color clamped at 0 has no slope.
     red = m[6] if records[i, 6] > _ZERO else _ZERO
     green = m[7] if records[i, 7] > _ZERO else _ZERO
     blue = m[8] if records[i, 8] > _ZERO else _ZERO
@@ -110,10 +110,10 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
     """Write the slopes of Gaussians first..last.
 
     splats (means, quats, scales, opacities, sh), view (pose [12], lens [4], (width, height)), sums
-    [threads, N, 9 + C] as `backward_tiles` leaves them, slopes as splats, then extra [N, C], centres [N, 2].
+    [threads, N, 9 + C] as `backward_tiles` leaves them, slopes as splats, then extra [N, C], centers [N, 2].
     """
     means, quats, scales, opacities, sh = splats
-    d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centres = slopes
+    d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centers = slopes
     v, lens, size = view
     fx, fy = lens[0], lens[1]
     eye_x = -(v[0] * v[3] + v[4] * v[7] + v[8] * v[11])
@@ -141,7 +141,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             d_scales[i] = _ZERO
             d_opacities[i] = _ZERO
             d_sh[i] = _ZERO
-            d_centres[i] = _ZERO
+            d_centers[i] = _ZERO
             continue
         inverse_z = _ONE / z
         x_z = (v[0] * p0 + v[1] * p1 + v[2] * p2 + v[3]) * inverse_z
@@ -158,7 +158,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             j11 * v[6] + j12 * v[10],
         )
         du, dv, c00, c01, c11 = _ellipse_slopes(records, i, m)
-        d_centres[i, 0], d_centres[i, 1] = du, dv
+        d_centers[i, 0], d_centers[i, 1] = du, dv
         d_opacities[i] = m[0] / opacities[i]
         d00, d01, d02, d10, d11, d12 = _quat_grad(
             (quats, scales), i, to_picture, (c00, c01, c11), d_axes, (d_quats, d_scales)
@@ -174,7 +174,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             - j11 * y_z * dv
             - inverse_z * (j00 * g00 + j11 * g11 + (_ONE + free_x) * j02 * g02 + (_ONE + free_y) * j12 * g12)
         )
-        gx, gy, gz = _colour_slopes(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records, pulls, d_sh)
+        gx, gy, gz = _color_slopes(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records, pulls, d_sh)
         d_means[i, 0] = v[0] * dx + v[4] * dy + v[8] * dz + gx
         d_means[i, 1] = v[1] * dx + v[5] * dy + v[9] * dz + gy
         d_means[i, 2] = v[2] * dx + v[6] * dy + v[10] * dz + gz

@@ -80,7 +80,7 @@ def block_mask(records, at, x, top):  # type: ignore[no-untyped-def]
 
 @kernel
 def start_exponent(records, at, dx, dy):  # type: ignore[no-untyped-def]
-    """log2(alpha) in the block whose first pixel lies at (dx, dy) from the centre, and how it goes on.
+    """log2(alpha) in the block whose first pixel lies at (dx, dy) from the center, and how it goes on.
 
     A quadratic form needs only sums from block to block. Returns the exponent, its step to the right, its
     step down, how the step right changes downwards, how it changes to the right, how the step down changes.

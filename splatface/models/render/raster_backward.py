@@ -1,8 +1,8 @@
 """Gradients of the compositing: one front-to-back pass per tile, as the forward one.
 
 What lies behind a Gaussian is the whole picture minus what came before it, so nothing is walked backwards.
-Per Gaussian the pass leaves moments of v = dL/d ln(alpha) about its centre and sums for its colours:
-0 sum v, 1 v dx, 2 v dy, 3 v dx^2, 4 v dx dy, 5 v dy^2, 6-8 dL/dcolour, 9... dL/dextra.
+Per Gaussian the pass leaves moments of v = dL/d ln(alpha) about its center and sums for its colors:
+0 sum v, 1 v dx, 2 v dy, 3 v dx^2, 4 v dx dy, 5 v dy^2, 6-8 dL/dcolor, 9... dL/dextra.
 """
 
 import numpy as np

@@ -54,7 +54,7 @@ class SplatTensors:
 class Projected:
     """Ellipses in the picture."""
 
-    centres: Tensor  # [N, 2] px
+    centers: Tensor  # [N, 2] px
     covariances: Tensor  # [N, 2, 2] px^2, low-pass included
     depths: Tensor  # [N] m
 
@@ -77,7 +77,7 @@ def _rotations(quats: Tensor) -> Tensor:
 
 
 def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
-    """Centres, 2-D covariances and depths of all Gaussians."""
+    """Centers, 2-D covariances and depths of all Gaussians."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     points = splats.means @ pose[:3, :3].T + pose[:3, 3]
     z = points[:, 2].clamp(min=NEAR_M)  # the nearer ones are not drawn: any finite value does
@@ -93,12 +93,12 @@ def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
     to_picture = jacobian @ pose[:3, :3] @ (_rotations(splats.quats) * splats.scales[:, None, :])
     covariances = to_picture @ to_picture.transpose(1, 2)
     covariances = covariances + LOW_PASS_PX2 * torch.eye(2, dtype=covariances.dtype)
-    centres = torch.stack([camera.fx * x_z + camera.cx, camera.fy * y_z + camera.cy], 1)
-    return Projected(centres, covariances, points[:, 2])
+    centers = torch.stack([camera.fx * x_z + camera.cx, camera.fy * y_z + camera.cy], 1)
+    return Projected(centers, covariances, points[:, 2])
 
 
-def _colours(splats: SplatTensors, camera: Camera) -> Tensor:
-    """[N, 3] colours >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
+def _colors(splats: SplatTensors, camera: Camera) -> Tensor:
+    """[N, 3] colors >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     directions = splats.means + pose[:3, :3].T @ pose[:3, 3]
     x, y, z = (directions / directions.norm(dim=1, keepdim=True)).unbind(1)
@@ -131,15 +131,15 @@ def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> 
     background is [1, 1, 3] or [H, W, 3]. Gradients flow to every tensor of `splats`.
     """
     seen = project_reference(splats, camera)
-    colours = _colours(splats, camera)
+    colors = _colors(splats, camera)
     if splats.extra is not None:
-        colours = torch.cat([colours, splats.extra], 1)
+        colors = torch.cat([colors, splats.extra], 1)
     drawn = torch.nonzero((seen.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
     order = drawn[torch.argsort(seen.depths[drawn].detach(), stable=True)]
     step = max(4, _STRIP_PAIRS // (max(len(order), 1) * camera.width))
     edges = [*range(0, camera.height, step), camera.height]
     strips = [
-        _draw_rows(seen, splats.opacities, colours, order, rows, camera.width) for rows in pairwise(edges)
+        _draw_rows(seen, splats.opacities, colors, order, rows, camera.width) for rows in pairwise(edges)
     ]
     values = torch.cat([strip[0] for strip in strips])
     transmittance = torch.cat([strip[1] for strip in strips])
@@ -148,24 +148,24 @@ def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> 
 
 
 def _draw_rows(
-    seen: Projected, opacities: Tensor, colours: Tensor, order: Tensor, rows: tuple[int, int], width: int
+    seen: Projected, opacities: Tensor, colors: Tensor, order: Tensor, rows: tuple[int, int], width: int
 ) -> tuple[Tensor, Tensor]:
     """Composite pixel rows rows[0]..rows[1]: values [R, W, C] without background, transmittance [R, W]."""
     reach = (
         torch.sqrt(2 * torch.log(opacities[order] / ALPHA_MIN) * seen.covariances[order, 1, 1]).detach() + 1
     )
-    y = seen.centres[order, 1].detach()
+    y = seen.centers[order, 1].detach()
     near = order[(y + reach > rows[0]) & (y - reach < rows[1])]
-    dtype = colours.dtype
-    dx = torch.arange(width, dtype=dtype) + 0.5 - seen.centres[near, 0, None, None]
-    dy = (torch.arange(*rows, dtype=dtype) + 0.5)[:, None] - seen.centres[near, 1, None, None]
+    dtype = colors.dtype
+    dx = torch.arange(width, dtype=dtype) + 0.5 - seen.centers[near, 0, None, None]
+    dy = (torch.arange(*rows, dtype=dtype) + 0.5)[:, None] - seen.centers[near, 1, None, None]
     conic = torch.linalg.inv(seen.covariances[near])[:, :, :, None, None]
     power = 0.5 * (conic[:, 0, 0] * dx * dx + conic[:, 1, 1] * dy * dy) + conic[:, 0, 1] * dx * dy
     alpha = opacities[near, None, None] * torch.exp(-power)
     alpha = torch.where(alpha < ALPHA_MIN, torch.zeros_like(alpha), alpha).clamp(max=ALPHA_MAX)
     open_sky = alpha.new_ones(1, rows[1] - rows[0], width)
     before = torch.cumprod(torch.cat([open_sky, 1 - alpha]), 0)
-    return torch.einsum("nrw,nc->rwc", alpha * before[:-1], colours[near]), before[-1]
+    return torch.einsum("nrw,nc->rwc", alpha * before[:-1], colors[near]), before[-1]
 
 
 class ReferenceRenderer:
@@ -189,8 +189,8 @@ class ReferenceRenderer:
         fine = camera.scaled_to(camera.width * self.supersample, camera.height * self.supersample)
         with torch.no_grad():
             planes = draw_reference(tensors, fine, torch.zeros(1, 1, 3, dtype=torch.float64))
-        colour, through, others = (self._averaged(plane.numpy()) for plane in planes)
-        image = colour + through[..., None] * as_background(background, camera)
+        color, through, others = (self._averaged(plane.numpy()) for plane in planes)
+        image = color + through[..., None] * as_background(background, camera)
         return RenderOutput(
             image.astype(np.float32),
             through.astype(np.float32),

@@ -19,7 +19,7 @@ class Renderer(Protocol):
     """What every backend can do."""
 
     def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> RenderOutput:
-        """The picture of `splats` seen by `camera` before `background` (colour [3] or picture [H, W, 3])."""
+        """The picture of `splats` seen by `camera` before `background` (color [3] or picture [H, W, 3])."""
         ...
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
@@ -51,7 +51,7 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
 def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> RenderOutput:
     """Draw one picture; to draw many, keep a `renderer(backend)` and its buffers.
 
-    background is an RGB colour [3] or a picture [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
+    background is an RGB color [3] or a picture [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
     image is then premultiplied with alpha = 1 - transmittance.
     """
     return renderer(backend).draw(splats, camera, background)

@@ -17,7 +17,7 @@ __all__ = ["RenderOutput", "as_background", "check_extra", "check_splats"]
 class RenderOutput:
     """A picture, and how much of the background is seen through it."""
 
-    image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colours are
+    image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colors are
     transmittance: NDArray[np.float32]  # [H, W] 1 = nothing drawn here, 0 = opaque
     extra: NDArray[np.float32] | None = None  # [H, W, C] the extra channels, on a background of 0
 
@@ -27,9 +27,9 @@ class RenderOutput:
 
 
 def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """A colour as [1, 1, 3] or a picture as [H, W, 3], contiguous float32.
+    """A color as [1, 1, 3] or a picture as [H, W, 3], contiguous float32.
 
-    Raises RenderError when it is neither a colour [3] nor a picture of the camera's size.
+    Raises RenderError when it is neither a color [3] nor a picture of the camera's size.
     """
     array = np.asarray(background, dtype=np.float32)
     if array.shape == (3,):
@@ -37,7 +37,7 @@ def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
     if array.shape == (camera.height, camera.width, 3):
         return np.ascontiguousarray(array)
     raise RenderError(
-        f"background: expected a colour [3] or a picture [{camera.height}, {camera.width}, 3], "
+        f"background: expected a color [3] or a picture [{camera.height}, {camera.width}, 3], "
         f"found shape {list(array.shape)}: resize the picture to the camera"
     )
 

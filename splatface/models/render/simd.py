@@ -248,7 +248,7 @@ def _interleaved(builder: Any, planes: list[Any], row: int) -> Any:
 
 @intrinsic
 def store_rgb(context, image, index, row_stride, red, green, blue):  # type: ignore[no-untyped-def]
-    """Write a block of colours to a flat picture: float32 as it is, uint8 as round(255 * clamp(colour))."""
+    """Write a block of colors to a flat picture: float32 as it is, uint8 as round(255 * clamp(color))."""
     to_bytes = image.dtype == types.uint8
 
     def as_bytes(b: Any, value: Any) -> Any:

@@ -16,7 +16,7 @@ class Voice:
     engine: str
     language: str  # "en-us", "de", ...
     sex: str  # "female", "male" or "" where it is not said
-    licence: str  # of the voice and its engine
+    license: str  # of the voice and its engine
     sample_rate: int  # of the engine; what is spoken comes at 16 kHz
 
 

@@ -67,7 +67,7 @@ class _Hearing:
     def __init__(self, encoder: Encoder, controller: HeadMotionController) -> None:
         self._encoder = encoder
         self._controller = controller
-        self._frames = Timeline[AudioFrame](lambda frame: frame.centre_ns)
+        self._frames = Timeline[AudioFrame](lambda frame: frame.center_ns)
         self._count = 0  # samples heard
 
     def push(self, samples: NDArray[np.float32]) -> None:
@@ -76,7 +76,7 @@ class _Hearing:
         for frame in self._encoder.push(chunk):
             self._frames.push(frame)
             # A nod follows its syllable by more than any look-ahead: none begins in a picture already drawn.
-            self._controller.hear(frame, frame.centre_ns)
+            self._controller.hear(frame, frame.center_ns)
 
     def covered_ns(self, talker: TalkingHead) -> int:
         """Up to where pictures need no later sound."""

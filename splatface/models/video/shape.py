@@ -16,7 +16,7 @@ SLOWEST, FASTEST = 1, 120
 class VideoFormat:
     """Of every picture of a film."""
 
-    width: int  # px, even: colour is stored for two pixels at a time
+    width: int  # px, even: color is stored for two pixels at a time
     height: int  # px, even
     fps: Fraction
 

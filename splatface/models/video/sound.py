@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from splatface.models.audio.files import check_sound
 from splatface.models.errors import AudioError
 from splatface.models.tts.speak import speak
 from splatface.models.tts.spoken import SAMPLE_RATE as SPEECH_HZ
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "ENCODER_HZ",
@@ -24,9 +24,7 @@ __all__ = [
     "sound_of_text",
 ]
 
-Samples = NDArray[np.float32]
 
-# Of every film's sound: a player that ignores where AAC's first 1024 samples belong is off by 21 ms at most.
 FILM_HZ = 48_000
 ENCODER_HZ = 16_000
 BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
@@ -39,15 +37,17 @@ class Sound:
 
     rate_hz: int
     channels: int  # 1 or 2
-    blocks: Iterator[tuple[Samples, float]]  # ([T, channels], how much of the whole has come by its end 0..1)
+    blocks: Iterator[
+        tuple[Float32Array, float]
+    ]  # ([T, channels], how much of the whole has come by its end 0..1)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioBlock:
     """A stretch of sound for the film and for the encoder: each a line from time 0 without a gap."""
 
-    film: Samples  # [T, channels] at FILM_HZ
-    heard: Samples  # [T'] at HEARD_HZ, mono
+    film: Float32Array  # [T, channels] at FILM_HZ
+    heard: Float32Array  # [T'] at HEARD_HZ, mono
     share: float  # how much of the whole has come, 0..1
 
 
@@ -62,7 +62,7 @@ def sound_of_file(path: Path) -> Sound:
     return Sound(file.samplerate, file.channels if file.channels <= 2 else 1, _read(file, path))
 
 
-def _read(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Samples, float]]:
+def _read(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Float32Array, float]]:
     done = 0
     with file:
         while True:
@@ -93,7 +93,7 @@ def sound_of_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
     """
     spoken = speak(text, voice, rate)
 
-    def blocks() -> Iterator[tuple[Samples, float]]:
+    def blocks() -> Iterator[tuple[Float32Array, float]]:
         rest = np.zeros((round(REST_S * SPEECH_HZ), 1), np.float32)
         yield rest, 0.0
         for sentence in spoken:
@@ -110,10 +110,10 @@ class _Resampler:
         same = from_hz == to_hz
         self._stream = None if same else soxr.ResampleStream(from_hz, to_hz, channels, dtype="float32")
 
-    def push(self, samples: Samples, last: bool) -> Samples:
+    def push(self, samples: Float32Array, last: bool) -> Float32Array:
         if self._stream is None:
             return samples
-        out: Samples = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
+        out: Float32Array = self._stream.resample_chunk(np.ascontiguousarray(samples), last=last)
         return out
 
 

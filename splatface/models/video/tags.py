@@ -16,5 +16,5 @@ def tags_of(info: HeadInfo) -> dict[str, str]:
             f"Synthetic media made by splatface: the face is computed, nobody was filmed. {SOURCE_TYPE} "
             "Every picture carries an invisible mark (SPLF)."
         ),
-        "copyright": f"face: {info.name}, {info.licence}. {info.consent}",
+        "copyright": f"face: {info.name}, {info.license}. {info.consent}",
     }

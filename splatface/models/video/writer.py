@@ -149,7 +149,7 @@ class FilmWriter:
 
     def _picture_frame(self, picture: NDArray[np.uint8]) -> Any:
         frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-        # AREA: colour is the mean of its four pixels, others are off where colours meet.
+        # AREA: color is the mean of its four pixels, others are off where colors meet.
         coded = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace="itu709", interpolation="AREA", threads=1
         )

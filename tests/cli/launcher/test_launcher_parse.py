@@ -24,7 +24,7 @@ def refused(workshop, text):
     [
         ("gruop: []", "unknown tag 'gruop'"),
         ("lifecycle_node: {pkg: a, exec: b, name: c, namespace: d}", "unknown tag 'lifecycle_node'"),
-        ("node: {exec: a, colour: red}", "node: unknown key 'colour'"),
+        ("node: {exec: a, color: red}", "node: unknown key 'color'"),
         ("node: {pkg: a}", "node: the key 'exec' is missing"),
         ("node: a", "node: expected a map"),
         ("node: {exec: a, respawn: true}", "'respawn' must be a string, found the bool true"),

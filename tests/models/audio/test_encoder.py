@@ -52,8 +52,8 @@ def assert_same(frames, others):
     assert len(frames) == len(others)
     for one, other in zip(frames, others, strict=True):
         assert one.values.tobytes() == other.values.tobytes()
-        assert (one.centre_ns, one.voice_probability, one.level_dbfs, one.utterance) == (
-            other.centre_ns,
+        assert (one.center_ns, one.voice_probability, one.level_dbfs, one.utterance) == (
+            other.center_ns,
             other.voice_probability,
             other.level_dbfs,
             other.utterance,
@@ -66,11 +66,11 @@ def test_frames_come_every_20_ms_with_their_time(ear, speech):
     assert {frame.values.dtype for frame in frames} == {np.dtype(np.float32)}
     assert {frame.encoder for frame in frames} == {ear.name}
     assert all(np.isfinite(frame.values).all() for frame in frames)
-    centres = np.array([frame.centre_ns - START_NS for frame in frames])
-    assert set(np.diff(centres)) == {20 * MS}
-    assert 0 <= centres[0] < 20 * MS
+    centers = np.array([frame.center_ns - START_NS for frame in frames])
+    assert set(np.diff(centers)) == {20 * MS}
+    assert 0 <= centers[0] < 20 * MS
     heard_ms = len(speech) / 16
-    assert heard_ms - 20 < centres[-1] / MS + ear.lookahead_ms <= heard_ms
+    assert heard_ms - 20 < centers[-1] / MS + ear.lookahead_ms <= heard_ms
     assert (ear.dim, ear.rate_hz) == (DIMS[ear.name], 50)
 
 
@@ -86,7 +86,7 @@ def test_a_frame_comes_with_the_chunk_that_holds_its_look_ahead(ear, speech):
     for first in range(0, 16_000, 320):
         end_ns = START_NS + (first + 320) * 62_500
         for frame in ear.push(chunk(speech[first : first + 320], first)):
-            assert 0 <= (end_ns - frame.centre_ns) / MS - ear.lookahead_ms < 0.001
+            assert 0 <= (end_ns - frame.center_ns) / MS - ear.lookahead_ms < 0.001
 
 
 def test_nothing_after_the_look_ahead_is_heard(ear, speech):
@@ -98,14 +98,14 @@ def test_nothing_after_the_look_ahead_is_heard(ear, speech):
     others = hear(ear, other)
     same = [one.values.tobytes() == two.values.tobytes() for one, two in zip(frames, others, strict=True)]
     for frame, equal in zip(frames, same, strict=True):
-        reach = (frame.centre_ns - START_NS) / MS + ear.lookahead_ms
+        reach = (frame.center_ns - START_NS) / MS + ear.lookahead_ms
         assert equal == (reach <= cut / 16)
 
 
 def test_speech_is_heard_as_voice_and_silence_is_not(ear, speech):
     frames = hear(ear, np.concatenate([np.zeros(16_000, np.float32), speech]))
-    quiet = [f for f in frames if f.centre_ns < START_NS + 950 * MS]
-    loud = [f for f in frames if f.centre_ns > START_NS + 1500 * MS]
+    quiet = [f for f in frames if f.center_ns < START_NS + 950 * MS]
+    loud = [f for f in frames if f.center_ns > START_NS + 1500 * MS]
     assert max(f.voice_probability for f in quiet) < 0.3
     assert {f.level_dbfs for f in quiet} == {-100.0}
     assert np.mean([f.voice_probability > 0.5 for f in loud]) > 0.7
@@ -158,7 +158,7 @@ def test_a_gap_starts_afresh_and_jitter_does_not(logmel, speech, gap_ms, resets)
     after = logmel.push(late)
     assert len(before) == 9
     assert len(after) == (9 if resets else 10)
-    assert after[-1].centre_ns == late.end_ns - 22_500_000
+    assert after[-1].center_ns == late.end_ns - 22_500_000
     logmel.reset()
     assert (after[-1].values.tobytes() == logmel.push(late)[-1].values.tobytes()) or not resets
 
@@ -171,7 +171,7 @@ def test_time_follows_the_stamps_of_a_slow_clock(logmel):
         for index in range(500)
         for frame in logmel.push(AudioChunk(np.zeros(320, np.float32), 16_000, START_NS + index * step_ns))
     ]
-    drift_ns = frames[-1].centre_ns - START_NS - (len(frames) - 1) * 20 * MS - 17.5 * MS
+    drift_ns = frames[-1].center_ns - START_NS - (len(frames) - 1) * 20 * MS - 17.5 * MS
     assert drift_ns == pytest.approx(498 * 2_000, abs=4_000)
 
 

@@ -108,7 +108,7 @@ def test_whisper_streaming_is_the_window_through_the_layers(speech, weights):
     frames = encoder("whisper").push(AudioChunk(speech, 16_000, 0))
     padded = np.concatenate([np.zeros(16_000, np.float32), speech])
     for frame in (frames[0], frames[20], frames[60], frames[-1]):
-        end = 16_000 + (frame.centre_ns + 77_500_000) // 62_500  # sample, in `padded`
+        end = 16_000 + (frame.center_ns + 77_500_000) // 62_500  # sample, in `padded`
         window = log_mel(frames_of(padded[end - 16_240 : end], 400, 160), slaney_filters(80, 400))
         scaled = (np.maximum(window, window.max() - 8) + 4) / 4
         expected = whisper_layers(np.ascontiguousarray(scaled.T), weights)[46]

@@ -150,7 +150,7 @@ def test_a_person_is_heard_with_and_without_a_face():
     assert not any(due for _, _, due in alone)  # nothing to interrupt
 
     face = spoken(
-        "This is a long story about a king, his daughters, and the grey coat of a stranger. " * 3, ""
+        "This is a long story about a king, his daughters, and the gray coat of a stranger. " * 3, ""
     )
     face = np.resize(face, len(microphone))
     over = conversation(UserSpeechDetector(), microphone, face)

@@ -33,8 +33,8 @@ def test_slaney_filters_of_whisper():
     # triangles of unit area: width in Hz times height is 2; bins are 40 Hz apart, so wide ones sum to 1 / 40
     np.testing.assert_allclose(filters[50:].sum(1) * 40, 1, rtol=0.03)
     hertz = np.arange(201) * 40.0
-    centre = (filters * hertz).sum(1) / filters.sum(1)
-    assert (np.diff(centre) > 0).all()
+    center = (filters * hertz).sum(1) / filters.sum(1)
+    assert (np.diff(center) > 0).all()
     # below 1 kHz a mel is 200 / 3 Hz; the top of 80 bands is at 45.245 mel
     assert hertz[filters[20].argmax()] == pytest.approx(21 * 45.245 / 81 * 200 / 3, abs=20)
 
@@ -63,7 +63,7 @@ def test_kaldi_fbank_is_the_recipe():
 def test_kaldi_filters_share_every_frequency():
     filters = kaldi_filters(40, 512)
     hertz = np.arange(257) * 16000 / 512
-    inside = (hertz > 100) & (hertz < 7300)  # the outermost triangles have no neighbour
+    inside = (hertz > 100) & (hertz < 7300)  # the outermost triangles have no neighbor
     np.testing.assert_allclose(filters.sum(0)[inside], 1, atol=1e-9)
 
 

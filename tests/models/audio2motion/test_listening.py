@@ -25,7 +25,7 @@ def sound(count=100, dim=12, voice=1.0, seed=0, start_ns=START_NS):
         AudioFrame(
             values=rng.normal(size=dim).astype(np.float32),
             encoder="logmel",
-            centre_ns=start_ns + i * FRAME_NS,
+            center_ns=start_ns + i * FRAME_NS,
             voice_probability=voice,
         )
         for i in range(count)
@@ -35,44 +35,44 @@ def sound(count=100, dim=12, voice=1.0, seed=0, start_ns=START_NS):
 def test_at_a_frame_the_window_is_the_frames():
     frames = sound()
     values = np.stack([frame.values for frame in frames])
-    centres = np.array([frame.centre_ns for frame in frames])
-    np.testing.assert_array_equal(resample_window(values, centres, frames[50].centre_ns, 5), values[46:51])
+    centers = np.array([frame.center_ns for frame in frames])
+    np.testing.assert_array_equal(resample_window(values, centers, frames[50].center_ns, 5), values[46:51])
 
 
 def test_between_frames_features_are_interpolated():
     values = np.arange(20, dtype=np.float32)[:, None]
-    centres = START_NS + np.arange(20, dtype=np.int64) * FRAME_NS
-    sampled = resample_window(values, centres, START_NS + 10 * FRAME_NS + 5 * MS, 3)
+    centers = START_NS + np.arange(20, dtype=np.int64) * FRAME_NS
+    sampled = resample_window(values, centers, START_NS + 10 * FRAME_NS + 5 * MS, 3)
     np.testing.assert_allclose(sampled[:, 0], [8.25, 9.25, 10.25], atol=1e-6)
 
 
 def test_before_the_first_and_after_the_last_frame_features_stand():
     values = np.array([[1.0], [2.0]], np.float32)
-    centres = START_NS + np.array([0, FRAME_NS])
+    centers = START_NS + np.array([0, FRAME_NS])
     np.testing.assert_array_equal(
-        resample_window(values, centres, START_NS + 3 * FRAME_NS, 6)[:, 0], [1, 1, 1, 2, 2, 2]
+        resample_window(values, centers, START_NS + 3 * FRAME_NS, 6)[:, 0], [1, 1, 1, 2, 2, 2]
     )
-    np.testing.assert_array_equal(resample_window(values[:1], centres[:1], START_NS + 7, 2)[:, 0], [1, 1])
+    np.testing.assert_array_equal(resample_window(values[:1], centers[:1], START_NS + 7, 2)[:, 0], [1, 1])
 
 
 def test_the_gate_is_shut_in_silence_and_open_in_speech():
     frames = sound(50)
-    centres = np.array([frame.centre_ns for frame in frames])
-    late = int(centres[-1]) + 10 * MS
+    centers = np.array([frame.center_ns for frame in frames])
+    late = int(centers[-1]) + 10 * MS
     gate = VoiceGate()
-    assert gate_openness(gate, np.full(50, 0.05, np.float32), centres, late) == 0.0
-    assert gate_openness(gate, np.full(50, 0.95, np.float32), centres, late) == 1.0
-    assert gate_openness(gate, np.zeros(0, np.float32), centres[:0], late) == 0.0
+    assert gate_openness(gate, np.full(50, 0.05, np.float32), centers, late) == 0.0
+    assert gate_openness(gate, np.full(50, 0.95, np.float32), centers, late) == 1.0
+    assert gate_openness(gate, np.zeros(0, np.float32), centers[:0], late) == 0.0
 
 
 def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
     frames = sound(20)
-    centres = np.array([frame.centre_ns for frame in frames])
+    centers = np.array([frame.center_ns for frame in frames])
     voice = np.ones(20, np.float32)
-    times = int(centres[0]) - 50 * MS + np.arange(0, 700, 2) * MS
-    gate = np.array([gate_openness(VoiceGate(), voice, centres, int(time)) for time in times])
-    assert (gate[times <= centres[0]] == 0).all()  # causal
-    assert (gate[times >= centres[-1] + 150 * MS] == 0).all()
+    times = int(centers[0]) - 50 * MS + np.arange(0, 700, 2) * MS
+    gate = np.array([gate_openness(VoiceGate(), voice, centers, int(time)) for time in times])
+    assert (gate[times <= centers[0]] == 0).all()  # causal
+    assert (gate[times >= centers[-1] + 150 * MS] == 0).all()
     assert gate.max() == 1.0
     assert np.abs(np.diff(gate)).max() < 0.12  # in 2 ms
 
@@ -84,7 +84,7 @@ def test_hearing_does_not_depend_on_the_rate_of_pictures_or_on_what_lies_far_awa
         needed = [
             f
             for f in frames
-            if time_ns - receptive_field_ns(net, ALWAYS_OPEN) <= f.centre_ns <= time_ns + 60 * MS
+            if time_ns - receptive_field_ns(net, ALWAYS_OPEN) <= f.center_ns <= time_ns + 60 * MS
         ]
         assert len(needed) < 14
         np.testing.assert_array_equal(predict_mouth(net, needed, ALWAYS_OPEN, time_ns), everything)
@@ -92,7 +92,7 @@ def test_hearing_does_not_depend_on_the_rate_of_pictures_or_on_what_lies_far_awa
 
 def test_at_a_frames_time_no_later_sound_is_used(net):
     frames = sound()
-    time_ns = frames[60].centre_ns - round(net.lookahead_ms * MS)
+    time_ns = frames[60].center_ns - round(net.lookahead_ms * MS)
     np.testing.assert_array_equal(
         predict_mouth(net, frames[:61], ALWAYS_OPEN, time_ns),
         predict_mouth(net, frames, ALWAYS_OPEN, time_ns),
@@ -113,7 +113,7 @@ def test_silence_no_sound_and_broken_sound_are_rest(net):
     assert not predict_mouth(net, [], VoiceGate(), time_ns).any()
     assert not predict_mouth(net, sound(voice=0.0), VoiceGate(), time_ns).any()
     assert not predict_mouth(net, sound(), VoiceGate(), START_NS + 60_000 * MS).any()
-    broken = [AudioFrame(np.full(12, np.nan, np.float32), "logmel", f.centre_ns, 1.0) for f in sound()]
+    broken = [AudioFrame(np.full(12, np.nan, np.float32), "logmel", f.center_ns, 1.0) for f in sound()]
     assert not predict_mouth(net, broken, VoiceGate(), time_ns).any()
     assert predict_mouth(net, sound(), VoiceGate(), time_ns).any()
 
@@ -122,7 +122,7 @@ def test_a_net_from_before_its_encoder_grew_hears_what_it_knows(net):
     frames = sound()
     more = np.full(5, 7, np.float32)
     grown = [replace(frame, values=np.concatenate([frame.values, more])) for frame in frames]
-    time_ns = frames[60].centre_ns
+    time_ns = frames[60].center_ns
     np.testing.assert_array_equal(
         predict_mouth(net, grown, ALWAYS_OPEN, time_ns), predict_mouth(net, frames, ALWAYS_OPEN, time_ns)
     )

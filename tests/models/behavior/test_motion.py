@@ -78,7 +78,7 @@ def test_saccades_follow_the_main_sequence():
     assert saccade_s(np.radians(10.0)) == pytest.approx(0.043)
 
 
-def test_sway_is_small_smooth_and_centred():
+def test_sway_is_small_smooth_and_centerd():
     sway = sway_of(5, 1.0)
     track = np.array([sway_at(sway, START_S + t) for t in np.arange(0, 600, 0.05)])
     degrees = np.degrees(track[:, :3])

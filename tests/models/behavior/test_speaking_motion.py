@@ -21,8 +21,8 @@ SILENT = (-90.0, 0.0)
 
 
 def frame(index, level_dbfs, voice, utterance=0):
-    centre_ns = START_NS + index * STEP_NS
-    return AudioFrame(np.zeros(1, np.float32), "x", centre_ns, voice, level_dbfs, utterance)
+    center_ns = START_NS + index * STEP_NS
+    return AudioFrame(np.zeros(1, np.float32), "x", center_ns, voice, level_dbfs, utterance)
 
 
 def syllable(peak_dbfs, frames=8):

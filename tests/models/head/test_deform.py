@@ -79,7 +79,7 @@ def test_skin_one_goes_with_the_head_and_skin_zero_with_the_torso(head):
 
 
 def test_the_neck_is_continuous(head):
-    """Neighbours along the neck stay neighbours: skin weights blend, nothing gaps."""
+    """Neighbors along the neck stay neighbors: skin weights blend, nothing gaps."""
     line = np.linspace(0, 1, 150, dtype=np.float32)
     column = np.stack([0 * line, 0.2 - 0.2 * line, 1 + 0 * line], axis=1)
     head = replace(head, skin=line, gaussians=replace(head.gaussians, means=column))
@@ -111,7 +111,7 @@ def test_two_half_turns_are_one():
 
 
 def test_shading_turns_with_the_head(make_head):
-    """Camera and head turned alike show the same colours: only how they stand to each other counts."""
+    """Camera and head turned alike show the same colors: only how they stand to each other counts."""
     head = make_head(60, 20, 4)
     bones = turned(head)
     rotation = bones.T_world_head[:3, :3]
@@ -119,9 +119,9 @@ def test_shading_turns_with_the_head(make_head):
     turned_sh = Deformer(stiff)(np.zeros(head.basis.shape[2], np.float32), bones).sh
     direction = np.array([0.3, -0.5, 0.8])
 
-    def slope_colour(sh, d):
+    def slope_color(sh, d):
         return -d[1] * sh[:, 1] + d[2] * sh[:, 2] - d[0] * sh[:, 3]
 
     np.testing.assert_allclose(
-        slope_colour(turned_sh, rotation @ direction), slope_colour(head.gaussians.sh, direction), atol=1e-6
+        slope_color(turned_sh, rotation @ direction), slope_color(head.gaussians.sh, direction), atol=1e-6
     )

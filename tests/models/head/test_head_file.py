@@ -123,7 +123,7 @@ def test_a_head_that_does_not_fit_is_not_saved(head, tmp_path, change, says):
     [
         {"name": "../../etc/cron.d/x"},
         {"name": ""},
-        {"licence": ""},
+        {"license": ""},
         {"fps": float("nan")},
         {"background": (0.0, 0.0, 2.0)},
         {"pivot_m": (float("inf"), 0.0, 0.0)},
@@ -147,14 +147,14 @@ def test_an_ill_shaped_preview_is_refused(head, tmp_path):
 
 def test_older_heads_are_brought_on_and_newer_ones_refused():
     def rename(description, tensors):
-        return {**description, "licence": description.pop("license")}, tensors
+        return {**description, "license": description.pop("license")}, tensors
 
     def enlarge(description, tensors):
         return description, {"skin": tensors["skin"] * 2}
 
     old = {"format": "splatface-head", "version": 1, "license": "CC0"}
     found, tensors = migrate(old, {"skin": np.ones(2)}, migrations={1: rename, 2: enlarge}, to_version=3)
-    assert (found["version"], found["licence"], tensors["skin"][0]) == (3, "CC0", 2)
+    assert (found["version"], found["license"], tensors["skin"][0]) == (3, "CC0", 2)
     with pytest.raises(HeadError, match="no migration"):
         migrate({**old, "version": 0}, {}, migrations={1: rename}, to_version=2)
     with pytest.raises(HeadError, match="newer splatface"):

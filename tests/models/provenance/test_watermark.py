@@ -43,7 +43,7 @@ def jpeg(image, quality=85):
     ]
 
 
-@pytest.mark.parametrize("kind", ["grey", "black", "white", "face"])
+@pytest.mark.parametrize("kind", ["gray", "black", "white", "face"])
 def test_the_mark_is_invisible_and_survives_jpeg(kind):
     image = picture(kind)
     found = marked(image)
@@ -54,7 +54,7 @@ def test_the_mark_is_invisible_and_survives_jpeg(kind):
         assert detection.identity == SYNTHETIC
 
 
-@pytest.mark.parametrize("kind", ["grey", "black", "white", "face"])
+@pytest.mark.parametrize("kind", ["gray", "black", "white", "face"])
 def test_no_mark_is_found_where_there_is_none(kind):
     assert not detect(picture(kind)).found
     assert not detect(jpeg(picture(kind))).found

@@ -10,7 +10,7 @@ def test_nothing_is_the_heads_own():
     assert background_of("", (64, 64)) is None
 
 
-def test_a_colour():
+def test_a_color():
     np.testing.assert_allclose(background_of("#ff8000", (64, 64)), [1.0, 128 / 255, 0.0])
 
 
@@ -29,5 +29,5 @@ def test_a_picture_covers_the_canvas_and_keeps_its_middle(tmp_path, size):
 
 @pytest.mark.parametrize("text", ["#12", "#gggggg", "/no/such/wall.png", "blue"])
 def test_what_is_neither(text):
-    with pytest.raises(RenderError, match="expected a colour such as #2a3b4c"):
+    with pytest.raises(RenderError, match="expected a color such as #2a3b4c"):
         background_of(text, (64, 64))

@@ -71,11 +71,11 @@ def test_the_mel_filters_are_slaneys():
     filters = room._filters()
     assert filters.shape == (40, 201)
     bins = np.arange(201) * 40.0
-    centres = bins[filters.argmax(axis=1)]
-    assert (np.diff(centres) >= 0).all()
+    centers = bins[filters.argmax(axis=1)]
+    assert (np.diff(centers) >= 0).all()
     # below 1 kHz the filters lie evenly, 3/200 mel for a hertz; above they widen
-    assert np.ptp(np.diff(centres[3:11])) <= 80
-    assert centres[-1] > 7000
+    assert np.ptp(np.diff(centers[3:11])) <= 80
+    assert centers[-1] > 7000
     wide = filters[25:].sum(axis=1) * 40
     np.testing.assert_allclose(wide, 1.0, atol=0.03)  # each has the area 1 (Hz)
 

@@ -80,11 +80,11 @@ def test_every_picture_is_the_one_a_live_face_shows_at_its_time(taken, speech, t
     frames = encoder("fsmn").push(chunk)
     controller = HeadMotionController(MotionConfig(seed=3))
     for frame in frames:
-        controller.hear(frame, frame.centre_ns)
+        controller.hear(frame, frame.center_ns)
     assert len(taken) == 75
     for index in (0, 1, 17, 33, 52, 74):
         time_ns = index * 40_000_000
-        near = [frame for frame in frames if abs(frame.centre_ns - time_ns) < 10**9]
+        near = [frame for frame in frames if abs(frame.center_ns - time_ns) < 10**9]
         expected = talker.picture(near, controller.control_at(time_ns), time_ns)
         np.testing.assert_array_equal(taken[index].picture, expected)
 
@@ -152,7 +152,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
     assert abs(lag_of(opening([image for _, image in shown]), opening([m.picture for m in taken]))) < 0.15
     error = np.array([image for _, image in shown]).astype(float) - [moment.picture for moment in taken]
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 33
-    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 0.7  # colours keep their place
+    assert np.abs(error.mean(axis=(0, 1, 2))).max() < 0.7  # colors keep their place
     sound = np.concatenate([values[0] for _, values in heard], axis=-1)
     first = round(heard[0][0] * FILM_HZ)
     for click in clicks:

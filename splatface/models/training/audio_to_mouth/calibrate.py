@@ -13,12 +13,12 @@ from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.pearson import pearson
 from splatface.models.training.audio_to_mouth.last_layer import hidden_features_net, refit_last_layer
 from splatface.models.training.dataset.types import TEST, Dataset
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = ["Calibration", "calibrate_net", "described", "predict_modes"]
 
-Array = NDArray[np.float32]
-Float64Array = NDArray[np.float64]
-Features = tuple[Array, NDArray[np.int64]]  # values [n, D] and the frames' centres [n], ns
+
+Features = tuple[Float32Array, NDArray[np.int64]]  # values [n, D] and the frames' centers [n], ns
 
 _OPEN = MOUTH_MODES.index("open")
 _LONGEST = 4000  # moments looked at
@@ -46,10 +46,12 @@ class Calibration:
 
     method: str  # of METHODS, "shared" when the net stays as it is
     reason: str  # for the method, in words
-    gain: Array  # [8] spread after / before
-    bias: Array  # [8] mode where nothing is heard, after minus before
-    before: Array  # [8] correlation of the shared net with the person, above 0.5 Hz, in left-out blocks
-    after: Array  # [8] the same of the method chosen
+    gain: Float32Array  # [8] spread after / before
+    bias: Float32Array  # [8] mode where nothing is heard, after minus before
+    before: (
+        Float32Array  # [8] correlation of the shared net with the person, above 0.5 Hz, in left-out blocks
+    )
+    after: Float32Array  # [8] the same of the method chosen
     amplitude: float  # spread of `open` over the person's, in left-out blocks
     blocks: int  # left out one after the other; 0 when there was too little film
     odd_s: tuple[tuple[float, float], ...] = ()  # passages that were not learned from, s of the film
@@ -60,8 +62,8 @@ class _Film:
     """Moments of a film: what the net's last layer is shown, and what the person did."""
 
     times_s: Float64Array  # [T]
-    units: Array  # [T, H]
-    done: Array  # [T, 8]
+    units: Float32Array  # [T, H]
+    done: Float32Array  # [T, 8]
 
     def rows(self, chosen: NDArray[np.bool_]) -> "_Film":
         """Some of the moments."""
@@ -108,12 +110,12 @@ def calibrate_net(
     )
 
 
-def predict_modes(net: AudioToMouthNet, features: Features, times_ns: NDArray[np.int64]) -> Array:
+def predict_modes(net: AudioToMouthNet, features: Features, times_ns: NDArray[np.int64]) -> Float32Array:
     """Modes [T, 8] that a net hears at the given moments, without a voice gate."""
-    values, centres_ns = features
+    values, centers_ns = features
     ahead_ns = round(net.lookahead_ms * 1e6)
     values = values[:, : net.feature_dim]
-    moments = [net(resample_window(values, centres_ns, int(t) + ahead_ns, net.window)) for t in times_ns]
+    moments = [net(resample_window(values, centers_ns, int(t) + ahead_ns, net.window)) for t in times_ns]
     return np.stack(moments) if moments else np.zeros((0, net.outputs), np.float32)
 
 
@@ -160,7 +162,7 @@ def _held_out(
     fit: Fit,
     blocks: list[tuple[float, float]],
     usual: NDArray[np.bool_],
-) -> Array:
+) -> Float32Array:
     """Modes [T, 8], each block's by a fit that has not seen it."""
     predicted = np.zeros_like(film.done)
     for begin_s, end_s in blocks:
@@ -171,7 +173,7 @@ def _held_out(
 
 
 def _choice(
-    film: _Film, held_out: dict[str, Array], scores: dict[str, float], usual: NDArray[np.bool_]
+    film: _Film, held_out: dict[str, Float32Array], scores: dict[str, float], usual: NDArray[np.bool_]
 ) -> tuple[str, str]:
     """The method, and why: the simplest that is about as good as the best, and not worse than none."""
     shared_r = _correlations(film, held_out["shared"], usual)[_OPEN]
@@ -186,7 +188,7 @@ def _choice(
     return chosen, f"scores of left-out blocks: {listed}"
 
 
-def _score(film: _Film, predicted: Array, usual: NDArray[np.bool_]) -> float:
+def _score(film: _Film, predicted: Float32Array, usual: NDArray[np.bool_]) -> float:
     """Weighted correlation of the modes that move, less what is wrong with their spread."""
     weights = np.array([_OPEN_WEIGHT if i == _OPEN else 1.0 for i in range(film.done.shape[1])])
     fast, said = _fast(film, film.done)[usual], _fast(film, predicted)[usual]
@@ -208,7 +210,7 @@ def _odd(net: AudioToMouthNet, film: _Film) -> NDArray[np.bool_]:
     return odd
 
 
-def _fast(film: _Film, values: Array) -> Float64Array:
+def _fast(film: _Film, values: Float32Array) -> Float64Array:
     """Values [T, n] without their drift."""
     width = max(round(_SLOW_S / max(_step_s(film.times_s), 1e-3)), 3)
     slow = uniform_filter1d(values.astype(np.float64), width, axis=0, mode="nearest")
@@ -223,8 +225,8 @@ def _deviation(values: Float64Array) -> Float64Array:
     return np.asarray(np.median(np.abs(values - np.median(values, axis=0)), axis=0), np.float64)
 
 
-def _said(net: AudioToMouthNet, units: Array) -> Array:
-    said: Array = units @ net.w2 + net.b2
+def _said(net: AudioToMouthNet, units: Float32Array) -> Float32Array:
+    said: Float32Array = units @ net.w2 + net.b2
     return said
 
 
@@ -313,18 +315,18 @@ def _unchanged(net: AudioToMouthNet, film: _Film, reason: str) -> Calibration:
     )
 
 
-def _gain(before: AudioToMouthNet, after: AudioToMouthNet, film: _Film) -> Array:
+def _gain(before: AudioToMouthNet, after: AudioToMouthNet, film: _Film) -> Float32Array:
     spread = [_fast(film, _said(net, film.units)).std(axis=0) for net in (before, after)]
     return np.where(spread[0] > _MOVES, spread[1] / np.maximum(spread[0], 1e-6), 1.0).astype(np.float32)
 
 
-def _correlations(film: _Film, predicted: Array, chosen: NDArray[np.bool_]) -> Array:
+def _correlations(film: _Film, predicted: Float32Array, chosen: NDArray[np.bool_]) -> Float32Array:
     """[8] of modes above 0.5 Hz; 0 where one does not move."""
     fast, said = _fast(film, film.done)[chosen], _fast(film, predicted)[chosen]
     return np.array([pearson(*pair, still=_MOVES) for pair in zip(said.T, fast.T, strict=True)], np.float32)
 
 
-def _amplitude(film: _Film, predicted: Array, chosen: NDArray[np.bool_]) -> float:
+def _amplitude(film: _Film, predicted: Float32Array, chosen: NDArray[np.bool_]) -> float:
     fast, said = _fast(film, film.done)[chosen, _OPEN], _fast(film, predicted)[chosen, _OPEN]
     return float(said.std() / max(float(fast.std()), 1e-6))
 

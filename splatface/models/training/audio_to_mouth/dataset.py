@@ -52,7 +52,7 @@ class Clips:
 
     encoder: str
     values: NDArray[np.float16]  # [F, D]
-    modes: NDArray[np.float32]  # [F, len(MOUTH_MODES)], at the centre of each frame
+    modes: NDArray[np.float32]  # [F, len(MOUTH_MODES)], at the center of each frame
     starts: NDArray[np.int64]  # [clips + 1]
     known: NDArray[np.bool_] | None = None  # [F] frames whose mouth is known; None: all
     closed: NDArray[np.bool_] | None = None  # [F] frames in which lips were seen to meet; None: not looked at
@@ -71,7 +71,7 @@ class EncodedClips:
 
     encoder: str
     values: NDArray[np.float16]  # [F, D]
-    centres_s: NDArray[np.float64]  # [F] times of the frames' centres, each in its own clip
+    centers_s: NDArray[np.float64]  # [F] times of the frames' centers, each in its own clip
     starts: NDArray[np.int64]  # [clips + 1]
     phones: tuple[tuple[Phone, ...], ...]  # of every clip; empty where nobody speaks
 
@@ -141,7 +141,7 @@ def with_modes(encoded: EncodedClips, mouth: ModeTrack = mode_track) -> Clips:
     spans = zip(encoded.starts[:-1], encoded.starts[1:], encoded.phones, strict=True)
     for start, end, phones in spans:
         if phones:
-            modes[start:end] = mouth(phones, encoded.centres_s[start:end])
+            modes[start:end] = mouth(phones, encoded.centers_s[start:end])
     return Clips(encoded.encoder, encoded.values, modes, encoded.starts)
 
 
@@ -183,17 +183,17 @@ def _encoded_part(
         clips.append(_clip(simulate_recording(paced, others, rng), heard_by, rng))
         if rng.random() < _SILENT_SHARE:
             clips.append(_clip(silent(3.0, others, rng), heard_by, rng))
-    values, centres_s, phones = zip(*clips, strict=True)
+    values, centers_s, phones = zip(*clips, strict=True)
     starts = np.cumsum([0] + [len(each) for each in values])
     halves = np.concatenate(values).astype(np.float16)
-    return EncodedClips(heard_by[0], halves, np.concatenate(centres_s), starts, phones)
+    return EncodedClips(heard_by[0], halves, np.concatenate(centers_s), starts, phones)
 
 
 def _joined(parts: Sequence[EncodedClips]) -> EncodedClips:
     return EncodedClips(
         parts[0].encoder,
         np.concatenate([part.values for part in parts]),
-        np.concatenate([part.centres_s for part in parts]),
+        np.concatenate([part.centers_s for part in parts]),
         _joined_starts(part.starts for part in parts),
         tuple(phones for part in parts for phones in part.phones),
     )
@@ -211,19 +211,19 @@ def _clip(
     recording: Recording, heard_by: tuple[str, FeatureExtractor], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Phone, ...]]:
     encoder, ear = heard_by
-    values, centres_s = between_frames(*ear(encoder, recording.samples), rng)
-    return values, centres_s, recording.phones
+    values, centers_s = between_frames(*ear(encoder, recording.samples), rng)
+    return values, centers_s, recording.phones
 
 
 def between_frames(
-    values: NDArray[np.float32], centres_s: NDArray[np.float64], rng: np.random.Generator
+    values: NDArray[np.float32], centers_s: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Half of the time, frames between the encoder's: the graph interpolates, so a net must know them too."""
     if rng.random() >= 0.5:
-        return values, centres_s
+        return values, centers_s
     share = float(rng.random())
     between = (1 - share) * values[:-1] + np.float32(share) * values[1:]
-    return between.astype(np.float32), centres_s[:-1] + share * np.diff(centres_s)
+    return between.astype(np.float32), centers_s[:-1] + share * np.diff(centers_s)
 
 
 def looking_ahead(clips: Clips, frames: int) -> Clips:
@@ -246,7 +246,7 @@ def save_encoded(path: Path, encoded: EncodedClips) -> None:
         path,
         encoder=encoded.encoder,
         values=encoded.values,
-        centres_s=encoded.centres_s,
+        centers_s=encoded.centers_s,
         starts=encoded.starts,
         phone_counts=np.array([len(clip) for clip in encoded.phones], np.int64),
         ipa=np.array([phone.ipa for phone in phones], np.str_),

@@ -4,16 +4,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.listening import Predictor
 from splatface.models.training.audio_to_mouth.score import SHUT_BELOW, Score, plain, score
 from splatface.models.training.audio_to_mouth.trials import NonSpeechTrial, Trial
+from splatface.models.typing import Float32Array
 
 __all__ = ["Measured", "measure", "table"]
 
-Array = NDArray[np.float32]
+
 _OPEN = MOUTH_MODES.index("open")
 _WARM_UP = 15  # frames that a window needs to fill, in a sound without speech
 _MEANS = (
@@ -52,7 +52,7 @@ class Measured:
 
 def measure(listener: Predictor, trials: Sequence[Trial], resting: Sequence[NonSpeechTrial]) -> Measured:
     """Score a listener by source, language and condition."""
-    pairs: dict[str, list[tuple[Array, Array]]] = {}
+    pairs: dict[str, list[tuple[Float32Array, Float32Array]]] = {}
     for trial in trials:
         heard, times_s = listener(trial.samples)
         inside = (times_s >= trial.times_s[0]) & (times_s <= trial.times_s[-1])
@@ -62,7 +62,7 @@ def measure(listener: Predictor, trials: Sequence[Trial], resting: Sequence[NonS
         name: score(*(np.concatenate(side) for side in zip(*both, strict=True)))
         for name, both in pairs.items()
     }
-    shut: dict[str, list[Array]] = {}
+    shut: dict[str, list[Float32Array]] = {}
     for trial_at_rest in resting:
         heard, _ = listener(trial_at_rest.samples)
         shut.setdefault(trial_at_rest.kind, []).append(heard[_WARM_UP:, _OPEN])
@@ -94,7 +94,7 @@ def _row(name: str, group: str, values: Iterable[float]) -> str:
     return f"| {name} | {group} | " + " | ".join(f"{value:.2f}" for value in values) + " |"
 
 
-def _share_shut(opening: Array) -> float:
+def _share_shut(opening: Float32Array) -> float:
     return float((opening < SHUT_BELOW).mean())
 
 

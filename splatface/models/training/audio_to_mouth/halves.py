@@ -45,14 +45,14 @@ def features_bf16(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.f
     if name != "whisper":
         return features(name, samples)
     ear, windows = _ear()
-    values, centres_s = extract_features(ear, samples)
+    values, centers_s = extract_features(ear, samples)
     mel = torch.from_numpy(np.concatenate(windows.asked))
     network = _network()
     with torch.no_grad():
         tokens = [network(mel[i : i + _BATCH].bfloat16())[:, 0].float() for i in range(0, len(mel), _BATCH)]
-    # Not every window becomes a frame: the first ones end before the first centre.
+    # Not every window becomes a frame: the first ones end before the first center.
     values[:, :WIDTH] = torch.cat(tokens)[len(mel) - len(values) :].numpy()
-    return values, centres_s
+    return values, centers_s
 
 
 def graph_in_torch(model: bytes, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:

@@ -3,14 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
+from splatface.models.typing import Float32Array
 
 __all__ = ["hidden_features_net", "refit_last_layer"]
 
-Array = NDArray[np.float32]
-# How stiffly the layer keeps to what it was, in mean squares of its inputs; chosen by leaving out quarters of
+
 # films of 5 and of 20 s.
 _STIFF, _STIFF_FEW = 3.0, 200.0
 _LEAST = 0.02  # spread of a mode below which it is left as it is
@@ -22,7 +21,7 @@ def hidden_features_net(net: AudioToMouthNet) -> AudioToMouthNet:
     return replace(net, w2=np.eye(units, dtype=np.float32), b2=np.zeros(units, np.float32))
 
 
-def refit_last_layer(net: AudioToMouthNet, units: Array, done: Array) -> AudioToMouthNet:
+def refit_last_layer(net: AudioToMouthNet, units: Float32Array, done: Float32Array) -> AudioToMouthNet:
     """The net with a last layer that errs less for one person, and moves as far as before.
 
     What the person [T, 8] did is regressed on the units [T, H] beyond what the layer says already (ridge

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.errors import HeadError
 from splatface.models.training.audio_to_mouth.dataset import Clips
+from splatface.models.typing import Float32Array
 
 __all__ = ["blend", "linear_net"]
 
-Array = NDArray[np.float32]
+
 _WINDOW = 5  # frames
-_EVERY, _BLOCK = 3, 8000  # neighbouring frames say the same; so many are looked at together
+_EVERY, _BLOCK = 3, 8000  # neighboring frames say the same; so many are looked at together
 _FRAME_MS = 20.0
 
 
@@ -23,7 +24,7 @@ def linear_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> AudioT
     """Ridge regression from five frames of an encoder to the mouth modes.
 
     Args:
-        clips: the mouth at the centre of each frame.
+        clips: the mouth at the center of each frame.
         lookahead: frames of 20 ms that the newest of the five stands after the mouth, 0 .. 4.
         strength: of the ridge, against features of variance 1.
     """
@@ -54,7 +55,11 @@ def _moments(clips: Clips, lookahead: int) -> NDArray[np.int64]:
 
 
 def _as_net(
-    encoder: str, lookahead: int, scale: tuple[Array, Array], weights: Array, bias: Array
+    encoder: str,
+    lookahead: int,
+    scale: tuple[Float32Array, Float32Array],
+    weights: Float32Array,
+    bias: Float32Array,
 ) -> AudioToMouthNet:
     modes = len(MOUTH_MODES)
     used = np.flatnonzero(np.abs(weights).max(axis=0) > 0)
@@ -123,7 +128,7 @@ def blend(one: AudioToMouthNet, other: AudioToMouthNet, share: float = 0.5) -> A
     )
 
 
-def _taps(net: AudioToMouthNet, window: int) -> Array:
+def _taps(net: AudioToMouthNet, window: int) -> Float32Array:
     """[window, P, H]: what each frame adds to the hidden layer, older frames than the net's own nothing."""
     taps = net.w1.reshape(net.context_frames, net.width, -1)
     return np.pad(taps, ((window - net.context_frames, 0), (0, 0), (0, 0)))

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
 from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
     "FeatureExtractor",
@@ -22,22 +22,23 @@ __all__ = [
     "net_listener",
 ]
 
-Array = NDArray[np.float32]
-Times = NDArray[np.float64]
-Predictor = Callable[[Array], tuple[Array, Times]]  # samples -> (modes [F, n], their times in s)
+
+Predictor = Callable[
+    [Float32Array], tuple[Float32Array, Float64Array]
+]  # samples -> (modes [F, n], their times in s)
 
 _HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0
 
 
 def heard_modes(
-    net: AudioToMouthNet, samples: Array, ear: FeatureExtractor = features
-) -> tuple[Array, Times]:
+    net: AudioToMouthNet, samples: Float32Array, ear: FeatureExtractor = features
+) -> tuple[Float32Array, Float64Array]:
     """Modes [F, n] that the net hears in a recording [T] at 16 kHz, and their times [F], s."""
-    values, centres_s = ear(net.encoder, samples)
-    return heard_windows(net, values), centres_s - net.lookahead_ms / 1000
+    values, centers_s = ear(net.encoder, samples)
+    return heard_windows(net, values), centers_s - net.lookahead_ms / 1000
 
 
-def heard_windows(net: AudioToMouthNet, values: Array) -> Array:
+def heard_windows(net: AudioToMouthNet, values: Float32Array) -> Float32Array:
     """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
     # Before the first frame the graph repeats it.
     padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
@@ -54,17 +55,17 @@ def face_listener(net: AudioToMouthNet) -> Predictor:
     """The net behind the voice gate, frame by frame, as a running face asks it."""
     ear = encoder(net.encoder)
 
-    def listen(samples: Array) -> tuple[Array, Times]:
+    def listen(samples: Float32Array) -> tuple[Float32Array, Float64Array]:
         ear.reset()
         frames = ear.push(AudioChunk(samples, 16000, 0))
-        times_ns = [frame.centre_ns - round(net.lookahead_ms * 1e6) for frame in frames]
+        times_ns = [frame.center_ns - round(net.lookahead_ms * 1e6) for frame in frames]
         modes = [predict_mouth(net, frames, VoiceGate(), time_ns) for time_ns in times_ns]
         return np.stack(modes), np.array(times_ns, np.int64) / NS_PER_S
 
     return listen
 
 
-def loudness_baseline(samples: Array) -> tuple[Array, Times]:
+def loudness_baseline(samples: Float32Array) -> tuple[Float32Array, Float64Array]:
     """The mouth of puppets and avatars: opens by loudness against the loudest of the last second."""
     hop = round(_HOP_S * 16000)
     power = np.square(samples[: len(samples) // hop * hop].reshape(-1, hop)).mean(axis=1)

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.errors import EncoderError
+from splatface.models.typing import AnyArray
 
 __all__ = ["onnx_of", "write_onnx"]
 
@@ -20,7 +20,7 @@ _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "Cast": {"to": 1},  # TensorProto.FLOAT
 }
 
-Tensor = NDArray[Any]  # float16, float32 or int64
+
 Step = tuple[str, list[str], str]  # kind, inputs, output
 
 
@@ -59,9 +59,9 @@ def onnx_of(net: AudioToMouthNet) -> bytes:
     return written
 
 
-def _halved(arrays: dict[str, Tensor], steps: list[Step]) -> tuple[dict[str, Tensor], list[Step]]:
+def _halved(arrays: dict[str, AnyArray], steps: list[Step]) -> tuple[dict[str, AnyArray], list[Step]]:
     """The same in half precision where nothing is lost by it, as with a net that was shipped so."""
-    stored: dict[str, Tensor] = {}
+    stored: dict[str, AnyArray] = {}
     casts: list[Step] = []
     for name, value in arrays.items():
         with np.errstate(over="ignore"):
@@ -74,9 +74,9 @@ def _halved(arrays: dict[str, Tensor], steps: list[Step]) -> tuple[dict[str, Ten
     return stored, casts + steps
 
 
-def _written(net: AudioToMouthNet) -> tuple[dict[str, Tensor], list[Step]]:
+def _written(net: AudioToMouthNet) -> tuple[dict[str, AnyArray], list[Step]]:
     """The net's tensors and what is done with them."""
-    arrays: dict[str, Tensor] = {
+    arrays: dict[str, AnyArray] = {
         "mean": net.mean,
         "scale": (1 / net.std).astype(np.float32),
         "project": net.project,
@@ -104,10 +104,10 @@ def _written(net: AudioToMouthNet) -> tuple[dict[str, Tensor], list[Step]]:
     return arrays, steps
 
 
-def _conv_arrays(conv: Convolution, number: int) -> dict[str, Tensor]:
+def _conv_arrays(conv: Convolution, number: int) -> dict[str, AnyArray]:
     ends = {"none": 0, "taken": conv.weight.shape[1], "older": conv.kernel - 1, "all": np.iinfo(np.int64).max}
     axes = {"in_time": 1, "in_width": 2}
-    arrays: dict[str, Tensor] = {
+    arrays: dict[str, AnyArray] = {
         "weight": np.ascontiguousarray(conv.weight.transpose(2, 1, 0)),
         "bias": conv.bias,
         **{name: np.array([value], np.int64) for name, value in (ends | axes).items()},

@@ -34,8 +34,8 @@ def person_net(
         report: is told the loss.
         ear: hears the film.
     """
-    values, centres_s = ear(encoder, film.samples)
-    inside = (centres_s >= film.times_s[0]) & (centres_s <= film.times_s[-1])
-    modes = np.nan_to_num(film.truth(centres_s[inside]))
+    values, centers_s = ear(encoder, film.samples)
+    inside = (centers_s >= film.times_s[0]) & (centers_s <= film.times_s[-1])
+    modes = np.nan_to_num(film.truth(centers_s[inside]))
     clips = Clips(encoder, values[inside].astype(np.float16), modes, np.array([0, len(modes)]))
     return train(clips, Training(steps=_STEPS, lookahead=lookahead, speaker_mixup=0.0), report)

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
+from splatface.models.typing import Float32Array
 
 __all__ = ["SHUT_BELOW", "Score", "plain", "score"]
 
-Array = NDArray[np.float32]
+
 SHUT_BELOW = 0.08  # opening below which a mouth is called shut
 _OPEN = MOUTH_MODES.index("open")
 _LONGEST_CLOSURE = 20  # frames; lips that stay shut for longer are at rest
@@ -34,7 +35,7 @@ class Score:
     mode_r: tuple[float, ...]  # [len(MOUTH_MODES)], NaN where the true mode stands still
 
 
-def score(heard: Array, true: Array) -> Score:
+def score(heard: Float32Array, true: Float32Array) -> Score:
     """Compare modes [F, n], frames 20 ms apart; columns of `true` that are NaN are not judged."""
     a, b = heard[:, _OPEN], true[:, _OPEN]
     lags = range(-8, 9)
@@ -64,17 +65,17 @@ def plain(result: Score) -> dict[str, object]:
 
 
 def _peak(values: NDArray[np.float64], first: int) -> float:
-    """Where a parabola through the largest value and its neighbours peaks."""
+    """Where a parabola through the largest value and its neighbors peaks."""
     i = int(np.clip(np.argmax(values), 1, len(values) - 2))
     return first + i + parabolic_peak_offset(*values[i - 1 : i + 2].tolist())
 
 
-def _closures(heard: Array, true: Array) -> tuple[float, float]:
+def _closures(heard: Float32Array, true: Float32Array) -> tuple[float, float]:
     """Recall and precision of lips that meet between sounds, found within two frames, by the opening [F]."""
     if np.isnan(true).any():
         return float("nan"), float("nan")
 
-    def found(of: Array, among: Array) -> float:
+    def found(of: Float32Array, among: Float32Array) -> float:
         edges = np.flatnonzero(np.diff(np.concatenate([[False], of < SHUT_BELOW, [False]]).astype(np.int8)))
         between = [
             (a, b) for a, b in edges.reshape(-1, 2) if a > 0 and b < len(of) and b - a <= _LONGEST_CLOSURE

@@ -134,7 +134,7 @@ def train(
     """Train on one core, `how.steps` steps of 20 to 100 ms.
 
     Args:
-        clips: what the encoder heard, the mouth at the centre of each frame.
+        clips: what the encoder heard, the mouth at the center of each frame.
         report: is told the loss every 250 steps.
         state: file that keeps an unfinished training; one begun with the same settings is gone on with.
     """

@@ -12,10 +12,11 @@ from splatface.models.training.speech_corpus.corpus import is_test, read
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, unvoiced
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.typing import Float32Array
 
 __all__ = ["NonSpeechTrial", "Trial", "held_out_trials", "rest_trials", "trial_of_phones"]
 
-Array = NDArray[np.float32]
+
 _STEP_S = 0.005  # the truth is sampled finer than any encoder
 
 
@@ -26,11 +27,11 @@ class Trial:
     source: str  # "kokoro", "librivox", ...
     language: str
     condition: str  # "clean", "recorded" (room, noise, another microphone), "real"
-    samples: Array  # [T], 16 kHz
+    samples: Float32Array  # [T], 16 kHz
     times_s: NDArray[np.float64]  # [n], rising
-    modes: Array  # [n, len(MOUTH_MODES)]; NaN columns are not known
+    modes: Float32Array  # [n, len(MOUTH_MODES)]; NaN columns are not known
 
-    def truth(self, times_s: NDArray[np.float64]) -> Array:
+    def truth(self, times_s: NDArray[np.float64]) -> Float32Array:
         """The mouth at the times [F], as [F, len(MOUTH_MODES)]."""
         columns = [np.interp(times_s, self.times_s, mode) for mode in self.modes.T]
         return np.stack(columns, axis=1).astype(np.float32)
@@ -45,7 +46,7 @@ class NonSpeechTrial:
     """A sound without speech."""
 
     kind: str  # of UNVOICED
-    samples: Array
+    samples: Float32Array
 
 
 def trial_of_phones(said: Spoken, condition: str, recording: Recording) -> Trial:

@@ -1,10 +1,8 @@
 """What a sound data set looks like: shapes, kinds, times, poses."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
@@ -18,6 +16,7 @@ from splatface.models.training.dataset.types import (
     MotionTrack,
     Points,
 )
+from splatface.models.typing import AnyArray
 
 __all__ = ["INTACT", "MAX_SIDE_PX", "SCHEMES", "SOURCES", "check_camera", "check_dataset", "check_points"]
 
@@ -27,12 +26,10 @@ MAX_SIDE_PX = 8192
 INTACT = "take an intact copy of the data set or make it again"
 _RIGID = 1e-3  # how far a rotation may be from orthonormal: float32 round trips stay below 1e-6
 
-Array = NDArray[Any]
-
 
 def check_dataset(dataset: Dataset) -> None:
     """Raise DatasetError unless everything but the files of the data set is sound."""
-    for name in ("name", "licence", "consent"):
+    for name in ("name", "license", "consent"):
         if not getattr(dataset, name).strip():
             raise DatasetError(
                 f"{name}: expected text, found none: say it (whose face may be shown, and how)"
@@ -67,7 +64,7 @@ def check_points(points: Points) -> None:
     shapes: dict[str, tuple[int, ...]] = {
         "means": (count, 3),
         "normals": (count, 3),
-        "colours": (count, 3),
+        "colors": (count, 3),
         "scales": (count, 3),
         "quats": (count, 4),
         "skin": (count,),
@@ -79,7 +76,7 @@ def check_points(points: Points) -> None:
     _expect("points.labels", points.labels, (count,), np.uint8)
     _in_range("points.labels", points.labels, 0, len(LABELS) - 1)
     _in_range("points.skin", points.skin, 0.0, 1.0)
-    _in_range("points.colours", points.colours, 0.0, 1.0)
+    _in_range("points.colors", points.colors, 0.0, 1.0)
     _in_range("points.scales", points.scales, 1e-9, 1e3)
     _in_range("points.normals: length", np.linalg.norm(points.normals, axis=1), 0.99, 1.01)
     _in_range("points.quats: length", np.linalg.norm(points.quats, axis=1), 1e-6, 1e6)
@@ -130,7 +127,7 @@ def _one_of(name: str, found: str, choices: tuple[str, ...]) -> None:
 
 
 def _expect(
-    name: str, array: Array, shape: Sequence[int], dtype: type[np.generic], *, unknown: bool = False
+    name: str, array: AnyArray, shape: Sequence[int], dtype: type[np.generic], *, unknown: bool = False
 ) -> None:
     """Shape, dtype and finite values; NaN may stand for `unknown`, infinity never."""
     if array.shape != tuple(shape) or array.dtype != dtype:
@@ -144,7 +141,7 @@ def _expect(
         raise DatasetError(f"{name}: expected {kinds}, found {int(bad.sum())} others: {INTACT}")
 
 
-def _expect_times(name: str, time_ns: Array) -> None:
+def _expect_times(name: str, time_ns: AnyArray) -> None:
     _expect(name, time_ns, (len(time_ns),), np.int64)
     falls = np.flatnonzero(np.diff(time_ns) <= 0)
     if len(falls):
@@ -155,7 +152,7 @@ def _expect_times(name: str, time_ns: Array) -> None:
         )
 
 
-def _expect_rigid(name: str, transforms: Array) -> None:
+def _expect_rigid(name: str, transforms: AnyArray) -> None:
     """Each [4, 4] is a rotation and a shift."""
     if transforms.shape[1:] != (4, 4) or not np.isfinite(transforms).all():
         raise DatasetError(f"{name}: expected finite [4, 4] matrices, found {transforms.shape}: {INTACT}")
@@ -170,7 +167,7 @@ def _expect_rigid(name: str, transforms: Array) -> None:
         )
 
 
-def _in_range(name: str, array: Array, low: float, high: float) -> None:
+def _in_range(name: str, array: AnyArray, low: float, high: float) -> None:
     if array.size and not (array.min() >= low and array.max() <= high):
         raise DatasetError(
             f"{name}: expected {low:g}..{high:g}, found {array.min():g}..{array.max():g}: {INTACT}"

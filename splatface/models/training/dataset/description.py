@@ -28,7 +28,7 @@ class Description:
 
     name: str
     source: str
-    licence: str
+    license: str
     consent: str
     fps: float
     camera: Camera
@@ -42,13 +42,13 @@ class Description:
 def describe(dataset: Dataset, sha256: Mapping[str, str]) -> bytes:
     """The text of dataset.yaml; `sha256` names every table, the sound and the list of pictures."""
     camera = dataset.camera
-    colour = [float(x) for x in dataset.background] if dataset.background.ndim == 1 else "background.png"
+    color = [float(x) for x in dataset.background] if dataset.background.ndim == 1 else "background.png"
     plain: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
         "name": dataset.name,
         "source": dataset.source,
-        "licence": dataset.licence,
+        "license": dataset.license,
         "consent": dataset.consent,
         "fps": float(dataset.fps),
         "pictures": len(dataset.frames),
@@ -58,7 +58,7 @@ def describe(dataset: Dataset, sha256: Mapping[str, str]) -> bytes:
             "T_camera_world": [[float(x) for x in row] for row in camera.T_camera_world],
         },
         "pivot_m": [float(x) for x in dataset.pivot_m],
-        "background": colour,
+        "background": color,
         "landmark_scheme": dataset.landmark_scheme,
         "split": _spans_s(dataset.frames),
         "sha256": dict(sha256),
@@ -82,6 +82,8 @@ def read_description(content: bytes) -> Description:
     except HeadError as error:  # the door is the heads', the words are ours
         reason = " ".join(str(error.__cause__ or "more bytes than any has").split())[:200]
         raise DatasetError(f"{YAML}: expected plain YAML, found {reason}: {INTACT}") from error
+    if isinstance(data, dict) and "licence" in data:  # the spelling of data sets made before 0.2
+        data["license"] = data.pop("licence")
     fields = _Fields(data)
     if fields.get("format", str, "text") != FORMAT:
         raise DatasetError(f"{YAML}: expected format {FORMAT}, found another: give the folder of a data set")
@@ -91,7 +93,7 @@ def read_description(content: bytes) -> Description:
             f"{YAML}: expected version {VERSION}, found {version}: "
             + ("update splatface" if version > VERSION else "make the data set again")
         )
-    texts = ("name", "source", "licence", "consent", "landmark_scheme")
+    texts = ("name", "source", "license", "consent", "landmark_scheme")
     return Description(
         **{name: fields.get(name, str, "text") for name in texts},
         fps=fields.number("fps"),

@@ -93,7 +93,7 @@ def _load(folder: Path) -> Dataset:
         folder=folder,
         name=description.name,
         source=description.source,
-        licence=description.licence,
+        license=description.license,
         consent=description.consent,
         camera=description.camera,
         fps=description.fps,

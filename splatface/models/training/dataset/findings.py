@@ -15,6 +15,7 @@ from splatface.models.training.dataset.masks import box_of, eyes_mask, face_mask
 from splatface.models.training.dataset.split import rows_of
 from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset
 from splatface.models.training.dataset.writer import DIGESTS
+from splatface.models.typing import FloatArray
 
 __all__ = ["BAD", "FINE", "ODD", "Finding", "findings"]
 
@@ -25,8 +26,6 @@ _FEWEST_TRAIN = 30
 _FASTEST_RAD_S = 6.0  # a head shaken as fast as can be
 _HITS, _REACH = 0.7, 0.03  # of lips and eyes must lie so near to theirs, share of the picture's height
 _LIPS_MISS = 0.6  # mouth landmarks and mouth label may differ by this share of the label's width
-
-Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +118,7 @@ def _sound(dataset: Dataset) -> Iterator[Finding]:
         yield Finding(FINE, "level", heard)
 
 
-def _known(dataset: Dataset, name: str, track: Floats) -> Finding:
+def _known(dataset: Dataset, name: str, track: FloatArray) -> Finding:
     unknown = 100 * np.isnan(track).mean(axis=0)
     if unknown.max() == 0:
         low, high = track.min(), track.max()
@@ -130,7 +129,7 @@ def _known(dataset: Dataset, name: str, track: Floats) -> Finding:
 
 
 def _poses(dataset: Dataset) -> Finding:
-    """Fastest turn between neighbouring moments."""
+    """Fastest turn between neighboring moments."""
     turns = dataset.motion.T_world_head[:, :3, :3]
     between = np.einsum("fij,fik->fjk", turns[:-1], turns[1:])
     angles = np.arccos(np.clip((np.trace(between, axis1=1, axis2=2) - 1) / 2, -1, 1))

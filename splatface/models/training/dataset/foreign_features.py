@@ -23,7 +23,7 @@ Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
 def read_foreign_features(folder: Path, fps: float) -> dict[str, Heard]:
-    """Every aud*.npy by its name without .npy: values [n, D] and the film times [n] of their centres.
+    """Every aud*.npy by its name without .npy: values [n, D] and the film times [n] of their centers.
 
     Raises:
         DatasetError: when a file is no array of such a shape, or holds what is not finite.
@@ -44,8 +44,8 @@ def _unrolled(folder: Path, name: str, fps: float) -> Heard:
     values = np.asarray(windows, np.float32).reshape(len(windows) * per_picture, -1)
     if not np.isfinite(values).all():
         raise DatasetError(f"{name}: expected finite numbers, found others: extract the features again")
-    centres_ns = np.round((np.arange(len(values)) + 0.5) * NS_PER_S / (fps * per_picture)).astype(np.int64)
-    return values, centres_ns
+    centers_ns = np.round((np.arange(len(values)) + 0.5) * NS_PER_S / (fps * per_picture)).astype(np.int64)
+    return values, centers_ns
 
 
 def _loaded(folder: Path, name: str) -> NDArray[np.floating]:

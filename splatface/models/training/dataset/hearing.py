@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 import soundfile
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from splatface.models.audio.encoder import FEATURE_VERSION
@@ -18,6 +17,7 @@ from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 from splatface.models.training.dataset.checks import INTACT
 from splatface.models.training.dataset.disk import atomic_write, read_regular_file, sha256_of
 from splatface.models.training.dataset.types import Dataset
+from splatface.models.typing import Float32Array, Int64Array
 
 __all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "load_audio", "wav_bytes", "write_features"]
 
@@ -27,11 +27,8 @@ MAX_AUDIO_BYTES = 2**30  # nine hours
 _CHUNK = SAMPLE_RATE // 50  # 20 ms, as the microphone gives them
 _AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures
 
-Floats = NDArray[np.float32]
-Nanoseconds = NDArray[np.int64]
 
-
-def load_audio(dataset: Dataset) -> Floats:
+def load_audio(dataset: Dataset) -> Float32Array:
     """Samples [n] f32, -1..1, mono at 16 kHz; film time 0 is the first one.
 
     Raises:
@@ -51,7 +48,7 @@ def load_audio(dataset: Dataset) -> Floats:
     return np.asarray(samples, np.float32)
 
 
-def wav_bytes(samples: Floats) -> bytes:
+def wav_bytes(samples: Float32Array) -> bytes:
     """Samples [n] f32 as mono PCM_16 at 16 kHz; DatasetError unless they are finite and there are some."""
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise DatasetError(
@@ -63,8 +60,8 @@ def wav_bytes(samples: Floats) -> bytes:
     return file.getvalue()
 
 
-def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
-    """What an encoder hears: values [n, D] and the film times [n] of their centres, 20 ms apart.
+def features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
+    """What an encoder hears: values [n, D] and the film times [n] of their centers, 20 ms apart.
 
     Made by the live streaming code, fed 20 ms at a time and a second of silence after the end; kept in
     features/<encoder>.safetensors for as long as the sound does not change. Features that an import brought
@@ -83,16 +80,16 @@ def features(dataset: Dataset, encoder: str) -> tuple[Floats, Nanoseconds]:
     if not frames:
         raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
     values = np.stack([frame.values for frame in frames]).astype(np.float32)
-    centres_ns = np.array([frame.centre_ns for frame in frames], np.int64)
-    write_features(dataset.folder, encoder, values, centres_ns)
-    return values, centres_ns
+    centers_ns = np.array([frame.center_ns for frame in frames], np.int64)
+    write_features(dataset.folder, encoder, values, centers_ns)
+    return values, centers_ns
 
 
-def write_features(folder: Path, encoder: str, values: Floats, centres_ns: Nanoseconds) -> None:
-    """Keep features [n, D] with the film times [n] of their centres beside the sound they belong to."""
+def write_features(folder: Path, encoder: str, values: Float32Array, centers_ns: Int64Array) -> None:
+    """Keep features [n, D] with the film times [n] of their centers beside the sound they belong to."""
     path = _path_of(folder, encoder)
     path.parent.mkdir(exist_ok=True)
-    arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centres_ns.astype(np.int64)}
+    arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centers_ns.astype(np.int64)}
     notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": FEATURE_VERSION}
     atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
 
@@ -105,7 +102,7 @@ def _path_of(folder: Path, encoder: str) -> Path:
     return folder / FEATURE_FOLDER / f"{encoder}.safetensors"
 
 
-def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:
+def _kept(path: Path, audio_sha256: str) -> tuple[Float32Array, Int64Array] | None:
     """The features kept for this very sound; None when there are none, or they are of no use."""
     if not path.is_file():
         return None
@@ -114,14 +111,14 @@ def _kept(path: Path, audio_sha256: str) -> tuple[Floats, Nanoseconds] | None:
             notes = file.metadata() or {}
             if (notes.get("audio_sha256"), notes.get("made_by")) != (audio_sha256, FEATURE_VERSION):
                 return None
-            values, centres_ns = file.get_tensor("values"), file.get_tensor("centres_ns")
+            values, centers_ns = file.get_tensor("values"), file.get_tensor("centres_ns")
     except (SafetensorError, OSError, ValueError, TypeError, KeyError):
         return None
-    fits = values.ndim == 2 and centres_ns.shape == (len(values),) and centres_ns.dtype == np.int64
-    return (values.astype(np.float32), centres_ns) if fits and np.isfinite(values).all() else None
+    fits = values.ndim == 2 and centers_ns.shape == (len(values),) and centers_ns.dtype == np.int64
+    return (values.astype(np.float32), centers_ns) if fits and np.isfinite(values).all() else None
 
 
-def _heard(samples: Floats, name: str) -> Iterator[AudioFrame]:
+def _heard(samples: Float32Array, name: str) -> Iterator[AudioFrame]:
     ear = live_encoder(name)
     padded = np.concatenate([samples, np.zeros(round(_AFTER_S * SAMPLE_RATE), np.float32)])
     for first in range(0, len(padded), _CHUNK):

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, LIPS, MOUTH
+from splatface.models.typing import BoolArray, UInt8Array
 
 __all__ = [
     "LossWeights",
@@ -19,33 +20,30 @@ __all__ = [
     "silhouette_trimap",
 ]
 
-Mask = NDArray[np.bool_]
-Labels = NDArray[np.uint8]
 
-
-def person_mask(labels: Labels) -> Mask:
+def person_mask(labels: UInt8Array) -> BoolArray:
     """Where the person is [H, W]."""
     return np.asarray(labels != BACKGROUND)
 
 
-def silhouette_trimap(labels: Labels, clear_px: float) -> NDArray[np.int8]:
+def silhouette_trimap(labels: UInt8Array, clear_px: float) -> NDArray[np.int8]:
     """1 where the person is, -1 where only the background is, 0 within `clear_px` of the edge [H, W]."""
     person = person_mask(labels)
     outside, inside = ~_dilated(person, clear_px), ~_dilated(~person, clear_px)
     return inside.astype(np.int8) - outside.astype(np.int8)
 
 
-def face_mask(labels: Labels) -> Mask:
+def face_mask(labels: UInt8Array) -> BoolArray:
     """The face with eyes, lips and mouth [H, W]; neither hair nor neck."""
     return np.asarray(labels >= FACE)
 
 
-def eyes_mask(labels: Labels, dilate_px: float = 0.0) -> Mask:
+def eyes_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
     """The eyes [H, W], and what lies within `dilate_px` of them."""
     return _dilated(labels == EYES, dilate_px)
 
 
-def mouth_mask(labels: Labels, dilate_px: float = 0.0) -> Mask:
+def mouth_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
     """Lips and what is between them [H, W], and what lies within `dilate_px` of them."""
     return _dilated((labels == LIPS) | (labels == MOUTH), dilate_px)
 
@@ -62,7 +60,7 @@ class LossWeights:
     mouth_dilation_px: float = 0.012  # by which eyes and mouth are widened, share of the picture's height
 
 
-def loss_weights(labels: Labels, weights: LossWeights | None = None) -> NDArray[np.float32]:
+def loss_weights(labels: UInt8Array, weights: LossWeights | None = None) -> NDArray[np.float32]:
     """Weight [H, W] of each pixel, with a mean of 1 so that losses compare between pictures.
 
     Where regions overlap the larger weight counts: lips stay lips in front of the face.
@@ -83,7 +81,7 @@ def loss_weights(labels: Labels, weights: LossWeights | None = None) -> NDArray[
     return picture / np.float32(mean) if mean > 0 else picture
 
 
-def box_of(mask: Mask, margin_px: int = 0) -> tuple[int, int, int, int] | None:
+def box_of(mask: BoolArray, margin_px: int = 0) -> tuple[int, int, int, int] | None:
     """(top, bottom, left, right) around a mask [H, W], bottom and right excluded; None where it is empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
@@ -97,10 +95,10 @@ def box_of(mask: Mask, margin_px: int = 0) -> tuple[int, int, int, int] | None:
     )
 
 
-def _dilated(mask: Mask, radius_px: float) -> Mask:
-    """All pixels whose centre lies within the radius of the centre of a pixel of the mask."""
+def _dilated(mask: BoolArray, radius_px: float) -> BoolArray:
+    """All pixels whose center lies within the radius of the center of a pixel of the mask."""
     if radius_px <= 0 or not mask.any():
         return mask
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-    near: Mask = np.asarray(distance <= radius_px)
+    near: BoolArray = np.asarray(distance <= radius_px)
     return near

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
+from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = ["labels_of_parsing"]
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 _JAW, _BROWS = slice(0, 17), slice(17, 27)
 _EYES = (slice(36, 42), slice(42, 48))
@@ -26,7 +25,7 @@ _OPEN_PX = 1.5  # lips nearer than this are shut: fillPoly would still draw a li
 _SUBPIXEL = 4  # bits
 
 
-def labels_of_parsing(parsing_bgr: Image, landmarks_px: Floats) -> Image:
+def labels_of_parsing(parsing_bgr: UInt8Array, landmarks_px: Float32Array) -> UInt8Array:
     """Labels [H, W] of a parsing picture [H, W, 3] BGR and landmarks [68, 2], which may be NaN."""
     blue, green, red = (parsing_bgr[..., i] > 127 for i in range(3))
     labels = np.full(parsing_bgr.shape[:2], BACKGROUND, np.uint8)
@@ -46,7 +45,7 @@ def labels_of_parsing(parsing_bgr: Image, landmarks_px: Floats) -> Image:
     return labels
 
 
-def _oval(landmarks_px: Floats) -> Floats:
+def _oval(landmarks_px: Float32Array) -> Float32Array:
     """Corners [n, 2] of the face from chin to hairline, which lies a third of it above the brows."""
     brows = landmarks_px[_BROWS]
     up = brows.mean(axis=0) - landmarks_px[_CHIN]
@@ -58,7 +57,7 @@ def _oval(landmarks_px: Floats) -> Floats:
     return np.asarray(middle + _WIDER * (corners - middle), np.float32)
 
 
-def _filled(shape: tuple[int, ...], corners: Floats) -> NDArray[np.bool_]:
+def _filled(shape: tuple[int, ...], corners: Float32Array) -> NDArray[np.bool_]:
     mask = np.zeros(shape[:2], np.uint8)
     fixed = np.round((np.clip(corners, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
     cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.checks import INTACT
 from splatface.models.training.dataset.disk import read_regular_file
 from splatface.models.training.dataset.types import LABELS, Dataset
+from splatface.models.typing import UInt8Array
 
 __all__ = [
     "LABEL_FOLDER",
@@ -27,15 +27,13 @@ __all__ = [
 PICTURE_FOLDER, LABEL_FOLDER = "pictures", "labels"
 _HEAD, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
-Image = NDArray[np.uint8]
-
 
 def row_name(row: int) -> str:
     """File name of a row's picture."""
     return f"{row:06d}.png"
 
 
-def picture(dataset: Dataset, row: int) -> Image:
+def picture(dataset: Dataset, row: int) -> UInt8Array:
     """The picture [H, W, 3] RGB of a row.
 
     Raises:
@@ -45,7 +43,7 @@ def picture(dataset: Dataset, row: int) -> Image:
     return read_png(dataset.folder, f"{PICTURE_FOLDER}/{row_name(_checked(dataset, row))}", size, channels=3)
 
 
-def labels(dataset: Dataset, row: int) -> Image:
+def labels(dataset: Dataset, row: int) -> UInt8Array:
     """What each pixel [H, W] of a row shows: indices into LABELS. Raises DatasetError like `picture`."""
     size = (dataset.camera.width, dataset.camera.height)
     name = f"{LABEL_FOLDER}/{row_name(_checked(dataset, row))}"
@@ -63,7 +61,7 @@ def _checked(dataset: Dataset, row: int) -> int:
     return row
 
 
-def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> Image:
+def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> UInt8Array:
     """Decode a PNG of exactly this size (width, height): [H, W, 3] RGB or, of 1 channel, [H, W]."""
     width, height = size
     content = read_regular_file(folder, name, limit=(1 << 16) + 8 * width * height)
@@ -79,7 +77,7 @@ def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> I
     return np.ascontiguousarray(image[..., ::-1]) if channels == 3 else np.asarray(image, np.uint8)
 
 
-def png_bytes(image: Image) -> bytes:
+def png_bytes(image: UInt8Array) -> bytes:
     """A picture [H, W, 3] RGB or [H, W] as PNG; DatasetError when it is neither."""
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     if image.dtype != np.uint8 or not fits or not image.size:
@@ -111,9 +109,9 @@ class PictureCache:
     def __init__(self, dataset: Dataset, max_bytes: int = 1 << 30) -> None:
         self._dataset = dataset
         self._room = max_bytes
-        self._kept: dict[int, tuple[Image, Image]] = {}
+        self._kept: dict[int, tuple[UInt8Array, UInt8Array]] = {}
 
-    def __call__(self, row: int) -> tuple[Image, Image]:
+    def __call__(self, row: int) -> tuple[UInt8Array, UInt8Array]:
         """The picture [H, W, 3] and labels [H, W] of a row, not to be written to.
 
         Raises DatasetError like `picture`.

@@ -18,11 +18,11 @@ from splatface.models.training.dataset.disk import PART, disk_error, read_regula
 from splatface.models.training.dataset.file import load_dataset
 from splatface.models.training.dataset.tables import FRAMES, MOTION, POINTS, pack
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack, Points
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = ["rewrite_tables", "with_motion_offset", "with_poses"]
 
-Doubles = NDArray[np.float64]
-Floats = NDArray[np.float32]
+
 Table = TypeVar("Table", FrameTable, MotionTrack)
 
 
@@ -58,7 +58,9 @@ def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
     _put(better, tables | {YAML: describe(better, digests)})
 
 
-def with_poses(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, camera: Camera) -> Dataset:
+def with_poses(
+    dataset: Dataset, T_world_head: Float64Array, T_world_torso: Float64Array, camera: Camera
+) -> Dataset:
     """The data set with other poses [F, 4, 4] of its pictures and another lens; nothing on disk changes.
 
     The motion between pictures goes along: each moment is moved as the pictures around it were, by turn
@@ -66,7 +68,7 @@ def with_poses(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, 
     """
     frames, track = dataset.frames, dataset.motion
 
-    def carried(T: Doubles, before: Doubles, after: Doubles) -> Doubles:
+    def carried(T: Float64Array, before: Float64Array, after: Float64Array) -> Float64Array:
         known = np.isfinite(before).all(axis=(1, 2))
         change = after[known] @ np.linalg.inv(before[known])
         return _interpolate_pose_change(T, track.time_ns, change, frames.time_ns[known])
@@ -83,7 +85,7 @@ def with_poses(dataset: Dataset, T_world_head: Doubles, T_world_torso: Doubles, 
     )
 
 
-def with_motion_offset(dataset: Dataset, change: Doubles, known_ns: NDArray[np.int64]) -> Dataset:
+def with_motion_offset(dataset: Dataset, change: Float64Array, known_ns: NDArray[np.int64]) -> Dataset:
     """The data set with another motion of its pictures and between them; nothing on disk changes.
 
     Args:
@@ -100,8 +102,8 @@ def with_motion_offset(dataset: Dataset, change: Doubles, known_ns: NDArray[np.i
 
 
 def _changed(
-    track: FrameTable | MotionTrack, change: Doubles, known_ns: NDArray[np.int64]
-) -> tuple[Floats, Floats]:
+    track: FrameTable | MotionTrack, change: Float64Array, known_ns: NDArray[np.int64]
+) -> tuple[Float32Array, Float32Array]:
     """Mouth and controls of a table with rows in time."""
     at = np.stack([np.interp(track.time_ns, known_ns, column) for column in change.T], axis=1)
     ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
@@ -111,8 +113,8 @@ def _changed(
 
 
 def _interpolate_pose_change(
-    T: Doubles, time_ns: NDArray[np.int64], change: Doubles, known_ns: NDArray[np.int64]
-) -> Doubles:
+    T: Float64Array, time_ns: NDArray[np.int64], change: Float64Array, known_ns: NDArray[np.int64]
+) -> Float64Array:
     """Poses [T, 4, 4] after changes [n, 4, 4] known at some times."""
     if not len(change):
         return T
@@ -121,7 +123,7 @@ def _interpolate_pose_change(
     between = np.tile(np.eye(4), (len(T), 1, 1))
     between[:, :3, :3] = Rotation.from_rotvec(at[:, :3]).as_matrix()
     between[:, :3, 3] = at[:, 3:]
-    found: Doubles = between @ T
+    found: Float64Array = between @ T
     return found
 
 

@@ -2,18 +2,16 @@
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.messages import NS_PER_S
 from splatface.models.training.dataset.pictures import labels, picture
 from splatface.models.training.dataset.types import TEST, VAL, Dataset
+from splatface.models.typing import UInt8Array
 
 __all__ = ["contact_sheet", "tinted"]
 
-Image = NDArray[np.uint8]
 
-# Colours of LABELS, RGB: background stays as it is.
-_COLOURS = np.array(
+_COLORS = np.array(
     [
         (0, 0, 0),
         (225, 87, 89),
@@ -29,7 +27,9 @@ _COLOURS = np.array(
 _PARTS = {VAL: "val", TEST: "test"}
 
 
-def contact_sheet(dataset: Dataset, *, pictures: int = 24, columns: int = 6, side_px: int = 256) -> Image:
+def contact_sheet(
+    dataset: Dataset, *, pictures: int = 24, columns: int = 6, side_px: int = 256
+) -> UInt8Array:
     """Pictures evenly over the film [H, W, 3] RGB: above as they are, below with labels and landmarks.
 
     Raises DatasetError when a picture is damaged.
@@ -43,13 +43,13 @@ def contact_sheet(dataset: Dataset, *, pictures: int = 24, columns: int = 6, sid
     return np.ascontiguousarray(np.vstack(lines))
 
 
-def tinted(image: Image, shown: Image) -> Image:
-    """A picture [H, W, 3] coloured by its labels [H, W]; the background stays as it is."""
-    mixed = 0.45 * image + 0.55 * _COLOURS[shown]
+def tinted(image: UInt8Array, shown: UInt8Array) -> UInt8Array:
+    """A picture [H, W, 3] colored by its labels [H, W]; the background stays as it is."""
+    mixed = 0.45 * image + 0.55 * _COLORS[shown]
     return np.where(shown[..., None] > 0, mixed, image).astype(np.uint8)
 
 
-def _tile(dataset: Dataset, row: int, side_px: int) -> Image:
+def _tile(dataset: Dataset, row: int, side_px: int) -> UInt8Array:
     image, shown = picture(dataset, row), labels(dataset, row)
     scale = side_px / max(shown.shape)
     size = (round(shown.shape[1] * scale), round(shown.shape[0] * scale))
@@ -60,6 +60,6 @@ def _tile(dataset: Dataset, row: int, side_px: int) -> Image:
             cv2.circle(below, (round(float(x) * scale), round(float(y) * scale)), 1, (255, 255, 255), -1)
     seconds = dataset.frames.time_ns[row] / NS_PER_S
     text = f"{row}  {seconds:.2f} s {_PARTS.get(int(dataset.frames.split[row]), '')}"
-    for colour, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(above, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, width, cv2.LINE_AA)
+    for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(above, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, width, cv2.LINE_AA)
     return np.vstack([above, below])

@@ -38,6 +38,8 @@ def unpack(kind: type[Table], content: bytes, file: str) -> Table:
     # Kinds numpy lacks end as KeyError or TypeError, odd shapes as ValueError.
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise DatasetError(f"{file}: expected safetensors, found {str(error)[:120]}: {INTACT}") from error
+    if "colours" in loaded:  # the spelling of data sets made before 0.2
+        loaded["colors"] = loaded.pop("colours")
     names = [field.name for field in fields(kind)]
     missing = [name for name in names if name not in loaded]
     if missing:

@@ -2,7 +2,7 @@
 
 Written by `data_utils/process.py` of AD-NeRF, RAD-NeRF, ER-NeRF and GaussianTalker. What their code means:
 `transform_matrix` is T_head_camera, the pose of the camera about the head, in OpenGL axes (x right, y up, z
-backwards out of the scene for the camera; y up, z out of the face for the head), in metres (their tracker
+backwards out of the scene for the camera; y up, z out of the face for the head), in meters (their tracker
 works in decimetres and divides by ten; the `scale` of 4 is the trainers' own). `img_id` counts pictures of a
 film of 25 per second from 0. The val part lies last and is what their papers test on.
 """

@@ -33,16 +33,13 @@ from splatface.models.training.dataset.torso_track import track_torso
 from splatface.models.training.dataset.transform_files import TRANSFORMS, ImportedFrames, read_shots
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
 from splatface.models.training.dataset.writer import DatasetWriter
+from splatface.models.typing import Float32Array, Float64Array, UInt8Array
 
 __all__ = ["ImportPlan", "import_transforms"]
 
 LANDMARKS = 68
 _MAX_PICTURE_BYTES = 1 << 28
 _LAST_OF_TRAIN = 0.05  # of the train part's time: validation
-
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +48,7 @@ class ImportPlan:
 
     source: Path  # folder with transforms_train.json
     target: Path  # new folder, or an import that was cut short
-    licence: str  # of the pictures and the sound
+    license: str  # of the pictures and the sound
     consent: str  # who agreed to be shown, and to what
     name: str = ""  # the source folder's name when left out
     fps: float = 25.0  # of the film whose pictures are counted by img_id
@@ -67,9 +64,9 @@ def import_transforms(plan: ImportPlan, progress: Callable[[int, int], None] | N
     Raises:
         DatasetError: when something is missing, damaged or does not fit; it names the file.
     """
-    if not plan.licence.strip() or not plan.consent.strip():
+    if not plan.license.strip() or not plan.consent.strip():
         raise DatasetError(
-            "import: expected the licence of the film and the consent of the person, found none: say both"
+            "import: expected the license of the film and the consent of the person, found none: say both"
         )
     if not 1 <= plan.fps <= 1000:
         raise DatasetError(f"fps: expected 1..1000, found {plan.fps}: give the film's pictures per second")
@@ -89,7 +86,9 @@ def import_transforms(plan: ImportPlan, progress: Callable[[int, int], None] | N
     return writer.finish(_dataset(plan, shots, (controls, landmarks, torso)), audio, heard=heard)
 
 
-def _dataset(plan: ImportPlan, shots: ImportedFrames, tracks: tuple[Floats, Floats, Doubles]) -> Dataset:
+def _dataset(
+    plan: ImportPlan, shots: ImportedFrames, tracks: tuple[Float32Array, Float32Array, Float64Array]
+) -> Dataset:
     """`tracks`: controls [F, 7], landmarks [F, 68, 2] and T_world_torso [F, 4, 4]."""
     controls, landmarks, torso = tracks
     count = len(shots.image_ids)
@@ -100,7 +99,7 @@ def _dataset(plan: ImportPlan, shots: ImportedFrames, tracks: tuple[Floats, Floa
         folder=plan.target,
         name=plan.name or plan.source.resolve().name,
         source="import",
-        licence=plan.licence,
+        license=plan.license,
         consent=plan.consent,
         camera=shots.camera,
         fps=plan.fps,
@@ -133,15 +132,15 @@ def _split(time_ns: NDArray[np.int64], tested: NDArray[np.bool_]) -> NDArray[np.
 
 
 def _picture_and_labels(
-    folder: Path, image: int, size: tuple[int, int], landmarks: Floats
-) -> tuple[Image, Image]:
+    folder: Path, image: int, size: tuple[int, int], landmarks: Float32Array
+) -> tuple[UInt8Array, UInt8Array]:
     part = "gt_imgs" if (folder / "gt_imgs").is_dir() else "ori_imgs"
     picture = _decoded(folder, f"{part}/{image}.jpg", size)
     parsing = _decoded(folder, f"parsing/{image}.png", size)
     return np.ascontiguousarray(picture[..., ::-1]), labels_of_parsing(parsing, landmarks)
 
 
-def _decoded(folder: Path, name: str, size: tuple[int, int]) -> Image:
+def _decoded(folder: Path, name: str, size: tuple[int, int]) -> UInt8Array:
     """A picture [H, W, 3] BGR of just this size (width, height)."""
     content = np.frombuffer(read_regular_file(folder, name, _MAX_PICTURE_BYTES), np.uint8)
     try:
@@ -159,7 +158,7 @@ def _decoded(folder: Path, name: str, size: tuple[int, int]) -> Image:
     return np.asarray(image, np.uint8)
 
 
-def _landmarks(folder: Path, image: int) -> Floats:
+def _landmarks(folder: Path, image: int) -> Float32Array:
     """Landmarks [68, 2] (x, y) of ori_imgs/ID.lms; NaN where the detector found no face."""
     name = f"ori_imgs/{image}.lms"
     if not (folder / name).exists():
@@ -176,7 +175,7 @@ def _landmarks(folder: Path, image: int) -> Floats:
     return values.reshape(LANDMARKS, 2)
 
 
-def _background(folder: Path, size: tuple[int, int]) -> Floats:
+def _background(folder: Path, size: tuple[int, int]) -> Float32Array:
     """bc.jpg, scaled to the pictures as the field's trainers do."""
     content = np.frombuffer(read_regular_file(folder, "bc.jpg", _MAX_PICTURE_BYTES), np.uint8)
     image = cv2.imdecode(content, cv2.IMREAD_COLOR) if len(content) else None
@@ -187,7 +186,7 @@ def _background(folder: Path, size: tuple[int, int]) -> Floats:
     return np.ascontiguousarray(image[..., ::-1]).astype(np.float32) / np.float32(255)
 
 
-def _sound(folder: Path) -> Floats:
+def _sound(folder: Path) -> Float32Array:
     if not (folder / "aud.wav").exists():
         raise DatasetError(
             "aud.wav: expected the film's sound, found none: ffmpeg -i FILM -ac 1 -ar 16000 aud.wav"

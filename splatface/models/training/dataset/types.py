@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "BACKGROUND",
@@ -28,9 +28,7 @@ __all__ = [
     "Points",
 ]
 
-Array = NDArray[Any]
 
-# What a pixel of a label picture shows. A person is all but BACKGROUND; MOUTH is teeth, tongue and dark.
 LABELS = ("background", "torso", "neck", "hair", "face", "eyes", "lips", "mouth")
 BACKGROUND, TORSO, NECK, HAIR, FACE, EYES, LIPS, MOUTH = range(len(LABELS))
 
@@ -44,11 +42,11 @@ class FrameTable:
 
     time_ns: NDArray[np.int64]  # [F] film time; 0 = first sample of the sound
     split: NDArray[np.uint8]  # [F] TRAIN, VAL or TEST
-    T_world_head: Array  # [F, 4, 4] f64; identity = the pose of the canonical Gaussians
-    T_world_torso: Array  # [F, 4, 4] f64
-    mouth: Array  # [F, 8] f32, MOUTH_MODES, about 0..1
-    controls: Array  # [F, 8] f32, CONTROLS: 0..1, jaw_side -1..1, gaze in radians
-    landmarks_px: Array  # [F, L, 2] f32, see Dataset.landmark_scheme
+    T_world_head: AnyArray  # [F, 4, 4] f64; identity = the pose of the canonical Gaussians
+    T_world_torso: AnyArray  # [F, 4, 4] f64
+    mouth: AnyArray  # [F, 8] f32, MOUTH_MODES, about 0..1
+    controls: AnyArray  # [F, 8] f32, CONTROLS: 0..1, jaw_side -1..1, gaze in radians
+    landmarks_px: AnyArray  # [F, L, 2] f32, see Dataset.landmark_scheme
 
     def __len__(self) -> int:
         return len(self.time_ns)
@@ -59,25 +57,25 @@ class MotionTrack:
     """T moments of the whole film at its rate, also where no picture was kept."""
 
     time_ns: NDArray[np.int64]  # [T] rising
-    mouth: Array  # [T, 8] f32
-    controls: Array  # [T, 8] f32
-    T_world_head: Array  # [T, 4, 4] f64
-    T_world_torso: Array  # [T, 4, 4] f64
+    mouth: AnyArray  # [T, 8] f32
+    controls: AnyArray  # [T, 8] f32
+    T_world_head: AnyArray  # [T, 4, 4] f64
+    T_world_torso: AnyArray  # [T, 4, 4] f64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
     """P points of the person in the canonical frame, where training may start."""
 
-    means: Array  # [P, 3] f32 m
-    normals: Array  # [P, 3] f32 unit, out of the surface
-    colours: Array  # [P, 3] f32 RGB 0..1
-    scales: Array  # [P, 3] f32 m, along the axes of `quats`
-    quats: Array  # [P, 4] f32 wxyz
+    means: AnyArray  # [P, 3] f32 m
+    normals: AnyArray  # [P, 3] f32 unit, out of the surface
+    colors: AnyArray  # [P, 3] f32 RGB 0..1
+    scales: AnyArray  # [P, 3] f32 m, along the axes of `quats`
+    quats: AnyArray  # [P, 4] f32 wxyz
     labels: NDArray[np.uint8]  # [P] LABELS
-    skin: Array  # [P] f32, 0 torso bone .. 1 head bone
-    mouth_modes: Array  # [P, 8, 3] f32 m per unit of each mouth mode
-    control_modes: Array  # [P, 8, 3] f32 m per unit of each control (radian for gaze)
+    skin: AnyArray  # [P] f32, 0 torso bone .. 1 head bone
+    mouth_modes: AnyArray  # [P, 8, 3] f32 m per unit of each mouth mode
+    control_modes: AnyArray  # [P, 8, 3] f32 m per unit of each control (radian for gaze)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -87,12 +85,12 @@ class Dataset:
     folder: Path
     name: str
     source: str  # "actor", "video" or "import"
-    licence: str
+    license: str
     consent: str
     camera: Camera
     fps: float
-    background: Array  # [3] f32 0..1 or [H, W, 3] f32 0..1
-    pivot_m: Array  # [3] f64 neck joint, canonical frame
+    background: AnyArray  # [3] f32 0..1 or [H, W, 3] f32 0..1
+    pivot_m: AnyArray  # [3] f64 neck joint, canonical frame
     landmark_scheme: str  # "ibug68", "mediapipe478" or "none"
     frames: FrameTable
     motion: MotionTrack

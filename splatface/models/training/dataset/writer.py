@@ -23,6 +23,7 @@ from splatface.models.training.dataset.pictures import (
 )
 from splatface.models.training.dataset.tables import FRAMES, MOTION, POINTS, pack
 from splatface.models.training.dataset.types import LABELS, Dataset, Points
+from splatface.models.typing import UInt8Array
 
 __all__ = ["BACKGROUND_FILE", "DIGESTS", "UNFINISHED", "DatasetWriter", "save_dataset"]
 
@@ -30,7 +31,7 @@ UNFINISHED = "unfinished.txt"  # there while the data set is being written
 DIGESTS = "pictures.sha256"  # `sha256sum -c pictures.sha256` checks every picture
 BACKGROUND_FILE = "background.png"
 
-Image = NDArray[np.uint8]
+
 Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
 
 
@@ -74,13 +75,13 @@ class DatasetWriter:
             is_whole_png(self.folder / part / row_name(row)) for part in (PICTURE_FOLDER, LABEL_FOLDER)
         )
 
-    def read(self, row: int) -> tuple[Image, Image]:
+    def read(self, row: int) -> tuple[UInt8Array, UInt8Array]:
         """The picture [H, W, 3] and labels [H, W] of a row that was added; DatasetError when they are not."""
         size = self._shape[::-1]
         image = read_png(self.folder, f"{PICTURE_FOLDER}/{row_name(row)}", size, channels=3)
         return image, read_png(self.folder, f"{LABEL_FOLDER}/{row_name(row)}", size, channels=1)
 
-    def add(self, row: int, picture: Image, labels: Image) -> None:
+    def add(self, row: int, picture: UInt8Array, labels: UInt8Array) -> None:
         """Write the picture [H, W, 3] RGB and the labels [H, W] of a row; one that is there is replaced.
 
         Raises:
@@ -115,7 +116,7 @@ class DatasetWriter:
             dataset: as many frames as pictures were added; its `folder` is not looked at.
             audio: [n] samples at 16 kHz, the first at film time 0.
             points: where training may start.
-            heard: features of foreign encoders, by name: values [n, D] and film times of their centres [n].
+            heard: features of foreign encoders, by name: values [n, D] and film times of their centers [n].
 
         Raises:
             DatasetError: when something is not sound or a picture is missing; nothing is lost.
@@ -145,7 +146,7 @@ def save_dataset(
     dataset: Dataset,
     points: Points | None,
     audio: NDArray[np.float32],
-    pictures: Iterable[tuple[Image, Image]],
+    pictures: Iterable[tuple[UInt8Array, UInt8Array]],
 ) -> Dataset:
     """Write a whole data set to `dataset.folder`: `pictures` gives (picture, labels) of each row in order.
 
@@ -199,8 +200,8 @@ def _write_beside(
         contents[BACKGROUND_FILE] = png_bytes((dataset.background * 255 + 0.5).astype(np.uint8))
     for name, content in contents.items():
         atomic_write(dataset.folder / name, content)
-    for encoder, (values, centres_ns) in heard.items():
-        write_features(dataset.folder, encoder, values, centres_ns)
+    for encoder, (values, centers_ns) in heard.items():
+        write_features(dataset.folder, encoder, values, centers_ns)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     atomic_write(dataset.folder / YAML, describe(dataset, digests))
     (dataset.folder / UNFINISHED).unlink(missing_ok=True)

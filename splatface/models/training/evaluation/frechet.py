@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from splatface.models.errors import MetricError
+from splatface.models.typing import Float64Array
 
 __all__ = ["Inception", "frechet_distance"]
-
-Array = NDArray[np.float64]
 
 
 class Inception:
@@ -40,7 +39,7 @@ class Inception:
                 f"{file}: expected TorchScript, found {reason}: give inception-2015-12-05.pt"
             ) from error
 
-    def __call__(self, picture: NDArray[np.uint8]) -> Array:
+    def __call__(self, picture: NDArray[np.uint8]) -> Float64Array:
         """Features [D] of a picture [H, W, 3] RGB."""
         batch = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
         try:
@@ -54,7 +53,7 @@ class Inception:
         return np.asarray(features.reshape(-1).numpy(), np.float64)
 
 
-def frechet_distance(first: Array, second: Array) -> float:
+def frechet_distance(first: Float64Array, second: Float64Array) -> float:
     """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of two clouds of points [n, D] and [m, D]; eq. 6.
 
     Raises:
@@ -64,12 +63,12 @@ def frechet_distance(first: Array, second: Array) -> float:
         raise MetricError(f"fid: expected two pictures or more, found {len(first)} and {len(second)}")
     apart = first.mean(axis=0) - second.mean(axis=0)
     # With C = AᵀA and B likewise, (C1 C2)^½ has the trace of the singular values of A Bᵀ.
-    a, b = _centred(first), _centred(second)
+    a, b = _centerd(first), _centerd(second)
     together = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     spread = np.square(a).sum() + np.square(b).sum() - 2 * together
     return float(max(0.0, apart @ apart + spread))
 
 
-def _centred(points: Array) -> Array:
-    centred: Array = (points - points.mean(axis=0)) / np.sqrt(len(points) - 1)
-    return centred
+def _centerd(points: Float64Array) -> Float64Array:
+    centerd: Float64Array = (points - points.mean(axis=0)) / np.sqrt(len(points) - 1)
+    return centerd

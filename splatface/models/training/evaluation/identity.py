@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import MetricError
+from splatface.models.typing import Float64Array
 
 __all__ = ["SAME_PERSON", "FaceEmbedder", "identity_similarity"]
 
-Array = NDArray[np.float64]
 
 SAME_PERSON = 0.6  # embeddings nearer to each other than this are of one person (dlib's own threshold)
 _MODEL = "models/dlib_face_recognition_resnet_model_v1.dat"
@@ -42,7 +42,7 @@ class FaceEmbedder:
             ) from error
         self._network = self._dlib.face_recognition_model_v1(str(Path(models.origin).parent / _MODEL))
 
-    def __call__(self, picture: NDArray[np.uint8], landmarks: Array) -> Array:
+    def __call__(self, picture: NDArray[np.uint8], landmarks: Float64Array) -> Float64Array:
         """Embedding [128] of the face at landmarks [478, 2 or 3] px in a picture [H, W, 3] RGB."""
         corners = np.round(landmarks[list(_FIVE_POINTS), :2]).astype(int).tolist()
         points = [self._dlib.point(*corner) for corner in corners]
@@ -52,7 +52,7 @@ class FaceEmbedder:
         return np.array(self._network.compute_face_descriptor(chip), np.float64)
 
 
-def identity_similarity(first: Array, second: Array) -> float:
+def identity_similarity(first: Float64Array, second: Float64Array) -> float:
     """1 for the same embedding [128], 0.5 at the distance at which dlib doubts, 0 at twice that and beyond.
 
     1 - |first - second| / (2 * SAME_PERSON). Cosines, which others report, lie between 0.8 and 1 for any

@@ -16,13 +16,11 @@ from splatface.models.training.evaluation.sync_film import FaceFilm
 from splatface.models.training.evaluation.tools import Tools
 from splatface.models.training.evaluation.truth import Truth
 from splatface.models.training.tracking.landmarks import Landmarker
+from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = ["FIGURES", "Group", "evaluate_frames", "unavailable_metrics", "warmed_up_landmarker"]
 
-Array = NDArray[np.float64]
-Picture = NDArray[np.uint8]
 
-# The order in tables and in JSON.
 FIGURES = (
     "psnr",
     *(f"psnr_{name}" for name in REGIONS),
@@ -79,8 +77,8 @@ class Group:
     figures: Mapping[str, float | None]
     reasons: Mapping[str, str]
     faces_missed: tuple[int, int] = (0, 0)  # in the true and in the drawn pictures
-    opening: Array | None = None  # [F] of the drawn mouth
-    shown: Mapping[int, Picture] | None = None  # sampled pictures, by place in the rows
+    opening: Float64Array | None = None  # [F] of the drawn mouth
+    shown: Mapping[int, UInt8Array] | None = None  # sampled pictures, by place in the rows
 
 
 def unavailable_metrics(reason: str) -> Group:
@@ -89,7 +87,7 @@ def unavailable_metrics(reason: str) -> Group:
 
 
 def evaluate_frames(
-    truth: Truth, tools: Tools, draw: Callable[[int], Picture], *, clock: Callable[[], float]
+    truth: Truth, tools: Tools, draw: Callable[[int], UInt8Array], *, clock: Callable[[], float]
 ) -> Group:
     """Draw every row and measure it.
 
@@ -123,7 +121,7 @@ def evaluate_frames(
     return _group(figures | mouth, tools, missed=missed, opening=mouth_opening(found), shown=shown)
 
 
-def warmed_up_landmarker(tools: Tools, first: Picture) -> Landmarker | None:
+def warmed_up_landmarker(tools: Tools, first: UInt8Array) -> Landmarker | None:
     """A landmarker that has found its place in a film's first picture; None where there is none.
 
     It looks for the face where it was: from its first sight it takes some pictures to come to rest.
@@ -142,10 +140,10 @@ class _Tally:
     def __init__(self, tools: Tools, truth: Truth) -> None:
         self._tools, self._truth = tools, truth
         self._values: dict[str, list[float]] = {}
-        self._clouds: tuple[list[Array], list[Array]] = ([], [])
+        self._clouds: tuple[list[Float64Array], list[Float64Array]] = ([], [])
         self._faces = FaceFilm(truth) if tools.syncnet.use else None
 
-    def compare(self, at: int, true: Picture, drawn: Picture, label: NDArray[np.uint8]) -> None:
+    def compare(self, at: int, true: UInt8Array, drawn: UInt8Array, label: NDArray[np.uint8]) -> None:
         """What every picture is worth."""
         if self._faces:
             self._faces.add(at, drawn)
@@ -160,7 +158,9 @@ class _Tally:
             for cloud, seen in zip(self._clouds, (true, drawn), strict=True):
                 cloud.append(self._tools.fid.use(seen))
 
-    def add_expensive_metrics(self, at: int, true: Picture, drawn: Picture, sight: Array) -> None:
+    def add_expensive_metrics(
+        self, at: int, true: UInt8Array, drawn: UInt8Array, sight: Float64Array
+    ) -> None:
         """What only some pictures are worth."""
         for name, tool in (("st_lpips", self._tools.st_lpips), ("lpips", self._tools.lpips)):
             if tool.use:
@@ -187,7 +187,7 @@ class _Tally:
             self._values.setdefault(name, []).append(value)
 
 
-def _mouth_figures(truth: Truth, found: Array) -> tuple[dict[str, float], tuple[int, int]]:
+def _mouth_figures(truth: Truth, found: Float64Array) -> tuple[dict[str, float], tuple[int, int]]:
     assert truth.landmarks is not None
     camera, time_ns = truth.dataset.camera, truth.dataset.frames.time_ns[truth.rows]
     step_ms = float(np.median(np.diff(time_ns))) / 1e6 if len(time_ns) > 1 else 1000 / truth.dataset.fps
@@ -209,8 +209,8 @@ def _group(
     tools: Tools,
     *,
     missed: tuple[int, int] = (0, 0),
-    opening: Array | None = None,
-    shown: Mapping[int, Picture] | None = None,
+    opening: Float64Array | None = None,
+    shown: Mapping[int, UInt8Array] | None = None,
 ) -> Group:
     figures: dict[str, float | None] = {}
     reasons: dict[str, str] = {}

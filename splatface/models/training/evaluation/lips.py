@@ -7,12 +7,11 @@ from numpy.typing import NDArray
 
 from splatface.models.training.evaluation.signals import amplitude_ratio, correlation, excess_jitter, lag_ms
 from splatface.models.training.tracking.landmarks import LIPS
+from splatface.models.typing import Float64Array
 
 __all__ = ["STEADY", "LandmarkPair", "LipScore", "lip_distance_px", "lip_score", "mouth_opening"]
 
-Array = NDArray[np.float64]
 
-# Inner lips, upper over lower, in the middle third of the mouth.
 _UPPER, _LOWER = (82, 13, 312), (87, 14, 317)
 # Top of the forehead to the root of the nose's septum. To the chin the height would grow with the mouth.
 _TOP, _NOSE = 10, 2
@@ -25,8 +24,8 @@ _SIDE_PX = 512  # figures are given as if pictures were so large
 class LandmarkPair:
     """Landmarks of the same F moments in the true and in the drawn pictures, NaN where no face was found."""
 
-    truth: Array  # [F, 478, 3] px
-    found: Array  # [F, 478, 3] px
+    truth: Float64Array  # [F, 478, 3] px
+    found: Float64Array  # [F, 478, 3] px
     side_px: int  # the longer side of the pictures
     time_ns: NDArray[np.int64]  # [F] rising
     step_ms: float  # between two pictures of the film
@@ -53,22 +52,22 @@ class LipScore:
         return float(np.hypot(self.head_jitter_px, self.lip_jitter_px) / np.sqrt(2))
 
 
-def mouth_opening(landmarks: Array) -> Array:
+def mouth_opening(landmarks: Float64Array) -> Float64Array:
     """Opening [F] of the inner lips over the height from nose to forehead; landmarks [F, 478, 2 or 3]."""
     places = landmarks[..., :2]
     gap = np.linalg.norm(places[:, _LOWER] - places[:, _UPPER], axis=-1).mean(axis=1)
     height = np.linalg.norm(places[:, _NOSE] - places[:, _TOP], axis=-1)
-    opening: Array = gap / height
+    opening: Float64Array = gap / height
     return opening
 
 
-def lip_distance_px(sight: LandmarkPair) -> Array:
+def lip_distance_px(sight: LandmarkPair) -> Float64Array:
     """Mean distance [F] of the 40 lip landmarks in px of a picture of 512; NaN where a face is missing.
 
     (LMD of Chen et al. 2018, on mediapipe's lips; head motion is not taken out: where the mouth is counts.)
     """
     apart = sight.found[:, LIPS, :2] - sight.truth[:, LIPS, :2]
-    distance: Array = np.linalg.norm(apart, axis=-1).mean(axis=1) * (_SIDE_PX / sight.side_px)
+    distance: Float64Array = np.linalg.norm(apart, axis=-1).mean(axis=1) * (_SIDE_PX / sight.side_px)
     return distance
 
 
@@ -94,7 +93,7 @@ def _jitter_px(sight: LandmarkPair, which: tuple[int, ...], at: NDArray[np.int64
     return excess_jitter(truth, found) * _SIDE_PX / sight.side_px
 
 
-def _rest_error(true_opening: Array, opening: Array, silent: NDArray[np.bool_]) -> float:
+def _rest_error(true_opening: Float64Array, opening: Float64Array, silent: NDArray[np.bool_]) -> float:
     """Mean |drawn - true| opening in silence over the true opening's way from rest to its 98th percentile."""
     at_rest = silent & np.isfinite(true_opening) & np.isfinite(opening)
     if not at_rest.any():
@@ -112,12 +111,12 @@ def _grid_index(sight: LandmarkPair) -> NDArray[np.int64]:
     return index
 
 
-def _spread(values: Array, at: NDArray[np.int64]) -> Array:
+def _spread(values: Float64Array, at: NDArray[np.int64]) -> Float64Array:
     """Values [F, ...] put onto an even grid [G, ...], NaN where no picture was."""
     grid = np.full((int(at[-1]) + 1, *values.shape[1:]), np.nan)
     grid[at] = values
     return grid
 
 
-def _mean(values: Array) -> float:
+def _mean(values: Float64Array) -> float:
     return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")

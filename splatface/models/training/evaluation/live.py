@@ -19,11 +19,12 @@ from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.dataset.file import features, load_audio
 from splatface.models.training.dataset.types import Dataset
+from splatface.models.typing import Float32Array
 
 __all__ = ["AudioToMouth", "LivePath", "Mouth", "heard_frames", "hearing_of", "silent_at"]
 
-Array = NDArray[np.float32]
-Mouth = Callable[[int], Array]  # a row of the frame table to the mouth modes [8]
+
+Mouth = Callable[[int], Float32Array]  # a row of the frame table to the mouth modes [8]
 SAMPLE_RATE = 16_000
 _JAW_SIDE = CONTROLS.index("jaw_side")
 
@@ -41,9 +42,9 @@ class AudioToMouth:
 
     def __init__(self, net: AudioToMouthNet, frames: list[AudioFrame]) -> None:
         self._net, self._gate, self._frames = net, VoiceGate(), frames
-        self._times = [frame.centre_ns for frame in frames]
+        self._times = [frame.center_ns for frame in frames]
 
-    def __call__(self, time_ns: int) -> Array:
+    def __call__(self, time_ns: int) -> Float32Array:
         """Mouth modes [8] at a film time; the newest sound that counts is one look-ahead later."""
         first = bisect_left(self._times, time_ns - receptive_field_ns(self._net, self._gate))
         newest_ns = time_ns + round(self._net.lookahead_ms * 1e6) + FRAME_NS
@@ -69,13 +70,13 @@ class LivePath:
         frames = self._dataset.frames
         return self._picture(row, frames.mouth[row], frames.controls[row])
 
-    def heard(self, row: int, mouth: Array) -> NDArray[np.uint8]:
+    def heard(self, row: int, mouth: Float32Array) -> NDArray[np.uint8]:
         """The same with a mouth [8] that was heard; the jaw stays in the middle: no sound tells its side."""
         controls = self._dataset.frames.controls[row].copy()
         controls[_JAW_SIDE] = 0.0
         return self._picture(row, mouth, controls)
 
-    def _picture(self, row: int, mouth: Array, controls: Array) -> NDArray[np.uint8]:
+    def _picture(self, row: int, mouth: Float32Array, controls: Float32Array) -> NDArray[np.uint8]:
         frames, controls = self._dataset.frames, np.nan_to_num(controls)
         c = self._head.motion_map(*soft_limit_motion(mouth, controls, self._head.info.motion_limits))
         bones = Bones(T_world_head=frames.T_world_head[row], T_world_torso=frames.T_world_torso[row])
@@ -104,9 +105,9 @@ def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> li
     Features that came with an imported data set carry no voice probability: they count as voice.
     """
     if encoder not in ENCODERS:
-        values, centres_ns = features(dataset, encoder)
-        both = zip(values, centres_ns.tolist(), strict=True)
-        return [AudioFrame(row, encoder, centre, voice_probability=1.0) for row, centre in both]
+        values, centers_ns = features(dataset, encoder)
+        both = zip(values, centers_ns.tolist(), strict=True)
+        return [AudioFrame(row, encoder, center, voice_probability=1.0) for row, center in both]
     first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S) // _GRID_S * _GRID_S
     last = round((span_ns[1] / NS_PER_S + _AFTER_S) * SAMPLE_RATE)
     samples = load_audio(dataset)
@@ -123,7 +124,7 @@ def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> li
     ]
 
 
-def silent_at(samples: Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+def silent_at(samples: Float32Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether nobody speaks [F] around film times [F], by the sound [n] at 16 kHz alone.
 
     True where every 20 ms from 200 ms before to 150 ms after are 35 dB below the loud ones (95th

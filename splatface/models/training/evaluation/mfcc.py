@@ -4,16 +4,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
+from splatface.models.typing import Float64Array
+
 __all__ = ["CEPSTRA", "mfcc"]
 
-Array = NDArray[np.float64]
 
 CEPSTRA = 13
 _RATE, _FRAME, _HOP, _FFT, _BANDS = 16_000, 400, 160, 512, 26  # 25 ms every 10 ms
 _PREEMPHASIS, _LIFTER = 0.97, 22
 
 
-def mfcc(samples: NDArray[np.float32]) -> Array:
+def mfcc(samples: NDArray[np.float32]) -> Float64Array:
     """Cepstra [n, 13], 100 a second, of samples [T] at 16 kHz, -1..1; the last frame is filled with zeros."""
     sound = np.asarray(samples, np.float64) * 32768  # the levels of 16-bit sound
     sharp = np.concatenate([sound[:1], sound[1:] - _PREEMPHASIS * sound[:-1]])
@@ -24,17 +25,17 @@ def mfcc(samples: NDArray[np.float32]) -> Array:
     tiny = np.finfo(np.float64).eps
     bands = np.log(np.maximum(power @ _mel_filters().T, tiny))
     lift = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
-    cepstra: Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
+    cepstra: Float64Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
     cepstra[:, 0] = np.log(np.maximum(power.sum(axis=1), tiny))
     return cepstra
 
 
-def _mel_filters() -> Array:
+def _mel_filters() -> Float64Array:
     """Triangles [26, 257] whose corners lie on whole FFT bins, even in mel from 0 to 8 kHz."""
     mels = np.linspace(0, 2595 * np.log10(1 + _RATE / 2 / 700), _BANDS + 2)
     corners = np.floor((_FFT + 1) * 700 * (10 ** (mels / 2595) - 1) / _RATE)
     bins = np.arange(_FFT // 2 + 1)
     left, peak, right = (corners[k : k + _BANDS, None] for k in range(3))
     rise, fall = (bins - left) / (peak - left), (right - bins) / (right - peak)
-    filters: Array = np.clip(np.minimum(rise, fall), 0, None)
+    filters: Float64Array = np.clip(np.minimum(rise, fall), 0, None)
     return filters

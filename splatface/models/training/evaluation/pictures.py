@@ -5,22 +5,20 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import MetricError
 from splatface.models.training.dataset.file import picture
 from splatface.models.training.evaluation.evaluate import Evaluation, mouth_openings
+from splatface.models.typing import UInt8Array
 
 __all__ = ["opening_plot", "side_by_side"]
 
 _COLUMNS, _SIDE_PX, _TITLE_PX = 6, 256, 22
-_COLOURS = {"truth": "black", "by motion": "tab:blue", "by sound": "tab:orange"}
+_COLORS = {"truth": "black", "by motion": "tab:blue", "by sound": "tab:orange"}
 _GAIN = 3  # differences are small: three times as bright
 
-Picture = NDArray[np.uint8]
 
-
-def side_by_side(evaluation: Evaluation) -> Picture:
+def side_by_side(evaluation: Evaluation) -> UInt8Array:
     """The true pictures of up to six moments, below them those by motion, by sound, and the differences.
 
     Rows of what could not be drawn are left out. RGB, each picture 256 px wide.
@@ -64,20 +62,20 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
     for name, opening in mouth_openings(evaluation).items():
         r = groups[name].figures["opening_correlation"] if name in groups else None
         said = "" if r is None else f", r = {r:.3f}"
-        axes.plot(time_s, opening, color=_COLOURS[name], lw=1.2 if name in groups else 2, label=name + said)
-    axes.set(xlabel="film time, s (grey: silence)", ylabel="inner lips / face height", xlim=time_s[[0, -1]])
+        axes.plot(time_s, opening, color=_COLORS[name], lw=1.2 if name in groups else 2, label=name + said)
+    axes.set(xlabel="film time, s (gray: silence)", ylabel="inner lips / face height", xlim=time_s[[0, -1]])
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     figure.savefig(file, dpi=100)
     return True
 
 
-def _difference(true: Picture, drawn: Picture) -> Picture:
+def _difference(true: UInt8Array, drawn: UInt8Array) -> UInt8Array:
     apart = np.abs(true.astype(np.int32) - drawn) * _GAIN
-    shown: Picture = np.minimum(apart, 255).astype(np.uint8)
+    shown: UInt8Array = np.minimum(apart, 255).astype(np.uint8)
     return shown
 
 
-def _strip(name: str, pictures: list[Picture]) -> Picture:
+def _strip(name: str, pictures: list[UInt8Array]) -> UInt8Array:
     height, width = pictures[0].shape[:2]
     size = (_SIDE_PX, max(1, round(_SIDE_PX * height / width)))
     scaled = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in pictures]

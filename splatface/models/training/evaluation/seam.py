@@ -69,10 +69,10 @@ def _gaps(transmittance: NDArray[np.float32]) -> NDArray[np.bool_]:
     return enclosed
 
 
-def _neck(centres_px: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Pixels [H, W] inside the hull of centres [N, 2]."""
+def _neck(centers_px: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Pixels [H, W] inside the hull of centers [N, 2]."""
     inside = np.zeros((_SIDE_PX, _SIDE_PX), np.uint8)
-    at = np.clip(centres_px, -_SIDE_PX, 2 * _SIDE_PX).round().astype(np.int32)
+    at = np.clip(centers_px, -_SIDE_PX, 2 * _SIDE_PX).round().astype(np.int32)
     if len(at) > 2:
         cv2.fillConvexPoly(inside, cv2.convexHull(at), 1)
     return inside.astype(bool)

@@ -1,22 +1,19 @@
 """How well one signal over time follows another: correlation, strength, lateness, trembling."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.peak import parabolic_peak_offset
+from splatface.models.typing import AnyArray
 
 __all__ = ["LARGEST_LAG_MS", "amplitude_ratio", "correlation", "excess_jitter", "lag_ms"]
 
-Array = NDArray[Any]
 
 LARGEST_LAG_MS = 240.0
 _STILL = 1e-6  # a signal that spreads less says nothing
 _FEWEST = 8  # values that a correlation is taken of
 
 
-def correlation(truth: Array, found: Array) -> float:
+def correlation(truth: AnyArray, found: AnyArray) -> float:
     """Pearson's r of two signals [F] where both are known (NaN = unknown).
 
     NaN when one of them stands still, or fewer than 8 moments are known.
@@ -27,7 +24,7 @@ def correlation(truth: Array, found: Array) -> float:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def amplitude_ratio(truth: Array, found: Array) -> float:
+def amplitude_ratio(truth: AnyArray, found: AnyArray) -> float:
     """Standard deviation of `found` over that of `truth` [F], where both are known: 1 = just as strong.
 
     The ratio of spreads and not the slope of a regression, which is this times the correlation, so that
@@ -39,11 +36,11 @@ def amplitude_ratio(truth: Array, found: Array) -> float:
     return float(y.std() / x.std())
 
 
-def lag_ms(truth: Array, found: Array, step_ms: float) -> float:
+def lag_ms(truth: AnyArray, found: AnyArray, step_ms: float) -> float:
     """By how much `found` [F] comes after `truth` [F], both sampled every step_ms; negative: before.
 
     The shift within ±240 ms at which they correlate best, refined between steps by the parabola through
-    the best and its two neighbours. NaN when they do not correlate at any shift, or best at the last one.
+    the best and its two neighbors. NaN when they do not correlate at any shift, or best at the last one.
     """
     most = int(LARGEST_LAG_MS / step_ms + 1e-9)
     shifts = np.arange(-most, most + 1)
@@ -57,7 +54,7 @@ def lag_ms(truth: Array, found: Array, step_ms: float) -> float:
     return float(step_ms * (shifts[best] + parabolic_peak_offset(*near.tolist())))
 
 
-def excess_jitter(truth: Array, found: Array) -> float:
+def excess_jitter(truth: AnyArray, found: AnyArray) -> float:
     """How much places [F, L, 2] tremble that the truth [F, L, 2] does not, in their unit; NaN = unknown.
 
     Root mean square of the second difference over time of (found - truth), divided by √6: a trembling
@@ -69,12 +66,12 @@ def excess_jitter(truth: Array, found: Array) -> float:
     return float(np.sqrt(np.mean(np.square(bend[known])) / 6)) if known.any() else float("nan")
 
 
-def _both(truth: Array, found: Array) -> tuple[Array, Array]:
+def _both(truth: AnyArray, found: AnyArray) -> tuple[AnyArray, AnyArray]:
     known = np.isfinite(truth) & np.isfinite(found)
     return np.asarray(truth, np.float64)[known], np.asarray(found, np.float64)[known]
 
 
-def _shifted(truth: Array, found: Array, late: int) -> tuple[Array, Array]:
+def _shifted(truth: AnyArray, found: AnyArray, late: int) -> tuple[AnyArray, AnyArray]:
     """Where `found`, `late` steps later, lies over `truth`."""
     if late >= 0:
         return truth[: len(truth) - late], found[late:]

@@ -15,16 +15,15 @@ from torch.nn import functional as F
 from splatface.models.errors import MetricError
 from splatface.models.training.evaluation.mfcc import CEPSTRA, mfcc
 from splatface.models.training.evaluation.perceptual import load_weights
+from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = ["FACE_PX", "SYNC_STEP_NS", "SyncNet", "SyncScore", "face_boxes", "face_crop"]
 
-Array = NDArray[np.float64]
-Picture = NDArray[np.uint8]
 
 FACE_PX, SYNC_STEP_NS = 224, 40_000_000  # the network sees 25 pictures a second
 _PICTURES, _CEPSTRA = 5, 20  # in a window of 0.2 s
 _LARGEST_SHIFT = 15  # pictures
-_CROP, _GREY = 0.40, 110  # how much is cropped around a detected face, and what lies outside of the picture
+_CROP, _GRAY = 0.40, 110  # how much is cropped around a detected face, and what lies outside of the picture
 _SMOOTH = 13  # pictures over which a face's place is the median
 _BATCH = 8
 
@@ -62,7 +61,7 @@ class SyncNet(nn.Module):
             ) from error
         self.eval()
 
-    def score(self, faces: Picture, samples: NDArray[np.float32]) -> SyncScore:
+    def score(self, faces: UInt8Array, samples: NDArray[np.float32]) -> SyncScore:
         """Compare faces [F, 224, 224, 3] RGB, 25 a second, with the sound [T] at 16 kHz from the first on.
 
         Raises:
@@ -87,7 +86,7 @@ class SyncNet(nn.Module):
             offset_ms=(_LARGEST_SHIFT - least) * SYNC_STEP_NS / 1e6,
         )
 
-    def _lips(self, faces: Picture, count: int) -> Iterator[Tensor]:
+    def _lips(self, faces: UInt8Array, count: int) -> Iterator[Tensor]:
         bgr = np.ascontiguousarray(faces[..., ::-1].transpose(3, 0, 1, 2))
         for first in range(0, count, _BATCH):
             windows = [bgr[:, k : k + _PICTURES] for k in range(first, min(first + _BATCH, count))]
@@ -103,7 +102,7 @@ class SyncNet(nn.Module):
             yield self.netfcaud(self.netcnnaud(batch).flatten(1))
 
 
-def face_boxes(landmarks: Array) -> Array:
+def face_boxes(landmarks: Float64Array) -> Float64Array:
     """Middle x, y and half the longer side [F, 3] px of faces at landmarks [F, 478, 3], steady over time.
 
     NaN where no face was found for a while.
@@ -116,18 +115,18 @@ def face_boxes(landmarks: Array) -> Array:
     windows = np.lib.stride_tricks.sliding_window_view(around, _SMOOTH, axis=0)
     with np.errstate(invalid="ignore"):
         known = np.isfinite(windows).any(axis=2)
-        steady: Array = np.nanmedian(np.where(known[..., None], windows, 0.0), axis=2)
+        steady: Float64Array = np.nanmedian(np.where(known[..., None], windows, 0.0), axis=2)
     return np.where(known, steady, np.nan)
 
 
-def face_crop(picture: Picture, box: Array) -> Picture:
+def face_crop(picture: UInt8Array, box: Float64Array) -> UInt8Array:
     """The face [224, 224, 3] of a picture [H, W, 3] at a box [3] of `face_boxes`, with its neck."""
     x, y, half = box.tolist()
     side = 2 * half * (1 + _CROP)
     scale = FACE_PX / side
     place = np.array([[scale, 0, -scale * (x - side / 2)], [0, scale, -scale * (y - half)]])
-    grey = (_GREY, _GREY, _GREY)
-    crop = cv2.warpAffine(picture, place, (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR, borderValue=grey)
+    gray = (_GRAY, _GRAY, _GRAY)
+    crop = cv2.warpAffine(picture, place, (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR, borderValue=gray)
     return np.asarray(crop, np.uint8)
 
 

@@ -6,10 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import Dataset
+from splatface.models.typing import Float64Array
 
 __all__ = ["Truth"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -19,5 +18,5 @@ class Truth:
     dataset: Dataset
     rows: NDArray[np.intp]  # [F] of the frame table
     silent: NDArray[np.bool_]  # [F]
-    landmarks: Array | None  # [F, 478, 3] px
+    landmarks: Float64Array | None  # [F, 478, 3] px
     sampled: frozenset[int]  # places in `rows` where the costly tools look

@@ -12,7 +12,7 @@ __all__ = ["Bounds", "Box", "bounds_of"]
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """A box in the canonical frame, metres."""
+    """A box in the canonical frame, meters."""
 
     low: tuple[float, float, float]
     high: tuple[float, float, float]

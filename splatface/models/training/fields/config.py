@@ -20,8 +20,8 @@ __all__ = [
     "light_attention",
 ]
 
-# Parts of a movement, in the order of DELTA_CHANNELS. "colour" is SH degree 0.
-DELTA_PARTS = ("mean", "rotation", "scale", "opacity", "colour")
+# Parts of a movement, in the order of DELTA_CHANNELS. "color" is SH degree 0.
+DELTA_PARTS = ("mean", "rotation", "scale", "opacity", "color")
 # What F_can can put out (GaussianTalker, ablation "attribute conditions for the triplane").
 CANONICAL_PARTS = ("scale", "rotation", "sh", "opacity")
 # What a Gaussian can listen to (GaussianTalker, ablation "disentangling").
@@ -34,14 +34,14 @@ SIMD_WIDTH = 16  # features come in groups of 16: one cache line, see products_f
 class ConditioningConfig:
     """How what is heard, or the motion that stands for it, becomes one vector.
 
-    16 frames of 20 ms and 8 neighbours as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
+    16 frames of 20 ms and 8 neighbors as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
     filter); theirs look both ways, ours ends `lookahead_ms` after the picture.
     """
 
     drive: Literal["motion", "sound"] = "motion"
     frames: int = 16  # W feature frames in a window
     windows: int = 8  # S windows that the second smoothing sees
-    lookahead_ms: float = 32.0  # centre of the newest frame minus time of the picture
+    lookahead_ms: float = 32.0  # center of the newest frame minus time of the picture
     smoothing: Literal["attention", "none"] = "attention"  # over the S windows
 
     def __post_init__(self) -> None:

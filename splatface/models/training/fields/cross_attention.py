@@ -43,7 +43,7 @@ class AttentionLayer(nn.Module):
     def weights(self, features: Tensor, tokens: Tensor) -> Tensor:
         """Attention [heads, T, N], adding up to 1 over tokens: softmax(QK^T / sqrt(d)).
 
-        Gaussians come last: a softmax over four neighbouring numbers at a time is slow.
+        Gaussians come last: a softmax over four neighboring numbers at a time is slow.
         """
         keys = self._by_head(self.key(tokens)) / (features.shape[1] // self.heads) ** 0.5
         queries = self.query.weight.view(self.heads, -1, features.shape[1])

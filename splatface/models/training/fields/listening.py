@@ -1,7 +1,7 @@
 """What a field hears: windows of sound smoothed twice, or the motion that stands for them.
 
 Both papers smooth audio in two steps: a small net over each window of 16 feature frames, then attention over
-8 neighbouring windows (AD-NeRF's AudioNet and AudioAttNet, VOCA's windows). Theirs look as far ahead as back.
+8 neighboring windows (AD-NeRF's AudioNet and AudioAttNet, VOCA's windows). Theirs look as far ahead as back.
 Ours end `lookahead_ms` after the picture: nothing later is ever read.
 """
 
@@ -35,13 +35,13 @@ class ConditionEncoder(Protocol):
 
 
 def windows_at(
-    values: NDArray[np.float32], centres_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
+    values: NDArray[np.float32], centers_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
 ) -> NDArray[np.float32]:
     """Windows [S, W, D] for `Condition.audio` at a picture's time, the newest last, 20 ms apart.
 
     Args:
         values: [n, D] feature frames, n >= 1.
-        centres_ns: [n] their centres, rising.
+        centers_ns: [n] their centers, rising.
         time_ns: of the picture.
         config: S, W and the look-ahead.
 
@@ -49,9 +49,9 @@ def windows_at(
     frames only the next is read, as the other end of the interpolation, and none if a frame stands there.
     """
     newest_ns = time_ns + round(config.lookahead_ms * NS_PER_MS)
-    known = max(int(np.searchsorted(centres_ns, newest_ns + FRAME_NS)), 1)
+    known = max(int(np.searchsorted(centers_ns, newest_ns + FRAME_NS)), 1)
     rows = config.windows + config.frames - 1
-    sampled = resample_window(values[:known], centres_ns[:known], newest_ns, rows)
+    sampled = resample_window(values[:known], centers_ns[:known], newest_ns, rows)
     views = np.lib.stride_tricks.sliding_window_view(sampled, config.frames, axis=0)
     return np.ascontiguousarray(views.transpose(0, 2, 1))
 
@@ -156,7 +156,7 @@ class AudioNet(nn.Module):
 
 
 class AudioAttNet(nn.Module):
-    """Second smoothing (AD-NeRF's AudioAttNet): a weighted mean of neighbouring windows, [64].
+    """Second smoothing (AD-NeRF's AudioAttNet): a weighted mean of neighboring windows, [64].
 
     The weights come from the windows themselves and add up to 1.
     """

@@ -15,11 +15,11 @@ PART_CHANNELS = {
     "rotation": slice(3, 7),
     "scale": slice(7, 10),
     "opacity": slice(10, 11),
-    "colour": slice(11, 14),
+    "color": slice(11, 14),
 }
 # What an output of 1 means: a large yet ordinary movement, so that one learning rate suits all parts.
 # Metres, quaternion, log-scale, opacity logit, SH degree 0. (The paper's heads have no units.)
-DELTA_UNITS = {"mean": 0.01, "rotation": 0.1, "scale": 0.2, "opacity": 1.0, "colour": 0.2}
+DELTA_UNITS = {"mean": 0.01, "rotation": 0.1, "scale": 0.2, "opacity": 1.0, "color": 0.2}
 
 
 def delta_units(parts: tuple[str, ...]) -> Tensor:

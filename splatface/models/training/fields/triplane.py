@@ -50,7 +50,7 @@ class Triplane(nn.Module):
         return [grid_values(self.values, grid, self.layout.width) for grid in grids]
 
     def total_variation(self) -> Tensor:
-        """Mean squared step between neighbouring nodes: smooth planes (the authors weigh it by 2e-4)."""
+        """Mean squared step between neighboring nodes: smooth planes (the authors weigh it by 2e-4)."""
         steps = [(p.diff(dim=0).square().mean() + p.diff(dim=1).square().mean()) for p in self.planes()]
         return torch.stack(steps).mean()
 

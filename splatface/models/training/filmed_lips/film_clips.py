@@ -15,10 +15,10 @@ from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.training.filmed_lips.lip_score import closed_below, predicted_at
 from splatface.models.training.speech_corpus.augment import Rerecording, rerecorded
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.typing import Float32Array
 
 __all__ = ["amplitude_gain", "film_clips"]
 
-FloatArray = NDArray[np.float32]
 
 _OPEN = MOUTH_MODES.index("open")
 _GAP_S = 0.12  # two frames farther apart have no mouth between them
@@ -37,7 +37,7 @@ def film_clips(
     ear: FeatureExtractor = features,
     report: Callable[[str], None] = lambda text: None,
 ) -> Clips:
-    """Encode every clip as it is and `copies` times recorded anew, the mouth at each frame's centre.
+    """Encode every clip as it is and `copies` times recorded anew, the mouth at each frame's center.
 
     All persons open as wide on average: how wide one opens is calibrated per person.
 
@@ -51,7 +51,7 @@ def film_clips(
     """
     others = [Spoken(film.samples[: 10 * SAMPLE_RATE], (), film.name, "") for film in films[:12]]
     usual = float(np.mean([film.modes[:, _OPEN].std() for film in films]))
-    parts: list[tuple[NDArray[np.float16], FloatArray, NDArray[np.bool_], NDArray[np.bool_]]] = []
+    parts: list[tuple[NDArray[np.float16], Float32Array, NDArray[np.bool_], NDArray[np.bool_]]] = []
     for film in films:
         gain, closed = amplitude_gain(film, usual), film.gap < closed_below(film.gap)
         for copy in range(copies + 1):
@@ -83,7 +83,7 @@ def amplitude_gain(film: FilmedMouth, usual: float) -> float:
 def _encode(
     path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], *, encoder: str, ear: FeatureExtractor
 ) -> None:
-    """Write features [F, D] of one recording and the film times [F] of their centres."""
+    """Write features [F, D] of one recording and the film times [F] of their centers."""
     rng = np.random.default_rng([copy, *film.name.encode()])
     silence = np.zeros(round(_AFTER_S * SAMPLE_RATE), np.float32)
     if copy:
@@ -91,13 +91,13 @@ def _encode(
         again = rerecorded(film.samples * level, others, rng)
     else:
         again = Rerecording(np.concatenate([film.samples, silence]), 0.0, 1.0)
-    values, centres_s = ear(encoder, again.samples)
+    values, centers_s = ear(encoder, again.samples)
     if copy:
-        values, centres_s = between_frames(values, centres_s, rng)
-    np.savez(path, values=values.astype(np.float16), film_times_s=(centres_s - again.before_s) * again.rate)
+        values, centers_s = between_frames(values, centers_s, rng)
+    np.savez(path, values=values.astype(np.float16), film_times_s=(centers_s - again.before_s) * again.rate)
 
 
-def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[FloatArray, NDArray[np.bool_]]:
+def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[Float32Array, NDArray[np.bool_]]:
     """Modes [F, 8] at film times [F], and whether they are known there."""
     modes = predicted_at(times_s, film.times_s, film.modes)
     after = np.clip(np.searchsorted(film.times_s, times_s), 1, len(film.times_s) - 1)
@@ -106,5 +106,5 @@ def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[FloatArr
     return modes.astype(np.float32), near & inside
 
 
-def _digest(samples: FloatArray) -> str:
+def _digest(samples: Float32Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(samples, np.float32).tobytes()).hexdigest()[:8]

@@ -83,7 +83,7 @@ def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
         FilmedMouth(
             dataset.folder.resolve().name,
             dataset.name,
-            dataset.licence,
+            dataset.license,
             load_audio(dataset),
             times_s,
             modes[known],

@@ -12,6 +12,7 @@ from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
 from splatface.models.training.audio_to_mouth.listening import Predictor
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
+from splatface.models.typing import Float64Array
 
 __all__ = [
     "LipScore",
@@ -21,7 +22,6 @@ __all__ = [
     "score_listener",
 ]
 
-FloatArray = NDArray[np.float64]
 
 OPEN = MOUTH_MODES.index("open")
 MAX_LAG_MS = 200.0
@@ -60,8 +60,8 @@ class LipScore:
 
 
 def predicted_at(
-    times_s: FloatArray, predicted_times_s: FloatArray, predicted: NDArray[np.floating]
-) -> FloatArray:
+    times_s: Float64Array, predicted_times_s: Float64Array, predicted: NDArray[np.floating]
+) -> Float64Array:
     """Interpolate predicted modes [P, n] at the times [F]."""
     columns = [np.interp(times_s, predicted_times_s, column) for column in predicted.T]
     return np.stack(columns, axis=1)
@@ -73,7 +73,9 @@ def score_listener(listener: Predictor, film: FilmedMouth) -> LipScore:
     return lip_score(film, times_s, predicted)
 
 
-def lip_score(film: FilmedMouth, predicted_times_s: FloatArray, predicted: NDArray[np.floating]) -> LipScore:
+def lip_score(
+    film: FilmedMouth, predicted_times_s: Float64Array, predicted: NDArray[np.floating]
+) -> LipScore:
     """Compare predicted modes [P, 8] at the times [P] with a filmed mouth."""
     at = predicted_at(film.times_s, predicted_times_s, predicted)
     weights, offset = _gap_of_modes(film)
@@ -119,25 +121,25 @@ def mean_score(scores: Sequence[LipScore]) -> dict[str, object]:
     return mean
 
 
-def faster(values: FloatArray, step_s: float) -> FloatArray:
+def faster(values: Float64Array, step_s: float) -> Float64Array:
     """Values [F] without their running mean over 2 s."""
     slow = uniform_filter1d(values, max(3, int(SLOW_S / step_s)), mode="nearest", axis=0)
     return np.asarray(values - slow, np.float64)
 
 
-def _gap_of_modes(film: FilmedMouth) -> tuple[FloatArray, float]:
+def _gap_of_modes(film: FilmedMouth) -> tuple[Float64Array, float]:
     """Least-squares weights [8] and offset of the filmed gap from the filmed modes."""
     terms = np.concatenate([film.modes, np.ones((len(film.modes), 1))], axis=1)
     found = np.linalg.lstsq(terms, film.gap, rcond=None)[0]
     return np.asarray(found[:-1], np.float64), float(found[-1])
 
 
-def _peak_ms(curve: FloatArray, lags_ms: FloatArray) -> float:
+def _peak_ms(curve: Float64Array, lags_ms: Float64Array) -> float:
     best = int(np.clip(np.argmax(curve), 1, len(curve) - 2))
     return float(lags_ms[best] + LAG_STEP_MS * parabolic_peak_offset(*curve[best - 1 : best + 2].tolist()))
 
 
-def closed_below(gap: FloatArray) -> float:
+def closed_below(gap: Float64Array) -> float:
     """Gap below which the lips of a clip meet; -inf when they never do."""
     low, high = np.percentile(gap, [2, 98])
     return float(low + CLOSED_SHARE * (high - low)) if low < MAX_CLOSED_GAP else -np.inf
@@ -148,7 +150,7 @@ def _stretches(on: NDArray[np.bool_]) -> NDArray[np.intp]:
     return np.flatnonzero(np.diff(np.concatenate([[0], on.astype(np.int8), [0]]))).reshape(-1, 2)
 
 
-def _closures(film: FilmedMouth, gap: FloatArray) -> tuple[float, float]:
+def _closures(film: FilmedMouth, gap: Float64Array) -> tuple[float, float]:
     """Recall and precision of lips that meet while speaking."""
     limit = closed_below(film.gap)
     filmed, predicted = film.gap < limit, gap < limit
@@ -163,7 +165,7 @@ def _closures(film: FilmedMouth, gap: FloatArray) -> tuple[float, float]:
     return share(filmed, predicted), share(predicted, filmed)
 
 
-def _onset_delay_ms(film: FilmedMouth, gap: FloatArray) -> float:
+def _onset_delay_ms(film: FilmedMouth, gap: Float64Array) -> float:
     """Median delay of half-open lips after a filmed pause with closed lips."""
     limit = closed_below(film.gap)
     delays = []

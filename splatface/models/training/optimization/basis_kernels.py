@@ -2,18 +2,18 @@
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.render.workers import Workers
+from splatface.models.typing import Float32Array
 
 __all__ = ["apply_rows", "coefficient_grad"]
 
-Floats = NDArray[np.float32]
+
 f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 
 
-def apply_rows(basis: Floats, coefficients: Floats, workers: Workers) -> Floats:
+def apply_rows(basis: Float32Array, coefficients: Float32Array, workers: Workers) -> Float32Array:
     """basis [M, 14, K] @ coefficients [K] = [M, 14]."""
     count, channels, width = basis.shape
     flat, out = basis.reshape(count * channels, width), np.empty(count * channels, f4)
@@ -25,7 +25,7 @@ def apply_rows(basis: Floats, coefficients: Floats, workers: Workers) -> Floats:
     return out.reshape(count, channels)
 
 
-def coefficient_grad(basis: Floats, slopes: Floats, workers: Workers) -> Floats:
+def coefficient_grad(basis: Float32Array, slopes: Float32Array, workers: Workers) -> Float32Array:
     """dL/d(coefficients) [K] of dL/d(movements) [M, 14]."""
     count, channels, width = basis.shape
     flat, above = basis.reshape(count * channels, width), np.ascontiguousarray(slopes).reshape(-1)
@@ -35,7 +35,7 @@ def coefficient_grad(basis: Floats, slopes: Floats, workers: Workers) -> Floats:
         _gather(*_share(len(flat), k, workers), flat, above, sums[k])
 
     workers.run(part)
-    total: Floats = sums.sum(axis=0)
+    total: Float32Array = sums.sum(axis=0)
     return total
 
 

@@ -28,10 +28,11 @@ from splatface.models.training.optimization.motion_start import motion_std
 from splatface.models.training.optimization.performer import all_motion
 from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
 from splatface.models.training.optimization.schedule import CANONICAL, ScheduleState, basis_rates
+from splatface.models.typing import Float32Array
 
 __all__ = ["BasisFieldTrainer"]
 
-Floats = NDArray[np.float32]
+
 Arrays = dict[str, NDArray[np.generic]]
 _MASKED_EVERY = 4  # pictures: drawing the dynamism costs a fifth of a step
 _MAP = ("linear", "w1", "b1", "w2")
@@ -40,7 +41,9 @@ _MAP = ("linear", "w1", "b1", "w2")
 class BasisFieldTrainer:
     """A basis field whose `rows` of the table move."""
 
-    def __init__(self, field: BasisField, motion: Floats, config: TrainConfig, workers: Workers) -> None:
+    def __init__(
+        self, field: BasisField, motion: Float32Array, config: TrainConfig, workers: Workers
+    ) -> None:
         """Motion [F, 16] of all rows of the data set; the field's tensors are learned in place."""
         self._field, self._motion, self._config, self._workers = field, motion, config, workers
         self._masked = config.losses.mask > 0 and field.dynamism is not None
@@ -48,7 +51,7 @@ class BasisFieldTrainer:
         self._bind_arrays()
         self._moments = {name: no_moments(array) for name, array in self._learned().items()}
         self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
-        self._kept: tuple[MotionMapGrad, Floats, Floats] | None = None
+        self._kept: tuple[MotionMapGrad, Float32Array, Float32Array] | None = None
 
     def _bind_arrays(self) -> None:
         """The field's tensors as arrays on the same memory."""
@@ -70,18 +73,18 @@ class BasisFieldTrainer:
         """Move as the frames of a data set say."""
         self._motion = all_motion(dataset)
 
-    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Movements of a row, to look at."""
         c = MotionMapGrad(self._motion[row], **self._map).coefficients
         free = apply_rows(self._basis, c, self._workers)
         return DeformedGaussians(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
 
-    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
+    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
         """dL/d(motion) [16] of the movements that `show` gave for a row."""
         _, back = self._back(slopes, 1 / (1 + np.exp(-self._dynamism)))
         return MotionMapGrad(self._motion[row], **self._map).input_grad(back)
 
-    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
 
         What the person did is known to a few percent only: a basis that is told otherwise bends itself to
@@ -97,7 +100,7 @@ class BasisFieldTrainer:
         drawn = self._masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
         return DeformedGaussians(table, self.rows, free * share[:, None], share if drawn else None)
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
         """A step of Adam on basis, map and dynamism; in the canonical stage they stay."""
         assert self._kept is not None
         known, free, share = self._kept
@@ -126,9 +129,9 @@ class BasisFieldTrainer:
             step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
         return slopes.table
 
-    def _back(self, slopes: Gradients, share: Floats) -> tuple[Floats, Floats]:
+    def _back(self, slopes: Gradients, share: Float32Array) -> tuple[Float32Array, Float32Array]:
         """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
-        own: Floats = slopes.deltas * share[:, None] * self._field.mask.numpy()
+        own: Float32Array = slopes.deltas * share[:, None] * self._field.mask.numpy()
         return own, coefficient_grad(self._basis, own, self._workers)
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
@@ -171,5 +174,5 @@ class BasisFieldTrainer:
             name: AdamState(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
         }
 
-    def _learned(self) -> dict[str, Floats]:
+    def _learned(self) -> dict[str, Float32Array]:
         return {"basis": self._basis, "dynamism": self._dynamism, **self._map}

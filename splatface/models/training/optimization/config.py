@@ -15,7 +15,7 @@ from splatface.models.training.fields.config import (
 )
 
 __all__ = [
-    "COLOUR_REACH",
+    "COLOR_REACH",
     "FIELDS",
     "DensifyConfig",
     "GaussianConstraints",
@@ -37,7 +37,7 @@ FIELDS: dict[str, type[FieldConfig]] = {
     "audio_plane": AudioPlaneConfig,
 }
 
-COLOUR_REACH = 0.12  # how far colours 0..1 of what was filmed may be from what pictures show
+COLOR_REACH = 0.12  # how far colors 0..1 of what was filmed may be from what pictures show
 
 
 def kind_of(config: FieldConfig) -> str:
@@ -82,7 +82,7 @@ class StageConfig:
 class LearningRates:
     """Learning rates of Adam at the start; they fall to `last` of it, the places to `last_means`.
 
-    3DGS (Kerbl et al. 2023) with places in metres of a head instead of scene extents.
+    3DGS (Kerbl et al. 2023) with places in meters of a head instead of scene extents.
     """
 
     means: float = 3e-4  # m
@@ -142,10 +142,10 @@ class DensifyConfig:
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _positive(self, "threshold", "growth", "first", "last")
-        _positive(self, "interval", "most", zero=False)
+        _positive(self, "grow_grad2d", "max_growth_ratio", "first", "last")
+        _positive(self, "interval", "max_gaussians", zero=False)
         _require(self.first <= self.last <= 1, "densify", "0 <= first <= last <= 1", (self.first, self.last))
-        _require(0 <= self.prune_opacity < 1, "least_opacity", "0..1", self.prune_opacity)
+        _require(0 <= self.prune_opacity < 1, "prune_opacity", "0..1", self.prune_opacity)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,19 +160,24 @@ class GaussianConstraints:
     skinning_anchor_rate: float = 0.0  # the same for the logit of the skin weight
     # The same for SH above degree 0: what a few degrees do not tell would glow when the head turns.
     sh_rest_decay: float = 1e-3
-    # How far, of 0..1, a resting colour may be from what pictures show where its Gaussian lies, once no more
-    # are added: what makes up for another's colour is a spot when the head turns. 1: as far as it likes.
-    max_color_deviation: float = COLOUR_REACH
+    # How far, of 0..1, a resting color may be from what pictures show where its Gaussian lies, once no more
+    # are added: what makes up for another's color is a spot when the head turns. 1: as far as it likes.
+    max_color_deviation: float = COLOR_REACH
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _positive(self, "longest_m", "shortest_m", zero=False)
-        _require(self.min_scale_m < self.max_scale_m, "shortest_m", "less than longest_m", self.min_scale_m)
-        _require(self.max_anisotropy >= 1, "ratio", "1 or more", self.max_anisotropy)
+        _positive(self, "max_scale_m", "min_scale_m", zero=False)
         _require(
-            0 < self.max_color_deviation <= 1, "colour_reach", "above 0, at most 1", self.max_color_deviation
+            self.min_scale_m < self.max_scale_m, "min_scale_m", "less than max_scale_m", self.min_scale_m
         )
-        for name in ("depth_hold", "mouth_hold", "skin_hold", "shading_hold"):
+        _require(self.max_anisotropy >= 1, "max_anisotropy", "1 or more", self.max_anisotropy)
+        _require(
+            0 < self.max_color_deviation <= 1,
+            "max_color_deviation",
+            "above 0, at most 1",
+            self.max_color_deviation,
+        )
+        for name in ("depth_anchor_rate", "mouth_hold", "skinning_anchor_rate", "sh_rest_decay"):
             _require(0 <= getattr(self, name) < 1, name, "0..1", getattr(self, name))
 
 
@@ -190,8 +195,8 @@ class RegularizationConfig:
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _positive(self, "jitter", "bends")
-        _require(0 <= self.basis_weight_decay < 1, "forget", "0..1", self.basis_weight_decay)
+        _positive(self, "motion_noise_std", "residual_init_scale")
+        _require(0 <= self.basis_weight_decay < 1, "basis_weight_decay", "0..1", self.basis_weight_decay)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,12 +214,21 @@ class RefineConfig:
     motion: float = 0.012  # how far landmarks may be off in a mouth mode; 0 leaves their motion as it is
     # How far the focal length may be off, share; 0 leaves it alone: on a real clip it gained nothing.
     focal: float = 0.0
-    centre_px: float = 0.0  # the same for the principal point
+    center_px: float = 0.0  # the same for the principal point
 
     def __post_init__(self) -> None:
         """TrainingError where a value does not fit."""
-        _positive(self, "rounds", "motion", "focal", "centre_px")
-        _positive(self, "sweeps", "most", "turn_deg", "shift_m", "turn_rad_s2", "shift_m_s2", zero=False)
+        _positive(self, "rounds", "motion", "focal", "center_px")
+        _positive(
+            self,
+            "iterations",
+            "most",
+            "rotation_sigma_deg",
+            "translation_sigma_m",
+            "angular_accel_sigma",
+            "shift_m_s2",
+            zero=False,
+        )
         _require(0 <= self.last <= 1, "refine.last", "0..1", self.last)
 
 

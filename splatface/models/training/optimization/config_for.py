@@ -38,7 +38,7 @@ def adapt_config_to_dataset(dataset: Dataset, config: TrainConfig) -> AdaptedCon
     minute, learned more slowly; what goes with the head stays the nearer to its start the less the head
     turned. An actor's are exact. Little film (below 15 s or 300 pictures) is learned with
     fewer Gaussians that move, in fewer directions, with less freedom: see `_for_short`. A head that never
-    turned keeps the depths of its start, which are those of a symmetric face, and colours that are the same
+    turned keeps the depths of its start, which are those of a symmetric face, and colors that are the same
     from all sides. All of it stands in config.yaml.
     """
     notes = []

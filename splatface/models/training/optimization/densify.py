@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from splatface.models.training.optimization.config import DensifyConfig
 from splatface.models.training.optimization.packed import LOG_SCALES, MEANS, OPACITY, QUATS
+from splatface.models.typing import Float32Array
 
 __all__ = ["DensificationResult", "DensificationStats", "densify_and_prune", "no_pull"]
 
-Floats = NDArray[np.float32]
 
 _APART = 0.45  # distance of the halves from the middle, in standard deviations
 _SHRUNK = float(np.sqrt(1 - _APART**2))  # keeps the variance along the axis
@@ -26,12 +26,12 @@ _SHARED = 0.5 * _SHRUNK * float(np.exp(-((_APART / _SHRUNK) ** 2)))  # overlap o
 class DensificationStats:
     """How hard the pictures pulled at each Gaussian since the last parting."""
 
-    slopes: Floats  # [N] sum of |dL/d(centre)|, per half picture width
-    count: Floats  # [N] pictures in which it was drawn
+    slopes: Float32Array  # [N] sum of |dL/d(center)|, per half picture width
+    count: Float32Array  # [N] pictures in which it was drawn
 
-    def add(self, centres: Floats, width: int) -> None:
-        """Count one picture: slopes of the centres [N, 2] per px in a picture this wide."""
-        length = np.hypot(centres[:, 0], centres[:, 1])
+    def add(self, centers: Float32Array, width: int) -> None:
+        """Count one picture: slopes of the centers [N, 2] per px in a picture this wide."""
+        length = np.hypot(centers[:, 0], centers[:, 1])
         self.slopes[...] += length * np.float32(width / 2)
         self.count[...] += length > 0
 
@@ -45,13 +45,17 @@ def no_pull(count: int) -> DensificationStats:
 class DensificationResult:
     """A table after parting and pruning."""
 
-    table: Floats  # [N', W]
+    table: Float32Array  # [N', W]
     sources: NDArray[np.int64]  # [N'] row of the old table that each came from
     fresh: NDArray[np.bool_]  # [N'] halves: their moments start anew
 
 
 def densify_and_prune(
-    table: Floats, pull: DensificationStats, movable: NDArray[np.bool_], room: int, config: DensifyConfig
+    table: Float32Array,
+    pull: DensificationStats,
+    movable: NDArray[np.bool_],
+    room: int,
+    config: DensifyConfig,
 ) -> DensificationResult:
     """Prune what is faint, part what is pulled at.
 
@@ -85,7 +89,7 @@ def _within_room(wanted: NDArray[np.int64], movable: NDArray[np.bool_], room: in
     return wanted[~(over & movable[wanted])]
 
 
-def _split(rows: Floats) -> tuple[Floats, Floats]:
+def _split(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Two rows for each: apart along the longest axis, together as large and as opaque as before."""
     first, second = rows.copy(), rows.copy()
     if not len(rows):
@@ -104,7 +108,7 @@ def _split(rows: Floats) -> tuple[Floats, Floats]:
     return first, second
 
 
-def _quats_to_rotmats(quats: Floats) -> NDArray[np.float64]:
+def _quats_to_rotmats(quats: Float32Array) -> NDArray[np.float64]:
     """Rotations [N, 3, 3] of quaternions [N, 4] wxyz; column j is where axis j points."""
     w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float64).T
     rows = [

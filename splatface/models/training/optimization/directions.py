@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
+from splatface.models.typing import Float64Array
 
 __all__ = ["PcaResult", "weighted_pca"]
 
-Array = NDArray[np.float64]
+
 _BLOCK = 4096  # features looked at together: float64 copies stay in the tens of MB
 
 
@@ -20,8 +21,8 @@ class PcaResult:
 
     mean: NDArray[np.float32]  # [D]
     basis: NDArray[np.float32]  # [D, K]
-    codes: Array  # [F, K] of mean square 1 (a direction in which nothing moves: 0)
-    explained_variance: Array  # [K] mean square of what each direction adds, in units of the weights
+    codes: Float64Array  # [F, K] of mean square 1 (a direction in which nothing moves: 0)
+    explained_variance: Float64Array  # [K] mean square of what each direction adds, in units of the weights
     lost: float  # share 0..1 of the weighted variance that no direction holds
 
 
@@ -65,7 +66,7 @@ def weighted_pca(samples: NDArray[np.float32], weights: NDArray[np.float32], cou
     return PcaResult(mean.astype(np.float32), basis, codes, energies, lost)
 
 
-def _deviations(samples: NDArray[np.float32], mean: Array) -> Iterator[tuple[slice, Array]]:
+def _deviations(samples: NDArray[np.float32], mean: Float64Array) -> Iterator[tuple[slice, Float64Array]]:
     for first in range(0, samples.shape[1], _BLOCK):
         block = slice(first, first + _BLOCK)
         yield block, samples[:, block] - mean[block]

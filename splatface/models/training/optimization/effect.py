@@ -17,7 +17,7 @@ def image_sensitivity(
     To first order a movement wrong by e costs (effect * e)^2 in the picture's squared error: the diagonal
     of the Gauss-Newton matrix J^T J. It is found as the mean of squared slopes for random signs v on
     the pixels, E[(J^T v)^2] = diag(J^T J) (Hutchinson 1990; Bekas et al. 2007): what is hidden, faint,
-    small or of one colour with what lies behind counts little, without any rule of thumb.
+    small or of one color with what lies behind counts little, without any rule of thumb.
     """
     generator = torch.Generator().manual_seed(seed)
     squares = torch.zeros(len(performer.table), 14, dtype=torch.float64)

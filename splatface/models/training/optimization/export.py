@@ -27,10 +27,11 @@ from splatface.models.training.optimization.seen import (
     motion_limits_from_dataset,
     pose_limits_from_dataset,
 )
+from splatface.models.typing import Float32Array
 
 __all__ = ["calibrated_nets", "export_head", "write_head"]
 
-Array = NDArray[np.float32]
+
 _FAINT = float(np.log((1 / 255) / (1 - 1 / 255)))  # logit of an opacity that no 8-bit picture shows
 _FARTHEST = 4.0  # codes have mean square 1
 
@@ -40,22 +41,22 @@ def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[s
 
     Args:
         baked: what moves and how.
-        dataset: camera, consent, licence, limits of the pose.
+        dataset: camera, consent, license, limits of the pose.
         name: how the head is called.
         reports: "training", "evaluation": plain data for head.yaml.
 
     Gaussians that can never be seen are left out. All but places are rounded to half floats, which the
     file then stores as such.
     """
-    colour = np.asarray(dataset.background, np.float64).reshape(-1, 3).mean(axis=0)
+    color = np.asarray(dataset.background, np.float64).reshape(-1, 3).mean(axis=0)
     info = HeadInfo(
         name=name,
         person=_who(dataset),
-        licence=dataset.licence,
+        license=dataset.license,
         consent=dataset.consent,
         camera=dataset.camera,
         coefficient_names=tuple(f"direction {k + 1}" for k in range(baked.basis.shape[2])),
-        background=(float(colour[0]), float(colour[1]), float(colour[2])),
+        background=(float(color[0]), float(color[1]), float(color[2])),
         pivot_m=(float(dataset.pivot_m[0]), float(dataset.pivot_m[1]), float(dataset.pivot_m[2])),
         pose_limits=pose_limits_from_dataset(dataset),
         motion_limits=motion_limits_from_dataset(dataset),
@@ -134,7 +135,7 @@ def _visible(baked: Baked) -> NDArray[np.bool_]:
     return seen
 
 
-def _round_to_float16(values: Array) -> Array:
+def _round_to_float16(values: Float32Array) -> Float32Array:
     """Rounded to half floats, as float32; what lies beyond their range stands at its end."""
-    rounded: Array = np.clip(values, -65504, 65504).astype(np.float16).astype(np.float32)
+    rounded: Float32Array = np.clip(values, -65504, 65504).astype(np.float16).astype(np.float32)
     return np.ascontiguousarray(rounded)

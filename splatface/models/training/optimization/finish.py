@@ -14,7 +14,7 @@ from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.optimization.back import add_back_of_head_shell
 from splatface.models.training.optimization.bake import BakeConfig, Baked, bake_basis, bake_field
-from splatface.models.training.optimization.colour_bounds import subsample_evenly
+from splatface.models.training.optimization.color_bounds import subsample_evenly
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.export import export_head
 from splatface.models.training.optimization.losses import psnr_db
@@ -73,7 +73,7 @@ def bake_finetune_export(trained: Trained, how: FinalizeConfig, tell: Callable[[
     polished = inpaint_unless_worse(tuned.baked, dataset, tuning)
     rows = _compared(dataset)
     lost = _lost(performer, (baked, polished), dataset, tuning, rows)
-    baking_report = baked.report | lost | {"colours_bounded": tuned.bounded}
+    baking_report = baked.report | lost | {"colors_bounded": tuned.bounded}
     reports = {"training": _training_report(trained) | {"baking": baking_report}}
     return export_head(polished, dataset, name=how.name, reports=reports)
 

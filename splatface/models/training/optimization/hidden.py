@@ -1,4 +1,4 @@
-"""What no picture of a film showed takes the colour of what lies beside it, for when the head turns."""
+"""What no picture of a film showed takes the color of what lies beside it, for when the head turns."""
 
 from dataclasses import replace
 
@@ -12,23 +12,23 @@ from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import ImageGrads, rasterize_backward
 from splatface.models.training.optimization.sight import occluded_depth_and_color
+from splatface.models.typing import Float32Array
 
 __all__ = ["inpaint_unseen_colors", "visibility"]
 
-Array = NDArray[np.float32]
-# Shares of its area that must have shown, for its colour and for its shading to be believed in full.
+
 _KNOWN, _SHADED = 0.1, 0.3
-_NEIGHBOURS = 12
+_NEIGHBORS = 12
 _DEEP_M = 0.04  # behind what is seen: nothing of the same surface
 _TURNED = 0.34  # sine of 20 degrees
 _WIDTH = 0.98  # quantile of what is known of a head, to each side
-_NEAR_M = 0.002  # neighbours nearer than this count alike
+_NEAR_M = 0.002  # neighbors nearer than this count alike
 
 
-def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
+def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Float32Array:
     """How much of each splat [N] a picture shows, of all it would cover if nothing were before it.
 
-    What a pixel's colour owes to a splat is the slope of a channel that the splat alone carries; summed over
+    What a pixel's color owes to a splat is the slope of a channel that the splat alone carries; summed over
     the picture it is the area that shows. Up to 1; thin splats seen from their edge come out too low.
     """
     extra = np.zeros((len(splats), 1), np.float32)
@@ -44,18 +44,18 @@ def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Array:
     depth = np.maximum(splats.means @ to_camera[2, :3] + to_camera[2, 3], 1e-3)
     across, along = np.sort(splats.scales, axis=1)[:, 1:].T
     covers_px = 2 * np.pi * across * along * (camera.fx / depth) ** 2 * splats.opacities
-    share: Array = (shows_px / np.maximum(covers_px, 1e-3)).astype(np.float32)
+    share: Float32Array = (shows_px / np.maximum(covers_px, 1e-3)).astype(np.float32)
     return share
 
 
 def inpaint_unseen_colors(
-    gaussians: Gaussians, skin: Array, shown: Array, sums: NDArray[np.floating]
+    gaussians: Gaussians, skin: Float32Array, shown: Float32Array, sums: NDArray[np.floating]
 ) -> Gaussians:
-    """Gaussians whose colours are believed by how much of them showed [N], at most, in any picture.
+    """Gaussians whose colors are believed by how much of them showed [N], at most, in any picture.
 
     The optimiser's steps do not grow smaller with the slope: what shows by a hundredth is driven to any
-    colour, by what is before it. Such a one takes the mean of its believed neighbours, alike from all sides;
-    or, where it lies far behind what is seen and would if the head turned, the colour that is seen there:
+    color, by what is before it. Such a one takes the mean of its believed neighbors, alike from all sides;
+    or, where it lies far behind what is seen and would if the head turned, the color that is seen there:
     the back of the head must not come through the skin of a cheek.
 
     Args:
@@ -67,7 +67,7 @@ def inpaint_unseen_colors(
     trust = np.clip(shown.astype(np.float64) / _KNOWN, 0.0, 1.0)
     shading = np.clip(shown.astype(np.float64) / _SHADED, 0.0, 1.0)
     known, doubted = trust >= 1.0, trust < 1.0
-    if known.sum() < _NEIGHBOURS or not doubted.any():
+    if known.sum() < _NEIGHBORS or not doubted.any():
         return gaussians
     sh = gaussians.sh.astype(np.float64)
     wanted = sh[:, 0].copy()
@@ -82,7 +82,7 @@ def inpaint_unseen_colors(
 
 
 def _remains_occluded(
-    means: Array, skin: Array, known: NDArray[np.bool_], behind_m: NDArray[np.floating]
+    means: Float32Array, skin: Float32Array, known: NDArray[np.bool_], behind_m: NDArray[np.floating]
 ) -> NDArray[np.bool_]:
     """Which Gaussians [N] of the head do not come out beside it when it turns by as much as a neck allows."""
     heads = skin > 0.5
@@ -94,9 +94,9 @@ def _remains_occluded(
     return stays
 
 
-def _around(places: Array, known: Array, colours: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean colours [n, 3] of the known points [K, 3] that are next to places [n, 3]."""
-    apart, near = cKDTree(known).query(places, k=_NEIGHBOURS)
+def _around(places: Float32Array, known: Float32Array, colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean colors [n, 3] of the known points [K, 3] that are next to places [n, 3]."""
+    apart, near = cKDTree(known).query(places, k=_NEIGHBORS)
     weight = 1.0 / (apart + _NEAR_M) ** 2
-    mean: NDArray[np.float64] = np.einsum("dk,dkc->dc", weight, colours[near]) / weight.sum(axis=1)[:, None]
+    mean: NDArray[np.float64] = np.einsum("dk,dkc->dc", weight, colors[near]) / weight.sum(axis=1)[:, None]
     return mean

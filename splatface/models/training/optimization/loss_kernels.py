@@ -11,14 +11,15 @@ from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.config import LossConfig
 from splatface.models.training.optimization.losses import LUMA, WEIGHT_STEP, WINDOW, Target
+from splatface.models.typing import Float32Array
 
 __all__ = ["ImageLoss", "ImageLossResult"]
 
-Floats = NDArray[np.float32]
+
 f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 _PAD = 5
-_TAPS: Floats = WINDOW.astype(np.float32)
+_TAPS: Float32Array = WINDOW.astype(np.float32)
 _R, _G, _B = (f4(share) for share in LUMA)
 _C1, _C2 = f4(0.01**2), f4(0.03**2)
 
@@ -29,16 +30,16 @@ class ImageLossResult:
 
     value: float
     squared_error: float  # mean over the picture
-    slopes: Floats  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
-    slopes_transmittance: Floats  # [H, W] dL/d(how much of the background is seen)
-    slopes_dynamism: Floats | None  # [H, W, 1] dL/d(drawn dynamism)
+    slopes: Float32Array  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
+    slopes_transmittance: Float32Array  # [H, W] dL/d(how much of the background is seen)
+    slopes_dynamism: Float32Array | None  # [H, W, 1] dL/d(drawn dynamism)
 
 
 class ImageLoss:
     """Compares pictures of one size with their targets; keeps its buffers."""
 
     def __init__(self, height: int, width: int, config: LossConfig, workers: Workers) -> None:
-        def padded() -> Floats:
+        def padded() -> Float32Array:
             # Zeros all around, as many as the window reaches; the width is rounded up to whole vectors.
             return np.zeros((height + 2 * _PAD, width + 2 * _PAD + 6), f4)
 
@@ -60,11 +61,11 @@ class ImageLoss:
         shares = (f4(config.l1 * WEIGHT_STEP / (3 * pixels)), f4(config.lips / (3 * lips)))
         sums = np.zeros((self.workers.threads, 3))
 
-        def colours(k: int) -> None:
+        def colors(k: int) -> None:
             rows = self._rows(k)
             sums[k, :2] = _l1(rows, image, target.picture, target.weights, target.lips, shares, *self._out())
 
-        self.workers.run(colours)
+        self.workers.run(colors)
         if config.dssim:
             share = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
             self.workers.run(lambda k: self._ssim_forward(k, target, share, sums))
@@ -86,7 +87,7 @@ class ImageLoss:
             value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above
         )
 
-    def _out(self) -> tuple[Floats, tuple[Floats, Floats]]:
+    def _out(self) -> tuple[Float32Array, tuple[Float32Array, Float32Array]]:
         return self._slopes, self._planes
 
     def _ssim_forward(self, k: int, target: Target, share: np.float32, sums: NDArray[np.float64]) -> None:

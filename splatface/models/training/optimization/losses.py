@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splatface.models.training.optimization.config import LossConfig
+from splatface.models.typing import UInt8Array
 
 __all__ = [
     "LUMA",
@@ -31,7 +32,6 @@ __all__ = [
     "ssim_map",
 ]
 
-Bytes = NDArray[np.uint8]
 
 WEIGHT_STEP = 1 / 32  # weights of regions are stored as bytes of this step
 LUMA = (0.299, 0.587, 0.114)
@@ -51,9 +51,9 @@ WINDOW: NDArray[np.float64] = _window()  # [11], sum 1
 class Target:
     """What one picture is compared with."""
 
-    picture: Bytes  # [H, W, 3]
-    weights: Bytes  # [H, W] in WEIGHT_STEP
-    dynamic_mask: Bytes  # [H, W] 255 where mouth and eyes are, dilated
+    picture: UInt8Array  # [H, W, 3]
+    weights: UInt8Array  # [H, W] in WEIGHT_STEP
+    dynamic_mask: UInt8Array  # [H, W] 255 where mouth and eyes are, dilated
     silhouette_trimap: NDArray[
         np.int8
     ]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge

@@ -1,28 +1,30 @@
 """A motion map at one motion, with its slopes written by hand."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.gelu import CUBIC, STEEP
+from splatface.models.typing import Float32Array
 
 __all__ = ["MotionMapGrad"]
 
-Floats = NDArray[np.float32]
+
 _STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
 
 
 class MotionMapGrad:
     """`MotionMap` of models/head/motion_map.py at the motion x [16]; `coefficients` [K]."""
 
-    def __init__(self, x: Floats, linear: Floats, w1: Floats, b1: Floats, w2: Floats) -> None:
+    def __init__(
+        self, x: Float32Array, linear: Float32Array, w1: Float32Array, b1: Float32Array, w2: Float32Array
+    ) -> None:
         self._x, self._linear, self._w1, self._w2 = x, linear, w1, w2
         bent, self._slope = _gelu(x @ w1 + b1)
         still, self._slope_still = _gelu(b1)
         self._bend = bent - still
-        made: Floats = np.asarray(x @ linear + self._bend @ w2, np.float32)
+        made: Float32Array = np.asarray(x @ linear + self._bend @ w2, np.float32)
         self.coefficients = made
 
-    def back(self, slopes: Floats) -> dict[str, Floats]:
+    def back(self, slopes: Float32Array) -> dict[str, Float32Array]:
         """dL/d of linear, w1, b1 and w2 of dL/d(coefficients) [K]."""
         hidden = self._w2 @ slopes
         inner = hidden * self._slope
@@ -33,13 +35,13 @@ class MotionMapGrad:
             "w2": np.outer(self._bend, slopes),
         }
 
-    def input_grad(self, slopes: Floats) -> Floats:
+    def input_grad(self, slopes: Float32Array) -> Float32Array:
         """dL/dx [16] of dL/d(coefficients) [K]."""
-        found: Floats = self._linear @ slopes + self._w1 @ (self._slope * (self._w2 @ slopes))
+        found: Float32Array = self._linear @ slopes + self._w1 @ (self._slope * (self._w2 @ slopes))
         return found
 
 
-def _gelu(x: Floats) -> tuple[Floats, Floats]:
+def _gelu(x: Float32Array) -> tuple[Float32Array, Float32Array]:
     """GELU in its tanh form, and its slope."""
     t = np.tanh(_STEEP * (x + _CUBIC * x * x * x))
     half = np.float32(0.5)

@@ -10,10 +10,11 @@ from torch import Tensor, nn
 
 from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 from splatface.models.training.fields.gelu import gelu
+from splatface.models.typing import Float64Array
 
 __all__ = ["MotionFit", "TorchMotionMap", "fit_motion_map", "motion_map_of", "torch_map_of"]
 
-Array = NDArray[np.float64]
+
 _RIDGE = 1e-6  # of the mean square of the motion: what never moved in training drives nothing
 
 
@@ -66,7 +67,7 @@ def torch_map_of(motion_map: MotionMap) -> TorchMotionMap:
 
 
 def fit_motion_map(
-    motion: Array, codes: Array, energies: Array, *, hidden: int, steps: int, seed: int
+    motion: Float64Array, codes: Float64Array, energies: Float64Array, *, hidden: int, steps: int, seed: int
 ) -> MotionFit:
     """Fit by least squares, then bend the line by Adam on all moments at once.
 
@@ -97,7 +98,7 @@ def fit_motion_map(
     return MotionFit(motion_map_of(learned), rest.detach().numpy().astype(np.float32), unexplained)
 
 
-def _least_squares(motion: Array, codes: Array) -> tuple[Array, Array]:
+def _least_squares(motion: Float64Array, codes: Float64Array) -> tuple[Float64Array, Float64Array]:
     mean_x, mean_y = motion.mean(axis=0), codes.mean(axis=0)
     x = motion - mean_x
     square = x.T @ x

@@ -12,26 +12,27 @@ from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.optimization.config import RegularizationConfig
 from splatface.models.training.optimization.points import InitialGaussians
+from splatface.models.typing import Float32Array
 
 __all__ = ["motion_std", "start_field"]
 
-Floats = NDArray[np.float32]
+
 _LEAST_SPREAD = 0.05  # of a mode or control that this person hardly uses
 _MOVES_M = 2e-4  # by less nobody sees a Gaussian move
 _FACE_PARTS = (FACE, EYES, LIPS, MOUTH)
 _HELD = 1e-2  # ridge, share of the motion's variance
 
 
-def motion_std(motion: Floats) -> Floats:
+def motion_std(motion: Float32Array) -> Float32Array:
     """Standard deviation [16] of motion [n, 16], never small: how much each mode and control is used."""
-    spread: Floats = np.maximum(motion.std(axis=0), _LEAST_SPREAD).astype(np.float32)
+    spread: Float32Array = np.maximum(motion.std(axis=0), _LEAST_SPREAD).astype(np.float32)
     return spread
 
 
 def start_field(
     config: BasisConfig,
     start: InitialGaussians,
-    motion: Floats,
+    motion: Float32Array,
     most: int,
     steady: RegularizationConfig,
     seed: int,
@@ -52,7 +53,7 @@ def start_field(
     return field
 
 
-def _moving_rows(start: InitialGaussians, motion: Floats, most: int) -> NDArray[np.int64]:
+def _moving_rows(start: InitialGaussians, motion: Float32Array, most: int) -> NDArray[np.int64]:
     """Rising indices of at most `most` Gaussians: those that move most, then the rest of the face."""
     way = np.abs(start.modes * motion_std(motion)[:, None]).sum(axis=1).max(axis=1)
     face = np.isin(start.labels, _FACE_PARTS)
@@ -66,8 +67,8 @@ def _moving_rows(start: InitialGaussians, motion: Floats, most: int) -> NDArray[
 
 
 def _first_basis(
-    start: InitialGaussians, rows: NDArray[np.int64], motion: Floats, coefficients: int
-) -> Floats:
+    start: InitialGaussians, rows: NDArray[np.int64], motion: Float32Array, coefficients: int
+) -> Float32Array:
     """[M, 14, K]: places follow the known modes, in units of their spread; all else is 0."""
     basis = np.zeros((len(rows), DELTA_CHANNELS, coefficients), np.float32)
     scaled = start.modes[rows] * motion_std(motion)[:, None]
@@ -76,7 +77,7 @@ def _first_basis(
 
 
 def _first_map(
-    motion: Floats, config: BasisConfig, size: float, generator: np.random.Generator
+    motion: Float32Array, config: BasisConfig, size: float, generator: np.random.Generator
 ) -> dict[str, NDArray[np.float64]]:
     """linear, w1, b1 and w2 of a map whose first 16 coefficients are the motion in units of its spread.
 

@@ -16,10 +16,11 @@ from splatface.models.training.optimization.densify import DensificationResult
 from splatface.models.training.optimization.packed import SKIN, pack, unpack
 from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
 from splatface.models.training.optimization.schedule import CANONICAL, ScheduleState
+from splatface.models.typing import Float32Array
 
 __all__ = ["FieldTrainer", "TorchFieldTrainer"]
 
-Floats = NDArray[np.float32]
+
 Arrays = dict[str, NDArray[np.generic]]
 
 
@@ -33,19 +34,19 @@ class FieldTrainer(Protocol):
     def set_motion(self, dataset: Dataset) -> None:
         """Move as the frames of a data set say: the one that is trained on, better known by now."""
 
-    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
 
-    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
+    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row.
 
         0 for what the field does not ask for: one driven by sound knows of no mouth mode.
         """
 
-    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What is drawn to learn from a row."""
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
         """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
@@ -85,12 +86,12 @@ class TorchFieldTrainer:
         """Move as the frames of a data set say."""
         self._conditions = self._conditions.of(dataset)
 
-    def forward_eval(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
         with torch.no_grad():
             return self.forward_train(table, row, pace)
 
-    def forward_train(self, table: Floats, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
         leaf = torch.from_numpy(table).to(self._device).detach().requires_grad_()
         resting = self.field.canonical(unpack(leaf))
@@ -109,7 +110,7 @@ class TorchFieldTrainer:
         arrays = [_array(output) for output in outputs]
         return DeformedGaussians(arrays[0], np.arange(len(table)), *arrays[1:])
 
-    def motion_grad(self, table: Floats, row: int, slopes: Gradients) -> Floats:
+    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row."""
         condition = self._condition(row)
         asked = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
@@ -124,7 +125,7 @@ class TorchFieldTrainer:
         tensors = (found.mouth, found.controls, found.pose, found.audio)
         return Condition(*(None if tensor is None else tensor.to(self._device) for tensor in tensors))
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Floats:
+    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
         """Back through the field, and a step of Adam."""
         assert self._graph is not None
         leaf, outputs = self._graph
@@ -173,6 +174,6 @@ class TorchFieldTrainer:
         self._optimiser.load_state_dict({**whole, "state": state})
 
 
-def _array(tensor: Tensor) -> Floats:
-    found: Floats = np.ascontiguousarray(tensor.detach().cpu().numpy())
+def _array(tensor: Tensor) -> Float32Array:
+    found: Float32Array = np.ascontiguousarray(tensor.detach().cpu().numpy())
     return found

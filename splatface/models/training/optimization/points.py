@@ -31,10 +31,11 @@ from splatface.models.training.optimization.packed import (
     SKIN,
     row_width,
 )
+from splatface.models.typing import Float32Array
 
 __all__ = ["InitialGaussians", "initialize_gaussians", "skin_logits"]
 
-Floats = NDArray[np.float32]
+
 _HEAD_PARTS = (HAIR, FACE, EYES, LIPS, MOUTH)
 _OPACITY = 0.7
 _THICKNESS_M = 0.2  # of the box that random points fill
@@ -46,9 +47,9 @@ _KEEP = {TORSO: 0.5, NECK: 0.8, HAIR: 0.8, FACE: 1.5, EYES: 4.0, LIPS: 4.0, MOUT
 class InitialGaussians:
     """N Gaussians before the first step."""
 
-    table: Floats  # [N, row_width]
+    table: Float32Array  # [N, row_width]
     labels: NDArray[np.uint8]  # [N] LABELS
-    modes: Floats  # [N, 16, 3] m per unit of each mouth mode and control; zeros where nobody knows
+    modes: Float32Array  # [N, 16, 3] m per unit of each mouth mode and control; zeros where nobody knows
 
 
 def initialize_gaussians(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> InitialGaussians:
@@ -68,14 +69,14 @@ def initialize_gaussians(dataset: Dataset, rows: NDArray[np.int64], config: Trai
     grown = np.sqrt(len(found.means) / len(kept))
     sizes = np.clip(found.scales[kept] * grown, config.shape.min_scale_m, config.shape.max_scale_m)
     table[:, LOG_SCALES] = np.log(sizes)
-    table[:, SH_DC] = (found.colours[kept] - 0.5) / SH_0
+    table[:, SH_DC] = (found.colors[kept] - 0.5) / SH_0
     table[:, OPACITY] = _logit(_OPACITY)
     table[:, SKIN] = skin_logits(found.skin[kept])
     modes = np.concatenate([found.mouth_modes, found.control_modes], axis=1)[kept]
     return InitialGaussians(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
 
 
-def skin_logits(weights: Floats) -> Floats:
+def skin_logits(weights: Float32Array) -> Float32Array:
     """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
     return _logit(np.clip(weights, 0.005, 0.995))
 
@@ -93,7 +94,7 @@ def _chosen(found: Points, most: int, generator: np.random.Generator) -> NDArray
 def _random(
     dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig, generator: np.random.Generator
 ) -> InitialGaussians:
-    """Points in the box of the person's silhouette, about the depth of the pivot, coloured as they look."""
+    """Points in the box of the person's silhouette, about the depth of the pivot, colored as they look."""
     if not len(rows):
         raise TrainingError(
             "data set: expected TRAIN pictures with known poses, found none: track them first"
@@ -108,9 +109,9 @@ def _random(
         )
     camera, count = dataset.camera, config.random_points
     to_world = np.linalg.inv(camera.T_camera_world)
-    centre = camera.T_camera_world[:3, :3] @ dataset.pivot_m + camera.T_camera_world[:3, 3]
+    center = camera.T_camera_world[:3, :3] @ dataset.pivot_m + camera.T_camera_world[:3, 3]
     y, x = (generator.uniform(low, high, count) for low, high in (box[:2], box[2:]))
-    z = centre[2] + generator.uniform(-0.7, 0.3, count) * _THICKNESS_M
+    z = center[2] + generator.uniform(-0.7, 0.3, count) * _THICKNESS_M
     seen = np.stack([(x - camera.cx) * z / camera.fx, (y - camera.cy) * z / camera.fy, z], axis=1)
     pixels = y.astype(int), x.astype(int)
     part = np.where(person[pixels], parts[pixels], TORSO).astype(np.uint8)
@@ -126,6 +127,6 @@ def _random(
     return InitialGaussians(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
 
 
-def _logit(share: float | Floats) -> Floats:
-    value: Floats = np.log(np.asarray(share) / (1 - np.asarray(share))).astype(np.float32)
+def _logit(share: float | Float32Array) -> Float32Array:
+    value: Float32Array = np.log(np.asarray(share) / (1 - np.asarray(share))).astype(np.float32)
     return value

@@ -14,10 +14,9 @@ from splatface.models.training.optimization.pull import DeformedGaussians, Gradi
 from splatface.models.training.optimization.skin import twisted
 from splatface.models.training.optimization.skin_kernels import skin_gaussians
 from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.typing import Float64Array
 
 __all__ = ["PoseGradient", "loss_and_pose_grad"]
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,7 +24,7 @@ class PoseGradient:
     """A picture's loss and its slopes."""
 
     loss: float
-    slopes: Doubles  # [FREEDOMS + LENS]
+    slopes: Float64Array  # [FREEDOMS + LENS]
 
     @property
     def finite(self) -> bool:
@@ -34,7 +33,7 @@ class PoseGradient:
 
 
 def loss_and_pose_grad(
-    easel: RenderLoss | TorchRenderLoss, moves: DeformedGaussians, pose: Doubles, target: Target
+    easel: RenderLoss | TorchRenderLoss, moves: DeformedGaussians, pose: Float64Array, target: Target
 ) -> PoseGradient:
     """The loss of a picture in a pose [2, POSE], with its slopes at twist 0 and at the easel's lens.
 
@@ -56,8 +55,8 @@ def loss_and_pose_grad(
     return PoseGradient(slopes.loss, found)
 
 
-def _lens_slopes(slopes: Gradients, means: NDArray[np.float32], camera: Camera) -> Doubles:
-    """A longer lens moves every centre away from the principal point and makes every ellipse larger."""
+def _lens_slopes(slopes: Gradients, means: NDArray[np.float32], camera: Camera) -> Float64Array:
+    """A longer lens moves every center away from the principal point and makes every ellipse larger."""
     seen = means @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
     with np.errstate(divide="ignore", invalid="ignore"):
         away = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy)

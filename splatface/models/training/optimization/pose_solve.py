@@ -3,7 +3,7 @@
 One step of Gauss-Newton on
   sum_i n log L_i(x_i, l) + |x_i - tracked|^2 / anchor^2 + |acceleration|^2 / inertia^2 + |l|^2 / lens^2
 with each picture's loss as the likelihood of n independent residuals (Laplace: n log L), and one curvature
-for all pictures. A picture that says little of a direction leaves it to its neighbours and to tracking.
+for all pictures. A picture that says little of a direction leaves it to its neighbors and to tracking.
 """
 
 from dataclasses import dataclass
@@ -15,37 +15,38 @@ from scipy.sparse.linalg import spsolve
 from scipy.spatial.transform import Rotation
 
 from splatface.models.training.optimization.poses import INTRINSICS_DOF, POSE_DOF
+from splatface.models.typing import Float64Array
 
 __all__ = ["PoseProblem", "Priors", "gauss_newton_step"]
-
-Doubles = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priors:
     """Standard deviations of what is expected before any picture is looked at."""
 
-    anchor: Doubles  # [FREEDOMS] rad and m, between tracking and truth
-    inertia: Doubles  # [FREEDOMS] rad/s^2 and m/s^2
-    lens: Doubles  # [LENS]; 0 keeps a value
+    anchor: Float64Array  # [FREEDOMS] rad and m, between tracking and truth
+    inertia: Float64Array  # [FREEDOMS] rad/s^2 and m/s^2
+    lens: Float64Array  # [LENS]; 0 keeps a value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseProblem:
     """What is known before the step: n pictures, rising in time."""
 
-    time_s: Doubles  # [n]
-    T: Doubles  # [2, n, 4, 4] now
-    deviation: Doubles  # [n, FREEDOMS] now, from tracking
-    lens: Doubles  # [LENS] now
+    time_s: Float64Array  # [n]
+    T: Float64Array  # [2, n, 4, 4] now
+    deviation: Float64Array  # [n, FREEDOMS] now, from tracking
+    lens: Float64Array  # [LENS] now
     free: NDArray[np.bool_]  # [n] pictures that may move
-    losses: Doubles  # [n]
-    slopes: Doubles  # [n, FREEDOMS + LENS]
+    losses: Float64Array  # [n]
+    slopes: Float64Array  # [n, FREEDOMS + LENS]
     residuals: float  # of a picture, independent ones
     damping: float = 0.2  # share of the curvature's diagonal that is added
 
 
-def gauss_newton_step(asked: PoseProblem, curvature: Doubles, priors: Priors) -> tuple[Doubles, Doubles]:
+def gauss_newton_step(
+    asked: PoseProblem, curvature: Float64Array, priors: Priors
+) -> tuple[Float64Array, Float64Array]:
     """Twists [n, FREEDOMS] (0 where not free) and the lens's change [LENS].
 
     `curvature` [FREEDOMS + LENS] squared, positive, is the second derivative of a picture's loss.
@@ -77,7 +78,7 @@ def gauss_newton_step(asked: PoseProblem, curvature: Doubles, priors: Priors) ->
     return twists, change
 
 
-def _accelerations(asked: PoseProblem) -> tuple[sparse.csr_matrix, Doubles]:
+def _accelerations(asked: PoseProblem) -> tuple[sparse.csr_matrix, Float64Array]:
     """The operator [n - 2, n] that makes accelerations of twists, and those [n - 2, FREEDOMS] there are."""
     count = len(asked.time_s)
     if count < 3:

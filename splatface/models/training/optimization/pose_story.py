@@ -3,21 +3,24 @@
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.training.optimization.poses import Poses, twist_between
+from splatface.models.typing import Float64Array, Int64Array
 
 __all__ = ["jitter_px", "pose_curves", "refinement_metrics"]
 
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
+
 _FACE = np.array([[x, y, 0.0] for x in (-0.05, 0.05) for y in (-0.05, 0.08)] + [[0.0, 0.02, -0.05]])  # m
 _CLOSE_S = 0.11  # farther apart, a difference is movement and not jitter
 
 
 def refinement_metrics(
-    poses: Poses, before: tuple[Doubles, Camera], rows: Rows, psnr_db: Callable[[], float], step: int
+    poses: Poses,
+    before: tuple[Float64Array, Camera],
+    rows: Int64Array,
+    psnr_db: Callable[[], float],
+    step: int,
 ) -> dict[str, float]:
     """Plain figures of a round.
 
@@ -52,7 +55,7 @@ def refinement_metrics(
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def pose_curves(poses: Poses, rows: Rows) -> dict[str, list[float]]:
+def pose_curves(poses: Poses, rows: Int64Array) -> dict[str, list[float]]:
     """How far the head was moved from where it was tracked, over time: °, mm and "time_s", by name."""
     change = poses.changes(rows)[:, 6:]
     series = {
@@ -63,7 +66,7 @@ def pose_curves(poses: Poses, rows: Rows) -> dict[str, list[float]]:
     return {name: np.round(values, 4).tolist() for name, values in series.items()}
 
 
-def jitter_px(time_s: Doubles, places: Doubles) -> float:
+def jitter_px(time_s: Float64Array, places: Float64Array) -> float:
     """Root mean square of what three pictures in a row do not have in common, places [n, P, 2] px.
 
     Second differences over sqrt 6: the standard deviation of white noise, were there no movement. 0 where
@@ -76,14 +79,14 @@ def jitter_px(time_s: Doubles, places: Doubles) -> float:
     return _rms(bends.reshape(-1, 2)) / np.sqrt(6) if len(bends) else 0.0
 
 
-def _places(T_world_head: Doubles, camera: Camera) -> Doubles:
+def _places(T_world_head: Float64Array, camera: Camera) -> Float64Array:
     """Where points of the face [P] stand in the picture [n, P, 2]."""
     world = np.einsum("nij,pj->npi", T_world_head[:, :3, :3], _FACE) + T_world_head[:, None, :3, 3]
     seen = world @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
-    found: Doubles = seen[..., :2] / seen[..., 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    found: Float64Array = seen[..., :2] / seen[..., 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     return found
 
 
-def _rms(vectors: Doubles) -> float:
+def _rms(vectors: Float64Array) -> float:
     """Root mean square of the lengths of vectors [n, D]."""
     return float(np.sqrt((vectors**2).sum(axis=-1).mean()))

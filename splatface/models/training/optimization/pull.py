@@ -19,20 +19,19 @@ from splatface.models.training.optimization.likeness import add_perceptual_loss,
 from splatface.models.training.optimization.loss_kernels import ImageLoss
 from splatface.models.training.optimization.losses import Target
 from splatface.models.training.optimization.skin_kernels import skin_backward, skin_gaussians
+from splatface.models.typing import Float32Array
 
 __all__ = ["DeformedGaussians", "Gradients", "RenderLoss"]
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DeformedGaussians:
     """What is drawn in one picture, before the bones."""
 
-    table: Floats  # [N, W] see packed.py
+    table: Float32Array  # [N, W] see packed.py
     rows: NDArray[np.int64]  # [R] Gaussians that move
-    deltas: Floats  # [R, 14]
-    dynamism: Floats | None = None  # [R] 0..1, where the mask's loss is asked for
+    deltas: Float32Array  # [R, 14]
+    dynamism: Float32Array | None = None  # [R] 0..1, where the mask's loss is asked for
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +40,11 @@ class Gradients:
 
     loss: float
     squared_error: float
-    table: Floats  # [N, W]
-    deltas: Floats  # [R, 14]
-    dynamism: Floats | None  # [R]
-    pose: Floats  # [2, POSE]
-    means2d_grad: Floats  # [N, 2] per px
+    table: Float32Array  # [N, W]
+    deltas: Float32Array  # [R, 14]
+    dynamism: Float32Array | None  # [R]
+    pose: Float32Array  # [2, POSE]
+    means2d_grad: Float32Array  # [N, 2] per px
 
     @property
     def finite(self) -> bool:
@@ -58,7 +57,7 @@ class Gradients:
 class RenderLoss:
     """Draws and compares pictures of one camera before one background; keeps its buffers."""
 
-    def __init__(self, camera: Camera, background: Floats, config: LossConfig, threads: int) -> None:
+    def __init__(self, camera: Camera, background: Float32Array, config: LossConfig, threads: int) -> None:
         self.camera = camera
         self.renderer = CpuRenderer(threads)
         self.workers = self.renderer.workers
@@ -66,7 +65,7 @@ class RenderLoss:
         self._compare = ImageLoss(camera.height, camera.width, config, self.workers)
         self._opinion = make_perceptual_loss(config)
 
-    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Floats:
+    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
         moved = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, self.workers)
         return self.renderer.draw(moved.splats, self.camera, self._background).image
@@ -92,10 +91,10 @@ class RenderLoss:
             deltas=slopes.deltas,
             dynamism=None if extra is None else below.extra[moves.rows, 0],
             pose=slopes.pose,
-            means2d_grad=below.centres,
+            means2d_grad=below.centers,
         )
 
-    def _extra(self, moves: DeformedGaussians) -> Floats | None:
+    def _extra(self, moves: DeformedGaussians) -> Float32Array | None:
         if moves.dynamism is None:
             return None
         extra = np.zeros((len(moves.table), 1), np.float32)
@@ -103,6 +102,6 @@ class RenderLoss:
         return extra
 
     def _back(
-        self, splats: Splats, extra: Floats | None, drawn: RenderOutput, above: ImageGrads
+        self, splats: Splats, extra: Float32Array | None, drawn: RenderOutput, above: ImageGrads
     ) -> SplatGrads:
         return rasterize_backward(self.renderer, (splats, self.camera), extra, drawn, above)

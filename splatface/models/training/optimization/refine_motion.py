@@ -12,18 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.optimization.looking import DAMPING, interior_subsample, nearest_psd
 from splatface.models.training.tracking.face_model import EYE_CHANNELS
+from splatface.models.typing import Float32Array, Float64Array, Int64Array
 
 __all__ = ["REFINED_CHANNELS", "LossAndGrad", "MotionObjective", "extrapolate_correction", "refine_motion"]
 
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
-# Columns of the motion. Lids and gaze are found by themselves: a picture says of them a few pixels of an eye.
+
 REFINED_CHANNELS = np.setdiff1d(np.arange(MOTION_SIZE), EYE_CHANNELS)
 _PROBED = 8  # pictures whose curvature is measured
 _STEP = 0.02  # of the measuring
@@ -35,21 +32,23 @@ class LossAndGrad:
     """A picture's loss, and dL/d(motion) [16]."""
 
     loss: float
-    slopes: Doubles
+    slopes: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionObjective:
     """A face that can be told what to do, and be looked at."""
 
-    perform: Callable[[Doubles], None]  # change [F, 16] of every row's motion from what the landmarks say
+    perform: Callable[
+        [Float64Array], None
+    ]  # change [F, 16] of every row's motion from what the landmarks say
     feel: Callable[[int], LossAndGrad]  # a row, performing this
     residuals: float  # of a picture, independent ones
 
 
 def refine_motion(
-    change: Doubles, mirror: MotionObjective, rows: Rows, anchor: float, sweeps: int
-) -> Doubles:
+    change: Float64Array, mirror: MotionObjective, rows: Int64Array, anchor: float, sweeps: int
+) -> Float64Array:
     """The change [F, 16] of the motion of `rows` that their pictures ask for; the others' stays.
 
     Args:
@@ -77,7 +76,7 @@ def refine_motion(
     return best
 
 
-def extrapolate_correction(told: Floats, change: Doubles, others: Floats) -> Doubles:
+def extrapolate_correction(told: Float32Array, change: Float64Array, others: Float32Array) -> Float64Array:
     """The change [m, 16] of pictures that nobody looked at: what is the same for all, by ridge regression.
 
     Args:
@@ -88,11 +87,11 @@ def extrapolate_correction(told: Floats, change: Doubles, others: Floats) -> Dou
     mean, middle = told.mean(axis=0, dtype=np.float64), change.mean(axis=0)
     off = told - mean
     inner = off.T @ off + _RIDGE * len(told) * np.eye(off.shape[1])
-    found: Doubles = middle + (others - mean) @ np.linalg.solve(inner, off.T @ (change - middle))
+    found: Float64Array = middle + (others - mean) @ np.linalg.solve(inner, off.T @ (change - middle))
     return found
 
 
-def _feel(mirror: MotionObjective, rows: Rows) -> tuple[Doubles, Doubles]:
+def _feel(mirror: MotionObjective, rows: Int64Array) -> tuple[Float64Array, Float64Array]:
     """Losses [n] and slopes [n, FOLLOWING]; a picture that cannot be looked at pulls nowhere."""
     losses, slopes = np.ones(len(rows)), np.zeros((len(rows), len(REFINED_CHANNELS)))
     for i, row in enumerate(rows.tolist()):
@@ -103,8 +102,13 @@ def _feel(mirror: MotionObjective, rows: Rows) -> tuple[Doubles, Doubles]:
 
 
 def _steps(
-    curvature: Doubles, slopes: Doubles, away: Doubles, sure: Doubles, damping: Doubles, anchor: float
-) -> Doubles:
+    curvature: Float64Array,
+    slopes: Float64Array,
+    away: Float64Array,
+    sure: Float64Array,
+    damping: Float64Array,
+    anchor: float,
+) -> Float64Array:
     """Where each picture [n, m] should go."""
     diagonal = np.diag(np.diag(curvature))
     bent = sure[:, None, None] * (curvature + damping[:, None, None] * diagonal)
@@ -113,7 +117,7 @@ def _steps(
     return np.asarray(np.linalg.solve(held, -pull[:, :, None])[:, :, 0], np.float64)
 
 
-def _curvature(change: Doubles, mirror: MotionObjective, rows: Rows) -> Doubles:
+def _curvature(change: Float64Array, mirror: MotionObjective, rows: Int64Array) -> Float64Array:
     """Mean second derivative [m, m] of the loss at a few rows, from differences of slopes; positive.
 
     The mirror is left performing `change`.

@@ -1,7 +1,7 @@
 """Rounds of refinement: all pictures are looked at, the Gaussians stay, poses and lens follow the pictures.
 
-Held-out pictures get their poses the same way, after those trained on: their colours are never learned from,
-and they do not move lens or neighbours that are trained on.
+Held-out pictures get their poses the same way, after those trained on: their colors are never learned from,
+and they do not move lens or neighbors that are trained on.
 """
 
 from collections.abc import Callable
@@ -26,11 +26,11 @@ from splatface.models.training.optimization.poses import INTRINSICS_DOF, POSE_DO
 from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
 from splatface.models.training.optimization.skin import pose_rows
 from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.typing import Float64Array, Int64Array
 
 __all__ = ["PoseRefinementProblem", "refine_round"]
 
-Doubles = NDArray[np.float64]
-Rows = NDArray[np.int64]
+
 _PROBED = 4  # pictures whose curvature is measured
 _STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  # of the measuring
 _WATCHED = 24
@@ -45,7 +45,7 @@ class PoseRefinementProblem:
     show: Callable[[int], DeformedGaussians]  # what a row is drawn from
     target: Callable[[int], Target]
     split: NDArray[np.uint8]  # [F]
-    known: Rows  # rows with known poses, rising
+    known: Int64Array  # rows with known poses, rising
 
 
 def refine_round(
@@ -93,7 +93,7 @@ def _watched(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return few
 
 
-def _mean(looks: tuple[Doubles, Doubles], moving: NDArray[np.bool_], few: bool) -> float:
+def _mean(looks: tuple[Float64Array, Float64Array], moving: NDArray[np.bool_], few: bool) -> float:
     return float(looks[0][_watched(moving) if few else moving].mean())
 
 
@@ -101,8 +101,8 @@ def _steps(
     poses: Poses,
     scene: PoseRefinementProblem,
     how: RefineConfig,
-    which: tuple[Rows, NDArray[np.bool_], bool],
-    known: tuple[tuple[Doubles, Doubles], Doubles, float],
+    which: tuple[Int64Array, NDArray[np.bool_], bool],
+    known: tuple[tuple[Float64Array, Float64Array], Float64Array, float],
 ) -> None:
     """Pictures trained on first, by themselves, then the others beside them."""
     rows, trained, held_only = which
@@ -119,20 +119,20 @@ def _steps(
 class _Step:
     """One step of a sweep."""
 
-    rows: Rows
+    rows: Int64Array
     free: NDArray[np.bool_]  # [n]
-    losses: Doubles  # [n]
-    slopes: Doubles  # [n, FREEDOMS + LENS]
+    losses: Float64Array  # [n]
+    slopes: Float64Array  # [n, FREEDOMS + LENS]
     damping: float
 
 
-def _look(scene: PoseRefinementProblem, pose: Doubles, row: int) -> PoseGradient:
+def _look(scene: PoseRefinementProblem, pose: Float64Array, row: int) -> PoseGradient:
     return loss_and_pose_grad(scene.easel, scene.show(row), pose, scene.target(row))
 
 
 def _looks(
-    poses: Poses, scene: PoseRefinementProblem, rows: Rows, moving: NDArray[np.bool_]
-) -> tuple[Doubles, Doubles]:
+    poses: Poses, scene: PoseRefinementProblem, rows: Int64Array, moving: NDArray[np.bool_]
+) -> tuple[Float64Array, Float64Array]:
     """Losses [n] and slopes [n, FREEDOMS + LENS]; a picture that cannot be looked at pulls nowhere."""
     losses, slopes = np.ones(len(rows)), np.zeros((len(rows), POSE_DOF + INTRINSICS_DOF))
     for i in np.flatnonzero(moving):
@@ -143,7 +143,7 @@ def _looks(
 
 
 def _step(
-    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, turn: _Step, curvature: Doubles
+    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, turn: _Step, curvature: Float64Array
 ) -> None:
     camera, rows = scene.easel.camera, turn.rows
     asked = PoseProblem(
@@ -164,13 +164,13 @@ def _step(
     scene.easel.camera = poses.camera
 
 
-def _take_back_mean(poses: Poses, rows: Rows, trained: NDArray[np.bool_]) -> None:
+def _take_back_mean(poses: Poses, rows: Int64Array, trained: NDArray[np.bool_]) -> None:
     """What all pictures share is the Gaussians' business: poses must not wander away with them."""
     mean = poses.changes(rows[trained]).mean(axis=0)
     poses.T[:, rows] = apply_twist(poses.T[:, rows], np.tile(-mean, (len(rows), 1)))
 
 
-def _fill_in(poses: Poses, scene: PoseRefinementProblem, rows: Rows, held_only: bool) -> None:
+def _fill_in(poses: Poses, scene: PoseRefinementProblem, rows: Int64Array, held_only: bool) -> None:
     """Pictures between those looked at go along with them."""
     others = np.setdiff1d(scene.known, rows)
     others = others[scene.split[others] != TRAIN] if held_only else others
@@ -187,21 +187,23 @@ def _priors(how: RefineConfig, trained: bool) -> Priors:
     inertia = np.repeat(
         [how.angular_accel_sigma / 2, how.shift_m_s2, how.angular_accel_sigma, how.shift_m_s2], 3
     )
-    lens = np.array([how.focal, how.centre_px, how.centre_px]) if trained else np.zeros(INTRINSICS_DOF)
+    lens = np.array([how.focal, how.center_px, how.center_px]) if trained else np.zeros(INTRINSICS_DOF)
     return Priors(anchor, inertia, lens)
 
 
-def _curvature(poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, rows: Rows) -> Doubles:
+def _curvature(
+    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, rows: Int64Array
+) -> Float64Array:
     """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
     picked = interior_subsample(rows, _PROBED)
-    asked = POSE_DOF + (INTRINSICS_DOF if how.focal or how.centre_px else 0)
+    asked = POSE_DOF + (INTRINSICS_DOF if how.focal or how.center_px else 0)
     total = np.zeros((POSE_DOF + INTRINSICS_DOF, POSE_DOF + INTRINSICS_DOF))
     for row in picked.tolist():
         for k, size in enumerate(_STEPS[:asked]):
             ends = [_nudged(poses, scene, row, k, sign * size).slopes for sign in (1, -1)]
             total[k] += (ends[0] - ends[1]) / (2 * size)
     in_steps = np.outer(_STEPS, _STEPS)
-    found: Doubles = nearest_psd(total * in_steps / len(picked)) / in_steps
+    found: Float64Array = nearest_psd(total * in_steps / len(picked)) / in_steps
     return found
 
 

@@ -25,10 +25,11 @@ from splatface.models.training.optimization.schedule import CANONICAL, ScheduleS
 from splatface.models.training.optimization.state import State
 from splatface.models.training.optimization.targets import Targets
 from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.typing import Int64Array
 
 __all__ = ["Refiner", "apply_refined_motion", "pose_refinement_config", "usable_frames"]
 
-Rows = NDArray[np.int64]
+
 _VALIDATED = 16  # pictures
 
 
@@ -43,7 +44,7 @@ class Refiner:
 
     config: TrainConfig
     split: NDArray[np.uint8]  # [F]
-    known: Rows
+    known: Int64Array
     targets: Targets
     easel: RenderLoss | TorchRenderLoss  # its own, see `calm`
 
@@ -113,15 +114,15 @@ class Refiner:
 
         return MotionObjective(tell, feel, effective_residual_count(self.easel.camera))
 
-    def _shown(self) -> Rows:
+    def _shown(self) -> Int64Array:
         for part in (VAL, TRAIN):
             rows = self.known[self.split[self.known] == part]
             if len(rows):
-                picks: Rows = rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).astype(int))]
+                picks: Int64Array = rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).astype(int))]
                 return picks
         return self.known
 
-    def _psnr_db(self, state: State, rows: Rows, pace: ScheduleState) -> float:
+    def _psnr_db(self, state: State, rows: Int64Array, pace: ScheduleState) -> float:
         found = []
         for row in rows.tolist():
             drawn = self.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
@@ -135,6 +136,6 @@ def apply_refined_motion(state: State, posed: Dataset) -> None:
     state.mover.set_motion(with_refined_motion(posed, state.motion))
 
 
-def usable_frames(dataset: Dataset) -> Rows:
+def usable_frames(dataset: Dataset) -> Int64Array:
     """All rows with known motion and poses, rising."""
     return np.sort(np.concatenate([known_rows(dataset, part) for part in np.unique(dataset.frames.split)]))

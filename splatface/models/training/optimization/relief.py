@@ -14,14 +14,15 @@ from scipy.spatial import cKDTree
 
 from splatface.models.training.dataset.types import FACE, HAIR, LIPS, NECK, TORSO, Points
 from splatface.models.training.optimization.points import skin_logits
+from splatface.models.typing import Float32Array
 
 __all__ = ["Surface", "SurfacePrior", "surface_prior_from_points"]
 
-Floats = NDArray[np.float32]
+
 _SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # the mouth goes on behind lips
-_ONE_LAYER = (4, np.inf)  # how many neighbours are asked, and how far apart layers are, m
+_ONE_LAYER = (4, np.inf)  # how many neighbors are asked, and how far apart layers are, m
 _LAYERED = {NECK: (12, 0.01)}  # it goes on behind the jaw
-_NEAR_M, _LOST_M = 0.001, 0.01  # neighbours nearer count alike; farther from all of them nothing is known
+_NEAR_M, _LOST_M = 0.001, 0.01  # neighbors nearer count alike; farther from all of them nothing is known
 _REASSIGN_DISTANCE_M = 0.003  # from its own surface, where another is nearer
 
 
@@ -30,13 +31,13 @@ class Surface:
     """Points of a surface as the camera sees it."""
 
     places: cKDTree  # [n, 2]
-    anchors: Floats  # [n, 2] depth, m, and skin logit
-    neighbours: int
+    anchors: Float32Array  # [n, 2] depth, m, and skin logit
+    neighbors: int
     layers_m: float  # how far apart its layers are; infinite where it has one
 
-    def at(self, means: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    def at(self, means: Float32Array) -> tuple[Float32Array, NDArray[np.bool_]]:
         """Anchors [M, 2] at places [M, 3], of the layer nearest to them, and whether there is one [M]."""
-        away, near = self.places.query(means[:, :2], k=self.neighbours)
+        away, near = self.places.query(means[:, :2], k=self.neighbors)
         layers = ((self.anchors[near, 0] - means[:, 2:]) / self.layers_m) ** 2
         weights = np.exp(layers.min(axis=1, keepdims=True) - layers) / (away + _NEAR_M)
         mean = (weights[..., None] * self.anchors[near]).sum(axis=1) / weights.sum(axis=1, keepdims=True)
@@ -49,7 +50,7 @@ class SurfacePrior:
 
     surfaces: dict[int, Surface]
 
-    def labels(self, means: Floats, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def labels(self, means: Float32Array, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Labels [N] of Gaussians at places [N, 3]: what strayed to another surface belongs to that one."""
         rows = np.flatnonzero(np.isin(labels, list(self.surfaces)))
         found = labels.copy()
@@ -60,7 +61,9 @@ class SurfacePrior:
             found[rows] = np.where(own > _REASSIGN_DISTANCE_M, names[away.argmin(axis=0)], labels[rows])
         return found
 
-    def anchors(self, means: Floats, labels: NDArray[np.uint8], otherwise: Floats) -> Floats:
+    def anchors(
+        self, means: Float32Array, labels: NDArray[np.uint8], otherwise: Float32Array
+    ) -> Float32Array:
         """Depth and skin logit [N, 2] at places [N, 3] of Gaussians of these labels.
 
         `otherwise` [N, 2] holds where no surface of the label is.

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 from splatface.models.head.head import MotionLimits, PoseLimits
 from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
 from splatface.models.training.dataset.types import TEST, Dataset
+from splatface.models.typing import Float64Array
 
 __all__ = [
     "bone_pose_parameters",
@@ -14,14 +15,16 @@ __all__ = [
     "pose_limits_from_dataset",
 ]
 
-Array = NDArray[np.float64]
+
 _MOTION_TAIL = 0.2  # %: closures and wide vowels are rare and yet seen
 _LARGEST_RAD = 1.2
 _LEAST_M = 0.02  # a head on a tripod may still sway this much
 _FOLLOW = (0.25, 0.5)  # the share where the head did not move enough to tell
 
 
-def bone_pose_parameters(T_world_bone: Array, pivot_m: Array) -> tuple[Array, Array]:
+def bone_pose_parameters(
+    T_world_bone: Float64Array, pivot_m: Float64Array
+) -> tuple[Float64Array, Float64Array]:
     """Angles [F, 3] (yaw, pitch, roll; REP 103) and shifts [F, 3] (REP 103, m) of a bone about a pivot.
 
     The inverse of `bones_of`: T = shift, after a turn about the pivot.

@@ -1,11 +1,10 @@
-"""What pictures show where each Gaussian lies, and colours kept near it.
+"""What pictures show where each Gaussian lies, and colors kept near it.
 
 At the edge of a person over a blue wall, thin Gaussians learn the wall's opposite, orange, to make up for
 what shines through those before them. In the film that is right; when the head turns it is a streak.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,30 +16,30 @@ from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import ImageGrads, rasterize_backward
 from splatface.models.render.rendered import RenderOutput
+from splatface.models.typing import Float32Array, FloatArray
 
 __all__ = ["ColorBounds", "accumulate_visible_colors", "bounds_of", "occluded_depth_and_color"]
 
-Array = NDArray[np.float32]
-Floats = NDArray[np.floating[Any]]
-_LEAST_PX = 1.0  # that must have shown, in all pictures together, for a colour to be judged
+
+_LEAST_PX = 1.0  # that must have shown, in all pictures together, for a color to be judged
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColorBounds:
-    """Between what the resting colours (SH of degree 0) of N Gaussians stay."""
+    """Between what the resting colors (SH of degree 0) of N Gaussians stay."""
 
-    low: Array  # [N, 3], or [3] for all
-    high: Array
+    low: Float32Array  # [N, 3], or [3] for all
+    high: Float32Array
 
-    def clamp_(self, colours: Array) -> None:
-        """Bring colours [N, 3] back, in place."""
-        np.clip(colours, self.low, self.high, out=colours)
+    def clamp_(self, colors: Float32Array) -> None:
+        """Bring colors [N, 3] back, in place."""
+        np.clip(colors, self.low, self.high, out=colors)
 
 
 def accumulate_visible_colors(
-    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: Floats, person: NDArray[np.bool_]
-) -> Array:
-    """Of each splat [N, 5]: the colours 0..1 of the person's pixels, weighted by how much it shows in each,
+    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: FloatArray, person: NDArray[np.bool_]
+) -> Float32Array:
+    """Of each splat [N, 5]: the colors 0..1 of the person's pixels, weighted by how much it shows in each,
     summed, the sum of the weights, and that of the weights times how far behind what is seen it lies, m.
 
     Args:
@@ -60,29 +59,29 @@ def accumulate_visible_colors(
         np.zeros(person.shape, np.float32),
         np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
     )
-    sums: Array = rasterize_backward(renderer, scene, extra, drawn, slopes).extra
+    sums: Float32Array = rasterize_backward(renderer, scene, extra, drawn, slopes).extra
     sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
     return sums
 
 
-def _seen_depth(drawn: RenderOutput) -> Array:
+def _seen_depth(drawn: RenderOutput) -> Float32Array:
     """Mean depth [H, W, 1] of what is drawn, in every channel of `extra` alike."""
     if drawn.extra is None:
         raise RenderError("sight: expected depths in the extra channels, found none: draw with them")
     opaque = np.maximum(1 - drawn.transmittance[..., None], 1e-3).astype(np.float32)
-    depth: Array = drawn.extra[..., :1] / opaque
+    depth: Float32Array = drawn.extra[..., :1] / opaque
     return depth
 
 
-def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[Floats, Floats]:
-    """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colours [N, 3] seen."""
+def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
+    """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colors [N, 3] seen."""
     shown = np.maximum(sums[:, 3], 1e-6)
     return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
 
 
 def bounds_of(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
-    """Colours within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
+    """Colors within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
     shown = sums[:, 3:4]
-    colours = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
+    colors = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
     reach = np.where(shown > _LEAST_PX, tolerance / SH_0, np.inf)
-    return ColorBounds((colours - reach).astype(np.float32), (colours + reach).astype(np.float32))
+    return ColorBounds((colors - reach).astype(np.float32), (colors + reach).astype(np.float32))

@@ -12,10 +12,11 @@ from splatface.models.head.splats import DELTA_CHANNELS, Splats
 from splatface.models.render.gradients import SplatGrads
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.skin import POSE
+from splatface.models.typing import Float32Array
 
 __all__ = ["SkinningCache", "SkinningGrads", "skin_backward", "skin_gaussians"]
 
-Floats = NDArray[np.float32]
+
 f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 _LIMIT = f4(MAX_LOG_CHANGE)
@@ -25,9 +26,9 @@ _LIMIT = f4(MAX_LOG_CHANGE)
 class SkinningCache:
     """What a picture is drawn from: kept for the way back."""
 
-    local: Floats  # [N, row_width] the table with its movements
+    local: Float32Array  # [N, row_width] the table with its movements
     held: NDArray[np.uint8]  # [N, 4] log-scales and opacity whose movement stopped at its limit
-    pose: Floats  # [2, POSE]
+    pose: Float32Array  # [2, POSE]
     splats: Splats
 
 
@@ -35,13 +36,17 @@ class SkinningCache:
 class SkinningGrads:
     """dL/d of what splats are made of."""
 
-    table: Floats  # [N, row_width]
-    deltas: Floats  # [R, 14] in the order of `rows`
-    pose: Floats  # [2, POSE]
+    table: Float32Array  # [N, row_width]
+    deltas: Float32Array  # [R, 14] in the order of `rows`
+    pose: Float32Array  # [2, POSE]
 
 
 def skin_gaussians(
-    table: Floats, rows: NDArray[np.int64], deltas: Floats, pose: NDArray[np.float64], workers: Workers
+    table: Float32Array,
+    rows: NDArray[np.int64],
+    deltas: Float32Array,
+    pose: NDArray[np.float64],
+    workers: Workers,
 ) -> SkinningCache:
     """Splats of a table [N, row_width] whose `rows` [R] move by deltas [R, 14]."""
     count, width = table.shape

@@ -51,7 +51,7 @@ class State:
     poses: Poses
     motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
     mover: FieldTrainer
-    bounds: ColorBounds | None = None  # of the colours, once they are found
+    bounds: ColorBounds | None = None  # of the colors, once they are found
     counters: Counters = field(default_factory=Counters)
 
 
@@ -111,7 +111,7 @@ def _arrays(state: State) -> Arrays:
         "motion": state.motion,
     }
     if state.bounds is not None:
-        own |= {"colours.low": state.bounds.low, "colours.high": state.bounds.high}
+        own |= {"colors.low": state.bounds.low, "colors.high": state.bounds.high}
     return own | {f"mover.{name}": array for name, array in state.mover.state_dict().items()}
 
 
@@ -121,8 +121,8 @@ def _restore(state: State, found: Arrays) -> None:
     state.moments = AdamState(taken["first"], taken["second"])
     state.densification_stats = DensificationStats(taken["slopes"], taken["seen"])
     state.bounds = None
-    if "colours.low" in taken:
-        state.bounds = ColorBounds(taken["colours.low"], taken["colours.high"])
+    if "colors.low" in taken:
+        state.bounds = ColorBounds(taken["colors.low"], taken["colors.high"])
     poses = state.poses
     poses.T, poses.lens, state.motion = taken["poses"], taken["lens"], taken["motion"]
     prefix = "mover."

@@ -22,11 +22,11 @@ from splatface.models.training.optimization.likeness import make_perceptual_loss
 from splatface.models.training.optimization.losses import Target, mask_loss, picture_loss, silhouette_loss
 from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
 from splatface.models.training.optimization.skin import skin_gaussians_torch
+from splatface.models.typing import Float32Array
 
 __all__ = ["TorchRenderLoss"]
 
-Floats = NDArray[np.float32]
-# Image [H, W, 3], transmittance [H, W], extra channels [H, W, C] or None.
+
 Drawn = tuple[Tensor, Tensor, Tensor | None]
 Draw = Callable[[SplatTensors, Camera, Tensor], Drawn]  # splats before a background
 
@@ -38,7 +38,7 @@ class TorchRenderLoss:
     """
 
     def __init__(
-        self, camera: Camera, background: Floats, config: LossConfig, threads: int, device: str
+        self, camera: Camera, background: Float32Array, config: LossConfig, threads: int, device: str
     ) -> None:
         self.camera, self.workers = camera, Workers(threads)
         self._config, self._device = config, torch.device(device)
@@ -46,13 +46,13 @@ class TorchRenderLoss:
         self._background = torch.from_numpy(np.ascontiguousarray(background, np.float32)).to(device)
         self._draw = _on_cpu(threads) if self._device.type == "cpu" else _on_cuda(device)
 
-    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Floats:
+    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
         with torch.no_grad():
             table, deltas = self._up(moves.table), self._up(moves.deltas)
             splats = self._splats(table, moves, deltas, self._up(pose))
             image, _, _ = self._draw(splats, self.camera, self._background)
-        drawn: Floats = image.cpu().numpy()
+        drawn: Float32Array = image.cpu().numpy()
         return drawn
 
     def loss_and_grads(
@@ -84,7 +84,7 @@ class TorchRenderLoss:
             deltas=found[1],
             dynamism=found[3] if len(found) > 3 else None,
             pose=found[2],
-            means2d_grad=self._centres(splats),
+            means2d_grad=self._centers(splats),
         )
 
     def _splats(
@@ -103,7 +103,7 @@ class TorchRenderLoss:
         extra = table.new_zeros(len(table), 1).index_copy(0, rows, dynamism[:, None])
         return SplatTensors(made.means, made.quats, made.scales, made.opacities, made.sh, extra)
 
-    def _centres(self, splats: SplatTensors) -> Floats:
+    def _centers(self, splats: SplatTensors) -> Float32Array:
         """Slopes in the picture [N, 2] per px, from those of the places: u = f x / z."""
         assert splats.means.grad is not None
         camera = self.camera
@@ -111,15 +111,15 @@ class TorchRenderLoss:
         depth = (splats.means.detach() @ to_camera[:3, :3].T + to_camera[:3, 3])[:, 2:]
         across = splats.means.grad @ to_camera[:3, :3].T
         lens = across.new_tensor([camera.fx, camera.fy])
-        slopes: Floats = (across[:, :2] * depth / lens).cpu().numpy()
+        slopes: Float32Array = (across[:, :2] * depth / lens).cpu().numpy()
         return slopes
 
     def _up(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(self._device)
 
 
-def _slopes_of(leaf: Tensor) -> Floats:
-    slopes: Floats = (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).cpu().numpy()
+def _slopes_of(leaf: Tensor) -> Float32Array:
+    slopes: Float32Array = (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).cpu().numpy()
     return slopes
 
 

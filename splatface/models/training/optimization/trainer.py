@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrainingError
 from splatface.models.training.dataset.types import MOUTH, Dataset
 from splatface.models.training.optimization.adam import ParameterAnchors, apply_constraints, step_table
-from splatface.models.training.optimization.colour_bounds import colour_bounds
+from splatface.models.training.optimization.color_bounds import color_bounds
 from splatface.models.training.optimization.config import TrainConfig
 from splatface.models.training.optimization.densify import densify_and_prune
 from splatface.models.training.optimization.known_better import with_refined_motion, with_refined_poses
@@ -70,11 +70,11 @@ class Trainer:
         return due
 
     def enable_color_bounds(self, pace: ScheduleState) -> bool:
-        """Bound the colours by what pictures show, once no Gaussian is added any more; whether it did."""
+        """Bound the colors by what pictures show, once no Gaussian is added any more; whether it did."""
         reach = self.config.shape.max_color_deviation
         if self.state.bounds is not None or reach >= 1 or pace.progress <= self.config.densify.last:
             return False
-        self.state.bounds = colour_bounds(self.state, self.rows, self.targets, pace, self.config)
+        self.state.bounds = color_bounds(self.state, self.rows, self.targets, pace, self.config)
         return True
 
     def reload_camera_and_motion(self) -> None:

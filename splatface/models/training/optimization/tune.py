@@ -12,12 +12,12 @@ from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.optimization.adam import LowRankGradient, no_moments, step_basis, step_table
 from splatface.models.training.optimization.bake import Baked
-from splatface.models.training.optimization.colour_bounds import (
+from splatface.models.training.optimization.color_bounds import (
     MAX_SAMPLED_FRAMES,
     accumulate_visible_colors_over_frames,
     subsample_evenly,
 )
-from splatface.models.training.optimization.config import COLOUR_REACH, LearningRates, LossConfig
+from splatface.models.training.optimization.config import COLOR_REACH, LearningRates, LossConfig
 from splatface.models.training.optimization.hidden import inpaint_unseen_colors, visibility
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
@@ -34,10 +34,11 @@ from splatface.models.training.optimization.sight import ColorBounds, bounds_of
 from splatface.models.training.optimization.skin import pose_rows
 from splatface.models.training.optimization.skin_kernels import skin_gaussians
 from splatface.models.training.optimization.targets import Targets
+from splatface.models.typing import Float32Array
 
 __all__ = ["FinetuneResult", "TuneConfig", "baked_psnr_db", "inpaint_unless_worse", "tune"]
 
-Array = NDArray[np.float32]
+
 _HARDLY_DB = 0.3
 _BOUNDS_COST_DB = 0.25  # at most: what it buys is seen in no picture
 _JUDGED = 16  # pictures that say whether polishing helped
@@ -64,7 +65,7 @@ class FinetuneResult:
     baked: Baked
     before_db: float  # mean PSNR of pictures not trained on (of VAL; of TRAIN where there are none)
     after_db: float
-    bounded: bool = False  # its colours are near to what pictures show where each Gaussian lies
+    bounded: bool = False  # its colors are near to what pictures show where each Gaussian lies
 
 
 class _FinetuneState:
@@ -80,15 +81,15 @@ class _FinetuneState:
         self.easel = RenderLoss(dataset.camera, dataset.background, how.losses, how.threads)
         self.targets = Targets(dataset, how.losses, how.cache_gb * 1e9)
 
-    def moves(self, codes: Array) -> DeformedGaussians:
+    def moves(self, codes: Float32Array) -> DeformedGaussians:
         return DeformedGaussians(self.table, self.rows, np.ascontiguousarray(self.basis @ codes))
 
     def pose(self, row: int) -> NDArray[np.float64]:
         return pose_rows(self._frames.T_world_head[row], self._frames.T_world_torso[row])
 
-    def codes(self, row: int) -> Array:
+    def codes(self, row: int) -> Float32Array:
         with torch.no_grad():
-            codes: Array = self.map(self.motion[row]).numpy()
+            codes: Float32Array = self.map(self.motion[row]).numpy()
         return codes
 
     def splats(self, row: int) -> Splats:
@@ -98,7 +99,7 @@ class _FinetuneState:
             moves.table, moves.rows, moves.deltas, self.pose(row), self.easel.workers
         ).splats
 
-    def shown(self, rows: Sequence[int]) -> Array:
+    def shown(self, rows: Sequence[int]) -> Float32Array:
         """How much of each Gaussian [N] shows, at most, in any of these rows."""
         most = np.zeros(len(self.table), np.float32)
         for row in rows:
@@ -142,7 +143,7 @@ def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> FinetuneResult:
         dataset: the one it was trained on.
         how: see TuneConfig.
 
-    Twice: freely, and with every colour near to what the pictures show where its Gaussian lies, which is
+    Twice: freely, and with every color near to what the pictures show where its Gaussian lies, which is
     better for views that no picture shows. The free head is taken where the other is clearly less like
     pictures not trained on.
 
@@ -159,7 +160,7 @@ def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> FinetuneResult:
     _learn(free, rows, how, ColorBounds(np.full(3, -np.inf, np.float32), np.full(3, np.inf, np.float32)))
     free_db = free.psnr_db(judged)
     _learn(
-        bounded, rows, how, bounds_of(bounded.sums(subsample_evenly(rows, MAX_SAMPLED_FRAMES)), COLOUR_REACH)
+        bounded, rows, how, bounds_of(bounded.sums(subsample_evenly(rows, MAX_SAMPLED_FRAMES)), COLOR_REACH)
     )
     near_db = bounded.psnr_db(judged)
     if near_db > max(before, free_db) - _BOUNDS_COST_DB:
@@ -170,7 +171,7 @@ def tune(baked: Baked, dataset: Dataset, how: TuneConfig) -> FinetuneResult:
 
 
 def inpaint_unless_worse(baked: Baked, dataset: Dataset, how: TuneConfig) -> Baked:
-    """The head with colours that no TRAIN picture told taken from what lies beside them.
+    """The head with colors that no TRAIN picture told taken from what lies beside them.
 
     What hardly shows hardly matters: where pictures suffer, as those of a head that is far from done, it
     stays as it was.
@@ -221,7 +222,7 @@ def _learn(bench: _FinetuneState, rows: NDArray[np.int64], how: TuneConfig, boun
         bounds.clamp_(bench.table[:, SH_DC])
 
 
-def _table_of(baked: Baked) -> Array:
+def _table_of(baked: Baked) -> Float32Array:
     g, skin = baked.gaussians, np.clip(baked.skin.astype(np.float64), 1e-5, 1 - 1e-5)
     logits = np.log(skin / (1 - skin))
     columns = [g.means, g.quats, g.log_scales, g.opacity_logits[:, None], logits[:, None]]

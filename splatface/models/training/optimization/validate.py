@@ -11,16 +11,16 @@ from splatface.models.training.dataset.pictures import png_bytes
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.schedule import ScheduleState
 from splatface.models.training.optimization.trainer import Trainer
+from splatface.models.typing import UInt8Array
 
 __all__ = ["SHEET_ROWS", "draw_row", "sheet", "validate"]
 
 SHEET_ROWS = 4
 _TALLEST = 256  # px of a picture in the sheet
 _LOUDER = 4  # differences are shown this much stronger
-Picture = NDArray[np.uint8]
 
 
-def draw_row(trainer: Trainer, row: int, pace: ScheduleState) -> Picture:
+def draw_row(trainer: Trainer, row: int, pace: ScheduleState) -> UInt8Array:
     """What the trainer makes of a row of its data set now, [H, W, 3]."""
     state = trainer.state
     image = trainer.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
@@ -37,8 +37,8 @@ def validate(trainer: Trainer, rows: NDArray[np.int64], pace: ScheduleState, pat
     return float(np.mean([psnr_db(float(error)) for error in errors]))
 
 
-def sheet(drawn: list[Picture], true: list[Picture]) -> Picture:
-    """One row each: prediction, truth, difference (grey: none)."""
+def sheet(drawn: list[UInt8Array], true: list[UInt8Array]) -> UInt8Array:
+    """One row each: prediction, truth, difference (gray: none)."""
     lines = []
     for mine, theirs in zip(drawn, true, strict=True):
         off = np.clip((mine.astype(np.int16) - theirs) * _LOUDER + 128, 0, 255).astype(np.uint8)

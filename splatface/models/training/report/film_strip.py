@@ -8,13 +8,13 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
+from splatface.models.typing import UInt8Array
 
 __all__ = ["Film", "difference", "film_of", "side_by_side"]
 
-Picture = NDArray[np.uint8]  # [H, W, 3] RGB
+
 _KINDS = (("vp09", "mp4"), ("VP80", "webm"))  # free of patents, and every browser plays them
 _GAIN = 4.0  # a difference of a quarter of the scale is shown as the whole
 
@@ -27,7 +27,7 @@ class Film:
     mime: str  # "video/mp4", "video/webm" or "image/webp"
 
 
-def difference(shown: Picture, truth: Picture) -> Picture:
+def difference(shown: UInt8Array, truth: UInt8Array) -> UInt8Array:
     """Where two pictures differ, four times as strongly: black where they agree."""
     apart = np.abs(shown.astype(np.float32) - truth.astype(np.float32)).mean(axis=2) * _GAIN
     return np.asarray(cv2.applyColorMap(np.clip(apart, 0, 255).astype(np.uint8), cv2.COLORMAP_INFERNO))[
@@ -35,7 +35,7 @@ def difference(shown: Picture, truth: Picture) -> Picture:
     ]
 
 
-def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
+def side_by_side(pictures: Sequence[UInt8Array], height: int) -> UInt8Array:
     """Pictures of one size in a row, scaled to `height` (even, as encoders want it)."""
     tall, wide = pictures[0].shape[:2]
     size = (2 * round(wide * height / tall / 2), 2 * (height // 2))
@@ -43,7 +43,7 @@ def side_by_side(pictures: Sequence[Picture], height: int) -> Picture:
     return np.hstack([np.asarray(cv2.resize(p, size, interpolation=way), np.uint8) for p in pictures])
 
 
-def film_of(pictures: Iterable[Picture], fps: float) -> Film:
+def film_of(pictures: Iterable[UInt8Array], fps: float) -> Film:
     """Encode pictures of one even size: VP9, VP8 or, where OpenCV can neither, animated WebP.
 
     Raises:
@@ -65,7 +65,7 @@ def film_of(pictures: Iterable[Picture], fps: float) -> Film:
     return _webp(chain([first], moving), fps)
 
 
-def _writer(path: Path, kind: str, fps: float, first: Picture) -> "cv2.VideoWriter | None":
+def _writer(path: Path, kind: str, fps: float, first: UInt8Array) -> "cv2.VideoWriter | None":
     """A writer of this kind; None where OpenCV cannot."""
     level = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # it tells of each kind it lacks
@@ -77,7 +77,7 @@ def _writer(path: Path, kind: str, fps: float, first: Picture) -> "cv2.VideoWrit
         cv2.utils.logging.setLogLevel(level)
 
 
-def _webp(pictures: Iterator[Picture], fps: float) -> Film:
+def _webp(pictures: Iterator[UInt8Array], fps: float) -> Film:
     animation = cv2.Animation()
     animation.frames = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
     animation.durations = [round(1000 / fps)] * len(animation.frames)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrainingError
@@ -14,11 +13,11 @@ from splatface.models.head.controls import soft_limit_motion
 from splatface.models.head.head import Head
 from splatface.models.head.splats import Splats
 from splatface.models.training.report.playback import PosedRenderer
+from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = ["SH_0", "inspect_head", "named", "sheet", "sheets", "write_sheets"]
 
-Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+
 SH_0 = np.float32(0.28209479177387814)  # of harmonics of degree 0
 _DARK = np.array([0.07, 0.07, 0.09], np.float32)
 _ANGLES = ((0, 0), (-20, 0), (20, 0), (0, -15), (0, 15), (-40, 0), (40, 0), (-20, 15))  # yaw, pitch
@@ -35,7 +34,7 @@ def inspect_head(head: Head, folder: Path) -> list[Path]:
     return write_sheets(sheets(head), folder)
 
 
-def write_sheets(named_sheets: Iterable[tuple[str, Picture]], folder: Path) -> list[Path]:
+def write_sheets(named_sheets: Iterable[tuple[str, UInt8Array]], folder: Path) -> list[Path]:
     """Write pictures as PNG of their names; the files. Raises TrainingError when the disk refuses."""
     written = []
     try:
@@ -51,12 +50,12 @@ def write_sheets(named_sheets: Iterable[tuple[str, Picture]], folder: Path) -> l
     return written
 
 
-def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
+def sheets(head: Head) -> Iterator[tuple[str, UInt8Array]]:
     """Name and picture [H, W, 3] RGB of everything there is to see.
 
     angles            at rest, from several sides
     ellipsoids        each Gaussian by itself, half as large and opaque
-    centres           each Gaussian as a dot
+    centers           each Gaussian as a dot
     skin              blue moves with the torso, red with the head
     dynamic           what speech and eyes move: brighter = more, black = never
     mouth, controls   each mode and control as far as a running head lets it go, at most 1 (gaze: 0.3 rad)
@@ -74,7 +73,7 @@ def sheets(head: Head) -> Iterator[tuple[str, Picture]]:
     yield "directions", _directions(head, puppet)
 
 
-def _movement(head: Head) -> Array:
+def _movement(head: Head) -> Float32Array:
     """How far each Gaussian goes [N], 0..1: the root of all it does, places in their own size."""
     size = np.exp(head.gaussians.log_scales[head.dynamic]).mean(axis=1)
     basis = head.basis.astype(np.float64)
@@ -89,34 +88,34 @@ def _movement(head: Head) -> Array:
     return found
 
 
-def _two_sides(puppet: PosedRenderer, change: Callable[[Splats], Splats]) -> Picture:
+def _two_sides(puppet: PosedRenderer, change: Callable[[Splats], Splats]) -> UInt8Array:
     return sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
 
 
-def _opaque(splats: Splats, scales: Array) -> Splats:
+def _opaque(splats: Splats, scales: Float32Array) -> Splats:
     seen = np.where(splats.opacities > 0.1, np.float32(0.98), np.float32(0))
     return replace(splats, scales=np.ascontiguousarray(scales), opacities=seen)
 
 
-def _painted(splats: Splats, colours: Array) -> Splats:
-    """The same Gaussians in flat colours [N, 3]."""
+def _painted(splats: Splats, colors: Float32Array) -> Splats:
+    """The same Gaussians in flat colors [N, 3]."""
     sh = np.zeros_like(splats.sh)
-    sh[:, 0] = (colours - np.float32(0.5)) / SH_0
+    sh[:, 0] = (colors - np.float32(0.5)) / SH_0
     return replace(splats, sh=sh)
 
 
-def _blue_to_red(share: Array) -> Array:
+def _blue_to_red(share: Float32Array) -> Float32Array:
     blue, red = np.array([0.2, 0.45, 0.9], np.float32), np.array([0.9, 0.3, 0.2], np.float32)
     return blue + share[:, None] * (red - blue)
 
 
-def _heat_color(share: Array) -> Array:
+def _heat_color(share: Float32Array) -> Float32Array:
     levels = np.clip(share * 255, 0, 255).astype(np.uint8)[:, None]
-    colours = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)).reshape(-1, 3)[:, ::-1]
-    return np.maximum(np.ascontiguousarray(colours).astype(np.float32) / 255, _DARK)
+    colors = np.asarray(cv2.applyColorMap(levels, cv2.COLORMAP_INFERNO)).reshape(-1, 3)[:, ::-1]
+    return np.maximum(np.ascontiguousarray(colors).astype(np.float32) / 255, _DARK)
 
 
-def _motions(puppet: PosedRenderer, names: tuple[str, ...]) -> Picture:
+def _motions(puppet: PosedRenderer, names: tuple[str, ...]) -> UInt8Array:
     views = [named(_face(puppet.picture()), "rest")]
     limits, every = puppet.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
     for name in names:
@@ -127,7 +126,7 @@ def _motions(puppet: PosedRenderer, names: tuple[str, ...]) -> Picture:
     return sheet(views)
 
 
-def _directions(head: Head, puppet: PosedRenderer) -> Picture:
+def _directions(head: Head, puppet: PosedRenderer) -> UInt8Array:
     """Each direction of the basis by itself, twice its usual size: minus above plus."""
     ways = head.basis.shape[2]
     pairs = []
@@ -137,22 +136,22 @@ def _directions(head: Head, puppet: PosedRenderer) -> Picture:
     return sheet(pairs, across=8)
 
 
-def _face(picture: Picture) -> Picture:
+def _face(picture: UInt8Array) -> UInt8Array:
     """The middle of a picture, where the face is."""
     tall, wide = picture.shape[:2]
     face = picture[tall // 6 : tall * 3 // 4, wide * 5 // 24 : wide * 19 // 24]
     return np.asarray(cv2.resize(face, (256, 256), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def named(picture: Picture, name: str) -> Picture:
+def named(picture: UInt8Array, name: str) -> UInt8Array:
     """The picture with its name in the corner."""
     written = np.ascontiguousarray(picture)
-    for colour, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-        cv2.putText(written, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, colour, thick, cv2.LINE_AA)
+    for color, thick in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(written, name, (8, 20), cv2.FONT_HERSHEY_SIMPLEX, 0.5, color, thick, cv2.LINE_AA)
     return written
 
 
-def sheet(pictures: list[Picture], across: int = 4) -> Picture:
+def sheet(pictures: list[UInt8Array], across: int = 4) -> UInt8Array:
     """Pictures of one size in rows."""
     across = min(across, len(pictures))
     missing = -len(pictures) % across

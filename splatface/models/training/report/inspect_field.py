@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.fields.attention import AttentionField
 from splatface.models.training.fields.field import Condition
-from splatface.models.training.fields.inspect import attention_colours, dynamism_colours, movement_colours
+from splatface.models.training.fields.inspect import attention_colors, dynamism_colors, movement_colors
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.finish import performer_of
 from splatface.models.training.optimization.packed import unpack
@@ -24,10 +23,11 @@ from splatface.models.training.optimization.performer import (
 )
 from splatface.models.training.optimization.types import Trained
 from splatface.models.training.report.inspect import SH_0, named, sheet, write_sheets
+from splatface.models.typing import UInt8Array
 
 __all__ = ["field_sheets", "inspect_field"]
 
-Picture = NDArray[np.uint8]
+
 Paint = Callable[[Condition, Tensor], dict[str, Tensor]]  # condition, deltas -> RGB [N, 3] by name
 
 
@@ -36,7 +36,7 @@ def inspect_field(trained: Trained, folder: Path) -> list[Path]:
     return write_sheets(field_sheets(trained), folder)
 
 
-def field_sheets(trained: Trained) -> Iterator[tuple[str, Picture]]:
+def field_sheets(trained: Trained) -> Iterator[tuple[str, UInt8Array]]:
     """Name and picture [H, W, 3] RGB; one line for each of a few moments.
 
     movement    the picture, and how far each Gaussian moves: dark blue not at all, red a centimetre
@@ -46,7 +46,7 @@ def field_sheets(trained: Trained) -> Iterator[tuple[str, Picture]]:
     performer = performer_of(trained)
     scene = _Scene(trained, performer)
     means = unpack(performer.table).means
-    yield "movement", scene.lines(lambda _, deltas: {"movement": movement_colours(deltas)})
+    yield "movement", scene.lines(lambda _, deltas: {"movement": movement_colors(deltas)})
     field = trained.field
     rest = scene.conditions(scene.rows["rest"])
     with torch.no_grad():
@@ -57,19 +57,19 @@ def field_sheets(trained: Trained) -> Iterator[tuple[str, Picture]]:
             with torch.no_grad():
                 share = field.forward(means, condition).dynamism
             assert share is not None
-            return {"dynamism": dynamism_colours(share)}
+            return {"dynamism": dynamism_colors(share)}
 
         yield "dynamism", scene.lines(dynamism)
     if isinstance(field, AttentionField) and field.attention_maps(means, rest):
 
         def attention(condition: Condition, _: Tensor) -> dict[str, Tensor]:
-            return attention_colours(field.attention_maps(means, condition))
+            return attention_colors(field.attention_maps(means, condition))
 
         yield "attention", scene.lines(attention)
 
 
 class _Scene:
-    """A few moments of the film, drawn in their own colours and in others."""
+    """A few moments of the film, drawn in their own colors and in others."""
 
     def __init__(self, trained: Trained, performer: DeformationSource) -> None:
         dataset = trained.dataset
@@ -77,7 +77,7 @@ class _Scene:
         self.rows = _moments(dataset)
         self._performer, self._stage = performer, DatasetRenderer(dataset)
 
-    def lines(self, paint: Paint) -> Picture:
+    def lines(self, paint: Paint) -> UInt8Array:
         """One line a moment: the picture itself, then each of its maps."""
         pictures = []
         for moment, row in self.rows.items():
@@ -85,14 +85,14 @@ class _Scene:
             table = self._performer.table
             pictures.append(named(self._drawn(table, deltas, row), moment))
             maps = paint(self.conditions(row), deltas)
-            for name, colours in maps.items():
+            for name, colors in maps.items():
                 flat, still = table.clone(), deltas.clone()
                 flat[:, 12:], still[:, 11:] = 0.0, 0.0
-                flat[:, 12:15] = (colours.cpu() - 0.5) / float(SH_0)
+                flat[:, 12:15] = (colors.cpu() - 0.5) / float(SH_0)
                 pictures.append(named(self._drawn(flat, still, row), name))
         return sheet(pictures, across=len(pictures) // len(self.rows))
 
-    def _drawn(self, table: Tensor, deltas: Tensor, row: int) -> Picture:
+    def _drawn(self, table: Tensor, deltas: Tensor, row: int) -> UInt8Array:
         with torch.no_grad():
             image = self._stage.picture(table, deltas, row).numpy()
         return np.asarray(np.clip(image, 0, 1) * 255 + 0.5, np.uint8)

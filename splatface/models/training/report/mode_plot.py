@@ -6,26 +6,25 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.score import SHUT_BELOW
+from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = ["PLOT_HEIGHT", "SHOWN_S", "Plot", "PlotSample", "write_on"]
 
-Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+
+Color = tuple[int, int, int]
 
 SHOWN_S = 4.0
 PLOT_HEIGHT = 160  # px
 _OPEN = MOUTH_MODES.index("open")
-_GROUND: Colour = (24, 26, 30)
-_GRID: Colour = (60, 64, 70)
-_LEVEL: Colour = (52, 66, 74)
-_TEXT: Colour = (200, 204, 208)
+_GROUND: Color = (24, 26, 30)
+_GRID: Color = (60, 64, 70)
+_LEVEL: Color = (52, 66, 74)
+_TEXT: Color = (200, 204, 208)
 # Okabe & Ito's palette: told apart with any eyes.
-_COLOURS: tuple[Colour, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
+_COLORS: tuple[Color, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
 _LARGEST = 1.1  # opening at the top
 _QUIET_DBFS = -60.0  # level at the bottom
 _ROW = 8  # px of a row of closures
@@ -38,7 +37,7 @@ class PlotSample:
 
     time_s: float
     level_dbfs: float
-    mouths: tuple[Array, ...]  # [n <= 8] modes, one a listener
+    mouths: tuple[Float32Array, ...]  # [n <= 8] modes, one a listener
     letter: str = ""  # what the lips close for just now, where the words are known
 
 
@@ -55,7 +54,7 @@ class Plot:
         self._names = tuple(names)
         self._past: deque[PlotSample] = deque()
 
-    def add(self, heard: PlotSample) -> Picture:
+    def add(self, heard: PlotSample) -> UInt8Array:
         """The plot [PLOT_HEIGHT, width, 3] RGB after one more moment; times rise."""
         self._past.append(heard)
         while self._past[0].time_s < heard.time_s - SHOWN_S:
@@ -66,7 +65,7 @@ class Plot:
         self._draw_grid(picture)
         for number, name in enumerate(self._names):
             self._draw_listener(picture, x, number)
-            write_on(picture, name, (6 + 90 * number, 14), _COLOURS[number % len(_COLOURS)])
+            write_on(picture, name, (6 + 90 * number, 14), _COLORS[number % len(_COLORS)])
         self._draw_letters(picture, x)
         return picture
 
@@ -81,12 +80,12 @@ class Plot:
     def _y(self, opening: float) -> int:
         return round(self._floor * (1 - min(max(opening, -0.1), _LARGEST) / _LARGEST))
 
-    def _draw_level(self, picture: Picture, x: list[int]) -> None:
+    def _draw_level(self, picture: UInt8Array, x: list[int]) -> None:
         for left, right, moment in zip(x, x[1:], list(self._past)[1:], strict=False):
             share = min(max(1 - moment.level_dbfs / _QUIET_DBFS, 0.0), 1.0)
             picture[round(self._floor * (1 - share)) : self._floor, max(left, 0) : right] = _LEVEL
 
-    def _draw_grid(self, picture: Picture) -> None:
+    def _draw_grid(self, picture: UInt8Array) -> None:
         for opening in (0.0, 0.5, 1.0):
             picture[self._y(opening)] = _GRID
         newest_s = self._past[-1].time_s
@@ -95,17 +94,17 @@ class Plot:
             picture[: self._floor, max(at, 0)] = _GRID
             write_on(picture, f"{second} s", (at + 3, PLOT_HEIGHT - 3), _TEXT)
 
-    def _draw_listener(self, picture: Picture, x: list[int], number: int) -> None:
+    def _draw_listener(self, picture: UInt8Array, x: list[int], number: int) -> None:
         mouths = [_whole(moment.mouths[number]) for moment in self._past]
-        colour = _COLOURS[number % len(_COLOURS)]
+        color = _COLORS[number % len(_COLORS)]
         line = np.array([(at, self._y(float(mouth[_OPEN]))) for at, mouth in zip(x, mouths, strict=True)])
-        cv2.polylines(picture, [line.astype(np.int32)], False, colour, 1, cv2.LINE_AA)
+        cv2.polylines(picture, [line.astype(np.int32)], False, color, 1, cv2.LINE_AA)
         top = self._floor + 3 + _ROW * number
         for left, right, mouth in zip(x, x[1:], mouths[1:], strict=False):
             if mouth[_OPEN] < SHUT_BELOW:
-                picture[top : top + _ROW - 2, max(left, 0) : right] = colour
+                picture[top : top + _ROW - 2, max(left, 0) : right] = color
 
-    def _draw_letters(self, picture: Picture, x: list[int]) -> None:
+    def _draw_letters(self, picture: UInt8Array, x: list[int]) -> None:
         before = ""
         for at, moment in zip(x, self._past, strict=True):
             if moment.letter and moment.letter != before:
@@ -114,14 +113,14 @@ class Plot:
             before = moment.letter
 
 
-def write_on(picture: Picture, text: str, at: tuple[int, int], colour: Colour = _TEXT) -> None:
+def write_on(picture: UInt8Array, text: str, at: tuple[int, int], color: Color = _TEXT) -> None:
     """Write a word into a picture [H, W, 3] on a dark ground, its lower left corner at (x, y) px."""
     (width, height), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, 1)
     x, y = at
     picture[max(y - height - 2, 0) : y + below, max(x - 2, 0) : x + width + 2] = _GROUND
-    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, colour, 1, cv2.LINE_AA)
+    cv2.putText(picture, text, at, cv2.FONT_HERSHEY_SIMPLEX, _TEXT_SIZE, color, 1, cv2.LINE_AA)
 
 
-def _whole(mouth: Array) -> Array:
+def _whole(mouth: Float32Array) -> Float32Array:
     """All modes: those that nobody heard rest."""
     return np.pad(mouth, (0, len(MOUTH_MODES) - len(mouth)))

@@ -16,14 +16,15 @@ from splatface.models.training.report.mode_plot import PLOT_HEIGHT, Plot, PlotSa
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.known_words import closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.typing import Float32Array
 from splatface.models.video.moments import VideoFrame, render_frames
 from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import sound_of_file
 
 __all__ = ["HeardMoment", "heard_moments", "shape_around"]
 
-Array = NDArray[np.float32]
-Face = tuple[NDArray[np.uint8], Array]  # picture, mouth modes
+
+Face = tuple[NDArray[np.uint8], Float32Array]  # picture, mouth modes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +32,7 @@ class HeardMoment:
     """All faces and the plot below them, and the sound until the next such picture."""
 
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
-    samples: Array  # [T, channels] at FILM_HZ
+    samples: Float32Array  # [T, channels] at FILM_HZ
     share: float  # how much of the whole sound has been shown, 0..1
     heard: PlotSample
 

@@ -15,11 +15,11 @@ from splatface.models.head.splats import Splats
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.training.dataset.types import TEST, VAL, Dataset
+from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = ["PosedRenderer", "shown_rows"]
 
-Array = NDArray[np.float32]
-Picture = NDArray[np.uint8]
+
 _ANY_POSE = PoseLimits(
     yaw_rad=(-math.pi, math.pi), pitch_rad=(-1.5, 1.5), roll_rad=(-math.pi, math.pi), translation_m=10.0
 )
@@ -51,13 +51,15 @@ class PosedRenderer:
         self._drawer = renderer("cpu")
         self._info = replace(head.info, pose_limits=_ANY_POSE)
 
-    def render_basis_direction(self, direction: int, far: float) -> Picture:
+    def render_basis_direction(self, direction: int, far: float) -> UInt8Array:
         """The picture of one direction of the basis by itself, so far from rest."""
         c = np.zeros(self.head.basis.shape[2], np.float32)
         c[direction] = far
         return self.draw(self._deform(c, bone_poses(HeadControl(), self._info)))
 
-    def splats(self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0) -> Splats:
+    def splats(
+        self, motion: Float32Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
+    ) -> Splats:
         """The Gaussians in the world; motion [16] (mouth modes, controls) is rest when left out.
 
         The puppet's own arrays: they hold until the next call.
@@ -68,12 +70,12 @@ class PosedRenderer:
         bones = bone_poses(HeadControl(quat_world_head=turn), self._info)
         return self._deform(self.head.motion_map(values[:modes], values[modes:]), bones)
 
-    def draw(self, splats: Splats) -> Picture:
+    def draw(self, splats: Splats) -> UInt8Array:
         """Their picture [H, W, 3] RGB."""
         return self._drawer.draw_uint8(splats, self.camera, self.background)
 
     def picture(
-        self, motion: Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
-    ) -> Picture:
+        self, motion: Float32Array | None = None, *, yaw_deg: float = 0.0, pitch_deg: float = 0.0
+    ) -> UInt8Array:
         """The picture [H, W, 3] RGB of the head so."""
         return self.draw(self.splats(motion, yaw_deg=yaw_deg, pitch_deg=pitch_deg))

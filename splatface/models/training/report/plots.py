@@ -1,21 +1,21 @@
-"""Curves as SVG text: sharp at any size, in the colours of the page around them, no plotting library."""
+"""Curves as SVG text: sharp at any size, in the colors of the page around them, no plotting library."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+from splatface.models.typing import FloatArray
 
 __all__ = ["Axes", "Curve", "chart"]
 
-Values = NDArray[np.floating[Any]]
+
 _WIDTH, _HEIGHT = 640, 240
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 28, 36
 _MOST_POINTS = 1200  # a curve of more is thinned: each stretch keeps its lowest and highest
-_COLOURS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)")
+_COLORS = ("var(--a)", "var(--b)", "var(--c)", "var(--d)")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,8 +23,8 @@ class Curve:
     """One line of a chart; what is not finite is left out."""
 
     name: str
-    x: Values  # [n] rising
-    y: Values  # [n]
+    x: FloatArray  # [n] rising
+    y: FloatArray  # [n]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class Axes:
 
 
 def chart(curves: Sequence[Curve], axes: Axes) -> str:
-    """An `<svg>` of up to four curves; the page sets the colours --a --b --c --d, --ink and --line.
+    """An `<svg>` of up to four curves; the page sets the colors --a --b --c --d, --ink and --line.
 
     Nothing to show gives a chart that says so.
     """
@@ -54,7 +54,7 @@ def chart(curves: Sequence[Curve], axes: Axes) -> str:
     y_ticks = _powers(low, high) if axes.logarithmic else _ticks(low, high, 5)
     frame = _Frame((min(x_ticks[0], drawn[0].x[0]), x_ticks[-1]), (y_ticks[0], y_ticks[-1]), axes.logarithmic)
     parts = [head, *_grid(frame, x_ticks, y_ticks), _names(axes), *_legend([curve.name for curve in drawn])]
-    parts += [_line(frame, curve, colour) for curve, colour in zip(drawn, _COLOURS, strict=False)]
+    parts += [_line(frame, curve, color) for curve, color in zip(drawn, _COLORS, strict=False)]
     return "".join([*parts, "</svg>"])
 
 
@@ -88,7 +88,7 @@ def _finite(curve: Curve, axes: Axes) -> Curve:
     return Curve(curve.name, x, y)
 
 
-def _range(values: list[Values]) -> tuple[float, float]:
+def _range(values: list[FloatArray]) -> tuple[float, float]:
     return min(float(v.min()) for v in values), max(float(v.max()) for v in values)
 
 
@@ -134,19 +134,19 @@ def _legend(names: list[str]) -> list[str]:
     if len(names) == 1:
         return []
     parts, x = [], _WIDTH - _RIGHT
-    for name, colour in reversed(list(zip(names, _COLOURS, strict=False))):
+    for name, color in reversed(list(zip(names, _COLORS, strict=False))):
         x -= 7 * len(name) + 22
-        parts.append(f'<path d="M{x} 12h14" stroke="{colour}" stroke-width="3"/>')
+        parts.append(f'<path d="M{x} 12h14" stroke="{color}" stroke-width="3"/>')
         parts.append(f'<text x="{x + 18}" y="16">{escape(name)}</text>')
     return parts
 
 
-def _line(frame: _Frame, curve: Curve, colour: str) -> str:
+def _line(frame: _Frame, curve: Curve, color: str) -> str:
     points = [frame.at(x, y) for x, y in zip(curve.x.tolist(), curve.y.tolist(), strict=True)]
     if len(points) == 1:
-        return f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3" fill="{colour}"/>'
+        return f'<circle cx="{points[0][0]:.1f}" cy="{points[0][1]:.1f}" r="3" fill="{color}"/>'
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="1.6"/>'
+    return f'<path d="M{path}" fill="none" stroke="{color}" stroke-width="1.6"/>'
 
 
 def _number(value: float) -> str:

@@ -12,7 +12,7 @@ __all__ = ["REFINED_LEGEND", "refined_section"]
 
 REFINED_LEGEND = (
     "Poses, and from the second round on what mouth and brows do, as the pictures want them, the Gaussians "
-    "standing still; those of pictures never trained on are fitted in the same way, their colours are not "
+    "standing still; those of pictures never trained on are fitted in the same way, their colors are not "
     "learned from. PSNR: of held-out pictures with the same Gaussians, before and after each round's poses, "
     "and with its motion; the last round is for held-out pictures alone. Jitter: what three pictures in a "
     "row do not have in common, with tracked and with refined poses."

@@ -111,7 +111,7 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
 
 def _header(puppet: PosedRenderer) -> str:
     info = puppet.head.info
-    words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.licence))
+    words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.license))
     shown = picture(puppet.picture())
     return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
 
@@ -275,6 +275,6 @@ def _dataset_facts(dataset: Dataset) -> dict[str, object]:
         "pictures": f"{parts}; {camera.width}x{camera.height} at {dataset.fps:g} per second",
         "film": f"{length:.1f} s",
         "landmarks": dataset.landmark_scheme,
-        "licence": dataset.licence,
+        "license": dataset.license,
         "consent": dataset.consent,
     }

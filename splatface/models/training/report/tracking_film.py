@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
@@ -22,14 +22,13 @@ from splatface.models.training.report.tracking_tracks import TRACKS_HEIGHT, Trac
 from splatface.models.training.tracking.checks import Finding
 from splatface.models.training.tracking.fitted import FITTED, TrackingResult, fitted_landmarks, read_fitted
 from splatface.models.training.tracking.overlay import OverlayData, draw_tracked
+from splatface.models.typing import AnyArray, UInt8Array
 from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import FILM_HZ
 from splatface.models.video.writer import FilmWriter
 
 __all__ = ["TRACKING_FILM", "TrackingView", "write_tracking_film"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
 
 TRACKING_FILM: Final = "tracking.mp4"
 _SIDE_PX = 400
@@ -56,7 +55,7 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
     """
     view = TrackingView(dataset, findings)
     shape = VideoFormat(2 * _SIDE_PX, _SIDE_PX + TRACKS_HEIGHT, _rate(dataset.fps))
-    tags = {"title": f"Tracking of {dataset.name}", "copyright": f"{dataset.licence}. {dataset.consent}"}
+    tags = {"title": f"Tracking of {dataset.name}", "copyright": f"{dataset.license}. {dataset.consent}"}
     samples = load_audio(dataset)
     spans = _passages(dataset)
     path = dataset.folder / TRACKING_FILM
@@ -85,11 +84,11 @@ class TrackingView:
         self._tracks = Tracks(dataset.motion, load_audio(dataset), 2 * _SIDE_PX)
         self._spans = [(f.subject, span) for f in findings for span in f.spans_s]
 
-    def __call__(self, time_s: float) -> Image:
+    def __call__(self, time_s: float) -> UInt8Array:
         """Overlay, labels and curves [H, W, 3] at a film time."""
         return np.vstack([np.hstack(self.panels(time_s)), self._tracks(time_s)])
 
-    def panels(self, time_s: float) -> tuple[Image, Image]:
+    def panels(self, time_s: float) -> tuple[UInt8Array, UInt8Array]:
         """Overlay and labels [400, 400, 3] of the picture nearest to a film time."""
         data, row = self._dataset, _nearest(self._row_s, time_s)
         image = picture(data, row)
@@ -124,7 +123,7 @@ def _fitted(dataset: Dataset) -> TrackingResult:
     return found
 
 
-def _nearest(times_s: Array, time_s: float) -> int:
+def _nearest(times_s: AnyArray, time_s: float) -> int:
     return int(np.abs(times_s - time_s).argmin())
 
 
@@ -141,7 +140,7 @@ def _passages(dataset: Dataset) -> list[tuple[float, float]]:
     return [(float(begin), float(begin) + _PASSAGE_S) for begin in begins]
 
 
-def _heard(samples: Array, begin_s: float, ticks: int, fps: Fraction) -> Iterator[NDArray[np.float32]]:
+def _heard(samples: AnyArray, begin_s: float, ticks: int, fps: Fraction) -> Iterator[NDArray[np.float32]]:
     """The sound [T, 1] of each of so many pictures."""
     first, count = round(begin_s * SAMPLE_RATE), int(ticks / fps * SAMPLE_RATE) + 1
     part = soxr.resample(samples[first : first + count], SAMPLE_RATE, FILM_HZ).astype(np.float32)

@@ -1,10 +1,9 @@
 """Curves below the tracking film: how loud, how open the mouth, how shut the lids, how the head is turned."""
 
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
@@ -12,21 +11,21 @@ from splatface.models.messages import NS_PER_S
 from splatface.models.training.dataset.hearing import SAMPLE_RATE
 from splatface.models.training.dataset.types import MotionTrack
 from splatface.models.training.report.mode_plot import write_on
+from splatface.models.typing import AnyArray, UInt8Array
 
 __all__ = ["TRACKS_HEIGHT", "Tracks"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+
+Color = tuple[int, int, int]
 
 TRACKS_HEIGHT: Final = 168  # px
 _AROUND_S = 3.0  # before and after the moment shown
 _ROW = TRACKS_HEIGHT // 3
-_GROUND: Colour = (24, 26, 30)
-_GRID: Colour = (70, 74, 80)
-_LEVEL: Colour = (48, 62, 72)
+_GROUND: Color = (24, 26, 30)
+_GRID: Color = (70, 74, 80)
+_LEVEL: Color = (48, 62, 72)
 # Okabe & Ito's palette: told apart with any eyes.
-_INKS: Final[tuple[Colour, ...]] = ((86, 180, 233), (230, 159, 0), (0, 158, 115))
+_INKS: Final[tuple[Color, ...]] = ((86, 180, 233), (230, 159, 0), (0, 158, 115))
 _QUIET_DBFS = -60.0
 _MOST_DEG = 20.0
 _STEP_S = 0.02  # of loudness
@@ -41,7 +40,7 @@ class Tracks:
         width: px.
     """
 
-    def __init__(self, motion: MotionTrack, samples: Array, width: int) -> None:
+    def __init__(self, motion: MotionTrack, samples: AnyArray, width: int) -> None:
         self._times_s = motion.time_ns / NS_PER_S
         self._level = _levels(samples)
         self._width = width
@@ -58,7 +57,7 @@ class Tracks:
             ),
         )
 
-    def __call__(self, time_s: float) -> Image:
+    def __call__(self, time_s: float) -> UInt8Array:
         """The curves [TRACKS_HEIGHT, width, 3] RGB around a film time."""
         shown = np.full((TRACKS_HEIGHT, self._width, 3), _GROUND, np.uint8)
         self._draw_level(shown, time_s)
@@ -76,7 +75,7 @@ class Tracks:
         shown[:, self._width // 2] = (200, 204, 208)
         return shown
 
-    def _draw_level(self, shown: Image, time_s: float) -> None:
+    def _draw_level(self, shown: UInt8Array, time_s: float) -> None:
         columns = time_s + (np.arange(self._width) / self._width - 0.5) * 2 * _AROUND_S
         at = (columns / _STEP_S).astype(int)
         inside = (columns >= 0) & (at < len(self._level))
@@ -85,7 +84,7 @@ class Tracks:
         shown[: _ROW - 4][y > (_ROW - 4) * (1 - share)] = _LEVEL
 
 
-def _levels(samples: Array) -> Array:
+def _levels(samples: AnyArray) -> AnyArray:
     """Loudness 0..1 of each 20 ms, [n]; one where there is no sound."""
     size = round(_STEP_S * SAMPLE_RATE)
     count = len(samples) // size
@@ -93,17 +92,17 @@ def _levels(samples: Array) -> Array:
         return np.zeros(1)
     blocks = samples[: count * size].reshape(count, size)
     power = np.einsum("ij,ij->i", blocks, blocks) / size
-    levels: Array = np.clip(1 - 10 * np.log10(np.maximum(power, 1e-9)) / _QUIET_DBFS, 0, 1)
+    levels: AnyArray = np.clip(1 - 10 * np.log10(np.maximum(power, 1e-9)) / _QUIET_DBFS, 0, 1)
     return levels
 
 
-def _draw_line(shown: Image, line: Array, breaks: Array, ink: Colour) -> None:
+def _draw_line(shown: UInt8Array, line: AnyArray, breaks: AnyArray, ink: Color) -> None:
     for part in np.split(np.round(line * 16).astype(np.int32), breaks):
         if len(part) > 1:
             cv2.polylines(shown, [part], False, ink, 1, cv2.LINE_AA, 4)
 
 
-def _draw_names(shown: Image, names: list[str], y: int) -> None:
+def _draw_names(shown: UInt8Array, names: list[str], y: int) -> None:
     x = 6
     for name, ink in zip(names, _INKS, strict=False):
         write_on(shown, name, (x, y), ink)

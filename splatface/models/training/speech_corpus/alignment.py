@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.speech_corpus.phonemes import Phone
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = ["Alignment", "align", "moved_phones"]
 
-Array = NDArray[np.float32]
-Times = NDArray[np.float64]
+
 _STEPS = ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))  # frames of one side, of the other
 _QUIET_DB = -38.0  # under the loudest: a pause, which each side makes as it likes
 _HOP = 320
@@ -25,30 +25,32 @@ _HOP = 320
 class Alignment:
     """Moments of the reference and the moments of the recording that sound the same."""
 
-    reference_s: Times  # [n], rising
-    recording_s: Times  # [n], rising
+    reference_s: Float64Array  # [n], rising
+    recording_s: Float64Array  # [n], rising
     distance: float  # mean cosine distance along the way, 0 same .. 1 strangers
 
 
 def align(
-    reference: tuple[Array, Times], recording: tuple[Array, Times], voiced: tuple[Array, Array]
+    reference: tuple[Float32Array, Float64Array],
+    recording: tuple[Float32Array, Float64Array],
+    voiced: tuple[Float32Array, Float32Array],
 ) -> Alignment | None:
     """Warp one utterance onto another of the same words.
 
     Args:
-        reference, recording: features [F, D] and centres [F] in s.
+        reference, recording: features [F, D] and centers [F] in s.
         voiced: the samples [T] at 16 kHz of both; their pauses are left out of the matching.
 
     None where one side is silent or more than three times as long as the other.
     """
     sides = []
-    for (values, centres_s), samples in zip((reference, recording), voiced, strict=True):
-        loud = _loud(samples, centres_s)
+    for (values, centers_s), samples in zip((reference, recording), voiced, strict=True):
+        loud = _loud(samples, centers_s)
         if loud.sum() < 5:
             return None
         x = values[loud] - values[loud].mean(axis=0)
         x = x / (x.std(axis=0) + 1e-3)
-        sides.append((x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6), centres_s[loud]))
+        sides.append((x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6), centers_s[loud]))
     (a, a_s), (b, b_s) = sides
     path = _path(1 - a @ b.T)
     if path is None:
@@ -72,17 +74,17 @@ def moved_phones(phones: tuple[Phone, ...], found: Alignment) -> tuple[Phone, ..
     return tuple(there)
 
 
-def _loud(samples: Array, centres_s: Times) -> NDArray[np.bool_]:
+def _loud(samples: Float32Array, centers_s: Float64Array) -> NDArray[np.bool_]:
     power = np.square(samples[: len(samples) // _HOP * _HOP].reshape(-1, _HOP)).mean(axis=1)
     level = 10 * np.log10(power + 1e-12)
     loud = level > np.percentile(level, 98) + _QUIET_DB
     near = np.convolve(loud, np.ones(5), "same") > 0  # closures are quiet too: stay within 40 ms of speech
-    at = np.clip((centres_s * 16000 / _HOP).astype(np.int64), 0, len(near) - 1)
+    at = np.clip((centers_s * 16000 / _HOP).astype(np.int64), 0, len(near) - 1)
     found: NDArray[np.bool_] = near[at]
     return found
 
 
-def _path(cost: Array) -> tuple[NDArray[np.int64], float] | None:
+def _path(cost: Float32Array) -> tuple[NDArray[np.int64], float] | None:
     """Cheapest way from corner to corner, [n, 2], and the mean cost on it."""
     rows, columns = cost.shape
     total = np.full((rows, columns), np.inf)

@@ -1,4 +1,4 @@
-"""One clean voice becomes many recordings: another throat, room, colour, noise, level, silence around it.
+"""One clean voice becomes many recordings: another throat, room, color, noise, level, silence around it.
 
 Every function takes and gives mono float32 at 16 kHz; randomness comes from the generator passed in.
 """
@@ -8,22 +8,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, noise, unvoiced
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.typing import Float32Array
 
 __all__ = ["Recording", "Rerecording", "rerecorded", "silent", "simulate_recording"]
-
-Array = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recording:
     """Sound as a microphone might give it, and the phones in it."""
 
-    samples: Array  # [T], 16 kHz
+    samples: Float32Array  # [T], 16 kHz
     phones: tuple[Phone, ...]
 
 
@@ -31,7 +29,7 @@ class Recording:
 class Rerecording:
     """A sound recorded again elsewhere: its time t is heard at before_s + t / rate."""
 
-    samples: Array  # [T], 16 kHz
+    samples: Float32Array  # [T], 16 kHz
     before_s: float
     rate: float
 
@@ -46,8 +44,8 @@ def simulate_recording(said: Spoken, others: Sequence[Spoken], rng: np.random.Ge
     return Recording(again.samples, phones)
 
 
-def rerecorded(samples: Array, others: Sequence[Spoken], rng: np.random.Generator) -> Rerecording:
-    """Samples [T] with another throat, room, colour, noise and level; `others` give the babble behind."""
+def rerecorded(samples: Float32Array, others: Sequence[Spoken], rng: np.random.Generator) -> Rerecording:
+    """Samples [T] with another throat, room, color, noise and level; `others` give the babble behind."""
     rate = float(rng.uniform(0.84, 1.18)) if rng.random() < 0.6 else 1.0
     samples = np.asarray(soxr.resample(samples, SAMPLE_RATE * rate, SAMPLE_RATE), np.float32)
     before_s, after_s = rng.uniform(0.3, 1.0, 2)
@@ -55,7 +53,7 @@ def rerecorded(samples: Array, others: Sequence[Spoken], rng: np.random.Generato
     if rng.random() < 0.4:
         samples = _room(samples, rng)
     if rng.random() < 0.5:
-        samples = _colour(samples, rng)
+        samples = _color(samples, rng)
     if rng.random() < 0.7:
         background = noise(len(samples), others, rng, babble=bool(rng.random() < 0.3))
         snr_db = float(rng.uniform(5, 40))
@@ -72,13 +70,13 @@ def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -
     return Recording(unvoiced(str(rng.choice(kinds)), count, others, rng), ())
 
 
-def _loudness(samples: Array) -> np.float32:
+def _loudness(samples: Float32Array) -> np.float32:
     """RMS of the louder half of the sound."""
     frames = np.square(samples[: len(samples) // 320 * 320].reshape(-1, 320)).mean(axis=1)
     return np.float32(np.sqrt(np.sort(frames)[len(frames) // 2 :].mean() + 1e-12))
 
 
-def _room(samples: Array, rng: np.random.Generator) -> Array:
+def _room(samples: Float32Array, rng: np.random.Generator) -> Float32Array:
     """Add a decaying tail: 60 dB down after 0.1 to 0.6 s."""
     rt60_s = float(rng.uniform(0.1, 0.6))
     t = np.arange(round(rt60_s * SAMPLE_RATE)) / SAMPLE_RATE
@@ -89,7 +87,7 @@ def _room(samples: Array, rng: np.random.Generator) -> Array:
     return (samples + wet).astype(np.float32)
 
 
-def _colour(samples: Array, rng: np.random.Generator) -> Array:
+def _color(samples: Float32Array, rng: np.random.Generator) -> Float32Array:
     """Tilt the spectrum and cut it as cheap microphones and telephones do."""
     spectrum = np.fft.rfft(samples)
     hz = np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE)

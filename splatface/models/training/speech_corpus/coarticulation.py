@@ -20,6 +20,7 @@ from safetensors.numpy import load_file, save_file
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SpeechError
 from splatface.models.training.speech_corpus.phonemes import REST, VISEMES, Phone, viseme_of
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "VISEME_NAMES",
@@ -32,7 +33,6 @@ __all__ = [
     "with_pauses",
 ]
 
-FloatArray = NDArray[np.float32]
 
 VISEME_NAMES: Final = tuple(VISEMES)
 _FILE = Path(__file__).parent / "coarticulation_data" / "coarticulation.safetensors"
@@ -51,30 +51,30 @@ _SEAM, _PAUSE = 0.2, 2.5  # gain of a short and of a full pause's dominance
 class Coarticulation:
     """Targets and blending of V visemes in the mouth's 8 modes."""
 
-    targets: FloatArray  # [V, 8] modes at a plain phone of usual length
-    strengths: FloatArray  # [V, 8] dominance over the neighbours, > 0
-    before_s: FloatArray  # [V, 8] reach of the dominance before the phone
-    after_s: FloatArray  # [V, 8] after it
-    stress: FloatArray  # [V, 8] added to the targets per unit of stress above 1
-    duration: FloatArray  # [V, 8] added per e-fold of the phone's duration above 80 ms
-    lead_s: FloatArray  # [8] by which the mouth is ahead of the sound
-    closed: FloatArray  # [8] modes of lips that meet
+    targets: Float32Array  # [V, 8] modes at a plain phone of usual length
+    strengths: Float32Array  # [V, 8] dominance over the neighbors, > 0
+    before_s: Float32Array  # [V, 8] reach of the dominance before the phone
+    after_s: Float32Array  # [V, 8] after it
+    stress: Float32Array  # [V, 8] added to the targets per unit of stress above 1
+    duration: Float32Array  # [V, 8] added per e-fold of the phone's duration above 80 ms
+    lead_s: Float32Array  # [8] by which the mouth is ahead of the sound
+    closed: Float32Array  # [8] modes of lips that meet
     edge_s: float = 0.050  # from open to shut
     hold_s: float = 0.030  # a closure lasts at least this long
     closure_lead_s: float = 0.015
     rest_after_s: float = 0.16  # a pause longer than this shuts the mouth fully; seams are spoken through
     fade_limits_s: tuple[float, float] = (0.025, 0.3)
 
-    def log_duration(self, duration_s: NDArray[np.floating]) -> FloatArray:
+    def log_duration(self, duration_s: NDArray[np.floating]) -> Float32Array:
         """Natural logarithm of a phone's duration over 80 ms, within limits."""
         return np.asarray(np.log(np.clip(duration_s, 0.02, 0.4)) + 2.5, np.float32)
 
-    def rest_gain(self, duration_s: NDArray[np.floating]) -> FloatArray:
+    def rest_gain(self, duration_s: NDArray[np.floating]) -> Float32Array:
         """Factor on a pause's dominance: in a real pause nothing else reaches in."""
         fullness = np.minimum(duration_s / self.rest_after_s, 1.0)
         return np.asarray(_SEAM + _PAUSE * fullness, np.float32)
 
-    def core_s(self, duration_s: NDArray[np.floating]) -> FloatArray:
+    def core_s(self, duration_s: NDArray[np.floating]) -> Float32Array:
         """Time inside a phone at which its full dominance begins: vowels hold their target."""
         return np.asarray(0.25 * np.minimum(duration_s, 0.16), np.float32)
 
@@ -82,7 +82,7 @@ class Coarticulation:
 _ARRAYS: Final = tuple(field.name for field in fields(Coarticulation))[:8]
 
 
-def first_coarticulation(closed: FloatArray) -> Coarticulation:
+def first_coarticulation(closed: Float32Array) -> Coarticulation:
     """Make the rule that fitting starts from: targets from phonetics (`phonemes.VISEMES`), scaled to people.
 
     Args:
@@ -146,7 +146,7 @@ def save_coarticulation(path: Path, rule: Coarticulation, about: dict[str, str])
 
 def mode_track(
     phones: Sequence[Phone], times_s: NDArray[np.float64], rule: Coarticulation | None = None
-) -> FloatArray:
+) -> Float32Array:
     """Make mouth modes [T, 8] at rising times [T], 0 at rest; before and after the phones is rest."""
     rule = rule or load_coarticulation()
     weighted = np.zeros((len(times_s), len(MOUTH_MODES)))
@@ -156,7 +156,7 @@ def mode_track(
         weighted[near] += dominance * _target(phone, rule)
         weights[near] += dominance
     shut = closure_curve(phones, times_s, rule)[:, None]
-    track: FloatArray = (weighted / weights * (1 - shut) + rule.closed * shut).astype(np.float32)
+    track: Float32Array = (weighted / weights * (1 - shut) + rule.closed * shut).astype(np.float32)
     return track
 
 
@@ -199,12 +199,12 @@ def closure_curve(
     return curve
 
 
-def _target(phone: Phone, rule: Coarticulation) -> FloatArray:
+def _target(phone: Phone, rule: Coarticulation) -> Float32Array:
     viseme = VISEME_NAMES.index(viseme_of(phone.ipa))
     if viseme == _REST:
         return np.zeros(len(MOUTH_MODES), np.float32)
     longer = rule.log_duration(np.array(phone.end_s - phone.start_s))
-    target: FloatArray = (
+    target: Float32Array = (
         rule.targets[viseme] + rule.stress[viseme] * (phone.stress - 1) + rule.duration[viseme] * longer
     )
     return target

@@ -12,10 +12,11 @@ from splatface.models.messages import NS_PER_S, AudioChunk
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.phonemes import VISEMES, Phone, viseme_of
 from splatface.models.training.speech_corpus.recordings import voice_by_name
+from splatface.models.typing import Float32Array
 
 __all__ = ["align_phones", "closed_for"]
 
-Array = NDArray[np.float32]
+
 RATE_HZ = 16_000
 _ENCODER = "fsmn"
 _FARTHEST = 0.58  # the same words lie at 0.38 to 0.48, others above (docs/hearing.md)
@@ -49,18 +50,18 @@ def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
     return moved_phones(said.phones, found)
 
 
-def _heard(samples: Array) -> tuple[Array, NDArray[np.float64], Array]:
+def _heard(samples: Float32Array) -> tuple[Float32Array, NDArray[np.float64], Float32Array]:
     """Features, their times in s, and the samples [T] with pauses made silent: some are as loud as speech."""
     ear = encoder(_ENCODER)
     chunk = AudioChunk(np.pad(samples, (0, RATE_HZ // 2)), RATE_HZ, 0)
     frames = ear.push(chunk)
-    centres_s = np.array([frame.centre_ns for frame in frames], np.int64) / NS_PER_S
+    centers_s = np.array([frame.center_ns for frame in frames], np.int64) / NS_PER_S
     voice = np.array([frame.voice_probability for frame in frames])
     times_s = np.arange(len(samples)) / RATE_HZ
-    spoken = np.interp(times_s, centres_s, voice) > _VOICED
-    within = centres_s < len(samples) / RATE_HZ
+    spoken = np.interp(times_s, centers_s, voice) > _VOICED
+    within = centers_s < len(samples) / RATE_HZ
     values = np.stack([frame.values for frame in frames])
-    return values[within], centres_s[within], samples * spoken.astype(np.float32)
+    return values[within], centers_s[within], samples * spoken.astype(np.float32)
 
 
 def closed_for(phones: tuple[Phone, ...], time_s: float) -> str:

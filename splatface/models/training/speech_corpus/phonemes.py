@@ -28,8 +28,8 @@ class Viseme:
 
     targets: tuple[float, ...]  # [len(MOUTH_MODES)]
     jaw: float  # dominance over open, upper_lip and lower_lip, 0..~2
-    lips: float  # dominance over wide, round and funnel: small lets the neighbours' rounding through
-    closure: float = 0.0  # 1: the lips meet, whatever the neighbours want
+    lips: float  # dominance over wide, round and funnel: small lets the neighbors' rounding through
+    closure: float = 0.0  # 1: the lips meet, whatever the neighbors want
     vowel: bool = False
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.features_of_recording import FeatureExtractor
 from splatface.models.errors import AudioError, SpeechError
@@ -18,10 +17,11 @@ from splatface.models.training.speech_corpus.voices.espeak import espeak_say
 from splatface.models.training.speech_corpus.voices.flite import flite_say
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.typing import Float32Array
 
 __all__ = ["Aligned", "aligned", "decoded", "known_numbers", "voice_by_name", "words_of"]
 
-Array = NDArray[np.float32]
+
 Say = Callable[[str], Spoken]
 _FARTHEST = 0.58  # mean distance above which other words were said
 _ENCODER = "fsmn"  # as good as whisper here (11 ms from the true starts) and ten times as cheap
@@ -70,7 +70,7 @@ def voice_by_name(name: str) -> Say:
     raise SpeechError(f"voice {name}: expected flite/NAME or espeak/LANGUAGE, found another: choose one")
 
 
-def decoded(path: Path) -> Array:
+def decoded(path: Path) -> Float32Array:
     """Samples [T] at 16 kHz of a sound file, .g722 or what soundfile reads."""
     if path.suffix != ".g722":
         from splatface.models.audio.files import read_sound
@@ -82,7 +82,7 @@ def decoded(path: Path) -> Array:
         raise AudioError(f"{path}: expected the package av to read G.722: pip install av") from error
     with av.open(str(path), format="g722") as sound:
         blocks = [frame.to_ndarray().reshape(-1) for frame in sound.decode(audio=0)]
-    whole: Array = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
+    whole: Float32Array = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
     return whole
 
 

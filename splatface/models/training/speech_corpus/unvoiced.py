@@ -1,6 +1,6 @@
 """Sounds without speech, made: silence, noise, hum, music, breath, laughter, far babble, knocks, signals.
 
-A face must not talk to any of them. Nothing here is recorded, so nothing needs a licence.
+A face must not talk to any of them. Nothing here is recorded, so nothing needs a license.
 """
 
 from collections.abc import Sequence
@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.typing import Float32Array
 
 __all__ = ["NONSPEECH_KINDS", "chord", "noise", "unvoiced"]
 
-Array = NDArray[np.float32]
+
 NONSPEECH_KINDS: Final = (
     "silence",
     "noise",
@@ -28,7 +29,7 @@ NONSPEECH_KINDS: Final = (
 _SPEECH_DB = -23.0  # RMS of speech as voices are played: noise at 5 dB stands 5 dB below it
 
 
-def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Generator) -> Array:
+def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Generator) -> Float32Array:
     """`count` samples of one of UNVOICED at a level of its own; `others` speak in the babble."""
     if kind == "silence":
         return np.zeros(count, np.float32)
@@ -50,7 +51,9 @@ def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Gen
     return noise(count, others, rng, babble=True) * _gain(float(rng.uniform(-75, -48)))
 
 
-def noise(count: int, others: Sequence[Spoken], rng: np.random.Generator, *, babble: bool = False) -> Array:
+def noise(
+    count: int, others: Sequence[Spoken], rng: np.random.Generator, *, babble: bool = False
+) -> Float32Array:
     """Noise of RMS 1: white to brown, sometimes with hum, or a babble of six of the others."""
     if babble and others:
         sum_of_six = np.zeros(count, np.float32)
@@ -67,7 +70,7 @@ def noise(count: int, others: Sequence[Spoken], rng: np.random.Generator, *, bab
     return sound
 
 
-def chord(count: int, rng: np.random.Generator) -> Array:
+def chord(count: int, rng: np.random.Generator) -> Float32Array:
     """Music of a sort, RMS 1: notes that change every half second."""
     t = np.arange(count) / SAMPLE_RATE
     sound = np.zeros(count)
@@ -78,7 +81,7 @@ def chord(count: int, rng: np.random.Generator) -> Array:
     return _even(sound * (0.7 + 0.3 * np.cos(2 * np.pi * 2 * t)))
 
 
-def _tones(count: int, rng: np.random.Generator) -> Array:
+def _tones(count: int, rng: np.random.Generator) -> Float32Array:
     """A signal, RMS 1: one pitch, held, beeping or sliding up and down as a siren does."""
     t = np.arange(count) / SAMPLE_RATE
     often, depth = float(rng.uniform(0.3, 4)), float(rng.choice([0.0, 0.0, 0.3]))
@@ -96,7 +99,7 @@ def _bursts(
     every_s: tuple[float, float],
     lasting_s: tuple[float, float],
     voiced: bool,
-) -> Array:
+) -> Float32Array:
     """Breath (slow), laughter (quick, with a falling pitch), knocks (sharp): formed noise that swells."""
     t = np.arange(count) / SAMPLE_RATE
     rough = noise(count, (), rng)
@@ -104,8 +107,8 @@ def _bursts(
         pitch = float(rng.uniform(140, 320)) * np.exp(-0.12 * t)
         rough = rough + 3 * np.sign(np.sin(2 * np.pi * np.cumsum(pitch) / SAMPLE_RATE)).astype(np.float32)
     spectrum, hz = np.fft.rfft(rough), np.fft.rfftfreq(count, 1 / SAMPLE_RATE)
-    centre, width = float(rng.uniform(700, 2200)), float(rng.uniform(400, 1500))
-    formed = np.fft.irfft(spectrum / (1 + ((hz - centre) / width) ** 2), count)
+    center, width = float(rng.uniform(700, 2200)), float(rng.uniform(400, 1500))
+    formed = np.fft.irfft(spectrum / (1 + ((hz - center) / width) ** 2), count)
     swell, at = np.zeros(count), float(rng.uniform(0, min(every_s[0], 0.5 * t[-1])))
     while at < count / SAMPLE_RATE:
         last = float(rng.uniform(*lasting_s))
@@ -114,9 +117,9 @@ def _bursts(
     return _even(formed * swell) * _gain(float(rng.uniform(-60, -34)))
 
 
-def _even(sound: NDArray[np.floating]) -> Array:
+def _even(sound: NDArray[np.floating]) -> Float32Array:
     level = np.sqrt(np.square(sound).mean() + 1e-12)
-    evened: Array = (sound / level).astype(np.float32)
+    evened: Float32Array = (sound / level).astype(np.float32)
     return evened
 
 

@@ -6,16 +6,14 @@ f and v, round lips are not wide. Actions are those of Apple's ARKit by name, 0.
 """
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.typing import AnyArray
 
 __all__ = ["ACTIONS", "REST_FACE", "TABLE", "to_arkit_blendshapes"]
-
-Array = NDArray[Any]
 
 
 def _both(**weights: float) -> dict[str, float]:
@@ -62,7 +60,7 @@ ACTIONS: Final = tuple(
 )
 
 
-def to_arkit_blendshapes(mouth: Array, controls: Array) -> dict[str, float]:
+def to_arkit_blendshapes(mouth: AnyArray, controls: AnyArray) -> dict[str, float]:
     """ARKit actions, all of ACTIONS, of one moment: 0..1, those of gaze 0..2.5.
 
     Args:

@@ -1,10 +1,8 @@
 """A synthetic person's body: pieces that follow 52 facial actions and a pose."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.bones import BodyPose, posed_rig
 from splatface.models.training.synthetic.identity import Identity
@@ -20,20 +18,19 @@ from splatface.models.training.synthetic.looks.skin import skin_of
 from splatface.models.training.synthetic.movers import Piece
 from splatface.models.training.synthetic.parts import Part, PosedBody
 from splatface.models.training.synthetic.rig import Rig, rig
+from splatface.models.typing import AnyArray
 
 __all__ = ["Body", "BodyPose", "Part", "PosedBody", "make_body"]
 
-Array = NDArray[Any]
-
 
 class Body:
-    """All pieces of one person. Canonical frame: OpenCV axes, origin between the eyes at rest, metres."""
+    """All pieces of one person. Canonical frame: OpenCV axes, origin between the eyes at rest, meters."""
 
     def __init__(self, identity: Identity, rigged: Rig, pieces: Mapping[str, Piece]) -> None:
         self.identity = identity
         self.parts: Mapping[str, Part] = {name: piece.part for name, piece in pieces.items()}
         self.actions: tuple[str, ...] = rigged.actions
-        self.pivot_m: Array = rigged.bone_heads[rigged.bone("neck02")].copy()
+        self.pivot_m: AnyArray = rigged.bone_heads[rigged.bone("neck02")].copy()
         self._rig = rigged
         self._pieces = pieces
 

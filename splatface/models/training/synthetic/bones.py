@@ -2,19 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError
 from splatface.models.training.synthetic.rig import Rig
+from splatface.models.typing import AnyArray
 
 __all__ = ["BodyPose", "PosedRig", "head_weights", "posed_rig"]
 
-Array = NDArray[Any]
 
-# How a turn of the head is spread over the chain from the torso up; the shares add up to 1.
 _NECK_CHAIN = (("neck01", 0.20), ("neck02", 0.20), ("neck03", 0.25), ("head", 0.35))
 # anny stands with its arms out; these turns (rad, about the canonical z axis) let them hang.
 _ARMS = (("upperarm01.L", 0.80), ("upperarm01.R", -0.80))
@@ -37,9 +34,9 @@ class BodyPose:
 class PosedRig:
     """Control vertices [V, 3] and the two bones, canonical frame."""
 
-    vertices: Array
-    T_world_head: Array  # [4, 4], identity at rest
-    T_world_torso: Array  # [4, 4]
+    vertices: AnyArray
+    T_world_head: AnyArray  # [4, 4], identity at rest
+    T_world_torso: AnyArray  # [4, 4]
 
 
 def posed_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRig:
@@ -56,7 +53,7 @@ def posed_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRi
     return PosedRig(moved, transforms[rig.bone("head")], transforms[rig.bone("spine01")])
 
 
-def head_weights(rig: Rig) -> Array:
+def head_weights(rig: Rig) -> AnyArray:
     """Weight [V] 0..1 of the head bone in the two-bone blend that comes closest to the rig's neck."""
     share = np.zeros(len(rig.bones))
     reached = 0.0
@@ -66,11 +63,11 @@ def head_weights(rig: Rig) -> Array:
     for number, parent in enumerate(rig.parents):  # parents stand before their children
         if parent >= 0:
             share[number] = max(share[number], float(share[parent] >= 1.0 - 1e-9))
-    weights: Array = (rig.weights * share[rig.weight_bones]).sum(1)
+    weights: AnyArray = (rig.weights * share[rig.weight_bones]).sum(1)
     return weights
 
 
-def _turns(pose: BodyPose) -> dict[str, Array]:
+def _turns(pose: BodyPose) -> dict[str, AnyArray]:
     lift = _CLAVICLE - pose.shoulder_lift_rad
     turns = {name: _lean(angle) for name, angle in (*_ARMS, ("clavicle.L", lift), ("clavicle.R", -lift))}
     for name, part in _NECK_CHAIN:
@@ -81,7 +78,7 @@ def _turns(pose: BodyPose) -> dict[str, Array]:
     return turns
 
 
-def _bone_transforms(rig: Rig, turns: Mapping[str, Array]) -> Array:
+def _bone_transforms(rig: Rig, turns: Mapping[str, AnyArray]) -> AnyArray:
     """World transforms [B, 4, 4]: every bone turns about its own head, after its parent."""
     transforms = np.zeros((len(rig.bones), 4, 4))
     for number, name in enumerate(rig.bones):
@@ -95,7 +92,7 @@ def _bone_transforms(rig: Rig, turns: Mapping[str, Array]) -> Array:
     return transforms
 
 
-def _rotation(pitch: float, yaw: float, roll: float) -> Array:
+def _rotation(pitch: float, yaw: float, roll: float) -> AnyArray:
     """Canonical rotation [3, 3] of REP 103 angles: yaw after pitch after roll.
 
     Yaw to the person's left brings -z to +x, a turn about -y; pitch down brings -z to +y, a turn
@@ -105,10 +102,10 @@ def _rotation(pitch: float, yaw: float, roll: float) -> Array:
     about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
     about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
-    rotation: Array = about_y @ about_x @ about_z
+    rotation: AnyArray = about_y @ about_x @ about_z
     return rotation
 
 
-def _lean(angle: float) -> Array:
+def _lean(angle: float) -> AnyArray:
     """Canonical rotation [3, 3] that brings up to the picture's right."""
     return _rotation(0.0, 0.0, -angle)

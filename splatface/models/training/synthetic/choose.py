@@ -1,11 +1,11 @@
 """Which moments of a film are worth a picture: few, as different as possible, nothing extreme left out.
 
-Greedy k-centre (Gonzalez 1985, at most twice the best radius) in the space of motion and pose, begun
+Greedy k-center (Gonzalez 1985, at most twice the best radius) in the space of motion and pose, begun
 with the extremes.
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,13 +19,11 @@ from splatface.models.training.synthetic.performance import (
     TEST_SHARE,
     Performance,
 )
+from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["FrameSelection", "choose", "coverage_radius", "extremes", "farthest_first", "features_of"]
 
-Array = NDArray[Any]
-Rows = NDArray[np.int64]
 
-# How much a unit of each counts; a mode of the mouth fully on is as far as the head from left to right.
 _MOUTH: Final = 1.0
 _CONTROLS: Final = dict(zip(CONTROLS, (0.6, 0.6, 1.6, 2.0, 0.5, 0.5, 0.6, 0.6), strict=True))
 _HEAD_TURNS: Final = 0.5  # from the middle to a limit
@@ -37,11 +35,11 @@ _VAL = 16
 class FrameSelection:
     """F moments that get a picture, rising, and what each is for."""
 
-    moments: Rows  # [F] numbers of moments of the performance
+    moments: Int64Array  # [F] numbers of moments of the performance
     split: NDArray[np.uint8]  # [F] TRAIN, VAL or TEST
 
 
-def features_of(performance: Performance) -> Array:
+def features_of(performance: Performance) -> AnyArray:
     """Where each moment stands [T, 8 + 8 + 6], scaled so that equal distances are equally worth a picture."""
     turns = np.array([_HEAD_TURNS] * 3 + [_BODY_TURNS] * 3) / np.array(POSE_LIMITS_RAD)
     return np.hstack(
@@ -80,7 +78,7 @@ def choose(performance: Performance, count: int) -> FrameSelection:
     return FrameSelection(moments, np.repeat(np.array([TRAIN, VAL, TEST], np.uint8), sizes))
 
 
-def extremes(performance: Performance, until: int) -> Rows:
+def extremes(performance: Performance, until: int) -> Int64Array:
     """Moments before `until` that must not be missing, the most important first, none twice.
 
     Rest, the largest of each mouth mode, shut and half-shut eyes, the ends of gaze, jaw and every turn.
@@ -100,7 +98,7 @@ def extremes(performance: Performance, until: int) -> Rows:
     return np.array(list(dict.fromkeys(found)), np.int64)
 
 
-def farthest_first(features: Array, begun: Rows, count: int) -> Rows:
+def farthest_first(features: AnyArray, begun: Int64Array, count: int) -> Int64Array:
     """`count` rows of features [T, D], those begun with among them; each is the farthest from all before."""
     nearest = np.full(len(features), np.inf)
     chosen: list[int] = []
@@ -112,7 +110,7 @@ def farthest_first(features: Array, begun: Rows, count: int) -> Rows:
     return np.array(chosen, np.int64)
 
 
-def coverage_radius(features: Array, chosen: Rows) -> float:
+def coverage_radius(features: AnyArray, chosen: Int64Array) -> float:
     """How far the most lonely of features [T, D] is from the nearest chosen one."""
     nearest = np.full(len(features), np.inf)
     for row in chosen.tolist():

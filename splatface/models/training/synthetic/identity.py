@@ -10,21 +10,21 @@ from splatface.models.training.synthetic.rig import RigSpec
 
 __all__ = ["HAIR_STYLES", "PRESETS", "Identity", "Looks", "identity"]
 
-Colour = tuple[float, float, float]  # linear RGB 0..1
+Color = tuple[float, float, float]  # linear RGB 0..1
 
 HAIR_STYLES = ("lob", "short", "coils")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:
-    """Colours (linear RGB) and style of one person."""
+    """Colors (linear RGB) and style of one person."""
 
-    skin: Colour
-    lips: Colour
-    hair: Colour
-    brow: Colour
-    iris: Colour
-    shirt: Colour
+    skin: Color
+    lips: Color
+    hair: Color
+    brow: Color
+    iris: Color
+    shirt: Color
     hair_style: str  # one of HAIR_STYLES
     blush: float = 1.0  # strength of red cheeks and nose
     beard: float = 0.0  # strength of the shadow of a shaved beard
@@ -35,7 +35,7 @@ class Looks:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """A synthetic person: a shape, colours, and the seed of all that is random about them."""
+    """A synthetic person: a shape, colors, and the seed of all that is random about them."""
 
     name: str
     shape: RigSpec
@@ -128,7 +128,7 @@ PRESETS: Mapping[str, Identity] = {person.name: person for person in (_woman(), 
 
 
 def identity(name_or_seed: str | int) -> Identity:
-    """A named person, or the person of a seed: one of the named, varied in shape and colours.
+    """A named person, or the person of a seed: one of the named, varied in shape and colors.
 
     Raises ActorError for a name that is not one of PRESETS.
     """
@@ -149,7 +149,7 @@ _VARIED_CHANGES = (
     "forehead-scale-vert-incr",
     "eyebrows-angle-up",
 )
-_SHIRTS: tuple[Colour, ...] = (
+_SHIRTS: tuple[Color, ...] = (
     (0.06, 0.19, 0.27), (0.05, 0.07, 0.13), (0.42, 0.10, 0.05), (0.10, 0.20, 0.09), (0.30, 0.06, 0.10),
 )  # fmt: skip
 
@@ -175,6 +175,6 @@ def _varied(seed: int) -> Identity:
     return Identity(name=f"actor-{seed}", shape=RigSpec(phenotype, changes), looks=looks, seed=seed)
 
 
-def _scaled(colour: Colour, factor: float) -> Colour:
-    red, green, blue = (min(channel * factor, 0.8) for channel in colour)
+def _scaled(color: Color, factor: float) -> Color:
+    red, green, blue = (min(channel * factor, 0.8) for channel in color)
     return (red, green, blue)

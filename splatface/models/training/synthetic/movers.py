@@ -10,6 +10,7 @@ from splatface.models.training.synthetic.bones import PosedRig
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import vertex_normals
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "ClothDeformer",
@@ -22,13 +23,11 @@ __all__ = [
     "rigid_of",
 ]
 
-Array = NDArray[Any]
-
 
 class Deformer(Protocol):
     """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions of the part."""
         ...
 
@@ -48,7 +47,7 @@ class LinearDeformer:
     matrix: Any
     shape: tuple[int, ...]  # (P, 3) or (S, K, 3)
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions of `shape`."""
         return np.asarray(self.matrix @ posed.vertices).reshape(self.shape)
 
@@ -57,18 +56,18 @@ class LinearDeformer:
 class Rigid:
     """A stiff thing carried by some control vertices (an eye, a row of teeth)."""
 
-    points: Array  # [P, 3] at rest
+    points: AnyArray  # [P, 3] at rest
     carriers: NDArray[np.int64]  # [N] control vertices
-    carriers_rest: Array  # [N, 3]
+    carriers_rest: AnyArray  # [N, 3]
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions [P, 3] under the turn that fits the carriers best (Kabsch 1976)."""
         now = posed.vertices[self.carriers]
-        centre, centre_now = self.carriers_rest.mean(0), now.mean(0)
-        u, _, vt = np.linalg.svd((self.carriers_rest - centre).T @ (now - centre_now))
+        center, center_now = self.carriers_rest.mean(0), now.mean(0)
+        u, _, vt = np.linalg.svd((self.carriers_rest - center).T @ (now - center_now))
         handed = np.diag([1.0, 1.0, np.sign(np.linalg.det(vt.T @ u.T))])
         rotation = vt.T @ handed @ u.T
-        moved: Array = (self.points - centre) @ rotation.T + centre_now
+        moved: AnyArray = (self.points - center) @ rotation.T + center_now
         return moved
 
 
@@ -76,11 +75,11 @@ class Rigid:
 class HeadAttached:
     """Points fixed to the head bone."""
 
-    points: Array  # [..., 3] at rest
+    points: AnyArray  # [..., 3] at rest
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions in the shape of `points`."""
-        moved: Array = self.points @ posed.T_world_head[:3, :3].T + posed.T_world_head[:3, 3]
+        moved: AnyArray = self.points @ posed.T_world_head[:3, :3].T + posed.T_world_head[:3, 3]
         return moved
 
 
@@ -89,12 +88,12 @@ class RootedStrands:
     """Strands [S, K, 3] that stand on points of the skin and turn with the head."""
 
     roots: Any  # matrix [S, V]: the skin point below every strand
-    offsets: Array  # [S, K, 3] from that point, at rest
+    offsets: AnyArray  # [S, K, 3] from that point, at rest
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions [S, K, 3]."""
         roots = np.asarray(self.roots @ posed.vertices)
-        moved: Array = roots[:, None] + self.offsets @ posed.T_world_head[:3, :3].T
+        moved: AnyArray = roots[:, None] + self.offsets @ posed.T_world_head[:3, :3].T
         return moved
 
 
@@ -107,13 +106,13 @@ class ClothDeformer:
     fine: Any  # matrix [P, N]
     distance_m: float
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions [P, 3]."""
         near = np.asarray(self.smooth @ posed.vertices)
         return np.asarray(self.fine @ (near + self.distance_m * vertex_normals(near, self.faces)))
 
 
-def rigid_of(rig: Rig, group: str, points: Array) -> Rigid:
+def rigid_of(rig: Rig, group: str, points: AnyArray) -> Rigid:
     """Carry points [P, 3], given at rest, by all control vertices of a face group."""
     carriers = rig.vertices(group)
     return Rigid(points, carriers, rig.rest[carriers])

@@ -2,7 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from splatface.models.training.synthetic.bones import BodyPose
 from splatface.models.training.synthetic.episodes import ExpressionEvent, episodes_of, shown_at
 from splatface.models.training.synthetic.roaming import pose_exploration
 from splatface.models.training.synthetic.speech_track import Script, SpeechTrack, Voice, speak
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "LEARNED_SHARE",
@@ -29,7 +30,6 @@ __all__ = [
     "perform",
 ]
 
-Array = NDArray[Any]
 
 POSE_FIELDS: Final = (
     "head_yaw_rad",
@@ -66,9 +66,9 @@ class Performance:
     """T moments of acting and the sound they belong to."""
 
     time_ns: NDArray[np.int64]  # [T] from 0, the first sample of the sound, at `acting.fps`
-    mouth: Array  # [T, 8] f32 MOUTH_MODES
-    controls: Array  # [T, 8] f32 CONTROLS
-    poses: Array  # [T, 6] f64 POSE_FIELDS
+    mouth: AnyArray  # [T, 8] f32 MOUTH_MODES
+    controls: AnyArray  # [T, 8] f32 CONTROLS
+    poses: AnyArray  # [T, 6] f64 POSE_FIELDS
     speech: SpeechTrack
     acting: Acting
 
@@ -105,7 +105,7 @@ def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
     )
 
 
-def _mouth(times_s: Array, speech: SpeechTrack, episodes: list[ExpressionEvent]) -> Array:
+def _mouth(times_s: AnyArray, speech: SpeechTrack, episodes: list[ExpressionEvent]) -> AnyArray:
     mouth = mode_track(speech.phones, times_s)
     for name, value in shown_at(episodes, times_s).items():
         if name.startswith("mouth_"):
@@ -126,12 +126,12 @@ def _nods(phones: tuple[Phone, ...], seed: int) -> list[Nod]:
     return nods
 
 
-def _nod_track(nods: list[Nod], times_s: Array) -> Array:
+def _nod_track(nods: list[Nod], times_s: AnyArray) -> AnyArray:
     """Pitch (rad) and brow [T, 2] of all nods."""
     return np.array([nods_at(deque(nods), float(t)) for t in times_s]).reshape(-1, 2)
 
 
-def _poses(times_s: Array, nods: list[Nod], acting: Acting) -> Array:
+def _poses(times_s: AnyArray, nods: list[Nod], acting: Acting) -> AnyArray:
     """Poses [T, 6]: roaming over the whole range, sway and breath on it, nods with the speech."""
     sway = sway_of(acting.seed, acting.motion_amplitude)
     swaying = np.array([sway_at(sway, float(t)) for t in times_s]).reshape(-1, 6)
@@ -150,18 +150,18 @@ def _poses(times_s: Array, nods: list[Nod], acting: Acting) -> Array:
     return _soft_clip(poses, limits)
 
 
-def _soft_clip(values: Array, limits: Array) -> Array:
+def _soft_clip(values: AnyArray, limits: AnyArray) -> AnyArray:
     """Values [T, n] as they are up to 80 % of their limits [n], then ever slower, never beyond."""
     knee = 0.8 * limits
     beyond = np.abs(values) - knee
     bent = knee + 0.2 * limits * np.tanh(np.maximum(beyond, 0) / (0.2 * limits))
-    limited: Array = np.where(beyond > 0, np.sign(values) * bent, values)
+    limited: AnyArray = np.where(beyond > 0, np.sign(values) * bent, values)
     return limited
 
 
 def _controls(
-    times_s: Array, poses: Array, acts: tuple[list[Nod], list[ExpressionEvent]], seed: int
-) -> Array:
+    times_s: AnyArray, poses: AnyArray, acts: tuple[list[Nod], list[ExpressionEvent]], seed: int
+) -> AnyArray:
     nods, episodes = acts
     shown = shown_at(episodes, times_s)
     blinks = blink_line(seed + 1, _BLINKS_PER_MINUTE)
@@ -188,15 +188,15 @@ def _controls(
     return controls.astype(np.float32)
 
 
-def _sideways(times_s: Array, seed: int) -> Array:
+def _sideways(times_s: AnyArray, seed: int) -> AnyArray:
     """Nobody's mouth stays in the middle [T]: slow, of about the size that films of people show."""
     phase = np.random.default_rng([seed, 0x51]).uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * np.outer(times_s, (0.13, 0.37, 0.83)) + phase)
-    swayed: Array = waves @ (0.07, 0.06, 0.05)
+    swayed: AnyArray = waves @ (0.07, 0.06, 0.05)
     return swayed
 
 
-def _towards(values: Array, share: Array, end: float) -> Array:
+def _towards(values: AnyArray, share: AnyArray, end: float) -> AnyArray:
     """Values [T] led to an extreme: `share` [T] -1..1 of `end`."""
-    led: Array = values * (1 - np.abs(share)) + end * share
+    led: AnyArray = values * (1 - np.abs(share)) + end * share
     return led

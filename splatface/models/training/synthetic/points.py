@@ -1,8 +1,8 @@
-"""Where training may start: points of an actor that know their colour, their bone and how they move."""
+"""Where training may start: points of an actor that know their color, their bone and how they move."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,15 +14,13 @@ from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUT
 from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.bones import BodyPose
-from splatface.models.training.synthetic.colours import RenderedView, sample_visible_colors, seen_by
+from splatface.models.training.synthetic.colors import RenderedView, sample_visible_colors, seen_by
 from splatface.models.training.synthetic.samples import SurfaceSamples, surface_samples
+from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["points_of"]
 
-Array = NDArray[Any]
-Rows = NDArray[np.int64]
 
-# Candidates spread evenly, from which a well-spaced part is kept.
 _CANDIDATES: Final[Mapping[str, int]] = {
     "skin": 300_000,
     "upper_teeth": 4_000,
@@ -70,9 +68,9 @@ class _Kept:
     """Samples that became points."""
 
     samples: SurfaceSamples
-    rows: Rows  # [P] of the samples
+    rows: Int64Array  # [P] of the samples
     strand: NDArray[np.bool_]  # [P]
-    spacing_m: Array  # [P] to the next point of a mesh
+    spacing_m: AnyArray  # [P] to the next point of a mesh
 
 
 def points_of(body: Body, shot: RenderedView, seed: int = 0) -> Points:
@@ -80,18 +78,18 @@ def points_of(body: Body, shot: RenderedView, seed: int = 0) -> Points:
 
     Args:
         body: whose.
-        shot: a picture of it, best of the face at rest, from which visible points take their colour.
+        shot: a picture of it, best of the face at rest, from which visible points take their color.
         seed: which points.
     """
     kept = _kept_samples(body, shot.camera, np.random.default_rng([seed, 0xB0]))
     rest, moves = _movements(body, kept)
     samples, rows = kept.samples, kept.rows
     normals, tangents = samples.normals[rows], samples.tangents[rows]
-    colours = sample_visible_colors(body, shot, samples)[rows]
+    colors = sample_visible_colors(body, shot, samples)[rows]
     return Points(
         means=rest.astype(np.float32),
         normals=normals.astype(np.float32),
-        colours=np.clip(colours, 0, 1).astype(np.float32),
+        colors=np.clip(colors, 0, 1).astype(np.float32),
         scales=_scales(kept).astype(np.float32),
         quats=_quats(tangents, normals),
         labels=samples.labels[rows],
@@ -126,7 +124,7 @@ def _actions(amounts: Mapping[str, float]) -> dict[str, float]:
     return to_arkit_blendshapes(mouth, controls)
 
 
-def _spacing(samples: SurfaceSamples) -> Array:
+def _spacing(samples: SurfaceSamples) -> AnyArray:
     """Least distance [N] to the next point, m."""
     spacing = np.full(len(samples), _SPACING_M[FACE])
     for label, distance in _SPACING_M.items():
@@ -140,7 +138,7 @@ def _spacing(samples: SurfaceSamples) -> Array:
     return spacing
 
 
-def _places_in_motion(body: Body, samples: SurfaceSamples) -> Array:
+def _places_in_motion(body: Body, samples: SurfaceSamples) -> AnyArray:
     """Places [N, 9]: at rest, with shut eyes and with an open mouth, so that folds of skin that open count.
 
     Where nothing stretches, distances are those at rest.
@@ -148,11 +146,11 @@ def _places_in_motion(body: Body, samples: SurfaceSamples) -> Array:
     faces: tuple[Mapping[str, float], ...]
     faces = ({}, {"blink_left": 1.0, "blink_right": 1.0}, {"open": 1.0, "upper_lip": 0.6, "lower_lip": 0.6})
     places = [samples.positions(body.posed(_actions(amounts))) for amounts in faces]
-    joined: Array = np.hstack(places) / np.sqrt(len(faces))
+    joined: AnyArray = np.hstack(places) / np.sqrt(len(faces))
     return joined
 
 
-def _spaced(places: Array, spacing: Array, rng: np.random.Generator) -> Rows:
+def _spaced(places: AnyArray, spacing: AnyArray, rng: np.random.Generator) -> Int64Array:
     """A maximal set of places [N, D], none nearer to an earlier chosen one than its spacing (darts)."""
     free = np.ones(len(places), bool)
     tree = cKDTree(places)
@@ -164,14 +162,14 @@ def _spaced(places: Array, spacing: Array, rng: np.random.Generator) -> Rows:
     return np.sort(np.array(chosen, np.int64))
 
 
-def _movements(body: Body, kept: _Kept) -> tuple[Array, NDArray[np.float32]]:
+def _movements(body: Body, kept: _Kept) -> tuple[AnyArray, NDArray[np.float32]]:
     """Positions [P, 3] at rest and displacements [P, 16, 3] per unit of every mode and control.
 
     The bones are at rest, so these are the head frame's. Differences over a full step: what a line
     through the whole range is, not its slope at rest.
     """
 
-    def at(mouth: Array, controls: Array) -> Array:
+    def at(mouth: AnyArray, controls: AnyArray) -> AnyArray:
         return kept.samples.positions(body.posed(to_arkit_blendshapes(mouth, controls)))[kept.rows]
 
     still, nothing = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
@@ -191,17 +189,17 @@ def _movements(body: Body, kept: _Kept) -> tuple[Array, NDArray[np.float32]]:
     return rest, moves
 
 
-def _scales(kept: _Kept) -> Array:
+def _scales(kept: _Kept) -> AnyArray:
     """Sizes [P, 3] along tangent, across, normal: discs that just overlap, strands long and thin."""
     labels = kept.samples.labels[kept.rows]
     # A maximal set of spacing r covers its surface by discs of radius r.
-    scales: Array = kept.spacing_m[:, None] * np.array([0.95, 0.95, 0.12])
+    scales: AnyArray = kept.spacing_m[:, None] * np.array([0.95, 0.95, 0.12])
     scales[kept.strand & (labels == HAIR)] = (0.0042, 0.0011, 0.0011)
     scales[kept.strand & (labels != HAIR)] = (0.0012, 0.0003, 0.0003)
     return scales
 
 
-def _quats(tangents: Array, normals: Array) -> Array:
+def _quats(tangents: AnyArray, normals: AnyArray) -> AnyArray:
     """Unit quaternions [P, 4] wxyz that turn the axes to tangent, across, normal (each [P, 3] unit)."""
     from scipy.spatial.transform import Rotation
 
@@ -209,5 +207,5 @@ def _quats(tangents: Array, normals: Array) -> Array:
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True) + 1e-12
     turned = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)
     xyzw = Rotation.from_matrix(turned).as_quat()
-    quats: Array = np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]], np.float32)
+    quats: AnyArray = np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]], np.float32)
     return quats

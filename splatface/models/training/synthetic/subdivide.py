@@ -5,23 +5,21 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from numpy.typing import NDArray
+
+from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["Refined", "catmull_clark", "edges_of", "refine", "vertex_normals"]
-
-Array = NDArray[Any]
-Faces = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Refined:
     """Quads [F, 4] over P fine points and the matrix [P, V] that makes them from V control vertices."""
 
-    faces: Faces
+    faces: Int64Array
     matrix: Any  # scipy.sparse.csr_matrix
 
 
-def refine(faces: Faces, vertices: int, levels: int) -> Refined:
+def refine(faces: Int64Array, vertices: int, levels: int) -> Refined:
     """Take the vertices that `faces` uses out of `vertices` and subdivide `levels` times."""
     used, compact = np.unique(faces, return_inverse=True)
     fine = compact.reshape(faces.shape)
@@ -32,14 +30,14 @@ def refine(faces: Faces, vertices: int, levels: int) -> Refined:
     return Refined(fine, matrix.tocsr())
 
 
-def edges_of(faces: Faces) -> tuple[Faces, Faces, Faces]:
+def edges_of(faces: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
     """Unique edges [E, 2] (smaller end first), edge of every corner [F, 4], faces at every edge [E]."""
     pairs = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
     edges, corner, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     return edges, corner.reshape(faces.shape), count
 
 
-def catmull_clark(faces: Faces, points: int) -> tuple[Faces, Any]:
+def catmull_clark(faces: Int64Array, points: int) -> tuple[Int64Array, Any]:
     """One level on quads [F, 4]: the quads [4F, 4] and the matrix [points + E + F, points]."""
     edges, corner, count = edges_of(faces)
     to_face = _rows_of(faces, points, 0.25)
@@ -58,13 +56,15 @@ def catmull_clark(faces: Faces, points: int) -> tuple[Faces, Any]:
     return np.stack(quads, 1).reshape(-1, 4), matrix
 
 
-def _rows_of(members: Faces, columns: int, value: float) -> Any:
+def _rows_of(members: Int64Array, columns: int, value: float) -> Any:
     """One row for every row of `members`, `value` at its members."""
     rows = np.repeat(np.arange(len(members)), members.shape[1])
     return sp.csr_matrix((np.full(members.size, value), (rows, members.ravel())), (len(members), columns))
 
 
-def _smoothed_points(faces: Faces, edges: Faces, count: Faces, points: int, to_face: Any) -> Any:
+def _smoothed_points(
+    faces: Int64Array, edges: Int64Array, count: Int64Array, points: int, to_face: Any
+) -> Any:
     """(F + 2R + (k-3)P)/k for inner points, 1/8 3/4 1/8 along a border, as is for lonely points."""
     at_face = _rows_of(faces, points, 1.0).T.tocsr()
     at_edge = _rows_of(edges, points, 1.0).T.tocsr()
@@ -84,11 +84,11 @@ def _smoothed_points(faces: Faces, edges: Faces, count: Faces, points: int, to_f
     return inner + along + sp.diags(0.75 * border) + sp.diags((valence == 0).astype(float))
 
 
-def vertex_normals(points: Array, faces: Faces) -> Array:
+def vertex_normals(points: AnyArray, faces: Int64Array) -> AnyArray:
     """Unit normals [P, 3], area weighted, to the side from which the quads run counter-clockwise."""
     areas = np.cross(points[faces[:, 2]] - points[faces[:, 0]], points[faces[:, 3]] - points[faces[:, 1]])
     normals = np.stack(
         [np.bincount(faces.ravel(), np.repeat(areas[:, axis], 4), len(points)) for axis in range(3)], 1
     )
-    unit: Array = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+    unit: AnyArray = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
     return unit

@@ -12,10 +12,10 @@ from splatface.models.training.dataset.split import split_by_time
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.plate import Plate
 from splatface.models.training.tracking.story import ShotSelection
+from splatface.models.typing import Float64Array
 
 __all__ = ["Provenance", "Rows", "Tracked", "TrackedFrames", "assemble", "interpolate_poses", "moments_of"]
 
-Array = NDArray[np.float64]
 
 _LONGEST_GAP_S = 0.5  # a face lost for longer is not made up
 _TEST_S, _TEST_SHARE, _VAL_SHARE = 30.0, 0.10, 0.05
@@ -26,7 +26,7 @@ class TrackedFrames:
     """The M moments of a film at which the face is known, or lost for so short that it can be told."""
 
     numbers: NDArray[np.intp]  # [M] of the film's pictures
-    landmarks: Array  # [M, 478, 3] px, NaN where lost
+    landmarks: Float64Array  # [M, 478, 3] px, NaN where lost
     begins: NDArray[np.bool_]  # [M] the film was cut before
 
 
@@ -45,11 +45,11 @@ class Tracked:
     """What a person did at M moments."""
 
     camera: Camera
-    T_world_head: Array  # [M, 4, 4]
-    T_world_torso: Array  # [M, 4, 4]
-    mouth: Array  # [M, 8]
-    controls: Array  # [M, 7]
-    pivot_m: Array  # [3] neck joint, canonical frame
+    T_world_head: Float64Array  # [M, 4, 4]
+    T_world_torso: Float64Array  # [M, 4, 4]
+    mouth: Float64Array  # [M, 8]
+    controls: Float64Array  # [M, 7]
+    pivot_m: Float64Array  # [3] neck joint, canonical frame
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,7 @@ class Provenance:
     """Who is shown, and who allows what."""
 
     name: str
-    licence: str
+    license: str
     consent: str
 
 
@@ -74,7 +74,7 @@ def moments_of(landmarks: NDArray[np.floating], story: ShotSelection, fps: float
     return TrackedFrames(kept, landmarks[kept].astype(np.float64), begins)
 
 
-def interpolate_poses(poses: Array, at: NDArray[np.intp], count: int) -> Array:
+def interpolate_poses(poses: Float64Array, at: NDArray[np.intp], count: int) -> Float64Array:
     """Poses [count, 4, 4] from those [R, 4, 4] known at rising numbers [R]; the nearest before and after."""
     turns = Slerp(at, Rotation.from_matrix(poses[:, :3, :3]))
     numbers = np.clip(np.arange(count), at[0], at[-1])
@@ -112,7 +112,7 @@ def assemble(owner: Provenance, film: Rows, tracked: Tracked, plate: Plate) -> D
         folder=Path(),
         name=owner.name,
         source="video",
-        licence=owner.licence,
+        license=owner.license,
         consent=owner.consent,
         camera=tracked.camera,
         fps=film.fps,

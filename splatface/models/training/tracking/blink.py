@@ -1,16 +1,15 @@
 """How far eyes are shut: the gap of the lids between what is open and what is shut for this person."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import minimum_filter1d, percentile_filter
+
+from splatface.models.typing import AnyArray
 
 __all__ = ["UPPER_LIDS", "eye_aspect_ratio", "eye_closure"]
 
-Array = NDArray[Any]
 
-# Pairs over each other: the person's left eye, then the right one, as in CONTROLS.
 UPPER_LIDS: Final = ((385, 386, 387), (158, 159, 160))
 _LOWER_LIDS: Final = ((380, 374, 373), (153, 145, 144))
 _CORNERS: Final = ((362, 263), (33, 133))
@@ -20,7 +19,7 @@ _OPEN_PERCENTILE, _WINDOW_S = 70, 6.0
 _IDLE = 0.12  # of the way: lids are never quite still
 
 
-def eye_aspect_ratio(flat_m: Array) -> Array:
+def eye_aspect_ratio(flat_m: AnyArray) -> AnyArray:
     """Height of both eyes' openings over their width [F, 2], left then right; landmarks [F, 478, 2+]."""
     gaps = []
     for upper, lower, corners in zip(UPPER_LIDS, _LOWER_LIDS, _CORNERS, strict=True):
@@ -30,7 +29,7 @@ def eye_aspect_ratio(flat_m: Array) -> Array:
     return np.stack(gaps, axis=1)
 
 
-def eye_closure(gaps: Array, fps: float) -> Array:
+def eye_closure(gaps: AnyArray, fps: float) -> AnyArray:
     """How far each eye is shut [F, 2], 0..1, from gaps [F, 2] at `fps` pictures a second.
 
     Open is what an eye mostly is within six seconds; shut is the middle of the person's own blinks, or the
@@ -45,11 +44,11 @@ def eye_closure(gaps: Array, fps: float) -> Array:
         shut = whole * _shut_share(gap / wide, fps)
         both.append((wide - gap) / np.maximum(wide - shut, 1e-9))
     amount = np.clip(np.stack(both, axis=1), 0, 1)
-    blinks: Array = np.clip((amount - _IDLE) / (1 - _IDLE), 0, 1)
+    blinks: AnyArray = np.clip((amount - _IDLE) / (1 - _IDLE), 0, 1)
     return blinks
 
 
-def _shut_share(share: Array, fps: float) -> float:
+def _shut_share(share: AnyArray, fps: float) -> float:
     """Gap of the shut eye over the open one's: the median floor of all deep dips."""
     floor = minimum_filter1d(share, max(int(0.3 * fps) | 1, 3), mode="nearest")
     dips = share[(share <= floor) & (share < _DEEP)]

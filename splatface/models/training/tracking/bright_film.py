@@ -1,7 +1,7 @@
-"""Films of high dynamic range (telephones make them unasked) as ordinary pictures of BT.709 colours.
+"""Films of high dynamic range (telephones make them unasked) as ordinary pictures of BT.709 colors.
 
-Taken for an ordinary film, one in HLG or PQ looks grey and flat, and so would the head. Reference white
-stands at 203 cd/m2 (ITU-R BT.2408); up to 80 % of it colours are kept, what is brighter is rolled off.
+Taken for an ordinary film, one in HLG or PQ looks gray and flat, and so would the head. Reference white
+stands at 203 cd/m2 (ITU-R BT.2408); up to 80 % of it colors are kept, what is brighter is rolled off.
 """
 
 from functools import cache

@@ -7,17 +7,17 @@ still is held still, and one that nods may nod. Both then give the way by one ba
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
 from splatface.models.training.tracking.smooth import SHORT, penalty_bands
+from splatface.models.typing import AnyArray
 
 __all__ = ["SampleWeights", "fit_noise_model", "smooth_trajectories"]
 
-Array = NDArray[Any]
 
 _LASTS_S: Final = 0.08  # measured on actors that talk and hold their heads still
 _BINS = 160
@@ -37,11 +37,11 @@ class SampleWeights:
     """When the F moments of a track were, and how much each counts."""
 
     fps: float
-    weight: Array  # [F] 0..1
+    weight: AnyArray  # [F] 0..1
     segment_start: NDArray[np.bool_]  # [F] moments before which the film was cut
 
 
-def smooth_trajectories(tracks: Array, usual: Array, trail: SampleWeights) -> Array:
+def smooth_trajectories(tracks: AnyArray, usual: AnyArray, trail: SampleWeights) -> AnyArray:
     """The ways [F, C] behind tracks [F, C] whose errors are usually so large [C]; NaN is not allowed."""
     if len(tracks) < SHORT:
         return tracks.copy()
@@ -49,7 +49,7 @@ def smooth_trajectories(tracks: Array, usual: Array, trail: SampleWeights) -> Ar
     return np.stack(columns, axis=1)
 
 
-def fit_noise_model(track: Array, usual: float, fps: float) -> tuple[float, float]:
+def fit_noise_model(track: AnyArray, usual: float, fps: float) -> tuple[float, float]:
     """The error's standard deviation and the variance of the way's second difference, for a track [F]."""
     density, count, angle = _periodogram(np.diff(track, 2) / usual)
     second = np.abs(1 - np.exp(-1j * angle)) ** 4
@@ -63,11 +63,11 @@ def fit_noise_model(track: Array, usual: float, fps: float) -> tuple[float, floa
 
 
 def _lasting(fps: float) -> float:
-    """Correlation of the errors of neighbouring pictures."""
+    """Correlation of the errors of neighboring pictures."""
     return float(np.exp(-1 / (fps * _LASTS_S)))
 
 
-def _periodogram(values: Array) -> tuple[Array, Array, Array]:
+def _periodogram(values: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
     """Mean density, number and angle of the frequencies of values [n] in at most 160 bins."""
     window = np.hanning(len(values) + 2)[1:-1]
     density = np.abs(np.fft.rfft(values * window)[1:]) ** 2 / (window**2).sum()
@@ -78,7 +78,7 @@ def _periodogram(values: Array) -> tuple[Array, Array, Array]:
     return sums[0], count, sums[1]
 
 
-def _calmed(track: Array, usual: float, trail: SampleWeights) -> Array:
+def _calmed(track: AnyArray, usual: float, trail: SampleWeights) -> AnyArray:
     noise, way = fit_noise_model(track, usual, trail.fps)
     way *= _LIVELIER
     doubts = _noise_precision_bands(trail)
@@ -93,15 +93,15 @@ def _calmed(track: Array, usual: float, trail: SampleWeights) -> Array:
     return calmed
 
 
-def _local_process_variance(calmed: Array, way: float, fps: float) -> Array:
+def _local_process_variance(calmed: AnyArray, way: float, fps: float) -> AnyArray:
     """How many times its usual variance each second difference [F - 2] has, by those around it."""
     second = np.diff(calmed, 2) ** 2 / way
     window = np.hanning(min(max(round(_BURST_S * fps), 3), len(second)) + 2)
-    near: Array = np.convolve(second, window / window.sum(), mode="same")[: len(second)]
+    near: AnyArray = np.convolve(second, window / window.sum(), mode="same")[: len(second)]
     return 1 - _OF_BURST + _OF_BURST * near
 
 
-def _noise_precision_bands(trail: SampleWeights) -> Array:
+def _noise_precision_bands(trail: SampleWeights) -> AnyArray:
     """Upper bands [3, F] of the inverse covariance of errors of unit variance, doubtful moments less."""
     weight = np.maximum(trail.weight, _LEAST_TRUST)
     lasting = _lasting(trail.fps)

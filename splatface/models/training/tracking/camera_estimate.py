@@ -4,7 +4,7 @@ Bundle adjustment with the pictures' own unknowns eliminated (Schur complement; 
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,10 @@ from splatface.models.training.tracking.face_solve import (
     updated,
 )
 from splatface.models.training.tracking.steady import outlier_weights
+from splatface.models.typing import AnyArray
 
 __all__ = ["PersonEstimate", "estimate_person", "select_diverse_frames"]
 
-Array = NDArray[Any]
 
 USUAL_DISTANCE_M: Final = 1.2
 _DISTANCE_SPREAD = 0.2  # of its logarithm: what a head that hardly turns cannot say
@@ -37,17 +37,17 @@ _LARGEST_LOG_STEP = 0.25
 class PersonEstimate:
     """One person before one lens."""
 
-    identity: Array  # [I] standard deviations of people
-    own_m: Array  # [478, 3] what of the shape no identity explains
+    identity: AnyArray  # [I] standard deviations of people
+    own_m: AnyArray  # [478, 3] what of the shape no identity explains
     lens: Lens
 
-    def shape_m(self, model: FaceModel) -> Array:
+    def shape_m(self, model: FaceModel) -> AnyArray:
         """Landmarks [478, 3] at rest, canonical frame."""
-        shape: Array = model.person(self.identity) + self.own_m
+        shape: AnyArray = model.person(self.identity) + self.own_m
         return shape
 
 
-def select_diverse_frames(found_px: Array, count: int) -> NDArray[np.int64]:
+def select_diverse_frames(found_px: AnyArray, count: int) -> NDArray[np.int64]:
     """At most `count` rows of landmarks [F, 478, 2] that differ most (farthest first, Gonzalez 1985)."""
     some = found_px[:, ::8]
     some = some - some.mean(1, keepdims=True)
@@ -62,19 +62,19 @@ def select_diverse_frames(found_px: Array, count: int) -> NDArray[np.int64]:
 
 
 def estimate_person(
-    model: FaceModel, found_px: Array, centre_px: tuple[float, float], focal_px: float | None = None
+    model: FaceModel, found_px: AnyArray, center_px: tuple[float, float], focal_px: float | None = None
 ) -> tuple[PersonEstimate, Poses]:
     """Identity, focal length and poses that explain landmarks [F, 478, 2] of one face.
 
     Args:
         model: faces.
         found_px: landmarks, all finite.
-        centre_px: where the camera's axis meets the picture.
+        center_px: where the camera's axis meets the picture.
         focal_px: the focal length where it is known; else it is estimated around that of a camera 1.2 m away.
     """
     height_px = float(np.median(np.linalg.norm(found_px[:, 10] - found_px[:, 152], axis=1)))
     usual_px = USUAL_DISTANCE_M * height_px / FACE_HEIGHT_M
-    lens = Lens(focal_px or usual_px, centre_px)
+    lens = Lens(focal_px or usual_px, center_px)
     person = PersonEstimate(np.zeros(model.identities), np.zeros_like(model.mean_m), lens)
     poses = initial_poses(model, person.shape_m(model), found_px, lens)
     stiffness = _DISTANCE_SPREAD**-2 if focal_px is None else 1e12
@@ -88,7 +88,11 @@ def estimate_person(
 
 
 def _stepped(
-    model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array, prior: tuple[Array, Array]
+    model: FaceModel,
+    person: PersonEstimate,
+    poses: Poses,
+    found_px: AnyArray,
+    prior: tuple[AnyArray, AnyArray],
 ) -> tuple[PersonEstimate, Poses]:
     """One Gauss-Newton step of everything; the prior is (stiffness, how far off) of the shared unknowns."""
     trust = outlier_weights(_errors(model, person, poses, found_px))
@@ -105,19 +109,19 @@ def _stepped(
     return replace(person, identity=person.identity + step[:-1], lens=lens), poses
 
 
-def _mean_residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
+def _mean_residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: AnyArray) -> AnyArray:
     """What all pictures miss alike [478, 3], in the head's frame, m, a little less than it is."""
     px, seen = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
     flat = np.zeros_like(seen)
     flat[..., :2] = (found_px - px) * seen[..., 2:] / person.lens.focal_px
     trust = outlier_weights(_errors(model, person, poses, found_px))
-    missed: Array = np.average(flat @ poses.rotations, axis=0, weights=trust)
+    missed: AnyArray = np.average(flat @ poses.rotations, axis=0, weights=trust)
     count = trust.sum()
     return np.asarray(missed * count / (count + _OWN_TRUST))
 
 
-def _errors(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
+def _errors(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: AnyArray) -> AnyArray:
     """Distance [F] of landmarks from the model, rms px."""
     px, _ = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
-    rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
+    rms: AnyArray = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
     return rms

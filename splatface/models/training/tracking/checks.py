@@ -204,9 +204,7 @@ def _file(info: VideoInfo, fps: float, scan: Scan) -> list[Finding]:
         found.append(Finding(NOTE, "rate", f"{info.rate:.1f} pictures a second", "fast lips are missed"))
     if info.hdr_transfer:
         found.append(
-            Finding(
-                MENDED, "colours", f"high dynamic range ({info.hdr_transfer})", "brought to ordinary ones"
-            )
+            Finding(MENDED, "colors", f"high dynamic range ({info.hdr_transfer})", "brought to ordinary ones")
         )
     return found
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.landmarks import Landmarker
+from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = ["MOST_FACES", "CropWindow", "FaceDetector", "FaceTrack", "choose_face", "crop_window", "cropped"]
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.float64]
 
 MOST_FACES = 4
 _SAME = 0.75  # a face moves by less than this share of its size between two looks
@@ -33,10 +32,10 @@ class FaceDetector:
 
     def __init__(self) -> None:
         self._find = Landmarker(most=MOST_FACES)
-        self._last: Array | None = None
+        self._last: Float64Array | None = None
         self._misses = 0
 
-    def __call__(self, picture: Image) -> Array:
+    def __call__(self, picture: UInt8Array) -> Float64Array:
         """Boxes [n, 4] (left, top, right, bottom) px around brows, cheeks and chin of the faces found."""
         boxes = self._in(picture, (0, 0, picture.shape[1], picture.shape[0]))
         if not len(boxes) and self._last is not None:
@@ -63,7 +62,7 @@ class FaceDetector:
     ) -> None:
         self.close()
 
-    def _in_parts(self, picture: Image) -> Array:
+    def _in_parts(self, picture: UInt8Array) -> Float64Array:
         height, width = picture.shape[:2]
         for share in (1.0, 0.5, 0.25):
             side = round(min(height, width) * share)
@@ -73,7 +72,7 @@ class FaceDetector:
                 return boxes[:MOST_FACES]
         return np.empty((0, 4))
 
-    def _in(self, picture: Image, part: tuple[int, int, int, int]) -> Array:
+    def _in(self, picture: UInt8Array, part: tuple[int, int, int, int]) -> Float64Array:
         left, top, right, bottom = part
         faces = self._find.faces(np.ascontiguousarray(picture[top:bottom, left:right]))
         boxes = np.concatenate([faces[..., :2].min(axis=1), faces[..., :2].max(axis=1)], axis=1)
@@ -84,7 +83,7 @@ class FaceDetector:
 class FaceTrack:
     """One face through the film."""
 
-    boxes: Array  # [S, 4] px at each look, NaN where it was not found
+    boxes: Float64Array  # [S, 4] px at each look, NaN where it was not found
     others: NDArray[np.bool_]  # [S] looks at which another face of some size was seen too
 
 
@@ -97,13 +96,13 @@ class CropWindow:
     side: int  # px
 
 
-def choose_face(looks: Sequence[Array]) -> FaceTrack:
+def choose_face(looks: Sequence[Float64Array]) -> FaceTrack:
     """The face that is largest for longest among boxes [n, 4] of S looks in order of time.
 
     Raises:
         TrackingError: when no look has a face.
     """
-    tracks: list[dict[int, Array]] = []
+    tracks: list[dict[int, Float64Array]] = []
     for at, boxes in enumerate(looks):
         free = list(range(len(tracks)))
         for box in sorted(boxes, key=lambda box: box[1] - box[3]):
@@ -131,7 +130,7 @@ def choose_face(looks: Sequence[Array]) -> FaceTrack:
     return FaceTrack(boxes, np.array(others, bool))
 
 
-def crop_window(boxes: Array, width: int, height: int) -> CropWindow:
+def crop_window(boxes: Float64Array, width: int, height: int) -> CropWindow:
     """Head and shoulders around a face's boxes [S, 4] (NaN where unknown), inside width x height px.
 
     It stands still for the whole film: wide enough for where the head goes.
@@ -149,7 +148,7 @@ def crop_window(boxes: Array, width: int, height: int) -> CropWindow:
     return CropWindow(int(corner[0]), int(corner[1]), side)
 
 
-def cropped(picture: Image, window: CropWindow, side_px: int) -> Image:
+def cropped(picture: UInt8Array, window: CropWindow, side_px: int) -> UInt8Array:
     """The window of a picture [H, W, 3], scaled to [side_px, side_px, 3]."""
     part = picture[window.top : window.top + window.side, window.left : window.left + window.side]
     if part.shape[:2] == (side_px, side_px):
@@ -158,33 +157,33 @@ def cropped(picture: Image, window: CropWindow, side_px: int) -> Image:
     return np.asarray(cv2.resize(part, (side_px, side_px), interpolation=way), np.uint8)
 
 
-def _height(box: Array) -> float:
+def _height(box: Float64Array) -> float:
     return float(box[3] - box[1])
 
 
-def _distance(one: Array, other: Array) -> float:
+def _distance(one: Float64Array, other: Float64Array) -> float:
     """Between the middles, in sizes of the larger."""
     apart = (one[:2] + one[2:] - other[:2] - other[2:]) / 2
     return float(np.hypot(*apart)) / max(_height(one), _height(other), 1.0)
 
 
-def _same(box: Array, track: dict[int, Array], at: int) -> bool:
+def _same(box: Float64Array, track: dict[int, Float64Array], at: int) -> bool:
     """Whether a box may show a track's face, which may have been lost for a while."""
     last = max(track)
     ratio = _height(box) / max(_height(track[last]), 1.0)
     return 0.6 < ratio < 1.7 and _distance(box, track[last]) < _SAME * min(at - last, 3)
 
 
-def _each_once(boxes: Array) -> Array:
+def _each_once(boxes: Float64Array) -> Float64Array:
     """Boxes without those that show a face again, the largest first."""
-    kept: list[Array] = []
+    kept: list[Float64Array] = []
     for box in sorted(boxes, key=lambda box: box[1] - box[3]):
         if all(_distance(box, other) > _APART for other in kept):
             kept.append(box)
     return np.array(kept).reshape(-1, 4)
 
 
-def _around(box: Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+def _around(box: Float64Array, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """A part of the picture, four faces wide."""
     reach = 2 * _height(box)
     middle = (box[:2] + box[2:]) / 2

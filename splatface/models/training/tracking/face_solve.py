@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.tracking.face_model import FACE_HEIGHT_M, FaceModel, view_terms
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "Lens",
@@ -26,7 +26,6 @@ __all__ = [
     "updated",
 ]
 
-Array = NDArray[Any]
 
 TRUST: Final = 0.1  # of a landmark's squared error: what remains beside slips is not quite independent
 # Where each of MOUTH_MODES + CONTROLS ends; gaze in radians.
@@ -41,16 +40,16 @@ class Lens:
     """A pinhole with square pixels."""
 
     focal_px: float
-    centre_px: tuple[float, float]
+    center_px: tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
     """Where the head is and what the face does in F pictures, seen from the camera."""
 
-    rotations: Array  # [F, 3, 3] R_camera_head
-    translations_m: Array  # [F, 3]
-    motion: Array  # [F, 16] MOUTH_MODES + CONTROLS
+    rotations: AnyArray  # [F, 3, 3] R_camera_head
+    translations_m: AnyArray  # [F, 3]
+    motion: AnyArray  # [F, 16] MOUTH_MODES + CONTROLS
 
     def __len__(self) -> int:
         return len(self.rotations)
@@ -64,31 +63,31 @@ class Poses:
 class NormalEquations:
     """Normal equations of F pictures: their own 22 unknowns (turn, place, motion) and S shared ones."""
 
-    own: Array  # [F, 22, 22]
-    mixed: Array  # [F, 22, S]
-    shared: Array  # [S, S]
-    own_right: Array  # [F, 22]
-    shared_right: Array  # [S]
+    own: AnyArray  # [F, 22, 22]
+    mixed: AnyArray  # [F, 22, S]
+    shared: AnyArray  # [S, S]
+    own_right: AnyArray  # [F, 22]
+    shared_right: AnyArray  # [S]
 
 
-def deform_landmarks(model: FaceModel, person: Array, poses: Poses) -> Array:
+def deform_landmarks(model: FaceModel, person: AnyArray, poses: Poses) -> AnyArray:
     """Landmarks [F, 478, 3] in the head's frame: a person [478, 3] who moves, as the tracker sees it."""
     views = view_terms(poses.rotations, poses.translations_m)
     count = len(poses)
     shift = poses.motion @ model.motion_m.reshape(MOTION_SIZE, -1)
     shift += views @ model.view_m.reshape(views.shape[1], -1)
-    points: Array = person + shift.reshape(count, -1, 3)
+    points: AnyArray = person + shift.reshape(count, -1, 3)
     return points
 
 
-def projected(points_head: Array, poses: Poses, lens: Lens) -> tuple[Array, Array]:
+def projected(points_head: AnyArray, poses: Poses, lens: Lens) -> tuple[AnyArray, AnyArray]:
     """Landmarks [F, 478, 2] px and [F, 478, 3] in the camera's frame."""
     seen = points_head @ poses.rotations.transpose(0, 2, 1) + poses.translations_m[:, None]
-    px: Array = lens.focal_px * seen[..., :2] / seen[..., 2:] + np.asarray(lens.centre_px)
+    px: AnyArray = lens.focal_px * seen[..., :2] / seen[..., 2:] + np.asarray(lens.center_px)
     return px, seen
 
 
-def initial_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) -> Poses:
+def initial_poses(model: FaceModel, person: AnyArray, found_px: AnyArray, lens: Lens) -> Poses:
     """Poses of faces at rest by weak perspective (POS, DeMenthon and Davis 1995), a picture at a time."""
     middle = person.mean(0)
     flat = found_px - found_px.mean(1, keepdims=True)
@@ -99,20 +98,20 @@ def initial_poses(model: FaceModel, person: Array, found_px: Array, lens: Lens) 
     left, _, right = np.linalg.svd(rows)
     turns = left @ right
     depth = lens.focal_px / scale
-    centre = (found_px.mean(1) - np.asarray(lens.centre_px)) * (depth / lens.focal_px)[:, None]
-    places = np.c_[centre, depth] - turns @ middle
+    center = (found_px.mean(1) - np.asarray(lens.center_px)) * (depth / lens.focal_px)[:, None]
+    places = np.c_[center, depth] - turns @ middle
     return Poses(turns, places, np.zeros((len(found_px), MOTION_SIZE)))
 
 
 def normal_equations(
     model: FaceModel,
-    person: Array,
+    person: AnyArray,
     poses: Poses,
-    found_px: Array,
+    found_px: AnyArray,
     lens: Lens,
     *,
     trust: float = TRUST,
-    counts: Array | None = None,
+    counts: AnyArray | None = None,
 ) -> NormalEquations:
     """The normal equations at a guess; shared unknowns are the identity [I] and the log of the focal length.
 
@@ -131,7 +130,7 @@ def normal_equations(
     columns[..., 3:_RIGID] = slopes
     ways = np.concatenate([model.motion_m, model.identity_m]).transpose(1, 2, 0)  # [478, 3, 16 + I]
     columns[..., _RIGID:-2] = turned @ ways
-    columns[..., -2] = px - np.asarray(lens.centre_px)
+    columns[..., -2] = px - np.asarray(lens.center_px)
     columns[..., -1] = found_px - px
     # In noises; a landmark's noise is a share of the face's size in the picture.
     noise_m = model.noise * FACE_HEIGHT_M / np.sqrt(trust)
@@ -144,22 +143,22 @@ def normal_equations(
 
 
 def own_sums_of(
-    model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens, *, trust: float = TRUST
-) -> tuple[Array, Array]:
+    model: FaceModel, person: AnyArray, poses: Poses, found_px: AnyArray, lens: Lens, *, trust: float = TRUST
+) -> tuple[AnyArray, AnyArray]:
     """Only the pictures' own part of `sums_of`: [F, 22, 22] and [F, 22]."""
     nobody = replace(model, identity_m=model.identity_m[:0])
     sums = normal_equations(nobody, person, poses, found_px, lens, trust=trust)
     return sums.own, sums.own_right
 
 
-def updated(poses: Poses, step: Array) -> Poses:
+def updated(poses: Poses, step: AnyArray) -> Poses:
     """Poses after a step [F, 22]: turn (rotation vector in the camera's frame), place, motion."""
     turns = Rotation.from_rotvec(step[:, :3]).as_matrix() @ poses.rotations
     motion = np.clip(poses.motion + step[:, _RIGID:], _LEAST, _MOST)
     return Poses(turns, poses.translations_m + step[:, 3:_RIGID], motion)
 
 
-def _projection_jacobian(seen: Array, lens: Lens) -> Array:
+def _projection_jacobian(seen: AnyArray, lens: Lens) -> AnyArray:
     near = lens.focal_px / seen[..., 2]
     slopes = np.zeros((*seen.shape[:2], 2, 3))
     slopes[..., 0, 0] = slopes[..., 1, 1] = near
@@ -167,7 +166,7 @@ def _projection_jacobian(seen: Array, lens: Lens) -> Array:
     return slopes
 
 
-def _summed(columns: Array, slips: Array, own: int, counts: Array) -> NormalEquations:
+def _summed(columns: AnyArray, slips: AnyArray, own: int, counts: AnyArray) -> NormalEquations:
     """Normal equations of columns [F, 956, own + shared + 1] (the last is the error), slips [E, 956] free.
 
     Slips have unit spread; eliminating them (Woodbury) leaves what they cannot explain.
@@ -186,7 +185,7 @@ def _summed(columns: Array, slips: Array, own: int, counts: Array) -> NormalEqua
     )
 
 
-def _with_habits(sums: NormalEquations, stiffness: Array, motion: Array) -> NormalEquations:
+def _with_habits(sums: NormalEquations, stiffness: AnyArray, motion: AnyArray) -> NormalEquations:
     """Sums with the prior of the motion [F, 16]: how faces move (stiffness [16, 16]) and where that ends."""
     own, right = sums.own.copy(), sums.own_right.copy()
     own[:, _RIGID:, _RIGID:] += stiffness

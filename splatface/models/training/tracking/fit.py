@@ -1,7 +1,6 @@
 """From landmarks of a clip to who moves how: camera, identity, head poses, mouth and eyes."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +26,10 @@ from splatface.models.training.tracking.face_solve import (
 )
 from splatface.models.training.tracking.motion import motion_of
 from splatface.models.training.tracking.steady import outlier_weights, smooth_poses
+from splatface.models.typing import AnyArray
 
 __all__ = ["Fit", "fit"]
 
-Array = NDArray[Any]
 
 _TELLING = 48  # pictures that say who it is
 _STEPS, _CHUNK = 6, 128
@@ -50,18 +49,18 @@ class Fit:
     """
 
     camera: Camera
-    shape_m: Array  # [478, 3] landmarks at rest, canonical frame
-    identity: Array  # [I] coefficients of the face model
-    T_world_head: Array  # [F, 4, 4]
-    mouth: Array  # [F, 8] MOUTH_MODES
-    controls: Array  # [F, 8] CONTROLS
-    residual_px: Array  # [F] rms distance of landmarks from the model
-    confidence: Array  # [F] 0 where nothing was found .. 1
-    pivot_m: Array  # [3] neck joint, canonical frame
+    shape_m: AnyArray  # [478, 3] landmarks at rest, canonical frame
+    identity: AnyArray  # [I] coefficients of the face model
+    T_world_head: AnyArray  # [F, 4, 4]
+    mouth: AnyArray  # [F, 8] MOUTH_MODES
+    controls: AnyArray  # [F, 8] CONTROLS
+    residual_px: AnyArray  # [F] rms distance of landmarks from the model
+    confidence: AnyArray  # [F] 0 where nothing was found .. 1
+    pivot_m: AnyArray  # [3] neck joint, canonical frame
 
 
 def fit(
-    landmarks_px: Array,
+    landmarks_px: AnyArray,
     width: int,
     height: int,
     fps: float,
@@ -72,7 +71,7 @@ def fit(
     """Explain landmarks [F, 478, 2 or 3] px of one person (NaN where lost) at `fps` pictures a second.
 
     About 10 s for 1,000 pictures on a core. Where the face is lost, pose and motion go on as between the
-    neighbours, with confidence 0.
+    neighbors, with confidence 0.
 
     Args:
         landmarks_px: pixel (0, 0) covers 0..1; pictures [height, width] whose middle is the lens's axis.
@@ -106,7 +105,7 @@ def fit(
 class _Clip:
     """What was seen of one person."""
 
-    full: Array  # [F, 478, 2] px, bridged where the face was lost
+    full: AnyArray  # [F, 478, 2] px, bridged where the face was lost
     known: NDArray[np.bool_]  # [F]
     width: int  # px
     height: int  # px
@@ -142,7 +141,7 @@ def _explained(model: FaceModel, whose: FaceModel, person: PersonEstimate, clip:
     )
 
 
-def _checked(landmarks_px: Array) -> Array:
+def _checked(landmarks_px: AnyArray) -> AnyArray:
     if landmarks_px.ndim != 3 or landmarks_px.shape[1] != 478 or landmarks_px.shape[2] not in (2, 3):
         raise TrackingError(
             f"landmarks: expected [F, 478, 2 or 3], found {list(landmarks_px.shape)}: give mediapipe's "
@@ -159,7 +158,7 @@ def _expect_some(known: NDArray[np.bool_]) -> None:
         )
 
 
-def _bridged(found: Array, known: NDArray[np.bool_]) -> Array:
+def _bridged(found: AnyArray, known: NDArray[np.bool_]) -> AnyArray:
     """Landmarks [F, 478, 2] with straight lines over what was lost."""
     moments, flat = np.arange(len(found)), found.reshape(len(found), -1)
     if known.all():
@@ -168,7 +167,7 @@ def _bridged(found: Array, known: NDArray[np.bool_]) -> Array:
     return np.stack(columns, axis=1).reshape(found.shape)
 
 
-def _poses(model: FaceModel, person: PersonEstimate, found_px: Array) -> Poses:
+def _poses(model: FaceModel, person: PersonEstimate, found_px: AnyArray) -> Poses:
     """Poses of all pictures by themselves, the person known."""
     shape = person.shape_m(model)
     parts = []
@@ -183,7 +182,9 @@ def _poses(model: FaceModel, person: PersonEstimate, found_px: Array) -> Poses:
     return Poses(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def _shut_at_rest(model: FaceModel, person: PersonEstimate, mouth: Array) -> tuple[PersonEstimate, Array]:
+def _shut_at_rest(
+    model: FaceModel, person: PersonEstimate, mouth: AnyArray
+) -> tuple[PersonEstimate, AnyArray]:
     """Zero is the shut mouth: what is open even then belongs to the person's shape."""
     shut = float(np.clip(np.percentile(mouth[:, _OPEN], _SHUT_PERCENTILE), -_MOST_SHIFT, _MOST_SHIFT))
     shifted = mouth.copy()
@@ -191,19 +192,19 @@ def _shut_at_rest(model: FaceModel, person: PersonEstimate, mouth: Array) -> tup
     return replace(person, own_m=person.own_m + shut * model.motion_m[_OPEN]), shifted
 
 
-def _residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: Array) -> Array:
+def _residual(model: FaceModel, person: PersonEstimate, poses: Poses, found_px: AnyArray) -> AnyArray:
     px, _ = projected(deform_landmarks(model, person.shape_m(model), poses), poses, person.lens)
-    rms: Array = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
+    rms: AnyArray = np.sqrt(((px - found_px) ** 2).sum(2).mean(1))
     return rms
 
 
-def _matrices(poses: Poses) -> Array:
+def _matrices(poses: Poses) -> AnyArray:
     T = np.tile(np.eye(4), (len(poses), 1, 1))
     T[:, :3, :3], T[:, :3, 3] = poses.rotations, poses.translations_m
     return T
 
 
-def _middle(T: Array) -> Array:
+def _middle(T: AnyArray) -> AnyArray:
     """The median pose [4, 4] of [F, 4, 4], coordinate by coordinate."""
     from scipy.spatial.transform import Rotation
 

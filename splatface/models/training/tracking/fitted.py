@@ -2,11 +2,10 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import safetensors.numpy
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from splatface.models.camera import Camera
@@ -16,6 +15,7 @@ from splatface.models.training.dataset.types import Dataset, FrameTable, MotionT
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
 from splatface.models.training.tracking.fit import Fit
+from splatface.models.typing import AnyArray
 
 __all__ = [
     "FITTED",
@@ -26,7 +26,6 @@ __all__ = [
     "write_fitted",
 ]
 
-Array = NDArray[Any]
 
 FITTED: Final = "tracking.safetensors"
 _LIMIT = 1 << 26  # bytes
@@ -36,11 +35,11 @@ _LIMIT = 1 << 26  # bytes
 class TrackingResult:
     """The fit of a data set's M moments, see `Fit`; poses and motion stand in the data set itself."""
 
-    shape_m: Array  # [478, 3] f32 landmarks at rest, canonical frame
-    identity: Array  # [I] f32 coefficients of the face model
-    residual_px: Array  # [M] f32 rms distance of landmarks from the model, NaN where the face was lost
-    confidence: Array  # [M] f32 0..1
-    pivot_m: Array  # [3] f32 neck joint, canonical frame
+    shape_m: AnyArray  # [478, 3] f32 landmarks at rest, canonical frame
+    identity: AnyArray  # [I] f32 coefficients of the face model
+    residual_px: AnyArray  # [M] f32 rms distance of landmarks from the model, NaN where the face was lost
+    confidence: AnyArray  # [M] f32 0..1
+    pivot_m: AnyArray  # [3] f32 neck joint, canonical frame
 
 
 def write_fitted(folder: Path, fit: Fit) -> None:
@@ -76,14 +75,16 @@ def read_fitted(dataset: Dataset) -> TrackingResult | None:
     return fitted
 
 
-def poses_and_intrinsics(camera: Camera, track: FrameTable | MotionTrack, rows: Array) -> tuple[Poses, Lens]:
+def poses_and_intrinsics(
+    camera: Camera, track: FrameTable | MotionTrack, rows: AnyArray
+) -> tuple[Poses, Lens]:
     """How a camera sees the head in some rows [n] of a table, and through which lens."""
     T = camera.T_camera_world @ track.T_world_head[rows]
     ways = np.hstack([track.mouth[rows], track.controls[rows]]).astype(np.float64)
     return Poses(T[:, :3, :3], T[:, :3, 3], ways), Lens(camera.fx, (camera.cx, camera.cy))
 
 
-def fitted_landmarks(dataset: Dataset, fitted: TrackingResult, moments: Array) -> Array:
+def fitted_landmarks(dataset: Dataset, fitted: TrackingResult, moments: AnyArray) -> AnyArray:
     """Landmarks [n, 478, 2] px where the fit says they are at some moments [n] of the motion."""
     poses, lens = poses_and_intrinsics(dataset.camera, dataset.motion, moments)
     points = deform_landmarks(load_face_model(), fitted.shape_m.astype(np.float64), poses)

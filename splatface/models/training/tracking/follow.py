@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from splatface.models.training.dataset.writer import DatasetWriter
 from splatface.models.training.tracking.choose_face import MOST_FACES, CropWindow, cropped
 from splatface.models.training.tracking.landmarks import LANDMARKS, Landmarker
-from splatface.models.training.tracking.masks import ColorModel, PersonSegmenter, learn_colours, segment_frame
+from splatface.models.training.tracking.masks import ColorModel, PersonSegmenter, learn_colors, segment_frame
 from splatface.models.training.tracking.plate import Plate, composite_over_plate, estimate_clean_plate
 from splatface.models.training.tracking.scan import LOOK_EVERY_S
 from splatface.models.training.tracking.story import ShotSelection
 from splatface.models.training.tracking.video import VideoInfo, iter_frames
+from splatface.models.typing import BoolArray, Float64Array, UInt8Array
 
 __all__ = [
     "AppearanceModel",
@@ -25,11 +26,8 @@ __all__ = [
     "select_frames",
 ]
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
-_SAMPLES = 40  # pictures from which plate and colours are learned
+_SAMPLES = 40  # pictures from which plate and colors are learned
 _ASTRAY = 0.7  # of its height: farther from where the face is expected, it is another one
 _SETTLE = 8  # pictures a tracker needs after a jump
 _HAND_S = 0.7 * LOOK_EVERY_S  # before and after a look with a hand in the way
@@ -44,7 +42,7 @@ class CroppedVideo:
     fps: float
     window: CropWindow
     side_px: int
-    places: Array  # [F, 3] middle and height px of the face expected in the window's picture
+    places: Float64Array  # [F, 3] middle and height px of the face expected in the window's picture
     multiple_faces: bool  # other faces are seen too
 
 
@@ -52,14 +50,14 @@ class CroppedVideo:
 class AppearanceModel:
     """What a person and their background look like."""
 
-    colours: ColorModel
+    colors: ColorModel
     plate: Plate
     replaced: bool  # the background moves: the plate stands in for it
 
 
 def expected_places(
-    story: ShotSelection, look_s: Array, times_s: Array, scale: tuple[CropWindow, int]
-) -> Array:
+    story: ShotSelection, look_s: Float64Array, times_s: Float64Array, scale: tuple[CropWindow, int]
+) -> Float64Array:
     """Middle and height [F, 3] px of the chosen face at times [F] in the picture of a window."""
     window, side_px = scale
     seen = np.isfinite(story.boxes).all(axis=1)
@@ -69,7 +67,9 @@ def expected_places(
     return np.stack([np.interp(times_s, look_s[seen], values[:, i]) for i in range(3)], axis=1)
 
 
-def select_frames(story: ShotSelection, look_s: Array, repeated: Mask, times_s: Array, most: int) -> Mask:
+def select_frames(
+    story: ShotSelection, look_s: Float64Array, repeated: BoolArray, times_s: Float64Array, most: int
+) -> BoolArray:
     """Which pictures [F] at times [F] a data set should have, as far as the first look can say.
 
     The last 15 % are kept whole, what comes before is thinned evenly to `most` in all.
@@ -88,8 +88,10 @@ def select_frames(story: ShotSelection, look_s: Array, repeated: Mask, times_s: 
     return wanted
 
 
-def fit_appearance(film: CroppedVideo, used: Mask, told: Callable[[float], None]) -> tuple[ColorModel, Plate]:
-    """Colours of the person and the background, from pictures evenly over those that are used [F]."""
+def fit_appearance(
+    film: CroppedVideo, used: BoolArray, told: Callable[[float], None]
+) -> tuple[ColorModel, Plate]:
+    """Colors of the person and the background, from pictures evenly over those that are used [F]."""
     numbers = np.flatnonzero(used)
     chosen = set(numbers[np.linspace(0, len(numbers) - 1, min(_SAMPLES, len(numbers))).astype(int)].tolist())
     pictures, shares, faces = [], [], []
@@ -101,13 +103,17 @@ def fit_appearance(film: CroppedVideo, used: Mask, told: Callable[[float], None]
             faces.append(find(shot.index, picture))
             told(len(pictures) / len(chosen))
     seen = [i for i, face in enumerate(faces) if np.isfinite(face).all()]
-    colours = learn_colours((pictures[i], shares[i], faces[i]) for i in seen)
-    return colours, estimate_clean_plate(pictures, shares)
+    colors = learn_colors((pictures[i], shares[i], faces[i]) for i in seen)
+    return colors, estimate_clean_plate(pictures, shares)
 
 
 def process_chunk(
-    film: CroppedVideo, look: AppearanceModel, span: range, wanted: Mask, writer: tuple[DatasetWriter, int]
-) -> tuple[NDArray[np.float32], Mask]:
+    film: CroppedVideo,
+    look: AppearanceModel,
+    span: range,
+    wanted: BoolArray,
+    writer: tuple[DatasetWriter, int],
+) -> tuple[NDArray[np.float32], BoolArray]:
     """Landmarks [n, 478, 3] px (NaN where lost) of a span of pictures, and which [n] became rows.
 
     Args:
@@ -129,7 +135,7 @@ def process_chunk(
             if not (wanted[number] and np.isfinite(landmarks).all()):
                 continue
             share = person(picture)
-            labels = segment_frame(picture, share, landmarks, look.colours)
+            labels = segment_frame(picture, share, landmarks, look.colors)
             target.add(
                 row, composite_over_plate(picture, share, look.plate) if look.replaced else picture, labels
             )
@@ -138,7 +144,7 @@ def process_chunk(
     return found, kept
 
 
-def _seen_from(film: CroppedVideo, first: int, end: int) -> Iterator[tuple[int, Image]]:
+def _seen_from(film: CroppedVideo, first: int, end: int) -> Iterator[tuple[int, UInt8Array]]:
     for shot in iter_frames(film.path, film.info, film.fps, first=first):
         if shot.index >= end:
             return
@@ -152,7 +158,7 @@ class _Finder:
         self._places = film.places
         self._find = Landmarker(tracked=tracked, most=MOST_FACES if film.multiple_faces else 1)
 
-    def __call__(self, number: int, picture: Image) -> Array:
+    def __call__(self, number: int, picture: UInt8Array) -> Float64Array:
         faces = self._find.faces(picture)
         *middle, tall = self._places[min(number, len(self._places) - 1)]
         if len(faces):

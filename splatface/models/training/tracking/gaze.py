@@ -1,15 +1,14 @@
 """Where a person looks: irises against the corners of their eyes, in the head's frame."""
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.tracking.face_model import IRISES
+from splatface.models.typing import AnyArray
 
 __all__ = ["gaze_of"]
 
-Array = NDArray[Any]
 
 CORNERS: Final = ((33, 133), (362, 263))  # of the person's right eye, left eye
 # Measured on 560 pictures of 14 synthetic people with known gaze (tools/face_model): how far irises move from
@@ -21,7 +20,7 @@ _LARGEST = np.array([0.6, 0.45])
 _SHUT = 0.45  # of a blink, from which on no iris is seen
 
 
-def gaze_of(flat_m: Array, views: Array, blink: Array) -> Array:
+def gaze_of(flat_m: AnyArray, views: AnyArray, blink: AnyArray) -> AnyArray:
     """Yaw (to the face's left) and pitch (down) [F, 2], rad; 0 is where the person looks most.
 
     Args:
@@ -36,11 +35,11 @@ def gaze_of(flat_m: Array, views: Array, blink: Array) -> Array:
     gaze = (offset - np.median(offset[seen], axis=0)) / _SLOPE
     moments = np.arange(len(gaze))
     filled = np.stack([np.interp(moments, moments[seen], gaze[seen, axis]) for axis in range(2)], axis=1)
-    limited: Array = np.clip(filled, -_LARGEST, _LARGEST)
+    limited: AnyArray = np.clip(filled, -_LARGEST, _LARGEST)
     return limited
 
 
-def _offset(flat: Array, eye: int) -> Array:
+def _offset(flat: AnyArray, eye: int) -> AnyArray:
     """Of the iris [F, 2] from the middle of its eye's corners."""
-    offset: Array = flat[:, IRISES[eye], :2].mean(1) - flat[:, CORNERS[eye], :2].mean(1)
+    offset: AnyArray = flat[:, IRISES[eye], :2].mean(1) - flat[:, CORNERS[eye], :2].mean(1)
     return offset

@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.mediapipe_door import FACE_MESH, Graph
+from splatface.models.typing import Float64Array
 
 __all__ = ["LANDMARKS", "LIPS", "Landmarker", "landmarks"]
 
-Array = NDArray[np.float64]
 
 LANDMARKS = 478  # 468 of the face, then five of each iris (468-472 the right eye's, 473-477 the left eye's)
 
@@ -40,7 +40,7 @@ class Landmarker:
     def __init__(self, *, tracked: bool = False, most: int = 1) -> None:
         self._graph = Graph(FACE_MESH, num_faces=most, with_attention=True, use_prev_landmarks=bool(tracked))
 
-    def __call__(self, picture: NDArray[np.uint8]) -> Array:
+    def __call__(self, picture: NDArray[np.uint8]) -> Float64Array:
         """Landmarks [478, 3] px of the picture [H, W, 3] RGB, NaN where there is no face.
 
         x to the right, y down, pixel (0, 0) covers 0..1; z away from the camera in about the same scale,
@@ -49,7 +49,7 @@ class Landmarker:
         found = self.faces(picture)
         return found[0] if len(found) else np.full((LANDMARKS, 3), np.nan)
 
-    def faces(self, picture: NDArray[np.uint8]) -> Array:
+    def faces(self, picture: NDArray[np.uint8]) -> Float64Array:
         """Landmarks [n, 478, 3] px of all n faces that are found, at most `most`."""
         height, width = picture.shape[:2]
         found = [_points(face) * (width, height, width) for face in self._graph.messages(picture)]
@@ -66,7 +66,7 @@ class Landmarker:
         self.close()
 
 
-def landmarks(pictures: Iterable[NDArray[np.uint8]], *, tracked: bool = False) -> Array:
+def landmarks(pictures: Iterable[NDArray[np.uint8]], *, tracked: bool = False) -> Float64Array:
     """Landmarks [F, 478, 3] px of F pictures [H, W, 3] RGB; see `Landmarker`.
 
     Raises:
@@ -77,7 +77,7 @@ def landmarks(pictures: Iterable[NDArray[np.uint8]], *, tracked: bool = False) -
     return np.stack(found) if found else np.empty((0, LANDMARKS, 3))
 
 
-def _points(message: bytes) -> Array:
+def _points(message: bytes) -> Float64Array:
     """Points [478, 3] of a serialised `mediapipe.NormalizedLandmarkList`.
 
     Raises TrackingError when it is something else.

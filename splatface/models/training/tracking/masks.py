@@ -1,4 +1,4 @@
-"""Label pictures from landmarks, a person mask and the person's own colours."""
+"""Label pictures from landmarks, a person mask and the person's own colors."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,15 +12,11 @@ from numpy.typing import NDArray
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
 from splatface.models.training.tracking.landmarks import LIPS as LIP_RIMS
 from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
+from splatface.models.typing import BoolArray, Float32Array, Float64Array, UInt8Array
 
-__all__ = ["EYE_RIMS", "OVAL", "ColorModel", "PersonSegmenter", "learn_colours", "segment_frame"]
+__all__ = ["EYE_RIMS", "OVAL", "ColorModel", "PersonSegmenter", "learn_colors", "segment_frame"]
 
-Image = NDArray[np.uint8]
-Mask = NDArray[np.bool_]
-Floats = NDArray[np.float32]
-Doubles = NDArray[np.float64]
 
-# Around the face, from the top of the forehead over the picture's right side.
 # fmt: off
 OVAL = (10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
         152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
@@ -36,16 +32,16 @@ _SKIN, _HAIR, _CLOTHES = range(3)
 _SHUT_PX = 1.3  # lids and lips nearer than this hide what is behind them
 _EDGE_PX, _EDGE_LEVELS = 9, 6.0  # guided filter: its reach and what counts as an edge
 _SUBPIXEL = 4  # bits
-_SAMPLE = 4000  # pixels of each part and picture from which colours are learned
+_SAMPLE = 4000  # pixels of each part and picture from which colors are learned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColorModel:
     """Normal distributions of skin, hair and clothes in Lab."""
 
-    means: Doubles  # [3, 3]
-    precisions: Doubles  # [3, 3, 3]
-    offsets: Doubles  # [3] log determinants of the covariances
+    means: Float64Array  # [3, 3]
+    precisions: Float64Array  # [3, 3, 3]
+    offsets: Float64Array  # [3] log determinants of the covariances
 
 
 class PersonSegmenter:
@@ -54,7 +50,7 @@ class PersonSegmenter:
     def __init__(self) -> None:
         self._graph = Graph(PERSON_MASK, model_selection=0)
 
-    def __call__(self, picture: Image) -> Floats:
+    def __call__(self, picture: UInt8Array) -> Float32Array:
         """Share of the person [H, W] in each pixel, 0..1, its edge drawn to the picture's [H, W, 3]."""
         share = np.ascontiguousarray(self._graph.image(picture), np.float32)
         return _guided_filter(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32), share)
@@ -72,13 +68,13 @@ class PersonSegmenter:
         self.close()
 
 
-def learn_colours(samples: Iterable[tuple[Image, Floats, Doubles]]) -> ColorModel:
-    """Colours of the person from pictures [H, W, 3], person shares [H, W] and landmarks [478, 2+] px.
+def learn_colors(samples: Iterable[tuple[UInt8Array, Float32Array, Float64Array]]) -> ColorModel:
+    """Colors of the person from pictures [H, W, 3], person shares [H, W] and landmarks [478, 2+] px.
 
     Skin is what the face shows, hair what is above it, clothes what is far below.
     """
     rng = np.random.default_rng(0)
-    found: list[list[Doubles]] = [[], [], []]
+    found: list[list[Float64Array]] = [[], [], []]
     for picture, share, landmarks in samples:
         lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float64)
         across, down = _face_frame(landmarks, share.shape)
@@ -98,17 +94,19 @@ def learn_colours(samples: Iterable[tuple[Image, Floats, Doubles]]) -> ColorMode
     return _fitted(found)
 
 
-def segment_frame(picture: Image, share: Floats, landmarks: Doubles, colours: ColorModel) -> Image:
+def segment_frame(
+    picture: UInt8Array, share: Float32Array, landmarks: Float64Array, colors: ColorModel
+) -> UInt8Array:
     """Labels [H, W] (dataset LABELS) of a picture [H, W, 3].
 
     Args:
         picture: RGB.
         share: [H, W] of the person, see `PersonMask`.
         landmarks: [478, 2 or 3] px.
-        colours: of this person.
+        colors: of this person.
     """
     oval = _filled(share.shape, landmarks[list(OVAL), :2])
-    labels = _outer_parts(picture, share, landmarks, colours)
+    labels = _outer_parts(picture, share, landmarks, colors)
     labels[share <= 0.5] = BACKGROUND
     labels[oval] = FACE
     for rim, (upper, lower) in zip(EYE_RIMS, _LIDS, strict=True):
@@ -120,14 +118,16 @@ def segment_frame(picture: Image, share: Floats, landmarks: Doubles, colours: Co
     return labels
 
 
-def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: ColorModel) -> Image:
+def _outer_parts(
+    picture: UInt8Array, share: Float32Array, landmarks: Float64Array, colors: ColorModel
+) -> UInt8Array:
     """HAIR, NECK or TORSO [H, W], as if the person filled the picture; worked out at half the size."""
     small = tuple(max(1, side // 2) for side in share.shape[::-1])
     picture = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA), np.uint8)
     person = cv2.resize(share, small, interpolation=cv2.INTER_AREA) > 0.5
     scale = np.array(small) / share.shape[::-1]
     across, down = _face_frame(landmarks[:, :2] * scale, person.shape)
-    kind = _kinds(picture, colours)
+    kind = _kinds(picture, colors)
     wide = _width(landmarks)
     beside = np.abs(across) > 0.36 * wide
     head = (down < -0.36) & (np.abs(across) < 1.1 * wide)
@@ -140,21 +140,21 @@ def _outer_parts(picture: Image, share: Floats, landmarks: Doubles, colours: Col
     return np.asarray(cv2.resize(labels, share.shape[::-1], interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _guided_filter(grey: Floats, share: Floats) -> Floats:
-    """Guided filter (He, Sun and Tang 2010, eqs. 5-8) of a share [H, W] by a grey picture [H, W]."""
+def _guided_filter(gray: Float32Array, share: Float32Array) -> Float32Array:
+    """Guided filter (He, Sun and Tang 2010, eqs. 5-8) of a share [H, W] by a gray picture [H, W]."""
     size = (_EDGE_PX, _EDGE_PX)
 
-    def mean(values: NDArray[Any]) -> Floats:
+    def mean(values: NDArray[Any]) -> Float32Array:
         return np.asarray(cv2.boxFilter(values, -1, size), np.float32)
 
-    grey_mean, share_mean = mean(grey), mean(share)
-    variance = mean(grey * grey) - grey_mean * grey_mean
-    slope = (mean(grey * share) - grey_mean * share_mean) / (variance + _EDGE_LEVELS**2)
-    level = share_mean - slope * grey_mean
-    return np.asarray(np.clip(mean(slope) * grey + mean(level), 0.0, 1.0), np.float32)
+    gray_mean, share_mean = mean(gray), mean(share)
+    variance = mean(gray * gray) - gray_mean * gray_mean
+    slope = (mean(gray * share) - gray_mean * share_mean) / (variance + _EDGE_LEVELS**2)
+    level = share_mean - slope * gray_mean
+    return np.asarray(np.clip(mean(slope) * gray + mean(level), 0.0, 1.0), np.float32)
 
 
-def _face_frame(landmarks: Doubles, shape: tuple[int, ...]) -> tuple[Floats, Floats]:
+def _face_frame(landmarks: Float64Array, shape: tuple[int, ...]) -> tuple[Float32Array, Float32Array]:
     """Each pixel's place [H, W] across and below the chin, along the face, in heights of the face."""
     chin = landmarks[_CHIN, :2]
     up = landmarks[_TOP, :2] - chin
@@ -165,23 +165,23 @@ def _face_frame(landmarks: Doubles, shape: tuple[int, ...]) -> tuple[Floats, Flo
     return (-up[1] * x + up[0] * y).astype(np.float32), (-up[0] * x - up[1] * y).astype(np.float32)
 
 
-def _width(landmarks: Doubles) -> float:
+def _width(landmarks: Float64Array) -> float:
     """Width of the face in heights of it; a turned one is not thought narrower than half its usual."""
     return max(_apart(landmarks, *_SIDES) / max(_apart(landmarks, _TOP, _CHIN), 1.0), 0.5)
 
 
-def _apart(landmarks: Doubles, one: int, other: int) -> float:
+def _apart(landmarks: Float64Array, one: int, other: int) -> float:
     return float(np.hypot(*(landmarks[one, :2] - landmarks[other, :2])))
 
 
-def _features(shape: tuple[int, ...], landmarks: Doubles) -> Mask:
+def _features(shape: tuple[int, ...], landmarks: Float64Array) -> BoolArray:
     """Eyes and mouth [H, W]."""
     rims = (*EYE_RIMS, _OUTER)
     masks = [_filled(shape, landmarks[list(rim), :2]) for rim in rims]
     return np.asarray(np.logical_or.reduce(masks), bool)
 
 
-def _fitted(found: list[list[Doubles]]) -> ColorModel:
+def _fitted(found: list[list[Float64Array]]) -> ColorModel:
     means, precisions, offsets = np.zeros((3, 3)), np.zeros((3, 3, 3)), np.zeros(3)
     for kind, parts in enumerate(found):
         pixels = np.concatenate(parts) if parts else np.zeros((0, 3))
@@ -189,7 +189,7 @@ def _fitted(found: list[list[Doubles]]) -> ColorModel:
             means[kind], precisions[kind] = -1e3, np.eye(3)
             continue
         means[kind] = np.median(pixels, axis=0)
-        # Folds and shadows change lightness more than the sample shows; few parts are of one colour only.
+        # Folds and shadows change lightness more than the sample shows; few parts are of one color only.
         covariance = np.cov((pixels - means[kind]).T) + np.diag([60.0, 9.0, 9.0])
         covariance[0, 0] *= 2.0
         precisions[kind] = np.linalg.inv(covariance)
@@ -197,18 +197,18 @@ def _fitted(found: list[list[Doubles]]) -> ColorModel:
     return ColorModel(means, precisions, offsets)
 
 
-def _kinds(picture: Image, colours: ColorModel) -> NDArray[np.int64]:
-    """Skin, hair or clothes [H, W]: whose colours are likeliest."""
+def _kinds(picture: UInt8Array, colors: ColorModel) -> NDArray[np.int64]:
+    """Skin, hair or clothes [H, W]: whose colors are likeliest."""
     lab = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB).astype(np.float32)
     costs = []
-    for mean, precision, offset in zip(colours.means, colours.precisions, colours.offsets, strict=True):
+    for mean, precision, offset in zip(colors.means, colors.precisions, colors.offsets, strict=True):
         away = lab - mean.astype(np.float32)
         costs.append(((away @ precision.astype(np.float32)) * away).sum(axis=2) + np.float32(offset))
     kinds: NDArray[np.int64] = np.argmin(costs, axis=0)
     return kinds
 
 
-def _joined(head: Mask, candidates: Mask) -> Mask:
+def _joined(head: BoolArray, candidates: BoolArray) -> BoolArray:
     """The head, and what hangs together with it: a dark collar does not."""
     apart = cv2.erode(candidates.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     _, parts = cv2.connectedComponents((apart | head).astype(np.uint8))
@@ -216,21 +216,21 @@ def _joined(head: Mask, candidates: Mask) -> Mask:
     joins[parts[head]] = True
     joins[0] = False
     grown = cv2.dilate(joins[parts].astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    joined: Mask = head | (grown & candidates)
+    joined: BoolArray = head | (grown & candidates)
     return joined
 
 
-def _smooth(labels: Image) -> Image:
+def _smooth(labels: UInt8Array) -> UInt8Array:
     """What most of the pixels around are."""
     votes = [cv2.boxFilter((labels == part).astype(np.float32), -1, (5, 5)) for part in (TORSO, NECK, HAIR)]
-    most: Image = np.array((TORSO, NECK, HAIR), np.uint8)[np.argmax(votes, axis=0)]
+    most: UInt8Array = np.array((TORSO, NECK, HAIR), np.uint8)[np.argmax(votes, axis=0)]
     return most
 
 
-def _filled(shape: tuple[int, ...], corners: Doubles) -> Mask:
+def _filled(shape: tuple[int, ...], corners: Float64Array) -> BoolArray:
     """Pixels [H, W] inside a polygon [n, 2]."""
     mask = np.zeros(shape[:2], np.uint8)
     fixed = np.round((np.clip(corners, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
     cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL)
-    inside: Mask = mask > 0
+    inside: BoolArray = mask > 0
     return inside

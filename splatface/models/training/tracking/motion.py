@@ -1,10 +1,9 @@
 """What the face does once it is known where the head is: mouth, brows, lids and gaze of every picture."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.tracking.blink import eye_aspect_ratio, eye_closure
@@ -22,10 +21,10 @@ from splatface.models.training.tracking.gaze import gaze_of
 from splatface.models.training.tracking.landmarks import LIPS
 from splatface.models.training.tracking.smooth import noise_of, preserve_outliers, smooth
 from splatface.models.training.tracking.steady import interpolate_gaps
+from splatface.models.typing import AnyArray
 
 __all__ = ["fit_motion_coefficients", "motion_of", "unproject_landmarks"]
 
-Array = NDArray[Any]
 
 _RIGID = 6
 _STEPS = 4
@@ -42,8 +41,8 @@ _NOISE: Final = np.where(np.isin((*MOUTH_MODES, *CONTROLS), (*MOUTH_MODES, "jaw_
 
 
 def motion_of(
-    model: FaceModel, person: Array, poses: Poses, found_px: Array, by: tuple[Lens, SampleWeights]
-) -> tuple[Array, Array]:
+    model: FaceModel, person: AnyArray, poses: Poses, found_px: AnyArray, by: tuple[Lens, SampleWeights]
+) -> tuple[AnyArray, AnyArray]:
     """Mouth [F, 8] and controls [F, 8] of a person [478, 3] whose head's poses are known.
 
     Weights by least squares with the poses held; lids and gaze from their own landmarks, calibrated to the
@@ -71,7 +70,9 @@ def motion_of(
     return motion[:, :_CONTROLS_AT], controls
 
 
-def unproject_landmarks(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+def unproject_landmarks(
+    model: FaceModel, person: AnyArray, poses: Poses, found_px: AnyArray, lens: Lens
+) -> AnyArray:
     """Landmarks [F, 478, 2] as they lie in the head's frame, m, at the depth that the model says."""
     points = deform_landmarks(model, person, poses)
     px, seen = projected(points, poses, lens)
@@ -80,13 +81,13 @@ def unproject_landmarks(model: FaceModel, person: Array, poses: Poses, found_px:
     # The landmark lies in the plane through the model's point that faces the person: solve for x and y there.
     across = poses.rotations[:, :2, :2]
     moved_by = np.linalg.solve(across, off[..., :2].transpose(0, 2, 1)).transpose(0, 2, 1)
-    flat: Array = points[..., :2] + moved_by
+    flat: AnyArray = points[..., :2] + moved_by
     return flat
 
 
 def fit_motion_coefficients(
-    model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens
-) -> Array:
+    model: FaceModel, person: AnyArray, poses: Poses, found_px: AnyArray, lens: Lens
+) -> AnyArray:
     """Motion [F, 16] that explains landmarks [F, 478, 2] px of a person best, the head's poses held."""
     noise = model.noise.copy()
     noise[list(LIPS)] *= _LIPS_ERR
@@ -98,7 +99,7 @@ def fit_motion_coefficients(
     return np.concatenate([_weights(sure, person, poses.rows(c), found_px[c], lens) for c in chunks])
 
 
-def _weights(model: FaceModel, person: Array, poses: Poses, found_px: Array, lens: Lens) -> Array:
+def _weights(model: FaceModel, person: AnyArray, poses: Poses, found_px: AnyArray, lens: Lens) -> AnyArray:
     for _ in range(_STEPS):
         left, right = own_sums_of(model, person, poses, found_px, lens, trust=_TRUST)
         step = np.zeros(right.shape)

@@ -1,30 +1,29 @@
 """What was tracked, drawn into a picture: landmarks, the fitted face, the head's axes and where it looks."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.camera import Camera
 from splatface.models.training.tracking.face_model import IRISES
 from splatface.models.training.tracking.landmarks import LIPS
 from splatface.models.training.tracking.masks import EYE_RIMS, OVAL
+from splatface.models.typing import AnyArray, UInt8Array
 
 __all__ = ["OverlayData", "draw_tracked"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
-Colour = tuple[int, int, int]
+
+Color = tuple[int, int, int]
 
 _BROWS: Final = ((70, 63, 105, 66, 107), (300, 293, 334, 296, 336))
 _CLOSED: Final = (LIPS[:20], LIPS[20:], *EYE_RIMS)
-_SEEN: Colour = (255, 255, 255)
-_FITTED: Colour = (60, 220, 120)
-_AXES: Final[tuple[Colour, ...]] = ((235, 80, 80), (90, 200, 90), (80, 140, 255))
-_GAZE: Colour = (255, 200, 40)
+_SEEN: Color = (255, 255, 255)
+_FITTED: Color = (60, 220, 120)
+_AXES: Final[tuple[Color, ...]] = ((235, 80, 80), (90, 200, 90), (80, 140, 255))
+_GAZE: Color = (255, 200, 40)
 _AXIS_M, _GAZE_M = 0.05, 0.06
 _YAW, _PITCH = CONTROLS.index("gaze_yaw"), CONTROLS.index("gaze_pitch")
 _SUBPIXEL = 4  # bits
@@ -34,14 +33,14 @@ _SUBPIXEL = 4  # bits
 class OverlayData:
     """One moment as it was tracked."""
 
-    seen_px: Array  # [478, 2] landmarks as they were found
-    fitted_px: Array  # [478, 2] where the fit has them; NaN where it is not known
-    shape_m: Array  # [478, 3] at rest, canonical frame
-    T_world_head: Array  # [4, 4]
-    controls: Array  # [7]
+    seen_px: AnyArray  # [478, 2] landmarks as they were found
+    fitted_px: AnyArray  # [478, 2] where the fit has them; NaN where it is not known
+    shape_m: AnyArray  # [478, 3] at rest, canonical frame
+    T_world_head: AnyArray  # [4, 4]
+    controls: AnyArray  # [7]
 
 
-def draw_tracked(picture: Image, drawn: OverlayData, camera: Camera, side_px: int) -> Image:
+def draw_tracked(picture: UInt8Array, drawn: OverlayData, camera: Camera, side_px: int) -> UInt8Array:
     """The picture [H, W, 3] at side_px x side_px with all of it.
 
     Dots are landmarks as they were found, green lines the face that was fitted to them; red, green and blue
@@ -63,14 +62,14 @@ def draw_tracked(picture: Image, drawn: OverlayData, camera: Camera, side_px: in
     return shown
 
 
-def _draw_axes(shown: Image, T_world_head: Array, camera: Camera, scale: float) -> None:
+def _draw_axes(shown: UInt8Array, T_world_head: AnyArray, camera: Camera, scale: float) -> None:
     tips = np.vstack([np.zeros(3), _AXIS_M * np.diag([1.0, 1.0, -1.0])])
     px = _projected(tips, T_world_head, camera) * scale
-    for tip, colour in zip(px[1:], _AXES, strict=True):
-        _line(shown, np.stack([px[0], tip]), colour, width=2)
+    for tip, color in zip(px[1:], _AXES, strict=True):
+        _line(shown, np.stack([px[0], tip]), color, width=2)
 
 
-def _draw_gaze(shown: Image, drawn: OverlayData, camera: Camera, scale: float) -> None:
+def _draw_gaze(shown: UInt8Array, drawn: OverlayData, camera: Camera, scale: float) -> None:
     towards = -camera.T_camera_world[:3, :3].T @ camera.T_camera_world[:3, 3]
     yaw = np.arctan2(towards[0], -towards[2]) + drawn.controls[_YAW]
     pitch = np.arctan2(towards[1], np.hypot(towards[0], towards[2])) + drawn.controls[_PITCH]
@@ -82,18 +81,18 @@ def _draw_gaze(shown: Image, drawn: OverlayData, camera: Camera, scale: float) -
         _line(shown, px, _GAZE, width=2)
 
 
-def _projected(points: Array, T_world_head: Array, camera: Camera) -> Array:
+def _projected(points: AnyArray, T_world_head: AnyArray, camera: Camera) -> AnyArray:
     T = camera.T_camera_world @ T_world_head
     seen = points @ T[:3, :3].T + T[:3, 3]
-    px: Array = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    px: AnyArray = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     return px
 
 
-def _line(shown: Image, px: Array, colour: Colour, *, closed: bool = False, width: int = 1) -> None:
+def _line(shown: UInt8Array, px: AnyArray, color: Color, *, closed: bool = False, width: int = 1) -> None:
     fixed = np.round((np.clip(px, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
-    cv2.polylines(shown, [fixed], closed, colour, width, cv2.LINE_AA, _SUBPIXEL)
+    cv2.polylines(shown, [fixed], closed, color, width, cv2.LINE_AA, _SUBPIXEL)
 
 
-def _fixed(point: Array) -> tuple[int, int]:
+def _fixed(point: AnyArray) -> tuple[int, int]:
     x, y = np.round((np.clip(point, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(int)
     return int(x), int(y)

@@ -7,10 +7,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.typing import Float32Array, UInt8Array
+
 __all__ = ["Plate", "composite_over_plate", "estimate_clean_plate"]
 
-Image = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 
 _FREE = 0.1  # share of the person below which a pixel shows the background
 _MARGIN_PX = 9  # around the person: shadow, motion, hair
@@ -24,13 +24,13 @@ _ROWS = 32
 class Plate:
     """A clean background."""
 
-    picture: Floats  # [H, W, 3] RGB 0..1
-    flat: bool  # of one colour, as in a studio
+    picture: Float32Array  # [H, W, 3] RGB 0..1
+    flat: bool  # of one color, as in a studio
     seen: float  # share of the pixels that were ever free
     moving: float  # share of the free pixels that change with time
 
 
-def estimate_clean_plate(pictures: Sequence[Image], shares: Sequence[Floats]) -> Plate:
+def estimate_clean_plate(pictures: Sequence[UInt8Array], shares: Sequence[Float32Array]) -> Plate:
     """The plate of K pictures [H, W, 3] in which the person takes the shares [H, W].
 
     K of 20 to 60 is good.
@@ -48,20 +48,20 @@ def estimate_clean_plate(pictures: Sequence[Image], shares: Sequence[Floats]) ->
     )
 
 
-def composite_over_plate(picture: Image, share: Floats, plate: Plate) -> Image:
+def composite_over_plate(picture: UInt8Array, share: Float32Array, plate: Plate) -> UInt8Array:
     """The person of a picture [H, W, 3] before the plate, where the real background moves."""
     x = np.clip((share - 0.15) / 0.7, 0.0, 1.0)
     there = (x * x * (3 - 2 * x))[..., None]
     return np.asarray(picture * there + plate.picture * 255 * (1 - there) + 0.5, np.uint8)
 
 
-def _free(share: Floats) -> NDArray[np.bool_]:
+def _free(share: Float32Array) -> NDArray[np.bool_]:
     person = (share > _FREE).astype(np.uint8)
     wide = 2 * _MARGIN_PX + 1
     return np.asarray(cv2.dilate(person, np.ones((wide, wide), np.uint8)) == 0)
 
 
-def _median(stack: Image, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _median(stack: UInt8Array, free: NDArray[np.bool_]) -> tuple[Float32Array, Float32Array]:
     """Median [H, W, 3] of the free pixels of K pictures, and [H, W] how far nine in ten stay from it."""
     height, width = stack.shape[1:3]
     plate, spread = np.zeros((height, width, 3), np.float32), np.zeros((height, width), np.float32)
@@ -81,7 +81,7 @@ def _median(stack: Image, free: NDArray[np.bool_]) -> tuple[Floats, Floats]:
     return plate, spread
 
 
-def _filled_in(plate: Floats, holes: NDArray[np.bool_]) -> Floats:
+def _filled_in(plate: Float32Array, holes: NDArray[np.bool_]) -> Float32Array:
     """The plate with what nobody saw continued smoothly from around it."""
     known = np.where(np.isfinite(plate), plate, 0).clip(0, 255).astype(np.float32)
     if not holes.any() or holes.all():
@@ -92,8 +92,8 @@ def _filled_in(plate: Floats, holes: NDArray[np.bool_]) -> Floats:
         values, weight = levels[-1]
         size = tuple(max(1, -(-side // 2)) for side in weight.shape[::-1])
         less = cv2.resize(weight, size, interpolation=cv2.INTER_AREA)
-        colour = cv2.resize(values, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], 3)
-        levels.append((colour / np.maximum(less, 1e-6)[..., None] * (less > 0)[..., None], (less > 0) * 1.0))
+        color = cv2.resize(values, size, interpolation=cv2.INTER_AREA).reshape(*size[::-1], 3)
+        levels.append((color / np.maximum(less, 1e-6)[..., None] * (less > 0)[..., None], (less > 0) * 1.0))
     filled = levels[-1][0]
     for values, weight in levels[-2::-1]:
         smooth = cv2.resize(

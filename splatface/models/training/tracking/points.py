@@ -1,7 +1,7 @@
-"""Where training of a tracked person's head may start: points with colour, bone and movement."""
+"""Where training of a tracked person's head may start: points with color, bone and movement."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,12 @@ from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.fit import Fit
 from splatface.models.training.tracking.points_face import PointCloud, face_cloud, joined
 from splatface.models.training.tracking.points_figure import ReferenceFrame, body_point_cloud
+from splatface.models.typing import AnyArray, UInt8Array
 
 __all__ = ["Look", "resting_row", "sample_person_point_cloud"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
-Look = Callable[[int], tuple[Image, Image]]  # row -> picture [H, W, 3] RGB and labels [H, W]
+
+Look = Callable[[int], tuple[UInt8Array, UInt8Array]]  # row -> picture [H, W, 3] RGB and labels [H, W]
 
 _FLAT = np.array([1.0, 1.0, 0.35])  # discs: as thick as a third of their width
 _DISC = 0.75  # of the spacing
@@ -69,7 +69,7 @@ def sample_person_point_cloud(
     return Points(
         means=cloud.means.astype(np.float32),
         normals=cloud.normals.astype(np.float32),
-        colours=_colours(cloud, picture, still).astype(np.float32),
+        colors=_colors(cloud, picture, still).astype(np.float32),
         scales=(_DISC * cloud.spacing_m[:, None] * _FLAT).astype(np.float32),
         quats=turned,
         labels=cloud.labels,
@@ -79,7 +79,7 @@ def sample_person_point_cloud(
     )
 
 
-def _colours(cloud: PointCloud, picture: Image, still: ReferenceFrame) -> Array:
+def _colors(cloud: PointCloud, picture: UInt8Array, still: ReferenceFrame) -> AnyArray:
     """RGB [N, 3] 0..1: looked up where the picture shows a point's own part, else that of its like nearby."""
     posed = _posed(cloud, still)
     camera = still.camera
@@ -88,35 +88,35 @@ def _colours(cloud: PointCloud, picture: Image, still: ReferenceFrame) -> Array:
     column = np.clip(np.floor(px[:, 0]), 0, camera.width - 1).astype(np.int64)
     row = np.clip(np.floor(px[:, 1]), 0, camera.height - 1).astype(np.int64)
     shown = still.labels[row, column]
-    colours = picture[row, column] / 255.0
+    colors = picture[row, column] / 255.0
     first = _first_depth(seen[:, 2], row, column, still.labels.shape)
     fits = np.array([s in _ALIKE.get(int(p), (int(p),)) for s, p in zip(shown, cloud.labels, strict=True)])
     fits &= seen[:, 2] < first + _BEHIND_M
-    colours[cloud.labels == MOUTH] = _DARK_MOUTH
+    colors[cloud.labels == MOUTH] = _DARK_MOUTH
     fits |= cloud.labels == MOUTH
     for label in (TORSO, NECK, HAIR, FACE, EYES, LIPS):
-        _borrow(colours, cloud, cloud.labels == label, fits)
-    return np.clip(colours, 0, 1)
+        _borrow(colors, cloud, cloud.labels == label, fits)
+    return np.clip(colors, 0, 1)
 
 
-def _borrow(colours: Array, cloud: PointCloud, alike: NDArray[np.bool_], fits: NDArray[np.bool_]) -> None:
-    """Give points that the picture does not show the colour of the next of their label, or of any."""
+def _borrow(colors: AnyArray, cloud: PointCloud, alike: NDArray[np.bool_], fits: NDArray[np.bool_]) -> None:
+    """Give points that the picture does not show the color of the next of their label, or of any."""
     lack = alike & ~fits
     have = alike & fits if (alike & fits).any() else fits & (cloud.labels != MOUTH)
     if lack.any() and have.any():
         _, near = cKDTree(cloud.means[have, :2]).query(cloud.means[lack, :2])
-        colours[lack] = colours[have][near]
+        colors[lack] = colors[have][near]
 
 
-def _posed(cloud: PointCloud, still: ReferenceFrame) -> Array:
+def _posed(cloud: PointCloud, still: ReferenceFrame) -> AnyArray:
     head = cloud.means @ still.T_world_head[:3, :3].T + still.T_world_head[:3, 3]
-    posed: Array = cloud.skin[:, None] * head + (1 - cloud.skin[:, None]) * cloud.means
+    posed: AnyArray = cloud.skin[:, None] * head + (1 - cloud.skin[:, None]) * cloud.means
     return posed
 
 
 def _first_depth(
-    depth: Array, row: NDArray[np.int64], column: NDArray[np.int64], size: tuple[int, ...]
-) -> Array:
+    depth: AnyArray, row: NDArray[np.int64], column: NDArray[np.int64], size: tuple[int, ...]
+) -> AnyArray:
     """Depth of the nearest point around each point's pixel [N], in cells of 6 px."""
     cells = (row // 6) * (size[1] // 6 + 1) + column // 6
     first = np.full(int(cells.max()) + 1, np.inf)
@@ -124,7 +124,7 @@ def _first_depth(
     return np.asarray(first[cells])
 
 
-def _quats(normals: Array) -> NDArray[np.float32]:
+def _quats(normals: AnyArray) -> NDArray[np.float32]:
     """Unit quaternions [P, 4] wxyz whose third axis is the normal [P, 3]."""
     help_axis = np.where(np.abs(normals[:, :1]) < 0.9, [[1.0, 0.0, 0.0]], [[0.0, 1.0, 0.0]])
     first = np.cross(help_axis, normals)

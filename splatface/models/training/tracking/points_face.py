@@ -1,7 +1,7 @@
 """Points of a tracked person's face: skin, lips, eyes and the inside of the mouth, with how they move."""
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.training.tracking.face_model import IRISES, FaceModel
 from splatface.models.training.tracking.landmarks import LIPS as LIP_LANDMARKS
+from splatface.models.typing import AnyArray
 
 __all__ = ["PointCloud", "face_cloud", "joined"]
 
-Array = NDArray[Any]
 
 _SKIN_POINTS, _EYE_POINTS, _MOUTH_POINTS = 8000, 500, 700
 _FACE_LANDMARKS: Final = 468
@@ -32,14 +32,14 @@ _OPEN, _YAW, _PITCH = 0, len(MOUTH_MODES) + 2, len(MOUTH_MODES) + 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointCloud:
-    """N points in the canonical frame; colours come later."""
+    """N points in the canonical frame; colors come later."""
 
-    means: Array  # [N, 3] m
-    normals: Array  # [N, 3] unit
-    spacing_m: Array  # [N] to the next point
+    means: AnyArray  # [N, 3] m
+    normals: AnyArray  # [N, 3] unit
+    spacing_m: AnyArray  # [N] to the next point
     labels: NDArray[np.uint8]  # [N]
-    skin: Array  # [N]
-    modes: Array  # [N, 16, 3]
+    skin: AnyArray  # [N]
+    modes: AnyArray  # [N, 16, 3]
 
 
 def joined(clouds: list[PointCloud]) -> PointCloud:
@@ -48,13 +48,13 @@ def joined(clouds: list[PointCloud]) -> PointCloud:
     return PointCloud(*(np.concatenate([getattr(cloud, name) for cloud in clouds]) for name in names))
 
 
-def face_cloud(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
+def face_cloud(model: FaceModel, shape: AnyArray, rng: np.random.Generator) -> PointCloud:
     """The face of a person with landmarks [478, 3] at rest."""
     eyes = [_eye(model, shape, eye, rng) for eye in range(2)]
     return joined([_skin(model, shape, rng), *eyes, _mouth(model, shape, rng)])
 
 
-def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
+def _skin(model: FaceModel, shape: AnyArray, rng: np.random.Generator) -> PointCloud:
     triangles = _triangles(shape)
     corners = shape[triangles]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -77,7 +77,7 @@ def _skin(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointClou
     )
 
 
-def _triangles(shape: Array) -> NDArray[np.int64]:
+def _triangles(shape: AnyArray) -> NDArray[np.int64]:
     """Triangles [T, 3] between landmarks seen from the front, open at the eyes and between the lips."""
     found = Delaunay(shape[:_FACE_LANDMARKS, :2]).simplices.astype(np.int64)
     for rim in (_INNER_LIPS, *_EYE_RIMS):
@@ -85,7 +85,7 @@ def _triangles(shape: Array) -> NDArray[np.int64]:
     return np.asarray(found)
 
 
-def _within(points: Array, rim: Array) -> NDArray[np.bool_]:
+def _within(points: AnyArray, rim: AnyArray) -> NDArray[np.bool_]:
     """Which points [N, 3] lie within a rim [K, 3] seen from the front: a ray from them crosses it oddly."""
     x, y = points[:, :1], points[:, 1:2]
     start, end = rim, np.roll(rim, -1, axis=0)
@@ -96,7 +96,7 @@ def _within(points: Array, rim: Array) -> NDArray[np.bool_]:
     return crossed
 
 
-def _density(shape: Array, places: Array) -> Array:
+def _density(shape: AnyArray, places: AnyArray) -> AnyArray:
     """How much denser than elsewhere points stand at places [T, 3]: up to 4 at the mouth, 3 at the eyes."""
     lips = shape[list(LIP_LANDMARKS)]
     reach = float(np.ptp(lips[:, 0]))
@@ -107,10 +107,10 @@ def _density(shape: Array, places: Array) -> Array:
     return np.asarray(dense)
 
 
-def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> PointCloud:
+def _eye(model: FaceModel, shape: AnyArray, eye: int, rng: np.random.Generator) -> PointCloud:
     """The front of the eyeball, a little wider than its opening; it turns with the gaze, lids go over it."""
-    centre = shape[IRISES[eye], :].mean(0)
-    centre[2] += _EYE_RADIUS_M + _BEHIND_LIDS_M
+    center = shape[IRISES[eye], :].mean(0)
+    center[2] += _EYE_RADIUS_M + _BEHIND_LIDS_M
     rim = shape[list(_EYE_RIMS[eye])]
     half = np.ptp(rim[:, :2], axis=0) / 2 + 0.002
     radius, angle = np.sqrt(rng.random(_EYE_POINTS)), rng.uniform(0, 2 * np.pi, _EYE_POINTS)
@@ -118,8 +118,8 @@ def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> 
     out[:, :2] = np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1) * half
     out[:, :2] *= np.minimum(1, 0.95 * _EYE_RADIUS_M / np.linalg.norm(out[:, :2], axis=1))[:, None]
     out[:, 2] = -np.sqrt(_EYE_RADIUS_M**2 - (out[:, :2] ** 2).sum(1))
-    middle = rim.mean(0) - centre
-    means = centre + out + (middle[0], middle[1], 0.0)
+    middle = rim.mean(0) - center
+    means = center + out + (middle[0], middle[1], 0.0)
     modes = np.zeros((_EYE_POINTS, MOTION_SIZE, 3))
     modes[:, _YAW], modes[:, _PITCH] = np.cross([0, -1.0, 0], out), np.cross([1.0, 0, 0], out)
     return PointCloud(
@@ -132,7 +132,7 @@ def _eye(model: FaceModel, shape: Array, eye: int, rng: np.random.Generator) -> 
     )
 
 
-def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointCloud:
+def _mouth(model: FaceModel, shape: AnyArray, rng: np.random.Generator) -> PointCloud:
     """A thick plane behind the lips; its lower half goes down with the jaw."""
     inner = shape[list(_INNER_LIPS)]
     low, high = inner.min(0), inner.max(0)
@@ -152,7 +152,7 @@ def _mouth(model: FaceModel, shape: Array, rng: np.random.Generator) -> PointClo
     return _plain(means, MOUTH, 1.0, np.sqrt(area / _MOUTH_POINTS), modes)
 
 
-def _plain(means: Array, label: int, skin: float, spacing_m: float, modes: Array) -> PointCloud:
+def _plain(means: AnyArray, label: int, skin: float, spacing_m: float, modes: AnyArray) -> PointCloud:
     """Points that all face the camera."""
     count = len(means)
     return PointCloud(

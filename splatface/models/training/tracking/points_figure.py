@@ -1,7 +1,6 @@
 """Points of a tracked person around the face: hair, ears, neck and shoulders at a plausible depth."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
@@ -11,10 +10,10 @@ from splatface.models.camera import Camera
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, NECK, TORSO
 from splatface.models.training.tracking.points_face import PointCloud, joined
+from splatface.models.typing import AnyArray
 
 __all__ = ["ReferenceFrame", "body_point_cloud"]
 
-Array = NDArray[Any]
 
 _FIGURE_POINTS, _NECK_POINTS = 8500, 440
 _CHIN, _FOREHEAD, _SIDES = 152, 10, (234, 454)
@@ -31,18 +30,18 @@ class ReferenceFrame:
     """One picture of the clip, head about at rest."""
 
     labels: NDArray[np.uint8]  # [H, W]
-    T_world_head: Array  # [4, 4]
+    T_world_head: AnyArray  # [4, 4]
     camera: Camera
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ellipsoid:
-    centre: Array  # [3], head's frame
-    radii: Array  # [3]
+    center: AnyArray  # [3], head's frame
+    radii: AnyArray  # [3]
 
 
 def body_point_cloud(
-    shape: Array, pivot_m: Array, still: ReferenceFrame, rng: np.random.Generator
+    shape: AnyArray, pivot_m: AnyArray, still: ReferenceFrame, rng: np.random.Generator
 ) -> PointCloud:
     """All that the labels show but the face of landmarks [478, 3], and the neck behind the jaw."""
     px = _pixels(shape, still)
@@ -50,16 +49,16 @@ def body_point_cloud(
     return joined([_silhouette(shape, px, pivot_m, (still, skull), rng), _neck(shape, pivot_m, rng)])
 
 
-def _pixels(points: Array, still: ReferenceFrame) -> Array:
+def _pixels(points: AnyArray, still: ReferenceFrame) -> AnyArray:
     """Where canonical points [N, 3] of the head are in the picture [N, 2]."""
     T = still.camera.T_camera_world @ still.T_world_head
     seen = points @ T[:3, :3].T + T[:3, 3]
     camera = still.camera
-    px: Array = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
+    px: AnyArray = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
     return px
 
 
-def _skull(shape: Array, px: Array, still: ReferenceFrame) -> _Ellipsoid:
+def _skull(shape: AnyArray, px: AnyArray, still: ReferenceFrame) -> _Ellipsoid:
     """As wide as the face with its ears, as high as from the chin to the top of the hair."""
     rows = np.flatnonzero(np.isin(still.labels, (HAIR, FACE)).any(1))
     per_px = (shape[_CHIN, 1] - shape[_FOREHEAD, 1]) / (px[_CHIN, 1] - px[_FOREHEAD, 1])
@@ -68,14 +67,14 @@ def _skull(shape: Array, px: Array, still: ReferenceFrame) -> _Ellipsoid:
     middle = (shape[_SIDES[0], 0] + shape[_SIDES[1], 0]) / 2
     half = abs(shape[_SIDES[1], 0] - shape[_SIDES[0], 0]) / 2
     height = (shape[_CHIN, 1] - top) / 2
-    centre = np.array([middle, (shape[_CHIN, 1] + top) / 2, _EARS_M])
-    return _Ellipsoid(centre, np.array([1.12 * half, 1.05 * height, _HEAD_DEPTH_M]))
+    center = np.array([middle, (shape[_CHIN, 1] + top) / 2, _EARS_M])
+    return _Ellipsoid(center, np.array([1.12 * half, 1.05 * height, _HEAD_DEPTH_M]))
 
 
 def _silhouette(
-    shape: Array,
-    px: Array,
-    pivot_m: Array,
+    shape: AnyArray,
+    px: AnyArray,
+    pivot_m: AnyArray,
     scene: tuple[ReferenceFrame, _Ellipsoid],
     rng: np.random.Generator,
 ) -> PointCloud:
@@ -97,13 +96,13 @@ def _silhouette(
     return _cloud(means, np.minimum(parts, FACE).astype(np.uint8), skin, spacing)
 
 
-def pivot_depth(still: ReferenceFrame, pivot_m: Array) -> float:
+def pivot_depth(still: ReferenceFrame, pivot_m: AnyArray) -> float:
     """Distance of the neck's joint from the camera, m."""
     T = still.camera.T_camera_world
     return float((T[:3, :3] @ pivot_m + T[:3, 3])[2])
 
 
-def _skin_weight(at: Array, px: Array, parts: NDArray[np.uint8]) -> Array:
+def _skin_weight(at: AnyArray, px: AnyArray, parts: NDArray[np.uint8]) -> AnyArray:
     """1 above the jaw, smoothly 0 over half a face below it; the torso's label is torso."""
     tall = px[_CHIN, 1] - px[_FOREHEAD, 1]
     middle, half = px[list(_SIDES), 0].mean(), np.ptp(px[list(_SIDES), 0]) / 2
@@ -115,8 +114,12 @@ def _skin_weight(at: Array, px: Array, parts: NDArray[np.uint8]) -> Array:
 
 
 def _canonical(
-    at: Array, skin: Array, body: tuple[Array, Array, Array], still: ReferenceFrame, skull: _Ellipsoid
-) -> Array:
+    at: AnyArray,
+    skin: AnyArray,
+    body: tuple[AnyArray, AnyArray, AnyArray],
+    still: ReferenceFrame,
+    skull: _Ellipsoid,
+) -> AnyArray:
     """Canonical places [N, 3] of pixels [N, 2]: on the skull, the neck or the chest."""
     shape, px, pivot_m = body
     camera = still.camera
@@ -128,22 +131,24 @@ def _canonical(
     eye = T_world_camera[:3, 3]
     chest = pivot_m[2] - _SHOULDER_M * np.clip((at[:, 1] - px[_CHIN, 1]) / np.ptp(px[:, 1]), 0, 1)
     on_chest = eye + directions * ((chest - eye[2]) / directions[:, 2])[:, None]
-    means: Array = skin[:, None] * on_head + (1 - skin[:, None]) * on_chest
+    means: AnyArray = skin[:, None] * on_head + (1 - skin[:, None]) * on_chest
     return means
 
 
-def _on_skull(rays: Array, still: ReferenceFrame, skull: _Ellipsoid) -> Array:
+def _on_skull(rays: AnyArray, still: ReferenceFrame, skull: _Ellipsoid) -> AnyArray:
     """Where rays [N, 3] of the camera first meet the ellipsoid, or pass it nearest, in the head's frame."""
     T_head_camera = np.linalg.inv(still.camera.T_camera_world @ still.T_world_head)
     way = rays @ T_head_camera[:3, :3].T / skull.radii
-    start = (T_head_camera[:3, 3] - skull.centre) / skull.radii
+    start = (T_head_camera[:3, 3] - skull.center) / skull.radii
     a, b, c = (way**2).sum(1), way @ start, start @ start - 1
     reach = (-b - np.sqrt(np.maximum(b * b - a * c, 0))) / a
-    met: Array = (start + way * reach[:, None]) * skull.radii + skull.centre
+    met: AnyArray = (start + way * reach[:, None]) * skull.radii + skull.center
     return met
 
 
-def _near_face(points: Array, where: tuple[Array, Array, Array], still: ReferenceFrame) -> Array:
+def _near_face(
+    points: AnyArray, where: tuple[AnyArray, AnyArray, AnyArray], still: ReferenceFrame
+) -> AnyArray:
     """Points [N, 3] brought to the depth of the face's outline where they are beside it, behind it within."""
     at, px, shape = where
     hull = cv2.convexHull(px.astype(np.float32), returnPoints=False).ravel()
@@ -156,11 +161,11 @@ def _near_face(points: Array, where: tuple[Array, Array, Array], still: Referenc
     wanted = blend * depth + (1 - blend) * np.maximum(points[:, 2], depth)
     # Along its ray, so that it stays in its pixel.
     stretch = (wanted - eye[2]) / (points[:, 2] - eye[2])
-    moved: Array = eye + (points - eye) * stretch[:, None]
+    moved: AnyArray = eye + (points - eye) * stretch[:, None]
     return moved
 
 
-def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> PointCloud:
+def _neck(shape: AnyArray, pivot_m: AnyArray, rng: np.random.Generator) -> PointCloud:
     """The neck goes on upwards behind the jaw: no hole when the chin lifts."""
     chin, left, right = shape[_CHIN], shape[_JAWS[0]], shape[_JAWS[1]]
     angle = rng.uniform(-1.2, 1.2, _NECK_POINTS)
@@ -172,7 +177,7 @@ def _neck(shape: Array, pivot_m: Array, rng: np.random.Generator) -> PointCloud:
     return _cloud(means, np.full(_NECK_POINTS, NECK, np.uint8), 0.15 + 0.7 * share, 0.004)
 
 
-def _cloud(means: Array, labels: NDArray[np.uint8], skin: Array, spacing_m: float) -> PointCloud:
+def _cloud(means: AnyArray, labels: NDArray[np.uint8], skin: AnyArray, spacing_m: float) -> PointCloud:
     count = len(means)
     return PointCloud(
         means=means,

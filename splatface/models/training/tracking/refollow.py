@@ -3,8 +3,6 @@
 A mode takes up what a wrong pose leaves of the lips; with the pose put right that mode would say it twice.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,10 +11,9 @@ from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.tracking.face_model import EYE_CHANNELS, load_face_model
 from splatface.models.training.tracking.fitted import TrackingResult, poses_and_intrinsics, read_fitted
 from splatface.models.training.tracking.motion import fit_motion_coefficients
+from splatface.models.typing import AnyArray
 
 __all__ = ["refit_motion_with_poses"]
-
-Array = NDArray[Any]
 
 
 def refit_motion_with_poses(tracked: Dataset, reposed: Dataset) -> Dataset:
@@ -38,11 +35,11 @@ def refit_motion_with_poses(tracked: Dataset, reposed: Dataset) -> Dataset:
     return with_motion_offset(reposed, change, reposed.frames.time_ns[found])
 
 
-def _all_finite(rows: Array) -> NDArray[np.bool_]:
+def _all_finite(rows: AnyArray) -> NDArray[np.bool_]:
     return np.asarray(np.isfinite(rows).all(axis=(1, 2)))
 
 
-def _weights(dataset: Dataset, fitted: TrackingResult, found: NDArray[np.bool_]) -> Array:
+def _weights(dataset: Dataset, fitted: TrackingResult, found: NDArray[np.bool_]) -> AnyArray:
     """Modes and controls [n, 16] of pictures whose landmarks were found, eyes left out, not smoothed."""
     poses, lens = poses_and_intrinsics(dataset.camera, dataset.frames, found)
     px = dataset.frames.landmarks_px[found].astype(np.float64)

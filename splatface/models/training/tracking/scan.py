@@ -13,17 +13,16 @@ from splatface.models.training.tracking.choose_face import MOST_FACES, FaceDetec
 from splatface.models.training.tracking.hands import HandDetector
 from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
 from splatface.models.training.tracking.video import VideoInfo, iter_frames
+from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = ["LOOK_EVERY_S", "Scan", "detect_cuts", "scan_film"]
 
-Image = NDArray[np.uint8]
-Array = NDArray[np.float64]
 
 LOOK_EVERY_S = 0.5
 _LONGEST_PX = 960
 _THUMB = (48, 48)
 _CUT, _CUT_TIMES = 18.0, 6.0  # levels of 255 by which a cut changes the picture, and times the usual change
-_GREY_PX = 480
+_GRAY_PX = 480
 _FEWEST_POINTS = 12
 _ALIKE_PX, _MOST_ALIKE = 0.7, 0.6
 
@@ -32,13 +31,13 @@ _ALIKE_PX, _MOST_ALIKE = 0.7, 0.6
 class Scan:
     """What a first look found; S looks, F pictures at the film's fixed rate."""
 
-    look_s: Array  # [S]
-    boxes: Array  # [S, MOST_FACES, 4] px of the upright film, NaN where there is none
-    hands: Array  # [S, 2, 4] boxes, px
+    look_s: Float64Array  # [S]
+    boxes: Float64Array  # [S, MOST_FACES, 4] px of the upright film, NaN where there is none
+    hands: Float64Array  # [S, 2, 4] boxes, px
     background_motion: (
-        Array  # [S, 2] of the background since the look before, share of its width; NaN where plain
+        Float64Array  # [S, 2] of the background since the look before, share of its width; NaN where plain
     )
-    frame_difference: Array  # [F] mean difference of each picture from the one before, levels of 255
+    frame_difference: Float64Array  # [F] mean difference of each picture from the one before, levels of 255
     repeated: NDArray[np.bool_]  # [F] pictures that stand for a moment the film left out
     thumbs: NDArray[np.uint8]  # [S, 48, 48, 3]
 
@@ -50,7 +49,7 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
     """
     every = max(1, round(LOOK_EVERY_S * fps))
     scale = max(1.0, max(info.width, info.height) / _LONGEST_PX)
-    looks: list[tuple[float, Array, Array, Array]] = []
+    looks: list[tuple[float, Float64Array, Float64Array, Float64Array]] = []
     thumbs = []
     change, repeated, before = [], [], None
     with FaceDetector() as faces, HandDetector() as hands, Graph(PERSON_MASK, model_selection=0) as person:
@@ -82,7 +81,7 @@ def scan_film(path: Path, info: VideoInfo, fps: float, told: Callable[[float], N
     )
 
 
-def detect_cuts(change: Array) -> NDArray[np.int64]:
+def detect_cuts(change: Float64Array) -> NDArray[np.int64]:
     """Numbers of the pictures that begin a new shot, from the change [F] since the picture before."""
     if len(change) < 3:
         return np.zeros(0, np.int64)
@@ -98,24 +97,24 @@ class _CameraMotion:
     """By how much the background moved from look to look."""
 
     def __init__(self) -> None:
-        self._grey: Image | None = None
-        self._free: Image | None = None
+        self._gray: UInt8Array | None = None
+        self._free: UInt8Array | None = None
 
-    def __call__(self, picture: Image, person: NDArray[np.float32]) -> Array:
-        scale = min(1.0, _GREY_PX / max(picture.shape))
+    def __call__(self, picture: UInt8Array, person: NDArray[np.float32]) -> Float64Array:
+        scale = min(1.0, _GRAY_PX / max(picture.shape))
         size = (round(picture.shape[1] * scale), round(picture.shape[0] * scale))
-        grey = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        gray = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
         mask = cv2.resize(np.ascontiguousarray(person, np.float32), size) > 0.1
         covered = cv2.dilate(mask.astype(np.uint8), np.ones((41, 41), np.uint8))
         free = np.where(covered > 0, 0, 255).astype(np.uint8)
-        before, free_before = self._grey, self._free
-        self._grey, self._free = np.asarray(grey, np.uint8), free
+        before, free_before = self._gray, self._free
+        self._gray, self._free = np.asarray(gray, np.uint8), free
         if before is None or free_before is None:
             return np.full(2, np.nan)
-        return np.asarray(_flow(before, self._grey, free_before) / size[0], np.float64)
+        return np.asarray(_flow(before, self._gray, free_before) / size[0], np.float64)
 
 
-def _flow(before: Image, now: Image, free: Image) -> Array:
+def _flow(before: UInt8Array, now: UInt8Array, free: UInt8Array) -> Float64Array:
     """Median shift [2] px of corners in the free part; NaN where there are few."""
     corners = cv2.goodFeaturesToTrack(before, 120, 0.02, 8, mask=free)
     if corners is None or len(corners) < _FEWEST_POINTS:
@@ -131,7 +130,7 @@ def _flow(before: Image, now: Image, free: Image) -> Array:
     return np.asarray(step if alike.mean() > _MOST_ALIKE else (np.nan, np.nan), np.float64)
 
 
-def _padded(boxes: Array, count: int) -> Array:
+def _padded(boxes: Float64Array, count: int) -> Float64Array:
     """Boxes [count, 4]: the largest, then NaN."""
     largest = boxes[np.argsort(boxes[:, 1] - boxes[:, 3])][:count]
     return np.concatenate([largest, np.full((count - len(largest), 4), np.nan)])

@@ -4,15 +4,14 @@ Whittaker's smoother (1923; Eilers 2003) on third differences, its stiffness cho
 is as large as the noise.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solveh_banded
 
+from splatface.models.typing import AnyArray
+
 __all__ = ["SHORT", "noise_of", "penalty_bands", "preserve_outliers", "smooth"]
 
-Array = NDArray[Any]
 
 _LEAST, _MOST = -2.0, 6.0  # log10 of the stiffness: none .. about 0.6 s at 25 Hz
 _HALVINGS = 12
@@ -20,16 +19,16 @@ _PENALTY = np.array([1.0, -3.0, 3.0, -1.0])  # third difference
 SHORT = 8  # moments below which nothing is smoothed
 
 
-def noise_of(values: Array) -> Array:
+def noise_of(values: AnyArray) -> AnyArray:
     """Standard deviation [C] of white noise on tracks [F, C], from third differences."""
     if len(values) < SHORT:
         return np.zeros(values.shape[1])
     third = np.diff(values, 3, axis=0)
-    spread: Array = 1.4826 * np.median(np.abs(third - np.median(third, axis=0)), axis=0)
+    spread: AnyArray = 1.4826 * np.median(np.abs(third - np.median(third, axis=0)), axis=0)
     return np.asarray(spread / np.sqrt(20.0))
 
 
-def smooth(values: Array, noise: Array, begins: NDArray[np.bool_] | None = None) -> Array:
+def smooth(values: AnyArray, noise: AnyArray, begins: NDArray[np.bool_] | None = None) -> AnyArray:
     """Tracks [F, C] without their noise [C]; no lag, straight lines stay.
 
     `begins` [F] marks moments before which the film was cut: nothing is smoothed across.
@@ -41,7 +40,7 @@ def smooth(values: Array, noise: Array, begins: NDArray[np.bool_] | None = None)
     return np.stack(columns, axis=1)
 
 
-def penalty_bands(steps: Array, begins: NDArray[np.bool_], weights: Array | None = None) -> Array:
+def penalty_bands(steps: AnyArray, begins: NDArray[np.bool_], weights: AnyArray | None = None) -> AnyArray:
     """Upper bands [n, F] of D'WD; D takes differences by n coefficients, none across a new beginning.
 
     Args:
@@ -60,16 +59,16 @@ def penalty_bands(steps: Array, begins: NDArray[np.bool_], weights: Array | None
     return bands
 
 
-def preserve_outliers(raw: Array, smoothed: Array, noise: Array) -> Array:
+def preserve_outliers(raw: AnyArray, smoothed: AnyArray, noise: AnyArray) -> AnyArray:
     """Smoothed tracks [F, C], but what leaves them by more than three times the noise [C] stays as it was."""
     away = raw - smoothed
     beyond = np.sign(away) * np.maximum(np.abs(away) - 2.0 * noise, 0)
     share = np.clip((np.abs(away) / np.maximum(noise, 1e-12) - 2.0), 0, 1)
-    kept: Array = smoothed + beyond * (1 - share) + away * share
+    kept: AnyArray = smoothed + beyond * (1 - share) + away * share
     return kept
 
 
-def _smoothed(track: Array, noise: float, bands: Array) -> Array:
+def _smoothed(track: AnyArray, noise: float, bands: AnyArray) -> AnyArray:
     if noise <= 1e-12:
         return track.copy()
     low, high = _LEAST, _MOST
@@ -82,8 +81,8 @@ def _smoothed(track: Array, noise: float, bands: Array) -> Array:
     return _solved(track, bands, 10.0**low)
 
 
-def _solved(track: Array, bands: Array, stiffness: float) -> Array:
+def _solved(track: AnyArray, bands: AnyArray, stiffness: float) -> AnyArray:
     system = stiffness * bands
     system[3] += 1.0
-    solved: Array = solveh_banded(system, track)
+    solved: AnyArray = solveh_banded(system, track)
     return solved

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from splatface.models.audio.features_of_recording import features
@@ -14,6 +13,7 @@ from splatface.models.errors import AudioError, EncoderError
 from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
 from splatface.models.training.tracking.video_sound import SAMPLE_RATE
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
     "LARGEST_MS",
@@ -26,8 +26,6 @@ __all__ = [
     "mouth_shape_from_landmarks",
 ]
 
-Array = NDArray[np.float64]
-Samples = NDArray[np.float32]
 
 LARGEST_MS = 200.0  # sound and picture that are farther apart are not mended
 _ENCODERS = ("fsmn", "logmel")  # the first that is installed
@@ -63,8 +61,8 @@ class SpeechEvidence:
     """What there is to hear in a film."""
 
     loudness: Loudness
-    mouth: Array  # [n, 2] how open and how wide (or, negative, round) the shared net hears it
-    time_s: Array  # [n]
+    mouth: Float64Array  # [n, 2] how open and how wide (or, negative, round) the shared net hears it
+    time_s: Float64Array  # [n]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +75,7 @@ class Offset:
     reliable: bool
 
 
-def analyze_speech(samples: Samples) -> SpeechEvidence:
+def analyze_speech(samples: Float32Array) -> SpeechEvidence:
     """Listen to samples [n], mono at 16 kHz."""
     blocks = [samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE)]
     loudest = max((level_dbfs(block) for block in blocks), default=SILENCE_DBFS)
@@ -85,7 +83,7 @@ def analyze_speech(samples: Samples) -> SpeechEvidence:
     return SpeechEvidence(Loudness(level_dbfs(samples), loudest, _speech_share(samples)), mouth, time_s)
 
 
-def mouth_shape_from_landmarks(landmarks: Array) -> Array:
+def mouth_shape_from_landmarks(landmarks: Float64Array) -> Float64Array:
     """How open and how wide [F, 2] the lips are, over the height from forehead to nose.
 
     landmarks: [F, 478, 2 or 3] px, NaN where there is no face.
@@ -97,7 +95,7 @@ def mouth_shape_from_landmarks(landmarks: Array) -> Array:
     return np.asarray(np.stack([gap, width], axis=1) / np.maximum(height, 1e-6)[:, None], np.float64)
 
 
-def estimate_av_offset(heard: SpeechEvidence, mouth: Array, time_s: Array) -> Offset:
+def estimate_av_offset(heard: SpeechEvidence, mouth: Float64Array, time_s: Float64Array) -> Offset:
     """Where the mouth heard fits best to the mouth [F, 2] seen at rising times [F] (NaN where unseen).
 
     The best lag within ±200 ms is believed when the correlation there is 0.25 or more and a quarter larger
@@ -121,7 +119,7 @@ def estimate_av_offset(heard: SpeechEvidence, mouth: Array, time_s: Array) -> Of
 class _Match:
     """How well the sound fits the lips when it is taken to be late."""
 
-    def __init__(self, heard: SpeechEvidence, mouth: Array, time_s: Array) -> None:
+    def __init__(self, heard: SpeechEvidence, mouth: Float64Array, time_s: Float64Array) -> None:
         self._grid = np.arange(time_s[0], time_s[-1], _STEP_S)
         # Between two looks that are far apart nothing was seen.
         after = np.clip(np.searchsorted(time_s, self._grid), 1, len(time_s) - 1)
@@ -141,7 +139,7 @@ class _Match:
         return sum(w * pearson(said[:, i], seen[:, i]) for i, w in enumerate(_WEIGHTS))
 
 
-def advance_audio(samples: Samples, late_ms: float) -> Samples:
+def advance_audio(samples: Float32Array, late_ms: float) -> Float32Array:
     """Samples [n] moved to `late_ms` earlier, with silence where they have left; the same length."""
     shift = round(late_ms * SAMPLE_RATE / 1000)
     moved = np.zeros_like(samples)
@@ -152,12 +150,12 @@ def advance_audio(samples: Samples, late_ms: float) -> Samples:
     return moved
 
 
-def _heard_mouth(samples: Samples) -> tuple[Array, Array]:
+def _heard_mouth(samples: Float32Array) -> tuple[Float64Array, Float64Array]:
     """How open and wide [n, 2], and times [n], by the first encoder that is installed."""
     for name in _ENCODERS:
         net = load_net(name)
         try:
-            values, centres_s = features(name, samples)
+            values, centers_s = features(name, samples)
         except (EncoderError, ValueError):  # ValueError: too short for a single frame
             continue
         before = np.repeat(values[:1], net.window - 1, axis=0)
@@ -166,11 +164,11 @@ def _heard_mouth(samples: Samples) -> tuple[Array, Array]:
         )
         modes = np.array([net(window.T) for window in windows], np.float64)
         mouth = np.stack([modes[:, _OPEN], modes[:, _WIDE] - modes[:, _ROUND]], axis=1)
-        return mouth, centres_s - net.lookahead_ms / 1000
+        return mouth, centers_s - net.lookahead_ms / 1000
     return np.zeros((0, 2)), np.zeros(0)
 
 
-def _speech_share(samples: Samples) -> float:
+def _speech_share(samples: Float32Array) -> float:
     try:
         voice = SileroVad()
     except AudioError:
@@ -182,19 +180,19 @@ def _speech_share(samples: Samples) -> float:
     return float(np.mean(np.array(likely) > _SPEECH)) if likely else 0.0
 
 
-def _on_grid(grid: Array, time_s: Array, values: Array) -> Array:
+def _on_grid(grid: Float64Array, time_s: Float64Array, values: Float64Array) -> Float64Array:
     """Values [n, 2] at times [n] between which lines are drawn, at the times of a grid [g]: [g, 2]."""
     return np.stack([np.interp(grid, time_s, values[:, i]) for i in range(2)], axis=1)
 
 
-def _speech_band(values: Array) -> Array:
+def _speech_band(values: Float64Array) -> Float64Array:
     """Values [n, 2], 10 ms apart, without what is slower or faster than syllables."""
     slow = uniform_filter1d(values, round(_SLOW_S / _STEP_S), axis=0, mode="nearest")
     return np.asarray(gaussian_filter1d(values - slow, _FAST_S / _STEP_S, axis=0), np.float64)
 
 
-def _parabolic_peak(values: Array, best: int) -> float:
-    """Where the parabola through the best value and its neighbours peaks, in steps from it."""
+def _parabolic_peak(values: Float64Array, best: int) -> float:
+    """Where the parabola through the best value and its neighbors peaks, in steps from it."""
     if not 0 < best < len(values) - 1:
         return 0.0
     return parabolic_peak_offset(*values[best - 1 : best + 2].tolist())

@@ -1,31 +1,29 @@
 """Poses of a clip made steady: doubtful pictures count little, and a head hangs on a neck."""
 
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from splatface.models.training.dataset.neck import neck_joint
 from splatface.models.training.tracking.calm import SampleWeights, smooth_trajectories
 from splatface.models.training.tracking.face_solve import Poses
+from splatface.models.typing import AnyArray
 
 __all__ = ["interpolate_gaps", "outlier_weights", "smooth_poses"]
 
-Array = NDArray[Any]
 
-# What a tracker errs by at the least while the face talks; actors who hold their heads still give twice that.
 _TURN_ERROR: Final = np.radians([0.3, 0.2, 0.125])
 _PLACE_ERROR_M: Final = np.array([0.00015, 0.00015])
 _DEPTH_ERROR: Final = 0.002  # of the distance: a face seems larger when it speaks
 _JUMP = 4.0  # of these errors, at which a depth counts a quarter
 
 
-def outlier_weights(error: Array) -> Array:
+def outlier_weights(error: AnyArray) -> AnyArray:
     """How much each of F pictures counts, 0..1, from its error [F]: 1 up to the median, 1/4 at twice it."""
     usual = max(float(np.median(error)), 1e-9)
-    trust: Array = 1 / (1 + np.maximum(error / usual - 1, 0) ** 2) ** 2
+    trust: AnyArray = 1 / (1 + np.maximum(error / usual - 1, 0) ** 2) ** 2
     return trust
 
 
@@ -52,7 +50,7 @@ def smooth_poses(poses: Poses, trail: SampleWeights) -> Poses:
     return Poses(still.as_matrix(), places - still.apply(joint), poses.motion)
 
 
-def interpolate_gaps(values: Array, trust: Array, least: float = 0.25) -> Array:
+def interpolate_gaps(values: AnyArray, trust: AnyArray, least: float = 0.25) -> AnyArray:
     """Tracks [F, C] with straight lines over moments that are trusted [F] less than `least`."""
     good = trust >= least
     if good.all() or not good.any():

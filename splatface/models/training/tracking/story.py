@@ -8,11 +8,10 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.choose_face import FaceTrack, choose_face
 from splatface.models.training.tracking.scan import Scan, detect_cuts
+from splatface.models.typing import BoolArray, Float64Array
 
 __all__ = ["ShotSelection", "select_shots"]
 
-Array = NDArray[np.float64]
-Mask = NDArray[np.bool_]
 
 _NEAR, _ALIKE_SIZE = 0.6, 1.3  # faces of one view: middles by their height, ratio of heights
 _SAME_SET = 16.0  # levels of 255 by which what is around the face may differ between shots of one view
@@ -23,13 +22,13 @@ _COVERS = 0.08  # share of the face's box that a hand's box must cover
 class ShotSelection:
     """S looks and F pictures of a film, see `Scan`."""
 
-    used: Mask  # [F] pictures of shots that are used
-    cut: Mask  # [F] first pictures of shots
-    sampled: Mask  # [S] looks in these shots
-    begins: Mask  # [S] first looks of shots
-    boxes: Array  # [S, 4] px of the chosen face, NaN where it is not seen
-    others: Mask  # [S] another face is seen too
-    hands: Mask  # [S] a hand is before the face
+    used: BoolArray  # [F] pictures of shots that are used
+    cut: BoolArray  # [F] first pictures of shots
+    sampled: BoolArray  # [S] looks in these shots
+    begins: BoolArray  # [S] first looks of shots
+    boxes: Float64Array  # [S, 4] px of the chosen face, NaN where it is not seen
+    others: BoolArray  # [S] another face is seen too
+    hands: BoolArray  # [S] a hand is before the face
     shots: int
     face_px: float  # middle height of the face
 
@@ -100,12 +99,12 @@ def _same_view(
     return ratio < _ALIKE_SIZE and apart < _NEAR and float(differs[: len(differs) // 2].mean()) < _SAME_SET
 
 
-def _heights(boxes: Array) -> Array:
-    heights: Array = boxes[:, 3] - boxes[:, 1]
+def _heights(boxes: Float64Array) -> Float64Array:
+    heights: Float64Array = boxes[:, 3] - boxes[:, 1]
     return heights
 
 
-def _hands_before(boxes: Array, hands: Array) -> Mask:
+def _hands_before(boxes: Float64Array, hands: Float64Array) -> BoolArray:
     """Looks [S] at which a hand's box covers part of the lower two thirds of the face's box."""
     face = boxes[:, None]
     top = face[..., 1] + (face[..., 3] - face[..., 1]) / 3
@@ -114,5 +113,5 @@ def _hands_before(boxes: Array, hands: Array) -> Mask:
     area = (face[..., 2] - face[..., 0]) * (face[..., 3] - face[..., 1])
     with np.errstate(invalid="ignore"):
         covered = np.where((wide > 0) & (high > 0), wide * high / area, 0.0)
-    over: Mask = np.nan_to_num(covered).max(axis=1) > _COVERS
+    over: BoolArray = np.nan_to_num(covered).max(axis=1) > _COVERS
     return over

@@ -178,16 +178,16 @@ def _fitted_by() -> str:
 
 def _look(clip: Clip, stages: StageCache) -> AppearanceModel:
     def learned(told: ProgressCallback) -> Arrays:
-        colours, plate = fit_appearance(clip.film, clip.story.used, told)
+        colors, plate = fit_appearance(clip.film, clip.story.used, told)
         figures = np.array([plate.flat, plate.seen, plate.moving], np.float64)
-        kept = {field.name: getattr(colours, field.name) for field in fields(ColorModel)}
+        kept = {field.name: getattr(colors, field.name) for field in fields(ColorModel)}
         return {**kept, "plate": plate.picture, "figures": figures}
 
     arrays = stages.run("look", clip.digest, learned)
     flat, seen, moving = arrays.pop("figures").tolist()
     plate = Plate(arrays.pop("plate"), bool(flat), seen, moving)
-    colours = ColorModel(**arrays)
-    return AppearanceModel(colours, plate, replaces_background(plate, clip.moving_camera))
+    colors = ColorModel(**arrays)
+    return AppearanceModel(colors, plate, replaces_background(plate, clip.moving_camera))
 
 
 def _pictures(

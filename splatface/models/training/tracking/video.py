@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.bright_film import HDR_TRANSFERS, hdr_to_sdr
+from splatface.models.typing import UInt8Array
 
 __all__ = [
     "VideoFrame",
@@ -29,7 +30,6 @@ __all__ = [
     "probe_video",
 ]
 
-Image = NDArray[np.uint8]
 
 _HD_LINES = 720  # from here on an untagged film is BT.709, below it BT.601
 _FASTEST = 32.0  # pictures per second that are kept: a film of 50 or 60 gives every other one
@@ -61,7 +61,7 @@ class VideoFrame:
     """One picture at a moment of the fixed rate."""
 
     index: int  # time is index / fps
-    picture: Image  # [H, W, 3] RGB
+    picture: UInt8Array  # [H, W, 3] RGB
     time_error_s: float  # when the film showed it, minus index / fps
     repeated: bool  # the same picture as the one before: the film had none here
 
@@ -241,7 +241,7 @@ def packets_of(container: Any, stream: Any) -> Iterator[Any]:
         yield packet
 
 
-def _upright(frame: Any, info: VideoInfo, longest_px: int | None) -> Image:
+def _upright(frame: Any, info: VideoInfo, longest_px: int | None) -> UInt8Array:
     """A picture as it is meant to be seen."""
     turns = info.rotation_deg // 90
     width, height = info.width, info.height

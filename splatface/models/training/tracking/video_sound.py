@@ -6,19 +6,18 @@ from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from splatface.models.training.tracking.video import VideoInfo, damage, mono_mixer, open_video, packets_of
+from splatface.models.typing import Float32Array
 
 __all__ = ["SAMPLE_RATE", "film_sound"]
 
-Samples = NDArray[np.float32]
 
 SAMPLE_RATE = 16_000
 _SLACK_S = 0.03  # a stretch may begin so much early or late before silence is put in or sound left out
 
 
-def film_sound(path: Path, info: VideoInfo) -> Samples | None:
+def film_sound(path: Path, info: VideoInfo) -> Float32Array | None:
     """Samples [n] f32, -1..1, as long as the pictures; None when the film has no sound that can be decoded.
 
     Where the file has a gap there is silence, so that what follows stays at its time.
@@ -38,7 +37,7 @@ def film_sound(path: Path, info: VideoInfo) -> Samples | None:
     return np.clip(np.nan_to_num(samples), -1.0, 1.0).astype(np.float32)
 
 
-def _resampled(blocks: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
+def _resampled(blocks: Iterator[tuple[int, Float32Array]]) -> Iterator[Float32Array]:
     """Blocks of (rate, samples) at 16 kHz; all have the same rate."""
     resampler = None
     for rate, block in blocks:
@@ -48,7 +47,7 @@ def _resampled(blocks: Iterator[tuple[int, Samples]]) -> Iterator[Samples]:
         yield resampler.resample_chunk(np.zeros(0, np.float32), last=True)
 
 
-def _placed(container: Any, info: VideoInfo) -> Iterator[tuple[int, Samples]]:
+def _placed(container: Any, info: VideoInfo) -> Iterator[tuple[int, Float32Array]]:
     """Mono blocks without a gap, the first at the first picture."""
     done, rate = 0, 0  # samples given so far
     for frame_rate, begin_s, samples in _mono(container):
@@ -67,7 +66,7 @@ def _placed(container: Any, info: VideoInfo) -> Iterator[tuple[int, Samples]]:
             return
 
 
-def _mono(container: Any) -> Iterator[tuple[int, float, Samples]]:
+def _mono(container: Any) -> Iterator[tuple[int, float, Float32Array]]:
     """Rate, time in the file's clock, and samples of each block; damaged ones are left out."""
     stream = container.streams.audio[0]
     mixer = mono_mixer()

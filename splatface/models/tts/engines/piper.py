@@ -94,8 +94,8 @@ def voices() -> tuple[Voice, ...]:
         except (OSError, ValueError, KeyError, TypeError):
             continue
         ours = package is not None and package in path.parents
-        licence, sex = ("CC0", "male") if ours else ("its own: see the voice's model card", "")
-        out.append(Voice(f"piper/{name}", "piper", language, sex, licence, rate))
+        license, sex = ("CC0", "male") if ours else ("its own: see the voice's model card", "")
+        out.append(Voice(f"piper/{name}", "piper", language, sex, license, rate))
     return tuple(out)
 
 

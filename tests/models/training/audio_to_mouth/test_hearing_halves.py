@@ -19,10 +19,10 @@ def test_other_encoders_are_heard_as_they_are():
     from splatface.models.training.audio_to_mouth.halves import features_bf16
 
     sound = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
-    values, centres_s = features("logmel", sound)
+    values, centers_s = features("logmel", sound)
     same, times_s = features_bf16("logmel", sound)
     assert np.array_equal(values, same)
-    assert np.array_equal(centres_s, times_s)
+    assert np.array_equal(centers_s, times_s)
 
 
 def test_half_precision_hears_what_the_streaming_whisper_hears():
@@ -31,9 +31,9 @@ def test_half_precision_hears_what_the_streaming_whisper_hears():
     t = np.arange(16000) / 16000
     sound = (0.3 * np.sin(2 * np.pi * 180 * t) * np.sin(2 * np.pi * 3 * t)).astype(np.float32)
     for _ in range(2):  # what was heard before does not matter
-        values, centres_s = features("whisper", sound)
+        values, centers_s = features("whisper", sound)
         quick, times_s = features_bf16("whisper", sound)
-        assert np.array_equal(centres_s, times_s)
+        assert np.array_equal(centers_s, times_s)
         assert quick.shape == values.shape
         assert np.square(quick - values).mean() < 0.003 * values.var()
 

@@ -89,14 +89,14 @@ def test_a_background_picture_comes_back(tiny, tmp_path):
 
 
 def test_features_are_what_a_live_stream_hears(tiny, copied):
-    values, centres_ns = features(load_dataset(copied), "logmel")
+    values, centers_ns = features(load_dataset(copied), "logmel")
     live, samples, heard = encoder("logmel"), load_audio(tiny), []
     for first in range(0, len(samples), 320):
         heard += live.push(AudioChunk(samples[first : first + 320], 16000, first * 62_500))
     assert len(values) > len(heard) > 100  # beyond the end there is silence
     assert np.array_equal(values[: len(heard)], np.stack([frame.values for frame in heard]))
-    assert centres_ns[: len(heard)].tolist() == [frame.centre_ns for frame in heard]
-    assert centres_ns[-1] >= tiny.frames.time_ns[-1] + 500_000_000
+    assert centers_ns[: len(heard)].tolist() == [frame.center_ns for frame in heard]
+    assert centers_ns[-1] >= tiny.frames.time_ns[-1] + 500_000_000
 
 
 def test_features_are_kept_for_as_long_as_the_sound_is_the_same(copied, tiny_folder):

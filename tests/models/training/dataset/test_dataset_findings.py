@@ -72,7 +72,7 @@ def test_the_command_describes_checks_and_draws(tiny_folder, tmp_path, capsys):
 
 def test_the_command_imports(tiny, tmp_path, capsys):
     shared = write_shared(tiny, tmp_path / "shared")
-    words = ("import", shared, "--out", tmp_path / "set", "--licence", "CC0-1.0", "--fps", "12.5")
+    words = ("import", shared, "--out", tmp_path / "set", "--license", "CC0-1.0", "--fps", "12.5")
     with pytest.raises(SystemExit):
         run(*words)
     assert run(*words, "--consent", "nobody is shown") == 0

@@ -43,7 +43,7 @@ def broken(shared, tmp_path):
 
 
 def plan(source, target, **others):
-    return ImportPlan(source=source, target=target, licence="CC0-1.0", consent="nobody", fps=12.5, **others)
+    return ImportPlan(source=source, target=target, license="CC0-1.0", consent="nobody", fps=12.5, **others)
 
 
 @pytest.fixture(scope="module")
@@ -103,13 +103,13 @@ def test_blinks_and_brows_come_from_the_action_units(tiny, imported):
 
 
 def test_features_of_other_encoders_are_one_stream_again(imported):
-    values, centres_ns = features(imported, "aud_ds")
+    values, centers_ns = features(imported, "aud_ds")
     assert values.shape == (2 * 38, 29)
     assert np.array_equal(values[:, 0], np.arange(76))
-    assert np.diff(centres_ns) == pytest.approx(40_000_000)  # two to a picture, at 12.5 per second
+    assert np.diff(centers_ns) == pytest.approx(40_000_000)  # two to a picture, at 12.5 per second
     hubert, times_ns = features(imported, "aud_hu")
     assert np.array_equal(hubert[:, 0], np.arange(76))
-    assert np.array_equal(times_ns, centres_ns)
+    assert np.array_equal(times_ns, centers_ns)
     assert features(imported, "logmel")[0].shape[1] == 120
 
 
@@ -231,7 +231,7 @@ def test_odd_features_are_refused(broken, tmp_path):
         assert word in str(error.value)
 
 
-def test_licence_and_consent_must_be_said(shared, tmp_path):
+def test_license_and_consent_must_be_said(shared, tmp_path):
     with pytest.raises(DatasetError, match="consent"):
         import_transforms(replace(plan(shared, tmp_path / "set"), consent=" "))
 
@@ -245,7 +245,7 @@ def test_every_way_to_say_the_focal_length(broken):
     assert read_shots(broken).camera.fy == pytest.approx(focal)
 
 
-def test_the_colours_are_bgr():
+def test_the_colors_are_bgr():
     strip = np.array([[0, 1, 2, 4]], np.uint8)
     nowhere = np.full((68, 2), np.nan, np.float32)
     assert labels_of_parsing(parsed(strip), nowhere).tolist() == [[BACKGROUND, TORSO, NECK, FACE]]

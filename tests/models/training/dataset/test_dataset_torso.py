@@ -31,7 +31,7 @@ def film(cloth, camera, bones):
         T = T_camera_world @ bones[row] @ np.linalg.inv(T_camera_world)
         depth = T_camera_world[2, 3]
         K = np.array([[camera.fx, 0, camera.cx - 0.5], [0, camera.fy, camera.cy - 0.5], [0, 0, 1]])
-        # Plane z = depth: pixels to metres, moved, and back.
+        # Plane z = depth: pixels to meters, moved, and back.
         plane = np.array([T[:3, 0], T[:3, 1], T[:3, 2] + T[:3, 3] / depth]).T
         H = K @ plane @ np.linalg.inv(K)
         shape = np.zeros((SIDE, SIDE, 1), np.float32)
@@ -75,7 +75,7 @@ def test_the_picture_nearest_to_rest_is_the_reference(cloth, camera):
     assert found[:, 0, 3] == pytest.approx([0.006, 0.003, 0.0], abs=3e-4)
 
 
-def test_a_picture_without_torso_keeps_its_neighbours_place(cloth, camera):
+def test_a_picture_without_torso_keeps_its_neighbors_place(cloth, camera):
     bones = np.stack([np.eye(4), bone(camera, 0, (0.003, 0)), np.eye(4)])
     look = film(cloth, camera, bones)
 

@@ -39,10 +39,10 @@ def test_hearing_from_the_middle_of_a_long_film_is_the_same(film, tmp_path):
     (tmp_path / AUDIO).write_bytes(wav_bytes(np.resize(said, 26 * 16_000)))
     long = replace(film, folder=tmp_path)
     whole, late = (heard_frames(long, "logmel", (start, 25_000 * MS)) for start in (0, 24_500 * MS))
-    assert late[0].centre_ns > 11_900 * MS  # ten seconds of lead are enough
-    late = [frame for frame in late if frame.centre_ns > 24_000 * MS]
-    whole = [frame for frame in whole if frame.centre_ns > 24_000 * MS]
-    assert [frame.centre_ns for frame in late] == [frame.centre_ns for frame in whole]
+    assert late[0].center_ns > 11_900 * MS  # ten seconds of lead are enough
+    late = [frame for frame in late if frame.center_ns > 24_000 * MS]
+    whole = [frame for frame in whole if frame.center_ns > 24_000 * MS]
+    assert [frame.center_ns for frame in late] == [frame.center_ns for frame in whole]
     for a, b in zip(late, whole, strict=True):
         np.testing.assert_array_equal(a.values, b.values)
         assert a.voice_probability == pytest.approx(b.voice_probability, abs=0.02)
@@ -56,10 +56,10 @@ def test_a_head_that_never_learned_an_encoder_says_so(film, player):
 def test_features_of_an_import_are_heard_without_a_gate(film, player):
     net = replace(zero_net("theirs", 3), b2=np.full(8, 0.25, np.float32))
     head = replace(player, nets={"theirs": net})
-    centres_ns = np.arange(150, dtype=np.int64) * 20 * MS
+    centers_ns = np.arange(150, dtype=np.int64) * 20 * MS
     with pytest.raises(EncoderError):
         hearing_of(head, film, "theirs", (0, 1))
-    write_features(film.folder, "theirs", np.zeros((150, 3), np.float32), centres_ns)
+    write_features(film.folder, "theirs", np.zeros((150, 3), np.float32), centers_ns)
     hearing = hearing_of(head, film, "theirs", (0, 3_000 * MS))
     np.testing.assert_allclose(hearing(1_500 * MS), 0.25)
 

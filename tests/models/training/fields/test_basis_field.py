@@ -72,7 +72,7 @@ def test_the_linear_basis_is_what_the_field_does():
     torch.testing.assert_close(made(gaussians().means, now).deltas, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"dynamism": "off"}, {"deltas": ("mean", "colour")}])
+@pytest.mark.parametrize("changes", [{}, {"dynamism": "off"}, {"deltas": ("mean", "color")}])
 def test_every_switch_gives_movement_and_gradients(changes):
     made = shaken(field(**changes))
     movement = made(gaussians().means, condition())

@@ -23,8 +23,8 @@ def film(frames=100):
 
 
 def test_windows_end_at_the_look_ahead_and_step_by_a_frame():
-    values, centres = film()
-    windows = windows_at(values, centres, 50 * FRAME_NS, SOUND)
+    values, centers = film()
+    windows = windows_at(values, centers, 50 * FRAME_NS, SOUND)
     assert windows.shape == (8, 16, FEATURES)
     newest = 52.0  # 40 ms are two frames
     wanted = newest - 7 + np.arange(8)[:, None] - 15 + np.arange(16)
@@ -32,24 +32,24 @@ def test_windows_end_at_the_look_ahead_and_step_by_a_frame():
 
 
 def test_the_first_picture_hears_the_beginning_held():
-    values, centres = film()
-    windows = windows_at(values + 3, centres, 0, SOUND)
+    values, centers = film()
+    windows = windows_at(values + 3, centers, 0, SOUND)
     assert windows[0].max() == 3.0
     assert windows[-1, -1, 0] == 5.0
 
 
 @pytest.mark.parametrize("time_ns", [50 * FRAME_NS, 50 * FRAME_NS + 7_000_000])
 def test_what_comes_later_changes_nothing(time_ns):
-    values, centres = film()
-    before = windows_at(values, centres, time_ns, SOUND)
+    values, centers = film()
+    before = windows_at(values, centers, time_ns, SOUND)
     later = values.copy()
     # On a frame's time the newest frame is the last one read; between two the next is the other end.
     first_unread = 53 if time_ns % FRAME_NS == 0 else 54
     later[first_unread:] = 1e6
-    np.testing.assert_array_equal(windows_at(later, centres, time_ns, SOUND), before)
+    np.testing.assert_array_equal(windows_at(later, centers, time_ns, SOUND), before)
     later[first_unread - 1] = -1e6
-    assert not np.array_equal(windows_at(later, centres, time_ns, SOUND), before)
-    cut = windows_at(values[:first_unread], centres[:first_unread], time_ns, SOUND)
+    assert not np.array_equal(windows_at(later, centers, time_ns, SOUND), before)
+    cut = windows_at(values[:first_unread], centers[:first_unread], time_ns, SOUND)
     np.testing.assert_array_equal(cut, before)
 
 
@@ -63,7 +63,7 @@ def test_a_windows_net_output_depends_on_its_frames_alone():
     assert heard.shape == (8, 64)
 
 
-def test_neighbours_are_weighed_to_one():
+def test_neighbors_are_weighed_to_one():
     smoother = AudioAttNet(8, generator())
     windows = torch.randn(8, 64)
     weights = smoother.weights(windows)

@@ -3,47 +3,47 @@ from fields_fixture import condition, gaussians, generator, small_attention
 
 from splatface.models.training.fields.factory import make_field
 from splatface.models.training.fields.inspect import (
-    attention_colours,
-    colour_map,
-    dynamism_colours,
-    movement_colours,
+    attention_colors,
+    color_map,
+    dynamism_colors,
+    movement_colors,
     plane_picture,
 )
 
 
-def test_colours_run_from_blue_to_red():
-    low, middle, high = colour_map(torch.tensor([0.15, 0.5, 0.85]))
+def test_colors_run_from_blue_to_red():
+    low, middle, high = color_map(torch.tensor([0.15, 0.5, 0.85]))
     assert low.argmax() == 2
     assert middle.argmax() == 1
     assert high.argmax() == 0
 
 
-def test_colours_stay_in_range_and_bad_numbers_are_the_lowest():
-    colours = colour_map(torch.tensor([-3.0, 0.0, 1.0, 9.0, torch.nan]))
-    assert ((colours >= 0) & (colours <= 1)).all()
-    torch.testing.assert_close(colours[0], colours[1])
-    torch.testing.assert_close(colours[2], colours[3])
-    torch.testing.assert_close(colours[4], colours[0])
+def test_colors_stay_in_range_and_bad_numbers_are_the_lowest():
+    colors = color_map(torch.tensor([-3.0, 0.0, 1.0, 9.0, torch.nan]))
+    assert ((colors >= 0) & (colors <= 1)).all()
+    torch.testing.assert_close(colors[0], colors[1])
+    torch.testing.assert_close(colors[2], colors[3])
+    torch.testing.assert_close(colors[4], colors[0])
 
 
-def test_colours_change_without_jumps():
-    steps = colour_map(torch.linspace(0, 1, 200)).diff(dim=0)
+def test_colors_change_without_jumps():
+    steps = color_map(torch.linspace(0, 1, 200)).diff(dim=0)
     assert steps.abs().max() < 0.03
 
 
-def test_maps_become_a_colour_per_gaussian():
+def test_maps_become_a_color_per_gaussian():
     start = gaussians()
     field = make_field(small_attention(), start, generator=generator())
-    colours = attention_colours(field.attention_maps(start.means, condition()))
-    assert set(colours) == set(field.config.tokens)
-    assert all(c.shape == (len(start.means), 3) for c in colours.values())
-    assert dynamism_colours(torch.rand(5)).shape == (5, 3)
+    colors = attention_colors(field.attention_maps(start.means, condition()))
+    assert set(colors) == set(field.config.tokens)
+    assert all(c.shape == (len(start.means), 3) for c in colors.values())
+    assert dynamism_colors(torch.rand(5)).shape == (5, 3)
 
 
-def test_movement_is_coloured_by_distance():
+def test_movement_is_colored_by_distance():
     deltas = torch.zeros(2, 14)
     deltas[1, :3] = torch.tensor([0.006, 0.008, 0.0])
-    torch.testing.assert_close(movement_colours(deltas), colour_map(torch.tensor([0.0, 1.0])))
+    torch.testing.assert_close(movement_colors(deltas), color_map(torch.tensor([0.0, 1.0])))
 
 
 def test_a_planes_strongest_direction_is_seen():

@@ -66,10 +66,10 @@ def test_shapes_are_held():
     shape = GaussianConstraints(max_scale_m=0.1, min_scale_m=0.0005, max_anisotropy=4.0)
     holds = np.where(np.arange(50) < 25, 0.25, 0.5).astype(np.float32)
     shading = table[:, SH_REST:].copy()
-    colour = table[:, SH_DC].copy()
+    color = table[:, SH_DC].copy()
     apply_constraints(table, ParameterAnchors(before + np.float32(1), holds, 0.125, 0.25), shape, Workers(1))
     assert np.allclose(table[:, SH_REST:], 0.75 * shading, atol=1e-6)
-    assert (table[:, SH_DC] == colour).all()
+    assert (table[:, SH_DC] == color).all()
     assert np.allclose(np.linalg.norm(table[:, 3:7], axis=1), 1, atol=1e-6)
     sizes = np.sort(np.exp(table[:, 7:10]), axis=1)
     assert sizes.max() <= 0.1 * 1.0001

@@ -87,7 +87,7 @@ def test_turned_it_comes_out_beside_the_face_by_a_few_millimetres_only():
         assert beside < 0.004
 
 
-def test_it_takes_the_colour_of_what_is_beside_it():
+def test_it_takes_the_color_of_what_is_beside_it():
     half = front_half()
     added = add_back_of_head_shell(half).gaussians
     new = np.arange(len(half.gaussians), len(added))

@@ -117,7 +117,7 @@ def test_a_field_that_ran_away_is_an_error(tiny):
 
 
 def test_the_effect_is_that_of_a_small_push(tiny):
-    """Against finite differences of one Gaussian's colour and place."""
+    """Against finite differences of one Gaussian's color and place."""
     _, performer = true_performer(tiny)
     row = known_rows(tiny, TRAIN)[3]
     stage = DatasetRenderer(tiny)

@@ -27,8 +27,8 @@ def test_what_has_few_directions_is_told_whole():
 def test_what_has_more_loses_what_the_theory_says():
     samples = _of_rank(40)
     found = weighted_pca(samples, np.ones(900, np.float32), 32)
-    centred = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
-    squares = np.linalg.svd(centred, compute_uv=False) ** 2
+    centerd = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
+    squares = np.linalg.svd(centerd, compute_uv=False) ** 2
     assert found.lost == pytest.approx(squares[32:].sum() / squares.sum(), rel=1e-6)
     assert ((_drawn(found) - samples) ** 2).sum() == pytest.approx(squares[32:].sum(), rel=1e-3)
     assert found.explained_variance == pytest.approx(squares[:32] / len(samples), rel=1e-6)

@@ -1,4 +1,4 @@
-"""Colours that no picture told."""
+"""Colors that no picture told."""
 
 import numpy as np
 
@@ -49,7 +49,7 @@ def cloud(count, sh):
     )
 
 
-def test_hidden_colours_come_from_their_neighbours_and_lose_their_shading():
+def test_hidden_colors_come_from_their_neighbors_and_lose_their_shading():
     sh = np.zeros((50, 4, 3), np.float32)
     sh[:, 0], sh[:, 1:] = (0.5, -0.2, 0.1), 0.3
     sh[7] = 40.0
@@ -67,8 +67,8 @@ def test_where_nothing_is_known_all_stays():
     assert inpaint_unseen_colors(cloud(50, sh), HEAD, np.zeros(50, np.float32), NOTHING).sh is sh
 
 
-def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_colour():
-    skin, cloth, grey = (0.8, 0.6, 0.5), HEAD * 0, (0.5, 0.5, 0.5)
+def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_color():
+    skin, cloth, gray = (0.8, 0.6, 0.5), HEAD * 0, (0.5, 0.5, 0.5)
     sh = np.zeros((50, 1, 3), np.float32)
     sh[7] = -1.0
     shown = np.ones(50, np.float32)
@@ -78,9 +78,9 @@ def test_what_shines_through_skin_from_the_back_of_the_head_takes_the_skins_colo
     # Behind a cheek and staying there, near it, coming out beside the head when it turns, of the shoulders.
     for x_m, behind_m, bone, wanted in (
         (0.01, 0.15, HEAD, skin),
-        (0.01, 0.01, HEAD, grey),
-        (0.06, 0.15, HEAD, grey),
-        (0.01, 0.15, cloth, grey),
+        (0.01, 0.01, HEAD, gray),
+        (0.06, 0.15, HEAD, gray),
+        (0.01, 0.15, cloth, gray),
     ):
         gaussians.means[7, 0] = x_m
         sums = np.tile([30.0, 0.0, 0.0, 30.0, 0.0], (50, 1))

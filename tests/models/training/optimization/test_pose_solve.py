@@ -136,7 +136,7 @@ def test_what_is_not_free_stays_and_the_lens_is_found_with_the_poses():
     assert (lens[1:] == 0).all()
 
 
-def test_jitter_is_what_neighbours_do_not_share():
+def test_jitter_is_what_neighbors_do_not_share():
     generator = np.random.default_rng(4)
     time_s = np.arange(2000) / 25
     still_head, way = np.zeros((2000, 3, 2)), np.linspace(0, 90, 2000)[:, None, None]

@@ -75,7 +75,7 @@ def test_the_easel_of_torch_says_the_same():
         for name in ("table", "deltas", "pose") + (() if dynamism is None else ("dynamism",)):
             mine, theirs = getattr(a, name), getattr(b, name)
             assert np.abs(mine - theirs).max() < 5e-3 * np.abs(theirs).max(), name
-        # Centres leave out how size and colour follow the place: close enough to say who is pulled at.
+        # Centers leave out how size and color follow the place: close enough to say who is pulled at.
         lengths = [np.hypot(*found.means2d_grad.T) for found in (a, b)]
         assert np.corrcoef(*lengths)[0, 1] > 0.95
 

@@ -97,16 +97,16 @@ def test_a_short_run_learns_and_tells(whole, dataset):
     assert sorted(p.name for p in (out / "validation").iterdir()) == ["0000040.png", "0000080.png"]
 
 
-def test_colours_stay_near_what_pictures_show(whole):
+def test_colors_stay_near_what_pictures_show(whole):
     with safe_open(whole[2] / STATE, framework="numpy") as file:
-        colours = file.get_tensor("table")[:, SH_DC]
-        low, high = file.get_tensor("colours.low"), file.get_tensor("colours.high")
-    assert low.shape == high.shape == colours.shape
-    assert ((low <= colours) & (colours <= high)).all()
+        colors = file.get_tensor("table")[:, SH_DC]
+        low, high = file.get_tensor("colors.low"), file.get_tensor("colors.high")
+    assert low.shape == high.shape == colors.shape
+    assert ((low <= colors) & (colors <= high)).all()
     known = np.isfinite(low)
     assert known.mean() > 0.5
     np.testing.assert_allclose((high - low)[known], 2 * 0.25 / SH_0, rtol=1e-3)
-    assert ((colours == low) | (colours == high))[known].any()  # some would have gone farther
+    assert ((colors == low) | (colors == high))[known].any()  # some would have gone farther
 
 
 def test_a_finished_run_is_read_back(whole, dataset):

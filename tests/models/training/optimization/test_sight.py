@@ -1,4 +1,4 @@
-"""Colours near to what pictures show where a Gaussian lies."""
+"""Colors near to what pictures show where a Gaussian lies."""
 
 import numpy as np
 from test_hidden import CAMERA, ball, splats
@@ -32,18 +32,18 @@ def test_a_gaussian_sees_the_person_where_it_shows_and_nothing_of_the_wall():
     assert -0.05 < behind_m[0] < 0 < 0.05 < behind_m[1] < 0.1  # what is seen is a mixture
 
 
-def test_colours_are_brought_back_where_something_was_seen():
+def test_colors_are_brought_back_where_something_was_seen():
     seen = np.array([[80.0, 20.0, 10.0, 100.0, 0.0], [0.4, 0.1, 0.0, 0.5, 0.0]])
     bounds = bounds_of(seen, 0.1)
     orange = (np.array([[1.0, 0.6, 0.15]] * 2) - 0.5) / SH_0
-    colours = orange.astype(np.float32)
-    bounds.clamp_(colours)
-    np.testing.assert_allclose(colours[0] * SH_0 + 0.5, (0.9, 0.3, 0.15), atol=1e-5)
-    np.testing.assert_allclose(colours[1], orange[1], rtol=1e-6)  # half a pixel says nothing
+    colors = orange.astype(np.float32)
+    bounds.clamp_(colors)
+    np.testing.assert_allclose(colors[0] * SH_0 + 0.5, (0.9, 0.3, 0.15), atol=1e-5)
+    np.testing.assert_allclose(colors[1], orange[1], rtol=1e-6)  # half a pixel says nothing
 
 
 def test_no_bounds_change_nothing():
-    colours = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    before = colours.copy()
-    ColorBounds(np.float32(-np.inf), np.float32(np.inf)).clamp_(colours)
-    np.testing.assert_array_equal(colours, before)
+    colors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    before = colors.copy()
+    ColorBounds(np.float32(-np.inf), np.float32(np.inf)).clamp_(colors)
+    np.testing.assert_array_equal(colors, before)

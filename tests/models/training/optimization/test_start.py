@@ -53,7 +53,7 @@ def test_points_become_gaussians(dataset, rows):
     found, start = points(dataset), initialize_gaussians(dataset, rows, BASIS)
     assert len(start.table) == len(found.means)
     assert np.array_equal(start.table[:, :3], found.means)
-    assert np.allclose(0.5 + SH_0 * start.table[:, SH_DC], found.colours, atol=1e-6)
+    assert np.allclose(0.5 + SH_0 * start.table[:, SH_DC], found.colors, atol=1e-6)
     assert np.allclose(1 / (1 + np.exp(-start.table[:, SKIN])), found.skin, atol=0.006)
     assert np.array_equal(start.modes[:, :8], found.mouth_modes)
 

@@ -33,7 +33,7 @@ def test_a_spoilt_head_is_mended(tiny, baked):
 
 def test_polishing_never_makes_it_worse(tiny, baked):
     wild = _how(steps=5, seed=1)
-    wild = replace(wild, rates=replace(LearningRates(), means=1.0, colour=5.0))
+    wild = replace(wild, rates=replace(LearningRates(), means=1.0, color=5.0))
     found = tune(baked, tiny, wild)
     assert found.baked is baked
     assert found.after_db == found.before_db
@@ -50,7 +50,7 @@ def test_the_same_seed_gives_the_same_head(tiny, baked):
     assert (first.gaussians.means == second.gaussians.means).all()
 
 
-def test_colours_that_pictures_need_stay(tiny, baked):
+def test_colors_that_pictures_need_stay(tiny, baked):
     """In a thick cloud each Gaussian shows by little, and all of them make the picture."""
     found = inpaint_unless_worse(baked, tiny, _how())
     rows = np.flatnonzero(tiny.frames.split == 1).tolist()
@@ -58,9 +58,9 @@ def test_colours_that_pictures_need_stay(tiny, baked):
     assert after > before - 0.3
 
 
-def test_colours_of_no_picture_are_given_up_where_pictures_do_not_need_them(tiny, baked):
+def test_colors_of_no_picture_are_given_up_where_pictures_do_not_need_them(tiny, baked):
     gaussians = baked.gaussians
-    # Beside each a faint ghost, of a colour that is nowhere in the pictures.
+    # Beside each a faint ghost, of a color that is nowhere in the pictures.
     ghosts = {name: np.concatenate([getattr(gaussians, name)] * 2) for name in Gaussians.__slots__}
     ghosts["opacity_logits"][len(gaussians) :] -= 5.0
     ghosts["sh"][len(gaussians) :, 0] = (np.array([0.0, 1.0, 0.0]) - 0.5) / SH_0

@@ -35,10 +35,10 @@ def test_rest_is_the_identity(body):
 def test_every_part_is_whole(body):
     for name, part in body.parts.items():
         rows = len(part.positions)
-        assert len(part.colours) == len(part.labels) == len(part.skin) == rows, name
+        assert len(part.colors) == len(part.labels) == len(part.skin) == rows, name
         assert np.isfinite(part.positions).all()
-        assert part.colours.min() >= 0
-        assert part.colours.max() <= 1
+        assert part.colors.min() >= 0
+        assert part.colors.max() <= 1
         assert part.skin.min() >= -1e-6
         assert part.skin.max() <= 1 + 1e-6
         assert (part.faces is None) == (part.kind == "strands")
@@ -132,7 +132,7 @@ def test_the_same_identity_gives_the_same_body(body):
 
     for name, part in body.parts.items():
         assert np.array_equal(part.positions, again.parts[name].positions), name
-        assert np.array_equal(part.colours, again.parts[name].colours), name
+        assert np.array_equal(part.colors, again.parts[name].colors), name
 
 
 def test_samples_follow_the_body(body):

@@ -11,7 +11,7 @@ from splatface.models.errors import ActorError, DatasetError
 from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
 from splatface.models.training.dataset.pictures import png_bytes
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
-from splatface.models.training.synthetic.colours import RenderedView, sample_visible_colors, seen_by
+from splatface.models.training.synthetic.colors import RenderedView, sample_visible_colors, seen_by
 from splatface.models.training.synthetic.film import ActorVideoSpec, build_scene, draw_dataset
 from splatface.models.training.synthetic.film_folder import import_film, prepare_film, read_film
 from splatface.models.training.synthetic.performance import Acting
@@ -40,7 +40,7 @@ def drawn(staged, tmp_path_factory):
 def test_the_data_set_holds_what_was_acted(staged, drawn):
     chosen, acted = staged.chosen, staged.performance
     assert drawn.source == "actor"
-    assert "test/tone" in drawn.licence
+    assert "test/tone" in drawn.license
     assert np.array_equal(drawn.frames.time_ns, acted.time_ns[chosen.moments])
     assert np.array_equal(drawn.frames.mouth, acted.mouth[chosen.moments])
     assert np.array_equal(drawn.motion.controls, acted.controls)
@@ -138,15 +138,15 @@ def test_points_move_as_the_body_does(drawn):
     assert np.abs(found.control_modes).max() == 0
 
 
-def test_colours_are_looked_up_where_seen(staged):
+def test_colors_are_looked_up_where_seen(staged):
     posed = staged.body.posed({})
     size = staged.camera.height
     names = Preview(staged.body, staged.camera).draw(posed)[1]
     red = np.zeros((size, size, 3), np.uint8)
     red[..., 0] = 200
     samples = surface_samples(staged.body, {"skin": 4000}, np.random.default_rng(0))
-    colours = sample_visible_colors(staged.body, RenderedView(posed, red, names, staged.camera), samples)
-    assert colours == pytest.approx(np.tile([200 / 255, 0, 0], (4000, 1)), abs=0.02)
+    colors = sample_visible_colors(staged.body, RenderedView(posed, red, names, staged.camera), samples)
+    assert colors == pytest.approx(np.tile([200 / 255, 0, 0], (4000, 1)), abs=0.02)
 
 
 def test_the_back_is_not_seen(staged):

@@ -131,9 +131,9 @@ def test_too_short_a_film_is_refused():
         perform(SCRIPT, VOICE, Acting(seconds=1.0))
 
 
-def test_voices_are_named_with_their_licence():
+def test_voices_are_named_with_their_license():
     assert {voice.gender for voice in VOICES.values()} == {"woman", "man"}
-    assert all(voice.licence and name == voice.name for name, voice in VOICES.items())
+    assert all(voice.license and name == voice.name for name, voice in VOICES.items())
 
 
 def test_flite_speaks_with_phones():

@@ -21,7 +21,7 @@ from splatface.models.training.synthetic.preview.raster import (
 )
 
 FAR = np.eye(4)
-FAR[2, 3] = 1.0  # the camera stands a metre before the origin
+FAR[2, 3] = 1.0  # the camera stands a meter before the origin
 CAMERA = Camera(64, 64, 160.0, 160.0, 32.0, 32.0, FAR)
 
 

@@ -1,4 +1,4 @@
-"""Films of high dynamic range come out in the colours that an ordinary film has."""
+"""Films of high dynamic range come out in the colors that an ordinary film has."""
 
 import av
 import numpy as np
@@ -9,7 +9,7 @@ from splatface.models.training.tracking.video import film_rate, iter_frames, pro
 
 TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 LUMA = np.array([0.2627, 0.678, 0.0593])
-COLOURS = [(198, 134, 100), (120, 70, 50), (40, 44, 60), (20, 160, 40), (30, 60, 180), (128, 128, 128)]
+COLORS = [(198, 134, 100), (120, 70, 50), (40, 44, 60), (20, 160, 40), (30, 60, 180), (128, 128, 128)]
 
 
 def light_of(srgb):
@@ -18,7 +18,7 @@ def light_of(srgb):
 
 
 def as_hlg(srgb):
-    """sRGB colours [..., 3] at 203 cd/m2 as HLG values, by ITU-R BT.2100 and BT.2408, in float64."""
+    """sRGB colors [..., 3] at 203 cd/m2 as HLG values, by ITU-R BT.2100 and BT.2408, in float64."""
     shown = light_of(srgb) @ TO_2020.T * 203 / 1000
     scene = shown * np.maximum(shown @ LUMA, 1e-9)[..., None] ** (1 / 1.2 - 1)
     a, b, c = 0.17883277, 0.28466892, 0.55991073
@@ -36,15 +36,15 @@ def codes(values):
 
 
 @pytest.mark.parametrize(("transfer", "coded"), [("HLG", as_hlg), ("PQ", as_pq)])
-def test_colours_come_back(transfer, coded):
-    colours = np.array(COLOURS, float)[None]
-    found = hdr_to_sdr(codes(coded(colours)), transfer)
-    np.testing.assert_allclose(found, colours, atol=2)
+def test_colors_come_back(transfer, coded):
+    colors = np.array(COLORS, float)[None]
+    found = hdr_to_sdr(codes(coded(colors)), transfer)
+    np.testing.assert_allclose(found, colors, atol=2)
 
 
 def test_what_is_brighter_than_white_is_rolled_off_and_keeps_its_hue():
-    grey = np.repeat(np.linspace(0.5, 1.0, 60)[None, :, None], 3, axis=2)
-    found = hdr_to_sdr(codes(grey), "HLG").astype(int)
+    gray = np.repeat(np.linspace(0.5, 1.0, 60)[None, :, None], 3, axis=2)
+    found = hdr_to_sdr(codes(gray), "HLG").astype(int)
     assert (np.ptp(found, axis=2) <= 1).all()
     assert (np.diff(found[0, :, 0]) >= 0).all()
     assert found[0, -1, 0] >= 254
@@ -70,8 +70,8 @@ def bright_clip(path, values):
     return path
 
 
-def test_a_telephones_film_of_high_dynamic_range_is_read_in_ordinary_colours(tmp_path):
-    patches = np.repeat(np.repeat(np.array(COLOURS, float).reshape(2, 3, 3), 48, axis=0), 48, axis=1)
+def test_a_telephones_film_of_high_dynamic_range_is_read_in_ordinary_colors(tmp_path):
+    patches = np.repeat(np.repeat(np.array(COLORS, float).reshape(2, 3, 3), 48, axis=0), 48, axis=1)
     path = bright_clip(tmp_path / "phone.mov", as_hlg(patches))
     info = probe_video(path)
     assert info.hdr_transfer == "HLG"

@@ -16,7 +16,7 @@ from splatface.models.training.tracking.choose_face import (
 
 
 def on_canvas(places, size):
-    """Robin at (left, top, side) places on a grey canvas of (width, height)."""
+    """Robin at (left, top, side) places on a gray canvas of (width, height)."""
     canvas = np.full((size[1], size[0], 3), 118, np.uint8)
     for left, top, side in places:
         canvas[top : top + side, left : left + side] = cv2.resize(

@@ -1,4 +1,4 @@
-"""Points of a tracked person: sound, at their pixels, coloured as the picture shows them."""
+"""Points of a tracked person: sound, at their pixels, colored as the picture shows them."""
 
 import cv2
 import numpy as np
@@ -14,7 +14,7 @@ from splatface.models.training.tracking.points import resting_row, sample_person
 
 SIDE, FOCAL = 256, 700.0
 AWAY = np.array([0, 0, 1.2])
-COLOURS = np.array(
+COLORS = np.array(
     [
         [0, 0, 0],
         [0, 0, 200],
@@ -59,7 +59,7 @@ def shown(found):
     cv2.rectangle(labels, (108, 180), (148, 215), NECK, -1)
     cv2.rectangle(labels, (60, 215), (196, SIDE), TORSO, -1)
     cv2.fillConvexPoly(labels, cv2.convexHull(px), FACE)
-    return COLOURS[labels].astype(np.uint8), labels
+    return COLORS[labels].astype(np.uint8), labels
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +87,10 @@ def test_the_silhouette_is_filled(points, shown):
     assert drawn[shown[1] > 0].mean() > 0.97
 
 
-def test_colours_are_the_pictures(points):
+def test_colors_are_the_pictures(points):
     for label in (TORSO, HAIR, FACE):
-        middle = np.median(points.colours[points.labels == label], axis=0) * 255
-        np.testing.assert_allclose(middle, COLOURS[label], atol=12)
+        middle = np.median(points.colors[points.labels == label], axis=0) * 255
+        np.testing.assert_allclose(middle, COLORS[label], atol=12)
 
 
 def test_bones_and_movement(points):

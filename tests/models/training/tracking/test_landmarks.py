@@ -55,8 +55,8 @@ def test_tracking_follows_a_moving_face(face):
 
 
 def test_no_face_is_nan_and_the_next_is_found_again(face):
-    grey = np.full_like(face, 128)
-    found = landmarks([grey, face, grey], tracked=True)
+    gray = np.full_like(face, 128)
+    found = landmarks([gray, face, gray], tracked=True)
     assert np.isnan(found[[0, 2]]).all()
     assert np.isfinite(found[1]).all()
 

@@ -6,7 +6,7 @@ from clips import robin
 
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
 from splatface.models.training.tracking.landmarks import landmarks
-from splatface.models.training.tracking.masks import PersonSegmenter, learn_colours, segment_frame
+from splatface.models.training.tracking.masks import PersonSegmenter, learn_colors, segment_frame
 
 NOSE, CHIN, UPPER_LIP, LOWER_LIP, TOP, IRIS_RIGHT = 1, 152, 13, 14, 10, 468
 
@@ -16,7 +16,7 @@ def seen():
     (face,) = landmarks([robin()])
     with PersonSegmenter() as person:
         share = person(robin())
-    return share, face, learn_colours([(robin(), share, face)])
+    return share, face, learn_colors([(robin(), share, face)])
 
 
 def label_at(labels, place):
@@ -24,8 +24,8 @@ def label_at(labels, place):
 
 
 def test_parts_lie_where_they_are(seen):
-    share, face, colours = seen
-    labels = segment_frame(robin(), share, face, colours)
+    share, face, colors = seen
+    labels = segment_frame(robin(), share, face, colors)
     assert labels.shape == (512, 512)
     assert labels.dtype == np.uint8
     tall = face[CHIN, 1] - face[TOP, 1]
@@ -39,14 +39,14 @@ def test_parts_lie_where_they_are(seen):
 
 
 def test_the_mouth_is_open_when_the_landmarks_say_so(seen):
-    share, face, colours = seen
+    share, face, colors = seen
     opened, shut = face.copy(), face.copy()
     middle = face[[UPPER_LIP, LOWER_LIP]].mean(axis=0)
     lower = [78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308]
     opened[lower[1:-1], 1] = middle[1] + 20
     shut[[UPPER_LIP, LOWER_LIP]] = middle
-    assert label_at(segment_frame(robin(), share, opened, colours), middle + np.array([0, 10, 0])) == MOUTH
-    assert not (segment_frame(robin(), share, shut, colours) == MOUTH).any()
+    assert label_at(segment_frame(robin(), share, opened, colors), middle + np.array([0, 10, 0])) == MOUTH
+    assert not (segment_frame(robin(), share, shut, colors) == MOUTH).any()
 
 
 def test_the_person_mask_is_soft_and_follows_the_person(seen):
@@ -60,7 +60,7 @@ def test_the_person_mask_is_soft_and_follows_the_person(seen):
 def test_a_face_without_hair_or_shoulders_still_has_labels(seen):
     _, face, _ = seen
     bald = np.zeros((512, 512), np.float32)
-    colours = learn_colours([(robin(), bald, face)])
-    labels = segment_frame(robin(), bald, face, colours)
+    colors = learn_colors([(robin(), bald, face)])
+    labels = segment_frame(robin(), bald, face, colors)
     assert (labels == FACE).any()
     assert set(np.unique(labels)) <= {BACKGROUND, FACE, EYES, LIPS, MOUTH}

@@ -9,7 +9,7 @@ SIZE = 96
 
 
 def passing(background, count=12, noise=0.0):
-    """A grey person walks through: pictures and shares."""
+    """A gray person walks through: pictures and shares."""
     rng = np.random.default_rng(0)
     pictures, shares = [], []
     for i in range(count):
@@ -35,7 +35,7 @@ def test_the_wall_is_seen_whole_though_never_at_once():
     assert not plate.flat
 
 
-def test_one_colour_is_flat():
+def test_one_color_is_flat():
     assert estimate_clean_plate(*passing(lambda i: np.full((SIZE, SIZE, 3), 90.0), noise=1.0)).flat
 
 

@@ -71,7 +71,7 @@ def film(tmp_path):
         folder=tmp_path,
         name="nod",
         source="video",
-        licence="trial",
+        license="trial",
         consent="trial",
         camera=Camera(SIDE, SIDE, FOCAL_PX, FOCAL_PX, SIDE / 2, SIDE / 2, np.eye(4)),
         fps=25.0,

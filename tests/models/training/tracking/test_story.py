@@ -76,9 +76,9 @@ def test_a_good_film_has_nothing_odd():
     assert checked(film, info(duration_s=120.0, promised_s=120.0, pictures=3000)) == []
 
 
-def test_colours_of_high_dynamic_range_are_told():
+def test_colors_of_high_dynamic_range_are_told():
     (found,) = checked(scan(120.0), info(duration_s=120.0, promised_s=120.0, pictures=3000, bright="HLG"))
-    assert (found.level, found.subject) == (MENDED, "colours")
+    assert (found.level, found.subject) == (MENDED, "colors")
 
 
 def test_a_cut_is_where_the_picture_jumps_and_movement_is_none():

@@ -16,12 +16,12 @@ from splatface.models.training.tracking.assemble import Provenance
 from splatface.models.training.tracking.track import TrackOptions, read_findings, track
 
 FPS, SECONDS, SIDE = 12.5, 5.2, 128
-OWNER = Provenance(name="Robin", licence="Apache-2.0", consent="Nobody is shown: this face is drawn.")
+OWNER = Provenance(name="Robin", license="Apache-2.0", consent="Nobody is shown: this face is drawn.")
 OPTIONS = TrackOptions(owner=OWNER, side_px=SIDE)
 
 
 def swaying(seconds):
-    """A drawn face that sways before a grey wall: 384x288."""
+    """A drawn face that sways before a gray wall: 384x288."""
     small = cv2.resize(robin(), (288, 288), interpolation=cv2.INTER_AREA)
     for time_s in at_rate(round(seconds * FPS), FPS):
         turn = cv2.getRotationMatrix2D((144, 288), 5 * np.sin(2 * time_s), 1.0)
@@ -66,7 +66,7 @@ def made(tmp_path_factory):
 def test_a_film_becomes_a_data_set(made):
     dataset, _, _ = made
     assert len(dataset.frames) == len(dataset.motion.time_ns) == round(SECONDS * FPS)
-    assert (dataset.source, dataset.name, dataset.licence) == ("video", "Robin", "Apache-2.0")
+    assert (dataset.source, dataset.name, dataset.license) == ("video", "Robin", "Apache-2.0")
     assert dataset.fps == pytest.approx(FPS)
     assert dataset.landmark_scheme == "mediapipe478"
     assert set(dataset.frames.split) >= {TRAIN, TEST}
@@ -136,7 +136,7 @@ def test_two_seconds_are_refused_before_any_work(tmp_path):
     assert not (tmp_path / "data").exists()
 
 
-@pytest.mark.parametrize("missing", ["name", "licence", "consent"])
+@pytest.mark.parametrize("missing", ["name", "license", "consent"])
 def test_nothing_is_made_of_who_did_not_agree(tmp_path, missing):
     owner = replace(OWNER, **{missing: "  "})
     with pytest.raises(TrackingError, match=missing):

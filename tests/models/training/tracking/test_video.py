@@ -4,7 +4,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
-from clips import at_rate, grey_steps, number_of, write_film
+from clips import at_rate, gray_steps, number_of, write_film
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
@@ -17,7 +17,7 @@ def seen(path, **how):
 
 @pytest.mark.parametrize("fps", [15.0, 25.0, 30000 / 1001, 30.0])
 def test_a_fixed_rate_is_kept_and_every_picture_with_it(tmp_path, fps):
-    info, found = seen(write_film(tmp_path / "clip.mp4", grey_steps(30), at_rate(30, fps)))
+    info, found = seen(write_film(tmp_path / "clip.mp4", gray_steps(30), at_rate(30, fps)))
     assert not info.variable
     assert film_rate(info) == pytest.approx(fps, abs=0.01)
     assert [number_of(shot.picture) for shot in found] == list(range(30))
@@ -26,7 +26,7 @@ def test_a_fixed_rate_is_kept_and_every_picture_with_it(tmp_path, fps):
 
 
 def test_of_fifty_pictures_a_second_every_other_one_is_kept(tmp_path):
-    info, found = seen(write_film(tmp_path / "clip.mp4", grey_steps(40), at_rate(40, 50.0)))
+    info, found = seen(write_film(tmp_path / "clip.mp4", gray_steps(40), at_rate(40, 50.0)))
     assert film_rate(info) == pytest.approx(25.0, abs=0.01)
     assert [number_of(shot.picture) for shot in found] == list(range(0, 40, 2))
 
@@ -36,7 +36,7 @@ def test_a_variable_rate_is_resampled_by_time(tmp_path):
     times_s = np.cumsum(rng.uniform(0.015, 0.06, 50))
     times_s[30:] += 0.3  # a stall
     times_s -= times_s[0]
-    info, found = seen(write_film(tmp_path / "clip.mkv", grey_steps(50), times_s))
+    info, found = seen(write_film(tmp_path / "clip.mkv", gray_steps(50), times_s))
     assert info.variable
     fps = film_rate(info)
     assert fps in (25.0, 30.0)
@@ -48,7 +48,7 @@ def test_a_variable_rate_is_resampled_by_time(tmp_path):
 
 
 def test_times_count_from_the_first_picture(tmp_path):
-    path = write_film(tmp_path / "clip.mkv", grey_steps(20), [3.0 + t for t in at_rate(20, 25.0)])
+    path = write_film(tmp_path / "clip.mkv", gray_steps(20), [3.0 + t for t in at_rate(20, 25.0)])
     _, found = seen(path)
     assert [shot.index for shot in found] == list(range(20))
     assert number_of(found[0].picture) == 0
@@ -70,7 +70,7 @@ def test_a_rotated_film_is_set_upright(tmp_path, rotation_deg, corner):
 
 
 def test_beginning_later_gives_the_same_pictures(tmp_path):
-    path = write_film(tmp_path / "clip.mp4", grey_steps(50), at_rate(50, 25.0))
+    path = write_film(tmp_path / "clip.mp4", gray_steps(50), at_rate(50, 25.0))
     info = probe_video(path)
     later = list(iter_frames(path, info, 25.0, first=33))
     assert [shot.index for shot in later] == list(range(33, 50))
@@ -78,7 +78,7 @@ def test_beginning_later_gives_the_same_pictures(tmp_path):
 
 
 def test_only_what_is_wanted_is_made_into_pictures(tmp_path):
-    path = write_film(tmp_path / "clip.mp4", grey_steps(30), at_rate(30, 25.0))
+    path = write_film(tmp_path / "clip.mp4", gray_steps(30), at_rate(30, 25.0))
     found = iter_frames(path, probe_video(path), 25.0, wanted={3, 17}.__contains__)
     assert [number_of(shot.picture) for shot in found] == [3, 17]
 
@@ -114,7 +114,7 @@ def test_a_film_cut_off_ends_early(tmp_path):
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.9])
 def test_a_file_without_its_index_is_refused_in_words(tmp_path, share):
-    path = write_film(tmp_path / "clip.mp4", grey_steps(10), at_rate(10, 25.0))
+    path = write_film(tmp_path / "clip.mp4", gray_steps(10), at_rate(10, 25.0))
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(TrackingError, match="cannot be read"):
         probe_video(path)

@@ -18,7 +18,7 @@ KOKORO_VOICES = tuple(kokoro.VOICES)
 def phones_of_durations(
     letters: list[str], seconds: NDArray[np.float64], *, late_s: float = 0.0
 ) -> list[Phone]:
-    """Phones of letters that last so long: marks prolong their neighbour, stress marks the next vowel.
+    """Phones of letters that last so long: marks prolong their neighbor, stress marks the next vowel.
 
     `late_s` is by how much the durations run behind the sound.
     """

@@ -1,7 +1,5 @@
 """The hairs of the eyebrows, rooted in the skin."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
@@ -14,10 +12,11 @@ from splatface.models.training.synthetic.looks.numbers import coordinates
 from splatface.models.training.synthetic.looks.skin import Skin
 from splatface.models.training.synthetic.movers import Piece, RootedStrands
 from splatface.models.training.synthetic.parts import Part
+from splatface.models.typing import AnyArray
 
 __all__ = ["brow_hair_of"]
 
-Array = NDArray[Any]
+
 _HAIRS = 520  # in each brow
 _POINTS = 4
 _RADIUS_M = (0.00019, 0.00007)
@@ -33,7 +32,7 @@ def brow_hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.rand
         kind="strands",
         material="brow",
         positions=skin.points[roots][:, None] + offsets,
-        colours=np.clip(np.array(looks.brow) * tone, 0, 1),
+        colors=np.clip(np.array(looks.brow) * tone, 0, 1),
         labels=np.full(len(roots), FACE, np.uint8),
         skin=np.ones(len(roots)),
         roughness=0.5,
@@ -42,7 +41,7 @@ def brow_hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.rand
     return Piece(part, RootedStrands(skin.matrix[roots], offsets))
 
 
-def _grown(skin: Skin, path: BrowPath, rng: np.random.Generator) -> tuple[NDArray[np.int64], Array]:
+def _grown(skin: Skin, path: BrowPath, rng: np.random.Generator) -> tuple[NDArray[np.int64], AnyArray]:
     """Skin points [S] below the hairs and offsets [S, K, 3]."""
     across, back, up = coordinates(skin.points)
     front = np.flatnonzero((skin.normals[:, 2] < -0.2) & (back < 0.05) & (up > -0.01))

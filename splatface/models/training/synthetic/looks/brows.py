@@ -1,19 +1,16 @@
 """Eyebrows: a path over each eye, hair that lies along it, and the shade beneath."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smoothstep
+from splatface.models.typing import AnyArray
 
 __all__ = ["BrowPath", "brow_cover", "brow_paths"]
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,9 +18,9 @@ class BrowPath:
     """The middle line of a brow from the nose outwards, N points in the frontal plane."""
 
     side: float  # +1 picture's right
-    across: Array  # [N] m
-    up: Array  # [N] m
-    half_width: Array  # [N] m
+    across: AnyArray  # [N] m
+    up: AnyArray  # [N] m
+    half_width: AnyArray  # [N] m
 
 
 def brow_paths(marks: FaceMeasurements, looks: Looks) -> tuple[BrowPath, BrowPath]:
@@ -41,7 +38,7 @@ def brow_paths(marks: FaceMeasurements, looks: Looks) -> tuple[BrowPath, BrowPat
     return paths[0], paths[1]
 
 
-def brow_cover(points: Array, marks: FaceMeasurements, looks: Looks) -> Array:
+def brow_cover(points: AnyArray, marks: FaceMeasurements, looks: Looks) -> AnyArray:
     """How much [P] 0..1 a point of the face lies under a brow."""
     across, back, up = coordinates(points)
     cover = np.zeros(len(points))

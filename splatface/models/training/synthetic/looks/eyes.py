@@ -1,7 +1,5 @@
 """Eyeballs: a sphere with a bulging cornea, a fibrous iris and a tinted white."""
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,26 +10,27 @@ from splatface.models.training.synthetic.looks.numbers import smoothstep
 from splatface.models.training.synthetic.movers import Piece, rigid_of
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
+from splatface.models.typing import AnyArray
 
 __all__ = ["eyes_of"]
 
-Array = NDArray[Any]
-_IRIS_RAD = 0.425  # half angle of the iris seen from the eye's centre
+
+_IRIS_RAD = 0.425  # half angle of the iris seen from the eye's center
 _AROUND, _RINGS, _FINE_RINGS = 96, 72, 48
 _WHITE = (0.80, 0.765, 0.74)
 
 
 def eyes_of(rig: Rig, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> dict[str, Piece]:
     """Both eyes, each carried by the rig's own eye, which the eyeLook actions turn."""
-    sphere, faces, colours = _eyeball(looks, rng)
+    sphere, faces, colors = _eyeball(looks, rng)
     pieces = {}
-    for name, side, centre in (("left_eye", "l", marks.eyes[0]), ("right_eye", "r", marks.eyes[1])):
-        points = sphere * marks.eye_radius * 0.985 + centre
+    for name, side, center in (("left_eye", "l", marks.eyes[0]), ("right_eye", "r", marks.eyes[1])):
+        points = sphere * marks.eye_radius * 0.985 + center
         part = Part(
             kind="mesh",
             material="eye",
             positions=points,
-            colours=colours,
+            colors=colors,
             labels=np.full(len(points), EYES, np.uint8),
             skin=np.ones(len(points)),
             faces=faces,
@@ -41,8 +40,8 @@ def eyes_of(rig: Rig, marks: FaceMeasurements, looks: Looks, rng: np.random.Gene
     return pieces
 
 
-def _eyeball(looks: Looks, rng: np.random.Generator) -> tuple[Array, NDArray[np.int64], Array]:
-    """Unit eyeball that looks to -z: points [P, 3], quads, colours [P, 3]; rings crowd at the iris."""
+def _eyeball(looks: Looks, rng: np.random.Generator) -> tuple[AnyArray, NDArray[np.int64], AnyArray]:
+    """Unit eyeball that looks to -z: points [P, 3], quads, colors [P, 3]; rings crowd at the iris."""
     polar = np.r_[
         np.linspace(0.004, 0.50, _FINE_RINGS, endpoint=False),
         np.linspace(0.50, np.pi - 0.01, _RINGS - _FINE_RINGS),
@@ -60,10 +59,10 @@ def _eyeball(looks: Looks, rng: np.random.Generator) -> tuple[Array, NDArray[np.
         ring * _AROUND + after,
     )
     quads = np.stack(corners, -1).reshape(-1, 4)
-    return points.reshape(-1, 3), quads, _eye_colours(t, p, looks, rng).reshape(-1, 3)
+    return points.reshape(-1, 3), quads, _eye_colors(t, p, looks, rng).reshape(-1, 3)
 
 
-def _eye_colours(t: Array, p: Array, looks: Looks, rng: np.random.Generator) -> Array:
+def _eye_colors(t: AnyArray, p: AnyArray, looks: Looks, rng: np.random.Generator) -> AnyArray:
     """White that reddens towards the corners, a dark-rimmed iris with radial fibres, a black pupil."""
     white = np.array(_WHITE) * (1 - 0.10 * smoothstep(0.9, 1.6, t))[..., None]
     white = white * (1 - smoothstep(1.0, 1.7, t)[..., None] * np.array([0.0, 0.22, 0.25]))
@@ -77,5 +76,5 @@ def _eye_colours(t: Array, p: Array, looks: Looks, rng: np.random.Generator) -> 
     shade *= (1 - 0.72 * smoothstep(0.80, 1.0, radius)) * smoothstep(0.33, 0.39, radius)
     iris = np.array(looks.iris) * shade[..., None]
     inside = smoothstep(1.06, 0.96, radius)[..., None]
-    colours: Array = np.clip(white * (1 - inside) + iris * inside, 0, 1)
-    return colours
+    colors: AnyArray = np.clip(white * (1 - inside) + iris * inside, 0, 1)
+    return colors

@@ -1,10 +1,8 @@
 """Hair: strands grown from the scalp by a style's comb, fixed to the head."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import HAIR
@@ -17,11 +15,12 @@ from splatface.models.training.synthetic.looks.style_lob import lob
 from splatface.models.training.synthetic.looks.style_short import short
 from splatface.models.training.synthetic.movers import HeadAttached, Piece
 from splatface.models.training.synthetic.parts import Part
+from splatface.models.typing import AnyArray
 
 __all__ = ["hair_of"]
 
-Array = NDArray[Any]
-Style = Callable[[Skin, FaceMeasurements, Looks, np.random.Generator], Array]
+
+Style = Callable[[Skin, FaceMeasurements, Looks, np.random.Generator], AnyArray]
 
 _STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
 _RADIUS_M = {"lob": (0.00025, 0.00011), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
@@ -38,7 +37,7 @@ def hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Ge
         kind="strands",
         material="hair",
         positions=strands,
-        colours=np.clip(np.array(looks.hair) * tone, 0, 1),
+        colors=np.clip(np.array(looks.hair) * tone, 0, 1),
         labels=np.full(len(strands), HAIR, np.uint8),
         skin=np.ones(len(strands)),
         roughness=0.45,

@@ -16,7 +16,7 @@ from splatface.models.training.synthetic.rig import Rig
 
 __all__ = ["lashes_of"]
 
-Array = NDArray[Any]
+
 _POINTS = 5
 _ROWS = 5  # rows of a lash card from lid to tip
 _RADIUS_M = (0.00026, 0.00007)
@@ -43,7 +43,7 @@ def lashes_of(rig: Rig, looks: Looks, rng: np.random.Generator) -> Piece:
         kind="strands",
         material="lash",
         positions=np.asarray(matrix @ rig.rest).reshape(shape),
-        colours=np.tile([[0.012, 0.009, 0.008]], (strands, 1)),
+        colors=np.tile([[0.012, 0.009, 0.008]], (strands, 1)),
         labels=np.full(strands, FACE, np.uint8),
         skin=np.ones(strands),
         roughness=0.5,

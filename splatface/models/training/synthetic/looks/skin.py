@@ -23,10 +23,11 @@ from splatface.models.training.synthetic.movers import LinearDeformer, Piece
 from splatface.models.training.synthetic.parts import Part
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.training.synthetic.subdivide import refine, vertex_normals
+from splatface.models.typing import AnyArray
 
 __all__ = ["Skin", "skin_of"]
 
-Array = NDArray[Any]
+
 _INSIDE_MOUTH = (0.22, 0.045, 0.04)
 _LEVELS = 2
 
@@ -36,11 +37,11 @@ class Skin:
     """The skin's surface at rest, on which hair, brows and lashes are placed."""
 
     piece: Piece
-    points: Array  # [P, 3]
-    normals: Array  # [P, 3] outwards
-    uv: Array  # [P, 2]
+    points: AnyArray  # [P, 3]
+    normals: AnyArray  # [P, 3] outwards
+    uv: AnyArray  # [P, 2]
     matrix: Any  # [P, V]
-    ears: Array  # [P] 0..1
+    ears: AnyArray  # [P] 0..1
 
 
 def skin_of(rig: Rig, marks: FaceMeasurements, looks: Looks) -> Skin:
@@ -59,17 +60,17 @@ def skin_of(rig: Rig, marks: FaceMeasurements, looks: Looks) -> Skin:
     inside = mask(rig, "inside-mouth", uv, 1)
     scalp = smoothstep(-0.004, 0.010, scalp_distance(points, marks, looks)) * (1 - smoothstep(0.3, 0.7, ears))
     weights = np.asarray(refined.matrix @ head_weights(rig))
-    colours = _painted(points, normals, marks, looks)
-    colours = lerp(colours, colours * (1.07, 0.80, 0.78), 0.6 * mask(rig, "ears", uv, 3))
+    colors = _painted(points, normals, marks, looks)
+    colors = lerp(colors, colors * (1.07, 0.80, 0.78), 0.6 * mask(rig, "ears", uv, 3))
     tone = np.array(looks.lips) * (1 + 0.05 * smooth_noise(points, 400, 4))[:, None]
-    colours = lerp(colours, tone, 0.88 * lips)
-    colours = lerp(colours, _INSIDE_MOUTH, inside)
-    colours = lerp(colours, np.array(looks.hair) * 1.2 + np.array(looks.skin) * 0.08, 0.92 * scalp)
+    colors = lerp(colors, tone, 0.88 * lips)
+    colors = lerp(colors, _INSIDE_MOUTH, inside)
+    colors = lerp(colors, np.array(looks.hair) * 1.2 + np.array(looks.skin) * 0.08, 0.92 * scalp)
     part = Part(
         kind="mesh",
         material="skin",
         positions=points,
-        colours=np.clip(colours, 0, 1),
+        colors=np.clip(colors, 0, 1),
         labels=_labels(weights, lips, inside, scalp),
         skin=weights,
         faces=refined.faces,
@@ -82,7 +83,7 @@ def skin_of(rig: Rig, marks: FaceMeasurements, looks: Looks) -> Skin:
     )
 
 
-def _labels(weights: Array, lips: Array, inside: Array, scalp: Array) -> NDArray[np.uint8]:
+def _labels(weights: AnyArray, lips: AnyArray, inside: AnyArray, scalp: AnyArray) -> NDArray[np.uint8]:
     labels = np.where(weights < 0.9, NECK, FACE)
     labels[scalp > 0.6] = HAIR
     labels[lips > 0.5] = LIPS
@@ -90,45 +91,45 @@ def _labels(weights: Array, lips: Array, inside: Array, scalp: Array) -> NDArray
     return labels.astype(np.uint8)
 
 
-def _painted(points: Array, normals: Array, marks: FaceMeasurements, looks: Looks) -> Array:
+def _painted(points: AnyArray, normals: AnyArray, marks: FaceMeasurements, looks: Looks) -> AnyArray:
     """The skin without lips, scalp and ears [P, 3]."""
     skin = np.array(looks.skin)
     red, dark = skin * (1.10, 0.74, 0.70), skin * (0.80, 0.66, 0.62)
-    colours = np.repeat(skin[None], len(points), 0)
+    colors = np.repeat(skin[None], len(points), 0)
     for side in (-1, 1):
         cheek = _front_point(points, normals, side * 0.040, -0.034)
-        colours = lerp(colours, red, 0.42 * looks.blush * bump(points, cheek, 0.021))
-    colours = lerp(colours, red, 0.40 * looks.blush * bump(points, marks.nose, 0.014))
+        colors = lerp(colors, red, 0.42 * looks.blush * bump(points, cheek, 0.021))
+    colors = lerp(colors, red, 0.40 * looks.blush * bump(points, marks.nose, 0.014))
     chin = marks.mouth + np.array([0, 0.034, 0])
-    colours = lerp(colours, red, 0.20 * looks.blush * bump(points, chin, 0.016))
+    colors = lerp(colors, red, 0.20 * looks.blush * bump(points, chin, 0.016))
     for eye in marks.eyes:
         lid = eye - np.array([0, 0, marks.eye_radius])
         below = lid + np.array([0, 0.008, 0])
-        colours = lerp(colours, dark, 0.22 * bump(points, lid - (0, 0.004, 0), 0.016))
-        colours = lerp(colours, dark, 0.30 * bump(points, below, 0.009))
+        colors = lerp(colors, dark, 0.22 * bump(points, lid - (0, 0.004, 0), 0.016))
+        colors = lerp(colors, dark, 0.30 * bump(points, below, 0.009))
     if looks.beard:
-        colours = lerp(colours, skin * (0.72, 0.73, 0.78), 0.45 * looks.beard * _beard(points, marks))
+        colors = lerp(colors, skin * (0.72, 0.73, 0.78), 0.45 * looks.beard * _beard(points, marks))
     fine = 0.030 * smooth_noise(points, 60, 1) + 0.022 * smooth_noise(points, 160, 2)
     tint = np.stack(
         [np.zeros(len(points)), 0.02 * smooth_noise(points, 45, 5), 0.025 * smooth_noise(points, 50, 6)], 1
     )
-    colours = colours * (1 + fine)[:, None] * (1 + tint)
+    colors = colors * (1 + fine)[:, None] * (1 + tint)
     brow = np.array(looks.brow) + skin * 0.18
-    return lerp(colours, brow, 0.45 * brow_cover(points, marks, looks))
+    return lerp(colors, brow, 0.45 * brow_cover(points, marks, looks))
 
 
-def _front_point(points: Array, normals: Array, across: float, up: float) -> Array:
+def _front_point(points: AnyArray, normals: AnyArray, across: float, up: float) -> AnyArray:
     """The point of the face that is seen at (across, up)."""
     miss = np.abs(points[:, 0] - across) + np.abs(points[:, 1] + up) + 9.0 * (normals[:, 2] > 0)
-    found: Array = points[np.argmin(miss)]
+    found: AnyArray = points[np.argmin(miss)]
     return found
 
 
-def _beard(points: Array, marks: FaceMeasurements) -> Array:
+def _beard(points: AnyArray, marks: FaceMeasurements) -> AnyArray:
     """Where a beard would grow [P] 0..1: jaw, chin and above the lip, up to the sideburns."""
     across, back, up = coordinates(points)
     jaw = smoothstep(-0.030, -0.060, up - 0.35 * np.abs(across)) * smoothstep(0.085, 0.055, back)
     neck = smoothstep(-0.150, -0.115, up)
     moustache = bump(points, marks.mouth - (0, 0.012, 0), 0.020)
-    shadow: Array = np.clip(jaw * neck + 0.5 * moustache, 0, 1)
+    shadow: AnyArray = np.clip(jaw * neck + 0.5 * moustache, 0, 1)
     return shadow

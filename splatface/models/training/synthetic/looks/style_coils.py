@@ -1,25 +1,23 @@
 """Short coils: a soft crop of tight curls that stand off the head on all sides."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.comb import ground_of, roots_on
 from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
+from splatface.models.typing import AnyArray
 
 __all__ = ["coils"]
 
-Array = NDArray[Any]
+
 _STRANDS, _POINTS = 15000, 14
 _LENGTH_M = 0.020
 _COIL_M, _TURNS = 0.0022, 2.2
 
 
-def coils(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
+def coils(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     roots, inside = roots_on(skin, marks, looks, _STRANDS, rng)
@@ -36,7 +34,7 @@ def coils(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Gene
     turn = 2 * np.pi * (_TURNS * s[None] + rng.uniform(0, 1, (_STRANDS, 1)))
     width = _COIL_M * smoothstep(0.0, 0.35, s)[None] * (length / _LENGTH_M)[:, None]
     around = np.cos(turn)[..., None] * first[:, None] + np.sin(turn)[..., None] * second[:, None]
-    strands: Array = (
+    strands: AnyArray = (
         roots[:, None] + lean[:, None] * (length[:, None] * s)[..., None] + around * width[..., None]
     )
     return strands

@@ -1,19 +1,17 @@
 """A lob: shoulder-length hair with a side part that falls over the ears and frames the face."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.comb import clump, ground_of, roots_on
 from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
+from splatface.models.typing import AnyArray
 
 __all__ = ["lob"]
 
-Array = NDArray[Any]
+
 _STRANDS, _POINTS = 15000, 20
 _STEP_M = 0.0158
 _PART_ACROSS = 0.014  # where the hair parts
@@ -27,7 +25,7 @@ _OUT_ACROSS = (0.090, 0.098, 0.099, 0.095, 0.100)
 _CURTAIN_IN = 0.067
 
 
-def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
+def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     points, _ = roots_on(skin, marks, looks, _STRANDS, rng)
@@ -54,7 +52,7 @@ def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Genera
     return _loosened(_smoothed(strands), rng)
 
 
-def _heading(points: Array, side: Array, frontal: Array, wave: Array, s: float) -> Array:
+def _heading(points: AnyArray, side: AnyArray, frontal: AnyArray, wave: AnyArray, s: float) -> AnyArray:
     """Where strands grow [S, 3]: aside and back from the part, then down, inwards at the tips."""
     across, _, up = coordinates(points)
     down = smoothstep(0.065, -0.005, up)
@@ -66,8 +64,13 @@ def _heading(points: Array, side: Array, frontal: Array, wave: Array, s: float) 
 
 
 def _kept_off(
-    points: Array, above: tuple[Array, Array], layer: Array, frontal: Array, marks: FaceMeasurements, s: float
-) -> Array:
+    points: AnyArray,
+    above: tuple[AnyArray, AnyArray],
+    layer: AnyArray,
+    frontal: AnyArray,
+    marks: FaceMeasurements,
+    s: float,
+) -> AnyArray:
     """Lift strands to their layer over the head: fuller at the crown and over the ears."""
     height, normals = above
     across, _, up = coordinates(points)
@@ -77,11 +80,11 @@ def _kept_off(
     want = want + 0.006 * ear * rise
     near = smoothstep(0.05, 0.03, np.abs(height)) * smoothstep(-0.09, -0.05, up)
     lift = np.where(height < want, want - height, 0.8 * (want - height) * smoothstep(-0.04, 0.0, up))
-    kept: Array = points + normals * (lift * near)[:, None]
+    kept: AnyArray = points + normals * (lift * near)[:, None]
     return kept
 
 
-def _off_the_face(points: Array, layer: Array) -> Array:
+def _off_the_face(points: AnyArray, layer: AnyArray) -> AnyArray:
     """Hold strands behind the inner edge beside the face."""
     _, back, up = coordinates(points)
     edge = np.interp(up, _EDGE_UP, _EDGE_BACK) + 0.012 * layer
@@ -90,7 +93,7 @@ def _off_the_face(points: Array, layer: Array) -> Array:
     return moved
 
 
-def _within_outline(points: Array, layer: Array) -> Array:
+def _within_outline(points: AnyArray, layer: AnyArray) -> AnyArray:
     """Draw strands beside the head in, softly, to the outline of the cut."""
     across, _, up = coordinates(points)
     reach = np.interp(up, _OUT_UP, _OUT_ACROSS)
@@ -103,7 +106,7 @@ def _within_outline(points: Array, layer: Array) -> Array:
     return moved
 
 
-def _smoothed(strands: Array) -> Array:
+def _smoothed(strands: AnyArray) -> AnyArray:
     """Even out the bends of strands; roots and tips stay."""
     for _ in range(6):
         middle = 0.25 * strands[:, :-2] + 0.5 * strands[:, 1:-1] + 0.25 * strands[:, 2:]
@@ -111,8 +114,8 @@ def _smoothed(strands: Array) -> Array:
     return strands
 
 
-def _loosened(strands: Array, rng: np.random.Generator) -> Array:
+def _loosened(strands: AnyArray, rng: np.random.Generator) -> AnyArray:
     """Some disorder towards the tips."""
     t = np.linspace(0, 1, strands.shape[1])[None, :, None] ** 1.2
-    loose: Array = strands + t * rng.normal(0, 0.0008, (len(strands), 1, 3))
+    loose: AnyArray = strands + t * rng.normal(0, 0.0008, (len(strands), 1, 3))
     return loose

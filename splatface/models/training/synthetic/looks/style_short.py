@@ -1,24 +1,22 @@
 """A short cut: clipped sides, longer on top, combed up from the forehead and to one side."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.identity import Looks
 from splatface.models.training.synthetic.looks.comb import clump, ground_of, roots_on
 from splatface.models.training.synthetic.looks.marks import FaceMeasurements
 from splatface.models.training.synthetic.looks.numbers import coordinates, smooth_noise, smoothstep
 from splatface.models.training.synthetic.looks.skin import Skin
+from splatface.models.typing import AnyArray
 
 __all__ = ["short"]
 
-Array = NDArray[Any]
+
 _STRANDS, _POINTS = 22000, 10
 _SIDE_M, _TOP_M = 0.009, 0.040  # lengths
 
 
-def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Array:
+def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
     """Strands [S, K, 3]."""
     ground = ground_of(skin)
     points, inside = roots_on(skin, marks, looks, _STRANDS, rng)
@@ -57,5 +55,5 @@ def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Gene
         strand.append(points)
     strands = clump(np.stack(strand, 1), 1400, 0.35, rng)
     t = np.linspace(0, 1, _POINTS)[None, :, None] ** 1.2
-    loose: Array = strands + t * rng.normal(0, 0.0010, (len(strands), 1, 3))
+    loose: AnyArray = strands + t * rng.normal(0, 0.0010, (len(strands), 1, 3))
     return loose

@@ -1,16 +1,13 @@
 """From fine samples of light and labels to the picture: film curve, mean, majority."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
+from splatface.models.typing import AnyArray, UInt8Array
 
 __all__ = ["light_of", "resolve_and_tonemap", "tone_mapped"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
+
 f4 = np.float32
 
 _EXPOSURE = 0.533
@@ -18,14 +15,14 @@ _BRIGHTEST = 16.0  # linear; all above is white
 _STEPS = 8192
 
 
-def tone_mapped(linear: Array) -> Array:
+def tone_mapped(linear: AnyArray) -> AnyArray:
     """Linear light [...] >= 0 to picture values 0..1: a film's shoulder, then sRGB's curve.
 
     The shoulder is Narkowicz' fit of ACES (2015).
     """
     x = _EXPOSURE * np.asarray(linear, np.float64)
     film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
-    picture: Array = np.where(film <= 0.0031308, 12.92 * film, 1.055 * film ** (1 / 2.4) - 0.055)
+    picture: AnyArray = np.where(film <= 0.0031308, 12.92 * film, 1.055 * film ** (1 / 2.4) - 0.055)
     return picture
 
 
@@ -33,13 +30,13 @@ def tone_mapped(linear: Array) -> Array:
 _CURVE = tone_mapped((np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST).astype(np.float32)
 
 
-def light_of(picture: Array) -> Array:
+def light_of(picture: AnyArray) -> AnyArray:
     """The linear light that becomes these picture values (0..1, short of white)."""
-    light: Array = np.interp(picture, _CURVE, (np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST)
+    light: AnyArray = np.interp(picture, _CURVE, (np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST)
     return light
 
 
-def resolve_and_tonemap(color: Array, labels: Image, block: int) -> tuple[Image, Image]:
+def resolve_and_tonemap(color: AnyArray, labels: UInt8Array, block: int) -> tuple[UInt8Array, UInt8Array]:
     """Picture [H, W, 3] and labels [H, W] of samples [H * block, W * block, ..].
 
     Each sample is tone-mapped before the mean, so that bright edges do not eat into dark ones. The most

@@ -28,16 +28,15 @@ from splatface.models.training.synthetic.preview.raster import (
     to_screen,
     vertex_normals,
 )
+from splatface.models.typing import AnyArray, UInt8Array
 
 __all__ = ["Preview"]
 
-Array = NDArray[Any]
-Image = NDArray[np.uint8]
 
 _SUPERSAMPLING = 2
 _SHADOW_PX = 640
 _SHADOW_HALF_M = 0.30
-_SHADOW_CENTRE = np.array([0.0, 0.06, 0.08])
+_SHADOW_CENTER = np.array([0.0, 0.06, 0.08])
 # How light meets each material: wrapped light (r, g, b), gloss exponent, gloss strength.
 _MATERIALS = {
     "skin": (0.42, 0.20, 0.14, 22.0, 0.85),
@@ -58,9 +57,9 @@ class _Surface:
 
     names: tuple[str, ...]
     triangles: NDArray[np.int32]  # [F, 3]
-    albedo: Array  # [P, 3] f32
+    albedo: AnyArray  # [P, 3] f32
     labels: NDArray[np.uint8]  # [P]
-    materials: Array  # [P, 5] f32
+    materials: AnyArray  # [P, 5] f32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,10 +68,10 @@ class _Groom:
 
     name: str
     per_strand: int
-    albedo: Array  # [S, 3] f32
-    openness: Array  # [S * K, 2] f32
-    inks: Array  # [S * K, 5] f32: opacity and label, and room for the colour
-    radii_m: Array  # [S * K] f32
+    albedo: AnyArray  # [S, 3] f32
+    openness: AnyArray  # [S * K, 2] f32
+    inks: AnyArray  # [S * K, 5] f32: opacity and label, and room for the color
+    radii_m: AnyArray  # [S * K] f32
     firsts: NDArray[np.int64]  # [S * (K - 1)] first point of every segment
 
 
@@ -86,12 +85,12 @@ class Preview:
         self._openness = _openness_of(body, self._surface)
         self._backdrop = backdrop(camera, _SUPERSAMPLING)
 
-    def background(self) -> Image:
+    def background(self) -> UInt8Array:
         """The picture [H, W, 3] without a body."""
         nothing = np.full(self._backdrop.shape[:2], BACKGROUND, np.uint8)
         return resolve_and_tonemap(self._backdrop, nothing, _SUPERSAMPLING)[0]
 
-    def draw(self, posed: PosedBody) -> tuple[Image, Image]:
+    def draw(self, posed: PosedBody) -> tuple[UInt8Array, UInt8Array]:
         """Picture [H, W, 3] RGB and labels [H, W] (LABELS) of a posed body."""
         color = self._backdrop.copy()
         height, width, _ = color.shape
@@ -116,21 +115,21 @@ class Preview:
             _draw_groom(groom, strands, (pose, lens, eye), buffers)
         return resolve_and_tonemap(color, labels, _SUPERSAMPLING)
 
-    def _light(self, seen: Any, shape: Any, posed: PosedBody, eye: Array, color: Array) -> None:
+    def _light(self, seen: Any, shape: Any, posed: PosedBody, eye: AnyArray, color: AnyArray) -> None:
         owner, screens = seen
         points, normals = shape
         surface = self._surface
         light_surface(
             (owner, surface.triangles, screens),
             (points, normals, surface.albedo, self._openness, surface.materials),
-            (LIGHTS.towards, LIGHTS.colours, LIGHTS.sky, LIGHTS.ground),
+            (LIGHTS.towards, LIGHTS.colors, LIGHTS.sky, LIGHTS.ground),
             self._shadow(points, posed),
             eye,
             color,
         )
 
-    def _shadow(self, points: Array, posed: PosedBody) -> tuple[Array, Array]:
-        view = look_from(LIGHTS.towards[0].astype(np.float64), _SHADOW_CENTRE, _SHADOW_HALF_M, _SHADOW_PX)
+    def _shadow(self, points: AnyArray, posed: PosedBody) -> tuple[AnyArray, AnyArray]:
+        view = look_from(LIGHTS.towards[0].astype(np.float64), _SHADOW_CENTER, _SHADOW_HALF_M, _SHADOW_PX)
         depths = np.zeros((_SHADOW_PX, _SHADOW_PX), np.float32)
         owner = np.full(depths.shape, NOTHING, np.int32)
         fill_triangles(view.screens(points), self._surface.triangles, depths, owner)
@@ -140,22 +139,24 @@ class Preview:
                 mark_strands(view.screens(strands), groom.per_strand, depths)
         return depths, view.T
 
-    def _labels(self, owner: NDArray[np.int32]) -> Image:
+    def _labels(self, owner: NDArray[np.int32]) -> UInt8Array:
         of_face = self._surface.labels[self._surface.triangles[:, 0]]
         return np.where(owner >= 0, of_face[np.maximum(owner, 0)], np.uint8(BACKGROUND)).astype(np.uint8)
 
 
-def _draw_groom(groom: _Groom, strands: Array, view: tuple[Array, Array, Array], buffers: Any) -> None:
+def _draw_groom(
+    groom: _Groom, strands: AnyArray, view: tuple[AnyArray, AnyArray, AnyArray], buffers: Any
+) -> None:
     pose, lens, eye = view
     screens = to_screen(strands, pose, lens)
-    lights = (LIGHTS.towards, LIGHTS.colours, LIGHTS.sky, LIGHTS.ground)
+    lights = (LIGHTS.towards, LIGHTS.colors, LIGHTS.sky, LIGHTS.ground)
     light_strands(strands, groom.per_strand, groom.albedo, groom.openness, lights, eye, groom.inks)
     order = groom.firsts[np.argsort(screens[groom.firsts, 2])]
     widths = (2 * lens[0] * groom.radii_m * screens[:, 2]).astype(np.float32)
     draw_strands(order, screens, groom.inks, widths, buffers)
 
 
-def _joined(posed: PosedBody, names: tuple[str, ...]) -> Array:
+def _joined(posed: PosedBody, names: tuple[str, ...]) -> AnyArray:
     return np.concatenate([posed.positions[name] for name in names]).astype(np.float32)
 
 
@@ -170,13 +171,13 @@ def _surface_of(body: Body) -> _Surface:
     return _Surface(
         names=tuple(meshes),
         triangles=np.concatenate(triangles).astype(np.int32),
-        albedo=np.concatenate([part.colours for part in meshes.values()]).astype(np.float32),
+        albedo=np.concatenate([part.colors for part in meshes.values()]).astype(np.float32),
         labels=np.concatenate([part.labels for part in meshes.values()]).astype(np.uint8),
         materials=np.concatenate([_material_of(part) for part in meshes.values()]),
     )
 
 
-def _material_of(part: Part) -> Array:
+def _material_of(part: Part) -> AnyArray:
     material = np.empty((len(part.positions), MATERIAL), np.float32)
     material[:] = _MATERIALS[part.material]
     if part.gloss is not None:
@@ -202,7 +203,7 @@ def _groom_of(name: str, part: Part) -> _Groom:
     return _Groom(
         name=name,
         per_strand=per_strand,
-        albedo=part.colours.astype(np.float32),
+        albedo=part.colors.astype(np.float32),
         openness=openness,
         inks=inks,
         radii_m=(root + (tip - root) * along).astype(np.float32),
@@ -210,7 +211,7 @@ def _groom_of(name: str, part: Part) -> _Groom:
     )
 
 
-def _openness_of(body: Body, surface: _Surface) -> Array:
+def _openness_of(body: Body, surface: _Surface) -> AnyArray:
     """Openness [P] f32: of the face at rest, and with its mouth wide open and its eyes shut."""
     mouth, controls = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
     wide, shut = mouth.copy(), controls.copy()
@@ -224,5 +225,5 @@ def _openness_of(body: Body, surface: _Surface) -> Array:
     openness = ambient_visibility(faces, surface.triangles, hair).astype(np.float32)
     materials = [np.full(len(body.parts[n].positions), body.parts[n].material) for n in surface.names]
     teeth = np.concatenate(materials) == "teeth"
-    opened: Array = np.where(teeth, np.maximum(openness, np.float32(_TEETH_OPENNESS)), openness)
+    opened: AnyArray = np.where(teeth, np.maximum(openness, np.float32(_TEETH_OPENNESS)), openness)
     return opened

@@ -1,20 +1,20 @@
-"""The lights of the preview and how skin, eyes, cloth and hair answer them; all colours linear RGB.
+"""The lights of the preview and how skin, eyes, cloth and hair answer them; all colors linear RGB.
 
 Diffuse light wraps around soft skin, red the farthest (a stand-in for scattering below it); highlights
 are Blinn-Phong with Schlick's Fresnel term; hair is Kajiya & Kay's (1989).
 """
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
+from splatface.models.typing import AnyArray
 
 __all__ = ["LIGHTS", "Lights", "light_strands", "light_surface"]
 
-Array = NDArray[Any]
+
 f4 = np.float32
 _LIFT = f4(0.002)  # m above the surface where its shadow is asked for
 
@@ -23,14 +23,14 @@ _LIFT = f4(0.002)  # m above the surface where its shadow is asked for
 class Lights:
     """Far lights, the first one casts shadows, and light from all around. World axes (y down)."""
 
-    towards: Array  # [L, 3] f32 unit, from the scene to the light
-    colours: Array  # [L, 3] f32
-    sky: Array  # [3] f32 from above
-    ground: Array  # [3] f32 from below
+    towards: AnyArray  # [L, 3] f32 unit, from the scene to the light
+    colors: AnyArray  # [L, 3] f32
+    sky: AnyArray  # [3] f32 from above
+    ground: AnyArray  # [3] f32 from below
 
 
 def _lights() -> Lights:
-    placed = (  # towards, strength, colour
+    placed = (  # towards, strength, color
         ((-0.85, -0.70, -1.15), 1.75, (1.0, 0.93, 0.85)),  # key
         ((1.10, -0.10, -1.20), 0.42, (0.92, 0.95, 1.0)),  # fill
         ((-0.80, -0.65, 0.90), 0.80, (1.0, 0.97, 0.93)),  # rim
@@ -39,7 +39,7 @@ def _lights() -> Lights:
     towards = np.array([way for way, _, _ in placed])
     return Lights(
         towards=(towards / np.linalg.norm(towards, axis=1, keepdims=True)).astype(np.float32),
-        colours=np.array([np.multiply(strength, colour) for _, strength, colour in placed], np.float32),
+        colors=np.array([np.multiply(strength, color) for _, strength, color in placed], np.float32),
         sky=np.array([0.62, 0.66, 0.72], np.float32),
         ground=np.array([0.30, 0.27, 0.25], np.float32),
     )
@@ -52,12 +52,12 @@ MATERIAL: Final = 5
 
 @kernel
 def light_surface(seen, surface, lights, shadow, eye, color):  # type: ignore[no-untyped-def]
-    """Colour of every pixel where a triangle is seen.
+    """Color of every pixel where a triangle is seen.
 
     Args:
         seen: (owner [H, W] i32, -1 where nothing is; triangles [F, 3]; screens [P, 3]).
         surface: (points [P, 3], normals [P, 3], albedo [P, 3], openness [P], materials [P, 5]).
-        lights: (towards [L, 3], colours [L, 3], sky [3], ground [3]).
+        lights: (towards [L, 3], colors [L, 3], sky [3], ground [3]).
         shadow: (depth map [S, S], T [4, 4] world to map: x, y px and nearness, which is linear).
         eye: [3] the camera's place.
         color: [H, W, 3] written.
@@ -140,7 +140,7 @@ def _shade(directions, arriving, lights, material, strength):  # type: ignore[no
     """
     normal, to_eye = directions
     lit, open_ = arriving
-    towards, colours, sky, ground = lights
+    towards, colors, sky, ground = lights
     up = f4(0.5) - f4(0.5) * normal[1]
     red = open_ * (ground[0] + up * (sky[0] - ground[0]))
     green = open_ * (ground[1] + up * (sky[1] - ground[1]))
@@ -151,15 +151,15 @@ def _shade(directions, arriving, lights, material, strength):  # type: ignore[no
         cosine = _dot(normal, way)
         # Where there is no shadow map, closed places get little of a light.
         arrives = lit if light == 0 else f4(0.25) + f4(0.75) * open_
-        red += arrives * colours[light, 0] * wrapped(cosine, material[0])
-        green += arrives * colours[light, 1] * wrapped(cosine, material[1])
-        blue += arrives * colours[light, 2] * wrapped(cosine, material[2])
+        red += arrives * colors[light, 0] * wrapped(cosine, material[0])
+        green += arrives * colors[light, 1] * wrapped(cosine, material[1])
+        blue += arrives * colors[light, 2] * wrapped(cosine, material[2])
         if cosine > 0:
             gloss = arrives * cosine * strength * _gloss(normal, to_eye, way, material[3])
             shine = (
-                shine[0] + gloss * colours[light, 0],
-                shine[1] + gloss * colours[light, 1],
-                shine[2] + gloss * colours[light, 2],
+                shine[0] + gloss * colors[light, 0],
+                shine[1] + gloss * colors[light, 1],
+                shine[2] + gloss * colors[light, 2],
             )
     return (red, green, blue), shine
 
@@ -180,7 +180,7 @@ def wrapped(cosine, around):  # type: ignore[no-untyped-def]
 
 @kernel
 def shadow_at(shadow, x3, y3, z3):  # type: ignore[no-untyped-def]
-    """How much of the key light arrives at a place, 0..1: the mean of 5 x 5 neighbours, blurred between."""
+    """How much of the key light arrives at a place, 0..1: the mean of 5 x 5 neighbors, blurred between."""
     depths, t = shadow
     size = len(depths)
     x = t[0, 0] * x3 + t[0, 1] * y3 + t[0, 2] * z3 + t[0, 3] - f4(0.5)
@@ -203,11 +203,11 @@ def shadow_at(shadow, x3, y3, z3):  # type: ignore[no-untyped-def]
 
 @kernel
 def light_strands(points, per_strand, albedo, openness, lights, eye, inks):  # type: ignore[no-untyped-def]
-    """Colours of strand points [S * per_strand, 3] into inks[:, :3]; albedo [S, 3], openness [S * K, 2].
+    """Colors of strand points [S * per_strand, 3] into inks[:, :3]; albedo [S, 3], openness [S * K, 2].
 
     `openness` is how much of the key light and of the light all around gets there through the hair.
     """
-    towards, colours, sky, ground = lights
+    towards, colors, sky, ground = lights
     for i in range(len(points)):
         j = i if (i + 1) % per_strand else i - 1
         tangent = _unit(
@@ -223,16 +223,16 @@ def light_strands(points, per_strand, albedo, openness, lights, eye, inks):  # t
             for channel in range(3):
                 paint = albedo[i // per_strand, channel]
                 answer = (f4(0.75) * sine + f4(0.9) * tinted) * paint + f4(0.045) * white
-                inks[i, channel] += arrives * colours[light, channel] * answer
+                inks[i, channel] += arrives * colors[light, channel] * answer
 
 
 @kernel
 def _hair(tangent, to_eye, way):  # type: ignore[no-untyped-def]
-    """Diffuse share, white and coloured highlight of a strand (Kajiya & Kay 1989)."""
+    """Diffuse share, white and colored highlight of a strand (Kajiya & Kay 1989)."""
     along = _dot(tangent, way)
     half = _unit(way[0] + to_eye[0], way[1] + to_eye[1], way[2] + to_eye[2])
     across = _dot(tangent, half)
-    # The scales of a hair tilt the white highlight to the root, the coloured one to the tip.
+    # The scales of a hair tilt the white highlight to the root, the colored one to the tip.
     white = max(1 - (across + f4(0.06)) ** 2, f4(0)) ** 45
     tinted = max(1 - (across - f4(0.10)) ** 2, f4(0)) ** 16
     return np.sqrt(max(1 - along * along, f4(0))), white, tinted

@@ -6,40 +6,39 @@ touch and lids that are shut are not always so. Strands: the way out through the
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
 from splatface.models.training.synthetic.preview.raster import NOTHING, fill_triangles, mark_strands
+from splatface.models.typing import AnyArray
 
 __all__ = ["OrthographicView", "ambient_visibility", "look_from", "strand_openness"]
 
-Array = NDArray[Any]
 
 _DIRECTIONS = 32
 _MAP_PX = 320
 _BIAS_M = 0.003
 _VOXEL_M = 0.004
-_ABSORBED = 0.055  # of light per metre of strand in a voxel, as optical depth per voxel
+_ABSORBED = 0.055  # of light per meter of strand in a voxel, as optical depth per voxel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OrthographicView:
     """A flat (orthographic) view from far away: map pixels and nearness of world points."""
 
-    T: Array  # [4, 4] f32: x, y in px, nearness in m + 10 (> 0)
+    T: AnyArray  # [4, 4] f32: x, y in px, nearness in m + 10 (> 0)
     size: int
 
-    def screens(self, points: Array) -> Array:
+    def screens(self, points: AnyArray) -> AnyArray:
         """Screens [P, 3] f32 of points [P, 3]."""
-        seen: Array = points.astype(np.float32) @ self.T[:3, :3].T + self.T[:3, 3]
+        seen: AnyArray = points.astype(np.float32) @ self.T[:3, :3].T + self.T[:3, 3]
         return seen
 
 
-def look_from(direction: Array, centre: Array, half_m: float, size: int) -> OrthographicView:
-    """The view of a ball (centre, half_m) from a direction [3], on a map of size x size px."""
+def look_from(direction: AnyArray, center: AnyArray, half_m: float, size: int) -> OrthographicView:
+    """The view of a ball (center, half_m) from a direction [3], on a map of size x size px."""
     forward = direction / np.linalg.norm(direction)
     helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     right = np.cross(helper, forward)
@@ -48,11 +47,11 @@ def look_from(direction: Array, centre: Array, half_m: float, size: int) -> Orth
     scale = size / (2 * half_m)
     T = np.eye(4)
     T[:3, :3] = np.stack([scale * right, scale * down, forward])
-    T[:3, 3] = np.array([size / 2, size / 2, 10.0]) - T[:3, :3] @ centre
+    T[:3, 3] = np.array([size / 2, size / 2, 10.0]) - T[:3, :3] @ center
     return OrthographicView(T.astype(np.float32), size)
 
 
-def _directions(count: int) -> Array:
+def _directions(count: int) -> AnyArray:
     """Unit vectors [count, 3] spread evenly (Fibonacci's lattice)."""
     z = 1 - 2 * (np.arange(count) + 0.5) / count
     turn = np.pi * (1 + np.sqrt(5)) * np.arange(count)
@@ -61,8 +60,8 @@ def _directions(count: int) -> Array:
 
 
 def ambient_visibility(
-    faces: Sequence[tuple[Array, Array]], triangles: NDArray[np.int32], strands: Sequence[Array]
-) -> Array:
+    faces: Sequence[tuple[AnyArray, AnyArray]], triangles: NDArray[np.int32], strands: Sequence[AnyArray]
+) -> AnyArray:
     """Openness [P] 0..1 of mesh points, the largest over several faces.
 
     Args:
@@ -84,8 +83,8 @@ def ambient_visibility(
 
 
 def _seen_from(
-    direction: Array, points: Array, triangles: NDArray[np.int32], strands: Sequence[Array]
-) -> Array:
+    direction: AnyArray, points: AnyArray, triangles: NDArray[np.int32], strands: Sequence[AnyArray]
+) -> AnyArray:
     """1 for each point [P] that an onlooker in this direction sees."""
     low, high = points.min(axis=0), points.max(axis=0)
     view = look_from(direction, (low + high) / 2, float(np.linalg.norm(high - low)) / 2, _MAP_PX)
@@ -98,7 +97,7 @@ def _seen_from(
     column = np.clip(screens[:, 0].astype(np.int64), 0, _MAP_PX - 1)
     row = np.clip(screens[:, 1].astype(np.int64), 0, _MAP_PX - 1)
     pixel = 2 * view_half_m(view) / _MAP_PX
-    seen: Array = screens[:, 2] > nearness[row, column] - (_BIAS_M + 1.5 * pixel)
+    seen: AnyArray = screens[:, 2] > nearness[row, column] - (_BIAS_M + 1.5 * pixel)
     return seen.astype(np.float64)
 
 
@@ -107,7 +106,7 @@ def view_half_m(view: OrthographicView) -> float:
     return view.size / 2 / float(np.linalg.norm(view.T[0, :3]))
 
 
-def strand_openness(groom: Array, key: Array) -> Array:
+def strand_openness(groom: AnyArray, key: AnyArray) -> AnyArray:
     """Openness [S * K, 2] of strand points [S, K, 3]: to the key light's direction [3], and to all around."""
     points = groom.reshape(-1, 3)
     low = points.min(axis=0) - 2 * _VOXEL_M
@@ -121,12 +120,12 @@ def strand_openness(groom: Array, key: Array) -> Array:
     return found
 
 
-def _step(direction: Array) -> NDArray[np.float32]:
+def _step(direction: AnyArray) -> NDArray[np.float32]:
     step: NDArray[np.float32] = (_VOXEL_M * direction / np.linalg.norm(direction)).astype(np.float32)
     return step
 
 
-def _density(groom: Array, low: Array) -> NDArray[np.float32]:
+def _density(groom: AnyArray, low: AnyArray) -> NDArray[np.float32]:
     """Optical depth of each voxel, from the length of hair in it, smoothed a little."""
     from scipy.ndimage import gaussian_filter
 

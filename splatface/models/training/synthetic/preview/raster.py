@@ -1,6 +1,6 @@
 """Triangles into a z-buffer and strands over it: the loops of the preview renderer.
 
-Screens are [.., 3] f32: x and y in pixels (a pixel's centre at .5), inverse depth 1/z as third, which is
+Screens are [.., 3] f32: x and y in pixels (a pixel's center at .5), inverse depth 1/z as third, which is
 linear on the screen, so that nearer is larger and 0 is infinitely far.
 """
 
@@ -115,7 +115,7 @@ def draw_strands(segments, screens, inks, widths, buffers):  # type: ignore[no-u
     Args:
         segments: [S] i64 numbers of first points, in order of drawing; the second point is the next one.
         screens: [P, 3].
-        inks: [P, 5] f32 colour, opacity, label of each point.
+        inks: [P, 5] f32 color, opacity, label of each point.
         widths: [P] px.
         buffers: (color [H, W, 3], hidden [H, W], label [H, W], nearness [H, W]).
     """

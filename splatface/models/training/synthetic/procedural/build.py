@@ -1,6 +1,6 @@
 """A procedural head: nobody's face, computed from a seed, so that splatface speaks before anyone is trained.
 
-Signed distances make the shape (shape), paint and baked light the colours (paint), and
+Signed distances make the shape (shape), paint and baked light the colors (paint), and
 displacement fields the linear basis (motion); a patch (patch) holds them together.
 """
 
@@ -29,7 +29,7 @@ _DISTANCE_M = 1.0
 
 
 def _camera() -> Camera:
-    """Head and shoulders as in a video call, from a metre away."""
+    """Head and shoulders as in a video call, from a meter away."""
     T_camera_world = np.eye(4)
     T_camera_world[:3, 3] = [0.0, -0.058, _DISTANCE_M]
     return Camera(512, 512, 1120.0, 1120.0, 256.0, 256.0, T_camera_world)
@@ -67,7 +67,7 @@ def procedural_head(seed: int = 0) -> Head:
     info = HeadInfo(
         name="robin" if seed == 0 else f"procedural {seed}",
         person="nobody: a computed face",
-        licence="Apache-2.0",
+        license="Apache-2.0",
         consent="Nobody is shown: this face is computed by splatface and resembles no one on purpose.",
         camera=_camera(),
         coefficient_names=COEFFICIENT_NAMES,

@@ -14,25 +14,25 @@ from splatface.models.training.synthetic.procedural.patch import (
     join,
     moved,
     strand_patch,
-    with_colour,
+    with_color,
 )
 from splatface.models.training.synthetic.procedural.person import Person
 from splatface.models.training.synthetic.procedural.shape import Field, front_of, normals_of
+from splatface.models.typing import Float64Array
 
 __all__ = ["EYE_X", "EYE_Y", "eye_border", "eyes"]
 
-Array = NDArray[np.float64]
 
 EYE_X, EYE_Y = 0.0330, -0.0030
 _CAP_RADIUS = 0.0200  # the visible ball is flatter than a real one: a turned iris stays under the lids
-_CAP_CENTRE = np.array([EYE_X - 0.0030, EYE_Y, -0.0615])
+_CAP_CENTER = np.array([EYE_X - 0.0030, EYE_Y, -0.0615])
 _HALF_WIDTH = 0.0158
 _BORDER = (0.0245, 0.0180)  # where the lids end and the face goes on
 _COLUMNS, _ROWS = 52, 8
 _GAZE_M = 0.0125  # shift of the iris per radian
 
 
-def eye_border(points: Array, person: Person, shrink: float = 0.93) -> NDArray[np.bool_]:
+def eye_border(points: Float64Array, person: Person, shrink: float = 0.93) -> NDArray[np.bool_]:
     """True [n] for points in front of an eye, which the lids cover instead of plain skin."""
     size = person.eye_size * shrink
     dx = (np.abs(points[:, 0]) - EYE_X) / (_BORDER[0] * size)
@@ -41,13 +41,13 @@ def eye_border(points: Array, person: Person, shrink: float = 0.93) -> NDArray[n
     return inside
 
 
-def _on_cap(xy: Array, lift: float) -> Array:
-    offset = xy - _CAP_CENTRE[:2]
+def _on_cap(xy: Float64Array, lift: float) -> Float64Array:
+    offset = xy - _CAP_CENTER[:2]
     depth = np.sqrt(np.maximum((_CAP_RADIUS + lift) ** 2 - np.einsum("...i,...i->...", offset, offset), 1e-6))
-    return np.concatenate([xy, (_CAP_CENTRE[2] - depth)[..., None]], axis=-1)
+    return np.concatenate([xy, (_CAP_CENTER[2] - depth)[..., None]], axis=-1)
 
 
-def _lid_line(s: Array, upper: bool) -> Array:
+def _lid_line(s: Float64Array, upper: bool) -> Float64Array:
     """Height [n] of a lid's edge over the eye's middle at s = -1 (nose) .. 1 (temple), downwards."""
     arch = np.sqrt(np.maximum(1 - np.abs(s) ** 2.3, 0.0))
     tilt = -0.0011 * s
@@ -56,7 +56,7 @@ def _lid_line(s: Array, upper: bool) -> Array:
     return 0.0049 * arch**1.15 * (1 + 0.16 * s) + tilt
 
 
-def _rim(person: Person) -> tuple[Array, Array]:
+def _rim(person: Person) -> tuple[Float64Array, Float64Array]:
     """(edge of the opening [c, 2], the same when shut [c, 2]) around the eye, temple first, upwards round."""
     angle = 2 * np.pi * (np.arange(_COLUMNS) + 0.5) / _COLUMNS
     s = np.cos(angle)
@@ -97,23 +97,25 @@ def _lids(person: Person, body: Field, eye: int) -> Patch:
     return _painted_lids(patch, person, body, (t * np.ones(_COLUMNS), crease))
 
 
-def _painted_lids(patch: Patch, person: Person, body: Field, rows: tuple[Array, Array]) -> Patch:
+def _painted_lids(
+    patch: Patch, person: Person, body: Field, rows: tuple[Float64Array, Float64Array]
+) -> Patch:
     t, crease = (a.ravel() for a in rows)
     albedo = skin_albedo(patch.means, person)
     normals = normals_of(body, patch.means)
     blend = smoothstep(0.3, 0.9, t)[:, None]
     normals = patch.normals * (1 - blend) + normals * blend
     normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    colour = lit(albedo, patch.means, normals, body)
+    color = lit(albedo, patch.means, normals, body)
     dark = 1 - 0.30 * crease[:, None] * np.array([0.8, 1.0, 1.0])
     edge = np.exp(-((t / 0.05) ** 2))[:, None]
     upper = (patch.means[:, 1] < EYE_Y)[:, None]
-    rim = np.where(upper, colour * np.array([0.42, 0.34, 0.32]), colour * np.array([0.93, 0.78, 0.76]))
-    return with_colour(patch, np.clip(colour * dark * (1 - edge) + rim * edge, 0, 1))
+    rim = np.where(upper, color * np.array([0.42, 0.34, 0.32]), color * np.array([0.93, 0.78, 0.76]))
+    return with_color(patch, np.clip(color * dark * (1 - edge) + rim * edge, 0, 1))
 
 
-def _closing(patch: Patch, slide: Array, eye: int) -> Patch:
-    """Slide down by `slide` [n] metres at a full blink, over the ball, stretching to stay closed."""
+def _closing(patch: Patch, slide: Float64Array, eye: int) -> Patch:
+    """Slide down by `slide` [n] meters at a full blink, over the ball, stretching to stay closed."""
     name = "blink_left" if eye > 0 else "blink_right"
     basis = patch.basis.copy()
     target = patch.means[:, :2] + np.column_stack([np.zeros_like(slide), slide])
@@ -140,20 +142,20 @@ def _ball(person: Person) -> Patch:
     shade *= 1 - 0.25 * np.abs(np.clip(s, -1, 1)) ** 3
     white = np.array([0.93, 0.92, 0.915]) * shade[:, None] ** np.array([0.9, 1.0, 1.0])
     pink = smoothstep(-0.80, -1.0, s)[:, None]
-    return with_colour(patch, white * (1 - pink) + np.array([0.70, 0.42, 0.40]) * pink)
+    return with_color(patch, white * (1 - pink) + np.array([0.70, 0.42, 0.40]) * pink)
 
 
 def _iris(person: Person) -> Patch:
-    """Rings of petals: dark limbus, coloured fibres, pupil, and the glint of the window."""
+    """Rings of petals: dark limbus, colored fibres, pupil, and the glint of the window."""
     size = person.eye_size
     middle = np.array([EYE_X, EYE_Y - 0.0006])
     rng = np.random.default_rng(7)
-    colour = np.asarray(person.iris)
+    color = np.asarray(person.iris)
     parts = []
     for radius, count, lift, paint in (
-        (0.00545, 28, 0.0004, colour * 0.30),
-        (0.00445, 24, 0.0005, colour * 0.85),
-        (0.00330, 18, 0.0006, colour * 1.25),
+        (0.00545, 28, 0.0004, color * 0.30),
+        (0.00445, 24, 0.0005, color * 0.85),
+        (0.00330, 18, 0.0006, color * 1.25),
         (0.00225, 12, 0.0007, np.array([0.03, 0.025, 0.025])),
     ):
         angle = 2 * np.pi * (np.arange(count) + 0.5 * (count % 4)) / count
@@ -164,7 +166,7 @@ def _iris(person: Person) -> Patch:
         normals = np.broadcast_to(np.array([0.0, 0.0, -1.0]), inner.shape)
         petals = strand_patch(inner, outer, normals, width, 0.95)
         window = 1 - 0.40 * np.clip(-ray[:, 1:], -0.5, 1) + 0.14 * rng.standard_normal((count, 1))
-        parts.append(with_colour(petals, np.clip(paint * window, 0, 1)))
+        parts.append(with_color(petals, np.clip(paint * window, 0, 1)))
     spot = _on_cap(middle[None], 0.0010)
     pupil = strand_patch(
         spot - np.array([0.0026 * size, 0, 0]),
@@ -173,7 +175,7 @@ def _iris(person: Person) -> Patch:
         np.array([0.0036 * size]),
         0.99,
     )
-    parts.append(with_colour(pupil, [0.02, 0.018, 0.02]))
+    parts.append(with_color(pupil, [0.02, 0.018, 0.02]))
     return _looking(join(parts), 1.0)
 
 
@@ -185,7 +187,7 @@ def _glints(person: Person, eye: int) -> Patch:
     glints = strand_patch(
         at - half, at + half, np.tile([[0.0, 0.0, -1.0]], (2, 1)), np.array([0.0019, 0.0011]), 0.97
     )
-    glints = with_colour(glints, np.array([[1.0, 1.0, 1.0], [0.62, 0.66, 0.70]]))
+    glints = with_color(glints, np.array([[1.0, 1.0, 1.0], [0.62, 0.66, 0.70]]))
     return _looking(glints, 0.55)
 
 
@@ -209,7 +211,7 @@ def _lashes(person: Person, eye: int) -> Patch:
     tip = root + np.column_stack([length * (0.1 + 0.75 * s), -0.55 * length, -0.45 * length])
     normals = np.tile([[0.0, 0.0, -1.0]], (len(s), 1))
     lashes = strand_patch(root, tip, normals, np.full(len(s), 0.00085), 0.85)
-    lashes = with_colour(lashes, np.asarray(person.hair) * 0.25)
+    lashes = with_color(lashes, np.asarray(person.hair) * 0.25)
     slide = shut_y + 0.0012 - rim_y
     lashes = _closing(lashes, slide, eye)
     basis = lashes.basis.copy()
@@ -236,7 +238,7 @@ def _brows(person: Person, body: Field) -> Patch:
     start, end = front_of(body, root) + lift, front_of(body, tip) + lift
     hairs = strand_patch(start, end, normals_of(body, start), np.full(len(s), 0.0013), 0.62)
     tone = np.asarray(person.hair) * (0.62 + 0.12 * rng.standard_normal((len(s), 1)))
-    return moved(with_colour(hairs, np.clip(tone + 0.01, 0, 1)), face_motion)
+    return moved(with_color(hairs, np.clip(tone + 0.01, 0, 1)), face_motion)
 
 
 def _mirrored(patch: Patch) -> Patch:

@@ -1,7 +1,6 @@
 """Hair of the procedural head: a dark under-layer and locks that follow the skull away from a parting."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.procedural.paint import lit, smoothstep
 from splatface.models.training.synthetic.procedural.patch import (
@@ -10,15 +9,15 @@ from splatface.models.training.synthetic.procedural.patch import (
     join,
     pick,
     strand_patch,
-    with_colour,
+    with_color,
 )
 from splatface.models.training.synthetic.procedural.person import Person
 from splatface.models.training.synthetic.procedural.shape import Field, hit_rays, normals_of
 from splatface.models.training.synthetic.procedural.skin import lattice
+from splatface.models.typing import Float64Array
 
 __all__ = ["hair"]
 
-Array = NDArray[np.float64]
 
 _MIDDLE = np.array([0.0, -0.012, 0.008])
 _SEGMENTS = 4  # of a lock, each one Gaussian
@@ -27,9 +26,9 @@ _LINE_Z = [-0.090, -0.072, -0.058, -0.042, -0.022, -0.004, 0.016, 0.035, 0.060, 
 _LINE_Y = [-0.083, -0.078, -0.060, -0.040, -0.028, 0.004, -0.014, 0.004, 0.040, 0.060]
 
 
-def _under_hairline(points: Array) -> Array:
+def _under_hairline(points: Float64Array) -> Float64Array:
     """Signed distance [n] below the hairline, m; negative where hair grows."""
-    below: Array = points[:, 1] - np.interp(points[:, 2], _LINE_Z, _LINE_Y)
+    below: Float64Array = points[:, 1] - np.interp(points[:, 2], _LINE_Z, _LINE_Y)
     return below
 
 
@@ -37,16 +36,16 @@ def _part_x(person: Person) -> float:
     return 0.034 * float(np.sign(person.hair_part))
 
 
-def _thickness(points: Array, person: Person) -> Array:
+def _thickness(points: Float64Array, person: Person) -> Float64Array:
     """How far the hair stands off the skull [n], m: full on top, close at hairline and parting."""
     inside = smoothstep(0.0, -0.035, _under_hairline(points))
     top = smoothstep(-0.03, -0.11, points[:, 1])
     parted = np.exp(-(((points[:, 0] - _part_x(person)) / 0.014) ** 2)) * top
-    thick: Array = 0.0035 + inside * (0.0055 + 0.0085 * top) * (1 - 0.8 * parted)
+    thick: Float64Array = 0.0035 + inside * (0.0055 + 0.0085 * top) * (1 - 0.8 * parted)
     return thick
 
 
-def _flow(points: Array, normals: Array, person: Person) -> Array:
+def _flow(points: Float64Array, normals: Float64Array, person: Person) -> Float64Array:
     """Unit direction [n, 3] in which hair lies: away from the parting, back over the top, down the sides."""
     top = smoothstep(0.35, 0.85, -normals[:, 1])
     front = smoothstep(-0.03, -0.075, points[:, 2])
@@ -59,11 +58,11 @@ def _flow(points: Array, normals: Array, person: Person) -> Array:
         ]
     )
     flow -= normals * np.einsum("ij,ij->i", flow, normals)[:, None]
-    unit: Array = flow / (np.linalg.norm(flow, axis=1, keepdims=True) + 1e-9)
+    unit: Float64Array = flow / (np.linalg.norm(flow, axis=1, keepdims=True) + 1e-9)
     return unit
 
 
-def _roots(skull: Field, count: int) -> Array:
+def _roots(skull: Field, count: int) -> Float64Array:
     directions, _ = lattice(count, np.ones_like)
     # The lattice's pole turned up, where no seam shows.
     directions = directions[:, [0, 2, 1]]
@@ -79,7 +78,7 @@ def _scalp(person: Person, skull: Field, count: int) -> Patch:
     spacing = np.full(len(points), np.sqrt(4 * np.pi * 0.092**2 / count) * 1.25)
     patch = facing_patch(raised, normals, _MIDDLE, spacing, 0.95)
     shade = 0.55 + 0.25 * smoothstep(-0.02, 0.0, _under_hairline(points))[:, None]
-    return with_colour(patch, lit(np.asarray(person.hair) * shade, raised, normals, skull, gloss=0.0))
+    return with_color(patch, lit(np.asarray(person.hair) * shade, raised, normals, skull, gloss=0.0))
 
 
 def _locks(person: Person, skull: Field, count: int) -> Patch:
@@ -106,20 +105,20 @@ def _locks(person: Person, skull: Field, count: int) -> Patch:
     return join(parts)
 
 
-def _painted(patch: Patch, person: Person, skull: Field, lock: Array) -> Patch:
+def _painted(patch: Patch, person: Person, skull: Field, lock: Float64Array) -> Patch:
     random = np.random.default_rng(len(patch))
     tone = np.exp(lock + random.normal(0.0, 0.10, len(patch)))[:, None]
     albedo = np.clip(np.asarray(person.hair) * tone, 0.0, 1.0)
 
-    def outside(points: Array) -> Array:
+    def outside(points: Float64Array) -> Float64Array:
         return skull(points) - 0.010
 
-    colour = lit(albedo, patch.means, patch.normals, outside, gloss=0.0)
+    color = lit(albedo, patch.means, patch.normals, outside, gloss=0.0)
     # A strand shines in a band where light, hair and eye lie in a plane (Kajiya & Kay 1989).
     along = patch.axes[:, :, 0] @ np.array([-0.45, -0.70, -0.55])
     shine = np.clip(1.0 - along * along, 0.0, 1.0) ** 14
     up = smoothstep(-0.1, 0.7, -patch.normals[:, 1])
-    return with_colour(patch, np.clip(colour + 0.20 * (shine * up)[:, None] * (albedo + 0.18), 0.0, 1.0))
+    return with_color(patch, np.clip(color + 0.20 * (shine * up)[:, None] * (albedo + 0.18), 0.0, 1.0))
 
 
 def _hanging(person: Person, body: Field, skull: Field, count: int) -> Patch:

@@ -1,14 +1,13 @@
-"""How the skin of the procedural head moves: one displacement field per coefficient, in metres at 1."""
+"""How the skin of the procedural head moves: one displacement field per coefficient, in meters at 1."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.procedural.paint import smoothstep
 from splatface.models.training.synthetic.procedural.patch import COEFFICIENT_NAMES
+from splatface.models.typing import Float64Array
 
 __all__ = ["CORNER", "JAW_SIDE_M", "MOUTH_Y", "face_motion", "jaw_motion", "seam_y", "skin_weight"]
 
-Array = NDArray[np.float64]
 
 MOUTH_Y = 0.0672  # where the lips meet in the middle
 CORNER = 0.0245  # half the width of the mouth
@@ -17,10 +16,10 @@ _JAW_RAD = 0.215  # at open = 1
 JAW_SIDE_M, _LIPS_SIDE_M = 0.0018, 0.0027  # at jaw_side = 1; the lips go both ways together
 
 
-def seam_y(x: Array) -> Array:
+def seam_y(x: Float64Array) -> Float64Array:
     """Height [n] of the line where the lips meet; its corners rise a little, which looks friendly."""
     s = np.abs(x) / CORNER
-    line: Array = MOUTH_Y + 0.0006 * np.exp(-((x / 0.004) ** 2)) - 0.0018 * np.minimum(s, 1.4) ** 2.4
+    line: Float64Array = MOUTH_Y + 0.0006 * np.exp(-((x / 0.004) ** 2)) - 0.0018 * np.minimum(s, 1.4) ** 2.4
     return line
 
 
@@ -28,15 +27,15 @@ def _column(name: str) -> int:
     return COEFFICIENT_NAMES.index(name)
 
 
-def jaw_motion(points: Array) -> Array:
+def jaw_motion(points: Float64Array) -> Float64Array:
     """Displacement [n, 3] of points fixed to the jaw when it opens fully (it turns about its hinge)."""
     r = points - _HINGE
-    drop: Array = np.zeros_like(r)
+    drop: Float64Array = np.zeros_like(r)
     drop[:, 1], drop[:, 2] = -r[:, 2] * _JAW_RAD, 0.75 * r[:, 1] * _JAW_RAD
     return drop
 
 
-def _below(points: Array, side: Array) -> Array:
+def _below(points: Float64Array, side: Float64Array) -> Float64Array:
     """How much a point [n] belongs to the lower lip: 1 below the seam, 0 above, smooth around the corners.
 
     The angle about the mouth corner does it: it has a jump only along the seam, where the lips part.
@@ -49,19 +48,19 @@ def _below(points: Array, side: Array) -> Array:
     s = np.clip(np.abs(points[:, 0]) / CORNER, 0.0, 1.0)
     narrow = np.exp(-((down / 0.012) ** 2)) * (1.0 - np.sqrt(1.0 - s**3))
     outside = smoothstep(0.30, 0.80, np.array(0.5))
-    share: Array = lower + (outside - lower) * narrow
+    share: Float64Array = lower + (outside - lower) * narrow
     return share
 
 
-def _jaw_share(points: Array, below: Array) -> Array:
+def _jaw_share(points: Float64Array, below: Float64Array) -> Float64Array:
     _, y, z = points.T
     deep = y - MOUTH_Y + np.maximum(z + 0.075, 0) * 0.25
     share = below * smoothstep(-0.045, 0.0, deep) * smoothstep(0.035, -0.055, z)
-    held: Array = share * (1 - smoothstep(0.004, 0.075, y - 0.116 + 0.20 * (z + 0.085)))
+    held: Float64Array = share * (1 - smoothstep(0.004, 0.075, y - 0.116 + 0.20 * (z + 0.085)))
     return held
 
 
-def _spread(points: Array, reach: float) -> tuple[Array, Array]:
+def _spread(points: Float64Array, reach: float) -> tuple[Float64Array, Float64Array]:
     """(sideways, weight) [n]: -1..1 across the mouth and fading beyond it; closeness to the mouth line."""
     x = points[:, 0] / CORNER
     across = x * np.exp(0.5 * (1 - x * x))
@@ -69,14 +68,14 @@ def _spread(points: Array, reach: float) -> tuple[Array, Array]:
     return across, close * smoothstep(-0.03, -0.06, points[:, 2])
 
 
-def _around(points: Array, centre: tuple[float, float], radii: tuple[float, float]) -> Array:
-    dx = (np.abs(points[:, 0]) - centre[0]) / radii[0]
-    dy = (points[:, 1] - centre[1]) / radii[1]
-    weight: Array = np.exp(-(dx * dx + dy * dy)) * smoothstep(0.0, -0.045, points[:, 2])
+def _around(points: Float64Array, center: tuple[float, float], radii: tuple[float, float]) -> Float64Array:
+    dx = (np.abs(points[:, 0]) - center[0]) / radii[0]
+    dy = (points[:, 1] - center[1]) / radii[1]
+    weight: Float64Array = np.exp(-(dx * dx + dy * dy)) * smoothstep(0.0, -0.045, points[:, 2])
     return weight
 
 
-def face_motion(points: Array, side: Array | float = 0.0) -> Array:
+def face_motion(points: Float64Array, side: Float64Array | float = 0.0) -> Float64Array:
     """Displacement [n, 3, K] of skin and lips; `side` forces a point to the upper (-1) or lower (+1) lip."""
     field = np.zeros((len(points), 3, len(COEFFICIENT_NAMES)))
     side = np.broadcast_to(np.asarray(side, float), len(points))
@@ -91,7 +90,7 @@ def face_motion(points: Array, side: Array | float = 0.0) -> Array:
     return field
 
 
-def _lip_modes(field: Array, points: Array, below: Array) -> None:
+def _lip_modes(field: Float64Array, points: Float64Array, below: Float64Array) -> None:
     across, close = _spread(points, 0.024)
     x = points[:, 0]
     upper, lower = 1 - below, below
@@ -130,7 +129,7 @@ def _lip_modes(field: Array, points: Array, below: Array) -> None:
     funnel[:, 2] = -0.0072 * front
 
 
-def _smile(field: Array, points: Array, below: Array) -> None:
+def _smile(field: Float64Array, points: Float64Array, below: Float64Array) -> None:
     across, close = _spread(points, 0.022)
     flank = np.minimum(np.abs(points[:, 0]) / CORNER, 1.25)
     corner = _around(points, (CORNER, MOUTH_Y), (0.017, 0.019))
@@ -141,7 +140,7 @@ def _smile(field: Array, points: Array, below: Array) -> None:
     smile[:, 2] = 0.0050 * flank**2 * close - 0.0026 * cheek
 
 
-def _brows(field: Array, points: Array) -> None:
+def _brows(field: Float64Array, points: Float64Array) -> None:
     brow = _around(points, (0.031, -0.033), (0.026, 0.014))
     forehead = _around(points, (0.0, -0.048), (0.055, 0.020))
     inner = _around(points, (0.014, -0.028), (0.014, 0.013))
@@ -154,8 +153,8 @@ def _brows(field: Array, points: Array) -> None:
     down[:, 2] = -0.0010 * brow
 
 
-def skin_weight(points: Array) -> Array:
+def skin_weight(points: Float64Array) -> Float64Array:
     """Share of the head bone [n]: 1 on the head, falling smoothly to 0 down the neck."""
     start = 0.116 - 0.45 * np.maximum(points[:, 2] + 0.02, 0.0)  # the nape hangs on the head from higher up
-    share: Array = 1 - smoothstep(0.0, 0.080, points[:, 1] - start)
+    share: Float64Array = 1 - smoothstep(0.0, 0.080, points[:, 1] - start)
     return share

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.procedural.motion import (
     CORNER,
@@ -21,19 +20,19 @@ from splatface.models.training.synthetic.procedural.patch import (
     join,
     moved,
     pick,
-    with_colour,
+    with_color,
 )
 from splatface.models.training.synthetic.procedural.person import Person
 from splatface.models.training.synthetic.procedural.shape import Field, front_of
+from splatface.models.typing import Float64Array
 
 __all__ = ["lip_lines", "mouth"]
 
-Array = NDArray[np.float64]
 
 _COLUMNS = 38
 
 
-def lip_lines(x: Array, person: Person) -> tuple[Array, Array]:
+def lip_lines(x: Float64Array, person: Person) -> tuple[Float64Array, Float64Array]:
     """Upper and lower border [n] of the red of the lips at x [n] (m); they meet at the corners."""
     s = np.clip(np.abs(x) / CORNER, 0, 1)
     seam = seam_y(np.clip(x, -CORNER, CORNER))
@@ -63,23 +62,23 @@ def _lip(person: Person, body: Field, side: int) -> Patch:
     return _painted_lip(patch, person, body, np.broadcast_to(t, y.shape).ravel())
 
 
-def _painted_lip(patch: Patch, person: Person, body: Field, t: Array) -> Patch:
+def _painted_lip(patch: Patch, person: Person, body: Field, t: Float64Array) -> Patch:
     s = np.abs(patch.means[:, 0]) / CORNER
     red = np.broadcast_to(np.asarray(person.lips), patch.means.shape).copy()
     red *= 1 - 0.10 * smoothstep(0.5, 1.0, s)[:, None]
     amount = smoothstep(-0.10, 0.22, t)[:, None] * (1 - 0.5 * smoothstep(0.90, 1.04, s))[:, None]
     albedo = skin_albedo(patch.means, person) * (1 - amount) + red * amount
-    colour = lit(albedo, patch.means, patch.normals, body, gloss=0.20)
+    color = lit(albedo, patch.means, patch.normals, body, gloss=0.20)
     order = np.arange(len(t)) // _COLUMNS  # rows turn inwards from the seam on
     wet = smoothstep(6.2, 8.5, order.astype(float))[:, None]
     seam = np.exp(-(((order - 7.0) / 0.8) ** 2))[:, None]
-    colour = colour * (1 - 0.35 * seam) * (1 - wet) + np.asarray(person.lips) * 0.42 * wet
-    return with_colour(patch, np.clip(colour, 0, 1))
+    color = color * (1 - 0.35 * seam) * (1 - wet) + np.asarray(person.lips) * 0.42 * wet
+    return with_color(patch, np.clip(color, 0, 1))
 
 
-def _arch_z(x: Array, front: float) -> Array:
+def _arch_z(x: Float64Array, front: float) -> Float64Array:
     """Depth [n] of the row of teeth, an arch that ends at the back on both sides."""
-    arch: Array = front + 0.030 * (np.abs(x) / 0.026) ** 2.6
+    arch: Float64Array = front + 0.030 * (np.abs(x) / 0.026) ** 2.6
     return arch
 
 
@@ -87,8 +86,8 @@ def _teeth(lower: bool, lip_front: float) -> Patch:
     """Ten teeth of six Gaussians, with gums; the lower ones ride on the jaw."""
     widths = np.array([0.0083, 0.0066, 0.0072, 0.0062, 0.0062]) * (0.72 if lower else 1.0)
     edges = np.concatenate([[0.0], np.cumsum(widths)])
-    centres = (edges[:-1] + edges[1:]) / 2
-    quarters = np.concatenate([centres - widths * 0.22, centres + widths * 0.22])
+    centers = (edges[:-1] + edges[1:]) / 2
+    quarters = np.concatenate([centers - widths * 0.22, centers + widths * 0.22])
     x = np.sort(np.concatenate([-quarters, quarters]))
     tooth = np.searchsorted(edges, np.abs(x)) - 1
     rows = (
@@ -110,11 +109,11 @@ def _teeth(lower: bool, lip_front: float) -> Patch:
     row_light = np.array([0.0, 0.86, 1.0, 0.97])[:, None]
     white = (side * split * row_light)[..., None] * np.array([0.90, 0.885, 0.85]) * (0.86 if lower else 1.0)
     white = np.where(row_light[..., None] == 0, side[None, :, None] * np.array([0.62, 0.30, 0.30]), white)
-    patch = with_colour(patch, np.clip(white.reshape(-1, 3) + 0.02, 0, 1))
+    patch = with_color(patch, np.clip(white.reshape(-1, 3) + 0.02, 0, 1))
     return _with_jaw(patch, np.ones(len(patch))) if lower else patch
 
 
-def _with_jaw(patch: Patch, share: Array) -> Patch:
+def _with_jaw(patch: Patch, share: Float64Array) -> Patch:
     basis = patch.basis.copy()
     basis[:, :3, COEFFICIENT_NAMES.index("open")] = jaw_motion(patch.means) * share[:, None]
     basis[:, 0, COEFFICIENT_NAMES.index("jaw_side")] = JAW_SIDE_M * share
@@ -128,9 +127,9 @@ def _hollow(lip_front: float) -> Patch:
     z = lip_front + 0.026 - 0.018 * (x / 0.0235) ** 2
     patch = grid_patch(np.stack([x, y, z], axis=-1), 0.98, overlap=1.3)
     light = 0.35 + 0.65 * (1 - np.abs(x / 0.0235) ** 2)
-    colour = np.array([0.20, 0.055, 0.055]) * light.ravel()[:, None]
+    color = np.array([0.20, 0.055, 0.055]) * light.ravel()[:, None]
     share = np.clip(1.15 * share.ravel(), 0, 1)
-    patch = _with_jaw(with_colour(patch, colour), share)
+    patch = _with_jaw(with_color(patch, color), share)
     basis = patch.basis.copy()
     basis[:, 8, COEFFICIENT_NAMES.index("open")] = 0.75
     # As wide as the opening: a wider one at rest would show through rounded cheeks.
@@ -147,7 +146,7 @@ def _tongue(lip_front: float) -> Patch:
     z = lip_front + 0.0055 + 0.016 * v + 0.003 * u**2
     patch = grid_patch(np.stack([x, y, z], axis=-1), 0.96, overlap=1.25)
     light = (0.92 - 0.45 * v.ravel() - 0.12 * (np.abs(u.ravel()) < 0.1))[:, None]
-    return _with_jaw(with_colour(patch, np.array([0.66, 0.30, 0.31]) * light), np.full(len(patch), 0.92))
+    return _with_jaw(with_color(patch, np.array([0.66, 0.30, 0.31]) * light), np.full(len(patch), 0.92))
 
 
 def mouth(person: Person, body: Field) -> Patch:

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
+from splatface.models.typing import Float64Array
 
 __all__ = [
     "COEFFICIENT_NAMES",
@@ -19,7 +20,7 @@ __all__ = [
     "moved",
     "pick",
     "strand_patch",
-    "with_colour",
+    "with_color",
 ]
 
 COEFFICIENT_NAMES = (
@@ -33,56 +34,60 @@ COEFFICIENT_NAMES = (
     "jaw_side",  # to the head's left
 )
 SH_C0 = 0.28209479177387814
-SIGMA = 0.62  # standard deviation over spacing: neighbours at this width close a surface without ripples
+SIGMA = 0.62  # standard deviation over spacing: neighbors at this width close a surface without ripples
 
-Array = NDArray[np.float64]
-Motion = Callable[[Array], Array]  # points [n, 3] -> displacement per unit coefficient [n, 3, K]
+
+Motion = Callable[
+    [Float64Array], Float64Array
+]  # points [n, 3] -> displacement per unit coefficient [n, 3, K]
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
     """n Gaussians; the columns of `axes` are the two tangents and the normal."""
 
-    means: Array  # [n, 3] m
-    axes: Array  # [n, 3, 3]
-    scales: Array  # [n, 3] m, along the axes
-    opacity: Array  # [n] 0..1
-    colour: Array  # [n, 3] RGB 0..1
-    basis: Array  # [n, 14, K]
+    means: Float64Array  # [n, 3] m
+    axes: Float64Array  # [n, 3, 3]
+    scales: Float64Array  # [n, 3] m, along the axes
+    opacity: Float64Array  # [n] 0..1
+    color: Float64Array  # [n, 3] RGB 0..1
+    basis: Float64Array  # [n, 14, K]
 
     def __len__(self) -> int:
         return len(self.means)
 
     @property
-    def normals(self) -> Array:
+    def normals(self) -> Float64Array:
         """Outward unit normals [n, 3]."""
         return self.axes[:, :, 2]
 
 
-def _patch(means: Array, axes: Array, scales: Array, opacity: float) -> Patch:
+def _patch(means: Float64Array, axes: Float64Array, scales: Float64Array, opacity: float) -> Patch:
     n = len(means)
     return Patch(
         means=means,
         axes=axes,
         scales=np.maximum(scales, 2e-4),
         opacity=np.full(n, opacity),
-        colour=np.full((n, 3), 0.5),
+        color=np.full((n, 3), 0.5),
         basis=np.zeros((n, DELTA_CHANNELS, len(COEFFICIENT_NAMES))),
     )
 
 
-def _unit(v: Array) -> Array:
-    unit: Array = v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-12)
+def _unit(v: Float64Array) -> Float64Array:
+    unit: Float64Array = v / (np.linalg.norm(v, axis=-1, keepdims=True) + 1e-12)
     return unit
 
 
-def _frame(first: Array, normals: Array) -> Array:
+def _frame(first: Float64Array, normals: Float64Array) -> Float64Array:
     """Right-handed axes [n, 3, 3] from a direction near the first tangent and unit normals."""
     a = _unit(first - normals * np.einsum("ij,ij->i", first, normals)[:, None])
     return np.stack([a, np.cross(normals, a), normals], axis=2)
 
 
-def facing_patch(means: Array, normals: Array, seen_from: Array, spacing: Array, opacity: float) -> Patch:
+def facing_patch(
+    means: Float64Array, normals: Float64Array, seen_from: Float64Array, spacing: Float64Array, opacity: float
+) -> Patch:
     """Gaussians of a surface sampled along rays; `spacing` [n] is the distance across the rays.
 
     Where the surface slants away from its rays the Gaussians are stretched along the slant, so it closes.
@@ -93,7 +98,7 @@ def facing_patch(means: Array, normals: Array, seen_from: Array, spacing: Array,
     return _patch(means, _frame(rays + 1e-6, normals), scales, opacity)
 
 
-def grid_patch(grid: Array, opacity: float, *, wraps: bool = False, overlap: float = 1.0) -> Patch:
+def grid_patch(grid: Float64Array, opacity: float, *, wraps: bool = False, overlap: float = 1.0) -> Patch:
     """Gaussians at the points of a grid [rows, columns, 3], each as large as its cell.
 
     Normals are turned towards the viewer (-z); `wraps` closes the columns to a ring.
@@ -110,7 +115,9 @@ def grid_patch(grid: Array, opacity: float, *, wraps: bool = False, overlap: flo
     return _patch(grid.reshape(-1, 3), axes, SIGMA * overlap * np.column_stack([size, thick]), opacity)
 
 
-def strand_patch(starts: Array, ends: Array, normals: Array, width: Array, opacity: float) -> Patch:
+def strand_patch(
+    starts: Float64Array, ends: Float64Array, normals: Float64Array, width: Float64Array, opacity: float
+) -> Patch:
     """One long Gaussian per stroke from `starts` to `ends` [n, 3], `width` [n] across."""
     v = ends - starts
     length = np.linalg.norm(v, axis=1)
@@ -118,9 +125,9 @@ def strand_patch(starts: Array, ends: Array, normals: Array, width: Array, opaci
     return _patch((starts + ends) / 2, _frame(v, normals), scales, opacity)
 
 
-def with_colour(patch: Patch, colour: Array | Sequence[float]) -> Patch:
-    """The same patch painted [n, 3] or in one colour."""
-    return replace(patch, colour=np.broadcast_to(np.asarray(colour, float), patch.colour.shape).copy())
+def with_color(patch: Patch, color: Float64Array | Sequence[float]) -> Patch:
+    """The same patch painted [n, 3] or in one color."""
+    return replace(patch, color=np.broadcast_to(np.asarray(color, float), patch.color.shape).copy())
 
 
 def pick(patch: Patch, chosen: NDArray[np.bool_]) -> Patch:
@@ -150,7 +157,7 @@ def moved(patch: Patch, motion: Motion, step: float = 3e-4) -> Patch:
     return replace(patch, basis=basis)
 
 
-def _turned(quats: Array, turn: Array) -> Array:
+def _turned(quats: Float64Array, turn: Float64Array) -> Float64Array:
     """First-order change [n, 4, K] of quaternions [n, 4] turned by local vectors [3, n, K] rad."""
     w, x, y, z = quats.T[:, :, None] / 2
     a, b, c = turn
@@ -159,7 +166,7 @@ def _turned(quats: Array, turn: Array) -> Array:
     )
 
 
-def quats_of_axes(axes: Array) -> Array:
+def quats_of_axes(axes: Float64Array) -> Float64Array:
     """Unit quaternions wxyz [n, 4] of rotation matrices [n, 3, 3]."""
     m00, m11, m22 = axes[:, 0, 0], axes[:, 1, 1], axes[:, 2, 2]
     squares = np.stack(
@@ -194,5 +201,5 @@ def gaussians_of(patch: Patch) -> Gaussians:
         quats=quats_of_axes(patch.axes).astype(np.float32),
         log_scales=np.log(patch.scales).astype(np.float32),
         opacity_logits=np.log(opacity / (1 - opacity)).astype(np.float32),
-        sh=((patch.colour[:, None, :] - 0.5) / SH_C0).astype(np.float32),
+        sh=((patch.color[:, None, :] - 0.5) / SH_C0).astype(np.float32),
     )

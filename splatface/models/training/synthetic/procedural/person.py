@@ -1,4 +1,4 @@
-"""Who a procedural head is: proportions and colours, drawn from a seed."""
+"""Who a procedural head is: proportions and colors, drawn from a seed."""
 
 from dataclasses import dataclass
 
@@ -6,12 +6,12 @@ import numpy as np
 
 __all__ = ["Person", "person_of_seed"]
 
-Colour = tuple[float, float, float]  # linear-ish RGB albedo, 0..1
+Color = tuple[float, float, float]  # linear-ish RGB albedo, 0..1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Proportions are factors around 1; lengths are metres in the canonical frame."""
+    """Proportions are factors around 1; lengths are meters in the canonical frame."""
 
     face_width: float = 1.0
     jaw_width: float = 1.0
@@ -20,35 +20,35 @@ class Person:
     lip_fullness: float = 1.0
     hair_length_m: float = 0.0  # how far below the ears the hair hangs at the sides, 0 = short cut
     hair_part: float = 0.5  # where the parting lies, -1 picture left .. 1 right
-    skin: Colour = (0.87, 0.65, 0.54)
-    lips: Colour = (0.72, 0.36, 0.34)
-    hair: Colour = (0.30, 0.17, 0.095)
-    iris: Colour = (0.30, 0.46, 0.50)
-    shirt: Colour = (0.20, 0.33, 0.45)
+    skin: Color = (0.87, 0.65, 0.54)
+    lips: Color = (0.72, 0.36, 0.34)
+    hair: Color = (0.30, 0.17, 0.095)
+    iris: Color = (0.30, 0.46, 0.50)
+    shirt: Color = (0.20, 0.33, 0.45)
 
 
-_SKINS: tuple[tuple[Colour, Colour], ...] = (
+_SKINS: tuple[tuple[Color, Color], ...] = (
     ((0.87, 0.65, 0.54), (0.74, 0.38, 0.36)),
     ((0.93, 0.74, 0.64), (0.80, 0.44, 0.43)),
     ((0.76, 0.53, 0.39), (0.64, 0.31, 0.28)),
     ((0.58, 0.38, 0.27), (0.50, 0.24, 0.22)),
     ((0.43, 0.27, 0.19), (0.42, 0.19, 0.18)),
 )
-_HAIRS: tuple[tuple[Colour, ...], ...] = (  # natural partners of the skins above
+_HAIRS: tuple[tuple[Color, ...], ...] = (  # natural partners of the skins above
     ((0.30, 0.17, 0.095), (0.17, 0.10, 0.065), (0.50, 0.31, 0.15)),
     ((0.62, 0.44, 0.24), (0.46, 0.20, 0.08), (0.30, 0.17, 0.095)),
     ((0.12, 0.075, 0.055), (0.22, 0.12, 0.07)),
     ((0.075, 0.052, 0.045), (0.12, 0.075, 0.055)),
     ((0.055, 0.042, 0.04),),
 )
-_IRISES: tuple[tuple[Colour, ...], ...] = (
+_IRISES: tuple[tuple[Color, ...], ...] = (
     ((0.30, 0.46, 0.50), (0.36, 0.26, 0.14), (0.34, 0.42, 0.24)),
     ((0.32, 0.50, 0.62), (0.34, 0.46, 0.30)),
     ((0.30, 0.19, 0.10), (0.36, 0.30, 0.16)),
     ((0.24, 0.14, 0.08),),
     ((0.20, 0.12, 0.07),),
 )
-_SHIRTS: tuple[Colour, ...] = (
+_SHIRTS: tuple[Color, ...] = (
     (0.20, 0.33, 0.45),
     (0.48, 0.20, 0.22),
     (0.22, 0.38, 0.33),

@@ -1,15 +1,15 @@
 """The body of the procedural head as a signed distance, and points on it.
 
 Smoothly joined ellipsoids and capsules (Quilez, "Smooth minimum" and "Distance functions", iquilezles.org).
-Distances are in metres, negative inside; points are [n, 3] in the canonical frame (x right, y down, z in).
+Distances are in meters, negative inside; points are [n, 3] in the canonical frame (x right, y down, z in).
 """
 
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.training.synthetic.procedural.person import Person
+from splatface.models.typing import Float64Array
 
 __all__ = [
     "Field",
@@ -22,38 +22,40 @@ __all__ = [
     "trunk_distance",
 ]
 
-Array = NDArray[np.float64]
-Field = Callable[[Array], Array]
+
+Field = Callable[[Float64Array], Float64Array]
 
 
-def _ellipsoid(p: Array, centre: tuple[float, ...], radii: tuple[float, ...]) -> Array:
-    q = (p - np.asarray(centre)) / np.asarray(radii)
+def _ellipsoid(p: Float64Array, center: tuple[float, ...], radii: tuple[float, ...]) -> Float64Array:
+    q = (p - np.asarray(center)) / np.asarray(radii)
     k0 = np.sqrt(np.einsum("ij,ij->i", q, q)) + 1e-9
     q /= np.asarray(radii)
     k1 = np.sqrt(np.einsum("ij,ij->i", q, q)) + 1e-9
-    distance: Array = k0 * (k0 - 1.0) / k1
+    distance: Float64Array = k0 * (k0 - 1.0) / k1
     return distance
 
 
-def _capsule(p: Array, a: tuple[float, ...], b: tuple[float, ...], radius_a: float, radius_b: float) -> Array:
+def _capsule(
+    p: Float64Array, a: tuple[float, ...], b: tuple[float, ...], radius_a: float, radius_b: float
+) -> Float64Array:
     start, axis = np.asarray(a), np.asarray(b) - np.asarray(a)
     h = np.clip((p - start) @ axis / (axis @ axis), 0.0, 1.0)
     q = p - start - h[:, None] * axis
-    distance: Array = np.sqrt(np.einsum("ij,ij->i", q, q)) - (radius_a + (radius_b - radius_a) * h)
+    distance: Float64Array = np.sqrt(np.einsum("ij,ij->i", q, q)) - (radius_a + (radius_b - radius_a) * h)
     return distance
 
 
-def _join(a: Array, b: Array, k: float) -> Array:
+def _join(a: Float64Array, b: Float64Array, k: float) -> Float64Array:
     h = np.maximum(k - np.abs(a - b), 0.0) / k
-    joined: Array = np.minimum(a, b) - h * h * (k / 4)
+    joined: Float64Array = np.minimum(a, b) - h * h * (k / 4)
     return joined
 
 
-def _carve(a: Array, b: Array, k: float) -> Array:
+def _carve(a: Float64Array, b: Float64Array, k: float) -> Float64Array:
     return -_join(-a, b, k)
 
 
-def skull_distance(points: Array, person: Person) -> Array:
+def skull_distance(points: Float64Array, person: Person) -> Float64Array:
     """Head without ears, neck and hair; the lips and lids are laid on it as patches of their own."""
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0]) / person.face_width
@@ -70,7 +72,7 @@ def skull_distance(points: Array, person: Person) -> Array:
     return _join(d, _nose(p, person.nose_size), 0.010)
 
 
-def _nose(p: Array, size: float) -> Array:
+def _nose(p: Float64Array, size: float) -> Float64Array:
     tip = 0.1055 + 0.010 * size
     d = _capsule(p, (0, -0.024, -0.083), (0, 0.026, -tip + 0.008), 0.0060, 0.0082 * size)  # bridge
     d = _join(d, _ellipsoid(p, (0, 0.0335, -tip + 0.004), (0.0105 * size, 0.0095, 0.0100)), 0.008)
@@ -78,7 +80,7 @@ def _nose(p: Array, size: float) -> Array:
     return _join(d, _capsule(p, (0, 0.040, -0.104), (0, 0.046, -0.092), 0.0045, 0.0045), 0.006)
 
 
-def ear_distance(points: Array, person: Person) -> Array:
+def ear_distance(points: Float64Array, person: Person) -> Float64Array:
     """Both ears."""
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
@@ -93,7 +95,7 @@ def ear_distance(points: Array, person: Person) -> Array:
     return _join(d, _ellipsoid(q, (0.001, 0.003, -0.012), (0.006, 0.007, 0.006)), 0.004)
 
 
-def neck_distance(points: Array) -> Array:
+def neck_distance(points: Float64Array) -> Float64Array:
     """The column of the neck with its two long muscles."""
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
@@ -102,7 +104,7 @@ def neck_distance(points: Array) -> Array:
     return _join(d, _capsule(p, (0, 0.120, -0.016), (0, 0.150, -0.010), 0.009, 0.008), 0.018)
 
 
-def torso_distance(points: Array) -> Array:
+def torso_distance(points: Float64Array) -> Float64Array:
     """Shoulders and the top of the chest."""
     p = points.copy()
     p[:, 0] = np.abs(p[:, 0])
@@ -112,32 +114,32 @@ def torso_distance(points: Array) -> Array:
     return _join(d, _capsule(p, (0.02, 0.150, 0.058), (0.13, 0.232, 0.056), 0.022, 0.030), 0.05)  # trapezius
 
 
-def trunk_distance(points: Array) -> Array:
+def trunk_distance(points: Float64Array) -> Float64Array:
     """Neck and torso in one."""
     return _join(neck_distance(points), torso_distance(points), 0.045)
 
 
-def hair_free_distance(points: Array, person: Person) -> Array:
+def hair_free_distance(points: Float64Array, person: Person) -> Float64Array:
     """Head with ears, without neck and torso."""
     return _join(skull_distance(points, person), ear_distance(points, person), 0.007)
 
 
-def body_distance(points: Array, person: Person) -> Array:
+def body_distance(points: Float64Array, person: Person) -> Float64Array:
     """Everything with skin, and the torso under the shirt."""
     return _join(hair_free_distance(points, person), trunk_distance(points), 0.018)
 
 
-def normals_of(field: Field, points: Array, step: float = 4e-4) -> Array:
+def normals_of(field: Field, points: Float64Array, step: float = 4e-4) -> Float64Array:
     """Outward unit normals [n, 3] of a distance field by four taps on a tetrahedron."""
     taps = np.array([[1, -1, -1], [-1, -1, 1], [-1, 1, -1], [1, 1, 1]], float)
     stacked = np.concatenate([points + step * tap for tap in taps])
     values = field(stacked).reshape(4, -1)
     normals = values.T @ taps
-    unit: Array = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
+    unit: Float64Array = normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-12)
     return unit
 
 
-def hit_rays(field: Field, origins: Array, directions: Array, reach: float) -> Array:
+def hit_rays(field: Field, origins: Float64Array, directions: Float64Array, reach: float) -> Float64Array:
     """Last crossing from inside to outside along rays [n, 3], found by halving 0..reach.
 
     Meant for rays that leave the body once (a star-shaped part seen from its middle).
@@ -147,11 +149,11 @@ def hit_rays(field: Field, origins: Array, directions: Array, reach: float) -> A
         middle = (low + high) / 2
         inside = field(origins + directions * middle[:, None]) < 0
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
-    hits: Array = origins + directions * ((low + high) / 2)[:, None]
+    hits: Float64Array = origins + directions * ((low + high) / 2)[:, None]
     return hits
 
 
-def front_of(field: Field, xy: Array, back_z: float = -0.02, reach: float = 0.12) -> Array:
+def front_of(field: Field, xy: Float64Array, back_z: float = -0.02, reach: float = 0.12) -> Float64Array:
     """Points [n, 3] of the surface straight in front of (x, y) [n, 2]."""
     origins = np.column_stack([xy, np.full(len(xy), back_z)])
     return hit_rays(field, origins, np.broadcast_to(np.array([0.0, 0.0, -1.0]), origins.shape), reach)

@@ -18,22 +18,23 @@ from splatface.models.training.synthetic.procedural.patch import (
     moved,
     pick,
     strand_patch,
-    with_colour,
+    with_color,
 )
 from splatface.models.training.synthetic.procedural.person import Person
 from splatface.models.training.synthetic.procedural.shape import Field, hit_rays, normals_of, trunk_distance
+from splatface.models.typing import Float64Array
 
 __all__ = ["collar_y", "ears", "face", "lattice", "neck", "shirt"]
 
-Array = NDArray[np.float64]
-Density = Callable[[Array], Array]  # angle from the view axis [n] -> relative density [n]
+
+Density = Callable[[Float64Array], Float64Array]  # angle from the view axis [n] -> relative density [n]
 
 _HEAD_MIDDLE = np.array([0.0, 0.005, -0.006])
 _GOLDEN = np.pi * (3 - np.sqrt(5))
 
 
-def lattice(count: int, density: Density) -> tuple[Array, Array]:
-    """Directions [count, 3] on a sunflower about -z, and the angle [count] between neighbours."""
+def lattice(count: int, density: Density) -> tuple[Float64Array, Float64Array]:
+    """Directions [count, 3] on a sunflower about -z, and the angle [count] between neighbors."""
     grid = np.linspace(0, np.pi, 720)
     mass = density(grid) * np.sin(grid)
     total = np.concatenate([[0.0], np.cumsum((mass[1:] + mass[:-1]) / 2)])
@@ -46,7 +47,7 @@ def lattice(count: int, density: Density) -> tuple[Array, Array]:
     return directions, np.sqrt(area)
 
 
-def _star(field: Field, middle: Array, count: int, density: Density) -> Patch:
+def _star(field: Field, middle: Float64Array, count: int, density: Density) -> Patch:
     directions, spacing = lattice(count, density)
     points = hit_rays(field, np.broadcast_to(middle, directions.shape), directions, 0.20)
     spacing = spacing * np.linalg.norm(points - middle, axis=1)
@@ -54,10 +55,10 @@ def _star(field: Field, middle: Array, count: int, density: Density) -> Patch:
 
 
 def _painted(patch: Patch, person: Person, body: Field) -> Patch:
-    return with_colour(patch, lit(skin_albedo(patch.means, person), patch.means, patch.normals, body))
+    return with_color(patch, lit(skin_albedo(patch.means, person), patch.means, patch.normals, body))
 
 
-def _in_lips(points: Array, person: Person) -> NDArray[np.bool_]:
+def _in_lips(points: Float64Array, person: Person) -> NDArray[np.bool_]:
     upper, lower = lip_lines(points[:, 0], person)
     y, x = points[:, 1], np.abs(points[:, 0])
     inside: NDArray[np.bool_] = (y > upper - 0.0002) & (y < lower + 0.0002) & (x < CORNER * 0.98)
@@ -65,7 +66,7 @@ def _in_lips(points: Array, person: Person) -> NDArray[np.bool_]:
     return inside
 
 
-def _in_detail(points: Array, grow: float = 1.0) -> NDArray[np.bool_]:
+def _in_detail(points: Float64Array, grow: float = 1.0) -> NDArray[np.bool_]:
     """The nose and the skin about the mouth, sampled finer than the rest."""
     x, y, z = points.T / grow
     nose = (x / 0.024) ** 2 + ((y - 0.022) / 0.034) ** 2 < 1
@@ -77,10 +78,10 @@ def _in_detail(points: Array, grow: float = 1.0) -> NDArray[np.bool_]:
 def face(person: Person, body: Field, skull: Field, count: int) -> Patch:
     """Skin of the head: coarse all round (little under the hair), fine on nose and mouth."""
 
-    def front(angle: Array) -> Array:
+    def front(angle: Float64Array) -> Float64Array:
         return 0.10 + 0.90 * smoothstep(2.1, 1.35, angle)
 
-    def middle(angle: Array) -> Array:
+    def middle(angle: Float64Array) -> Float64Array:
         return 0.002 + smoothstep(1.05, 0.85, angle)
 
     coarse = _star(body, _HEAD_MIDDLE, count, front)
@@ -119,7 +120,7 @@ def ears(person: Person, body: Field, ear: Field) -> Patch:
         parts.append(pick(grid, ear(flat) < 0.0))
     patch = join(parts)
     normals = normals_of(ear, patch.means)
-    return with_colour(patch, lit(skin_albedo(patch.means, person), patch.means, normals, body))
+    return with_color(patch, lit(skin_albedo(patch.means, person), patch.means, normals, body))
 
 
 def neck(person: Person, body: Field, skull: Field, count: int) -> Patch:
@@ -141,17 +142,17 @@ def neck(person: Person, body: Field, skull: Field, count: int) -> Patch:
     return moved(_painted(pick(patch, keep), person, body), face_motion)
 
 
-def collar_y(points: Array) -> Array:
+def collar_y(points: Float64Array) -> Float64Array:
     """Height [n] of the edge of the shirt's round neck."""
     x, z = points[:, 0], points[:, 2]
-    collar: Array = 0.170 + 0.026 * smoothstep(0.03, -0.05, z) - 0.9 * np.abs(x / 0.1) ** 2.0 * 0.012
+    collar: Float64Array = 0.170 + 0.026 * smoothstep(0.03, -0.05, z) - 0.9 * np.abs(x / 0.1) ** 2.0 * 0.012
     return collar
 
 
 def shirt(person: Person, count: int) -> Patch:
     """A knitted round-neck shirt, a few millimetres over the torso, with a ribbed collar."""
 
-    def cloth(p: Array) -> Array:
+    def cloth(p: Float64Array) -> Float64Array:
         return trunk_distance(p) - 0.0045
 
     columns, rows = 64, max(count // 64, 6)
@@ -164,7 +165,7 @@ def shirt(person: Person, count: int) -> Patch:
     points = hit_rays(cloth, middle, rays.reshape(-1, 3), 0.40)
     patch = grid_patch(points.reshape(rays.shape), 0.96, overlap=1.1)
     normals = normals_of(cloth, points)
-    patch = with_colour(patch, lit(_knit(points, person), points, normals, cloth, gloss=0.0))
+    patch = with_color(patch, lit(_knit(points, person), points, normals, cloth, gloss=0.0))
     return join([pick(patch, points[:, 1] > collar_y(points)), _collar(person, cloth)])
 
 
@@ -185,12 +186,12 @@ def _collar(person: Person, cloth: Field) -> Patch:
     patch = strand_patch(points - across, points + across, normals, width, 0.95)
     rib = 1.0 + 0.10 * (-1.0) ** np.arange(len(angle))
     albedo = np.asarray(person.shirt) * (0.92 * rib)[:, None]
-    return with_colour(patch, lit(albedo, points, normals, cloth, gloss=0.0))
+    return with_color(patch, lit(albedo, points, normals, cloth, gloss=0.0))
 
 
-def _knit(points: Array, person: Person) -> Array:
-    """Colour [n, 3] of the cloth, lighter on the ribbed collar."""
+def _knit(points: Float64Array, person: Person) -> Float64Array:
+    """Color [n, 3] of the cloth, lighter on the ribbed collar."""
     collar = np.exp(-(((points[:, 1] - collar_y(points) - 0.004) / 0.004) ** 2))
     grain = 1.0 + 0.05 * np.random.default_rng(31).standard_normal(len(points))
-    colour: Array = np.asarray(person.shirt) * (grain * (1.0 + 0.35 * collar))[:, None]
-    return colour
+    color: Float64Array = np.asarray(person.shirt) * (grain * (1.0 + 0.35 * collar))[:, None]
+    return color

@@ -1,4 +1,4 @@
-"""Between which limits the colours of a head in training stay, by what its pictures show."""
+"""Between which limits the colors of a head in training stay, by what its pictures show."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,15 +15,15 @@ from splatface.models.training.optimization.skin_kernels import skin_gaussians
 from splatface.models.training.optimization.state import State
 from splatface.models.training.optimization.targets import Targets
 
-__all__ = ["MAX_SAMPLED_FRAMES", "accumulate_visible_colors_over_frames", "colour_bounds", "subsample_evenly"]
+__all__ = ["MAX_SAMPLED_FRAMES", "accumulate_visible_colors_over_frames", "color_bounds", "subsample_evenly"]
 
 MAX_SAMPLED_FRAMES = 120  # pictures that say what shows
 
 
-def colour_bounds(
+def color_bounds(
     state: State, rows: NDArray[np.int64], targets: Targets, pace: ScheduleState, config: TrainConfig
 ) -> ColorBounds:
-    """Limits of the resting colours of the Gaussians as they stand in pictures of these rows (seconds)."""
+    """Limits of the resting colors of the Gaussians as they stand in pictures of these rows (seconds)."""
     renderer = CpuRenderer(config.threads)
 
     def splats(row: int) -> Splats:

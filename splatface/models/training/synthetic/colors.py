@@ -1,7 +1,6 @@
-"""From painted colours to those of a picture: looked up where a place is seen, else as its like became."""
+"""From painted colors to those of a picture: looked up where a place is seen, else as its like became."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +11,10 @@ from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.parts import PosedBody
 from splatface.models.training.synthetic.preview.raster import NOTHING, fill_triangles, to_screen
 from splatface.models.training.synthetic.samples import SurfaceSamples
+from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["RenderedView", "sample_visible_colors", "seen_by"]
 
-Array = NDArray[Any]
-Rows = NDArray[np.int64]
 
 _TOLERANCE_M = 0.004  # below the first surface
 _SRGB_POWER = 1 / 2.2
@@ -32,24 +30,24 @@ class RenderedView:
     camera: Camera
 
 
-def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSamples) -> Array:
+def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSamples) -> AnyArray:
     """RGB [N, 3] 0..1 of samples as the picture shows them.
 
-    A sample that is not seen gets its painted colour times how its label's seen samples changed.
+    A sample that is not seen gets its painted color times how its label's seen samples changed.
     """
     inside, row, column, _ = _pixels(samples.positions(shot.posed), shot.camera)
     seen = seen_by(body, shot.posed, shot.camera, samples) & inside
     seen &= shot.labels[row, column] == samples.labels
     found = shot.picture[row, column] / 255.0
-    painted = np.clip(samples.colours, 1e-4, 1) ** _SRGB_POWER
-    colours: Array = painted.copy()
+    painted = np.clip(samples.colors, 1e-4, 1) ** _SRGB_POWER
+    colors: AnyArray = painted.copy()
     for label in range(len(LABELS)):
         alike = samples.labels == label
         if (alike & seen).any():
             change = np.median(found[alike & seen] / painted[alike & seen], axis=0)
-            colours[alike] *= change
-    colours[seen] = found[seen]
-    return np.clip(colours, 0, 1)
+            colors[alike] *= change
+    colors[seen] = found[seen]
+    return np.clip(colors, 0, 1)
 
 
 def seen_by(body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSamples) -> NDArray[np.bool_]:
@@ -60,7 +58,7 @@ def seen_by(body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSample
     return seen
 
 
-def _pixels(places: Array, camera: Camera) -> tuple[NDArray[np.bool_], Rows, Rows, Array]:
+def _pixels(places: AnyArray, camera: Camera) -> tuple[NDArray[np.bool_], Int64Array, Int64Array, AnyArray]:
     """Of places [N, 3]: whether in the picture, row, column and depth (m) of each."""
     screens = to_screen(places.astype(np.float32), *_view(camera))
     column, row = np.floor(screens[:, 0]).astype(np.int64), np.floor(screens[:, 1]).astype(np.int64)
@@ -70,12 +68,12 @@ def _pixels(places: Array, camera: Camera) -> tuple[NDArray[np.bool_], Rows, Row
     return inside, np.clip(row, 0, camera.height - 1), np.clip(column, 0, camera.width - 1), depth_m
 
 
-def _view(camera: Camera) -> tuple[Array, Array]:
+def _view(camera: Camera) -> tuple[AnyArray, AnyArray]:
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32)
     return camera.T_camera_world.astype(np.float32), lens
 
 
-def _nearness(body: Body, posed: PosedBody, camera: Camera) -> Array:
+def _nearness(body: Body, posed: PosedBody, camera: Camera) -> AnyArray:
     """1/depth [H, W] of the first surface at every pixel; hair is a cloud, what is in it counts as seen."""
     pose, lens = _view(camera)
     nearness = np.zeros((camera.height, camera.width), np.float32)
