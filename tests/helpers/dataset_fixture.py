@@ -220,7 +220,7 @@ def _head_of(patch: Patch) -> Head:
     return replace(
         procedural_head(),
         gaussians=gaussians_of(patch),
-        skin=skin_weight(patch.means).astype(np.float32),
+        skinning_weight=skin_weight(patch.means).astype(np.float32),
         dynamic=np.flatnonzero(moving).astype(np.int32),
         basis=patch.basis[moving].astype(np.float32),
     )

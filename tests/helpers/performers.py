@@ -12,7 +12,7 @@ from splatface.models.training.optimization.performer import DeformationSource, 
 def table_of(head):
     g = head.gaussians
     tensors = {name: torch.from_numpy(getattr(g, name).copy()) for name in g.__slots__}
-    skin = torch.logit(torch.from_numpy(head.skin.copy()).clamp(1e-4, 1 - 1e-4))
+    skin = torch.logit(torch.from_numpy(head.skinning_weight.copy()).clamp(1e-4, 1 - 1e-4))
     return pack(GaussianTensors(**tensors), skin)
 
 

@@ -4,7 +4,7 @@ import sys
 HALF_MADE = """
 import signal
 import sys
-from splatface.models.broken_off import hush_half_made
+from splatface.models.broken_off import silence_unraisable_on_interrupt
 
 class Half:
     def __init__(self):
@@ -15,7 +15,7 @@ class Half:
         print(self.handle)
 
 if sys.argv[1] == "hushed":
-    hush_half_made()
+    silence_unraisable_on_interrupt()
 try:
     Half()
 except KeyboardInterrupt:
@@ -24,19 +24,19 @@ except KeyboardInterrupt:
 
 INTERRUPTED_IN_DEL = """
 import signal
-from splatface.models.broken_off import hush_half_made
+from splatface.models.broken_off import silence_unraisable_on_interrupt
 
 class Gone:
     def __del__(self):
         signal.raise_signal(signal.SIGINT)
 
-hush_half_made()
+silence_unraisable_on_interrupt()
 Gone()
 """
 
 IN_A_CALLBACK = """
 import weakref
-from splatface.models.broken_off import hush_half_made
+from splatface.models.broken_off import silence_unraisable_on_interrupt
 
 class Watched:
     pass
@@ -44,7 +44,7 @@ class Watched:
 def gone(reference):
     raise ValueError("nobody can catch this")
 
-hush_half_made()
+silence_unraisable_on_interrupt()
 watched = Watched()
 reference = weakref.ref(watched, gone)
 del watched

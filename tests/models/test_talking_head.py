@@ -36,7 +36,7 @@ def talker(drawer):
 
 
 def rest(talker, time_ns=LATE_NS):
-    return talker.picture([], HeadControl(), time_ns)
+    return talker.render([], HeadControl(), time_ns)
 
 
 def test_a_picture_is_of_the_heads_size(talker, drawer):
@@ -51,8 +51,8 @@ def test_speech_control_and_expression_move_the_face(talker):
     turned = HeadControl(quat_world_head=quat_of_euler(np.array([0.3, 0, 0])))
     smile = HeadControl(expression=(("smile", 1.0),))
     for image in (
-        talker.picture(sound(), HeadControl(), LATE_NS),
-        *(talker.picture([], control, LATE_NS) for control in (BLINK, turned, smile)),
+        talker.render(sound(), HeadControl(), LATE_NS),
+        *(talker.render([], control, LATE_NS) for control in (BLINK, turned, smile)),
     ):
         assert np.abs(image.astype(int) - still).max() > 3
 
@@ -60,22 +60,22 @@ def test_speech_control_and_expression_move_the_face(talker):
 def test_silence_is_still(talker):
     still = rest(talker)
     for time_ns in range(LATE_NS, LATE_NS + 200 * MS, 37 * MS):
-        np.testing.assert_array_equal(talker.picture(sound(voice=0.0), HeadControl(), time_ns), still)
+        np.testing.assert_array_equal(talker.render(sound(voice=0.0), HeadControl(), time_ns), still)
 
 
 def test_150_ms_after_the_sound_the_mouth_rests(talker):
     np.testing.assert_array_equal(
-        talker.picture(sound(), HeadControl(), START_NS + 99 * 20 * MS + 150 * MS), rest(talker)
+        talker.render(sound(), HeadControl(), START_NS + 99 * 20 * MS + 150 * MS), rest(talker)
     )
 
 
 def test_the_same_again_bit_for_bit(talker, drawer):
     times = [LATE_NS + i * 33_333_333 for i in range(6)]
-    first = [talker.picture(sound(), BLINK, time_ns) for time_ns in times]
+    first = [talker.render(sound(), BLINK, time_ns) for time_ns in times]
     other = TalkingHead(random_head(), drawer)
     for time_ns, image in reversed(list(zip(times, first, strict=True))):
         np.testing.assert_array_equal(other.render(sound(), BLINK, time_ns), image)
-        np.testing.assert_array_equal(talker.picture(sound()[20:90], BLINK, time_ns), image)
+        np.testing.assert_array_equal(talker.render(sound()[20:90], BLINK, time_ns), image)
 
 
 def test_pictures_of_any_rate_lie_on_one_motion(talker):
@@ -91,7 +91,7 @@ def test_the_mark_is_on_unless_it_is_taken_off(drawer):
 
 
 def test_the_background_may_be_a_color_or_a_picture(drawer):
-    head = replace(random_head(), skin=np.zeros(150, np.float32))
+    head = replace(random_head(), skinning_weight=np.zeros(150, np.float32))
     picture = np.random.default_rng(0).random((48, 64, 3)).astype(np.float32)
     plain = rest(TalkingHead(head, drawer, background=(0.0, 1.0, 0.0), watermark=False))
     assert plain[0, 0, 1] > plain[0, 0, 0]
@@ -103,5 +103,5 @@ def test_the_background_may_be_a_color_or_a_picture(drawer):
 
 def test_another_encoder_is_refused_with_what_to_do(talker):
     with pytest.raises(HeadError, match=r"trained for encoder 'logmel' \(12-d\).*'whisper'.*encoder:=logmel"):
-        talker.picture(sound(encoder="whisper", dim=384), HeadControl(), LATE_NS)
+        talker.render(sound(encoder="whisper", dim=384), HeadControl(), LATE_NS)
     assert talker.lookahead_ns("logmel") == 40 * MS

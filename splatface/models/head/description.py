@@ -71,7 +71,7 @@ def info_of(fields: "StrictMapping") -> HeadInfo:
     return HeadInfo(
         name=fields.text("name"),
         person=fields.text("person"),
-        license=fields.text("license" if "license" in fields.data else "licence"),  # "licence" until 0.1
+        license=fields.text("licence" if "licence" in fields.data else "license"),  # "licence" until 0.1
         consent=fields.text("consent"),
         camera=_camera_of(fields.inner("camera")),
         coefficient_names=fields.texts("coefficients"),

@@ -114,7 +114,9 @@ def _assemble(fields: StrictMapping, tensors: Tensors) -> Head:
         motion_map=map_of_tensors(parts),
         nets=_nets_of(fields, parts),
         info=info_of(fields),
-        **{name: parts[name] for name in _OTHERS},
+        skinning_weight=parts["skin"],
+        dynamic=parts["dynamic"],
+        basis=parts["basis"],
     )
     found = (head.gaussians.means.shape[:1], head.dynamic.shape[:1])
     wanted = (fields.whole("gaussians"), fields.whole("dynamic"))
@@ -187,7 +189,7 @@ def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
 
 def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
     tensors = {name: getattr(head.gaussians, name) for name in _GAUSSIANS}
-    tensors |= {name: getattr(head, name) for name in _OTHERS}
+    tensors |= {"skin": head.skinning_weight, "dynamic": head.dynamic, "basis": head.basis}
     tensors |= tensors_of_map(head.motion_map)
     for net in head.nets.values():
         tensors |= tensors_of_net(net)

@@ -36,7 +36,7 @@ def test_a_net_says_what_torch_says(net):
 
 
 def test_sizes_follow_from_the_tensors(net):
-    assert (net.feature_dim, net.width, net.view, net.window, net.outputs) == (12, 6, 5, 8, 8)
+    assert (net.feature_dim, net.width, net.context_frames, net.window, net.outputs) == (12, 6, 5, 8, 8)
 
 
 def test_a_silent_net_never_moves():

@@ -56,7 +56,7 @@ def nods_in(controls):
     return 0.01 * (1 + np.flatnonzero((inner > 0.5) & (inner > pitch[:-2]) & (inner >= pitch[2:])))
 
 
-STILL = {"sway": 0.0, "wander": 0.0}
+STILL = {"sway": 0.0, "gaze_variability": 0.0}
 
 
 def test_the_gaze_holds_who_talks():

@@ -71,7 +71,7 @@ def told(heard, config, ahead_ns=60_000_000):
     return controller, controls
 
 
-STILL = {"sway": 0.0, "wander": 0.0}
+STILL = {"sway": 0.0, "gaze_variability": 0.0}
 
 
 def pitches(controls):

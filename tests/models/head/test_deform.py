@@ -71,7 +71,7 @@ def test_only_dynamic_gaussians_speak(head):
 def test_skin_one_goes_with_the_head_and_skin_zero_with_the_torso(head):
     bones, ends = turned(head), np.zeros(150, np.float32)
     ends[:75] = 1
-    head = replace(head, skin=ends)
+    head = replace(head, skinning_weight=ends)
     splats = Deformer(head)(np.zeros(11, np.float32), bones)
     for rows, T in ((slice(0, 75), bones.T_world_head), (slice(75, None), bones.T_world_torso)):
         expected = head.gaussians.means[rows] @ T[:3, :3].T + T[:3, 3]
@@ -82,7 +82,7 @@ def test_the_neck_is_continuous(head):
     """Neighbors along the neck stay neighbors: skin weights blend, nothing gaps."""
     line = np.linspace(0, 1, 150, dtype=np.float32)
     column = np.stack([0 * line, 0.2 - 0.2 * line, 1 + 0 * line], axis=1)
-    head = replace(head, skin=line, gaussians=replace(head.gaussians, means=column))
+    head = replace(head, skinning_weight=line, gaussians=replace(head.gaussians, means=column))
     means = Deformer(head)(np.zeros(11, np.float32), turned(head)).means
     step = np.linalg.norm(np.diff(means, axis=0), axis=1)
     assert step.max() < 3 * step.min()
@@ -115,7 +115,7 @@ def test_shading_turns_with_the_head(make_head):
     head = make_head(60, 20, 4)
     bones = turned(head)
     rotation = bones.T_world_head[:3, :3]
-    stiff = replace(head, skin=np.ones(60, np.float32))
+    stiff = replace(head, skinning_weight=np.ones(60, np.float32))
     turned_sh = Deformer(stiff)(np.zeros(head.basis.shape[2], np.float32), bones).sh
     direction = np.array([0.3, -0.5, 0.8])
 

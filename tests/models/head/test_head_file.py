@@ -21,7 +21,7 @@ def same(first, second):
         np.testing.assert_array_equal(
             getattr(first.gaussians, field.name), getattr(second.gaussians, field.name)
         )
-    for name in ("skin", "dynamic", "basis"):
+    for name in ("skinning_weight", "dynamic", "basis"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
     for key, tensor in tensors_of_map(first.motion_map).items():
         np.testing.assert_array_equal(tensor, tensors_of_map(second.motion_map)[key])
@@ -102,8 +102,8 @@ def test_without_consent_nobody_is_saved_or_shown(head, tmp_path, consent):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"skin": np.full(150, 1.5, np.float32)}, "skin"),
-        ({"skin": np.zeros(149, np.float32)}, "skin"),
+        ({"skinning_weight": np.full(150, 1.5, np.float32)}, "skin"),
+        ({"skinning_weight": np.zeros(149, np.float32)}, "skin"),
         ({"dynamic": np.arange(70)}, "dynamic"),
         ({"dynamic": np.arange(70, dtype=np.int32)[::-1].copy()}, "rising"),
         ({"dynamic": np.arange(100, 170, dtype=np.int32)}, "dynamic"),

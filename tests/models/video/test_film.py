@@ -85,7 +85,7 @@ def test_every_picture_is_the_one_a_live_face_shows_at_its_time(taken, speech, t
     for index in (0, 1, 17, 33, 52, 74):
         time_ns = index * 40_000_000
         near = [frame for frame in frames if abs(frame.center_ns - time_ns) < 10**9]
-        expected = talker.picture(near, controller.control_at(time_ns), time_ns)
+        expected = talker.render(near, controller.control_at(time_ns), time_ns)
         np.testing.assert_array_equal(taken[index].picture, expected)
 
 
@@ -207,13 +207,13 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from splatface.models.errors import FilmError
-from splatface.models.video.shape import Shape
+from splatface.models.video.shape import VideoFormat
 from splatface.models.video.writer import FilmWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 noise = np.random.default_rng(0)
 try:
-    with FilmWriter(Path(sys.argv[1]), Shape(256, 256, Fraction(25)), 1, {}) as film:
+    with FilmWriter(Path(sys.argv[1]), VideoFormat(256, 256, Fraction(25)), 1, {}) as film:
         for _ in range(200):
             film.add(noise.integers(0, 255, (256, 256, 3), dtype=np.uint8), np.zeros((1920, 1), np.float32))
 except FilmError as error:

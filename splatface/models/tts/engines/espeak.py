@@ -13,7 +13,7 @@ from splatface.models.tts.child import EngineProcess
 from splatface.models.tts.spoken import RawSpeech, WordTiming
 from splatface.models.tts.voice import Voice
 
-__all__ = ["INSTALL", "knows", "raw", "say", "voices"]
+__all__ = ["INSTALL", "has_voice", "raw", "say", "voices"]
 
 INSTALL = "apt-get install libespeak-ng1"
 _SEX = ("", "male", "female")
@@ -42,7 +42,7 @@ def voices() -> tuple[Voice, ...]:
     return tuple(out)
 
 
-def knows(voice: str) -> bool:
+def has_voice(voice: str) -> bool:
     """Whether this language, with or without a variant, is installed."""
     return any(listed.name == f"espeak/{voice.partition('+')[0]}" for listed in voices())
 

@@ -12,7 +12,7 @@ from splatface.models.tts.child import EngineProcess
 from splatface.models.tts.spoken import RawSpeech, WordTiming
 from splatface.models.tts.voice import Voice
 
-__all__ = ["EARLY_S", "INSTALL", "IPA", "knows", "raw", "say", "voices"]
+__all__ = ["EARLY_S", "INSTALL", "IPA", "has_voice", "raw", "say", "voices"]
 
 INSTALL = "apt-get install libflite1"
 _SEX = {"slt": "female", "rms": "male", "awb": "male", "kal16": "male"}
@@ -45,7 +45,7 @@ def voices() -> tuple[Voice, ...]:
     )
 
 
-def knows(voice: str) -> bool:
+def has_voice(voice: str) -> bool:
     """Whether this voice is installed."""
     return any(listed.name == f"flite/{voice}" for listed in voices())
 

@@ -27,7 +27,7 @@ __all__ = [
     "VOICES",
     "Kokoro",
     "alphabet",
-    "knows",
+    "has_voice",
     "say",
     "voices",
 ]
@@ -121,7 +121,7 @@ def _parts(voice: str) -> tuple[list[str], str]:
     return names.split("+"), language or "en"
 
 
-def knows(voice: str) -> bool:
+def has_voice(voice: str) -> bool:
     """Whether this is a voice or a mixture of them, in a language that can be read."""
     names, language = _parts(voice)
     return bool(voices()) and set(names) <= set(VOICES) and language in ESPEAK
@@ -141,7 +141,7 @@ def say(text: str, voice: str, rate: float) -> RawSpeech:
     Raises:
         SpeechError: for an unknown voice or language, or when the packages or espeak-ng are absent.
     """
-    if not knows(voice):
+    if not has_voice(voice):
         raise SpeechError(
             f"kokoro/{voice}: expected voices of {', '.join(VOICES)} joined by + and a language of "
             f"{', '.join(ESPEAK)} behind @, found another: splatface voices lists them"

