@@ -44,7 +44,9 @@ class Recorder(FaceNode):
     def start(self) -> None:
         """Subscribe to the streams."""
         for topic, (message, _) in self.streams.items():
-            self.create_subscription(message, topic, partial(self.on_message, topic), wire.AUDIO_QOS, raw=True)
+            self.create_subscription(
+                message, topic, partial(self.on_message, topic), wire.AUDIO_QOS, raw=True
+            )
         self.create_timer(0.5, self.flush)
 
     def on_message(self, topic: str, cdr: bytes) -> None:
