@@ -14,6 +14,7 @@ from splatface.models.messages import AudioChunk as Chunk
 from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
 from splatface.models.recording.bag_reader import read_messages
+from splatface.models.recording.bag_writer import repair
 from splatface.nodes import wire
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
@@ -97,6 +98,25 @@ def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_pa
     depths = {QosHistory.KEEP_LAST: 5, QosHistory.UNKNOWN: 0}
     assert control.depth == depths[control.history]
     others.destroy_publisher(silent)
+
+
+@pytest.mark.graph
+def test_a_killed_recorder_loses_half_a_second(start, others, tmp_path):
+    recorder = start.node("recorder", path=tmp_path / "talk")
+    recorder.wait_for("recording into")
+    outputs = {topic: others.create_publisher(kind, topic, wire.SOUND) for topic, kind in TYPES.items()}
+    others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
+    for index in range(150):
+        for topic, output in outputs.items():
+            output.publish(message_of(topic, index))
+        time.sleep(0.02)
+    recorder.end()
+    messages = list(read_messages(tmp_path / "talk"))
+    assert len(messages) >= 3 * (150 - 50)  # 25 of each are half a second; twice that on a busy machine
+    assert repair(tmp_path / "talk") == len(messages)
+    assert list(read_messages(tmp_path / "talk")) == messages
+    for output in outputs.values():
+        others.destroy_publisher(output)
 
 
 @pytest.mark.graph
