@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a film of a head that says a sentence.
+
+    python examples/say_a_sentence.py "Good morning." film.mp4
+
+Expect a film with sound, as long as the sentence plus 0.8 s of rest, drawn faster than real time on one core.
+The command line does the same: splatface render mira --say "Good morning." --out film.mp4
+"""
+
+import argparse
+from pathlib import Path
+
+from splatface.models.audio.encoder import encoder
+from splatface.models.behavior.controller import HeadMotionController, MotionConfig
+from splatface.models.head.file import load_head
+from splatface.models.head.shipped import head_folder
+from splatface.models.render.render import renderer
+from splatface.models.talking_head import TalkingHead
+from splatface.models.video.moments import render_frames
+from splatface.models.video.shape import shape_of
+from splatface.models.video.sound import sound_of_text
+from splatface.models.video.tags import tags_of
+from splatface.models.video.writer import FilmWriter
+
+
+def main() -> None:
+    """Read the command line and write the film."""
+    parser = argparse.ArgumentParser(description="write a film of a head that says a sentence")
+    parser.add_argument("text")
+    parser.add_argument("film", type=Path, help="a new .mp4 or .webm")
+    parser.add_argument("--head", default="mira", help="a shipped head's name or a head folder")
+    parser.add_argument("--size", default="512x512", help="width x height in pixels")
+    args = parser.parse_args()
+
+    head = load_head(head_folder(args.head))
+    video_format = shape_of(args.size, aspect="", fps="25", own=(512, 512))
+    talking_head = TalkingHead(head, renderer("cpu"), size=(video_format.width, video_format.height))
+    audio = sound_of_text(args.text)
+    motion = HeadMotionController(MotionConfig(seed=1))  # blinks, gaze and nods; another seed, another motion
+    with FilmWriter(args.film, video_format, audio.channels, tags_of(head.info)) as film:
+        for frame in render_frames(audio, encoder("fsmn"), talking_head, motion, video_format.fps):
+            film.add(frame.picture, frame.samples)
+        print(f"{args.film}: {film.seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
