@@ -4,8 +4,8 @@
     splatface launch conversation.launch.yaml &
     python examples/send_text.py "Good morning. How are you?"
 
-Expect the words one by one, in step with the voice, then the duration. Start it a second time with --interrupt to
-stop the face.
+Expect the words one by one, in step with the voice, then the duration. Start it a second time with
+--interrupt to stop the face.
 """
 
 import argparse

@@ -33,8 +33,8 @@ COMMANDS_INTRO = """# Commands
 """
 PARAMETERS_INTRO = """# Parameters of the nodes
 
-Every node refuses a value outside its range and says why. A parameter with *live* in the last column can be
-changed while the node runs; all others are read when the node is configured.
+Every node refuses a value outside its range and says why. A *dynamic* parameter can be changed while the
+node runs; all others are read when the node is configured.
 `ros2 param describe NODE PARAMETER` prints the same.
 """
 TOPICS_INTRO = """# Topics, services and actions
@@ -130,11 +130,12 @@ def _commands() -> Iterator[str]:
 
 def _parser_maker(cli: ModuleType) -> Callable[[str], argparse.ArgumentParser]:
     """Return the function of the command line that makes the parser of one command."""
-    for name in ("make_parser", "build_parser", "parser_of"):
-        if hasattr(cli, name):
-            found: Callable[[str], argparse.ArgumentParser] = getattr(cli, name)
-            return found
-    raise SystemExit("tools/make_reference.py: expected a parser function in splatface.cli.cli, found none")
+    functions = inspect.getmembers(cli, inspect.isfunction)
+    return next(
+        function
+        for _, function in functions
+        if inspect.signature(function).return_annotation is argparse.ArgumentParser
+    )
 
 
 def _command(parser: argparse.ArgumentParser, level: int) -> Iterator[str]:
@@ -235,7 +236,7 @@ def _parameters() -> Iterator[str]:
 
 
 def _parameter_table(parameters: list[Any]) -> Iterator[str]:
-    header = ("parameter", "type", "default", "unit", "range", "description", "live")
+    header = ("parameter", "type", "default", "unit", "range", "description", "dynamic")
     yield from _table(header, [_parameter(each) for each in parameters])
 
 
@@ -248,9 +249,9 @@ def _parameter(parameter: Any) -> tuple[str, ...]:
         allowed = " / ".join(_code(choice) for choice in parameter.choices)
     elif parameter.low is not None:
         allowed = f"{parameter.low:.10g} to {parameter.high:.10g}"
-    live = "live" if parameter.live else ""
+    dynamic = "yes" if parameter.dynamic else ""
     description = parameter.description
-    cells = (_code(parameter.name), kind, _code(shown), _unit(parameter), allowed, description, live)
+    cells = (_code(parameter.name), kind, _code(shown), _unit(parameter), allowed, description, dynamic)
     return tuple(str(cell) for cell in cells)
 
 
@@ -331,10 +332,10 @@ def _endpoints(module: ModuleType) -> Iterator[Endpoint]:
 def _recorded_endpoints(direction: str, module: ModuleType, qos: str) -> Iterator[Endpoint]:
     """Yield the topics of the recorder and the player, which come from a table."""
     recorder = importlib.import_module("splatface.nodes.recorder")
-    remade = getattr(module, "MADE_AGAIN", None) or getattr(module, "REMADE_TOPICS", set())
+    regenerated = getattr(module, "REGENERATED_TOPICS", ())  # of the player
     for table in (recorder.STREAMS, recorder.PICTURES):
         for name, (kind, _) in table.items():
-            if name not in remade:
+            if name not in regenerated:
                 yield Endpoint(direction, name, _type_name(kind), qos)
 
 
