@@ -1,4 +1,4 @@
-"""Writes what a face hears and does into a rosbag2 folder (MCAP), as it came over the wire."""
+"""Record audio, features, head control and, if asked, pictures into a rosbag2 folder (MCAP)."""
 
 from functools import partial
 from pathlib import Path

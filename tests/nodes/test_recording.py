@@ -78,7 +78,7 @@ def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_pa
     recorder.wait_for("recording into")
     latched = QoSProfile(depth=3, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    audio = [others.create_publisher(AudioChunk, "audio", qos) for qos in (wire.SOUND, latched)]
+    audio = [others.create_publisher(AudioChunk, "audio", qos) for qos in (wire.AUDIO_QOS, latched)]
     silent = others.create_publisher(HeadControl, "head_control", best_effort)
     others.until(lambda: all(output.get_subscription_count() for output in audio))
     others.spin(1.0)
@@ -104,7 +104,7 @@ def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_pa
 def test_a_killed_recorder_loses_half_a_second(start, others, tmp_path):
     recorder = start.node("recorder", path=tmp_path / "talk")
     recorder.wait_for("recording into")
-    outputs = {topic: others.create_publisher(kind, topic, wire.SOUND) for topic, kind in TYPES.items()}
+    outputs = {topic: others.create_publisher(kind, topic, wire.AUDIO_QOS) for topic, kind in TYPES.items()}
     others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
     for index in range(150):
         for topic, output in outputs.items():
