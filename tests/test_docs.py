@@ -1,6 +1,7 @@
 """Every command, link and image of the documentation exists, and its generated pages are up to date."""
 
 import argparse
+import dataclasses
 import importlib.util
 import re
 import shlex
@@ -13,8 +14,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors import safe_open
 
 from splatface.cli.cli import COMMANDS
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
+from splatface.models.head.description import FORMAT_VERSION
+from splatface.models.training.dataset.description import VERSION as DATASET_VERSION
+from splatface.models.training.dataset.types import LABELS, FrameTable, MotionTrack, Points
 
 ROOT = Path(__file__).parent.parent
 NOTES = ROOT / "docs" / "notes"  # dated: their commands are those of their day
@@ -273,6 +279,39 @@ def test_links_and_images_resolve(page):
         assert file.exists(), f"{page.name}: no {path}"
         if anchor:
             assert anchor in anchors(file), f"{page.name}: {file.name} has no heading {anchor}"
+
+
+def test_paths_in_the_text_exist():
+    """Files and folders of the tree, as they are named in `code`."""
+    shown = re.compile(r"`((?:splatface|models|training|tools|tests|docs|launch|bench|examples)/[\w./-]+)`")
+    places = [ROOT, ROOT / "splatface", ROOT / "splatface" / "models"]
+    for page in command_pages():
+        for path in shown.findall(page.read_text()):
+            if "YYYY" not in path:
+                assert any((place / path).exists() for place in places), f"{page.name}: no {path}"
+
+
+def test_the_architecture_names_every_folder():
+    text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
+    models = ROOT / "splatface" / "models"
+    for folder in (*models.glob("*/__init__.py"), *(models / "training").glob("*/__init__.py")):
+        assert f"{folder.parent.name}`" in text, f"architecture.md: nothing about {folder.parent.name}"
+
+
+def test_file_formats_name_every_field():
+    text = (ROOT / "docs" / "reference" / "file_formats.md").read_text()
+    head = ROOT / "heads" / "mira"
+    description = yaml.safe_load((head / "head.yaml").read_text())
+    names = {*description, *description["encoders"][0], *description["camera"], *description["pose_limits"]}
+    names |= {*MOUTH_MODES, *CONTROLS, *LABELS}
+    for table in (FrameTable, MotionTrack, Points):
+        names |= {field.name for field in dataclasses.fields(table)}
+    with safe_open(head / "head.safetensors", "np") as tensors:
+        names |= {name for name in tensors.keys() if not name.startswith("net.")}  # noqa: SIM118
+    missing = [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", text)]
+    assert not missing, f"file_formats.md: nothing about {missing}"
+    assert f"`splatface-head`, version {FORMAT_VERSION}" in text
+    assert f"`splatface-dataset`, version {DATASET_VERSION}" in text
 
 
 @pytest.mark.parametrize("name", reference().make_pages())
