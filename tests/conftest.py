@@ -125,14 +125,16 @@ def others(ros_domain):
 
 @pytest.fixture(scope="session")
 def tiny_head(tmp_path_factory):
-    """The folder of a small procedural head with nets for every encoder we ship."""
+    """The folder of the shipped head `robin` with the nets of every encoder."""
     from dataclasses import replace
 
     from splatface.models.audio2motion.weights import load_net, shipped_encoders
-    from splatface.models.head.file import save_head
-    from splatface.models.training.synthetic.procedural import procedural_head
+    from splatface.models.head.file import load_head, save_head
+    from splatface.models.head.shipped import head_folder
 
-    head = replace(procedural_head(), nets={name: load_net(name) for name in shipped_encoders()})
+    head = replace(
+        load_head(head_folder("robin")), nets={name: load_net(name) for name in shipped_encoders()}
+    )
     folder = tmp_path_factory.mktemp("heads") / "tiny"
     save_head(head, folder, None)
     return folder

@@ -46,7 +46,7 @@ COMMANDS = {
         "splatface voices match clip.wav",
     ),
     "info": ("info", "say who a head shows, who agreed, and how good it is", "splatface info mira"),
-    "head": ("heads", "list heads, export one, build one", "splatface head list"),
+    "head": ("heads", "list heads, or export one", "splatface head list"),
     "doctor": ("doctor", "say what works on this machine and how to mend the rest", "splatface doctor"),
     "bench": ("bench", "measure this machine", "splatface bench graph --json --speech hello.wav"),
     "warm-up": ("warm_up", "compile and export once, so that the first start is quick", "splatface warm-up"),

@@ -1,4 +1,4 @@
-"""`splatface warm-up`: everything that is made once per machine, with progress."""
+"""`splatface warm-up`: compile kernels and export encoders once per machine."""
 
 import argparse
 import time
@@ -7,29 +7,30 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("--quiet", action="store_true", help="say nothing")
+    """Add the options of the command."""
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
 
 
 def main(args: argparse.Namespace) -> int:
     """Compile the renderer's kernels, export the encoders, and keep both in the cache."""
     from splatface.models.audio.encoder import ENCODERS, encoder
+    from splatface.models.head.file import load_head
+    from splatface.models.head.shipped import head_folder
     from splatface.models.messages import HeadControl
     from splatface.models.render.render import renderer
     from splatface.models.render.warm_up import warm_up
     from splatface.models.talking_head import TalkingHead
-    from splatface.models.training.synthetic.procedural import procedural_head
 
-    def tell(what: str) -> None:
+    def report(step: str) -> None:
         if not args.quiet:
-            print(f"warm-up: {what}", flush=True)
+            print(f"warm-up: {step}", flush=True)
 
     began = time.perf_counter()
-    warm_up(tell)
-    tell("preparing the head")
-    TalkingHead(procedural_head(), renderer("cpu"), size=(64, 64)).render([], HeadControl(), 0)
+    warm_up(report)
+    report("preparing the head")
+    TalkingHead(load_head(head_folder("robin")), renderer("cpu"), size=(64, 64)).render([], HeadControl(), 0)
     for name in ENCODERS:
-        tell(f"encoder {name}")
+        report(f"encoder {name}")
         encoder(name)
-    tell(f"done in {time.perf_counter() - began:.0f} s")
+    report(f"done in {time.perf_counter() - began:.0f} s")
     return 0

@@ -1,4 +1,4 @@
-"""A film of a full procedural head at 256 px, and the head that plays in it."""
+"""A film of the shipped head `robin` at 256 px, and the head that plays in it."""
 
 from dataclasses import replace
 
