@@ -28,7 +28,8 @@ def main() -> None:
     node = rclpy.create_node("send_text", namespace=args.namespace)
     if args.interrupt:
         service = node.create_client(Trigger, "interrupt")
-        service.wait_for_service(timeout_sec=10.0)
+        if not service.wait_for_service(timeout_sec=10.0):
+            raise SystemExit("interrupt: expected a running conversation, found none: start one")
         answer = service.call_async(Trigger.Request())
         rclpy.spin_until_future_complete(node, answer, timeout_sec=10.0)
     if args.text:

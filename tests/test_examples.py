@@ -90,6 +90,7 @@ def test_a_text_is_spoken_word_by_word(run, start):
     lines = run("send_text.py", "Hello there.").splitlines()
     assert lines[:2] == ["Hello", "there"]
     assert float(lines[-1].split()[0]) > 0.3
+    run("send_text.py", "--interrupt")
 
 
 @pytest.mark.parametrize("script", EXAMPLES, ids=lambda path: path.name)
