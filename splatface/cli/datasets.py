@@ -44,13 +44,12 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _info(folder: Path, sheet: Path | None) -> int:
-    from splatface.models.training.dataset.file import load_dataset
+    from splatface.models.training.dataset.dataset_io import load_dataset
 
     dataset = load_dataset(folder)
     print(_described(dataset))
     if sheet:
-        from splatface.models.training.dataset.pictures import png_bytes
-        from splatface.models.training.dataset.sheet import contact_sheet
+        from splatface.models.training.dataset.frame_images import contact_sheet, png_bytes
 
         sheet.write_bytes(png_bytes(contact_sheet(dataset)))
         print(f"sheet       {sheet}")
@@ -58,10 +57,9 @@ def _info(folder: Path, sheet: Path | None) -> int:
 
 
 def _described(dataset: "Dataset") -> str:
-    from splatface.models.training.dataset.file import load_audio, points
-    from splatface.models.training.dataset.hearing import FEATURE_FOLDER, SAMPLE_RATE
-    from splatface.models.training.dataset.split import rows_of
-    from splatface.models.training.dataset.types import TEST, TRAIN, VAL
+    from splatface.models.training.dataset.dataset_audio import FEATURE_FOLDER, SAMPLE_RATE, load_audio
+    from splatface.models.training.dataset.dataset_io import points
+    from splatface.models.training.dataset.types import TEST, TRAIN, VAL, rows_of
 
     frames, camera, start = dataset.frames, dataset.camera, points(dataset)
     parts = zip(("train", "val", "test"), (TRAIN, VAL, TEST), strict=True)
@@ -83,7 +81,7 @@ def _described(dataset: "Dataset") -> str:
 
 
 def _check(folder: Path) -> int:
-    from splatface.models.training.dataset.file import load_dataset
+    from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.dataset.findings import BAD, findings
 
     seen = list(findings(load_dataset(folder), _progress("checked")))
@@ -93,7 +91,7 @@ def _check(folder: Path) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from splatface.models.training.dataset.transforms import ImportPlan, import_transforms
+    from splatface.models.training.dataset.import_ernerf import ImportPlan, import_transforms
 
     plan = ImportPlan(
         source=args.folder,

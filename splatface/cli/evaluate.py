@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
 def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -> dict[str, Any]:
     from splatface.models.head.file import load_head
     from splatface.models.head.shipped import head_folder
-    from splatface.models.training.dataset.file import load_dataset
+    from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
     from splatface.models.training.evaluation.tools import UserWeights
 

@@ -233,7 +233,8 @@ def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
     import numpy as np
 
     from splatface.models.training.audio_to_mouth.trials import Trial
-    from splatface.models.training.dataset.file import load_audio, load_dataset
+    from splatface.models.training.dataset.dataset_audio import load_audio
+    from splatface.models.training.dataset.dataset_io import load_dataset
 
     for folder in folders:
         dataset = load_dataset(folder)

@@ -85,7 +85,7 @@ def _check_torch() -> None:
 
 def _dataset_of(args: argparse.Namespace) -> "Dataset":
     """The data set of a folder; a film becomes one first, in OUT-dataset, which a second call finds again."""
-    from splatface.models.training.dataset.file import load_dataset
+    from splatface.models.training.dataset.dataset_io import load_dataset
 
     path: Path = args.source
     if path.is_file():

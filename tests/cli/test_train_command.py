@@ -15,7 +15,7 @@ from splatface.cli.train_settings import config_of
 from splatface.cli.training_line import TrainingLine, line_of
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
 from splatface.models.head.file import load_head
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.optimization.types import Progress
 
 SHORT = [

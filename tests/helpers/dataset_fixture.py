@@ -17,14 +17,14 @@ from splatface.models.head.pose import Bones, bone_poses, quat_of_euler
 from splatface.models.head.skinning import deform_reference
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.dataset.file import save_dataset
-from splatface.models.training.dataset.split import split_by_time
+from splatface.models.training.dataset.dataset_io import save_dataset
 from splatface.models.training.dataset.types import (
     LABELS,
     Dataset,
     FrameTable,
     MotionTrack,
     Points,
+    split_by_time,
 )
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 

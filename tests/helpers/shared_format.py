@@ -7,7 +7,8 @@ import numpy as np
 import soundfile
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
-from splatface.models.training.dataset.file import labels, load_audio, picture
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.frame_images import labels, picture
 from splatface.models.training.dataset.types import BACKGROUND, NECK, TEST, TORSO
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 
 
 @pytest.fixture(scope="session")

@@ -8,13 +8,24 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.disk import plain_path, read_regular_file, sha256_of
-from splatface.models.training.dataset.file import labels, load_audio, picture, points
-from splatface.models.training.dataset.hearing import SAMPLE_RATE
-from splatface.models.training.dataset.masks import box_of, eyes_mask, face_mask, mouth_mask, person_mask
-from splatface.models.training.dataset.split import rows_of
-from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset
-from splatface.models.training.dataset.writer import DIGESTS
+from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE, load_audio
+from splatface.models.training.dataset.dataset_io import points
+from splatface.models.training.dataset.file_format import (
+    DIGESTS,
+    plain_path,
+    read_regular_file,
+    sha256_of,
+)
+from splatface.models.training.dataset.frame_images import (
+    box_of,
+    eyes_mask,
+    face_mask,
+    labels,
+    mouth_mask,
+    person_mask,
+    picture,
+)
+from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset, rows_of
 from splatface.models.typing import FloatArray
 
 __all__ = ["BAD", "FINE", "ODD", "Finding", "findings"]

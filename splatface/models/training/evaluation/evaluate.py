@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
-from splatface.models.training.dataset.file import load_audio, picture
-from splatface.models.training.dataset.split import rows_of
-from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.frame_images import picture
+from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, rows_of
 from splatface.models.training.evaluation.judge import (
     Group,
     evaluate_frames,

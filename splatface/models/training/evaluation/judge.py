@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.file import labels, picture
+from splatface.models.training.dataset.frame_images import labels, picture
 from splatface.models.training.evaluation.frechet import frechet_distance
 from splatface.models.training.evaluation.identity import identity_similarity
 from splatface.models.training.evaluation.image import REGIONS, psnr, ssim, ssim_map

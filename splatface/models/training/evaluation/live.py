@@ -17,7 +17,7 @@ from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.dataset.file import features, load_audio
+from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.typing import Float32Array
 

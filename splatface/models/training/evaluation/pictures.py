@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from splatface.models.errors import MetricError
-from splatface.models.training.dataset.file import picture
+from splatface.models.training.dataset.frame_images import picture
 from splatface.models.training.evaluation.evaluate import Evaluation, mouth_openings
 from splatface.models.typing import UInt8Array
 

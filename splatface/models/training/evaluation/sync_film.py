@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.file import load_audio
+from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.evaluation.sync import SYNC_STEP_NS, face_boxes, face_crop
 from splatface.models.training.evaluation.truth import Truth
 

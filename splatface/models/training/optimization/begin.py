@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.workers import Workers
-from splatface.models.training.dataset.file import points
+from splatface.models.training.dataset.dataset_io import points
 from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.factory import make_field

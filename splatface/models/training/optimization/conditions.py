@@ -10,7 +10,7 @@ from torch import Tensor
 from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
 from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
-from splatface.models.training.dataset.file import features
+from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.fields.config import ConditioningConfig
 from splatface.models.training.fields.field import Condition

@@ -19,7 +19,7 @@ from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.audio_to_mouth.calibrate import calibrate_net, described
-from splatface.models.training.dataset.hearing import features
+from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.bake import Baked
 from splatface.models.training.optimization.seen import (

@@ -1,7 +1,7 @@
 """A data set as refined poses, lens and motion tell it: by its landmarks, then by its pictures."""
 
 from splatface.models.camera import Camera
-from splatface.models.training.dataset.refine import with_motion_offset, with_poses
+from splatface.models.training.dataset.body_poses import with_motion_offset, with_poses
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.tracking.refollow import refit_motion_with_poses
 from splatface.models.typing import Float64Array

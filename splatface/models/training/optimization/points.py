@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.render.conventions import SH_0
-from splatface.models.training.dataset.file import labels, picture, points
-from splatface.models.training.dataset.masks import box_of, person_mask
+from splatface.models.training.dataset.dataset_io import points
+from splatface.models.training.dataset.frame_images import box_of, labels, person_mask, picture
 from splatface.models.training.dataset.types import (
     EYES,
     FACE,

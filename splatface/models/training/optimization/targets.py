@@ -3,14 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.file import labels, picture
-from splatface.models.training.dataset.masks import (
+from splatface.models.training.dataset.frame_images import (
     LossWeights,
     box_of,
     eyes_mask,
+    labels,
     loss_weights,
     mouth_mask,
     person_mask,
+    picture,
     silhouette_trimap,
 )
 from splatface.models.training.dataset.types import Dataset

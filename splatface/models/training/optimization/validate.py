@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.disk import atomic_write
-from splatface.models.training.dataset.pictures import png_bytes
+from splatface.models.training.dataset.file_format import atomic_write
+from splatface.models.training.dataset.frame_images import png_bytes
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.schedule import ScheduleState
 from splatface.models.training.optimization.trainer import Trainer

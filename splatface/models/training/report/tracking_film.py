@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.hearing import SAMPLE_RATE, load_audio
-from splatface.models.training.dataset.pictures import labels, picture
-from splatface.models.training.dataset.sheet import tinted
+from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE, load_audio
+from splatface.models.training.dataset.frame_images import labels, picture, tinted
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.report.mode_plot import write_on
 from splatface.models.training.report.tracking_tracks import TRACKS_HEIGHT, Tracks

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
-from splatface.models.training.dataset.file import DatasetWriter
+from splatface.models.training.dataset.dataset_io import DatasetWriter
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body

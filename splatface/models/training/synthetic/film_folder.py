@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError, DatasetError
-from splatface.models.training.dataset.file import DatasetWriter
-from splatface.models.training.dataset.pictures import LABEL_FOLDER, PICTURE_FOLDER, read_png, row_name
+from splatface.models.training.dataset.dataset_io import DatasetWriter
+from splatface.models.training.dataset.frame_images import LABEL_FOLDER, PICTURE_FOLDER, read_png, row_name
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.synthetic.choose import features_of
 from splatface.models.training.synthetic.colors import RenderedView

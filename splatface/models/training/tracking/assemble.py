@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation, Slerp
 
 from splatface.models.camera import Camera
-from splatface.models.training.dataset.split import split_by_time
-from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
+from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack, split_by_time
 from splatface.models.training.tracking.plate import Plate
 from splatface.models.training.tracking.story import ShotSelection
 from splatface.models.typing import Float64Array

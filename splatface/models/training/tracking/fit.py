@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.neck import neck_joint
+from splatface.models.training.dataset.body_poses import neck_joint
 from splatface.models.training.tracking.calm import SampleWeights
 from splatface.models.training.tracking.camera_estimate import (
     PersonEstimate,

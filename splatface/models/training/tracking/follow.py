@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.writer import DatasetWriter
+from splatface.models.training.dataset.dataset_io import DatasetWriter
 from splatface.models.training.tracking.choose_face import MOST_FACES, CropWindow, cropped
 from splatface.models.training.tracking.landmarks import LANDMARKS, Landmarker
 from splatface.models.training.tracking.masks import ColorModel, PersonSegmenter, learn_colors, segment_frame

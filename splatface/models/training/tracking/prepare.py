@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.disk import sha256_of
+from splatface.models.training.dataset.file_format import sha256_of
 from splatface.models.training.tracking.checks import (
     Finding,
     camera_moves,

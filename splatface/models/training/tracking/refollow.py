@@ -6,7 +6,7 @@ A mode takes up what a wrong pose leaves of the lips; with the pose put right th
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.refine import with_motion_offset
+from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.tracking.face_model import EYE_CHANNELS, load_face_model
 from splatface.models.training.tracking.fitted import TrackingResult, poses_and_intrinsics, read_fitted

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from splatface.models.training.dataset.neck import neck_joint
+from splatface.models.training.dataset.body_poses import neck_joint
 from splatface.models.training.tracking.calm import SampleWeights, smooth_trajectories
 from splatface.models.training.tracking.face_solve import Poses
 from splatface.models.typing import AnyArray

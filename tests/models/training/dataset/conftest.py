@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from dataset_fixture import tiny_dataset
 
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 from dataclasses import fields, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,18 +15,11 @@ from dataset_fixture import pictures_of, tiny_film, tiny_head, tiny_points
 from splatface.models.audio.encoder import encoder
 from splatface.models.errors import DatasetError, EncoderError
 from splatface.models.messages import AudioChunk
-from splatface.models.training.dataset.file import (
-    DatasetWriter,
-    PictureCache,
-    features,
-    labels,
-    load_audio,
-    load_dataset,
-    picture,
-    points,
-)
-from splatface.models.training.dataset.refine import rewrite_tables
-from splatface.models.training.dataset.tables import pack
+from splatface.models.training.dataset.body_poses import rewrite_tables
+from splatface.models.training.dataset.dataset_audio import features, load_audio
+from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset, points
+from splatface.models.training.dataset.file_format import pack
+from splatface.models.training.dataset.frame_images import PictureCache, labels, picture
 from splatface.models.training.dataset.types import TEST, MotionTrack
 
 
@@ -205,20 +197,18 @@ def test_a_writer_takes_only_what_fits(tiny, tmp_path):
         writer.finish(tiny, load_audio(tiny), replace(points(tiny), skin=points(tiny).skin + 1))
 
 
-HELPERS = Path(__file__).parents[3] / "helpers"
-
-
 def test_kill_9_leaves_a_data_set_to_continue(tiny_folder, tmp_path):
     folder = tmp_path / "set"
     script = (
-        "import sys; sys.path.insert(0, sys.argv[3])\n"
-        "from splatface.models.training.dataset.file import *\n"
+        "import sys\n"
         "from pathlib import Path\n"
+        "from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset\n"
+        "from splatface.models.training.dataset.frame_images import labels, picture\n"
         "d = load_dataset(sys.argv[1]); w = DatasetWriter(Path(sys.argv[2]), 96, 96)\n"
         "while True:\n"
         "    for row in range(len(d.frames)): w.add(row, picture(d, row), labels(d, row))\n"
     )
-    child = subprocess.Popen([sys.executable, "-c", script, tiny_folder, folder, str(HELPERS)])
+    child = subprocess.Popen([sys.executable, "-c", script, tiny_folder, folder])
     end = time.monotonic() + 60
     while not (folder / "labels" / "000005.png").exists():
         assert time.monotonic() < end

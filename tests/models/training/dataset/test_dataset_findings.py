@@ -8,10 +8,10 @@ from shared_format import write_shared
 
 from splatface.cli.datasets import add_arguments, main
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.body_poses import rewrite_tables
+from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.findings import BAD, FINE, ODD, findings
-from splatface.models.training.dataset.refine import rewrite_tables
-from splatface.models.training.dataset.sheet import contact_sheet
+from splatface.models.training.dataset.frame_images import contact_sheet
 
 
 def levels(dataset):

@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.dataset_io import load_dataset, points
+from splatface.models.training.dataset.frame_images import labels, picture
 
 ROUNDS = 60
 

@@ -11,11 +11,12 @@ from shared_format import OPENGL, WORN, parsed, write_shared
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import DatasetError
 from splatface.models.head.pose import CANONICAL_REP103, quat_of_euler, rotation_of_quat
-from splatface.models.training.dataset.file import features, labels, load_audio, load_dataset, picture
-from splatface.models.training.dataset.neck import neck_joint
-from splatface.models.training.dataset.parsing import labels_of_parsing
-from splatface.models.training.dataset.transform_files import read_shots
-from splatface.models.training.dataset.transforms import ImportPlan, import_transforms
+from splatface.models.training.dataset.body_poses import neck_joint
+from splatface.models.training.dataset.dataset_audio import features, load_audio
+from splatface.models.training.dataset.dataset_io import load_dataset
+from splatface.models.training.dataset.ernerf_files import read_shots
+from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.import_ernerf import ImportPlan, import_transforms, labels_of_parsing
 from splatface.models.training.dataset.types import (
     BACKGROUND,
     EYES,

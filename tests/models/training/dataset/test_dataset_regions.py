@@ -2,17 +2,16 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.file import labels
-from splatface.models.training.dataset.masks import (
+from splatface.models.training.dataset.frame_images import (
     LossWeights,
     box_of,
     eyes_mask,
     face_mask,
+    labels,
     loss_weights,
     mouth_mask,
     person_mask,
 )
-from splatface.models.training.dataset.split import rows_of, split_by_time
 from splatface.models.training.dataset.types import (
     BACKGROUND,
     EYES,
@@ -25,6 +24,8 @@ from splatface.models.training.dataset.types import (
     TORSO,
     TRAIN,
     VAL,
+    rows_of,
+    split_by_time,
 )
 
 FRAME_NS = 40_000_000

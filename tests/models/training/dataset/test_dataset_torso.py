@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from splatface.models.camera import Camera
-from splatface.models.training.dataset.torso_track import track_torso
+from splatface.models.training.dataset.body_poses import track_torso
 from splatface.models.training.dataset.types import BACKGROUND, FACE, TORSO
 
 SIDE = 256

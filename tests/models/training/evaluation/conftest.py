@@ -6,7 +6,7 @@ import pytest
 from dataset_fixture import make_dataset, tiny_film, tiny_head
 
 from splatface.models.audio2motion.weights import load_net
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 
 
 @pytest.fixture(scope="session")

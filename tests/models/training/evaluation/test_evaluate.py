@@ -11,8 +11,7 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.errors import MetricError
-from splatface.models.training.dataset.file import load_audio
-from splatface.models.training.dataset.hearing import AUDIO, wav_bytes
+from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes
 from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
 from splatface.models.training.evaluation.judge import FIGURES
 from splatface.models.training.evaluation.pictures import opening_plot, side_by_side
@@ -43,7 +42,7 @@ def ticking(step_s):
 
 @pytest.fixture(scope="module")
 def evaluation(film_folder, player):
-    from splatface.models.training.dataset.file import load_dataset
+    from splatface.models.training.dataset.dataset_io import load_dataset
 
     return evaluate(player, load_dataset(film_folder), CONFIG, clock=ticking(0.02))
 

@@ -12,8 +12,8 @@ from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.controls import soft_limit_motion
 from splatface.models.messages import AudioChunk, HeadControl
 from splatface.models.talking_head import TalkingHead
-from splatface.models.training.dataset.file import load_audio, picture
-from splatface.models.training.dataset.hearing import AUDIO, wav_bytes, write_features
+from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes, write_features
+from splatface.models.training.dataset.frame_images import picture
 from splatface.models.training.evaluation.live import LivePath, heard_frames, hearing_of, silent_at
 
 MS = 1_000_000

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from splatface.models.training.dataset.refine import with_motion_offset
+from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.config import preset
 from splatface.models.training.optimization.pull import Gradients

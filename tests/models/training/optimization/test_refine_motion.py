@@ -9,7 +9,7 @@ from test_refine_poses import REFINED
 from test_run import a_run
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.training.dataset.refine import with_motion_offset
+from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import TEST, TRAIN
 from splatface.models.training.optimization.config import RefineConfig, StageConfig
 from splatface.models.training.optimization.performer import all_motion

@@ -8,7 +8,7 @@ import pytest
 from disturbed import disturbed, off
 from test_run import SHORT, a_run
 
-from splatface.models.training.dataset.refine import with_poses
+from splatface.models.training.dataset.body_poses import with_poses
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
 from splatface.models.training.optimization.config import DensifyConfig, RefineConfig, StageConfig
 from splatface.models.training.optimization.state import STATE

@@ -16,7 +16,7 @@ from safetensors import safe_open
 
 from splatface.models.errors import TrainingError
 from splatface.models.render.conventions import SH_0
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.optimization import run as running
 from splatface.models.training.optimization.config import (
     DensifyConfig,
@@ -123,7 +123,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = [{here!r}, {helpers!r}]
 from test_run import SHORT, a_run
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 a_run(load_dataset(Path({data!r})), SHORT, Path({out!r}), lambda p: print(p.step, flush=True))
 """
 

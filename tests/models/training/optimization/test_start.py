@@ -10,7 +10,7 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.pose import bone_poses, quat_of_euler
 from splatface.models.messages import HeadControl
 from splatface.models.render.conventions import SH_0
-from splatface.models.training.dataset.file import load_dataset
+from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
 from splatface.models.training.fields.config import ConditioningConfig
 from splatface.models.training.optimization.begin import build_trainer
@@ -48,7 +48,7 @@ def rows(dataset):
 
 
 def test_points_become_gaussians(dataset, rows):
-    from splatface.models.training.dataset.file import points
+    from splatface.models.training.dataset.dataset_io import points
 
     found, start = points(dataset), initialize_gaussians(dataset, rows, BASIS)
     assert len(start.table) == len(found.means)

@@ -8,8 +8,9 @@ from actor_stand_in import small_stage
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import ActorError, DatasetError
-from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
-from splatface.models.training.dataset.pictures import png_bytes
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.dataset_io import load_dataset, points
+from splatface.models.training.dataset.frame_images import labels, picture, png_bytes
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
 from splatface.models.training.synthetic.colors import RenderedView, sample_visible_colors, seen_by
 from splatface.models.training.synthetic.film import ActorVideoSpec, build_scene, draw_dataset

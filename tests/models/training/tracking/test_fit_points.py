@@ -6,8 +6,7 @@ import pytest
 
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.checks import check_points
-from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
+from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, check_points
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.fit import Fit
 from splatface.models.training.tracking.points import resting_row, sample_person_point_cloud

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.refine import with_poses
+from splatface.models.training.dataset.body_poses import with_poses
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected

@@ -9,7 +9,9 @@ import pytest
 from clips import RATE, at_rate, robin, write_film
 
 from splatface.models.errors import SplatfaceError, TrackingError
-from splatface.models.training.dataset.file import labels, load_audio, load_dataset, picture, points
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.dataset_io import load_dataset, points
+from splatface.models.training.dataset.frame_images import labels, picture
 from splatface.models.training.dataset.types import BACKGROUND, FACE, LIPS, TEST, TRAIN
 from splatface.models.training.tracking import track as tracking
 from splatface.models.training.tracking.assemble import Provenance

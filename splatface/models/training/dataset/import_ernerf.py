@@ -1,13 +1,4 @@
-"""Import of the format the field shares (AD-NeRF, RAD-NeRF, ER-NeRF, GaussianTalker) as a data set of ours.
-
-Read are transforms_train.json, transforms_val.json, gt_imgs (else ori_imgs), ori_imgs/ID.lms, parsing,
-bc.jpg, au.csv, aud.wav and aud*.npy. torso_imgs are not needed: here a bone moves the torso, and no picture
-of it is pasted behind the head.
-
-What the format does not know stays NaN: the mouth modes and the gaze. `splatface track` fills them in
-(`models.dataset.refine.rewrite_tables` takes better tables for a data set that exists). The torso is tracked
-in the plane (`torso_track`).
-"""
+"""x"""
 
 import hashlib
 import math
@@ -23,19 +14,36 @@ from splatface.models.audio.files import read_sound
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import AudioError, DatasetError
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.action_units import controls_of_action_units
-from splatface.models.training.dataset.disk import plain_path, read_regular_file, sha256_of
-from splatface.models.training.dataset.foreign_features import read_foreign_features
-from splatface.models.training.dataset.neck import neck_joint
-from splatface.models.training.dataset.parsing import labels_of_parsing
-from splatface.models.training.dataset.split import split_by_time
-from splatface.models.training.dataset.torso_track import track_torso
-from splatface.models.training.dataset.transform_files import TRANSFORMS, ImportedFrames, read_shots
-from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
-from splatface.models.training.dataset.writer import DatasetWriter
+from splatface.models.training.dataset.body_poses import neck_joint, track_torso
+from splatface.models.training.dataset.dataset_io import DatasetWriter
+from splatface.models.training.dataset.ernerf_files import (
+    TRANSFORMS,
+    ImportedFrames,
+    controls_of_action_units,
+    read_foreign_features,
+    read_shots,
+)
+from splatface.models.training.dataset.file_format import plain_path, read_regular_file, sha256_of
+from splatface.models.training.dataset.types import (
+    BACKGROUND,
+    EYES,
+    FACE,
+    HAIR,
+    LIPS,
+    MOUTH,
+    NECK,
+    TEST,
+    TORSO,
+    TRAIN,
+    VAL,
+    Dataset,
+    FrameTable,
+    MotionTrack,
+    split_by_time,
+)
 from splatface.models.typing import Float32Array, Float64Array, UInt8Array
 
-__all__ = ["ImportPlan", "import_transforms"]
+__all__ = ["ImportPlan", "import_transforms", "labels_of_parsing"]
 
 LANDMARKS = 68
 _MAX_PICTURE_BYTES = 1 << 28
@@ -202,3 +210,52 @@ def _key(plan: ImportPlan) -> str:
     digests = [sha256_of(plain_path(plan.source, name)) for name in TRANSFORMS]
     names = [str(plan.source.resolve()), *digests, str(math.floor(plan.fps * 1000))]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()
+
+
+_JAW, _BROWS = slice(0, 17), slice(17, 27)
+_EYES = (slice(36, 42), slice(42, 48))
+_OUTER, _INNER = slice(48, 60), slice(60, 68)
+_NOSE_BASE, _CHIN = 33, 8
+_WIDER = 1.06  # landmarks of the jaw lie a little inside its edge
+_OPEN_PX = 1.5  # lips nearer than this are shut: fillPoly would still draw a line
+_SUBPIXEL = 4  # bits
+
+
+def labels_of_parsing(parsing_bgr: UInt8Array, landmarks_px: Float32Array) -> UInt8Array:
+    """Labels [H, W] of a parsing picture [H, W, 3] BGR and landmarks [68, 2], which may be NaN."""
+    blue, green, red = (parsing_bgr[..., i] > 127 for i in range(3))
+    labels = np.full(parsing_bgr.shape[:2], BACKGROUND, np.uint8)
+    labels[red & ~green & ~blue] = TORSO
+    labels[green & ~red & ~blue] = NECK
+    head = blue & ~green & ~red
+    labels[head] = FACE
+    if not np.isfinite(landmarks_px).all():
+        return labels
+    labels[head & ~_fill_polygon(labels.shape, _oval(landmarks_px))] = HAIR
+    for eye in _EYES:
+        labels[head & _fill_polygon(labels.shape, landmarks_px[eye])] = EYES
+    labels[head & _fill_polygon(labels.shape, landmarks_px[_OUTER])] = LIPS
+    opening = np.linalg.norm(landmarks_px[61:64].mean(axis=0) - landmarks_px[65:68].mean(axis=0))
+    if opening > _OPEN_PX:
+        labels[head & _fill_polygon(labels.shape, landmarks_px[_INNER])] = MOUTH
+    return labels
+
+
+def _oval(landmarks_px: Float32Array) -> Float32Array:
+    """Corners [n, 2] of the face from chin to hairline, which lies a third of it above the brows."""
+    brows = landmarks_px[_BROWS]
+    up = brows.mean(axis=0) - landmarks_px[_CHIN]
+    up = up / max(float(np.linalg.norm(up)), 1e-6)
+    lift = np.linalg.norm(brows.mean(axis=0) - landmarks_px[_NOSE_BASE])
+    arch = 0.8 * lift * np.sin(np.linspace(0.15, 0.85, len(brows)) * np.pi)
+    hull = cv2.convexHull(np.concatenate([landmarks_px[_JAW], brows + up * arch[:, None]]).astype(np.float32))
+    corners, middle = hull[:, 0], hull[:, 0].mean(axis=0)
+    return np.asarray(middle + _WIDER * (corners - middle), np.float32)
+
+
+def _fill_polygon(shape: tuple[int, ...], corners: Float32Array) -> NDArray[np.bool_]:
+    mask = np.zeros(shape[:2], np.uint8)
+    fixed = np.round((np.clip(corners, -1e4, 1e4) - 0.5) * 2**_SUBPIXEL).astype(np.int32)
+    cv2.fillPoly(mask, [fixed], 1, shift=_SUBPIXEL)
+    inside: NDArray[np.bool_] = mask > 0
+    return inside

@@ -1,12 +1,7 @@
-"""transforms_train.json and transforms_val.json of the format the field shares: camera, poses, split.
+"""x"""
 
-Written by `data_utils/process.py` of AD-NeRF, RAD-NeRF, ER-NeRF and GaussianTalker. What their code means:
-`transform_matrix` is T_head_camera, the pose of the camera about the head, in OpenGL axes (x right, y up, z
-backwards out of the scene for the camera; y up, z out of the face for the head), in meters (their tracker
-works in decimetres and divides by ten; the `scale` of 4 is the trainers' own). `img_id` counts pictures of a
-film of 25 per second from 0. The val part lies last and is what their papers test on.
-"""
-
+import csv
+import io
 import json
 import math
 from dataclasses import dataclass
@@ -16,14 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError
-from splatface.models.training.dataset.disk import read_regular_file
+from splatface.models.messages import NS_PER_S
+from splatface.models.training.dataset.file_format import plain_path, read_regular_file
 
-__all__ = ["TRANSFORMS", "ImportedFrames", "read_shots"]
+__all__ = [
+    "AU_FILE",
+    "TRANSFORMS",
+    "ImportedFrames",
+    "controls_of_action_units",
+    "read_foreign_features",
+    "read_shots",
+]
 
 TRANSFORMS = ("transforms_train.json", "transforms_val.json")
-_MAX_BYTES = 1 << 28
+_MAX_TRANSFORMS_BYTES = 1 << 28
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])  # OpenCV axes of OpenGL axes, and back
 
 
@@ -61,7 +65,7 @@ def read_shots(folder: Path) -> ImportedFrames:
     T_camera_world = np.eye(4)
     T_camera_world[:3, 3] = np.median(T_camera_head[:, :3, 3], axis=0)
     return ImportedFrames(
-        camera=_camera(files[0][0], files[0][1], T_camera_world),
+        camera=_read_camera(files[0][0], files[0][1], T_camera_world),
         image_ids=ids[order],
         tested=np.array([part == 1 for _, _, part in rows])[order],
         T_world_head=np.linalg.inv(T_camera_world) @ T_camera_head,
@@ -70,7 +74,7 @@ def read_shots(folder: Path) -> ImportedFrames:
 
 def _parsed(folder: Path, name: str) -> dict[str, Any]:
     try:
-        data = json.loads(read_regular_file(folder, name, _MAX_BYTES))
+        data = json.loads(read_regular_file(folder, name, _MAX_TRANSFORMS_BYTES))
     except (ValueError, RecursionError) as error:
         raise DatasetError(
             f"{name}: expected JSON, found {str(error)[:100]}: run the data set's process.py again"
@@ -116,7 +120,7 @@ def _pose(name: str, frame: dict[str, Any]) -> NDArray[np.float64]:
     return whole
 
 
-def _camera(name: str, data: dict[str, Any], T_camera_world: NDArray[np.float64]) -> Camera:
+def _read_camera(name: str, data: dict[str, Any], T_camera_world: NDArray[np.float64]) -> Camera:
     """Size and focal length in all the ways in which RAD-NeRF's and ER-NeRF's `provider.py` find them."""
     width, height = (_number(name, data, key) for key in ("w", "h"))
     cx, cy = (_number(name, data, key) for key in ("cx", "cy"))
@@ -154,3 +158,111 @@ def _number(name: str, data: dict[str, Any], key: str) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise DatasetError(f"{name}: {key}: expected a number, found {str(value)[:40]}: correct it")
     return float(value)
+
+
+AU_FILE = "au.csv"
+_MAX_CSV_BYTES = 1 << 28
+_SHUT = 2.0  # ER-NeRF, GaussianTalker: clip(AU45_r, 0, 2) / 2; a blink seldom reaches OpenFace's 5
+_FULL = 5.0  # the other intensities are 0..5
+# Which units raise each control: inner and outer brow raiser, brow lowerer, lip corner puller.
+_UNITS = {"brow_up": ("AU01_r", "AU02_r"), "brow_down": ("AU04_r",), "smile": ("AU12_r",)}
+
+
+def controls_of_action_units(folder: Path, image_ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Controls [F, 7] of the pictures: row img_id of au.csv. Gaze, and what no column says, is NaN.
+
+    Without the file all is NaN.
+
+    Raises:
+        DatasetError: when the file has no AU45_r, holds text for numbers, or ends before the film does.
+    """
+    controls = np.full((len(image_ids), len(CONTROLS)), np.nan, np.float32)
+    if not (folder / AU_FILE).exists():
+        return controls
+    columns = _columns(read_regular_file(folder, AU_FILE, _MAX_CSV_BYTES))
+    if "AU45_r" not in columns:
+        raise DatasetError(
+            f"{AU_FILE}: expected a column AU45_r, found none: run OpenFace's FeatureExtraction"
+        )
+    rows = len(columns["AU45_r"])
+    if rows <= image_ids.max():
+        raise DatasetError(
+            f"{AU_FILE}: expected a row for each of {image_ids.max() + 1} pictures, found {rows}: "
+            "run OpenFace on the whole film"
+        )
+    blink = np.clip(columns["AU45_r"][image_ids], 0, _SHUT) / _SHUT
+    for name in ("blink_left", "blink_right"):  # one unit for both lids
+        controls[:, CONTROLS.index(name)] = blink
+    for name, units in _UNITS.items():
+        found = [columns[unit][image_ids] for unit in units if unit in columns]
+        if found:
+            controls[:, CONTROLS.index(name)] = np.clip(np.max(found, axis=0) / _FULL, 0, 1)
+    return controls
+
+
+def _columns(content: bytes) -> dict[str, NDArray[np.float64]]:
+    """Columns by name (OpenFace writes a space before each) of those that we use."""
+    wanted = {"AU45_r", *(unit for units in _UNITS.values() for unit in units)}
+    reader = csv.reader(io.StringIO(content.decode("utf-8", "replace")))
+    names = [name.strip() for name in next(reader, [])]
+    rows = [row for row in reader if row]
+    columns = {}
+    for name in wanted & set(names):
+        column = names.index(name)
+        try:
+            values = np.array([float(row[column]) for row in rows])
+        except (ValueError, IndexError) as error:
+            raise DatasetError(
+                f"{AU_FILE}: {name}: expected numbers, found {str(error)[:80]}: run OpenFace again"
+            ) from error
+        columns[name] = np.where(np.isfinite(values), values, np.nan)
+    return columns
+
+
+_WINDOW = 16  # frames of a DeepSpeech or wav2vec window, the picture's two in its middle
+_MAX_FEATURE_BYTES = 1 << 33
+
+Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
+
+
+def read_foreign_features(folder: Path, fps: float) -> dict[str, Heard]:
+    """Every aud*.npy by its name without .npy: values [n, D] and the film times [n] of their centers.
+
+    Raises:
+        DatasetError: when a file is no array of such a shape, or holds what is not finite.
+    """
+    return {path.stem: _unrolled(folder, path.name, fps) for path in sorted(folder.glob("aud*.npy"))}
+
+
+def _unrolled(folder: Path, name: str, fps: float) -> Heard:
+    windows = _loaded(folder, name)
+    if windows.ndim == 3 and windows.shape[1] == _WINDOW:
+        windows = windows[:, _WINDOW // 2 : _WINDOW // 2 + 2]
+    per_picture = windows.shape[1] if windows.ndim == 3 else 1
+    if windows.ndim not in (2, 3) or per_picture not in (1, 2) or not windows.size:
+        raise DatasetError(
+            f"{name}: expected [pictures, 16 | 2 | 1, features] or [pictures, features], found "
+            f"{list(windows.shape)}: extract the features again or delete the file"
+        )
+    values = np.asarray(windows, np.float32).reshape(len(windows) * per_picture, -1)
+    if not np.isfinite(values).all():
+        raise DatasetError(f"{name}: expected finite numbers, found others: extract the features again")
+    centers_ns = np.round((np.arange(len(values)) + 0.5) * NS_PER_S / (fps * per_picture)).astype(np.int64)
+    return values, centers_ns
+
+
+def _loaded(folder: Path, name: str) -> NDArray[np.floating]:
+    path = plain_path(folder, name)
+    if path.stat().st_size > _MAX_FEATURE_BYTES:
+        raise DatasetError(
+            f"{name}: expected at most {_MAX_FEATURE_BYTES} bytes, found more: delete the file"
+        )
+    try:
+        array: NDArray[np.floating] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise DatasetError(
+            f"{name}: expected a numpy array, found {str(error)[:100]}: extract the features again"
+        ) from error
+    if array.dtype.kind not in "fiu":
+        raise DatasetError(f"{name}: expected numbers, found {array.dtype}: extract the features again")
+    return array

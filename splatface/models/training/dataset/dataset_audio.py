@@ -14,9 +14,8 @@ from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.errors import DatasetError
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
-from splatface.models.training.dataset.checks import INTACT
-from splatface.models.training.dataset.disk import atomic_write, read_regular_file, sha256_of
-from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.dataset.file_format import atomic_write, read_regular_file, sha256_of
+from splatface.models.training.dataset.types import INTACT, Dataset
 from splatface.models.typing import Float32Array, Int64Array
 
 __all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "load_audio", "wav_bytes", "write_features"]

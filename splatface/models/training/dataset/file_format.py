@@ -1,25 +1,165 @@
-"""dataset.yaml: what stands in a data set beside its tables, read with suspicion."""
+"""Files of a data set: dataset.yaml, tensor tables, atomic writes and guarded reads."""
 
+import hashlib
 import math
+import os
+import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from safetensors import SafetensorError
 
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError, HeadError
 from splatface.models.head.yaml_door import read_yaml, yaml_text
 from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.checks import INTACT
-from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable
+from splatface.models.training.dataset.types import (
+    INTACT,
+    TEST,
+    TRAIN,
+    VAL,
+    Dataset,
+    FrameTable,
+    MotionTrack,
+    Points,
+)
 
-__all__ = ["FORMAT", "VERSION", "YAML", "Description", "describe", "read_description"]
+__all__ = [
+    "BACKGROUND_FILE",
+    "DIGESTS",
+    "FORMAT",
+    "FRAMES",
+    "MAX_TABLE_BYTES",
+    "MOTION",
+    "PART",
+    "POINTS",
+    "VERSION",
+    "YAML",
+    "Description",
+    "atomic_write",
+    "describe",
+    "disk_error",
+    "pack",
+    "plain_path",
+    "read_description",
+    "read_regular_file",
+    "sha256_of",
+    "unpack",
+]
+
+PART = ".part"  # how the name of a file ends while it is being written
+_BLOCK = 1 << 20
+
+
+def plain_path(folder: Path, name: str) -> Path:
+    """The path of a file that is there and lies in the folder itself; DatasetError otherwise."""
+    path = folder / name
+    if not path.is_file():
+        raise DatasetError(f"{name}: expected a file, found none: {INTACT}")
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(
+            f"{name}: expected a file in the folder, found a link out of it: copy the file there"
+        )
+    return path
+
+
+def read_regular_file(folder: Path, name: str, limit: int) -> bytes:
+    """The content of such a file of at most `limit` bytes.
+
+    Raises:
+        DatasetError: when it is missing, too large, a link out of the folder, or no file at all.
+    """
+    # Should it become a pipe after the look: without O_NONBLOCK opening it would wait for ever.
+    with open(os.open(plain_path(folder, name), os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode) or status.st_size > limit:
+            found = f"{status.st_size} bytes" if stat.S_ISREG(status.st_mode) else "something else"
+            raise DatasetError(f"{name}: expected a file of at most {limit} bytes, found {found}: {INTACT}")
+        return file.read(status.st_size)
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file, a mebibyte in memory at a time."""
+    digest = hashlib.sha256()
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def atomic_write(path: Path, content: bytes, *, fsync: bool = True) -> None:
+    """Write a file so that its name only ever shows all of it.
+
+    settled: wait until it lies on the disk (not for pictures, which a continued writing checks again).
+    """
+    part = path.with_name(path.name + PART)
+    with part.open("wb") as file:
+        file.write(content)
+        if fsync:
+            file.flush()
+            os.fsync(file.fileno())
+    part.replace(path)
+
+
+def disk_error(folder: Path, error: OSError) -> DatasetError:
+    """What to tell a user whose disk is full or whose rights do not suffice."""
+    return DatasetError(
+        f"{folder}: expected to write a data set, found {error.strerror or error}: free space or mend the "
+        "rights, then run the same command again to go on"
+    )
+
+
+FRAMES, MOTION, POINTS = "frames.safetensors", "motion.safetensors", "points.safetensors"
+MAX_TABLE_BYTES = 2**30
+
+Table = TypeVar("Table", FrameTable, MotionTrack, Points)
+
+
+def pack(table: FrameTable | MotionTrack | Points) -> bytes:
+    """The bytes of a table's file."""
+    arrays = {field.name: np.ascontiguousarray(getattr(table, field.name)) for field in fields(table)}
+    return bytes(safetensors.numpy.save(arrays))
+
+
+def unpack(kind: type[Table], content: bytes, file: str) -> Table:
+    """The table in a file's bytes; shapes stay unchecked.
+
+    Raises:
+        DatasetError: when it is damaged or lacks a tensor.
+    """
+    try:
+        loaded = safetensors.numpy.load(content)
+    # Kinds numpy lacks end as KeyError or TypeError, odd shapes as ValueError.
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise DatasetError(f"{file}: expected safetensors, found {str(error)[:120]}: {INTACT}") from error
+    if "colours" in loaded:  # the spelling of data sets made before 0.2
+        loaded["colors"] = loaded.pop("colours")
+    names = [field.name for field in fields(kind)]
+    missing = [name for name in names if name not in loaded]
+    if missing:
+        raise DatasetError(
+            f"{file}: expected the tensors {', '.join(names)}, found no {', '.join(missing)}: {INTACT}"
+        )
+    return kind(**{name: _complete(name, np.array(loaded[name])) for name in names})
+
+
+def _complete(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Tables of version 1 lack the last control, jaw_side: nobody looked for it, so it stays at rest."""
+    lacks = name in ("controls", "control_modes") and array.ndim >= 2 and array.shape[1] == len(CONTROLS) - 1
+    return np.pad(array, [(0, int(axis == 1)) for axis in range(array.ndim)]) if lacks else array
+
 
 FORMAT, VERSION = "splatface-dataset", 2
 _READABLE = (1, VERSION)  # in 1 the last control, jaw_side, was missing (tables.unpack)
 YAML = "dataset.yaml"
+DIGESTS = "pictures.sha256"  # `sha256sum -c pictures.sha256` checks every image
+BACKGROUND_FILE = "background.png"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

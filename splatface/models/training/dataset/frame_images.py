@@ -1,0 +1,288 @@
+"""Images and label images of a data set: PNG files, label regions, loss weights, contact sheet."""
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from splatface.models.errors import DatasetError
+from splatface.models.messages import NS_PER_S
+from splatface.models.training.dataset.file_format import read_regular_file
+from splatface.models.training.dataset.types import (
+    BACKGROUND,
+    EYES,
+    FACE,
+    INTACT,
+    LABELS,
+    LIPS,
+    MOUTH,
+    TEST,
+    VAL,
+    Dataset,
+)
+from splatface.models.typing import BoolArray, UInt8Array
+
+__all__ = [
+    "LABEL_FOLDER",
+    "PICTURE_FOLDER",
+    "LossWeights",
+    "PictureCache",
+    "box_of",
+    "contact_sheet",
+    "eyes_mask",
+    "face_mask",
+    "is_whole_png",
+    "labels",
+    "loss_weights",
+    "mouth_mask",
+    "person_mask",
+    "picture",
+    "png_bytes",
+    "read_png",
+    "row_name",
+    "silhouette_trimap",
+    "tinted",
+]
+
+PICTURE_FOLDER, LABEL_FOLDER = "pictures", "labels"
+_HEAD, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
+
+
+def row_name(row: int) -> str:
+    """File name of a row's picture."""
+    return f"{row:06d}.png"
+
+
+def picture(dataset: Dataset, row: int) -> UInt8Array:
+    """The picture [H, W, 3] RGB of a row.
+
+    Raises:
+        DatasetError: when the row does not exist, or its file is missing, damaged or of another size.
+    """
+    size = (dataset.camera.width, dataset.camera.height)
+    return read_png(dataset.folder, f"{PICTURE_FOLDER}/{row_name(_checked(dataset, row))}", size, channels=3)
+
+
+def labels(dataset: Dataset, row: int) -> UInt8Array:
+    """What each pixel [H, W] of a row shows: indices into LABELS. Raises DatasetError like `picture`."""
+    size = (dataset.camera.width, dataset.camera.height)
+    name = f"{LABEL_FOLDER}/{row_name(_checked(dataset, row))}"
+    image = read_png(dataset.folder, name, size, channels=1)
+    if image.max(initial=0) >= len(LABELS):
+        raise DatasetError(f"{name}: expected labels 0..{len(LABELS) - 1}, found {image.max()}: {INTACT}")
+    return image
+
+
+def _checked(dataset: Dataset, row: int) -> int:
+    if not 0 <= row < len(dataset.frames):
+        raise DatasetError(
+            f"{dataset.name}: expected a row in 0..{len(dataset.frames) - 1}, found {row}: ask for one"
+        )
+    return row
+
+
+def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> UInt8Array:
+    """Decode a PNG of exactly this size (width, height): [H, W, 3] RGB or, of 1 channel, [H, W]."""
+    width, height = size
+    content = read_regular_file(folder, name, limit=(1 << 16) + 8 * width * height)
+    # The size stands in the header: a bomb is refused before it is unpacked.
+    found = struct.unpack(">II", content[16:24]) if content[:8] == _HEAD and len(content) > 33 else (0, 0)
+    if found != size:
+        shown = f"{found[0]}x{found[1]}" if found != (0, 0) else "something else"
+        raise DatasetError(f"{name}: expected a PNG of {width}x{height}, found {shown}: {INTACT}")
+    mode = cv2.IMREAD_COLOR if channels == 3 else cv2.IMREAD_GRAYSCALE
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content.endswith(_END) else None
+    if image is None or image.shape[:2] != (height, width) or image.dtype != np.uint8:
+        raise DatasetError(f"{name}: expected a whole 8-bit PNG, found a damaged one: {INTACT}")
+    return np.ascontiguousarray(image[..., ::-1]) if channels == 3 else np.asarray(image, np.uint8)
+
+
+def png_bytes(image: UInt8Array) -> bytes:
+    """A picture [H, W, 3] RGB or [H, W] as PNG; DatasetError when it is neither."""
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
+    if image.dtype != np.uint8 or not fits or not image.size:
+        raise DatasetError(
+            f"picture: expected uint8 [H, W, 3] or [H, W], found {image.dtype} {list(image.shape)}: "
+            "round floats to 0..255"
+        )
+    ordered = image[..., ::-1] if image.ndim == 3 else image
+    return bytes(cv2.imencode(".png", ordered, [cv2.IMWRITE_PNG_COMPRESSION, 3])[1])
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file begins and ends as a PNG does (a crash of the machine may leave less)."""
+    if not path.is_file() or path.stat().st_size < 57:
+        return False
+    with path.open("rb") as file:
+        head = file.read(len(_HEAD))
+        file.seek(-len(_END), 2)
+        return head == _HEAD and file.read() == _END
+
+
+class PictureCache:
+    """Pictures with their labels, kept in memory as uint8 until `max_bytes` are full.
+
+    Those that came first stay: rows drawn at random then hit as often as with any other rule, and a pass in
+    order more often than when the oldest gave way.
+    """
+
+    def __init__(self, dataset: Dataset, max_bytes: int = 1 << 30) -> None:
+        self._dataset = dataset
+        self._room = max_bytes
+        self._kept: dict[int, tuple[UInt8Array, UInt8Array]] = {}
+
+    def __call__(self, row: int) -> tuple[UInt8Array, UInt8Array]:
+        """The picture [H, W, 3] and labels [H, W] of a row, not to be written to.
+
+        Raises DatasetError like `picture`.
+        """
+        if row in self._kept:
+            return self._kept[row]
+        pair = picture(self._dataset, row), labels(self._dataset, row)
+        size = sum(image.nbytes for image in pair)
+        if size <= self._room:
+            for image in pair:
+                image.setflags(write=False)
+            self._room -= size
+            self._kept[row] = pair
+        return pair
+
+
+def person_mask(labels: UInt8Array) -> BoolArray:
+    """Where the person is [H, W]."""
+    return np.asarray(labels != BACKGROUND)
+
+
+def silhouette_trimap(labels: UInt8Array, clear_px: float) -> NDArray[np.int8]:
+    """1 where the person is, -1 where only the background is, 0 within `clear_px` of the edge [H, W]."""
+    person = person_mask(labels)
+    outside, inside = ~_dilated(person, clear_px), ~_dilated(~person, clear_px)
+    return inside.astype(np.int8) - outside.astype(np.int8)
+
+
+def face_mask(labels: UInt8Array) -> BoolArray:
+    """The face with eyes, lips and mouth [H, W]; neither hair nor neck."""
+    return np.asarray(labels >= FACE)
+
+
+def eyes_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
+    """The eyes [H, W], and what lies within `dilate_px` of them."""
+    return _dilated(labels == EYES, dilate_px)
+
+
+def mouth_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
+    """Lips and what is between them [H, W], and what lies within `dilate_px` of them."""
+    return _dilated((labels == LIPS) | (labels == MOUTH), dilate_px)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LossWeights:
+    """How much a pixel counts; the prototype's settings at 512 px."""
+
+    background: float = 0.35
+    person: float = 1.0
+    face: float = 1.0
+    eyes: float = 1.5
+    mouth: float = 4.0
+    mouth_dilation_px: float = 0.012  # by which eyes and mouth are widened, share of the picture's height
+
+
+def loss_weights(labels: UInt8Array, weights: LossWeights | None = None) -> NDArray[np.float32]:
+    """Weight [H, W] of each pixel, with a mean of 1 so that losses compare between pictures.
+
+    Where regions overlap the larger weight counts: lips stay lips in front of the face.
+    """
+    choice = weights or LossWeights()
+    reach_px = choice.mouth_dilation_px * labels.shape[0]
+    regions = (
+        (person_mask(labels), choice.person),
+        (face_mask(labels), choice.face),
+        (eyes_mask(labels, reach_px), choice.eyes),
+        (mouth_mask(labels, reach_px), choice.mouth),
+    )
+    picture = np.full(labels.shape, choice.background, np.float32)
+    picture[regions[0][0]] = choice.person
+    for mask, weight in regions[1:]:
+        picture[mask] = np.maximum(picture[mask], np.float32(weight))
+    mean = float(picture.mean())
+    return picture / np.float32(mean) if mean > 0 else picture
+
+
+def box_of(mask: BoolArray, margin_px: int = 0) -> tuple[int, int, int, int] | None:
+    """(top, bottom, left, right) around a mask [H, W], bottom and right excluded; None where it is empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return None
+    height, width = mask.shape
+    return (
+        max(int(rows[0]) - margin_px, 0),
+        min(int(rows[-1]) + 1 + margin_px, height),
+        max(int(columns[0]) - margin_px, 0),
+        min(int(columns[-1]) + 1 + margin_px, width),
+    )
+
+
+def _dilated(mask: BoolArray, radius_px: float) -> BoolArray:
+    """All pixels whose center lies within the radius of the center of a pixel of the mask."""
+    if radius_px <= 0 or not mask.any():
+        return mask
+    distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    near: BoolArray = np.asarray(distance <= radius_px)
+    return near
+
+
+_COLORS = np.array(
+    [
+        (0, 0, 0),
+        (225, 87, 89),
+        (89, 161, 79),
+        (156, 117, 95),
+        (237, 201, 72),
+        (78, 121, 167),
+        (255, 105, 180),
+        (120, 20, 60),
+    ],
+    np.float32,
+)
+_PARTS = {VAL: "val", TEST: "test"}
+
+
+def contact_sheet(
+    dataset: Dataset, *, pictures: int = 24, columns: int = 6, side_px: int = 256
+) -> UInt8Array:
+    """Pictures evenly over the film [H, W, 3] RGB: above as they are, below with labels and landmarks.
+
+    Raises DatasetError when a picture is damaged.
+    """
+    rows = np.unique(np.linspace(0, len(dataset.frames) - 1, pictures).astype(int))
+    tiles = [_tile(dataset, int(row), side_px) for row in rows]
+    columns = min(columns, len(tiles))
+    blank = np.full_like(tiles[0], 255)
+    tiles += [blank] * (-len(tiles) % columns)
+    lines = [np.hstack(tiles[first : first + columns]) for first in range(0, len(tiles), columns)]
+    return np.ascontiguousarray(np.vstack(lines))
+
+
+def tinted(image: UInt8Array, shown: UInt8Array) -> UInt8Array:
+    """A picture [H, W, 3] colored by its labels [H, W]; the background stays as it is."""
+    mixed = 0.45 * image + 0.55 * _COLORS[shown]
+    return np.where(shown[..., None] > 0, mixed, image).astype(np.uint8)
+
+
+def _tile(dataset: Dataset, row: int, side_px: int) -> UInt8Array:
+    image, shown = picture(dataset, row), labels(dataset, row)
+    scale = side_px / max(shown.shape)
+    size = (round(shown.shape[1] * scale), round(shown.shape[0] * scale))
+    above = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    below = cv2.resize(tinted(image, shown), size, interpolation=cv2.INTER_AREA)
+    for x, y in dataset.frames.landmarks_px[row]:
+        if np.isfinite(x + y):
+            cv2.circle(below, (round(float(x) * scale), round(float(y) * scale)), 1, (255, 255, 255), -1)
+    seconds = dataset.frames.time_ns[row] / NS_PER_S
+    text = f"{row}  {seconds:.2f} s {_PARTS.get(int(dataset.frames.split[row]), '')}"
+    for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+        cv2.putText(above, text, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, width, cv2.LINE_AA)
+    return np.vstack([above, below])
