@@ -23,6 +23,7 @@ ROS = {
 # A folder of the live wing imports only from layers below its own, or from its own.
 LIVE_LAYERS = {
     "errors": 1,
+    "typing": 1,
     "broken_off": 1,
     "array_checks": 2,
     "peak": 1,

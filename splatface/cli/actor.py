@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from splatface.models.errors import ActorError
 
 if TYPE_CHECKING:
-    from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec, Progress
+    from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, Progress
 
 __all__ = ["add_arguments", "main"]
 
@@ -51,7 +51,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _preview(args: argparse.Namespace) -> int:
-    from splatface.models.training.synthetic.film import draw_dataset
+    from splatface.models.training.synthetic.actor_video import draw_dataset
 
     dataset = draw_dataset(_staged(args), args.out, _progress("drawn"))
     print(f"{args.out}: {len(dataset.frames)} pictures of {dataset.name}")
@@ -68,7 +68,7 @@ def _film(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from splatface.models.training.synthetic.film_folder import prepare_film
+    from splatface.models.training.synthetic.blender_folder import prepare_film
 
     prepare_film(_staged(args), _folder(args), _progress("prepared"))
 
@@ -86,8 +86,8 @@ def _render(args: argparse.Namespace) -> None:
 
 
 def _import(args: argparse.Namespace) -> None:
-    from splatface.models.training.synthetic.film import build_scene
-    from splatface.models.training.synthetic.film_folder import import_film, read_film
+    from splatface.models.training.synthetic.actor_video import build_scene
+    from splatface.models.training.synthetic.blender_folder import import_film, read_film
 
     staged = build_scene(read_film(_folder(args)))
     dataset = import_film(staged, _folder(args), args.out, _progress("imported"))
@@ -123,14 +123,14 @@ def _folder(args: argparse.Namespace) -> Path:
 
 
 def _staged(args: argparse.Namespace) -> "ActorScene":
-    from splatface.models.training.synthetic.film import build_scene
+    from splatface.models.training.synthetic.actor_video import build_scene
 
     print("speaking and acting ...", flush=True)
     return build_scene(_film_of(args))
 
 
 def _film_of(args: argparse.Namespace) -> "ActorVideoSpec":
-    from splatface.models.training.synthetic.film import ActorVideoSpec
+    from splatface.models.training.synthetic.actor_video import ActorVideoSpec
     from splatface.models.training.synthetic.performance import Acting
 
     acting = Acting(seconds=args.seconds, fps=args.fps, seed=args.seed)

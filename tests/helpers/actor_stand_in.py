@@ -7,11 +7,10 @@ import numpy as np
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TORSO
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.voices.spoken import Spoken
-from splatface.models.training.synthetic.choose import choose
-from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec
-from splatface.models.training.synthetic.parts import Part, PosedBody
+from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, choose
+from splatface.models.training.synthetic.blender_scene import film_camera
+from splatface.models.training.synthetic.body_parts import Part, PosedBody
 from splatface.models.training.synthetic.performance import Acting, perform
-from splatface.models.training.synthetic.scene_file import film_camera
 from splatface.models.training.synthetic.speech_track import Script, Voice
 
 __all__ = ["VOICE", "Balls", "ball", "small_stage", "stand_in", "tuft"]

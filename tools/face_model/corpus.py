@@ -10,10 +10,10 @@ from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
-from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
+from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
-from splatface.models.training.synthetic.bones import BodyPose
-from splatface.models.training.synthetic.preview.draw import Preview
+from splatface.models.training.synthetic.preview.preview_renderer import Preview
+from splatface.models.training.synthetic.rig import BodyPose
 from splatface.models.training.tracking.landmarks import Landmarker
 from splatface.models.typing import AnyArray
 

@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from splatface.models.training.synthetic.identity import PRESETS, Identity
+from splatface.models.training.synthetic.actor_identity import PRESETS, Identity
 from splatface.models.training.synthetic.rig import RigSpec
 
 __all__ = ["person"]

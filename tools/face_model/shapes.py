@@ -9,11 +9,10 @@ from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.synthetic import rig as door
-from splatface.models.training.synthetic.articulate import to_arkit_blendshapes
+from splatface.models.training.synthetic.actor_identity import identity
+from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import make_body
-from splatface.models.training.synthetic.bones import BodyPose, posed_rig
-from splatface.models.training.synthetic.identity import identity
-from splatface.models.training.synthetic.rig import CANONICAL_ANNY, Rig
+from splatface.models.training.synthetic.rig import CANONICAL_ANNY, BodyPose, Rig, posed_rig
 from splatface.models.typing import AnyArray
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Reads a film folder (splatface.models.training.synthetic.scene_file) with numpy alone."""
+"""Reads a film folder (splatface.models.training.synthetic.blender_scene) with numpy alone."""
 
 import json
 from dataclasses import dataclass

@@ -4,20 +4,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from splatface.models.training.synthetic.bones import BodyPose, posed_rig
-from splatface.models.training.synthetic.identity import Identity
-from splatface.models.training.synthetic.landmarks import IBUG68
-from splatface.models.training.synthetic.looks.brow_hair import brow_hair_of
-from splatface.models.training.synthetic.looks.eyes import eyes_of
-from splatface.models.training.synthetic.looks.hair import hair_of
-from splatface.models.training.synthetic.looks.lashes import lashes_of
-from splatface.models.training.synthetic.looks.marks import marks_of
-from splatface.models.training.synthetic.looks.mouth import mouth_of
-from splatface.models.training.synthetic.looks.shirt import shirt_of
-from splatface.models.training.synthetic.looks.skin import skin_of
-from splatface.models.training.synthetic.movers import Piece
-from splatface.models.training.synthetic.parts import Part, PosedBody
-from splatface.models.training.synthetic.rig import Rig, rig
+from splatface.models.training.synthetic.actor_identity import Identity
+from splatface.models.training.synthetic.appearance.eyes_and_brows import brow_hair_of, eyes_of, lashes_of
+from splatface.models.training.synthetic.appearance.face_measurements import marks_of
+from splatface.models.training.synthetic.appearance.hair_styles import hair_of
+from splatface.models.training.synthetic.appearance.skin_paint import skin_of
+from splatface.models.training.synthetic.appearance.sweater import shirt_of
+from splatface.models.training.synthetic.appearance.teeth_and_tongue import mouth_of
+from splatface.models.training.synthetic.body_parts import Part, Piece, PosedBody
+from splatface.models.training.synthetic.rig import IBUG68, BodyPose, Rig, posed_rig, rig
 from splatface.models.typing import AnyArray
 
 __all__ = ["Body", "BodyPose", "Part", "PosedBody", "make_body"]

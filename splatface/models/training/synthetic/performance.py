@@ -1,6 +1,7 @@
-"""A film's worth of acting: lips in time with the sound, eyes, brows, head and shoulders, all from a seed."""
+"""Motion of an actor's video from a seed: lips in time with speech, eyes, brows, head and shoulders."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -9,14 +10,14 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.behavior.blink import blink_line, lids_at
+from splatface.models.behavior.events import minimum_jerk_step
 from splatface.models.behavior.gaze import gaze_line, glance_at
+from splatface.models.behavior.glide import plan_to, resting, value_at
 from splatface.models.behavior.nod import Nod, nods_at
 from splatface.models.behavior.sway import sway_at, sway_of
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
-from splatface.models.training.synthetic.bones import BodyPose
-from splatface.models.training.synthetic.episodes import ExpressionEvent, episodes_of, shown_at
-from splatface.models.training.synthetic.roaming import pose_exploration
+from splatface.models.training.synthetic.rig import BodyPose
 from splatface.models.training.synthetic.speech_track import Script, SpeechTrack, Voice, speak
 from splatface.models.typing import AnyArray
 
@@ -26,9 +27,113 @@ __all__ = [
     "POSE_LIMITS_RAD",
     "TEST_SHARE",
     "Acting",
+    "ExpressionEvent",
     "Performance",
+    "episodes_of",
     "perform",
+    "pose_exploration",
+    "shown_at",
 ]
+
+_PLAYED = (*CONTROLS, "mouth_smile")
+# (what, how far): a control, or `mouth_smile`, the mouth mode that no sound makes; gaze by its limit's share.
+_REPERTOIRE: tuple[tuple[tuple[str, float], ...], ...] = (
+    (("smile", 1.0),),
+    (("brow_up", 1.0),),
+    (("gaze_yaw", 1.0),),
+    (("blink_left", 1.0),),
+    (("brow_down", 1.0),),
+    (("gaze_yaw", -1.0),),
+    (("mouth_smile", 1.0),),
+    (("blink_right", 1.0),),
+    (("gaze_pitch", 1.0),),
+    (("blink_left", 0.6), ("blink_right", 0.6)),
+    (("gaze_pitch", -1.0),),
+    (("jaw_side", 1.0),),
+    (("smile", 0.6), ("brow_up", 0.6)),
+    (("jaw_side", -1.0),),
+    (("blink_left", 1.0), ("blink_right", 1.0), ("smile", 0.8)),
+)
+_RISE_S, _FALL_S, _HOLD_S = 0.22, 0.28, 0.14
+_LIPS = ("smile", "mouth_smile", "jaw_side")
+# The lips' episodes have to end with the pause; eyes and brows may go on into the speech.
+_EACH_S = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionEvent:
+    """One expression that comes and goes."""
+
+    name: str
+    amount: float
+    middle_s: float
+
+
+def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: int) -> list[ExpressionEvent]:
+    """Expressions for the pauses [(start, end)] and, as pauses are few, for the eyes also in between.
+
+    What moves the lips is put into a pause; the rest of the repertoire follows at even steps.
+    """
+    rng = np.random.default_rng([seed, 0xE9])
+    acts = [_REPERTOIRE[i] for i in rng.permutation(len(_REPERTOIRE))]
+    with_lips = [act for act in acts if any(name in _LIPS for name, _ in act)]
+    others = [act for act in acts if act not in with_lips]
+    quiet = [0.5 * (start + end) for start, end in pauses if end - start > 0.4 and end < until_s]
+    quiet = quiet[1:]  # the film begins at rest
+    taken = quiet[:: max(len(quiet) // max(len(with_lips), 1), 1)][: len(with_lips)]
+    placed = list(zip(taken, with_lips, strict=False))
+    free = [t for t in np.arange(1.0, until_s - 1.0, _EACH_S) if all(abs(t - at) > _EACH_S for at in taken)]
+    placed += list(zip(free[:: max(len(free) // len(others), 1)], others, strict=False))
+    return [ExpressionEvent(name, amount, float(at)) for at, act in placed for name, amount in act]
+
+
+def shown_at(episodes: Sequence[ExpressionEvent], times_s: AnyArray) -> dict[str, AnyArray]:
+    """For every control and `mouth_smile` how much of it [T] the episodes show at the times [T]."""
+    shown = {name: np.zeros(len(times_s)) for name in _PLAYED}
+    for episode in episodes:
+        track = shown[episode.name]
+        for row in np.flatnonzero(np.abs(times_s - episode.middle_s) < _RISE_S + _FALL_S):
+            value = episode.amount * _course(float(times_s[row]) - episode.middle_s)
+            track[row] = value if abs(value) > abs(track[row]) else track[row]
+    return shown
+
+
+def _course(since_s: float) -> float:
+    """0..1 around the middle of an episode."""
+    rise = minimum_jerk_step((since_s + _HOLD_S / 2 + _RISE_S) / _RISE_S)
+    return rise - minimum_jerk_step((since_s - _HOLD_S / 2) / _FALL_S)
+
+
+_STEPS_S = (1.1, 2.4)  # between two aims
+_GLIDE_S = (0.8, 1.3)  # on the way
+_CALM = 0.45  # share of the range where the film is only measured with
+_CHANNELS = 6
+_PRIME_ROOTS = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
+
+
+def pose_exploration(seed: int, times_s: AnyArray, *, calm_from_s: float) -> AnyArray:
+    """Positions [T, 6] in -1..1 at rising times [T]; it starts at 0 and is calmer from a time on.
+
+    The aims are an additive quasi-random sequence (Kronecker: n times the roots of primes, modulo 1),
+    which fills the box evenly however many there are; every third is near the middle, so that the
+    ordinary pose is seen most.
+    """
+    rng = np.random.default_rng([seed, 0x0A])
+    offset = rng.uniform(0.0, 1.0, _CHANNELS)
+    glide = resting(np.zeros(_CHANNELS))
+    positions = np.zeros((len(times_s), _CHANNELS))
+    next_s, count = 0.4, 0
+    for row, time_s in enumerate(times_s.tolist()):
+        if time_s >= next_s:
+            aim = 2 * np.mod(offset + count * _PRIME_ROOTS, 1.0) - 1
+            # Pushed outwards: a k-th of the way from the middle of an even filling is seldom the edge.
+            aim = np.sign(aim) * np.abs(aim) ** 0.6
+            reach = 0.25 if count % 3 == 2 else 1.0
+            calm = _CALM if time_s >= calm_from_s - _STEPS_S[0] else 1.0
+            glide = plan_to(glide, aim * reach * calm, time_s, float(rng.uniform(*_GLIDE_S)))
+            next_s, count = time_s + float(rng.uniform(*_STEPS_S)), count + 1
+        positions[row] = value_at(glide, time_s)
+    return positions
 
 
 POSE_FIELDS: Final = (

@@ -1,8 +1,4 @@
-"""The one door to anny: a shape specification becomes a rigged mesh in the canonical frame, cached on disk.
-
-anny 0.6 (https://github.com/naver/anny, Apache-2.0; MakeHuman data CC0) needs about 95 s for its first
-body, so what it says about one shape is kept in `~/.cache/splatface/actors`.
-"""
+"""Adapter of anny's parametric body: rigged mesh, blend shapes, skinning and 68 landmarks."""
 
 import hashlib
 import json
@@ -18,8 +14,18 @@ from numpy.typing import NDArray
 from splatface.models.errors import ActorError
 from splatface.models.typing import AnyArray
 
-__all__ = ["MASKS", "Rig", "RigSpec", "cache_folder", "rig"]
-
+__all__ = [
+    "IBUG68",
+    "MASKS",
+    "BodyPose",
+    "PosedRig",
+    "Rig",
+    "RigSpec",
+    "cache_folder",
+    "head_weights",
+    "posed_rig",
+    "rig",
+]
 
 MASKS = ("face", "lips", "ears", "inside-mouth")
 GROUPS = (
@@ -209,3 +215,121 @@ def _center_of_sphere(points: AnyArray) -> AnyArray:
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return np.asarray(answer[:3])
+
+
+_NECK_CHAIN = (("neck01", 0.20), ("neck02", 0.20), ("neck03", 0.25), ("head", 0.35))
+# anny stands with its arms out; these turns (rad, about the canonical z axis) let them hang.
+_ARMS = (("upperarm01.L", 0.80), ("upperarm01.R", -0.80))
+_CLAVICLE = 0.06
+
+
+@dataclass(frozen=True)
+class BodyPose:
+    """How the body stands, radians; the senses of REP 103 (yaw to the person's left, pitch down)."""
+
+    head_yaw_rad: float = 0.0  # of the head against the torso
+    head_pitch_rad: float = 0.0
+    head_roll_rad: float = 0.0
+    sway_x_rad: float = 0.0  # torso leans to the picture's right
+    sway_y_rad: float = 0.0  # torso leans forward
+    shoulder_lift_rad: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class PosedRig:
+    """Control vertices [V, 3] and the two bones, canonical frame."""
+
+    vertices: AnyArray
+    T_world_head: AnyArray  # [4, 4], identity at rest
+    T_world_torso: AnyArray  # [4, 4]
+
+
+def posed_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRig:
+    """Apply facial actions (ARKit names, 0..1), then the pose; ActorError for an unknown action."""
+    vertices = rig.rest.copy()
+    for name, amount in actions.items():
+        if name not in rig.actions:
+            raise ActorError(f"actions: expected ARKit names of anny, found '{name}'")
+        if amount:
+            vertices += amount * rig.deltas[rig.actions.index(name)]
+    transforms = _bone_transforms(rig, _turns(pose))
+    blended = np.einsum("vj,vjab->vab", rig.weights, transforms[rig.weight_bones][:, :, :3])
+    moved = np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
+    return PosedRig(moved, transforms[rig.bone("head")], transforms[rig.bone("spine01")])
+
+
+def head_weights(rig: Rig) -> AnyArray:
+    """Weight [V] 0..1 of the head bone in the two-bone blend that comes closest to the rig's neck."""
+    share = np.zeros(len(rig.bones))
+    reached = 0.0
+    for name, part in _NECK_CHAIN:
+        reached += part
+        share[rig.bone(name)] = reached
+    for number, parent in enumerate(rig.parents):  # parents stand before their children
+        if parent >= 0:
+            share[number] = max(share[number], float(share[parent] >= 1.0 - 1e-9))
+    weights: AnyArray = (rig.weights * share[rig.weight_bones]).sum(1)
+    return weights
+
+
+def _turns(pose: BodyPose) -> dict[str, AnyArray]:
+    lift = _CLAVICLE - pose.shoulder_lift_rad
+    turns = {name: _lean(angle) for name, angle in (*_ARMS, ("clavicle.L", lift), ("clavicle.R", -lift))}
+    for name, part in _NECK_CHAIN:
+        turns[name] = _rotation(
+            part * pose.head_pitch_rad, part * pose.head_yaw_rad, part * pose.head_roll_rad
+        )
+    turns["spine01"] = _lean(pose.sway_x_rad) @ _rotation(pose.sway_y_rad, 0.0, 0.0)
+    return turns
+
+
+def _bone_transforms(rig: Rig, turns: Mapping[str, AnyArray]) -> AnyArray:
+    """World transforms [B, 4, 4]: every bone turns about its own head, after its parent."""
+    transforms = np.zeros((len(rig.bones), 4, 4))
+    for number, name in enumerate(rig.bones):
+        local = np.eye(4)
+        if name in turns:
+            head = rig.bone_heads[number]
+            local[:3, :3] = turns[name]
+            local[:3, 3] = head - turns[name] @ head
+        parent = rig.parents[number]
+        transforms[number] = local if parent < 0 else transforms[parent] @ local
+    return transforms
+
+
+def _rotation(pitch: float, yaw: float, roll: float) -> AnyArray:
+    """Canonical rotation [3, 3] of REP 103 angles: yaw after pitch after roll.
+
+    Yaw to the person's left brings -z to +x, a turn about -y; pitch down brings -z to +y, a turn
+    about +x; roll is a turn about the person's forward axis, -z.
+    """
+    (cp, sp), (cy, sy), (cr, sr) = [(np.cos(a), np.sin(a)) for a in (pitch, -yaw, -roll)]
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    rotation: AnyArray = about_y @ about_x @ about_z
+    return rotation
+
+
+def _lean(angle: float) -> AnyArray:
+    """Canonical rotation [3, 3] that brings up to the picture's right."""
+    return _rotation(0.0, 0.0, -angle)
+
+
+# fmt: off
+_VERTICES = (
+    5237, 5201, 5246, 910, 5241, 741, 3696, 5293, 732, 11899, 10364, 7461,
+    11850, 7612, 11854, 11812, 11846,  # jaw
+    262, 5260, 231, 230, 233,  # right brow
+    7006, 7003, 7004, 11868, 7031,  # left brow
+    136, 134, 5063, 294,  # nose bridge
+    358, 285, 317, 7054, 7119,  # nose base
+    6758, 6, 54, 6764, 6772, 6776,  # right eye
+    13360, 6838, 6790, 13354, 13372, 13368,  # left eye
+    422, 5354, 456, 455, 7215, 11956, 7182,
+    7239, 7245, 496, 490, 484,  # outer lips
+    431, 462, 468, 7221, 7191, 7264, 523, 517,  # inner lips
+)
+# fmt: on
+
+IBUG68: NDArray[np.int64] = np.array(_VERTICES, np.int64)  # [68]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.training.synthetic.articulate import ACTIONS, REST_FACE, to_arkit_blendshapes
+from splatface.models.training.synthetic.blendshape_mapping import ACTIONS, REST_FACE, to_arkit_blendshapes
 
 
 def of(**amounts):

@@ -7,11 +7,16 @@ import pytest
 
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LABELS, LIPS, MOUTH, NECK, TORSO
+from splatface.models.training.synthetic.actor_identity import PRESETS, identity
+from splatface.models.training.synthetic.blender_scene import (
+    film_camera,
+    read_frame,
+    write_frame,
+    write_scene,
+)
 from splatface.models.training.synthetic.body import BodyPose, make_body
-from splatface.models.training.synthetic.identity import PRESETS, identity
+from splatface.models.training.synthetic.initial_points import surface_samples
 from splatface.models.training.synthetic.rig import cache_folder
-from splatface.models.training.synthetic.samples import surface_samples
-from splatface.models.training.synthetic.scene_file import film_camera, read_frame, write_frame, write_scene
 
 
 @pytest.fixture(scope="module")

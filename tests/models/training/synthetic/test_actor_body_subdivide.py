@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.training.synthetic.subdivide import refine, vertex_normals
+from splatface.models.training.synthetic.body_parts import refine, vertex_normals
 
 CUBE = np.array([[x, y, z] for x in (-1.0, 1) for y in (-1.0, 1) for z in (-1.0, 1)])
 FACES = np.array([[0, 1, 3, 2], [4, 6, 7, 5], [0, 4, 5, 1], [2, 3, 7, 6], [0, 2, 6, 4], [1, 5, 7, 3]])

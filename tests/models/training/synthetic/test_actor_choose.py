@@ -5,7 +5,7 @@ import pytest
 
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
-from splatface.models.training.synthetic.choose import (
+from splatface.models.training.synthetic.actor_video import (
     choose,
     coverage_radius,
     extremes,

@@ -12,14 +12,18 @@ from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.dataset_io import load_dataset, points
 from splatface.models.training.dataset.frame_images import labels, picture, png_bytes
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
-from splatface.models.training.synthetic.colors import RenderedView, sample_visible_colors, seen_by
-from splatface.models.training.synthetic.film import ActorVideoSpec, build_scene, draw_dataset
-from splatface.models.training.synthetic.film_folder import import_film, prepare_film, read_film
+from splatface.models.training.synthetic.actor_video import ActorVideoSpec, build_scene, draw_dataset
+from splatface.models.training.synthetic.blender_folder import import_film, prepare_film, read_film
+from splatface.models.training.synthetic.blender_scene import read_frame
+from splatface.models.training.synthetic.initial_points import (
+    RenderedView,
+    points_of,
+    sample_visible_colors,
+    seen_by,
+    surface_samples,
+)
 from splatface.models.training.synthetic.performance import Acting
-from splatface.models.training.synthetic.points import points_of
-from splatface.models.training.synthetic.preview.draw import Preview
-from splatface.models.training.synthetic.samples import surface_samples
-from splatface.models.training.synthetic.scene_file import read_frame
+from splatface.models.training.synthetic.preview.preview_renderer import Preview
 
 
 def quiet(done, total):

@@ -6,18 +6,22 @@ from actor_stand_in import Balls, ball, tuft
 
 from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, TORSO
-from splatface.models.training.synthetic.preview.develop import light_of, resolve_and_tonemap, tone_mapped
-from splatface.models.training.synthetic.preview.draw import Preview
-from splatface.models.training.synthetic.preview.openness import (
+from splatface.models.training.synthetic.preview.ambient_occlusion import (
     ambient_visibility,
     look_from,
     strand_openness,
 )
-from splatface.models.training.synthetic.preview.raster import (
+from splatface.models.training.synthetic.preview.mesh_raster import (
     NOTHING,
     fill_triangles,
     to_screen,
     vertex_normals,
+)
+from splatface.models.training.synthetic.preview.preview_renderer import (
+    Preview,
+    light_of,
+    resolve_and_tonemap,
+    tone_mapped,
 )
 
 FAR = np.eye(4)

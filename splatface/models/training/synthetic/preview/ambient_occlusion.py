@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.render.jit import kernel
-from splatface.models.training.synthetic.preview.raster import NOTHING, fill_triangles, mark_strands
+from splatface.models.training.synthetic.preview.mesh_raster import NOTHING, fill_triangles, mark_strands
 from splatface.models.typing import AnyArray
 
 __all__ = ["OrthographicView", "ambient_visibility", "look_from", "strand_openness"]

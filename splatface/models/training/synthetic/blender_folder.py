@@ -13,11 +13,16 @@ from splatface.models.errors import ActorError, DatasetError
 from splatface.models.training.dataset.dataset_io import DatasetWriter
 from splatface.models.training.dataset.frame_images import LABEL_FOLDER, PICTURE_FOLDER, read_png, row_name
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.synthetic.choose import features_of
-from splatface.models.training.synthetic.colors import RenderedView
-from splatface.models.training.synthetic.film import ActorScene, ActorVideoSpec, Progress, finish_dataset
+from splatface.models.training.synthetic.actor_video import (
+    ActorScene,
+    ActorVideoSpec,
+    Progress,
+    features_of,
+    finish_dataset,
+)
+from splatface.models.training.synthetic.blender_scene import frame_path, write_frame, write_scene
+from splatface.models.training.synthetic.initial_points import RenderedView
 from splatface.models.training.synthetic.performance import Acting
-from splatface.models.training.synthetic.scene_file import frame_path, write_frame, write_scene
 
 __all__ = ["import_film", "prepare_film", "read_film"]
 

@@ -1,31 +1,90 @@
-"""Painted skin: blush, eyelids, freckled noise, lips, the beard's shadow, and the scalp under the hair."""
+"""Painted skin: blush, eyelids, freckles, lips, beard, brow shade, and the scalp with its hairline."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from splatface.models.training.dataset.types import FACE, HAIR, LIPS, MOUTH, NECK
-from splatface.models.training.synthetic.bones import BodyPose, head_weights, posed_rig
-from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.looks.brows import brow_cover
-from splatface.models.training.synthetic.looks.marks import FaceMeasurements, mask
-from splatface.models.training.synthetic.looks.numbers import (
+from splatface.models.training.synthetic.actor_identity import Looks
+from splatface.models.training.synthetic.appearance.face_measurements import (
+    FaceMeasurements,
     bump,
     coordinates,
     lerp,
+    mask,
     smooth_noise,
     smoothstep,
 )
-from splatface.models.training.synthetic.looks.scalp import scalp_distance
-from splatface.models.training.synthetic.movers import LinearDeformer, Piece
-from splatface.models.training.synthetic.parts import Part
-from splatface.models.training.synthetic.rig import Rig
-from splatface.models.training.synthetic.subdivide import refine, vertex_normals
+from splatface.models.training.synthetic.body_parts import LinearDeformer, Part, Piece, refine, vertex_normals
+from splatface.models.training.synthetic.rig import BodyPose, Rig, head_weights, posed_rig
 from splatface.models.typing import AnyArray
 
-__all__ = ["Skin", "skin_of"]
+__all__ = ["BrowPath", "Skin", "around_head", "brow_cover", "brow_paths", "scalp_distance", "skin_of"]
+
+# the head: 0 forehead, 67 in front of the ear (sideburn), 84 above it, 180 nape.
+_ANGLES_DEG = (0, 18, 32, 42, 50, 56, 60, 64, 67, 70, 84, 96, 102, 112, 130, 180)
+_HEIGHTS = (
+    0.0680, 0.0695, 0.0665, 0.0570, 0.0400, 0.0200, 0.0020, -0.0180, -0.0180,
+    0.0060, 0.0140, 0.0100, -0.0050, -0.0350, -0.0560, -0.0680,
+)  # fmt: skip
+_CROWN = 0.114
+_AXIS_BACK = 0.085  # m, depth of the head's own axis behind the eyes
+
+
+def around_head(points: AnyArray) -> AnyArray:
+    """Angle [N] rad about the head's upright axis: 0 at the forehead, pi at the nape, both sides alike."""
+    across, back, _ = coordinates(points)
+    angle: AnyArray = np.arctan2(np.abs(across), _AXIS_BACK - back)
+    return angle
+
+
+def scalp_distance(points: AnyArray, marks: FaceMeasurements, looks: Looks) -> AnyArray:
+    """About how far [N] m points lie inside the hairline; negative on bare skin."""
+    _, _, up = coordinates(points)
+    line = np.interp(np.degrees(around_head(points)), _ANGLES_DEG, _HEIGHTS)
+    wave = 0.0016 * smooth_noise(points, 110, 3) + 0.0008 * smooth_noise(points, 350, 7)
+    distance: AnyArray = up * _CROWN / marks.crown_up - line + wave + looks.hairline_lower_m
+    return distance
+
+
+@dataclass(frozen=True, eq=False)
+class BrowPath:
+    """The middle line of a brow from the nose outwards, N points in the frontal plane."""
+
+    side: float  # +1 picture's right
+    across: AnyArray  # [N] m
+    up: AnyArray  # [N] m
+    half_width: AnyArray  # [N] m
+
+
+def brow_paths(marks: FaceMeasurements, looks: Looks) -> tuple[BrowPath, BrowPath]:
+    """The two brows: a straight rise over two thirds of the eye, then a taper."""
+    t = np.linspace(0, 1, 48)
+    eye = abs(float(marks.eyes[0][0]))
+    scale = marks.eye_radius / 0.0162
+    height = 0.0185 * scale
+    arch = 0.0052 * np.sin(np.pi * np.clip(t / 1.30, 0, 1)) - 0.0050 * np.clip(t - 0.62, 0, 1) / 0.38
+    width = np.interp(t, [0, 0.10, 0.35, 0.65, 1], [0.0030, 0.0040, 0.0039, 0.0029, 0.0014])
+    across = eye - 0.0180 * scale + 0.0430 * scale * t
+    paths = [
+        BrowPath(side, side * across, height + arch, width * looks.brow_thickness) for side in (1.0, -1.0)
+    ]
+    return paths[0], paths[1]
+
+
+def brow_cover(points: AnyArray, marks: FaceMeasurements, looks: Looks) -> AnyArray:
+    """How much [P] 0..1 a point of the face lies under a brow."""
+    across, back, up = coordinates(points)
+    cover = np.zeros(len(points))
+    near = np.flatnonzero((back < 0.05) & (up > 0) & (up < 0.05) & (np.abs(across) < 0.08))
+    for path in brow_paths(marks, looks):
+        tree = cKDTree(np.stack([path.across, path.up], 1))
+        distance, nearest = tree.query(np.stack([across[near], up[near]], 1))
+        cover[near] += 1 - smoothstep(0.2, 1.5, distance / path.half_width[nearest])
+    return np.clip(cover, 0, 1)
 
 
 _INSIDE_MOUTH = (0.22, 0.045, 0.04)

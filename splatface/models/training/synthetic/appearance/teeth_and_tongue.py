@@ -6,11 +6,9 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from splatface.models.training.dataset.types import MOUTH
-from splatface.models.training.synthetic.looks.numbers import lerp, smoothstep
-from splatface.models.training.synthetic.movers import LinearDeformer, Piece, rigid_of
-from splatface.models.training.synthetic.parts import Part
+from splatface.models.training.synthetic.appearance.face_measurements import lerp, smoothstep
+from splatface.models.training.synthetic.body_parts import LinearDeformer, Part, Piece, refine, rigid_of
 from splatface.models.training.synthetic.rig import Rig
-from splatface.models.training.synthetic.subdivide import refine
 from splatface.models.typing import AnyArray
 
 __all__ = ["mouth_of"]

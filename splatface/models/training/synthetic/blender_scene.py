@@ -16,7 +16,7 @@ import numpy as np
 from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
 from splatface.models.training.synthetic.body import Body
-from splatface.models.training.synthetic.parts import Part, PosedBody
+from splatface.models.training.synthetic.body_parts import Part, PosedBody
 from splatface.models.typing import AnyArray
 
 __all__ = ["HEAD_FIXED", "film_camera", "frame_path", "read_frame", "write_frame", "write_scene"]

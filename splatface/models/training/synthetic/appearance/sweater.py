@@ -8,12 +8,9 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import TORSO
-from splatface.models.training.synthetic.bones import BodyPose, PosedRig, head_weights, posed_rig
-from splatface.models.training.synthetic.identity import Looks
-from splatface.models.training.synthetic.movers import ClothDeformer, Piece
-from splatface.models.training.synthetic.parts import Part
-from splatface.models.training.synthetic.rig import Rig
-from splatface.models.training.synthetic.subdivide import catmull_clark, edges_of
+from splatface.models.training.synthetic.actor_identity import Looks
+from splatface.models.training.synthetic.body_parts import ClothDeformer, Part, Piece, catmull_clark, edges_of
+from splatface.models.training.synthetic.rig import BodyPose, PosedRig, Rig, head_weights, posed_rig
 from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = ["shirt_of"]
