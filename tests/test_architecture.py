@@ -26,6 +26,7 @@ LIVE_LAYERS = {
     "typing": 1,
     "broken_off": 1,
     "array_checks": 2,
+    "storage": 1,
     "peak": 1,
     "pearson": 1,
     "messages": 2,

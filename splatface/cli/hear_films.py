@@ -53,13 +53,13 @@ def add_lips(parser: argparse.ArgumentParser) -> None:
 
 def films_main(args: argparse.Namespace) -> None:
     """Track the mouth of every video; what is there already is kept."""
-    from splatface.models.audio.assets import cache_folder
+    from splatface.models.storage import cache_dir
     from splatface.models.training.filmed_lips.filmed_mouth import filmed_mouth, save_filmed_mouth
     from splatface.models.training.filmed_lips.recognized_words import Recognizer, aligned_phones
     from splatface.models.training.tracking.mouth_track import track_mouth
 
     args.out.mkdir(parents=True, exist_ok=True)
-    cache = cache_folder()
+    cache = cache_dir()
     recognizer = Recognizer(args.recognizer, cache) if args.words else None
     failed = 0
     for number, video in enumerate(args.videos, 1):

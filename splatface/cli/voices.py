@@ -113,7 +113,7 @@ def _embedding(voice: Voice) -> "NDArray[np.float32]":
     """How a voice sounds, from the cache: speaking the sentences takes seconds."""
     import numpy as np
 
-    from splatface.models.audio.assets import cached
+    from splatface.models.storage import cached
     from splatface.models.tts.match import SENTENCES, embedding_of_voice
 
     def make() -> bytes:

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.assets import cached, package_file
+from splatface.models.audio.assets import package_file
 from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank, scaled_fbank
 from splatface.models.audio.session import Session, session_of
 from splatface.models.errors import EncoderError
+from splatface.models.storage import cached
 
 __all__ = ["Fsmn", "read_mvn", "with_hidden_output"]
 

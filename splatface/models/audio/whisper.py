@@ -6,11 +6,12 @@ Radford et al. 2022, arXiv 2212.04356; weights MIT, read from the package meetin
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.assets import cached, package_file
+from splatface.models.audio.assets import package_file
 from splatface.models.audio.ctranslate2 import read_tensors
 from splatface.models.audio.fbank import frames_of, power_spectrum, slaney_filters
 from splatface.models.audio.session import Session, session_of
 from splatface.models.audio.whisper_graph import WIDTH, whisper_network
+from splatface.models.storage import cached
 
 __all__ = ["Whisper", "load_whisper", "log_mel"]
 

@@ -23,6 +23,7 @@ from splatface.models.head.motion_map import map_of_tensors, tensors_of_map
 from splatface.models.head.splats import Gaussians
 from splatface.models.head.validate import check_head
 from splatface.models.head.yaml_door import MAX_YAML_BYTES, read_yaml, yaml_text
+from splatface.models.storage import atomic_write
 
 __all__ = ["load_head", "save_head"]
 
@@ -201,10 +202,10 @@ def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
             f"{TENSORS}: expected at most {MAX_TENSOR_BYTES} bytes, found {len(content)}: "
             "use fewer Gaussians or coefficients"
         )
-    _write_file(folder / YAML, yaml_text(description).encode())
-    _write_file(folder / TENSORS, content)
+    atomic_write(folder / YAML, yaml_text(description).encode())
+    atomic_write(folder / TENSORS, content)
     if preview is not None:
-        _write_file(folder / PREVIEW, _png(preview))
+        atomic_write(folder / PREVIEW, _png(preview))
 
 
 def _png(image: NDArray[np.uint8]) -> bytes:
@@ -214,13 +215,6 @@ def _png(image: NDArray[np.uint8]) -> bytes:
             "give an RGB picture or None"
         )
     return bytes(cv2.imencode(".png", image[..., ::-1])[1])
-
-
-def _write_file(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())  # a rename must not overtake what it names
 
 
 def _put_in_place(made: Path, target: Path) -> None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from splatface.models.errors import HeadError
 from splatface.models.head.splats import Gaussians
 from splatface.models.head.validate import MAX_GAUSSIANS, SH_SIZES, check_gaussians
+from splatface.models.storage import atomic_write
 
 __all__ = ["ply_bytes", "ply_of_bytes", "read_ply", "write_ply"]
 
@@ -30,12 +31,9 @@ def write_ply(gaussians: Gaussians, path: str | os.PathLike[str]) -> None:
     """
     target = Path(path)
     content = ply_bytes(gaussians)
-    partial = target.with_name(f".{target.name}.part")
     try:
-        partial.write_bytes(content)
-        partial.replace(target)
+        atomic_write(target, content, fsync=False)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise HeadError(
             f"{target}: expected to write {len(content)} bytes, found {error.strerror or error}: "
             "free space or choose another place"

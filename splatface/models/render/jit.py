@@ -9,6 +9,8 @@ from typing import Any
 import numba
 from numba import config
 
+from splatface.models.storage import cache_dir
+
 __all__ = ["cache_folder", "kernel"]
 
 # No `nnan` / `ninf`: comparisons with NaN must stay false, so that a broken Gaussian is culled.
@@ -25,10 +27,9 @@ def _sources_digest() -> str:
 
 
 def cache_folder() -> Path:
-    """Where compiled kernels lie, one folder per version: NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache."""
+    """Return the folder of compiled kernels of this version: in NUMBA_CACHE_DIR, else in the cache folder."""
     named = os.environ.get("NUMBA_CACHE_DIR")
-    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return (Path(named) if named else home / "splatface" / "kernels") / _DIGEST
+    return (Path(named) if named else cache_dir("kernels")) / _DIGEST
 
 
 _DIGEST = _sources_digest()

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import FilmError
+from splatface.models.storage import PART
 from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import FILM_HZ
 
 __all__ = ["SUFFIXES", "FilmWriter"]
 
-PART = ".part"  # how the name ends until the film is whole
 _THREADS = 2
 
 

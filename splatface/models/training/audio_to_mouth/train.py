@@ -1,7 +1,7 @@
 """Train the net that hears: features of one encoder to mouth modes (`splatface hear train`)."""
 
+import io
 import math
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.storage import atomic_write
 from splatface.models.training.audio_to_mouth.dataset import Clips, looking_ahead
 from splatface.models.training.audio_to_mouth.torch_net import TorchNet
 
@@ -179,10 +180,10 @@ def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tenso
 def _keep(state: Path | None, step: int, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> None:
     if state is None:
         return
-    part = state.with_suffix(".part")
     kept: dict[str, Any] = {"step": step, "net": net.state_dict(), "adam": adam.state_dict()}
-    torch.save(kept | {"how": asdict(how)}, part)
-    os.replace(part, state)
+    content = io.BytesIO()
+    torch.save(kept | {"how": asdict(how)}, content)
+    atomic_write(state, content.getvalue(), fsync=False)
 
 
 def _resumed(state: Path | None, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> int:

@@ -14,7 +14,8 @@ from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.errors import DatasetError
 from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
-from splatface.models.training.dataset.file_format import atomic_write, read_regular_file, sha256_of
+from splatface.models.storage import atomic_write
+from splatface.models.training.dataset.file_format import read_regular_file, sha256_of
 from splatface.models.training.dataset.types import INTACT, Dataset
 from splatface.models.typing import Float32Array, Int64Array
 

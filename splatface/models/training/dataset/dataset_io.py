@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
 from splatface.models.head.yaml_door import MAX_YAML_BYTES
+from splatface.models.storage import PART, atomic_write
 from splatface.models.training.dataset.dataset_audio import (
     AUDIO,
     wav_bytes,
@@ -22,11 +23,9 @@ from splatface.models.training.dataset.file_format import (
     FRAMES,
     MAX_TABLE_BYTES,
     MOTION,
-    PART,
     POINTS,
     YAML,
     Description,
-    atomic_write,
     describe,
     disk_error,
     pack,

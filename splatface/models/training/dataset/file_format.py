@@ -37,12 +37,10 @@ __all__ = [
     "FRAMES",
     "MAX_TABLE_BYTES",
     "MOTION",
-    "PART",
     "POINTS",
     "VERSION",
     "YAML",
     "Description",
-    "atomic_write",
     "describe",
     "disk_error",
     "pack",
@@ -53,7 +51,6 @@ __all__ = [
     "unpack",
 ]
 
-PART = ".part"  # how the name of a file ends while it is being written
 _BLOCK = 1 << 20
 
 
@@ -91,20 +88,6 @@ def sha256_of(path: Path) -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
-
-
-def atomic_write(path: Path, content: bytes, *, fsync: bool = True) -> None:
-    """Write a file so that its name only ever shows all of it.
-
-    settled: wait until it lies on the disk (not for pictures, which a continued writing checks again).
-    """
-    part = path.with_name(path.name + PART)
-    with part.open("wb") as file:
-        file.write(content)
-        if fsync:
-            file.flush()
-            os.fsync(file.fileno())
-    part.replace(path)
 
 
 def disk_error(folder: Path, error: OSError) -> DatasetError:

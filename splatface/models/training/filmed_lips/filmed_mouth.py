@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError
+from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.dataset.file_format import atomic_write
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.tracking.mouth_track import MouthTrack

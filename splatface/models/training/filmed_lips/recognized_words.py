@@ -14,6 +14,7 @@ import numpy as np
 
 from splatface.models.audio.features_of_recording import features
 from splatface.models.errors import SpeechError
+from splatface.models.storage import atomic_write
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.recordings import voice_by_name
@@ -173,9 +174,7 @@ def _assembled(cache: Path) -> Path:
     weights = target / "model.bin"
     parts = [folder / f"model.bin.part{i}" for i, folder in enumerate(folders, 1)]
     if not weights.is_file() or weights.stat().st_size != sum(part.stat().st_size for part in parts):
-        whole = target / "model.bin.part"
-        whole.write_bytes(b"".join(part.read_bytes() for part in parts))
-        whole.replace(weights)
+        atomic_write(weights, b"".join(part.read_bytes() for part in parts), fsync=False)
     for name in _FILES:
         (target / name).write_bytes((folders[0] / name).read_bytes())
     return target

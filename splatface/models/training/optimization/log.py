@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from splatface.models.training.dataset.file_format import atomic_write
+from splatface.models.storage import atomic_write
 from splatface.models.training.optimization.types import Progress
 
 __all__ = ["LOG", "add_to_log", "read_log"]

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.dataset.file_format import atomic_write
+from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.fields.field import Field
 from splatface.models.training.optimization.begin import build_trainer

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.dataset.file_format import atomic_write
+from splatface.models.storage import atomic_write
 from splatface.models.training.optimization.adam import AdamState
 from splatface.models.training.optimization.densify import DensificationResult, DensificationStats, no_pull
 from splatface.models.training.optimization.movers import FieldTrainer

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.dataset.file_format import atomic_write
+from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.frame_images import png_bytes
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.schedule import ScheduleState

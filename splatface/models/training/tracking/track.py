@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
+from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.body_poses import track_torso
 from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset
-from splatface.models.training.dataset.file_format import YAML, atomic_write, sha256_of
+from splatface.models.training.dataset.file_format import YAML, sha256_of
 from splatface.models.training.dataset.types import Dataset, Points
 from splatface.models.training.tracking.assemble import (
     Provenance,

