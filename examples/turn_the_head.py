@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 
 from splatface.models.head.file import load_head
-from splatface.models.head.pose import quat_of_euler
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
+from splatface.models.rotations import quat_from_euler
 from splatface.models.talking_head import TalkingHead
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     talking_head = TalkingHead(head, renderer("cpu"), size=(args.size, args.size))
     images = []  # of a head that turns while its eyes stay on the viewer
     for yaw_rad in np.radians(np.linspace(-args.yaw, args.yaw, 5)):  # REP 103: positive to the head's left
-        pose = quat_of_euler(np.array([yaw_rad, 0.0, 0.0]))
+        pose = quat_from_euler(np.array([yaw_rad, 0.0, 0.0]))
         control = HeadControl(quat_world_head=pose, gaze_yaw_rad=-float(yaw_rad))
         images.append(talking_head.draw(np.zeros(8, np.float32), control))
     cv2.imwrite(str(args.image), np.hstack(images)[..., ::-1])

@@ -29,6 +29,7 @@ LIVE_LAYERS = {
     "storage": 1,
     "peak": 1,
     "pearson": 1,
+    "rotations": 1,
     "messages": 2,
     "camera": 2,
     "audio2motion": 3,

@@ -4,10 +4,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from splatface.models.messages import NS_PER_S, HeadControl
+from splatface.models.rotations import slerp
 
 __all__ = ["Timeline", "control_between"]
 
@@ -74,19 +72,6 @@ class Timeline(Generic[T]):
         return self._values[after - 1], self._values[after], fraction
 
 
-def _slerp(a: NDArray[np.float64], b: NDArray[np.float64], fraction: float) -> NDArray[np.float64]:
-    cosine = float(a @ b)
-    if cosine < 0.0:
-        b, cosine = -b, -cosine
-    if cosine > 0.9995:  # the arc is as good as straight, and sin(angle) too small to divide by
-        mixed = (1.0 - fraction) * a + fraction * b
-    else:
-        angle = np.arccos(min(cosine, 1.0))
-        mixed = (np.sin((1.0 - fraction) * angle) * a + np.sin(fraction * angle) * b) / np.sin(angle)
-    out: NDArray[np.float64] = mixed / np.linalg.norm(mixed)
-    return out
-
-
 def control_between(a: HeadControl, b: HeadControl, fraction: float) -> HeadControl:
     """The control `fraction` (0..1) of the way from `a` to `b`; rotations along the shorter arc."""
     if fraction <= 0.0 or a is b:
@@ -99,7 +84,7 @@ def control_between(a: HeadControl, b: HeadControl, fraction: float) -> HeadCont
     names = list(dict.fromkeys([*weights_a, *weights_b]))
     return HeadControl(
         time_ns=round(mix(a.time_ns, b.time_ns)),
-        quat_world_head=_slerp(a.quat_world_head, b.quat_world_head, fraction),
+        quat_world_head=slerp(a.quat_world_head, b.quat_world_head, fraction),
         translation_m=a.translation_m + fraction * (b.translation_m - a.translation_m),
         blink_left=mix(a.blink_left, b.blink_left),
         blink_right=mix(a.blink_right, b.blink_right),

@@ -13,10 +13,11 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.deform import Deformer
 from splatface.models.head.file import load_head
 from splatface.models.head.head import Gaussians, Head
-from splatface.models.head.pose import Bones, bone_poses, quat_of_euler
+from splatface.models.head.pose import Bones, bone_poses
 from splatface.models.head.skinning import deform_reference
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
+from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.dataset_io import save_dataset
 from splatface.models.training.dataset.types import (
     LABELS,
@@ -124,7 +125,7 @@ def tiny_film(moments: int, fps: float = 12.5, seed: int = 3) -> Film:
     shifts = 0.005 * smooth(3, 3.0)
     info = tiny_head()[0].info
     bones = [
-        bone_poses(HeadControl(quat_world_head=quat_of_euler(angle), translation_m=shift), info)
+        bone_poses(HeadControl(quat_world_head=quat_from_euler(angle), translation_m=shift), info)
         for angle, shift in zip(angles, shifts, strict=True)
     ]
     return Film(np.round(time_s * 1e9).astype(np.int64), modes, controls, bones, sound)

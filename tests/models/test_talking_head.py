@@ -5,10 +5,10 @@ import pytest
 from random_heads import random_head
 
 from splatface.models.errors import HeadError
-from splatface.models.head.pose import quat_of_euler
 from splatface.models.messages import AudioFrame, HeadControl
 from splatface.models.provenance.watermark import detect
 from splatface.models.render.cpu import CpuRenderer
+from splatface.models.rotations import quat_from_euler
 from splatface.models.talking_head import TalkingHead
 
 START_NS = 1_800_000_000_000_000_007
@@ -48,7 +48,7 @@ def test_a_picture_is_of_the_heads_size(talker, drawer):
 
 def test_speech_control_and_expression_move_the_face(talker):
     still = rest(talker)
-    turned = HeadControl(quat_world_head=quat_of_euler(np.array([0.3, 0, 0])))
+    turned = HeadControl(quat_world_head=quat_from_euler(np.array([0.3, 0, 0])))
     smile = HeadControl(expression=(("smile", 1.0),))
     for image in (
         talker.render(sound(), HeadControl(), LATE_NS),

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from transforms3d.euler import euler2quat
 
 from splatface.models.behavior.brow import fuzzy_or, raises_at
 from splatface.models.behavior.gaze import gaze_line, held_glance_at
@@ -16,6 +15,7 @@ from splatface.models.behavior.nod import head_at, under_way
 from splatface.models.behavior.speaking import SpeechGestures
 from splatface.models.behavior.sway import sway_at, sway_of
 from splatface.models.messages import NS_PER_S, AudioFrame, HeadControl
+from splatface.models.rotations import quat_from_euler
 
 __all__ = ["EXPRESSIONS", "HeadMotionController", "MotionConfig"]
 
@@ -133,7 +133,7 @@ class HeadMotionController:
         left, right = self._lids.at(now_s)
         return HeadControl(
             time_ns=time_ns,
-            quat_world_head=np.array(euler2quat(yaw, pitch, roll, "rzyx")),
+            quat_world_head=quat_from_euler((yaw, pitch, roll)),
             translation_m=sway[3:],
             blink_left=left,
             blink_right=right,

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.head import Head
-from splatface.models.head.pose import Bones, quat_of_matrix
+from splatface.models.head.pose import Bones
 from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.rotations import quat_from_matrix
 from splatface.models.typing import Float32Array
 
 __all__ = ["Deformer"]
@@ -139,7 +140,7 @@ def _tiles(basis: Float32Array) -> _Tiles:
 def _pose_vector(bones: Bones) -> Float32Array:
     """[32]: torso's R, t and quaternion, then by how much the head's differ."""
     torso, head = bones.T_world_torso, bones.T_world_head
-    q_torso, q_head = quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3])
+    q_torso, q_head = quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3])
     if q_torso @ q_head < 0:
         q_head = -q_head
     first = np.concatenate([torso[:3, :3].ravel(), torso[:3, 3], q_torso])

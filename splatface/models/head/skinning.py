@@ -4,11 +4,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.head import Head
-from splatface.models.head.pose import Bones, quat_of_matrix
+from splatface.models.head.pose import Bones
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.rotations import blend_quats, multiply_quats, quat_from_matrix
 from splatface.models.typing import AnyArray
 
-__all__ = ["MAX_LOG_CHANGE", "blend_quats", "deform_reference", "multiply_quats", "rotate_sh1"]
+__all__ = ["MAX_LOG_CHANGE", "deform_reference", "rotate_sh1"]
 
 
 # A Gaussian may grow or shrink e^8-fold and its opacity odds change as much: far beyond any face, and
@@ -54,7 +55,7 @@ def _skin(
     head, torso = bones.T_world_head, bones.T_world_torso
     by_head = means @ head[:3, :3].T + head[:3, 3]
     by_torso = means @ torso[:3, :3].T + torso[:3, 3]
-    turn = blend_quats(quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3]), w)
+    turn = blend_quats(quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3]), w)
     return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
 
 
@@ -68,27 +69,3 @@ def rotate_sh1(sh1: AnyArray, skin: NDArray[np.float32], bones: Bones) -> AnyArr
     turn = (1 - w) * bones.T_world_torso[:3, :3] + w * bones.T_world_head[:3, :3]
     g = turn @ g
     return np.stack([-g[:, 1], g[:, 2], -g[:, 0]], axis=1)
-
-
-def blend_quats(first: AnyArray, second: AnyArray, share: AnyArray) -> AnyArray:
-    """Unit quaternions [N, 4] between `first` [4] (share 0) and `second` [4] (share 1), the short way."""
-    if first @ second < 0:  # q and -q are one rotation; blended with unlike signs they would cancel
-        second = -second
-    blended = (1 - share) * first + share * second
-    unit: AnyArray = blended / np.linalg.norm(blended, axis=-1, keepdims=True)
-    return unit
-
-
-def multiply_quats(a: AnyArray, b: AnyArray) -> AnyArray:
-    """Hamilton product of quaternions [..., 4] wxyz: the turn b, then a."""
-    aw, ax, ay, az = np.moveaxis(a, -1, 0)
-    bw, bx, by, bz = np.moveaxis(b, -1, 0)
-    return np.stack(
-        [
-            aw * bw - ax * bx - ay * by - az * bz,
-            aw * bx + ax * bw + ay * bz - az * by,
-            aw * by - ax * bz + ay * bw + az * bx,
-            aw * bz + ax * by - ay * bx + az * bw,
-        ],
-        axis=-1,
-    )

@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from splatface.models.head.deform import Deformer
-from splatface.models.head.pose import Bones, bone_poses, quat_of_euler
-from splatface.models.head.skinning import blend_quats, deform_reference, multiply_quats
+from splatface.models.head.pose import Bones, bone_poses
+from splatface.models.head.skinning import deform_reference
 from splatface.models.head.splats import Splats
 from splatface.models.messages import HeadControl
+from splatface.models.rotations import quat_from_euler
 
 REST = Bones(np.eye(4), np.eye(4))
 
 
 def turned(head, yaw=0.3, pitch=0.1, roll=-0.2, shift=(0.01, 0.02, -0.03)):
-    quat = quat_of_euler(np.array([yaw, pitch, roll]))
+    quat = quat_from_euler(np.array([yaw, pitch, roll]))
     return bone_poses(HeadControl(quat_world_head=quat, translation_m=np.array(shift)), head.info)
 
 
@@ -95,19 +96,6 @@ def test_a_coefficient_gone_wild_stays_finite(head):
     np.testing.assert_allclose(
         splats.scales, deform_reference(head, np.full(11, 1e4), REST).scales, rtol=1e-4
     )
-
-
-def test_quaternions_blend_the_short_way():
-    q = quat_of_euler(np.array([0.3, 0.2, 0.1]))
-    share = np.array([[0.0], [0.5], [1.0]])
-    for sign in (1, -1):
-        blended = blend_quats(np.array([1.0, 0, 0, 0]), sign * q, share)
-        np.testing.assert_allclose(np.abs(blended @ q), [q[0], np.sqrt((1 + q[0]) / 2), 1], atol=1e-12)
-
-
-def test_two_half_turns_are_one():
-    half, quarter = quat_of_euler(np.array([np.pi, 0, 0])), quat_of_euler(np.array([np.pi / 2, 0, 0]))
-    np.testing.assert_allclose(multiply_quats(quarter, quarter), half, atol=1e-12)
 
 
 def test_shading_turns_with_the_head(make_head):

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import bone_poses, quat_of_euler
+from splatface.models.head.pose import bone_poses
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
+from splatface.models.rotations import quat_from_euler
 
 __all__ = ["POSES_DEG", "Seam", "worst_neck_gap"]
 
@@ -49,7 +50,7 @@ def worst_neck_gap(head: Head, threads: int = 1) -> Seam:
     stretching &= head.gaussians.opacity_logits > 0
     found = []
     for yaw, pitch in POSES_DEG:
-        turn = quat_of_euler(np.radians([yaw, pitch, 0.0]))
+        turn = quat_from_euler(np.radians([yaw, pitch, 0.0]))
         splats = deform(c, bone_poses(HeadControl(quat_world_head=turn), info))
         seen = drawer.draw(splats, camera, (0.0, 0.0, 0.0)).transmittance
         neck = _neck(camera.project(splats.means[stretching].astype(np.float64)))

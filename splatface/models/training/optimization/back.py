@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
-from scipy.spatial.transform import Rotation
 
 from splatface.models.head.splats import Gaussians
+from splatface.models.rotations import quats_from_matrices
 from splatface.models.training.optimization.bake import Baked
 from splatface.models.typing import Float64Array
 
@@ -91,7 +91,7 @@ def _discs(grid: Float64Array, colors: NDArray[np.float32], bands: int) -> Gauss
     sh[:, 0] = colors
     return Gaussians(
         means=grid.reshape(-1, 3).astype(np.float32),
-        quats=Rotation.from_matrix(axes).as_quat()[:, [3, 0, 1, 2]].astype(np.float32),
+        quats=quats_from_matrices(axes).astype(np.float32),
         log_scales=np.log(scales).astype(np.float32),
         opacity_logits=np.full(count, _OPACITY_LOGIT, np.float32),
         sh=sh,

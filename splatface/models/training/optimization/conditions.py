@@ -9,7 +9,7 @@ from torch import Tensor
 
 from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
-from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
+from splatface.models.rotations import rep103_angles
 from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.fields.config import ConditioningConfig
@@ -21,7 +21,7 @@ __all__ = ["Conditions", "pose_of"]
 def pose_of(T_world_head: NDArray[np.float64], pivot_m: NDArray[np.float64]) -> NDArray[np.float64]:
     """Yaw, pitch, roll (rad, REP 103) and shift x, y, z (m, canonical axes) [6] of a head about its pivot."""
     rotation = T_world_head[:3, :3]
-    angles = euler_of_quat(quat_of_matrix(CANONICAL_REP103.T @ rotation @ CANONICAL_REP103))
+    angles = rep103_angles(rotation)
     return np.concatenate([angles, T_world_head[:3, 3] - pivot_m + rotation @ pivot_m])
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.rotations import matrices_from_quats
 from splatface.models.training.optimization.config import DensifyConfig
 from splatface.models.training.optimization.packed import LOG_SCALES, MEANS, OPACITY, QUATS
 from splatface.models.typing import Float32Array
@@ -96,7 +97,7 @@ def _split(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
         return first, second
     at, longest = np.arange(len(rows)), np.argmax(rows[:, LOG_SCALES], axis=1)
     size = np.exp(rows[at, 7 + longest])
-    way = _quats_to_rotmats(rows[:, QUATS])[at, :, longest] * (_APART * size)[:, None]
+    way = matrices_from_quats(rows[:, QUATS])[at, :, longest] * (_APART * size)[:, None]
     opacity = 1 / (1 + np.exp(-rows[:, OPACITY].astype(np.float64)))
     # Over the picture two halves cover 2 shrunk a' - shared a'^2 of what the whole did, which shall be a.
     half = (_SHRUNK - np.sqrt(_SHRUNK**2 - _SHARED * opacity)) / _SHARED
@@ -106,14 +107,3 @@ def _split(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
         part[at, 7 + longest] += np.float32(np.log(_SHRUNK))
         part[:, OPACITY] = np.log(half / (1 - half))
     return first, second
-
-
-def _quats_to_rotmats(quats: Float32Array) -> NDArray[np.float64]:
-    """Rotations [N, 3, 3] of quaternions [N, 4] wxyz; column j is where axis j points."""
-    w, x, y, z = (quats / np.linalg.norm(quats, axis=1, keepdims=True)).astype(np.float64).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.array(rows).transpose(2, 0, 1)

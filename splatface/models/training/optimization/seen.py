@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.head.head import MotionLimits, PoseLimits
-from splatface.models.head.pose import CANONICAL_REP103, euler_of_quat, quat_of_matrix
+from splatface.models.rotations import CANONICAL_REP103, rep103_angles
 from splatface.models.training.dataset.types import TEST, Dataset
 from splatface.models.typing import Float64Array
 
@@ -30,12 +30,7 @@ def bone_pose_parameters(
     The inverse of `bones_of`: T = shift, after a turn about the pivot.
     """
     pivot = np.asarray(pivot_m, np.float64)
-    angles = np.array(
-        [
-            euler_of_quat(quat_of_matrix(CANONICAL_REP103.T @ T[:3, :3] @ CANONICAL_REP103))
-            for T in T_world_bone
-        ]
-    ).reshape(-1, 3)
+    angles = np.array([rep103_angles(T[:3, :3]) for T in T_world_bone]).reshape(-1, 3)
     shifts = [CANONICAL_REP103.T @ (T[:3, 3] - pivot + T[:3, :3] @ pivot) for T in T_world_bone]
     return angles, np.array(shifts).reshape(-1, 3)
 

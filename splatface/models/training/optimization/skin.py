@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.head.pose import quat_of_matrix
 from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.render.reference import SplatTensors
+from splatface.models.rotations import quat_from_matrix
 from splatface.models.training.optimization.packed import MEANS, OPACITY, QUATS, SKIN, sh_of
 
 __all__ = ["POSE", "pose_rows", "skin_gaussians_torch", "twisted"]
@@ -28,7 +28,7 @@ def pose_rows(T_world_head: NDArray[np.float64], T_world_torso: NDArray[np.float
 
 
 def _pose_row(T: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], quat_of_matrix(T[:3, :3])])
+    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], quat_from_matrix(T[:3, :3])])
 
 
 def twisted(pose: Tensor, twist: Tensor) -> Tensor:

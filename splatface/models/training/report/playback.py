@@ -10,10 +10,11 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import bone_poses, quat_of_euler
+from splatface.models.head.pose import bone_poses
 from splatface.models.head.splats import Splats
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
+from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.types import TEST, VAL, Dataset
 from splatface.models.typing import Float32Array, UInt8Array
 
@@ -66,7 +67,7 @@ class PosedRenderer:
         """
         modes = len(MOUTH_MODES)
         values = np.zeros(modes + len(CONTROLS), np.float32) if motion is None else motion
-        turn = quat_of_euler(np.radians([yaw_deg, pitch_deg, 0.0]))
+        turn = quat_from_euler(np.radians([yaw_deg, pitch_deg, 0.0]))
         bones = bone_poses(HeadControl(quat_world_head=turn), self._info)
         return self._deform(self.head.motion_map(values[:modes], values[modes:]), bones)
 

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
+from splatface.models.rotations import quats_from_matrices
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LABELS, LIPS, MOUTH, NECK, TORSO, Points
 from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body
@@ -401,11 +402,7 @@ def _scales(kept: _Kept) -> AnyArray:
 
 def _quats(tangents: AnyArray, normals: AnyArray) -> AnyArray:
     """Unit quaternions [P, 4] wxyz that turn the axes to tangent, across, normal (each [P, 3] unit)."""
-    from scipy.spatial.transform import Rotation
-
     tangents = tangents - normals * (tangents * normals).sum(1, keepdims=True)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True) + 1e-12
     turned = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)
-    xyzw = Rotation.from_matrix(turned).as_quat()
-    quats: AnyArray = np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]], np.float32)
-    return quats
+    return quats_from_matrices(turned).astype(np.float32)

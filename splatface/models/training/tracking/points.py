@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
+from splatface.models.rotations import quats_from_matrices
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, Points
 from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.fit import Fit
@@ -130,5 +131,4 @@ def _quats(normals: AnyArray) -> NDArray[np.float32]:
     first = np.cross(help_axis, normals)
     first /= np.linalg.norm(first, axis=1, keepdims=True)
     axes = np.stack([first, np.cross(normals, first), normals], axis=2)
-    xyzw = Rotation.from_matrix(axes).as_quat()
-    return np.ascontiguousarray(xyzw[:, [3, 0, 1, 2]], np.float32)
+    return quats_from_matrices(axes).astype(np.float32)

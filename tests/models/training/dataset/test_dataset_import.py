@@ -10,7 +10,7 @@ from shared_format import OPENGL, WORN, parsed, write_shared
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import DatasetError
-from splatface.models.head.pose import CANONICAL_REP103, quat_of_euler, rotation_of_quat
+from splatface.models.rotations import CANONICAL_REP103, matrix_from_quat, quat_from_euler
 from splatface.models.training.dataset.body_poses import neck_joint
 from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.dataset_io import load_dataset
@@ -271,7 +271,7 @@ def test_the_neck_is_where_the_head_turns():
     joint, poses = np.array([0.004, 0.12, 0.05]), []
     for angles in rng.normal(0, 0.4, (200, 3)):
         T = np.eye(4)
-        T[:3, :3] = CANONICAL_REP103 @ rotation_of_quat(quat_of_euler(angles)) @ CANONICAL_REP103.T
+        T[:3, :3] = CANONICAL_REP103 @ matrix_from_quat(quat_from_euler(angles)) @ CANONICAL_REP103.T
         T[:3, 3] = joint - T[:3, :3] @ joint + rng.normal(0, 0.001, 3)
         poses.append(T)
     assert neck_joint(np.stack(poses)) == pytest.approx(joint, abs=0.006)

@@ -7,8 +7,9 @@ from performers import true_performer
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.head.file import load_head
-from splatface.models.head.pose import bone_poses, quat_of_euler
+from splatface.models.head.pose import bone_poses
 from splatface.models.messages import HeadControl
+from splatface.models.rotations import quat_from_euler
 from splatface.models.training.audio_to_mouth.calibrate import METHODS
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
 from splatface.models.training.optimization.export import calibrated_nets, export_head, write_head
@@ -82,7 +83,7 @@ def test_a_person_of_nothing_is_an_error(tiny, baked):
 def test_angles_and_shifts_are_those_of_the_control(tiny):
     info = true_performer(tiny)[0].info
     angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, -0.02, 0.015])
-    bones = bone_poses(HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift), info)
+    bones = bone_poses(HeadControl(quat_world_head=quat_from_euler(angles), translation_m=shift), info)
     found = bone_pose_parameters(bones.T_world_head[None], np.array(info.pivot_m))
     assert found[0][0] == pytest.approx(angles)
     assert found[1][0] == pytest.approx(shift)

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from splatface.models.head.pose import Bones, quat_of_matrix
-from splatface.models.head.skinning import blend_quats, multiply_quats, rotate_sh1
+from splatface.models.head.pose import Bones
+from splatface.models.head.skinning import rotate_sh1
 from splatface.models.render.gradients import SplatGrads
 from splatface.models.render.workers import Workers
+from splatface.models.rotations import blend_quats, multiply_quats, quat_from_matrix
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.packed import SKIN, pack, row_width, unpack
 from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch, twisted
@@ -59,7 +60,7 @@ def test_definition_agrees_with_the_head(generator):
     means = table[:, :3].numpy()
     expected = w * (means @ head[:3, :3].T + head[:3, 3]) + (1 - w) * (means @ torso[:3, :3].T + torso[:3, 3])
     assert np.allclose(splats.means, expected, atol=1e-12)
-    turn = blend_quats(quat_of_matrix(torso[:3, :3]), quat_of_matrix(head[:3, :3]), w)
+    turn = blend_quats(quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3]), w)
     quats = multiply_quats(turn, table[:, 3:7].numpy())
     found = splats.quats.numpy()
     unit = [q / np.linalg.norm(q, axis=1, keepdims=True) for q in (quats, found)]

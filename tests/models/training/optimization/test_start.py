@@ -7,9 +7,10 @@ import pytest
 from dataset_fixture import tiny_dataset, tiny_head
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.pose import bone_poses, quat_of_euler
+from splatface.models.head.pose import bone_poses
 from splatface.models.messages import HeadControl
 from splatface.models.render.conventions import SH_0
+from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
 from splatface.models.training.fields.config import ConditioningConfig
@@ -106,7 +107,7 @@ def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, 
 def test_the_pose_of_a_control_comes_back(dataset):
     head, _ = tiny_head()
     angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, 0.02, -0.01])
-    control = HeadControl(quat_world_head=quat_of_euler(angles), translation_m=shift)
+    control = HeadControl(quat_world_head=quat_from_euler(angles), translation_m=shift)
     pose = pose_of(bone_poses(control, head.info).T_world_head, np.asarray(head.info.pivot_m))
     assert np.allclose(pose[:3], angles, atol=1e-9)
     assert np.allclose(pose[3:], [shift[1], -shift[2], -shift[0]], atol=1e-9)
