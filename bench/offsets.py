@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 
 from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
 from bench.viewer import Seen
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
 __all__ = ["Lateness", "drift_ms_per_minute", "marks", "offsets", "picture_lateness", "sound_lateness"]
 
-SPEECH_HZ = 16_000
 WINDOW_S = 1.0
 REACH_S = 0.25  # sound is sought so far around where it should be
 LEAST_FIT = 0.8  # correlation of what was heard with what was said
 LEAST_LOUD = 0.01  # RMS of a window that is sought
-STEP = RATE_HZ // SPEECH_HZ
+STEP = RATE_HZ // SAMPLE_RATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ def sound_lateness(said: list[AudioChunk], heard: SinkRecording, delay_ms: float
         heard: the monitor's sound.
         delay_ms: about how late it should be.
     """
-    sound = soxr.resample(heard.samples.astype(np.float32) / 32768, RATE_HZ, SPEECH_HZ)
+    sound = soxr.resample(heard.samples.astype(np.float32) / 32768, RATE_HZ, SAMPLE_RATE)
     times_ns = heard.times_ns()
     stamps, late = [], []
     for start_ns, samples in _windows(said):
@@ -68,16 +67,16 @@ def _windows(said: list[AudioChunk]) -> list[tuple[int, NDArray[np.float32]]]:
 
 
 def _sample_at(times_ns: NDArray[np.int64], time_ns: int) -> int:
-    """The sample at SPEECH_HZ that was heard at a moment."""
+    """The sample at SAMPLE_RATE that was heard at a moment."""
     fragment = int(np.searchsorted(times_ns, time_ns, side="right")) - 1
     if fragment < 0:
         return -1
-    return fragment * FRAGMENT // STEP + (time_ns - int(times_ns[fragment])) * SPEECH_HZ // NS_PER_S
+    return fragment * FRAGMENT // STEP + (time_ns - int(times_ns[fragment])) * SAMPLE_RATE // NS_PER_S
 
 
 def _found(sound: NDArray[np.float32], wanted: NDArray[np.float32], expected: int) -> float | None:
     """At which sample of `sound` the wanted samples begin, near `expected`; None when they are not there."""
-    reach = round(REACH_S * SPEECH_HZ)
+    reach = round(REACH_S * SAMPLE_RATE)
     near = sound[max(expected - reach, 0) : expected + reach + len(wanted)]
     if expected < reach or len(near) < 2 * reach + len(wanted):
         return None

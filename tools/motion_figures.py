@@ -19,10 +19,9 @@ from scipy.signal import butter, find_peaks, sosfiltfilt
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
 from splatface.models.typing import Float64Array
 
-RATE_HZ = 16_000
 TOLERANCE_S = 0.15
 SEEDS = 20
 # How long before it is heard a frame of the fsmn encoder comes: text to speech, film, microphone.
@@ -42,15 +41,15 @@ def pitch_of(samples: Float64Array) -> Float64Array:
     half, window = 640, np.hanning(1280)
     padded = np.pad(samples, half)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, 4096)) ** 2)
-    low, high = RATE_HZ // 400, RATE_HZ // 65
+    low, high = SAMPLE_RATE // 400, SAMPLE_RATE // 65
     found, sure = [], []
-    for center in range(0, len(samples), RATE_HZ // 100):
+    for center in range(0, len(samples), SAMPLE_RATE // 100):
         piece = padded[center : center + 2 * half]
         power = np.abs(np.fft.rfft((piece - piece.mean()) * window, 4096)) ** 2
         likeness = np.fft.irfft(power)
         likeness = likeness / (likeness[0] + 1e-9) / np.maximum(own / own[0], 0.05)
         lag = low + int(np.argmax(likeness[low:high] * (1 - 0.0005 * np.arange(high - low))))
-        found.append(12 * np.log2(RATE_HZ / lag / 100))
+        found.append(12 * np.log2(SAMPLE_RATE / lag / 100))
         sure.append(likeness[lag])
     pitch, voiced = np.array(found), np.array(sure) > 0.55
     voiced &= np.abs(pitch - np.median(pitch[voiced] if voiced.any() else pitch)) < 10
@@ -61,8 +60,8 @@ def pitch_of(samples: Float64Array) -> Float64Array:
 
 def truth_of(samples: Float64Array) -> Truth:
     """Accents: syllables that stand out by loudness, length and pitch together; pauses of 200 ms and more."""
-    band = sosfiltfilt(butter(4, [300, 3000], "band", fs=RATE_HZ, output="sos"), samples)
-    level = 10 * np.log10(gaussian_filter1d(band**2, RATE_HZ * 0.018)[:: RATE_HZ // 200] + 1e-9)
+    band = sosfiltfilt(butter(4, [300, 3000], "band", fs=SAMPLE_RATE, output="sos"), samples)
+    level = 10 * np.log10(gaussian_filter1d(band**2, SAMPLE_RATE * 0.018)[:: SAMPLE_RATE // 200] + 1e-9)
     loud, pitch = np.percentile(level, 95), pitch_of(samples)
     peaks, _ = find_peaks(level, prominence=2.5, height=loud - 22, distance=16)
     times = peaks / 200
@@ -98,8 +97,8 @@ def truth_of(samples: Float64Array) -> Truth:
 
 def frames_of(samples: Float64Array) -> list[AudioFrame]:
     """What the face hears of it, and a second of silence."""
-    padded = np.pad(samples, (0, RATE_HZ)).astype(np.float32)
-    return encoder("fsmn").push(AudioChunk(padded, RATE_HZ, 0))
+    padded = np.pad(samples, (0, SAMPLE_RATE)).astype(np.float32)
+    return encoder("fsmn").push(AudioChunk(padded, SAMPLE_RATE, 0))
 
 
 def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Array, Float64Array]:
@@ -127,7 +126,7 @@ def at_pauses(times_s: Float64Array, pauses_s: Float64Array) -> int:
 def main(folder: Path) -> None:
     """Print a line for each way by which sound comes."""
     sounds = [read_sound(path).astype(np.float64) for path in sorted(folder.glob("*.flac"))]
-    known = [(truth_of(samples), frames_of(samples), len(samples) / RATE_HZ) for samples in sounds]
+    known = [(truth_of(samples), frames_of(samples), len(samples) / SAMPLE_RATE) for samples in sounds]
     known = [entry for entry in known if len(entry[0].accents_s) >= 2]
     random = np.random.default_rng(0)
     for name, lead_ms in LEADS_MS.items():

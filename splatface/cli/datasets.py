@@ -57,7 +57,8 @@ def _info(folder: Path, sheet: Path | None) -> int:
 
 
 def _described(dataset: "Dataset") -> str:
-    from splatface.models.training.dataset.dataset_audio import FEATURE_FOLDER, SAMPLE_RATE, load_audio
+    from splatface.models.messages import SAMPLE_RATE
+    from splatface.models.training.dataset.dataset_audio import FEATURE_FOLDER, load_audio
     from splatface.models.training.dataset.dataset_io import points
     from splatface.models.training.dataset.types import TEST, TRAIN, VAL, rows_of
 

@@ -75,7 +75,7 @@ def _say(text: str, voice: str, rate: float, out: Path) -> None:
     import soundfile
 
     from splatface.models.errors import SpeechError
-    from splatface.models.tts.spoken import SAMPLE_RATE
+    from splatface.models.messages import SAMPLE_RATE
 
     # Sentence by sentence into the file, so that a book needs no more memory than a sentence.
     sentences = speak(sys.stdin.read() if text == "-" else text, voice, rate)

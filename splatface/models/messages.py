@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NS_PER_S", "AudioChunk", "AudioFrame", "Frame", "HeadControl"]
+__all__ = ["NS_PER_S", "SAMPLE_RATE", "AudioChunk", "AudioFrame", "Frame", "HeadControl"]
 
 NS_PER_S = 1_000_000_000
+SAMPLE_RATE = 16_000  # Hz, of all sound between the folders
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ from std_srvs.srv import Trigger
 
 from splatface.models.audio.cleaning import ProcessingChain
 from splatface.models.audio.far_end import FarEnd
-from splatface.models.audio.files import SAMPLE_RATE, check_sound, endless_chunks
+from splatface.models.audio.files import check_sound, endless_chunks
 from splatface.models.audio.kept_microphone import OPENING, ReconnectingMicrophone
 from splatface.models.audio.stages import ECHO, NOISE, choose_stages
 from splatface.models.audio.stamped import TimestampedChunker
 from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.nodes import wire
 from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter

@@ -4,11 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import AudioError
-from splatface.models.messages import AudioChunk
+from splatface.models.messages import SAMPLE_RATE, AudioChunk
 
-__all__ = ["SAMPLE_RATE", "validate_chunk"]
-
-SAMPLE_RATE = 16_000
+__all__ = ["validate_chunk"]
 
 
 def validate_chunk(chunk: AudioChunk, what: str) -> tuple[NDArray[np.float32], int]:

@@ -6,11 +6,11 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.checked import SAMPLE_RATE, validate_chunk
+from splatface.models.audio.checked import validate_chunk
 from splatface.models.audio.windows import StreamFramer
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
-__all__ = ["BLOCK", "SAMPLE_RATE", "AudioFilter", "ProcessingChain"]
+__all__ = ["BLOCK", "AudioFilter", "ProcessingChain"]
 
 BLOCK = 160  # samples that a stage takes at a time: 10 ms
 _NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE

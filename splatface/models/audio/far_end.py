@@ -5,9 +5,9 @@ from collections import deque
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.cleaning import BLOCK, SAMPLE_RATE
+from splatface.models.audio.cleaning import BLOCK
 from splatface.models.audio.playback import Playback
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
 __all__ = ["FarEnd"]
 

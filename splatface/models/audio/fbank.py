@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
+
 __all__ = [
     "frames_of",
     "kaldi_filters",
@@ -12,7 +14,6 @@ __all__ = [
     "slaney_filters",
 ]
 
-SAMPLE_RATE = 16_000
 FLOAT32_EPSILON = float(np.finfo(np.float32).eps)  # Kaldi's floor under the logarithm
 _LOUD, _SPREAD = 10.0, 4.0  # of log energies of speech on Kaldi's scale
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import Encoder, encoder
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
 __all__ = ["FeatureExtractor", "extract_features", "features"]
 
@@ -31,6 +31,6 @@ def extract_features(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """As `features`, with an encoder that stands ready."""
     ear.reset()
-    frames = ear.push(AudioChunk(samples, 16000, 0))
+    frames = ear.push(AudioChunk(samples, SAMPLE_RATE, 0))
     values = np.stack([frame.values for frame in frames])
     return values, np.array([frame.center_ns for frame in frames], np.int64) / NS_PER_S

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
+from splatface.models.messages import SAMPLE_RATE
 
-__all__ = ["LOWEST_HZ", "SAMPLE_RATE", "check_sound", "chunks_of_file", "endless_chunks", "read_sound"]
+__all__ = ["LOWEST_HZ", "check_sound", "chunks_of_file", "endless_chunks", "read_sound"]
 
-SAMPLE_RATE = 16_000
 LOWEST_HZ, HIGHEST_HZ = 1_000, 768_000
 BLOCK_VALUES = 1 << 18  # samples of all channels in memory at a time: 1 MiB
 PAUSE_S = 1.0  # silence between two rounds of a loop

@@ -7,11 +7,10 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.voice import SILENCE_DBFS, SileroVad, level_dbfs
 from splatface.models.audio.windows import StreamFramer
-from splatface.models.messages import NS_PER_S
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 
-__all__ = ["FRAME_SAMPLES", "RATE_HZ", "SAMPLE_RATE", "StreamAnnotator"]
+__all__ = ["FRAME_SAMPLES", "RATE_HZ", "StreamAnnotator"]
 
-SAMPLE_RATE = 16_000
 RATE_HZ = 50
 FRAME_SAMPLES = SAMPLE_RATE // RATE_HZ
 NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE

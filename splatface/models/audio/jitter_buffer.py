@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
 __all__ = ["JitterBuffer"]
 
-SOURCE_HZ = 16_000
 GAP_NS = 10_000_000  # chunks whose stamps fit to this follow each other without a seam
 LONGEST_S = 10.0  # of sound that waits: who sends further ahead loses the oldest
 
@@ -27,7 +26,7 @@ class _Held:
 
     @property
     def end_ns(self) -> int:
-        return self.start_ns + len(self.samples) * NS_PER_S // SOURCE_HZ
+        return self.start_ns + len(self.samples) * NS_PER_S // SAMPLE_RATE
 
 
 class JitterBuffer:
@@ -49,7 +48,7 @@ class JitterBuffer:
 
     def push(self, chunk: AudioChunk) -> None:
         """Take in a chunk; NaN and infinite samples become silence."""
-        if chunk.sample_rate != SOURCE_HZ or chunk.samples.ndim != 1:
+        if chunk.sample_rate != SAMPLE_RATE or chunk.samples.ndim != 1:
             self.refused += 1
             return
         if not len(chunk.samples):
@@ -67,7 +66,7 @@ class JitterBuffer:
             self._flush()
             self.utterance = chunk.utterance
         # After a pause its length is counted on; a stamp that steps back begins where the last sound ended.
-        pause = round(gap_ns * SOURCE_HZ / NS_PER_S) if gap_ns > GAP_NS else 0
+        pause = round(gap_ns * SAMPLE_RATE / NS_PER_S) if gap_ns > GAP_NS else 0
         self.underruns += abs(gap_ns) <= GAP_NS and last.end < self._taken
         self._hold(last.end + pause, chunk)
 
@@ -84,7 +83,7 @@ class JitterBuffer:
                 break
         if near is None:
             return None
-        return near.index + (time_ns - near.start_ns) * SOURCE_HZ / NS_PER_S
+        return near.index + (time_ns - near.start_ns) * SAMPLE_RATE / NS_PER_S
 
     def read(self, first: int, count: int) -> NDArray[np.float32]:
         """Samples [count] from number `first` on, silence where there are none."""
@@ -108,7 +107,7 @@ class JitterBuffer:
             samples = np.where(finite, samples, np.float32(0.0))
         self._last = _Held(index, chunk.start_ns, samples)
         self._held.append(self._last)
-        self._forget(self._last.end - round(LONGEST_S * SOURCE_HZ))
+        self._forget(self._last.end - round(LONGEST_S * SAMPLE_RATE))
 
     def _forget(self, index: int) -> None:
         while self._held and self._held[0].end <= index:

@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.checked import SAMPLE_RATE, validate_chunk
+from splatface.models.audio.checked import validate_chunk
 from splatface.models.audio.person import FACE_DBFS, SpeechOnsetDetector, VadWindow
 from splatface.models.audio.sounding import PlaybackLevelTracker
 from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
 from splatface.models.audio.windows import StreamFramer
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
 __all__ = ["UserSpeechDetector"]
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.sound_devices import INPUT, find_device, portaudio
 from splatface.models.errors import AudioError
+from splatface.models.messages import SAMPLE_RATE
 
 __all__ = ["Block", "Microphone"]
 
-SAMPLE_RATE = 16_000
 QUEUE_BLOCKS = 250  # 5 s: who reads more seldom loses sound, and the count of it rises
 BLOCK_S = 0.01
 

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.interpolate import TAPS, SincResampler
-from splatface.models.audio.jitter_buffer import SOURCE_HZ, JitterBuffer
+from splatface.models.audio.jitter_buffer import JitterBuffer
 from splatface.models.audio.servo import ClockDriftCompensator, DeviceClock
-from splatface.models.messages import AudioChunk
+from splatface.models.messages import SAMPLE_RATE, AudioChunk
 
 __all__ = ["Playback"]
 
@@ -26,7 +26,7 @@ class Playback:
         self._lock = threading.Lock()
         self._buffer = JitterBuffer()
         self._rate_hz = 0
-        self.restart(SOURCE_HZ)
+        self.restart(SAMPLE_RATE)
 
     @property
     def utterance(self) -> int:
@@ -68,8 +68,8 @@ class Playback:
         with self._lock:
             if rate_hz != self._rate_hz:
                 self._rate_hz = rate_hz
-                self._servo = ClockDriftCompensator(SOURCE_HZ / rate_hz, rate_hz)
-                self._interpolator = SincResampler(SOURCE_HZ / rate_hz)
+                self._servo = ClockDriftCompensator(SAMPLE_RATE / rate_hz, rate_hz)
+                self._interpolator = SincResampler(SAMPLE_RATE / rate_hz)
             self._servo.reset_position()
             self._clock = DeviceClock(rate_hz)
             self._asked = 0  # samples
@@ -106,7 +106,7 @@ class Playback:
         return self._interpolator.at(samples, position, step, count), jumped or flushed
 
     def _silent(self, wanted: float, count: int) -> bool:
-        reach = TAPS + round(count * SOURCE_HZ / self._rate_hz)
+        reach = TAPS + round(count * SAMPLE_RATE / self._rate_hz)
         near = self._buffer.read(round(wanted) - reach, 3 * reach)
         return abs(self._last) < 1e-4 and not near.any()
 

@@ -1,9 +1,9 @@
 """Blocks of a microphone become chunks of one size with the time they were heard."""
 
-from splatface.models.audio.microphone import SAMPLE_RATE, Block
+from splatface.models.audio.microphone import Block
 from splatface.models.audio.sample_clock import SampleClock
 from splatface.models.audio.windows import StreamFramer
-from splatface.models.messages import AudioChunk
+from splatface.models.messages import SAMPLE_RATE, AudioChunk
 
 __all__ = ["TimestampedChunker"]
 

@@ -6,10 +6,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, SAMPLE_RATE, StreamAnnotator
+from splatface.models.audio.heard import FRAME_SAMPLES, NS_PER_SAMPLE, RATE_HZ, StreamAnnotator
 from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
-from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
 
 __all__ = ["GAP_NS", "Features", "StreamEncoder"]
 

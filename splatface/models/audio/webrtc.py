@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.cleaning import BLOCK, SAMPLE_RATE
+from splatface.models.audio.cleaning import BLOCK
 from splatface.models.audio.pcm import from_pcm, to_pcm
 from splatface.models.errors import AudioError
+from splatface.models.messages import SAMPLE_RATE
 
 __all__ = ["ECHO_DELAY", "NOISE_DELAY", "Webrtc"]
 

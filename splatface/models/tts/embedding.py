@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.tts.graph import package_folder, session
-from splatface.models.tts.spoken import SAMPLE_RATE
 from splatface.models.tts.torch_file import read_tensors
 
 __all__ = ["INSTALL", "embedding"]

@@ -6,9 +6,9 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from splatface.models.messages import NS_PER_S
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.tts.sentences import Sentence
-from splatface.models.tts.spoken import SAMPLE_RATE, Phoneme, RawSpeech, SpeechAudio, Word, WordTiming
+from splatface.models.tts.spoken import Phoneme, RawSpeech, SpeechAudio, Word, WordTiming
 
 __all__ = ["LoudnessNormalizer", "postprocess"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.messages import NS_PER_S
-from splatface.models.tts.spoken import SAMPLE_RATE, SpeechAudio
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
+from splatface.models.tts.spoken import SpeechAudio
 from splatface.models.tts.synthesis import Synthesis
 
 __all__ = ["SpeechQueue", "Utterance", "WordEvent"]

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SAMPLE_RATE", "Phoneme", "RawSpeech", "SpeechAudio", "Word", "WordTiming"]
-
-SAMPLE_RATE = 16_000
+__all__ = ["Phoneme", "RawSpeech", "SpeechAudio", "Word", "WordTiming"]
 
 
 @dataclass(frozen=True, slots=True)

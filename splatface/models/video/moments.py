@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import Encoder
 from splatface.models.behavior.controller import HeadMotionController
 from splatface.models.frame_scheduler import Grid
-from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame, HeadControl
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame, HeadControl
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline
-from splatface.models.video.sound import ENCODER_HZ, FILM_HZ, Sound, resample_for_video_and_encoder
+from splatface.models.video.sound import FILM_HZ, Sound, resample_for_video_and_encoder
 
 __all__ = ["VideoFrame", "render_frames"]
 
-_STEP = ENCODER_HZ // 50
+_STEP = SAMPLE_RATE // 50
 _FLUSH_STEPS = 100  # 2 s of silence: more than any encoder looks ahead
 
 
@@ -71,7 +71,7 @@ class _Hearing:
         self._count = 0  # samples heard
 
     def push(self, samples: NDArray[np.float32]) -> None:
-        chunk = AudioChunk(samples, ENCODER_HZ, self._count * NS_PER_S // ENCODER_HZ)
+        chunk = AudioChunk(samples, SAMPLE_RATE, self._count * NS_PER_S // SAMPLE_RATE)
         self._count += len(samples)
         for frame in self._encoder.push(chunk):
             self._frames.push(frame)

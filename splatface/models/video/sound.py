@@ -10,12 +10,11 @@ import soxr
 
 from splatface.models.audio.files import check_sound
 from splatface.models.errors import AudioError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.tts.speak import speak
-from splatface.models.tts.spoken import SAMPLE_RATE as SPEECH_HZ
 from splatface.models.typing import Float32Array
 
 __all__ = [
-    "ENCODER_HZ",
     "FILM_HZ",
     "AudioBlock",
     "Sound",
@@ -26,7 +25,6 @@ __all__ = [
 
 
 FILM_HZ = 48_000
-ENCODER_HZ = 16_000
 BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
 REST_S = 0.4  # before and after a spoken text, the mouth closed
 
@@ -94,13 +92,13 @@ def sound_of_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
     spoken = speak(text, voice, rate)
 
     def blocks() -> Iterator[tuple[Float32Array, float]]:
-        rest = np.zeros((round(REST_S * SPEECH_HZ), 1), np.float32)
+        rest = np.zeros((round(REST_S * SAMPLE_RATE), 1), np.float32)
         yield rest, 0.0
         for sentence in spoken:
             yield sentence.samples[:, None], min(sentence.end / max(len(text), 1), 1.0)
         yield rest, 1.0
 
-    return Sound(SPEECH_HZ, 1, blocks())
+    return Sound(SAMPLE_RATE, 1, blocks())
 
 
 class _Resampler:
@@ -120,7 +118,7 @@ class _Resampler:
 def resample_for_video_and_encoder(sound: Sound) -> Iterator[AudioBlock]:
     """The sound at the film's rate and at the encoder's, block by block."""
     film = _Resampler(sound.rate_hz, FILM_HZ, sound.channels)
-    heard = _Resampler(sound.rate_hz, ENCODER_HZ, 1)
+    heard = _Resampler(sound.rate_hz, SAMPLE_RATE, 1)
     for samples, share in sound.blocks:
         mono = samples.mean(axis=1, dtype=np.float32)
         yield AudioBlock(film.push(samples, False), heard.push(mono, False), share)

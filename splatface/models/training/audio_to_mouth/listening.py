@@ -9,7 +9,7 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
@@ -57,7 +57,7 @@ def face_listener(net: AudioToMouthNet) -> Predictor:
 
     def listen(samples: Float32Array) -> tuple[Float32Array, Float64Array]:
         ear.reset()
-        frames = ear.push(AudioChunk(samples, 16000, 0))
+        frames = ear.push(AudioChunk(samples, SAMPLE_RATE, 0))
         times_ns = [frame.center_ns - round(net.lookahead_ms * 1e6) for frame in frames]
         modes = [predict_mouth(net, frames, VoiceGate(), time_ns) for time_ns in times_ns]
         return np.stack(modes), np.array(times_ns, np.int64) / NS_PER_S
@@ -67,7 +67,7 @@ def face_listener(net: AudioToMouthNet) -> Predictor:
 
 def loudness_baseline(samples: Float32Array) -> tuple[Float32Array, Float64Array]:
     """The mouth of puppets and avatars: opens by loudness against the loudest of the last second."""
-    hop = round(_HOP_S * 16000)
+    hop = round(_HOP_S * SAMPLE_RATE)
     power = np.square(samples[: len(samples) // hop * hop].reshape(-1, hop)).mean(axis=1)
     level = np.convolve(np.pad(10 * np.log10(power + 1e-9), 1, "edge"), np.ones(3) / 3, "valid")
     memory = round(_LEVEL_MEMORY_S / _HOP_S)

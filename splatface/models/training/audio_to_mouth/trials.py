@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.augment import Recording, simulate_recording
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.corpus import is_test, read
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, unvoiced
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.typing import Float32Array
 
 __all__ = ["NonSpeechTrial", "Trial", "held_out_trials", "rest_trials", "trial_of_phones"]

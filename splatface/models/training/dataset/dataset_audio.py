@@ -13,16 +13,15 @@ from safetensors import SafetensorError, safe_open
 from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.encoder import encoder as live_encoder
 from splatface.models.errors import DatasetError
-from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.file_format import read_regular_file, sha256_of
 from splatface.models.training.dataset.types import INTACT, Dataset
 from splatface.models.typing import Float32Array, Int64Array
 
-__all__ = ["AUDIO", "FEATURE_FOLDER", "SAMPLE_RATE", "features", "load_audio", "wav_bytes", "write_features"]
+__all__ = ["AUDIO", "FEATURE_FOLDER", "features", "load_audio", "wav_bytes", "write_features"]
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
-SAMPLE_RATE = 16_000
 MAX_AUDIO_BYTES = 2**30  # nine hours
 _CHUNK = SAMPLE_RATE // 50  # 20 ms, as the microphone gives them
 _AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
-from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE, load_audio
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
+from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.dataset_io import points
 from splatface.models.training.dataset.file_format import (
     DIGESTS,

@@ -15,7 +15,7 @@ from splatface.models.head.controls import soft_limit_motion
 from splatface.models.head.deform import Deformer
 from splatface.models.head.head import Head
 from splatface.models.head.pose import Bones
-from splatface.models.messages import NS_PER_S, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.types import Dataset
@@ -25,7 +25,6 @@ __all__ = ["AudioToMouth", "LivePath", "Mouth", "heard_frames", "hearing_of", "s
 
 
 Mouth = Callable[[int], Float32Array]  # a row of the frame table to the mouth modes [8]
-SAMPLE_RATE = 16_000
 _JAW_SIDE = CONTROLS.index("jaw_side")
 
 _LEAD_S = 10  # sound heard before the first moment: longer than any encoder remembers

@@ -4,13 +4,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.typing import Float64Array
 
 __all__ = ["CEPSTRA", "mfcc"]
 
 
 CEPSTRA = 13
-_RATE, _FRAME, _HOP, _FFT, _BANDS = 16_000, 400, 160, 512, 26  # 25 ms every 10 ms
+_FRAME, _HOP, _FFT, _BANDS = 400, 160, 512, 26  # 25 ms every 10 ms
 _PREEMPHASIS, _LIFTER = 0.97, 22
 
 
@@ -32,8 +33,8 @@ def mfcc(samples: NDArray[np.float32]) -> Float64Array:
 
 def _mel_filters() -> Float64Array:
     """Triangles [26, 257] whose corners lie on whole FFT bins, even in mel from 0 to 8 kHz."""
-    mels = np.linspace(0, 2595 * np.log10(1 + _RATE / 2 / 700), _BANDS + 2)
-    corners = np.floor((_FFT + 1) * 700 * (10 ** (mels / 2595) - 1) / _RATE)
+    mels = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700), _BANDS + 2)
+    corners = np.floor((_FFT + 1) * 700 * (10 ** (mels / 2595) - 1) / SAMPLE_RATE)
     bins = np.arange(_FFT // 2 + 1)
     left, peak, right = (corners[k : k + _BANDS, None] for k in range(3))
     rise, fall = (bins - left) / (peak - left), (right - bins) / (right - peak)

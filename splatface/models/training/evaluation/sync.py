@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from splatface.models.errors import MetricError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.evaluation.mfcc import CEPSTRA, mfcc
 from splatface.models.training.evaluation.perceptual import load_weights
 from splatface.models.typing import Float64Array, UInt8Array
@@ -71,7 +72,7 @@ class SyncNet(nn.Module):
         if count < 1:
             raise MetricError(
                 f"syncnet: expected {_PICTURES + 1} pictures with their sound or more, found {len(faces)} "
-                f"and {len(samples) / 16_000:.2f} s: measure a longer film"
+                f"and {len(samples) / SAMPLE_RATE:.2f} s: measure a longer film"
             )
         with torch.no_grad():
             lips = torch.cat(list(self._lips(faces, count)))

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.evaluation.sync import SYNC_STEP_NS, face_boxes, face_crop
 from splatface.models.training.evaluation.truth import Truth
@@ -10,7 +11,6 @@ from splatface.models.training.evaluation.truth import Truth
 __all__ = ["FaceFilm"]
 
 _FEWEST = 6  # pictures
-_SAMPLE_RATE = 16_000
 
 
 class FaceFilm:
@@ -39,8 +39,8 @@ class FaceFilm:
     def film(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
         """Crops [F, 224, 224, 3] and the sound [T] at 16 kHz."""
         start_ns = int(self._truth.dataset.frames.time_ns[self._truth.rows[self._places[0]]])
-        first = round(start_ns * _SAMPLE_RATE / 1e9)
-        samples = load_audio(self._truth.dataset)[first : first + len(self._places) * _SAMPLE_RATE // 25]
+        first = round(start_ns * SAMPLE_RATE / 1e9)
+        samples = load_audio(self._truth.dataset)[first : first + len(self._places) * SAMPLE_RATE // 25]
         return np.stack([self._crops[at] for at in self._places]), samples
 
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.features_of_recording import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.audio_to_mouth.dataset import Clips, between_frames
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.training.filmed_lips.lip_score import closed_below, predicted_at
 from splatface.models.training.speech_corpus.augment import Rerecording, rerecorded
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.typing import Float32Array
 
 __all__ = ["amplitude_gain", "film_clips"]

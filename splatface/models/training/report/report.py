@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import EncoderError
 from splatface.models.head.head import Head
-from splatface.models.messages import NS_PER_S
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.storage import atomic_write
-from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE, load_audio
+from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.frame_images import picture as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.evaluation.live import AudioToMouth, LivePath, hearing_of

@@ -12,8 +12,8 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrackingError
-from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE, load_audio
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
+from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.frame_images import labels, picture, tinted
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.report.mode_plot import write_on

@@ -7,8 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.messages import NS_PER_S
-from splatface.models.training.dataset.dataset_audio import SAMPLE_RATE
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.training.dataset.types import MotionTrack
 from splatface.models.training.report.mode_plot import write_on
 from splatface.models.typing import AnyArray, UInt8Array

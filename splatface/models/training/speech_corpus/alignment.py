@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array, Float64Array
 
@@ -79,7 +80,7 @@ def _loud(samples: Float32Array, centers_s: Float64Array) -> NDArray[np.bool_]:
     level = 10 * np.log10(power + 1e-12)
     loud = level > np.percentile(level, 98) + _QUIET_DB
     near = np.convolve(loud, np.ones(5), "same") > 0  # closures are quiet too: stay within 40 ms of speech
-    at = np.clip((centers_s * 16000 / _HOP).astype(np.int64), 0, len(near) - 1)
+    at = np.clip((centers_s * SAMPLE_RATE / _HOP).astype(np.int64), 0, len(near) - 1)
     found: NDArray[np.bool_] = near[at]
     return found
 

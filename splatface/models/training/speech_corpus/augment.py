@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import soxr
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.unvoiced import NONSPEECH_KINDS, noise, unvoiced
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.typing import Float32Array
 
 __all__ = ["Recording", "Rerecording", "rerecorded", "silent", "simulate_recording"]

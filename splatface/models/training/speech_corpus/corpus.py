@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.speech_corpus.purpose import (
     HELD_OUT_LANGUAGES,
@@ -21,7 +22,7 @@ from splatface.models.training.speech_corpus.purpose import (
 )
 from splatface.models.training.speech_corpus.speakers import say_espeak, say_flite, say_joe, say_kokoro
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
 __all__ = [
     "HELD_OUT_LANGUAGES",

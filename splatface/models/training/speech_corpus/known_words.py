@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.files import read_sound
 from splatface.models.errors import AudioError
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.phonemes import VISEMES, Phone, viseme_of
 from splatface.models.training.speech_corpus.recordings import voice_by_name
@@ -17,7 +17,6 @@ from splatface.models.typing import Float32Array
 __all__ = ["align_phones", "closed_for"]
 
 
-RATE_HZ = 16_000
 _ENCODER = "fsmn"
 _FARTHEST = 0.58  # the same words lie at 0.38 to 0.48, others above (docs/hearing.md)
 _PEAK = 0.5
@@ -53,13 +52,13 @@ def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
 def _heard(samples: Float32Array) -> tuple[Float32Array, NDArray[np.float64], Float32Array]:
     """Features, their times in s, and the samples [T] with pauses made silent: some are as loud as speech."""
     ear = encoder(_ENCODER)
-    chunk = AudioChunk(np.pad(samples, (0, RATE_HZ // 2)), RATE_HZ, 0)
+    chunk = AudioChunk(np.pad(samples, (0, SAMPLE_RATE // 2)), SAMPLE_RATE, 0)
     frames = ear.push(chunk)
     centers_s = np.array([frame.center_ns for frame in frames], np.int64) / NS_PER_S
     voice = np.array([frame.voice_probability for frame in frames])
-    times_s = np.arange(len(samples)) / RATE_HZ
+    times_s = np.arange(len(samples)) / SAMPLE_RATE
     spoken = np.interp(times_s, centers_s, voice) > _VOICED
-    within = centers_s < len(samples) / RATE_HZ
+    within = centers_s < len(samples) / SAMPLE_RATE
     values = np.stack([frame.values for frame in frames])
     return values[within], centers_s[within], samples * spoken.astype(np.float32)
 

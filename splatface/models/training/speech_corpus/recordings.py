@@ -12,11 +12,12 @@ import numpy as np
 
 from splatface.models.audio.features_of_recording import FeatureExtractor
 from splatface.models.errors import AudioError, SpeechError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.alignment import align, moved_phones
 from splatface.models.training.speech_corpus.voices.espeak import espeak_say
 from splatface.models.training.speech_corpus.voices.flite import flite_say
 from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.typing import Float32Array
 
 __all__ = ["Aligned", "aligned", "decoded", "known_numbers", "voice_by_name", "words_of"]

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.messages import SAMPLE_RATE
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.typing import Float32Array
 
 __all__ = ["NONSPEECH_KINDS", "chord", "noise", "unvoiced"]

@@ -10,9 +10,9 @@ from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, SileroVad, l
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
-from splatface.models.training.tracking.video_sound import SAMPLE_RATE
 from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.body_poses import track_torso
 from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset
@@ -55,7 +56,7 @@ from splatface.models.training.tracking.stages import (
     StageCache,
     digest_of,
 )
-from splatface.models.training.tracking.video_sound import SAMPLE_RATE, film_sound
+from splatface.models.training.tracking.video_sound import film_sound
 
 __all__ = ["FINDINGS", "TrackOptions", "read_findings", "track"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import soxr
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.tracking.video import VideoInfo, damage, mono_mixer, open_video, packets_of
 from splatface.models.typing import Float32Array
 
-__all__ = ["SAMPLE_RATE", "film_sound"]
+__all__ = ["film_sound"]
 
 
-SAMPLE_RATE = 16_000
 _SLACK_S = 0.03  # a stretch may begin so much early or late before silence is put in or sound left out
 
 

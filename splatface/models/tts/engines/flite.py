@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.tts.child import EngineProcess
 from splatface.models.tts.spoken import RawSpeech, WordTiming
 from splatface.models.tts.voice import Voice
@@ -40,7 +41,9 @@ def voices() -> tuple[Voice, ...]:
     except SpeechError:
         return ()
     return tuple(
-        Voice(f"flite/{name}", "flite", _LANGUAGE.get(name, "en-us"), _SEX[name], "BSD-like (CMU)", 16_000)
+        Voice(
+            f"flite/{name}", "flite", _LANGUAGE.get(name, "en-us"), _SEX[name], "BSD-like (CMU)", SAMPLE_RATE
+        )
         for name in found
     )
 

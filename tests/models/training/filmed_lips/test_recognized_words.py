@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.filmed_lips.recognized_words import (
     RecognizedWords,
     Recognizer,
@@ -14,7 +15,6 @@ from splatface.models.training.filmed_lips.recognized_words import (
     aligned_phones,
 )
 from splatface.models.training.speech_corpus.voices.flite import flite_say
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 

@@ -3,8 +3,9 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.voices.spoken import SAMPLE_RATE, Spoken
+from splatface.models.training.speech_corpus.voices.spoken import Spoken
 
 __all__ = ["trim_pauses"]
 

@@ -6,11 +6,10 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone
 
-__all__ = ["SAMPLE_RATE", "Spoken", "spoken"]
-
-SAMPLE_RATE = 16000
+__all__ = ["Spoken", "spoken"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
