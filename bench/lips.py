@@ -81,9 +81,8 @@ def main(args: argparse.Namespace) -> int:
 def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[str, list[LipScore]]":
     """Scores of every clip by the name of what predicts."""
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.listening import loudness_baseline, net_listener
-    from splatface.models.training.filmed_lips.lip_score import lip_score, score_listener
-    from splatface.models.training.filmed_lips.ridge_baseline import ridge_leave_one_out
+    from splatface.models.training.audio_to_mouth.predictors import loudness_baseline, net_listener
+    from splatface.models.training.filmed_lips.lip_score import lip_score, ridge_leave_one_out, score_listener
 
     scores: dict[str, list[LipScore]] = {}
     for name, net in _nets(args).items():
@@ -151,8 +150,8 @@ def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
 
 def _write_plots(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> None:
     """One picture a clip: filmed, by the rule where the phones are known, by every net."""
-    from splatface.models.training.audio_to_mouth.listening import heard_modes
-    from splatface.models.training.filmed_lips.lip_plots import plot_lips
+    from splatface.models.training.audio_to_mouth.predictors import heard_modes
+    from splatface.models.training.filmed_lips.lip_score import plot_lips
     from splatface.models.training.speech_corpus.coarticulation import mode_track
 
     for film in films:

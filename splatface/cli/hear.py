@@ -1,4 +1,4 @@
-"""`splatface hear`: make, train, measure and export the nets that every head hears with."""
+"""`splatface hear`: make, train and measure the nets that every head hears with."""
 
 import argparse
 import importlib.util
@@ -13,9 +13,9 @@ from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
     from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
-    from splatface.models.training.audio_to_mouth.dataset import Clips
-    from splatface.models.training.audio_to_mouth.listening import Predictor
-    from splatface.models.training.audio_to_mouth.trials import Trial
+    from splatface.models.training.audio_to_mouth.encoded_clips import Clips
+    from splatface.models.training.audio_to_mouth.net_evaluation import Trial
+    from splatface.models.training.audio_to_mouth.predictors import Predictor
 
 __all__ = ["add_arguments", "main"]
 
@@ -69,9 +69,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure.add_argument("--ridge", action="store_true", help="also linear regression on each encoder")
     measure.add_argument("--each", type=int, default=10, help="sentences a source and language")
     measure.add_argument("--out", type=Path, help="folder for report.md, report.json and plots")
-    export = verbs.add_parser("export", help="write a net as ONNX")
-    export.add_argument("encoder", choices=_ENCODERS)
-    export.add_argument("--out", type=Path, required=True, help="the .onnx file")
     hear_films.add_films(
         verbs.add_parser("films", help="track the mouths of videos, to learn from or measure with")
     )
@@ -86,7 +83,6 @@ def main(args: argparse.Namespace) -> int:
         "data": _data,
         "train": _train,
         "eval": _eval,
-        "export": _export,
         "film": hear_film.main,
         "films": hear_films.films_main,
         "rule": hear_films.rule_main,
@@ -108,8 +104,8 @@ def _data(args: argparse.Namespace) -> None:
     if args.recordings is None:
         make_corpus(args.corpus, args.sources, _say, rounds=args.rounds)
         return
-    from splatface.models.audio.features_of_recording import features
-    from splatface.models.training.speech_corpus.recordings import (
+    from splatface.models.audio.offline_features import features
+    from splatface.models.training.speech_corpus.forced_alignment import (
         aligned,
         known_numbers,
         voice_by_name,
@@ -131,14 +127,16 @@ def _train(args: argparse.Namespace) -> None:
         raise TrainingError("expected torch, found none: pip install splatface[train]")
     import torch
 
-    from splatface.models.audio.features_of_recording import features
+    from splatface.models.audio.offline_features import features
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES, store_net
-    from splatface.models.training.audio_to_mouth.amplitude import gains_of
-    from splatface.models.training.audio_to_mouth.dataset import heard_once
-    from splatface.models.training.audio_to_mouth.halves import features_bf16
-    from splatface.models.training.audio_to_mouth.linear import linear_net
-    from splatface.models.training.audio_to_mouth.style import scale_outputs
-    from splatface.models.training.audio_to_mouth.train import Training, train
+    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+    from splatface.models.training.audio_to_mouth.encoded_clips import heard_once
+    from splatface.models.training.audio_to_mouth.net_postprocessing import (
+        gains_of,
+        linear_net,
+        scale_outputs,
+    )
+    from splatface.models.training.audio_to_mouth.train_mouth_net import Training, train
 
     torch.set_num_threads(1)
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
@@ -161,8 +159,7 @@ def _blend_with_ridge(
 
     Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
     """
-    from splatface.models.training.audio_to_mouth.amplitude import openness_r
-    from splatface.models.training.audio_to_mouth.linear import blend
+    from splatface.models.training.audio_to_mouth.net_postprocessing import blend, openness_r
 
     opinions = {share: blend(net, regression, share) if share < 1 else net for share in _SHARES}
     heard = {share: openness_r(opinion, validation) for share, opinion in opinions.items()}
@@ -172,9 +169,14 @@ def _blend_with_ridge(
 
 
 def _eval(args: argparse.Namespace) -> None:
-    from splatface.models.training.audio_to_mouth.evaluate import measure, table
-    from splatface.models.training.audio_to_mouth.report import plot_openings, write_tables
-    from splatface.models.training.audio_to_mouth.trials import held_out_trials, rest_trials
+    from splatface.models.training.audio_to_mouth.net_evaluation import (
+        held_out_trials,
+        measure,
+        plot_openings,
+        rest_trials,
+        table,
+        write_tables,
+    )
 
     nets = _nets(args)
     listeners = _listeners(args, nets)
@@ -210,9 +212,9 @@ def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
 
 def _listeners(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.dataset import heard_once
-    from splatface.models.training.audio_to_mouth.linear import linear_net
-    from splatface.models.training.audio_to_mouth.listening import (
+    from splatface.models.training.audio_to_mouth.encoded_clips import heard_once
+    from splatface.models.training.audio_to_mouth.net_postprocessing import linear_net
+    from splatface.models.training.audio_to_mouth.predictors import (
         face_listener,
         loudness_baseline,
         net_listener,
@@ -232,7 +234,7 @@ def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
     """What people in films did, as the face tracker saw it."""
     import numpy as np
 
-    from splatface.models.training.audio_to_mouth.trials import Trial
+    from splatface.models.training.audio_to_mouth.net_evaluation import Trial
     from splatface.models.training.dataset.dataset_audio import load_audio
     from splatface.models.training.dataset.dataset_io import load_dataset
 
@@ -253,8 +255,8 @@ def _per_person_baselines(
     import torch
 
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.listening import net_listener
-    from splatface.models.training.audio_to_mouth.person import person_net, split_trial
+    from splatface.models.training.audio_to_mouth.predictors import net_listener
+    from splatface.models.training.audio_to_mouth.train_mouth_net import person_net, split_trial
 
     torch.set_num_threads(1)
     left, found = [], {}
@@ -287,12 +289,3 @@ def _cost(net: "AudioToMouthNet") -> str:
         f"({ahead_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "
         f"{ms:.3f} ms a picture, {numbers * 2 / 1e6:.2f} MB"
     )
-
-
-def _export(args: argparse.Namespace) -> None:
-    from splatface.models.audio2motion.weights import load_net
-    from splatface.models.training.audio_to_mouth.onnx_file import write_onnx
-
-    if not args.out.absolute().parent.is_dir():
-        raise TrainingError(f"{args.out}: expected a folder to write into, found none: make it first")
-    _say(f"{args.out}: {write_onnx(load_net(args.encoder), args.out) / 1e6:.2f} MB")

@@ -36,7 +36,7 @@ def main(args: argparse.Namespace) -> None:
     """Make the film."""
     from splatface.models.head.file import load_head
     from splatface.models.head.shipped import head_folder
-    from splatface.models.training.speech_corpus.known_words import align_phones
+    from splatface.models.training.speech_corpus.forced_alignment import align_phones
     from splatface.models.video.shape import shape_of
 
     head = load_head(head_folder(args.head))

@@ -112,14 +112,18 @@ def lips_main(args: argparse.Namespace) -> None:
     _expect_torch()
     import torch
 
-    from splatface.models.audio.features_of_recording import features
+    from splatface.models.audio.offline_features import features
     from splatface.models.audio2motion.weights import load_net, read_net, store_net
-    from splatface.models.training.audio_to_mouth.dataset import hear_corpus, joined_clips
-    from splatface.models.training.audio_to_mouth.halves import features_bf16
-    from splatface.models.training.audio_to_mouth.linear import blend, linear_net
-    from splatface.models.training.filmed_lips.film_clips import film_clips
+    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+    from splatface.models.training.audio_to_mouth.encoded_clips import hear_corpus, joined_clips
+    from splatface.models.training.audio_to_mouth.net_postprocessing import blend, linear_net
     from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
-    from splatface.models.training.filmed_lips.fine_tune import FineTuning, as_wide_as_filmed, teach
+    from splatface.models.training.filmed_lips.fine_tune import (
+        FineTuning,
+        as_wide_as_filmed,
+        film_clips,
+        teach,
+    )
 
     def say(text: str) -> None:
         print(text, flush=True)

@@ -8,8 +8,7 @@ from splatface.cli import hear
 from splatface.models.audio2motion.weights import read_net
 from splatface.models.errors import AudioError, TrainingError
 from splatface.models.training.speech_corpus.corpus import read, write
-from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.voices.spoken import Spoken
+from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
 
 
 def call(*words):
@@ -55,14 +54,6 @@ def test_a_voice_makes_a_corpus(tmp_path, monkeypatch, capsys):
     assert call("data", tmp_path / "corpus", "--sources", "flite") == 0
     assert capsys.readouterr().out == "flite: 2 sentences, 0.0 min\n"
     assert read(tmp_path / "corpus" / "flite_00001.npz").voice == "flite/slt"
-
-
-def test_an_exported_net_lies_where_it_was_asked_for(tmp_path, capsys):
-    pytest.importorskip("onnx")
-    assert call("export", "fsmn", "--out", tmp_path / "fsmn.onnx") == 0
-    assert (tmp_path / "fsmn.onnx").stat().st_size > 100_000
-    with pytest.raises(TrainingError, match="expected a folder"):
-        call("export", "fsmn", "--out", tmp_path / "absent" / "fsmn.onnx")
 
 
 def test_what_is_missing_is_said(tmp_path):

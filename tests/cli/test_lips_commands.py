@@ -104,8 +104,7 @@ def test_a_net_is_taught_by_films(films, tmp_path, capsys):
     pytest.importorskip("torch")
     from splatface.models.audio2motion.weights import read_net
     from splatface.models.training.speech_corpus.corpus import write
-    from splatface.models.training.speech_corpus.phonemes import Phone
-    from splatface.models.training.speech_corpus.voices.spoken import Spoken
+    from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
 
     t = np.arange(48000) / 16000
     sound = (0.4 * np.sin(2 * np.pi * 220 * t) * (t % 0.5 < 0.3)).astype(np.float32)

@@ -5,8 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TORSO
-from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.voices.spoken import Spoken
+from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
 from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, choose
 from splatface.models.training.synthetic.blender_scene import film_camera
 from splatface.models.training.synthetic.body_parts import Part, PosedBody

@@ -135,7 +135,7 @@ def tiny_speech(seconds: float):
     """The sentence again and again as (samples, phones); swelling vowels and no phones where flite is not."""
     total = round(seconds * RATE)
     try:
-        from splatface.models.training.speech_corpus.voices.flite import flite_say
+        from splatface.models.training.speech_corpus.corpus_voices import flite_say
 
         said = flite_say(SENTENCE, "slt", stretch=0.95)
     except (FileNotFoundError, OSError):

@@ -19,9 +19,18 @@ from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.tracking.mouth_track import MouthTrack
 from splatface.models.training.tracking.sound import mouth_shape_from_landmarks
 
-__all__ = ["FilmedMouth", "filmed_mouth", "load_filmed_mouth", "mouth_of_dataset", "save_filmed_mouth"]
+__all__ = [
+    "FilmedMouth",
+    "amplitude_gain",
+    "filmed_mouth",
+    "load_filmed_mouth",
+    "mouth_of_dataset",
+    "save_filmed_mouth",
+]
 
 _LEAST_FRAMES = 25
+_OPEN = MOUTH_MODES.index("open")
+_PERSON_GAINS = (0.6, 1.7)
 _ARRAYS = ("samples", "times_s", "modes", "gap")
 
 
@@ -130,6 +139,11 @@ def load_filmed_mouth(path: Path) -> FilmedMouth:
         ) from error
     samples = arrays.pop("samples").astype(np.float32) / np.float32(32767)
     return _checked(FilmedMouth(path.stem, person, license, samples, **arrays, phones=phones))
+
+
+def amplitude_gain(film: FilmedMouth, usual: float) -> float:
+    """Gain that brings the spread of a clip's `open` to the usual one, within limits."""
+    return float(np.clip(usual / max(float(film.modes[:, _OPEN].std()), 1e-6), *_PERSON_GAINS))
 
 
 def _checked(film: FilmedMouth) -> FilmedMouth:

@@ -15,8 +15,7 @@ from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
-from splatface.models.training.filmed_lips.film_clips import amplitude_gain
-from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
+from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth, amplitude_gain
 from splatface.models.training.filmed_lips.lip_score import OPEN, closed_below
 from splatface.models.training.speech_corpus.coarticulation import (
     VISEME_NAMES,

@@ -1,16 +1,19 @@
-"""Compare lips predicted from sound with lips that were filmed."""
+"""Compare mouth motion predicted from audio with filmed lips: scores, ridge baseline and plots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
+from splatface.models.audio.offline_features import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.errors import EncoderError
 from splatface.models.peak import parabolic_peak_offset
 from splatface.models.pearson import pearson
-from splatface.models.training.audio_to_mouth.listening import Predictor
+from splatface.models.training.audio_to_mouth.predictors import Predictor
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.typing import Float64Array
 
@@ -18,10 +21,11 @@ __all__ = [
     "LipScore",
     "lip_score",
     "mean_score",
+    "plot_lips",
     "predicted_at",
+    "ridge_leave_one_out",
     "score_listener",
 ]
-
 
 OPEN = MOUTH_MODES.index("open")
 MAX_LAG_MS = 200.0
@@ -186,3 +190,102 @@ def _onset_delay_ms(film: FilmedMouth, gap: Float64Array) -> float:
 def _mean(values: Sequence[float]) -> float:
     known = [value for value in values if np.isfinite(value)]
     return float(np.mean(known)) if known else float("nan")
+
+
+_TAPS_S = (-0.16, -0.12, -0.08, -0.04, 0.0)  # before the newest frame
+_STRENGTH = 1e4  # against features of variance 1, summed over all frames
+
+
+def ridge_leave_one_out(
+    films: Sequence[FilmedMouth], encoder: str, lookahead_s: float, ear: FeatureExtractor = features
+) -> list[Float64Array]:
+    """Predict the modes [F, 8] of every clip from a regression on the clips of all other persons.
+
+    Targets are freed of what is slower than 0.5 Hz and scaled to the same spread of `open` in every clip; the
+    mean modes of all clips are added to what is predicted.
+
+    Args:
+        films: at least two persons.
+        encoder: of `models.audio`.
+        lookahead_s: of the newest feature frame after the moment that is predicted.
+        ear: turns a recording into features.
+    """
+    inputs = [_inputs(film, encoder, lookahead_s, ear) for film in films]
+    mean = np.concatenate(inputs).mean(axis=0)
+    std = np.concatenate(inputs).std(axis=0) + 1e-6
+    scaled = [np.concatenate([(x - mean) / std, np.ones((len(x), 1))], axis=1) for x in inputs]
+    usual = float(np.mean([faster(film.modes, film.step_s)[:, OPEN].std() for film in films]))
+    rest = np.mean([film.modes.mean(axis=0) for film in films], axis=0)
+    targets = [usual * _target(film) for film in films]
+    square = sum(x.T @ x for x in scaled) + _STRENGTH * np.eye(scaled[0].shape[1])
+    product = sum(x.T @ y for x, y in zip(scaled, targets, strict=True))
+    weights: dict[str, Float64Array] = {}
+    for person in dict.fromkeys(film.person for film in films):
+        own = [i for i, film in enumerate(films) if film.person == person]
+        left = square - sum(scaled[i].T @ scaled[i] for i in own)
+        weights[person] = np.linalg.solve(left, product - sum(scaled[i].T @ targets[i] for i in own))
+    return [x @ weights[film.person] + rest for x, film in zip(scaled, films, strict=True)]
+
+
+def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: FeatureExtractor) -> Float64Array:
+    """Features of five moments [F, 5 D] for every video frame."""
+    values, centers_s = ear(encoder, film.samples)
+    taps = []
+    for tap_s in _TAPS_S:
+        at = np.clip(film.times_s + lookahead_s + tap_s, centers_s[0], centers_s[-1])
+        after = np.clip(np.searchsorted(centers_s, at), 1, len(centers_s) - 1)
+        share = (at - centers_s[after - 1]) / (centers_s[after] - centers_s[after - 1])
+        taps.append(values[after - 1] * (1 - share)[:, None] + values[after] * share[:, None])
+    return np.concatenate(taps, axis=1).astype(np.float64)
+
+
+def _target(film: FilmedMouth) -> Float64Array:
+    fast = faster(film.modes, film.step_s)
+    return np.asarray(fast / max(fast[:, OPEN].std(), 1e-6), np.float64)
+
+
+_SHOWN_S = 8.0
+_MODES = ("open", "wide", "round")
+
+
+def plot_lips(
+    folder: Path,
+    film: FilmedMouth,
+    predictions: Mapping[str, tuple[NDArray[np.floating], NDArray[np.float64]]],
+) -> Path:
+    """Write <name>.png: three modes over the first 8 s of speech, filmed and predicted.
+
+    Args:
+        folder: made where it is absent.
+        film: the clip; its phones are written below the curves where it has some.
+        predictions: modes [P, 8] and times [P], s, by name.
+
+    Raises:
+        EncoderError: when matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EncoderError("plots: expected matplotlib, found none: pip install matplotlib") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    begin = max(film.phones[0].start_s - 0.3, 0.0) if film.phones else float(film.times_s[0])
+    figure = Figure(figsize=(14, 7), layout="constrained")
+    for number, mode in enumerate(_MODES):
+        column = MOUTH_MODES.index(mode)
+        axes = figure.add_subplot(3, 1, number + 1, ylabel=mode, xlim=(begin, begin + _SHOWN_S))
+        axes.plot(film.times_s, film.modes[:, column], "k", linewidth=2, alpha=0.6, label="filmed")
+        for name, (modes, times_s) in predictions.items():
+            axes.plot(times_s, modes[:, column], linewidth=1.2, label=name)
+        for phone in film.phones:
+            if begin <= phone.start_s < begin + _SHOWN_S:
+                axes.axvline(phone.start_s, color="0.85", linewidth=0.6, zorder=0)
+                place = ((phone.start_s + phone.end_s) / 2, 0.01)
+                axes.text(*place, phone.ipa, ha="center", transform=axes.get_xaxis_transform())
+        axes.grid(axis="y", alpha=0.3)
+    figure.axes[0].set_title(film.name)
+    figure.axes[0].legend(loc="upper right", ncols=len(predictions) + 1, fontsize="small")
+    figure.axes[-1].set_xlabel("s")
+    path = folder / f"{film.name}.png"
+    FigureCanvasAgg(figure).print_png(str(path))
+    return path

@@ -12,14 +12,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from splatface.models.audio.features_of_recording import features
+from splatface.models.audio.offline_features import features
 from splatface.models.errors import SpeechError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.storage import atomic_write
-from splatface.models.training.speech_corpus.alignment import align, moved_phones
+from splatface.models.training.speech_corpus.corpus_voices import trim_pauses
+from splatface.models.training.speech_corpus.forced_alignment import align, moved_phones, voice_by_name
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.recordings import voice_by_name
-from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
 from splatface.models.typing import Float32Array
 
 __all__ = ["RecognizedWords", "Recognizer", "Word", "aligned_phones"]

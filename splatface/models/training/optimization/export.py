@@ -18,7 +18,7 @@ from splatface.models.head.splats import Gaussians
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
-from splatface.models.training.audio_to_mouth.calibrate import calibrate_net, described
+from splatface.models.training.audio_to_mouth.speaker_calibration import calibrate_net, described
 from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.bake import Baked

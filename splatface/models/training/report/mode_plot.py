@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.training.audio_to_mouth.score import SHUT_BELOW
+from splatface.models.training.audio_to_mouth.net_evaluation import SHUT_BELOW
 from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = ["PLOT_HEIGHT", "SHOWN_S", "Plot", "PlotSample", "write_on"]

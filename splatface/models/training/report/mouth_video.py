@@ -14,7 +14,7 @@ from splatface.models.behavior.controller import HeadMotionController, MotionCon
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.report.mode_plot import PLOT_HEIGHT, Plot, PlotSample, write_on
 from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.known_words import closed_for
+from splatface.models.training.speech_corpus.forced_alignment import closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array
 from splatface.models.video.moments import VideoFrame, render_frames

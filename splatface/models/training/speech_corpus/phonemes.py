@@ -1,15 +1,14 @@
-"""What the lips do for a speech sound: IPA to viseme to targets of the mouth modes.
-
-The targets are hand-made from phonetics (lip aperture, spread, rounding, teeth); how they blend in
-time is in `coarticulation`.
-"""
+"""Phones, their visemes (lip targets), and speech with known phone times."""
 
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 
-__all__ = ["REST", "VISEMES", "Phone", "Viseme", "is_vowel", "viseme_of"]
+__all__ = ["REST", "VISEMES", "Phone", "Spoken", "Viseme", "is_vowel", "viseme_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,3 +97,13 @@ def viseme_of(ipa: str) -> str:
 def is_vowel(ipa: str) -> bool:
     """Whether the sound is the core of a syllable."""
     return VISEMES[viseme_of(ipa)].vowel
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spoken:
+    """A spoken sentence."""
+
+    samples: NDArray[np.float32]  # [T], -1..1, 16 kHz
+    phones: tuple[Phone, ...]  # in order, without overlap
+    voice: str  # "kokoro/jf_alpha", "espeak/de", ...
+    language: str  # "en", ...

@@ -1,8 +1,14 @@
-"""What the voices say: sentences written for this purpose, rich in closures, rounding and open vowels."""
+"""Text that the corpus voices speak: sentences in 14 languages, and pseudo-sentences without end."""
 
+from collections import defaultdict
+from functools import cache
 from typing import Final
 
-__all__ = ["SENTENCES"]
+import numpy as np
+
+__all__ = ["HELD_OUT_SENTENCES", "SENTENCES", "pseudo_sentence"]
+
+HELD_OUT_SENTENCES: Final = 8  # the last English ones: no training voice says them
 
 _ENGLISH = """
 Hello there, my name is Paula, and I am very pleased to meet you.
@@ -195,3 +201,49 @@ SENTENCES: Final[dict[str, tuple[str, ...]]] = {
     language: tuple(line for line in text.strip().splitlines() if line)
     for language, text in _SENTENCES.items()
 }
+
+
+_WORDS = (4, 10)
+_INVENTED = 0.5  # share of the words
+_LONGEST = 10  # letters of an invented word
+_MARKS = ".,;:!?，。？！"
+_START, _END = "\x02", "\x03"
+
+
+def pseudo_sentence(language: str, rng: np.random.Generator) -> str:
+    """Four to nine words of one of the languages of SENTENCES, which together say nothing."""
+    words, chain = _known(language)
+    if language == "cmn":  # its writing knows no letters: its clauses are shuffled
+        return "，".join(str(word) for word in rng.choice(words, 2)) + "。"
+    said = [
+        _invented(chain, rng) if rng.random() < _INVENTED else str(rng.choice(words))
+        for _ in range(int(rng.integers(*_WORDS)))
+    ]
+    if len(said) > 5 and rng.random() < 0.5:
+        said[len(said) // 2] += ","
+    return " ".join(said) + str(rng.choice([".", ".", "?"]))
+
+
+@cache
+def _known(language: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The language's words, and after every two letters the letters that may follow, as often as they do."""
+    sentences = SENTENCES[language]
+    if language == "en":
+        sentences = sentences[:-HELD_OUT_SENTENCES]
+    if language == "cmn":
+        return tuple(clause for text in sentences for clause in text.strip(_MARKS).split("，")), {}
+    words = [word.strip(_MARKS) for text in sentences for word in text.lower().split()]
+    chain: dict[str, str] = defaultdict(str)
+    for word in words:
+        letters = _START * 2 + word + _END
+        for i in range(2, len(letters)):
+            chain[letters[i - 2 : i]] += letters[i]
+    return tuple(words), dict(chain)
+
+
+def _invented(chain: dict[str, str], rng: np.random.Generator) -> str:
+    word = _START * 2
+    while not word.endswith(_END) and len(word) < _LONGEST + 2:
+        following = chain[word[-2:]]
+        word += following[int(rng.integers(len(following)))]
+    return word.strip(_START + _END)

@@ -11,13 +11,9 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError, AudioError
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.training.speech_corpus.corpus import HELD_OUT_SENTENCES
-from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.training.speech_corpus.voices.flite import flite_say
-from splatface.models.training.speech_corpus.voices.neural import Joe, Kokoro
-from splatface.models.training.speech_corpus.voices.pauses import trim_pauses
-from splatface.models.training.speech_corpus.voices.spoken import Spoken
+from splatface.models.training.speech_corpus.corpus_voices import Joe, Kokoro, flite_say, trim_pauses
+from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.sentences import HELD_OUT_SENTENCES, SENTENCES
 
 __all__ = ["VOICES", "Script", "SpeechTrack", "Voice", "script_of", "speak", "voice_for"]
 

@@ -8,14 +8,13 @@ from lips_scene import filmed
 
 from splatface.models.audio2motion.audio_to_mouth import zero_net
 from splatface.models.errors import TrainingError
-from splatface.models.training.audio_to_mouth.dataset import looking_ahead
-from splatface.models.training.audio_to_mouth.linear import linear_net
-from splatface.models.training.audio_to_mouth.listening import heard_windows
-from splatface.models.training.filmed_lips.film_clips import amplitude_gain, film_clips
+from splatface.models.training.audio_to_mouth.encoded_clips import looking_ahead
+from splatface.models.training.audio_to_mouth.net_postprocessing import linear_net
+from splatface.models.training.audio_to_mouth.predictors import heard_windows
 from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth, save_filmed_mouth
-from splatface.models.training.filmed_lips.fine_tune import FineTuning, fine_tune
+from splatface.models.training.filmed_lips.fine_tune import FineTuning, amplitude_gain, film_clips, fine_tune
 from splatface.models.training.filmed_lips.fit_coarticulation import FitConfig, fit_coarticulation
-from splatface.models.training.filmed_lips.ridge_baseline import ridge_leave_one_out
+from splatface.models.training.filmed_lips.lip_score import ridge_leave_one_out
 from splatface.models.training.speech_corpus.coarticulation import (
     first_coarticulation,
     load_coarticulation,
@@ -127,8 +126,8 @@ def test_a_rule_needs_clips_whose_words_are_known():
 
 
 def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
-    from splatface.models.training.audio_to_mouth.listening import net_listener
-    from splatface.models.training.audio_to_mouth.style import scale_outputs
+    from splatface.models.training.audio_to_mouth.net_postprocessing import scale_outputs
+    from splatface.models.training.audio_to_mouth.predictors import net_listener
     from splatface.models.training.filmed_lips.fine_tune import as_wide_as_filmed
     from splatface.models.training.filmed_lips.lip_score import score_listener
 

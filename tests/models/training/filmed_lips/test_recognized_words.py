@@ -14,7 +14,7 @@ from splatface.models.training.filmed_lips.recognized_words import (
     Word,
     aligned_phones,
 )
-from splatface.models.training.speech_corpus.voices.flite import flite_say
+from splatface.models.training.speech_corpus.corpus_voices import flite_say
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 

@@ -10,7 +10,7 @@ from splatface.models.head.file import load_head
 from splatface.models.head.pose import bone_poses
 from splatface.models.messages import HeadControl
 from splatface.models.rotations import quat_from_euler
-from splatface.models.training.audio_to_mouth.calibrate import METHODS
+from splatface.models.training.audio_to_mouth.speaker_calibration import METHODS
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
 from splatface.models.training.optimization.export import calibrated_nets, export_head, write_head
 from splatface.models.training.optimization.seen import (

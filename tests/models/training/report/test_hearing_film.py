@@ -15,7 +15,7 @@ from splatface.models.render.cpu import CpuRenderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.report.mode_plot import PLOT_HEIGHT, SHOWN_S, Plot, PlotSample
 from splatface.models.training.report.mouth_video import heard_moments, shape_around
-from splatface.models.training.speech_corpus.known_words import align_phones, closed_for
+from splatface.models.training.speech_corpus.forced_alignment import align_phones, closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine
 from splatface.models.video.moments import render_frames
@@ -98,7 +98,7 @@ def test_lips_close_for_p_b_m_alone():
 def test_words_are_found_in_another_voice_and_other_words_are_not(tmp_path):
     import soundfile
 
-    from splatface.models.training.speech_corpus.recordings import voice_by_name
+    from splatface.models.training.speech_corpus.forced_alignment import voice_by_name
 
     words = "My brother bought a map of Birmingham."
     said = voice_by_name("flite/rms")(words)

@@ -5,9 +5,8 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import ActorError
-from splatface.models.training.speech_corpus.phonemes import Phone, viseme_of
+from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, viseme_of
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.training.speech_corpus.voices.spoken import Spoken
 from splatface.models.training.synthetic.performance import GAZE_LIMITS_RAD, POSE_LIMITS_RAD, Acting, perform
 from splatface.models.training.synthetic.speech_track import VOICES, Script, Voice, script_of, speak
 

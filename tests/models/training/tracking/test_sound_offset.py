@@ -25,7 +25,7 @@ OPEN, WIDE, ROUND = (MOUTH_MODES.index(mode) for mode in ("open", "wide", "round
 @pytest.fixture(scope="module")
 def talk():
     """Sound of some sentences, and the lips that say them: open and wide, with a tremble."""
-    flite = pytest.importorskip("splatface.models.training.speech_corpus.voices.flite")
+    flite = pytest.importorskip("splatface.models.training.speech_corpus.corpus_voices")
     start, phones, pieces = 0.0, [], []
     for text in SENTENCES["en"][:3]:
         try:

@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+
+from splatface.models.audio.offline_features import features
+
+torch = pytest.importorskip("torch")
+onnx = pytest.importorskip("onnx")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_other_encoders_are_heard_as_they_are():
+    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+
+    sound = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
+    values, centers_s = features("logmel", sound)
+    same, times_s = features_bf16("logmel", sound)
+    assert np.array_equal(values, same)
+    assert np.array_equal(centers_s, times_s)
+
+
+def test_half_precision_hears_what_the_streaming_whisper_hears():
+    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+
+    t = np.arange(16000) / 16000
+    sound = (0.3 * np.sin(2 * np.pi * 180 * t) * np.sin(2 * np.pi * 3 * t)).astype(np.float32)
+    for _ in range(2):  # what was heard before does not matter
+        values, centers_s = features("whisper", sound)
+        quick, times_s = features_bf16("whisper", sound)
+        assert np.array_equal(centers_s, times_s)
+        assert quick.shape == values.shape
+        assert np.square(quick - values).mean() < 0.003 * values.var()
+
+
+def test_a_graph_gives_in_torch_what_it_gives_in_onnxruntime():
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from splatface.models.audio.whisper_graph import WIDTH, whisper_network
+    from splatface.models.training.audio_to_mouth.bf16_features import graph_in_torch
+
+    rng = np.random.default_rng(1)
+
+    def some(*shape):
+        return (rng.standard_normal(shape) / np.sqrt(shape[-1])).astype(np.float32)
+
+    weights = {"position_encodings/encodings": some(50, WIDTH)}
+    for name, shape in (("conv1", (WIDTH, 80, 3)), ("conv2", (WIDTH, WIDTH, 3))):
+        weights |= {f"{name}/weight": some(*shape) * 0.1, f"{name}/bias": some(WIDTH)}
+    for block in range(3):
+        for part, sizes in (
+            ("self_attention", ((3 * WIDTH, WIDTH), (WIDTH, WIDTH))),
+            ("ffn", ((4 * WIDTH, WIDTH), (WIDTH, 4 * WIDTH))),
+        ):
+            at = f"layer_{block}/{part}"
+            weights |= {
+                f"{at}/layer_norm/gamma": np.ones(WIDTH, np.float32),
+                f"{at}/layer_norm/beta": some(WIDTH),
+            }
+            for i, size in enumerate(sizes):
+                weights |= {f"{at}/linear_{i}/weight": some(*size), f"{at}/linear_{i}/bias": some(size[0])}
+    model = whisper_network(weights, 20, (4, 5))
+    mel = some(3, 80, 20)
+    run = graph_in_torch(model, torch.float32)
+    with torch.no_grad():
+        mine = run(torch.from_numpy(mel)).numpy()
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    theirs = np.concatenate([session.run(None, {"mel": one[None]})[0] for one in mel])
+    assert np.allclose(mine, theirs, atol=1e-4)

@@ -1,0 +1,131 @@
+""""""
+
+import dataclasses
+from functools import partial
+
+import numpy as np
+import pytest
+
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.training.audio_to_mouth.encoded_clips import Clips
+from splatface.models.training.audio_to_mouth.net_evaluation import Trial
+from splatface.models.training.audio_to_mouth.predictors import heard_modes, heard_windows
+from splatface.models.training.audio_to_mouth.train_mouth_net import NetConfig, Training, train
+
+pytest.importorskip("torch")
+
+
+SHORT = Training(
+    shape=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
+    steps=400,
+    batch=8,
+    lookahead=1,
+    speaker_mixup=0.0,
+    dropout=0.0,
+    dropout_within=0.0,
+    rate=1e-2,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Small products: a second thread would only spin."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def clips():
+    """The mouth opens with one of six features."""
+    rng = np.random.default_rng(0)
+    smooth = np.cumsum(rng.standard_normal((2000, 6)), axis=0)
+    values = np.sin(0.3 * smooth).astype(np.float16)
+    modes = np.zeros((2000, 8), np.float32)
+    modes[:, 0] = 0.4 * values[:, 2] + 0.4
+    return Clips("test", values, modes, np.arange(0, 2001, 200))
+
+
+def test_a_net_learns_what_is_there_and_when(clips):
+    said = []
+    net = train(clips, SHORT, said.append)
+    assert said[0].startswith("step 250 of 400: loss ")
+    assert net.lookahead_ms == 20.0
+    assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
+    assert (net.window, net.context_frames) == (4, 2)
+    heard = heard_windows(net, clips.values.astype(np.float32))
+    assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
+
+
+def test_a_stopped_training_goes_on(clips, tmp_path):
+    class Stopped(Exception):
+        pass
+
+    def stop(_):
+        if len(said) == 1:
+            raise Stopped
+        said.append(_)
+
+    said, state, how = [], tmp_path / "run.state", dataclasses.replace(SHORT, steps=500)
+    with pytest.raises(Stopped):
+        train(clips, how, stop, state)
+    assert state.is_file()
+    again = []
+    train(clips, how, again.append, state)
+    assert [line.split(":")[0] for line in again] == ["step 500 of 500"]
+    assert not state.exists()
+
+
+def test_a_state_of_other_settings_is_not_gone_on_with(clips, tmp_path):
+    state, said = tmp_path / "run.state", []
+
+    def stop(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(clips, dataclasses.replace(SHORT, steps=500), stop, state)
+    train(clips, SHORT, said.append, state)
+    assert len(said) == 1
+
+
+pytest.importorskip("torch")
+
+
+def a_film(seconds=20):
+    """The mouth opens with the loudness of a tone."""
+    t = np.arange(seconds * 16000) / 16000
+    loud = 0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * t)
+    sound = (0.3 * loud * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
+    times_s = np.arange(0, seconds, 0.04)
+    modes = np.full((len(times_s), len(MOUTH_MODES)), np.nan, np.float32)
+    modes[:, 0] = 0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * times_s)
+    return Trial("film", "en", "tracked", sound, times_s, modes)
+
+
+def test_a_film_is_parted_in_time():
+    from splatface.models.training.audio_to_mouth.train_mouth_net import split_trial
+
+    known, rest = split_trial(a_film(), 0.5)
+    assert known.times_s[-1] < rest.times_s[0]
+    assert len(known.times_s) + len(rest.times_s) == len(a_film().times_s)
+    assert len(rest.samples) == len(known.samples)
+
+
+def test_a_person_is_learnt_from_the_beginning_of_their_film(monkeypatch):
+    from splatface.models.training.audio_to_mouth import train_mouth_net
+    from splatface.models.training.audio_to_mouth.train_mouth_net import NetConfig
+
+    shape = NetConfig(window=4, projected=8, convs=1, kernel=2, hidden=24)
+    small = partial(train_mouth_net.Training, shape=shape, batch=8, dropout=0.0, rate=1e-2)
+    monkeypatch.setattr(train_mouth_net, "Training", small)
+    monkeypatch.setattr(train_mouth_net, "_STEPS", 250)
+    known, rest = train_mouth_net.split_trial(a_film())
+    net = train_mouth_net.person_net("logmel", known, 1, lambda told: None)
+    assert net.lookahead_ms == 20
+    heard, times_s = heard_modes(net, rest.samples)
+    inside = (times_s >= rest.times_s[0]) & (times_s <= rest.times_s[-1])
+    truth = rest.truth(times_s[inside])
+    assert np.corrcoef(heard[inside, 0], truth[:, 0])[0, 1] > 0.8
