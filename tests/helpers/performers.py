@@ -5,8 +5,9 @@ import torch
 from dataset_fixture import tiny_head
 
 from splatface.models.training.fields.field import GaussianTensors
+from splatface.models.training.optimization.dataset_statistics import motion_of
 from splatface.models.training.optimization.packed import pack
-from splatface.models.training.optimization.performer import DeformationSource, motion_of
+from splatface.models.training.optimization.performer import DeformationSource
 
 
 def table_of(head):

@@ -19,16 +19,12 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 from splatface.models.training.dataset.types import TRAIN, Dataset
+from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of
 from splatface.models.training.optimization.directions import weighted_pca
 from splatface.models.training.optimization.effect import image_sensitivity
 from splatface.models.training.optimization.motion_fit import fit_motion_map
 from splatface.models.training.optimization.packed import SKIN, unpack
-from splatface.models.training.optimization.performer import (
-    DatasetRenderer,
-    DeformationSource,
-    known_rows,
-    motion_of,
-)
+from splatface.models.training.optimization.performer import DatasetRenderer, DeformationSource
 from splatface.models.typing import Float32Array
 
 __all__ = ["BakeConfig", "Baked", "bake_basis", "bake_field"]

@@ -22,10 +22,9 @@ from splatface.models.training.optimization.adam import (
 )
 from splatface.models.training.optimization.basis_kernels import apply_rows, coefficient_grad
 from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.dataset_statistics import all_motion, motion_std
 from splatface.models.training.optimization.densify import DensificationResult
 from splatface.models.training.optimization.map_slopes import MotionMapGrad
-from splatface.models.training.optimization.motion_start import motion_std
-from splatface.models.training.optimization.performer import all_motion
 from splatface.models.training.optimization.pull import DeformedGaussians, Gradients
 from splatface.models.training.optimization.schedule import CANONICAL, ScheduleState, basis_rates
 from splatface.models.typing import Float32Array

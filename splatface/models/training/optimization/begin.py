@@ -15,11 +15,11 @@ from splatface.models.training.optimization.adam import no_moments
 from splatface.models.training.optimization.basis_mover import BasisFieldTrainer
 from splatface.models.training.optimization.conditions import Conditions
 from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.dataset_statistics import all_motion, known_rows
 from splatface.models.training.optimization.densify import no_pull
 from splatface.models.training.optimization.motion_start import start_field
 from splatface.models.training.optimization.movers import FieldTrainer, TorchFieldTrainer
 from splatface.models.training.optimization.packed import DEPTH, SKIN, unpack
-from splatface.models.training.optimization.performer import all_motion, known_rows
 from splatface.models.training.optimization.points import InitialGaussians, initialize_gaussians
 from splatface.models.training.optimization.poses import Poses
 from splatface.models.training.optimization.pull import RenderLoss

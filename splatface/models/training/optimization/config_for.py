@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from splatface.models.messages import NS_PER_S
 from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.optimization.config import LearningRates, RegularizationConfig, TrainConfig
-from splatface.models.training.optimization.performer import known_rows
+from splatface.models.training.optimization.dataset_statistics import known_rows
 from splatface.models.training.optimization.seen import bone_pose_parameters
 
 __all__ = ["AdaptedConfig", "adapt_config_to_dataset"]

@@ -14,12 +14,12 @@ from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.optimization.back import add_back_of_head_shell
 from splatface.models.training.optimization.bake import BakeConfig, Baked, bake_basis, bake_field
-from splatface.models.training.optimization.color_bounds import subsample_evenly
 from splatface.models.training.optimization.conditions import Conditions
+from splatface.models.training.optimization.dataset_statistics import known_rows, subsample_evenly
 from splatface.models.training.optimization.export import export_head
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.packed import pack, unpack
-from splatface.models.training.optimization.performer import DeformationSource, known_rows
+from splatface.models.training.optimization.performer import DeformationSource
 from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
 from splatface.models.training.optimization.skin import pose_rows
 from splatface.models.training.optimization.targets import target_of

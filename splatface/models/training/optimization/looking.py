@@ -3,26 +3,14 @@
 import numpy as np
 
 from splatface.models.camera import Camera
-from splatface.models.typing import Float64Array, Int64Array
+from splatface.models.typing import Float64Array
 
-__all__ = ["DAMPING", "effective_residual_count", "interior_subsample", "nearest_psd", "subsample_frames"]
+__all__ = ["DAMPING", "effective_residual_count", "nearest_psd"]
 
 
 DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
 _ONE_RESIDUAL_PX = 150.0  # neighboring pixels are missed alike
 _LEAST = 1e-3  # eigenvalue of a curvature, share of the mean
-
-
-def subsample_frames(known: Int64Array, most: int) -> Int64Array:
-    """At most so many of the rows, evenly spread."""
-    every = -(-len(known) // most)
-    return known[::every]
-
-
-def interior_subsample(rows: Int64Array, count: int) -> Int64Array:
-    """At most so many of the rows, at least one, evenly spread, none of the ends where there are enough."""
-    picked = rows[np.unique(np.linspace(0, len(rows) - 1, count + 2).round().astype(int))[1:-1]]
-    return picked if len(picked) else rows[:1]
 
 
 def effective_residual_count(camera: Camera) -> float:

@@ -11,22 +11,16 @@ from splatface.models.training.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.optimization.config import RegularizationConfig
+from splatface.models.training.optimization.dataset_statistics import motion_std
 from splatface.models.training.optimization.points import InitialGaussians
 from splatface.models.typing import Float32Array
 
-__all__ = ["motion_std", "start_field"]
+__all__ = ["start_field"]
 
 
-_LEAST_SPREAD = 0.05  # of a mode or control that this person hardly uses
 _MOVES_M = 2e-4  # by less nobody sees a Gaussian move
 _FACE_PARTS = (FACE, EYES, LIPS, MOUTH)
 _HELD = 1e-2  # ridge, share of the motion's variance
-
-
-def motion_std(motion: Float32Array) -> Float32Array:
-    """Standard deviation [16] of motion [n, 16], never small: how much each mode and control is used."""
-    spread: Float32Array = np.maximum(motion.std(axis=0), _LEAST_SPREAD).astype(np.float32)
-    return spread
 
 
 def start_field(

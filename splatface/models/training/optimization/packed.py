@@ -1,9 +1,11 @@
 """Canonical Gaussians and their skin weights as one table: one row each, so that one loop can train them."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from splatface.models.training.fields.field import GaussianTensors
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "DEPTH",
@@ -14,9 +16,11 @@ __all__ = [
     "SH_DC",
     "SH_REST",
     "SKIN",
+    "logit",
     "pack",
     "row_width",
     "sh_of",
+    "skin_logits",
     "unpack",
 ]
 
@@ -58,3 +62,14 @@ def unpack(table: Tensor) -> GaussianTensors:
 def sh_of(table: Tensor) -> Tensor:
     """Harmonics [N, (d + 1)^2, 3] of a table."""
     return table[:, _HARMONICS:].unflatten(1, (-1, 3))
+
+
+def skin_logits(weights: Float32Array) -> Float32Array:
+    """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
+    return logit(np.clip(weights, 0.005, 0.995))
+
+
+def logit(fraction: float | Float32Array) -> Float32Array:
+    """Return log(p / (1 - p)) of fractions p in (0, 1)."""
+    value: Float32Array = np.log(np.asarray(fraction) / (1 - np.asarray(fraction))).astype(np.float32)
+    return value

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch
 
-__all__ = ["DatasetRenderer", "DeformationSource", "all_motion", "known_rows", "motion_of"]
+__all__ = ["DatasetRenderer", "DeformationSource"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,23 +37,3 @@ class DatasetRenderer:
         return self._renderer.draw(
             skin_gaussians_torch(table, deltas, pose), self._camera, self._background
         ).image
-
-
-def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
-    """Rows of a part (TRAIN, VAL, TEST) whose motion and poses are known."""
-    frames = dataset.frames
-    known = frames.split == part
-    for values in (frames.mouth, frames.controls, frames.T_world_head, frames.T_world_torso):
-        known = known & np.isfinite(values.reshape(len(frames), -1)).all(axis=1)
-    return np.flatnonzero(known)
-
-
-def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-    """[n, 16] mouth modes and controls of rows."""
-    frames = dataset.frames
-    return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)
-
-
-def all_motion(dataset: Dataset) -> NDArray[np.float32]:
-    """[F, 16] mouth modes and controls of all rows, 0 where they are not known."""
-    return np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)

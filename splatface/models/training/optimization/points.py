@@ -29,11 +29,13 @@ from splatface.models.training.optimization.packed import (
     QUATS,
     SH_DC,
     SKIN,
+    logit,
     row_width,
+    skin_logits,
 )
 from splatface.models.typing import Float32Array
 
-__all__ = ["InitialGaussians", "initialize_gaussians", "skin_logits"]
+__all__ = ["InitialGaussians", "initialize_gaussians"]
 
 
 _HEAD_PARTS = (HAIR, FACE, EYES, LIPS, MOUTH)
@@ -70,15 +72,10 @@ def initialize_gaussians(dataset: Dataset, rows: NDArray[np.int64], config: Trai
     sizes = np.clip(found.scales[kept] * grown, config.shape.min_scale_m, config.shape.max_scale_m)
     table[:, LOG_SCALES] = np.log(sizes)
     table[:, SH_DC] = (found.colors[kept] - 0.5) / SH_0
-    table[:, OPACITY] = _logit(_OPACITY)
+    table[:, OPACITY] = logit(_OPACITY)
     table[:, SKIN] = skin_logits(found.skin[kept])
     modes = np.concatenate([found.mouth_modes, found.control_modes], axis=1)[kept]
     return InitialGaussians(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
-
-
-def skin_logits(weights: Float32Array) -> Float32Array:
-    """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
-    return _logit(np.clip(weights, 0.005, 0.995))
 
 
 def _chosen(found: Points, most: int, generator: np.random.Generator) -> NDArray[np.int64]:
@@ -121,12 +118,7 @@ def _random(
     area = np.ptp(seen[:, 0]) * np.ptp(seen[:, 1])
     table[:, LOG_SCALES] = np.log(np.clip(0.5 * np.sqrt(area / count), 1e-3, config.shape.max_scale_m))
     table[:, SH_DC] = (shown[pixels] / 255 - 0.5) / SH_0
-    table[:, OPACITY] = _logit(0.1)  # as 3DGS starts
+    table[:, OPACITY] = logit(0.1)  # as 3DGS starts
     by_head = np.where(np.isin(part, _HEAD_PARTS), 0.95, np.where(part == NECK, 0.5, 0.05))
-    table[:, SKIN] = _logit(by_head)
+    table[:, SKIN] = logit(by_head)
     return InitialGaussians(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
-
-
-def _logit(share: float | Float32Array) -> Float32Array:
-    value: Float32Array = np.log(np.asarray(share) / (1 - np.asarray(share))).astype(np.float32)
-    return value

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from splatface.models.head.motion_map import MOTION_SIZE
-from splatface.models.training.optimization.looking import DAMPING, interior_subsample, nearest_psd
+from splatface.models.training.optimization.dataset_statistics import subsample_interior
+from splatface.models.training.optimization.looking import DAMPING, nearest_psd
 from splatface.models.training.tracking.face_model import EYE_CHANNELS
 from splatface.models.typing import Float32Array, Float64Array, Int64Array
 
@@ -122,7 +123,7 @@ def _curvature(change: Float64Array, mirror: MotionObjective, rows: Int64Array) 
 
     The mirror is left performing `change`.
     """
-    picked = interior_subsample(rows, _PROBED)
+    picked = subsample_interior(rows, _PROBED)
     total = np.empty((len(REFINED_CHANNELS), len(REFINED_CHANNELS)))
     for k, column in enumerate(REFINED_CHANNELS.tolist()):
         ends = []

@@ -12,13 +12,11 @@ from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import TRAIN
 from splatface.models.training.optimization.config import RefineConfig
-from splatface.models.training.optimization.looking import (
-    DAMPING,
-    effective_residual_count,
-    interior_subsample,
-    nearest_psd,
-    subsample_frames,
+from splatface.models.training.optimization.dataset_statistics import (
+    subsample_interior,
+    subsample_with_stride,
 )
+from splatface.models.training.optimization.looking import DAMPING, effective_residual_count, nearest_psd
 from splatface.models.training.optimization.losses import Target
 from splatface.models.training.optimization.pose_look import PoseGradient, loss_and_pose_grad
 from splatface.models.training.optimization.pose_solve import PoseProblem, Priors, gauss_newton_step
@@ -55,7 +53,7 @@ def refine_round(
 
     Where they are not, everything stays as it was. `held_only`: only rows not trained on move.
     """
-    rows = subsample_frames(scene.known, how.most)
+    rows = subsample_with_stride(scene.known, how.most)
     trained = scene.split[rows] == TRAIN
     moving = ~trained if validation_only else np.ones(len(rows), np.bool_)
     if not moving.any():
@@ -195,7 +193,7 @@ def _curvature(
     poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, rows: Int64Array
 ) -> Float64Array:
     """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
-    picked = interior_subsample(rows, _PROBED)
+    picked = subsample_interior(rows, _PROBED)
     asked = POSE_DOF + (INTRINSICS_DOF if how.focal or how.center_px else 0)
     total = np.zeros((POSE_DOF + INTRINSICS_DOF, POSE_DOF + INTRINSICS_DOF))
     for row in picked.tolist():

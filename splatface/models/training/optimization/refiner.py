@@ -7,10 +7,14 @@ from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.dataset_statistics import (
+    all_motion,
+    known_rows,
+    subsample_with_stride,
+)
 from splatface.models.training.optimization.known_better import with_refined_motion
-from splatface.models.training.optimization.looking import effective_residual_count, subsample_frames
+from splatface.models.training.optimization.looking import effective_residual_count
 from splatface.models.training.optimization.losses import psnr_db
-from splatface.models.training.optimization.performer import all_motion, known_rows
 from splatface.models.training.optimization.pose_story import refinement_metrics
 from splatface.models.training.optimization.pull import RenderLoss
 from splatface.models.training.optimization.refine_motion import (
@@ -86,7 +90,7 @@ class Refiner:
         """
         how = self.config.refine
         mine = self.known[self.split[self.known] != TRAIN] if pace.finished else self.known
-        rows = subsample_frames(mine, how.most)
+        rows = subsample_with_stride(mine, how.most)
         if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
             return
         mirror = self._mirror(state, pace, posed)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.training.dataset.types import FACE, HAIR, LIPS, NECK, TORSO, Points
-from splatface.models.training.optimization.points import skin_logits
+from splatface.models.training.optimization.packed import skin_logits
 from splatface.models.typing import Float32Array
 
 __all__ = ["Surface", "SurfacePrior", "surface_prior_from_points"]

@@ -15,10 +15,10 @@ from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.fields.field import Field
 from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.config import TrainConfig, config_of_yaml, config_to_yaml
+from splatface.models.training.optimization.dataset_statistics import known_rows
 from splatface.models.training.optimization.log import add_to_log, read_log
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.packed import SKIN, unpack
-from splatface.models.training.optimization.performer import known_rows
 from splatface.models.training.optimization.pose_story import pose_curves
 from splatface.models.training.optimization.schedule import ScheduleState, schedule_at
 from splatface.models.training.optimization.state import STATE, load_state, save_state

@@ -6,10 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import TrainingError
+from splatface.models.head.splats import Splats
+from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.dataset.types import MOUTH, Dataset
 from splatface.models.training.optimization.adam import ParameterAnchors, apply_constraints, step_table
-from splatface.models.training.optimization.color_bounds import color_bounds
+from splatface.models.training.optimization.color_bounds import (
+    MAX_SAMPLED_FRAMES,
+    accumulate_visible_colors_over_frames,
+)
 from splatface.models.training.optimization.config import TrainConfig
+from splatface.models.training.optimization.dataset_statistics import subsample_evenly
 from splatface.models.training.optimization.densify import densify_and_prune
 from splatface.models.training.optimization.known_better import with_refined_motion, with_refined_poses
 from splatface.models.training.optimization.packed import MEANS, SH_DC
@@ -17,6 +23,8 @@ from splatface.models.training.optimization.pull import Gradients, RenderLoss
 from splatface.models.training.optimization.refiner import Refiner, apply_refined_motion
 from splatface.models.training.optimization.relief import SurfacePrior
 from splatface.models.training.optimization.schedule import ScheduleState, table_rates
+from splatface.models.training.optimization.sight import ColorBounds, bounds_of
+from splatface.models.training.optimization.skin_kernels import skin_gaussians
 from splatface.models.training.optimization.state import State, remap_state
 from splatface.models.training.optimization.targets import Targets
 from splatface.models.training.optimization.torch_easel import TorchRenderLoss
@@ -74,7 +82,7 @@ class Trainer:
         reach = self.config.shape.max_color_deviation
         if self.state.bounds is not None or reach >= 1 or pace.progress <= self.config.densify.last:
             return False
-        self.state.bounds = color_bounds(self.state, self.rows, self.targets, pace, self.config)
+        self.state.bounds = _color_bounds(self.state, self.rows, self.targets, pace, self.config)
         return True
 
     def reload_camera_and_motion(self) -> None:
@@ -134,3 +142,21 @@ class Trainer:
                 "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or "
                 "check that poses and camera belong to the pictures"
             )
+
+
+def _color_bounds(
+    state: State, rows: NDArray[np.int64], targets: Targets, pace: ScheduleState, config: TrainConfig
+) -> ColorBounds:
+    """Limits of the resting colors of the Gaussians as they stand in pictures of these rows (seconds)."""
+    renderer = CpuRenderer(config.threads)
+
+    def splats(row: int) -> Splats:
+        moves = state.mover.forward_eval(state.table, row, pace)
+        return skin_gaussians(
+            moves.table, moves.rows, moves.deltas, state.poses.at(row), renderer.workers
+        ).splats
+
+    sums = accumulate_visible_colors_over_frames(
+        splats, (state.poses.camera, renderer), targets, subsample_evenly(rows, MAX_SAMPLED_FRAMES)
+    )
+    return bounds_of(sums, config.shape.max_color_deviation)

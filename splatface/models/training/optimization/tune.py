@@ -15,14 +15,13 @@ from splatface.models.training.optimization.bake import Baked
 from splatface.models.training.optimization.color_bounds import (
     MAX_SAMPLED_FRAMES,
     accumulate_visible_colors_over_frames,
-    subsample_evenly,
 )
 from splatface.models.training.optimization.config import COLOR_REACH, LearningRates, LossConfig
+from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of, subsample_evenly
 from splatface.models.training.optimization.hidden import inpaint_unseen_colors, visibility
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.motion_fit import TorchMotionMap, motion_map_of, torch_map_of
 from splatface.models.training.optimization.packed import SH_DC, SKIN, unpack
-from splatface.models.training.optimization.performer import known_rows, motion_of
 from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
 from splatface.models.training.optimization.schedule import (
     DEFORMATION,

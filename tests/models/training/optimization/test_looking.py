@@ -2,14 +2,18 @@
 
 import numpy as np
 
-from splatface.models.training.optimization.looking import interior_subsample, nearest_psd, subsample_frames
+from splatface.models.training.optimization.dataset_statistics import (
+    subsample_interior,
+    subsample_with_stride,
+)
+from splatface.models.training.optimization.looking import nearest_psd
 
 
 def test_no_more_are_looked_at_than_asked_and_all_of_the_film_is():
     known = np.arange(100, 1100, 2)
-    assert subsample_frames(known, 500).tolist() == known.tolist()
+    assert subsample_with_stride(known, 500).tolist() == known.tolist()
     for most in (499, 250, 60, 7):
-        rows = subsample_frames(known, most)
+        rows = subsample_with_stride(known, most)
         assert len(rows) <= most
         gaps = np.diff(np.append(rows, known[-1] + 2))
         assert gaps.max() <= 2 * 2 * np.ceil(len(known) / most)
@@ -17,11 +21,11 @@ def test_no_more_are_looked_at_than_asked_and_all_of_the_film_is():
 
 def test_probes_stand_within_the_film():
     rows = np.arange(50, 150)
-    few = interior_subsample(rows, 4)
+    few = subsample_interior(rows, 4)
     assert len(few) == 4
     assert few.min() > 60
     assert few.max() < 140
-    assert interior_subsample(rows[:2], 4).tolist() == [50]
+    assert subsample_interior(rows[:2], 4).tolist() == [50]
 
 
 def test_a_saddle_becomes_a_bowl():

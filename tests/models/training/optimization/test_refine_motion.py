@@ -12,7 +12,7 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import TEST, TRAIN
 from splatface.models.training.optimization.config import RefineConfig, StageConfig
-from splatface.models.training.optimization.performer import all_motion
+from splatface.models.training.optimization.dataset_statistics import all_motion
 from splatface.models.training.optimization.refine_motion import (
     REFINED_CHANNELS,
     LossAndGrad,

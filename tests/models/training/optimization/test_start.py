@@ -23,8 +23,8 @@ from splatface.models.training.optimization.config import (
     StageConfig,
     preset,
 )
+from splatface.models.training.optimization.dataset_statistics import known_rows
 from splatface.models.training.optimization.packed import SH_DC, SKIN
-from splatface.models.training.optimization.performer import known_rows
 from splatface.models.training.optimization.points import initialize_gaussians
 from splatface.models.training.optimization.schedule import (
     CANONICAL,
