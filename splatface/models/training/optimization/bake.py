@@ -19,7 +19,7 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 from splatface.models.training.dataset.types import TRAIN, Dataset
-from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of
+from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of, subsample_evenly
 from splatface.models.training.optimization.directions import weighted_pca
 from splatface.models.training.optimization.effect import image_sensitivity
 from splatface.models.training.optimization.motion_fit import fit_motion_map
@@ -152,7 +152,7 @@ def bake_basis(
 
 
 def _rows_of(dataset: Dataset, config: BakeConfig) -> NDArray[np.int64]:
-    rows = _spread(known_rows(dataset, TRAIN), config.pictures)
+    rows = subsample_evenly(known_rows(dataset, TRAIN), config.pictures)
     if not len(rows):
         raise TrainingError("bake: expected TRAIN pictures with known motion, found none: track them first")
     return rows
@@ -162,16 +162,8 @@ def _effect(
     performer: DeformationSource, dataset: Dataset, rows: NDArray[np.int64], config: BakeConfig
 ) -> NDArray[np.float32]:
     stage = DatasetRenderer(dataset, config.threads)
-    shown = _spread(rows, _PICTURES_OF_EFFECT)
+    shown = subsample_evenly(rows, _PICTURES_OF_EFFECT)
     return image_sensitivity(performer, stage, shown, probes=_PROBES, seed=config.seed)
-
-
-def _spread(rows: NDArray[np.int64], most: int) -> NDArray[np.int64]:
-    """At most so many rows, evenly over all."""
-    if len(rows) <= most:
-        return rows
-    places = np.linspace(0, len(rows) - 1, most).round().astype(np.int64)
-    return np.asarray(rows[places], np.int64)
 
 
 def _moments(performer: DeformationSource, rows: NDArray[np.int64]) -> tuple[Float32Array, Float32Array]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from splatface.models.training.dataset.types import TRAIN
 from splatface.models.training.optimization.config import RefineConfig
 from splatface.models.training.optimization.dataset_statistics import (
+    subsample_evenly,
     subsample_interior,
     subsample_with_stride,
 )
@@ -87,7 +88,7 @@ def _watched(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """A few of the rows that move, evenly spread."""
     rows = np.flatnonzero(moving)
     few = np.zeros(len(moving), np.bool_)
-    few[rows[np.linspace(0, len(rows) - 1, _WATCHED).round().astype(int)]] = True
+    few[subsample_evenly(rows, _WATCHED)] = True
     return few
 
 

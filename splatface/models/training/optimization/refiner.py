@@ -10,6 +10,7 @@ from splatface.models.training.optimization.config import TrainConfig
 from splatface.models.training.optimization.dataset_statistics import (
     all_motion,
     known_rows,
+    subsample_evenly,
     subsample_with_stride,
 )
 from splatface.models.training.optimization.known_better import with_refined_motion
@@ -122,8 +123,7 @@ class Refiner:
         for part in (VAL, TRAIN):
             rows = self.known[self.split[self.known] == part]
             if len(rows):
-                picks: Int64Array = rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).astype(int))]
-                return picks
+                return subsample_evenly(rows, _VALIDATED, floor=True)
         return self.known
 
     def _psnr_db(self, state: State, rows: Int64Array, pace: ScheduleState) -> float:

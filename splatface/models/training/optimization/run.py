@@ -15,7 +15,7 @@ from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.fields.field import Field
 from splatface.models.training.optimization.begin import build_trainer
 from splatface.models.training.optimization.config import TrainConfig, config_of_yaml, config_to_yaml
-from splatface.models.training.optimization.dataset_statistics import known_rows
+from splatface.models.training.optimization.dataset_statistics import known_rows, subsample_evenly
 from splatface.models.training.optimization.log import add_to_log, read_log
 from splatface.models.training.optimization.losses import psnr_db
 from splatface.models.training.optimization.packed import SKIN, unpack
@@ -229,5 +229,4 @@ def _shown_rows(dataset: Dataset) -> NDArray[np.int64]:
     """A few pictures that are not trained on, of those trained on where there are no others."""
     rows = known_rows(dataset, VAL)
     rows = rows if len(rows) else known_rows(dataset, TRAIN)
-    picks: NDArray[np.int64] = rows[np.unique(np.linspace(0, len(rows) - 1, _VALIDATED).astype(int))]
-    return picks
+    return subsample_evenly(rows, _VALIDATED, floor=True)
