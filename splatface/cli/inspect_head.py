@@ -39,8 +39,8 @@ def _inspect_run(run: Path, args: argparse.Namespace) -> list[Path]:
     from safetensors import safe_open
 
     from splatface.models.training.dataset.dataset_io import load_dataset
-    from splatface.models.training.optimization.config import config_of_yaml
-    from splatface.models.training.optimization.run import train
+    from splatface.models.training.optimization.train_config import config_of_yaml
+    from splatface.models.training.optimization.training_run import train
     from splatface.models.training.report.inspect_field import inspect_field
 
     if args.dataset is None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from splatface.models.head.head import Head
     from splatface.models.training.dataset.types import Dataset
     from splatface.models.training.evaluation.evaluate import Evaluation
-    from splatface.models.training.optimization.config import TrainConfig
+    from splatface.models.training.optimization.train_config import TrainConfig
 
 __all__ = ["add_arguments", "main"]
 
@@ -131,10 +131,9 @@ def _delete_run(run: Path) -> None:
 
 
 def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.Namespace) -> None:
-    from splatface.models.training.optimization.export import calibrated_nets, write_head
-    from splatface.models.training.optimization.finish import FinalizeConfig, bake_finetune_export
-    from splatface.models.training.optimization.run import train
-    from splatface.models.training.optimization.story import load_run_artifacts
+    from splatface.models.training.optimization.finalize import FinalizeConfig, bake_finetune_export
+    from splatface.models.training.optimization.head_export import calibrated_nets, write_head
+    from splatface.models.training.optimization.training_run import load_run_artifacts, train
     from splatface.models.training.report.inspect import inspect_head
     from splatface.models.training.report.inspect_field import inspect_field
     from splatface.models.training.report.report import write_report

@@ -10,7 +10,7 @@ from splatface.models.errors import TrainingError
 
 if TYPE_CHECKING:
     from splatface.models.training.dataset.types import Dataset
-    from splatface.models.training.optimization.config import TrainConfig
+    from splatface.models.training.optimization.train_config import TrainConfig
 
 __all__ = ["check_same", "config_of"]
 
@@ -20,8 +20,8 @@ def config_of(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainConfi
 
     Also, in words, what the data set changed.
     """
-    from splatface.models.training.optimization.config import config_of_yaml, config_to_yaml, preset
-    from splatface.models.training.optimization.config_for import adapt_config_to_dataset
+    from splatface.models.training.optimization.dataset_statistics import adapt_config_to_dataset
+    from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml, preset
 
     fitted = adapt_config_to_dataset(dataset, preset(args.field))
     values: dict[str, Any] = yaml.safe_load(config_to_yaml(fitted.config))
@@ -62,7 +62,7 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 def check_same(run: Path, config: "TrainConfig") -> None:
     """A run goes on with its own settings only."""
-    from splatface.models.training.optimization.config import config_of_yaml, config_to_yaml
+    from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml
 
     file = run / "config.yaml"
     if not file.is_file():

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from splatface.models.training.optimization.types import Progress
+    from splatface.models.training.optimization.training_run import Progress
 
 __all__ = ["TrainingLine", "line_of"]
 

@@ -16,7 +16,7 @@ from splatface.cli.training_line import TrainingLine, line_of
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
 from splatface.models.head.file import load_head
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.optimization.types import Progress
+from splatface.models.training.optimization.training_run import Progress
 
 SHORT = [
     "--threads=1", "--set=stages.minutes=null", "--set=stages.canonical_steps=10",

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from splatface.models.training.optimization.poses import apply_twist, twist_between
+from splatface.models.training.optimization.pose_refinement import apply_twist, twist_between
 
 
 def disturbed(dataset, deg=0.5, mm=1.5, focal=1.0, seed=0):

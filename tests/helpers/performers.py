@@ -5,9 +5,9 @@ import torch
 from dataset_fixture import tiny_head
 
 from splatface.models.training.fields.field import GaussianTensors
+from splatface.models.training.optimization.bake import DeformationSource
 from splatface.models.training.optimization.dataset_statistics import motion_of
-from splatface.models.training.optimization.packed import pack
-from splatface.models.training.optimization.performer import DeformationSource
+from splatface.models.training.optimization.gaussian_skinning import pack
 
 
 def table_of(head):

@@ -3,10 +3,15 @@
 import numpy as np
 
 from splatface.models.camera import Camera
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.packed import OPACITY, QUATS, SKIN, row_width
-from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
-from splatface.models.training.optimization.skin import pose_rows
+from splatface.models.training.optimization.gaussian_skinning import (
+    OPACITY,
+    QUATS,
+    SKIN,
+    pose_rows,
+    row_width,
+)
+from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss
+from splatface.models.training.optimization.train_config import LossConfig
 
 
 def camera(size=64):

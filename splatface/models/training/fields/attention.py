@@ -91,9 +91,9 @@ class AttentionField(nn.Module):
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
-        return self.placed(means, rows)(condition)
+        return self.bind_positions(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
+    def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: the triplane is read once."""
         features = self.triplane(means if rows is None else means[rows])
         return lambda condition: self._moved(features, condition)

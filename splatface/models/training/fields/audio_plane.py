@@ -90,9 +90,9 @@ class AudioPlaneField(nn.Module):
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
-        return self.placed(means, rows)(condition)
+        return self.bind_positions(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
+    def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: planes and lines are read once."""
         places = self.box(means if rows is None else means[rows])
         spatial = products(self.values, self.layout, places)

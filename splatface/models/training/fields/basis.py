@@ -54,9 +54,9 @@ class BasisField(nn.Module):
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
         """See Field."""
-        return self.placed(means, rows)(condition)
+        return self.bind_positions(means, rows)(condition)
 
-    def placed(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
+    def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field; places play no part, only their number is checked."""
         if len(means) != self.count:
             raise TrainingError(

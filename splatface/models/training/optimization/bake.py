@@ -1,33 +1,263 @@
-"""Any trained field to the linear basis that a kiosk runs: deltas = basis @ map(motion).
+"""x"""
 
-what shows       effect.py      weights, so that an error of movement is an error of the picture
-who moves        `_moving`      the Gaussians whose movement shows
-which ways       directions.py  K principal directions of the movement in all pictures
-when             motion_fit.py  from mouth modes and controls to the directions
-polished         tune.py        all of it through the renderer, against the true pictures
-"""
-
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.motion_map import MotionMap
+from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
 from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
+from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.dataset.types import TRAIN, Dataset
+from splatface.models.training.fields.gelu import gelu
 from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of, subsample_evenly
-from splatface.models.training.optimization.directions import weighted_pca
-from splatface.models.training.optimization.effect import image_sensitivity
-from splatface.models.training.optimization.motion_fit import fit_motion_map
-from splatface.models.training.optimization.packed import SKIN, unpack
-from splatface.models.training.optimization.performer import DatasetRenderer, DeformationSource
-from splatface.models.typing import Float32Array
+from splatface.models.training.optimization.gaussian_skinning import (
+    SKIN,
+    pose_rows,
+    skin_gaussians_torch,
+    unpack,
+)
+from splatface.models.typing import Float32Array, Float64Array
 
-__all__ = ["BakeConfig", "Baked", "bake_basis", "bake_field"]
+__all__ = [
+    "BakeConfig",
+    "Baked",
+    "DatasetRenderer",
+    "DeformationSource",
+    "MotionFit",
+    "PcaResult",
+    "TorchMotionMap",
+    "bake_basis",
+    "bake_field",
+    "fit_motion_map",
+    "image_sensitivity",
+    "motion_map_of",
+    "torch_map_of",
+    "weighted_pca",
+]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DeformationSource:
+    """Whatever was trained, asked row by row. On the CPU."""
+
+    table: Tensor  # [N, row_width] canonical Gaussians with skin logits, see packed.py
+    deltas: Callable[[int], Tensor]  # row of the data set -> movement [N, 14], no graph
+
+
+class DatasetRenderer:
+    """Where a performer is drawn: one film, one camera, one background, one renderer."""
+
+    def __init__(self, dataset: Dataset, threads: int = 1) -> None:
+        self._camera, self._frames = dataset.camera, dataset.frames
+        self._background = torch.from_numpy(np.ascontiguousarray(dataset.background, np.float32))
+        self._renderer = DifferentiableRenderer(threads)
+
+    def picture(self, table: Tensor, deltas: Tensor, row: int) -> Tensor:
+        """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in a row's pose; keeps the graph."""
+        head, torso = self._frames.T_world_head[row], self._frames.T_world_torso[row]
+        pose = torch.from_numpy(pose_rows(head, torso)).to(table.dtype)
+        return self._renderer.draw(
+            skin_gaussians_torch(table, deltas, pose), self._camera, self._background
+        ).image
+
+
+def image_sensitivity(
+    performer: DeformationSource, stage: DatasetRenderer, rows: NDArray[np.int64], *, probes: int, seed: int
+) -> NDArray[np.float32]:
+    """Root of the summed squared change of the picture per unit of each delta [N, 14], mean over rows.
+
+    To first order a movement wrong by e costs (effect * e)^2 in the picture's squared error: the diagonal
+    of the Gauss-Newton matrix J^T J. It is found as the mean of squared slopes for random signs v on
+    the pixels, E[(J^T v)^2] = diag(J^T J) (Hutchinson 1990; Bekas et al. 2007): what is hidden, faint,
+    small or of one color with what lies behind counts little, without any rule of thumb.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    squares = torch.zeros(len(performer.table), 14, dtype=torch.float64)
+    for row in rows.tolist():
+        deltas = performer.deltas(row).detach().clone().requires_grad_()
+        image = stage.picture(performer.table, deltas, row)
+        for _ in range(probes):
+            signs = torch.randint(0, 2, image.shape, generator=generator, dtype=torch.float32) * 2 - 1
+            (slopes,) = torch.autograd.grad(image, deltas, signs, retain_graph=True)
+            squares += slopes.double() ** 2
+    effect: NDArray[np.float32] = (squares / max(1, len(rows) * probes)).sqrt().numpy().astype(np.float32)
+    return effect
+
+
+_BLOCK = 4096  # features looked at together: float64 copies stay in the tens of MB
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PcaResult:
+    """samples = mean + codes @ basis.T, as nearly as K directions can say it."""
+
+    mean: NDArray[np.float32]  # [D]
+    basis: NDArray[np.float32]  # [D, K]
+    codes: Float64Array  # [F, K] of mean square 1 (a direction in which nothing moves: 0)
+    explained_variance: Float64Array  # [K] mean square of what each direction adds, in units of the weights
+    lost: float  # share 0..1 of the weighted variance that no direction holds
+
+
+def weighted_pca(samples: NDArray[np.float32], weights: NDArray[np.float32], count: int) -> PcaResult:
+    """The `count` directions that lose least of weights * (samples - mean), squared (Eckart, Young 1936).
+
+    Args:
+        samples: [F, D] F moments of D features; D may be a hundred thousand, F about a thousand.
+        weights: [D] >= 0, how much an error of each feature counts.
+        count: K >= 1; what F moments cannot fill is left 0.
+
+    The economical way: eigenvectors of the Gram matrix [F, F], summed over blocks of features in float64.
+
+    Raises:
+        TrainingError: when nothing is given, or something is not finite.
+    """
+    frames = len(samples)
+    if frames == 0 or count < 1 or not (np.isfinite(samples).all() and np.isfinite(weights).all()):
+        raise TrainingError(
+            f"bake: expected moments of finite movement and 1 or more directions, found {frames} moments "
+            f"and {count} directions: train the field again, its movement may have run away"
+        )
+    mean = samples.mean(axis=0, dtype=np.float64)
+    gram = np.zeros((frames, frames))
+    for block, deviation in _deviations(samples, mean):
+        weighted = deviation * weights[block]
+        gram += weighted @ weighted.T
+    squares, vectors = np.linalg.eigh(gram)
+    largest = np.argsort(squares)[::-1][:count]
+    found = largest[squares[largest] > 1e-12 * max(float(squares[-1]), 1e-300)]
+    unit, length = vectors[:, found], np.sqrt(squares[found])
+    codes, energies = np.zeros((frames, count)), np.zeros(count)
+    codes[:, : len(found)] = unit * np.sqrt(frames)
+    energies[: len(found)] = length**2 / frames
+    basis = np.zeros((samples.shape[1], count), np.float32)
+    for block, deviation in _deviations(samples, mean):
+        # Regression of the plain samples on the codes: no division by a weight that may be 0.
+        basis[block, : len(found)] = deviation.T @ unit / np.sqrt(frames)
+    total = float(np.trace(gram))
+    lost = max(0.0, 1.0 - float(squares[found].sum()) / total) if total > 0 else 0.0
+    return PcaResult(mean.astype(np.float32), basis, codes, energies, lost)
+
+
+def _deviations(samples: NDArray[np.float32], mean: Float64Array) -> Iterator[tuple[slice, Float64Array]]:
+    for first in range(0, samples.shape[1], _BLOCK):
+        block = slice(first, first + _BLOCK)
+        yield block, samples[:, block] - mean[block]
+
+
+_RIDGE = 1e-6  # of the mean square of the motion: what never moved in training drives nothing
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionFit:
+    """codes = at_rest + map(motion), as nearly as the map can say it."""
+
+    motion_map: MotionMap
+    at_rest: NDArray[np.float32]  # [K] the codes of a face at rest, to be folded into the Gaussians
+    unexplained: float  # share 0..1 of the codes' energy that the motion does not tell
+
+
+class TorchMotionMap(nn.Module):
+    """`MotionMap` as something that learns; agrees with it to float32."""
+
+    def __init__(self, linear: Tensor, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        count = linear.shape[1]
+        spread = MOTION_SIZE**-0.5
+        self.linear = nn.Parameter(linear.clone())
+        self.w1 = nn.Parameter(2 * spread * torch.randn(MOTION_SIZE, hidden, generator=generator))
+        self.b1 = nn.Parameter(torch.randn(hidden, generator=generator) * 0.5)
+        self.w2 = nn.Parameter(torch.zeros(hidden, count))  # the line alone, at first
+
+    def forward(self, motion: Tensor) -> Tensor:
+        """Codes [..., K] of motion [..., 16] (mouth modes, then controls)."""
+        bend = gelu(motion @ self.w1 + self.b1) - gelu(self.b1)
+        codes: Tensor = motion @ self.linear + bend @ self.w2
+        return codes
+
+
+def motion_map_of(learned: TorchMotionMap) -> MotionMap:
+    """The numpy twin of a learned map."""
+    parts = {
+        name: np.ascontiguousarray(tensor.detach().cpu().numpy().astype(np.float32))
+        for name, tensor in learned.named_parameters()
+    }
+    return MotionMap(**parts)
+
+
+def torch_map_of(motion_map: MotionMap) -> TorchMotionMap:
+    """A learned map that starts where `motion_map` is."""
+    learned = TorchMotionMap(
+        torch.from_numpy(motion_map.linear), len(motion_map.b1), torch.Generator().manual_seed(0)
+    )
+    with torch.no_grad():
+        for name, parameter in learned.named_parameters():
+            parameter.copy_(torch.from_numpy(getattr(motion_map, name)))
+    return learned
+
+
+def fit_motion_map(
+    motion: Float64Array, codes: Float64Array, energies: Float64Array, *, hidden: int, steps: int, seed: int
+) -> MotionFit:
+    """Fit by least squares, then bend the line by Adam on all moments at once.
+
+    Args:
+        motion: [F, 16] mouth modes and controls.
+        codes: [F, K] of mean square about 1.
+        energies: [K] how much an error of each code counts.
+        hidden: H of the bend, 0 for none.
+        steps: of Adam, some hundred.
+        seed: of the bend's first layer.
+
+    What a line says already stays said by it: where the least squares are exact, Adam changes nothing.
+    """
+    linear, at_rest = _least_squares(motion, codes)
+    generator = torch.Generator().manual_seed(seed)
+    learned = TorchMotionMap(torch.from_numpy(linear).float(), hidden, generator)
+    rest = nn.Parameter(torch.from_numpy(at_rest).float())
+    x, y = torch.from_numpy(motion).float(), torch.from_numpy(codes).float()
+    weight = torch.from_numpy(energies / max(float(energies.sum()), 1e-300)).float()
+
+    def loss() -> Tensor:
+        return (weight * (learned(x) + rest - y) ** 2).sum(1).mean()
+
+    if hidden:
+        _descend([*learned.parameters(), rest], loss, steps)
+    with torch.no_grad():
+        unexplained = float(loss())
+    return MotionFit(motion_map_of(learned), rest.detach().numpy().astype(np.float32), unexplained)
+
+
+def _least_squares(motion: Float64Array, codes: Float64Array) -> tuple[Float64Array, Float64Array]:
+    mean_x, mean_y = motion.mean(axis=0), codes.mean(axis=0)
+    x = motion - mean_x
+    square = x.T @ x
+    ridge = _RIDGE * max(float(np.trace(square)) / MOTION_SIZE, 1e-12) * np.eye(MOTION_SIZE)
+    linear = np.linalg.solve(square + ridge, x.T @ (codes - mean_y))
+    return linear, mean_y - mean_x @ linear
+
+
+def _descend(parameters: list[nn.Parameter], loss: Callable[[], Tensor], steps: int) -> None:
+    adam = torch.optim.Adam(parameters, lr=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
+    best, kept = float("inf"), [p.detach().clone() for p in parameters]
+    for _ in range(steps):
+        adam.zero_grad()
+        value = loss()
+        if float(value.detach()) < best:
+            best, kept = float(value.detach()), [p.detach().clone() for p in parameters]
+        value.backward()
+        adam.step()
+        schedule.step()
+    with torch.no_grad():
+        if not float(loss()) < best:
+            for parameter, value in zip(parameters, kept, strict=True):
+                parameter.copy_(value)
 
 
 _PICTURES_OF_EFFECT, _PROBES = 8, 6

@@ -1,35 +1,323 @@
-"""One step of training after another: a picture, its slopes, what learns from them."""
+"""x"""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import safetensors.numpy
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
+from splatface.models.camera import Camera
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.dataset.types import MOUTH, Dataset
-from splatface.models.training.optimization.adam import ParameterAnchors, apply_constraints, step_table
-from splatface.models.training.optimization.color_bounds import (
-    MAX_SAMPLED_FRAMES,
-    accumulate_visible_colors_over_frames,
+from splatface.models.storage import atomic_write
+from splatface.models.training.dataset.body_poses import with_motion_offset, with_poses
+from splatface.models.training.dataset.types import MOUTH, TRAIN, VAL, Dataset
+from splatface.models.training.optimization.dataset_statistics import (
+    all_motion,
+    known_rows,
+    subsample_evenly,
+    subsample_with_stride,
 )
-from splatface.models.training.optimization.config import TrainConfig
-from splatface.models.training.optimization.dataset_statistics import subsample_evenly
-from splatface.models.training.optimization.densify import densify_and_prune
-from splatface.models.training.optimization.known_better import with_refined_motion, with_refined_poses
-from splatface.models.training.optimization.packed import MEANS, SH_DC
-from splatface.models.training.optimization.pull import Gradients, RenderLoss
-from splatface.models.training.optimization.refiner import Refiner, apply_refined_motion
-from splatface.models.training.optimization.relief import SurfacePrior
-from splatface.models.training.optimization.schedule import ScheduleState, table_rates
-from splatface.models.training.optimization.sight import ColorBounds, bounds_of
-from splatface.models.training.optimization.skin_kernels import skin_gaussians
-from splatface.models.training.optimization.state import State, remap_state
-from splatface.models.training.optimization.targets import Targets
-from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.training.optimization.densification import (
+    DensificationResult,
+    DensificationStats,
+    SurfacePrior,
+    densify_and_prune,
+    no_pull,
+)
+from splatface.models.training.optimization.field_trainers import FieldTrainer
+from splatface.models.training.optimization.gaussian_skinning import MEANS, SH_DC, skin_gaussians
+from splatface.models.training.optimization.image_loss import Targets, psnr_db
+from splatface.models.training.optimization.motion_refinement import (
+    REFINED_CHANNELS,
+    LossAndGrad,
+    MotionObjective,
+    extrapolate_correction,
+    refine_motion,
+)
+from splatface.models.training.optimization.optimizer import (
+    CANONICAL,
+    AdamState,
+    ParameterAnchors,
+    ScheduleState,
+    apply_constraints,
+    step_table,
+    table_rates,
+)
+from splatface.models.training.optimization.pose_refinement import (
+    PoseRefinementProblem,
+    Poses,
+    effective_residual_count,
+    refine_round,
+    refinement_metrics,
+)
+from splatface.models.training.optimization.render_loss import Gradients, RenderLoss, TorchRenderLoss
+from splatface.models.training.optimization.train_config import TrainConfig
+from splatface.models.training.optimization.visible_colors import (
+    MAX_SAMPLED_FRAMES,
+    ColorBounds,
+    accumulate_visible_colors_over_frames,
+    bounds_of,
+)
+from splatface.models.training.tracking.refollow import refit_motion_with_poses
+from splatface.models.typing import Float64Array, Int64Array
 
-__all__ = ["Trainer"]
+__all__ = [
+    "STATE",
+    "Counters",
+    "Refiner",
+    "State",
+    "Trainer",
+    "apply_refined_motion",
+    "load_state",
+    "pose_refinement_config",
+    "remap_state",
+    "save_state",
+    "usable_frames",
+    "with_refined_motion",
+    "with_refined_poses",
+]
+
+
+def with_refined_poses(
+    dataset: Dataset, T_world_head: Float64Array, T_world_torso: Float64Array, camera: Camera
+) -> Dataset:
+    """The data set with refined poses [F, 4, 4] and lens, and the motion that its landmarks tell with them.
+
+    Raises:
+        TrackingError: when what tracking kept is damaged.
+    """
+    return refit_motion_with_poses(dataset, with_poses(dataset, T_world_head, T_world_torso, camera))
+
+
+def with_refined_motion(told: Dataset, motion: Float64Array) -> Dataset:
+    """What `told_by_landmarks` gave, with what the pictures add to its motion [F, 16]."""
+    return with_motion_offset(told, motion, told.frames.time_ns)
+
+
+STATE = "state.safetensors"
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(slots=True)
+class Counters:
+    """The numbers of a run."""
+
+    step: int = 0  # pictures looked at
+    updates: int = 0  # steps of Adam on the table
+    seconds: float = 0.0  # trained, earlier sittings included
+    rate: float = 1.0  # halved at each retreat
+    rollbacks: int = 0
+    skipped: int = 0  # steps in a row that were not finite
+    loss: float = 0.0  # running means
+    squared_error: float = 0.0
+    done: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class State:
+    """A head in training."""
+
+    table: NDArray[np.float32]  # [N, W], see packed.py
+    labels: NDArray[np.uint8]  # [N]
+    anchors: NDArray[np.float32]  # [N, 2] depth, m, and skin logit that `hold_shape` draws each back to
+    moments: AdamState
+    densification_stats: DensificationStats
+    poses: Poses
+    motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
+    mover: FieldTrainer
+    bounds: ColorBounds | None = None  # of the colors, once they are found
+    counters: Counters = field(default_factory=Counters)
+
+
+def remap_state(state: State, regrown: DensificationResult) -> None:
+    """Follow a parting: halves keep the scale of their steps, not the direction."""
+    at = regrown.sources
+    first, second = state.moments.exp_avg[at], state.moments.exp_avg_sq[at]
+    first[regrown.fresh] = 0
+    state.mover.regrow(regrown)
+    state.table, state.labels, state.anchors = regrown.table, state.labels[at], state.anchors[at]
+    state.moments, state.densification_stats = AdamState(first, second), no_pull(len(at))
+
+
+def save_state(state: State, path: Path, key: str) -> None:
+    """Write the state; `key` says which run it belongs to. Raises OSError when the disk is full."""
+    arrays = {name: np.asarray(array, order="C") for name, array in _arrays(state).items()}
+    notes = {
+        "key": key,
+        "counters": json.dumps(asdict(state.counters)),
+        "rounds": json.dumps(state.poses.rounds),
+    }
+    atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
+
+
+def load_state(state: State, path: Path, key: str) -> None:
+    """Put a state of the same run back. Raises TrainingError where it is damaged or another run's."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            notes: dict[str, Any] = file.metadata() or {}
+            found: Arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise TrainingError(
+            f"{path}: expected a whole checkpoint, found {error}: start in a new folder"
+        ) from error
+    if notes.get("key") != key:
+        raise TrainingError(
+            f"{path}: expected a checkpoint of this data set and config, found one of another run: "
+            "give the same config to go on, or a new folder to start"
+        )
+    state.counters = Counters(**json.loads(notes["counters"]))
+    state.poses.rounds = json.loads(notes["rounds"])
+    _restore(state, found)
+
+
+def _arrays(state: State) -> Arrays:
+    poses = state.poses
+    own: Arrays = {
+        "table": state.table,
+        "labels": state.labels,
+        "anchors": state.anchors,
+        "first": state.moments.exp_avg,
+        "second": state.moments.exp_avg_sq,
+        "slopes": state.densification_stats.slopes,
+        "seen": state.densification_stats.count,
+        "poses": poses.T,
+        "lens": poses.lens,
+        "motion": state.motion,
+    }
+    if state.bounds is not None:
+        own |= {"colors.low": state.bounds.low, "colors.high": state.bounds.high}
+    return own | {f"mover.{name}": array for name, array in state.mover.state_dict().items()}
+
+
+def _restore(state: State, found: Arrays) -> None:
+    taken: Any = {name: np.array(array) for name, array in found.items()}
+    state.table, state.labels, state.anchors = taken["table"], taken["labels"], taken["anchors"]
+    state.moments = AdamState(taken["first"], taken["second"])
+    state.densification_stats = DensificationStats(taken["slopes"], taken["seen"])
+    state.bounds = None
+    if "colors.low" in taken:
+        state.bounds = ColorBounds(taken["colors.low"], taken["colors.high"])
+    poses = state.poses
+    poses.T, poses.lens, state.motion = taken["poses"], taken["lens"], taken["motion"]
+    prefix = "mover."
+    state.mover.load_state_dict({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})
+
+
+_VALIDATED = 16  # pictures
+
+
+def pose_refinement_config(config: TrainConfig) -> TrainConfig:
+    """The config of the easel that poses are refined with: no terms for what moves or is slow."""
+    return replace(config, losses=replace(config.losses, lips=0.0, mask=0.0, perceptual=0.0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refiner:
+    """Refines the poses of a state when it is due."""
+
+    config: TrainConfig
+    split: NDArray[np.uint8]  # [F]
+    known: Int64Array
+    targets: Targets
+    easel: RenderLoss | TorchRenderLoss  # its own, see `calm`
+
+    def due(self, state: State, pace: ScheduleState) -> bool:
+        """Whether a round comes before the next step."""
+        how, stages, rounds = self.config.refine, self.config.stages, state.poses.rounds
+        done = len(rounds)
+        if pace.finished:
+            return how.rounds > 0 and not (rounds and rounds[-1]["held_only"])
+        if done >= how.rounds:
+            return False
+        first = stages.canonical_steps / (stages.canonical_steps + stages.deformation_steps)
+        share = first + max(how.last - first, 0.0) * done / max(how.rounds - 1, 1)
+        return pace.progress >= share
+
+    def refine(self, state: State, pace: ScheduleState) -> None:
+        """A round, told in `state.poses.rounds`; at the end of a run only pictures not trained on move."""
+        poses = state.poses
+        before = poses.T.copy(), poses.camera
+        self.easel.camera = poses.camera
+        scene = PoseRefinementProblem(
+            easel=self.easel,
+            show=lambda row: state.mover.forward_eval(state.table, row, pace),
+            target=self.targets,
+            split=self.split,
+            known=self.known,
+        )
+        refine_round(poses, scene, self.config.refine, validation_only=pace.finished)
+        shown = self._shown()
+        figures = refinement_metrics(
+            poses, before, self.known, lambda: self._psnr_db(state, shown, pace), state.counters.step
+        )
+        poses.rounds.append(figures | {"held_only": float(pace.finished)})
+
+    def refine_motion(self, state: State, pace: ScheduleState, posed: Dataset) -> None:
+        """Refine the motion, too, once the face has learned to move.
+
+        `posed` is the data set with the poses of the state and the motion that landmarks tell with them.
+        """
+        how = self.config.refine
+        mine = self.known[self.split[self.known] != TRAIN] if pace.finished else self.known
+        rows = subsample_with_stride(mine, how.most)
+        if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
+            return
+        mirror = self._mirror(state, pace, posed)
+        change = refine_motion(state.motion, mirror, rows, how.motion, how.iterations)
+        told, others = all_motion(posed), np.setdiff1d(mine, rows)
+        change[others] = extrapolate_correction(told[rows], change[rows], told[others])
+        mirror.perform(change)
+        figures = {
+            "psnr_motion_db": self._psnr_db(state, self._shown(), pace),
+            "mouth_changed": float(np.sqrt((change[np.ix_(rows, REFINED_CHANNELS)] ** 2).mean())),
+        }
+        state.poses.rounds[-1] |= {name: round(value, 4) for name, value in figures.items()}
+
+    def _mirror(self, state: State, pace: ScheduleState, posed: Dataset) -> MotionObjective:
+        def tell(change: NDArray[np.float64]) -> None:
+            state.motion = change
+            apply_refined_motion(state, posed)
+
+        def feel(row: int) -> LossAndGrad:
+            shown = state.mover.forward_eval(state.table, row, pace)
+            slopes = self.easel.loss_and_grads(shown, state.poses.at(row), self.targets(row))
+            return LossAndGrad(
+                slopes.loss, state.mover.motion_grad(state.table, row, slopes).astype(np.float64)
+            )
+
+        return MotionObjective(tell, feel, effective_residual_count(self.easel.camera))
+
+    def _shown(self) -> Int64Array:
+        for part in (VAL, TRAIN):
+            rows = self.known[self.split[self.known] == part]
+            if len(rows):
+                return subsample_evenly(rows, _VALIDATED, floor=True)
+        return self.known
+
+    def _psnr_db(self, state: State, rows: Int64Array, pace: ScheduleState) -> float:
+        found = []
+        for row in rows.tolist():
+            drawn = self.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
+            truth = self.targets(row).picture / 255.0
+            found.append(psnr_db(float(np.mean((np.clip(drawn, 0, 1) - truth) ** 2))))
+        return float(np.mean(found)) if found else 0.0
+
+
+def apply_refined_motion(state: State, posed: Dataset) -> None:
+    """Move as landmarks say in a data set with the state's poses, and pictures beyond them."""
+    state.mover.set_motion(with_refined_motion(posed, state.motion))
+
+
+def usable_frames(dataset: Dataset) -> Int64Array:
+    """All rows with known motion and poses, rising."""
+    return np.sort(np.concatenate([known_rows(dataset, part) for part in np.unique(dataset.frames.split)]))
+
 
 _SMOOTH = 0.98  # of the running means that are reported
 _PATIENCE = 5  # steps in a row that may be skipped

@@ -12,12 +12,12 @@ from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.fields.attention import AttentionField
 from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.inspect import attention_colors, dynamism_colors, movement_colors
-from splatface.models.training.optimization.conditions import Conditions
+from splatface.models.training.optimization.bake import DatasetRenderer, DeformationSource
 from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of
-from splatface.models.training.optimization.finish import performer_of
-from splatface.models.training.optimization.packed import unpack
-from splatface.models.training.optimization.performer import DatasetRenderer, DeformationSource
-from splatface.models.training.optimization.types import Trained
+from splatface.models.training.optimization.field_trainers import Conditions
+from splatface.models.training.optimization.finalize import performer_of
+from splatface.models.training.optimization.gaussian_skinning import unpack
+from splatface.models.training.optimization.training_run import Trained
 from splatface.models.training.report.inspect import SH_0, named, sheet, write_sheets
 from splatface.models.typing import UInt8Array
 

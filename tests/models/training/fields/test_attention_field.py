@@ -160,7 +160,7 @@ def test_rows_alone_and_places_once_give_the_same():
     rows = torch.tensor([5, 2, 30])
     whole = made(means, condition()).deltas
     torch.testing.assert_close(made(means, condition(), rows).deltas, whole[rows])
-    torch.testing.assert_close(made.placed(means)(condition()).deltas, whole)
+    torch.testing.assert_close(made.bind_positions(means)(condition()).deltas, whole)
 
 
 def test_the_same_seed_gives_the_same_field():

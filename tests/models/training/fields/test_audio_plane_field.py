@@ -155,7 +155,7 @@ def test_rows_alone_and_places_once_give_the_same():
     some = made(means, condition(), rows)
     torch.testing.assert_close(some.deltas, whole.deltas[rows])
     torch.testing.assert_close(some.dynamism, whole.dynamism[rows])
-    torch.testing.assert_close(made.placed(means)(condition()).deltas, whole.deltas)
+    torch.testing.assert_close(made.bind_positions(means)(condition()).deltas, whole.deltas)
 
 
 def test_gradients_reach_places_and_agree_with_differences():

@@ -89,7 +89,7 @@ def test_rows_alone_give_the_same():
     made, means = shaken(field()), gaussians().means
     rows = torch.tensor([30, 2, 5])
     whole = made(means, condition())
-    some = made.placed(means, rows)(condition())
+    some = made.bind_positions(means, rows)(condition())
     torch.testing.assert_close(some.deltas, whole.deltas[rows])
     torch.testing.assert_close(some.dynamism, whole.dynamism[rows])
 

@@ -6,7 +6,8 @@ import torch
 from training_scene import some_rows
 
 from splatface.models.render.workers import Workers
-from splatface.models.training.optimization.adam import (
+from splatface.models.training.optimization.gaussian_skinning import DEPTH, SH_DC, SH_REST, SKIN
+from splatface.models.training.optimization.optimizer import (
     LowRankGradient,
     ParameterAnchors,
     apply_constraints,
@@ -15,8 +16,7 @@ from splatface.models.training.optimization.adam import (
     step_basis,
     step_table,
 )
-from splatface.models.training.optimization.config import GaussianConstraints
-from splatface.models.training.optimization.packed import DEPTH, SH_DC, SH_REST, SKIN
+from splatface.models.training.optimization.train_config import GaussianConstraints
 
 
 def torchs(values, slopes, rate):

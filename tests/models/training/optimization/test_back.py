@@ -7,8 +7,8 @@ from splatface.models.camera import Camera
 from splatface.models.head.motion_map import linear_map
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.back import add_back_of_head_shell
 from splatface.models.training.optimization.bake import Baked
+from splatface.models.training.optimization.head_export import add_back_of_head_shell
 
 WIDE_M, TALL_M = 0.08, 0.11
 HAIR, SKIN = (-1.0, -1.0, -1.0), (0.5, 0.2, 0.1)

@@ -5,10 +5,13 @@ from performers import performer_of, true_performer
 
 from splatface.models.errors import TrainingError
 from splatface.models.training.dataset.types import TRAIN
-from splatface.models.training.optimization.bake import BakeConfig, bake_field
+from splatface.models.training.optimization.bake import (
+    BakeConfig,
+    DatasetRenderer,
+    bake_field,
+    image_sensitivity,
+)
 from splatface.models.training.optimization.dataset_statistics import known_rows
-from splatface.models.training.optimization.effect import image_sensitivity
-from splatface.models.training.optimization.performer import DatasetRenderer
 
 
 def deltas_of(baked, dataset, row):

@@ -11,13 +11,12 @@ from splatface.models.render.workers import Workers
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, TORSO
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.field import Condition
-from splatface.models.training.optimization.basis_mover import BasisFieldTrainer
-from splatface.models.training.optimization.config import RegularizationConfig, preset
-from splatface.models.training.optimization.densify import DensificationResult
-from splatface.models.training.optimization.motion_start import start_field
-from splatface.models.training.optimization.points import InitialGaussians
-from splatface.models.training.optimization.pull import Gradients
-from splatface.models.training.optimization.schedule import CANONICAL, DEFORMATION, ScheduleState
+from splatface.models.training.optimization.densification import DensificationResult
+from splatface.models.training.optimization.field_trainers import BasisFieldTrainer
+from splatface.models.training.optimization.initialization import InitialGaussians, start_field
+from splatface.models.training.optimization.optimizer import CANONICAL, DEFORMATION, ScheduleState
+from splatface.models.training.optimization.render_loss import Gradients
+from splatface.models.training.optimization.train_config import RegularizationConfig, preset
 
 COUNT, PACE = 30, ScheduleState(DEFORMATION, 0.3, 1.0, False)
 EXACT = RegularizationConfig(motion_noise_std=0.0, basis_weight_decay=0.0, residual_init_scale=1.0)

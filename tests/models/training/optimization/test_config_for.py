@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from splatface.models.training.dataset.types import TRAIN
-from splatface.models.training.optimization.config import config_of_yaml, config_to_yaml, preset
-from splatface.models.training.optimization.config_for import adapt_config_to_dataset
+from splatface.models.training.optimization.dataset_statistics import adapt_config_to_dataset
+from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml, preset
 
 
 def film(dataset, seconds, pictures, source="video", turned_deg=20.0):

@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 from training_scene import camera, drawn, some_rows
 
-from splatface.models.training.optimization.config import DensifyConfig
-from splatface.models.training.optimization.densify import DensificationStats, densify_and_prune, no_pull
-from splatface.models.training.optimization.packed import OPACITY
+from splatface.models.training.optimization.densification import (
+    DensificationStats,
+    densify_and_prune,
+    no_pull,
+)
+from splatface.models.training.optimization.gaussian_skinning import OPACITY
+from splatface.models.training.optimization.train_config import DensifyConfig
 
 HOW = DensifyConfig(grow_grad2d=0.1, max_growth_ratio=1.0, max_gaussians=100, prune_opacity=0.05)
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.optimization.directions import weighted_pca
+from splatface.models.training.optimization.bake import weighted_pca
 
 
 def _of_rank(rank, frames=60, features=900, seed=0):

@@ -12,13 +12,13 @@ from splatface.models.messages import HeadControl
 from splatface.models.rotations import quat_from_euler
 from splatface.models.training.audio_to_mouth.speaker_calibration import METHODS
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
-from splatface.models.training.optimization.export import calibrated_nets, export_head, write_head
-from splatface.models.training.optimization.seen import (
+from splatface.models.training.optimization.dataset_statistics import (
     bone_pose_parameters,
     fit_torso_follow_ratio,
     motion_limits_from_dataset,
     pose_limits_from_dataset,
 )
+from splatface.models.training.optimization.head_export import calibrated_nets, export_head, write_head
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from splatface.models.camera import Camera
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.hidden import inpaint_unseen_colors, visibility
+from splatface.models.training.optimization.visible_colors import inpaint_unseen_colors, visibility
 
 NOTHING, HEAD = np.zeros((50, 5)), np.ones(50, np.float32)
 CAMERA = Camera(64, 64, 100.0, 100.0, 32.0, 32.0)

@@ -9,10 +9,9 @@ from test_pull import LOSS, a_target
 from training_scene import at_rest, camera, some_rows
 
 from splatface.models.errors import MetricError
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.likeness import add_perceptual_loss, make_perceptual_loss
-from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
-from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.training.optimization.image_loss import add_perceptual_loss, make_perceptual_loss
+from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss, TorchRenderLoss
+from splatface.models.training.optimization.train_config import LossConfig
 
 PACKAGED = LossConfig(perceptual=0.5)
 

@@ -6,7 +6,7 @@ from splatface.models.training.optimization.dataset_statistics import (
     subsample_interior,
     subsample_with_stride,
 )
-from splatface.models.training.optimization.looking import nearest_psd
+from splatface.models.training.optimization.pose_refinement import nearest_psd
 
 
 def test_no_more_are_looked_at_than_asked_and_all_of_the_film_is():

@@ -9,9 +9,15 @@ from scipy.ndimage import gaussian_filter
 
 from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.loss_kernels import ImageLoss
-from splatface.models.training.optimization.losses import Target, mask_loss, picture_loss, psnr_db, ssim_map
+from splatface.models.training.optimization.image_loss import (
+    ImageLoss,
+    Target,
+    mask_loss,
+    picture_loss,
+    psnr_db,
+    ssim_map,
+)
+from splatface.models.training.optimization.train_config import LossConfig
 
 HEIGHT, WIDTH = 47, 61
 

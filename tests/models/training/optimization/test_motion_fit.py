@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from splatface.models.training.optimization.motion_fit import fit_motion_map, motion_map_of, torch_map_of
+from splatface.models.training.optimization.bake import fit_motion_map, motion_map_of, torch_map_of
 
 
 def _motion(frames=400, seed=0):

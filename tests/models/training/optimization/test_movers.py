@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from splatface.models.training.dataset.body_poses import with_motion_offset
-from splatface.models.training.optimization.begin import build_trainer
-from splatface.models.training.optimization.config import preset
-from splatface.models.training.optimization.pull import Gradients
-from splatface.models.training.optimization.schedule import DEFORMATION, ScheduleState
+from splatface.models.training.optimization.initialization import build_trainer
+from splatface.models.training.optimization.optimizer import DEFORMATION, ScheduleState
+from splatface.models.training.optimization.render_loss import Gradients
+from splatface.models.training.optimization.train_config import preset
 
 ROW, PACE = 8, ScheduleState(DEFORMATION, 0.5, 1.0, False)
 

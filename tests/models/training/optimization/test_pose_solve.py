@@ -8,14 +8,21 @@ import torch
 from training_scene import camera, some_rows, still
 
 from splatface.models.render.reference import draw_reference
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.losses import Target, picture_loss
-from splatface.models.training.optimization.pose_look import loss_and_pose_grad
-from splatface.models.training.optimization.pose_solve import PoseProblem, Priors, gauss_newton_step
-from splatface.models.training.optimization.pose_story import jitter_px
-from splatface.models.training.optimization.poses import INTRINSICS_DOF, POSE_DOF, apply_twist, twist_between
-from splatface.models.training.optimization.pull import RenderLoss
-from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch
+from splatface.models.training.optimization.gaussian_skinning import pose_rows, skin_gaussians_torch
+from splatface.models.training.optimization.image_loss import Target, picture_loss
+from splatface.models.training.optimization.pose_refinement import (
+    INTRINSICS_DOF,
+    POSE_DOF,
+    PoseProblem,
+    Priors,
+    apply_twist,
+    gauss_newton_step,
+    jitter_px,
+    loss_and_pose_grad,
+    twist_between,
+)
+from splatface.models.training.optimization.render_loss import RenderLoss
+from splatface.models.training.optimization.train_config import LossConfig
 
 LOSS = LossConfig(mask=0.0)
 SIZE = 48

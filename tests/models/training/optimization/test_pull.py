@@ -7,11 +7,10 @@ from test_losses import some_target
 from training_scene import at_rest, camera, some_rows, still
 
 from splatface.models.render.reference import SplatTensors, draw_reference
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.losses import Target, mask_loss, picture_loss, silhouette_loss
-from splatface.models.training.optimization.pull import DeformedGaussians, RenderLoss
-from splatface.models.training.optimization.skin import skin_gaussians_torch
-from splatface.models.training.optimization.torch_easel import TorchRenderLoss
+from splatface.models.training.optimization.gaussian_skinning import skin_gaussians_torch
+from splatface.models.training.optimization.image_loss import Target, mask_loss, picture_loss, silhouette_loss
+from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss, TorchRenderLoss
+from splatface.models.training.optimization.train_config import LossConfig
 
 LOSS = LossConfig(
     l1=0.8, dssim=0.2, lips=0.5, mask=0.3, background_opacity_weight=0.2, foreground_transparency_weight=0.3

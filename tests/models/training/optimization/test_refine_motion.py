@@ -11,15 +11,15 @@ from test_run import a_run
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import TEST, TRAIN
-from splatface.models.training.optimization.config import RefineConfig, StageConfig
 from splatface.models.training.optimization.dataset_statistics import all_motion
-from splatface.models.training.optimization.refine_motion import (
+from splatface.models.training.optimization.motion_refinement import (
     REFINED_CHANNELS,
     LossAndGrad,
     MotionObjective,
     extrapolate_correction,
     refine_motion,
 )
+from splatface.models.training.optimization.train_config import RefineConfig, StageConfig
 
 ANCHOR, RESIDUALS, PICTURES = 0.05, 1000.0, 12
 ROWS = np.arange(2, PICTURES)

@@ -10,8 +10,8 @@ from test_run import SHORT, a_run
 
 from splatface.models.training.dataset.body_poses import with_poses
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
-from splatface.models.training.optimization.config import DensifyConfig, RefineConfig, StageConfig
-from splatface.models.training.optimization.state import STATE
+from splatface.models.training.optimization.train_config import DensifyConfig, RefineConfig, StageConfig
+from splatface.models.training.optimization.trainer import STATE
 from splatface.models.training.report.poses_page import refined_section
 
 REFINED = replace(

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from splatface.models.training.dataset.types import FACE, MOUTH, NECK
-from splatface.models.training.optimization.relief import surface_prior_from_points
+from splatface.models.training.optimization.densification import surface_prior_from_points
 
 
 def slope_of(xy):

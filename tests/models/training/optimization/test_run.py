@@ -17,17 +17,17 @@ from safetensors import safe_open
 from splatface.models.errors import TrainingError
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.optimization import run as running
-from splatface.models.training.optimization.config import (
+from splatface.models.training.optimization import training_run as running
+from splatface.models.training.optimization.gaussian_skinning import SH_DC
+from splatface.models.training.optimization.render_loss import RenderLoss
+from splatface.models.training.optimization.train_config import (
     DensifyConfig,
     GaussianConstraints,
     StageConfig,
     preset,
 )
-from splatface.models.training.optimization.packed import SH_DC
-from splatface.models.training.optimization.pull import RenderLoss
-from splatface.models.training.optimization.run import train
-from splatface.models.training.optimization.state import STATE
+from splatface.models.training.optimization.trainer import STATE
+from splatface.models.training.optimization.training_run import train
 
 SHORT = replace(
     preset("basis"),
@@ -256,9 +256,9 @@ def test_other_fields_train_and_resume(dataset, tmp_path, kind):
 
 
 def test_from_random_points_a_person_appears(dataset, tmp_path, monkeypatch):
-    from splatface.models.training.optimization import points
+    from splatface.models.training.optimization import initialization
 
-    monkeypatch.setattr(points, "points", lambda dataset: None)
+    monkeypatch.setattr(initialization, "points", lambda dataset: None)
     config = replace(
         SHORT,
         random_points=800,

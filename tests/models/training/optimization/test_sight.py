@@ -5,7 +5,11 @@ from test_hidden import CAMERA, ball, splats
 
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.optimization.sight import ColorBounds, accumulate_visible_colors, bounds_of
+from splatface.models.training.optimization.visible_colors import (
+    ColorBounds,
+    accumulate_visible_colors,
+    bounds_of,
+)
 
 RED, BLUE = (0.8, 0.2, 0.1), (0.1, 0.3, 0.9)
 

@@ -10,9 +10,17 @@ from splatface.models.render.gradients import SplatGrads
 from splatface.models.render.workers import Workers
 from splatface.models.rotations import blend_quats, multiply_quats, quat_from_matrix
 from splatface.models.training.fields.field import GaussianTensors
-from splatface.models.training.optimization.packed import SKIN, pack, row_width, unpack
-from splatface.models.training.optimization.skin import pose_rows, skin_gaussians_torch, twisted
-from splatface.models.training.optimization.skin_kernels import skin_backward, skin_gaussians
+from splatface.models.training.optimization.gaussian_skinning import (
+    SKIN,
+    pack,
+    pose_rows,
+    row_width,
+    skin_backward,
+    skin_gaussians,
+    skin_gaussians_torch,
+    twisted,
+    unpack,
+)
 
 NAMES = ("means", "quats", "scales", "opacities", "sh")
 

@@ -14,26 +14,25 @@ from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
 from splatface.models.training.fields.config import ConditioningConfig
-from splatface.models.training.optimization.begin import build_trainer
-from splatface.models.training.optimization.conditions import Conditions, pose_of
-from splatface.models.training.optimization.config import (
-    DensifyConfig,
-    LearningRates,
-    LossConfig,
-    StageConfig,
-    preset,
-)
 from splatface.models.training.optimization.dataset_statistics import known_rows
-from splatface.models.training.optimization.packed import SH_DC, SKIN
-from splatface.models.training.optimization.points import initialize_gaussians
-from splatface.models.training.optimization.schedule import (
+from splatface.models.training.optimization.field_trainers import Conditions, pose_of
+from splatface.models.training.optimization.gaussian_skinning import SH_DC, SKIN
+from splatface.models.training.optimization.image_loss import Targets
+from splatface.models.training.optimization.initialization import build_trainer, initialize_gaussians
+from splatface.models.training.optimization.optimizer import (
     CANONICAL,
     DEFORMATION,
     basis_rates,
     schedule_at,
     table_rates,
 )
-from splatface.models.training.optimization.targets import Targets
+from splatface.models.training.optimization.train_config import (
+    DensifyConfig,
+    LearningRates,
+    LossConfig,
+    StageConfig,
+    preset,
+)
 
 BASIS = replace(preset("basis"), threads=1)
 
@@ -70,7 +69,7 @@ def test_too_many_points_are_thinned_where_nobody_looks(dataset, rows):
 
 
 def test_without_points_they_lie_at_random_where_the_person_is(dataset, rows, monkeypatch):
-    from splatface.models.training.optimization import points as module
+    from splatface.models.training.optimization import initialization as module
 
     monkeypatch.setattr(module, "points", lambda dataset: None)
     start = initialize_gaussians(dataset, rows, replace(BASIS, random_points=500))

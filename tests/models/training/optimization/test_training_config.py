@@ -6,7 +6,7 @@ import pytest
 
 from splatface.models.errors import TrainingError
 from splatface.models.training.fields.config import AttentionConfig, AudioPlaneConfig, BasisConfig
-from splatface.models.training.optimization.config import (
+from splatface.models.training.optimization.train_config import (
     FIELDS,
     DensifyConfig,
     LossConfig,

@@ -7,8 +7,13 @@ from performers import true_performer
 from splatface.models.head.splats import Gaussians
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
-from splatface.models.training.optimization.config import LearningRates, LossConfig
-from splatface.models.training.optimization.tune import TuneConfig, baked_psnr_db, inpaint_unless_worse, tune
+from splatface.models.training.optimization.finalize import (
+    TuneConfig,
+    baked_psnr_db,
+    inpaint_unless_worse,
+    tune,
+)
+from splatface.models.training.optimization.train_config import LearningRates, LossConfig
 
 
 @pytest.fixture(scope="module")

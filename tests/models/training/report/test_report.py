@@ -10,7 +10,7 @@ from dataset_fixture import tiny_head
 
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import TrainingError
-from splatface.models.training.optimization.story import RunArtifacts, load_run_artifacts
+from splatface.models.training.optimization.training_run import RunArtifacts, load_run_artifacts
 from splatface.models.training.report.film_strip import _webp, difference, film_of, side_by_side
 from splatface.models.training.report.plots import Axes, Curve, chart
 from splatface.models.training.report.report import write_report

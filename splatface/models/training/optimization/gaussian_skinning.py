@@ -1,20 +1,175 @@
-"""The fast twin of `skin_splats` and its backward pass, row by row, in compiled loops on a few threads."""
+"""x"""
 
 import math
 from dataclasses import dataclass
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splatface.models.head.skinning import MAX_LOG_CHANGE
 from splatface.models.head.splats import DELTA_CHANNELS, Splats
 from splatface.models.render.gradients import SplatGrads
+from splatface.models.render.reference import SplatTensors
 from splatface.models.render.workers import Workers
-from splatface.models.training.optimization.skin import POSE
+from splatface.models.rotations import quat_from_matrix
+from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.typing import Float32Array
 
-__all__ = ["SkinningCache", "SkinningGrads", "skin_backward", "skin_gaussians"]
+__all__ = [
+    "DEPTH",
+    "LOG_SCALES",
+    "MEANS",
+    "OPACITY",
+    "POSE",
+    "QUATS",
+    "SH_DC",
+    "SH_REST",
+    "SKIN",
+    "SkinningCache",
+    "SkinningGrads",
+    "logit",
+    "pack",
+    "pose_rows",
+    "row_width",
+    "sh_of",
+    "skin_backward",
+    "skin_gaussians",
+    "skin_gaussians_torch",
+    "skin_logits",
+    "twisted",
+    "unpack",
+]
+
+# Columns of a row. The first eleven stand as in DELTA_CHANNELS; harmonics follow, coefficient by coefficient.
+MEANS = slice(0, 3)
+DEPTH = 2
+QUATS = slice(3, 7)
+LOG_SCALES = slice(7, 10)
+OPACITY = 10
+SKIN = 11  # logit
+SH_DC = slice(12, 15)  # SH degree 0
+SH_REST = 15  # SH degree 1 and above, from here to the end
+_HARMONICS = 12
+
+
+def row_width(sh_degree: int) -> int:
+    """Columns of a table with harmonics up to this degree."""
+    return _HARMONICS + 3 * (sh_degree + 1) ** 2
+
+
+def pack(gaussians: GaussianTensors, skin_logits: Tensor) -> Tensor:
+    """N Gaussians and their skin logits [N] -> [N, row_width]; keeps the graph."""
+    g = gaussians
+    columns = [g.means, g.quats, g.log_scales, g.opacity_logits[:, None], skin_logits[:, None]]
+    return torch.cat([*columns, g.sh.flatten(1)], dim=1)
+
+
+def unpack(table: Tensor) -> GaussianTensors:
+    """The Gaussians of a table, as views of it; their skin logits are table[:, SKIN]."""
+    return GaussianTensors(
+        means=table[:, MEANS],
+        quats=table[:, QUATS],
+        log_scales=table[:, LOG_SCALES],
+        opacity_logits=table[:, OPACITY],
+        sh=sh_of(table),
+    )
+
+
+def sh_of(table: Tensor) -> Tensor:
+    """Harmonics [N, (d + 1)^2, 3] of a table."""
+    return table[:, _HARMONICS:].unflatten(1, (-1, 3))
+
+
+def skin_logits(weights: Float32Array) -> Float32Array:
+    """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
+    return logit(np.clip(weights, 0.005, 0.995))
+
+
+def logit(fraction: float | Float32Array) -> Float32Array:
+    """Return log(p / (1 - p)) of fractions p in (0, 1)."""
+    value: Float32Array = np.log(np.asarray(fraction) / (1 - np.asarray(fraction))).astype(np.float32)
+    return value
+
+
+POSE = 16  # rotation 9, translation 3, quaternion 4
+
+
+def pose_rows(T_world_head: NDArray[np.float64], T_world_torso: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[2, POSE]: torso and head as rotation (row by row), translation and quaternion on the same side."""
+    rows = [_pose_row(T_world_torso), _pose_row(T_world_head)]
+    if rows[0][12:] @ rows[1][12:] < 0:
+        rows[1][12:] *= -1
+    return np.stack(rows)
+
+
+def _pose_row(T: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([T[:3, :3].ravel(), T[:3, 3], quat_from_matrix(T[:3, :3])])
+
+
+def twisted(pose: Tensor, twist: Tensor) -> Tensor:
+    """Poses [2, POSE] moved by small twists [2, 6] (turn about the world's origin in rad, shift in m).
+
+    Exact to first order, which is all a gradient at twist 0 needs.
+    """
+    turn, shift = twist[:, :3], twist[:, 3:]
+    rotation = pose[:, :9].unflatten(1, (3, 3))
+    rotation = rotation + torch.cross(turn[:, :, None].expand_as(rotation), rotation, dim=1)
+    place = pose[:, 9:12] + torch.cross(turn, pose[:, 9:12], dim=1) + shift
+    w, v = pose[:, 12:13], pose[:, 13:16]
+    quat = torch.cat(
+        [
+            w - 0.5 * (turn * v).sum(1, keepdim=True),
+            v + 0.5 * (turn * w + torch.cross(turn, v, dim=1)),
+        ],
+        dim=1,
+    )
+    return torch.cat([rotation.flatten(1), place, quat], dim=1)
+
+
+def skin_gaussians_torch(table: Tensor, deltas: Tensor, pose: Tensor) -> SplatTensors:
+    """Splats in the world.
+
+    Args:
+        table: [N, row_width] canonical Gaussians, see packed.py.
+        deltas: [N, 14], see DELTA_CHANNELS.
+        pose: [2, POSE] torso and head, see `pose_rows`.
+    """
+    changes = deltas[:, 7:11].clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
+    share = torch.sigmoid(table[:, SKIN])
+    blended = pose[0] + share[:, None] * (pose[1] - pose[0])
+    rotation, place, turn = blended[:, :9].unflatten(1, (3, 3)), blended[:, 9:12], blended[:, 12:16]
+    means = (rotation @ (table[:, MEANS] + deltas[:, 0:3])[:, :, None])[:, :, 0] + place
+    sh = sh_of(table)
+    parts = [sh[:, :1] + deltas[:, None, 11:14]]
+    if sh.shape[1] > 1:
+        # g = (-a2, -a0, a1) of the coefficients in their order y, z, x is a vector and turned as one.
+        g = rotation @ torch.stack([-sh[:, 3], -sh[:, 1], sh[:, 2]], dim=1)
+        parts += [-g[:, 1:2], g[:, 2:3], -g[:, 0:1]]
+    return SplatTensors(
+        means=means,
+        quats=_product(turn, table[:, QUATS] + deltas[:, 3:7]),
+        scales=torch.exp(table[:, 7:10] + changes[:, :3]),
+        opacities=torch.sigmoid(table[:, OPACITY] + changes[:, 3]),
+        sh=torch.cat(parts, dim=1),
+    )
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product of quaternions [N, 4] wxyz."""
+    aw, ax, ay, az = a.unbind(1)
+    bw, bx, by, bz = b.unbind(1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        dim=1,
+    )
 
 
 f4 = np.float32

@@ -1,31 +1,182 @@
-"""A whole training: two stages, resumable at any moment, told to the caller as it goes."""
+"""x"""
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splatface.models.errors import TrainingError
 from splatface.models.storage import atomic_write
+from splatface.models.training.dataset.frame_images import png_bytes
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
-from splatface.models.training.fields.field import Field
-from splatface.models.training.optimization.begin import build_trainer
-from splatface.models.training.optimization.config import TrainConfig, config_of_yaml, config_to_yaml
+from splatface.models.training.fields.field import Field, GaussianTensors
 from splatface.models.training.optimization.dataset_statistics import known_rows, subsample_evenly
-from splatface.models.training.optimization.log import add_to_log, read_log
-from splatface.models.training.optimization.losses import psnr_db
-from splatface.models.training.optimization.packed import SKIN, unpack
-from splatface.models.training.optimization.pose_story import pose_curves
-from splatface.models.training.optimization.schedule import ScheduleState, schedule_at
-from splatface.models.training.optimization.state import STATE, load_state, save_state
-from splatface.models.training.optimization.types import Progress, Trained
-from splatface.models.training.optimization.validate import validate
+from splatface.models.training.optimization.gaussian_skinning import SKIN, unpack
+from splatface.models.training.optimization.image_loss import psnr_db
+from splatface.models.training.optimization.initialization import build_trainer
+from splatface.models.training.optimization.optimizer import ScheduleState, schedule_at
+from splatface.models.training.optimization.pose_refinement import pose_curves
+from splatface.models.training.optimization.train_config import TrainConfig, config_of_yaml, config_to_yaml
+from splatface.models.training.optimization.trainer import STATE, Trainer, load_state, save_state
+from splatface.models.typing import UInt8Array
 
-__all__ = ["Progress", "Trained", "train"]
+__all__ = [
+    "LOG",
+    "SHEET_ROWS",
+    "Progress",
+    "RunArtifacts",
+    "Trained",
+    "add_to_log",
+    "draw_row",
+    "load_run_artifacts",
+    "read_log",
+    "sheet",
+    "train",
+    "validate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a run stands; one line of log.jsonl."""
+
+    stage: str  # "canonical" or "deformation"
+    step: int  # of the whole run, 0..steps
+    steps: int
+    loss: float  # smoothed
+    psnr_db: float  # smoothed, pictures trained on
+    gaussians: int
+    ms_per_step: float
+    seconds_left: float
+    validation_psnr_db: float | None = None  # of the last validation, where there was one
+    seconds: float = 0.0  # trained so far, earlier sittings included
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """A trained person, not yet baked to a head."""
+
+    gaussians: GaussianTensors  # N, canonical frame, no graph
+    skin_logits: Tensor  # [N]; sigmoid: 0 torso bone .. 1 head bone
+    labels: NDArray[np.uint8]  # [N] LABELS of the part each Gaussian belongs to
+    field: Field
+    config: TrainConfig
+    dataset: Dataset  # the one trained on, its poses, lens and motion refined where asked for
+    seconds: float
+    history: tuple[Progress, ...] = ()
+
+
+LOG = "log.jsonl"
+
+
+def add_to_log(folder: Path, progress: Progress) -> None:
+    """Append a line."""
+    with (folder / LOG).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(progress)) + "\n")
+
+
+def read_log(folder: Path, until_step: int) -> list[Progress]:
+    """The lines up to a step; later ones, which the resumed run writes again, are taken out of the file.
+
+    A line that a crash cut short is dropped.
+    """
+    path = folder / LOG
+    kept = []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    for line in lines:
+        try:
+            progress = Progress(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+        if progress.step <= until_step:
+            kept.append(progress)
+    atomic_write(path, "".join(json.dumps(asdict(p)) + "\n" for p in kept).encode(), fsync=False)
+    return kept
+
+
+SHEET_ROWS = 4
+_TALLEST = 256  # px of a picture in the sheet
+_LOUDER = 4  # differences are shown this much stronger
+
+
+def draw_row(trainer: Trainer, row: int, pace: ScheduleState) -> UInt8Array:
+    """What the trainer makes of a row of its data set now, [H, W, 3]."""
+    state = trainer.state
+    image = trainer.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
+
+
+def validate(trainer: Trainer, rows: NDArray[np.int64], pace: ScheduleState, path: Path) -> float:
+    """Mean PSNR in dB of rows, and a sheet of the first few at `path`."""
+    drawn = [draw_row(trainer, int(row), pace) for row in rows]
+    true = [trainer.targets(int(row)).picture for row in rows]
+    errors = [np.mean((a / 255.0 - b / 255.0) ** 2) for a, b in zip(drawn, true, strict=True)]
+    path.parent.mkdir(exist_ok=True)
+    atomic_write(path, png_bytes(sheet(drawn[:SHEET_ROWS], true[:SHEET_ROWS])), fsync=False)
+    return float(np.mean([psnr_db(float(error)) for error in errors]))
+
+
+def sheet(drawn: list[UInt8Array], true: list[UInt8Array]) -> UInt8Array:
+    """One row each: prediction, truth, difference (gray: none)."""
+    lines = []
+    for mine, theirs in zip(drawn, true, strict=True):
+        off = np.clip((mine.astype(np.int16) - theirs) * _LOUDER + 128, 0, 255).astype(np.uint8)
+        lines.append(np.concatenate([mine, theirs, off], axis=1))
+    whole = np.concatenate(lines)
+    share = min(1.0, _TALLEST / drawn[0].shape[0])
+    size = (round(whole.shape[1] * share), round(whole.shape[0] * share))
+    return np.asarray(cv2.resize(whole, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunArtifacts:
+    """What a run folder tells of a training; empty where it tells nothing."""
+
+    log: tuple[Mapping[str, Any], ...] = ()  # lines of log.jsonl
+    config: str = ""  # config.yaml
+    evaluation: Mapping[str, Any] | None = None  # evaluation.json
+    openings: Mapping[str, Any] | None = None  # openings.json: "time_s" and lip openings by name
+    poses: Mapping[str, Any] | None = None  # poses.json: how they were refined
+    validation: tuple[Path, ...] = ()  # pictures, the newest last
+
+
+def load_run_artifacts(run_folder: Path) -> RunArtifacts:
+    """Read what there is; a last line of the log that was cut off by a crash is left out."""
+    log = [line for line in map(_json, _lines(run_folder / "log.jsonl")) if isinstance(line, dict)]
+    config = run_folder / "config.yaml"
+    return RunArtifacts(
+        log=tuple(log),
+        evaluation=_mapping(run_folder / "evaluation.json"),
+        openings=_mapping(run_folder / "openings.json"),
+        poses=_mapping(run_folder / "poses.json"),
+        config=config.read_text(encoding="utf-8") if config.is_file() else "",
+        validation=tuple(sorted((run_folder / "validation").glob("*.png"))),
+    )
+
+
+def _lines(file: Path) -> list[str]:
+    return file.read_text(encoding="utf-8", errors="replace").splitlines() if file.is_file() else []
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _mapping(file: Path) -> Mapping[str, Any] | None:
+    found = _json("\n".join(_lines(file)))
+    return found if isinstance(found, dict) else None
+
 
 CONFIG, POSES = "config.yaml", "poses.json"
 _VALIDATED = 8  # pictures

@@ -1,19 +1,129 @@
-"""The losses of `losses` with their slopes, in compiled loops over rows on a few threads."""
+"""x"""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numba
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
-from splatface.models.training.optimization.config import LossConfig
-from splatface.models.training.optimization.losses import LUMA, WEIGHT_STEP, WINDOW, Target
-from splatface.models.typing import Float32Array
+from splatface.models.training.dataset.frame_images import (
+    LossWeights,
+    box_of,
+    eyes_mask,
+    labels,
+    loss_weights,
+    mouth_mask,
+    person_mask,
+    picture,
+    silhouette_trimap,
+)
+from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.evaluation.perceptual import lpips_network, st_lpips_network, to_minus1_1
+from splatface.models.training.optimization.train_config import LossConfig
+from splatface.models.typing import Float32Array, UInt8Array
 
-__all__ = ["ImageLoss", "ImageLossResult"]
+__all__ = [
+    "LUMA",
+    "WEIGHT_STEP",
+    "WINDOW",
+    "ImageLoss",
+    "ImageLossResult",
+    "PerceptualLoss",
+    "Target",
+    "Targets",
+    "add_perceptual_loss",
+    "make_perceptual_loss",
+    "mask_loss",
+    "picture_loss",
+    "psnr_db",
+    "silhouette_loss",
+    "ssim_map",
+    "target_of",
+]
+
+WEIGHT_STEP = 1 / 32  # weights of regions are stored as bytes of this step
+LUMA = (0.299, 0.587, 0.114)
+_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
+
+
+def _window() -> NDArray[np.float64]:
+    taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    taps /= taps.sum()
+    return taps
+
+
+WINDOW: NDArray[np.float64] = _window()  # [11], sum 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """What one picture is compared with."""
+
+    picture: UInt8Array  # [H, W, 3]
+    weights: UInt8Array  # [H, W] in WEIGHT_STEP
+    dynamic_mask: UInt8Array  # [H, W] 255 where mouth and eyes are, dilated
+    silhouette_trimap: NDArray[
+        np.int8
+    ]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge
+    lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
+
+
+def picture_loss(image: Tensor, target: Target, config: LossConfig) -> Tensor:
+    """The loss of a picture [H, W, 3], 0..1, without the mask's term; a scalar."""
+    truth = torch.from_numpy(target.picture).to(image) / 255
+    weights = torch.from_numpy(target.weights).to(image) * WEIGHT_STEP
+    off = (image - truth).abs().mean(dim=2)
+    value = config.l1 * (weights * off).mean()
+    top, left, bottom, right = target.lips
+    if config.lips and bottom > top:
+        value = value + config.lips * off[top:bottom, left:right].mean()
+    if config.dssim:
+        luma = image.new_tensor(LUMA)
+        unlike = 1 - ssim_map(image @ luma, truth @ luma)
+        value = value + config.dssim * (weights * unlike).mean() / 2
+    return value
+
+
+def mask_loss(drawn: Tensor, moving: Tensor, margin: float) -> Tensor:
+    """How far the drawn dynamism [H, W] is from the mask [H, W], beyond a margin (dynamism is not binary)."""
+    return ((moving - drawn).abs() - margin).clamp(min=0).mean()
+
+
+def silhouette_loss(transmittance: Tensor, cover: NDArray[np.int8], config: LossConfig) -> Tensor:
+    """How much of the background [H, W] is covered where nobody is, and seen where somebody is."""
+    where = torch.from_numpy(cover).to(transmittance)
+    covered, seen = (-where).clamp(min=0) * (1 - transmittance), where.clamp(min=0) * transmittance
+    return (
+        config.background_opacity_weight * covered.mean()
+        + config.foreground_transparency_weight * seen.mean()
+    )
+
+
+def ssim_map(x: Tensor, y: Tensor) -> Tensor:
+    """Structural similarity [H, W] of two planes [H, W] in 0..1."""
+    window = torch.from_numpy(WINDOW).to(x)
+    kernel = (window[:, None] * window)[None, None]
+
+    def blur(plane: Tensor) -> Tensor:
+        return torch.nn.functional.conv2d(plane[None, None], kernel, padding=5)[0, 0]
+
+    mean_x, mean_y = blur(x), blur(y)
+    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
+    both = blur(x * y) - mean_x * mean_y
+    likeness = (2 * mean_x * mean_y + _SSIM_C1) * (2 * both + _SSIM_C2)
+    return likeness / ((mean_x**2 + mean_y**2 + _SSIM_C1) * (var_x + var_y + _SSIM_C2))
+
+
+def psnr_db(squared_error: float) -> float:
+    """Peak signal-to-noise ratio of a mean squared error of pictures in 0..1, at most 100."""
+    return float(-10 * np.log10(max(squared_error, 1e-10)))
 
 
 f4 = np.float32
@@ -236,3 +346,81 @@ def _mask(drawn, moving, margin, share, slopes):  # type: ignore[no-untyped-def]
             else:
                 slopes[y, x, 0] = f4(0)
     return total
+
+
+# The picture and the truth [H, W, 3] in 0..1 to the weighted term, a scalar with a gradient.
+PerceptualLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def make_perceptual_loss(config: LossConfig, device: str = "cpu") -> PerceptualLoss | None:
+    """The term that the config asks for, LPIPS from a user's file or ST-LPIPS; None where it weighs nothing.
+
+    Raises:
+        MetricError: when the file or the package is missing.
+    """
+    if not config.perceptual:
+        return None
+    file = config.perceptual_weights
+    network = (lpips_network(Path(file)) if file else st_lpips_network()).to(device)
+
+    def opinion(image: Tensor, truth: Tensor) -> Tensor:
+        return config.perceptual * network(to_minus1_1(image), to_minus1_1(truth)).squeeze()
+
+    return opinion
+
+
+def add_perceptual_loss(
+    opinion: PerceptualLoss, image: NDArray[np.float32], truth: NDArray[np.uint8], slopes: NDArray[np.float32]
+) -> float:
+    """The term of a picture [H, W, 3]; its slopes are added to `slopes` [H, W, 3]."""
+    leaf = torch.from_numpy(image.copy()).requires_grad_()
+    value = opinion(leaf, torch.from_numpy(truth.astype(np.float32) / 255))
+    (slope,) = torch.autograd.grad(value, leaf)
+    slopes += slope.numpy()
+    return float(value.detach())
+
+
+_LIPS_MARGIN, _MOVING_REACH, _EDGE = 0.02, 0.02, 0.012  # shares of the picture's height
+
+
+def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
+    """Picture, weights, masks and lips' box of a row."""
+    parts = labels(dataset, row)
+    height = len(parts)
+    choice = LossWeights(
+        background=config.background,
+        person=config.person,
+        face=config.person,
+        eyes=config.eyes,
+        mouth=config.mouth,
+    )
+    weights = np.clip(loss_weights(parts, choice) / WEIGHT_STEP + 0.5, 0, 255).astype(np.uint8)
+    reach = _MOVING_REACH * height
+    moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
+    box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
+    lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
+    return Target(picture(dataset, row), weights, moving, silhouette_trimap(parts, _EDGE * height), lips)
+
+
+class Targets:
+    """Targets of a data set by row; those that came first stay until `max_bytes` are full."""
+
+    def __init__(self, dataset: Dataset, config: LossConfig, max_bytes: float) -> None:
+        self._dataset, self._config = dataset, config
+        self._room = max_bytes
+        self._kept: dict[int, Target] = {}
+
+    def person(self, row: int) -> NDArray[np.bool_]:
+        """Where the person is [H, W]. Raises DatasetError where the file is damaged."""
+        return person_mask(labels(self._dataset, row))
+
+    def __call__(self, row: int) -> Target:
+        """The target of a row. Raises DatasetError where its files are damaged."""
+        target = self._kept.get(row)
+        if target is None:
+            target = target_of(self._dataset, row, self._config)
+            size = 2 * target.picture.nbytes  # and three masks
+            if size <= self._room:
+                self._room -= size
+                self._kept[row] = target
+        return target

@@ -1,22 +1,32 @@
-"""Which Gaussians part in two and which go: 3DGS's adaptive density control under a cap on the count.
-
-Kerbl et al. 2023, section 5, with one kind of parting for both of theirs (clone, split): along the longest
-axis, such that variance and brightness stay (the opacity after Rota Bulo et al. 2024). What is freed by the
-faint ones goes to those that pull hardest, so at the cap this relocates.
-"""
+"""x"""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from splatface.models.rotations import matrices_from_quats
-from splatface.models.training.optimization.config import DensifyConfig
-from splatface.models.training.optimization.packed import LOG_SCALES, MEANS, OPACITY, QUATS
+from splatface.models.training.dataset.types import FACE, HAIR, LIPS, NECK, TORSO, Points
+from splatface.models.training.optimization.gaussian_skinning import (
+    LOG_SCALES,
+    MEANS,
+    OPACITY,
+    QUATS,
+    skin_logits,
+)
+from splatface.models.training.optimization.train_config import DensifyConfig
 from splatface.models.typing import Float32Array
 
-__all__ = ["DensificationResult", "DensificationStats", "densify_and_prune", "no_pull"]
-
+__all__ = [
+    "DensificationResult",
+    "DensificationStats",
+    "Surface",
+    "SurfacePrior",
+    "densify_and_prune",
+    "no_pull",
+    "surface_prior_from_points",
+]
 
 _APART = 0.45  # distance of the halves from the middle, in standard deviations
 _SHRUNK = float(np.sqrt(1 - _APART**2))  # keeps the variance along the axis
@@ -107,3 +117,75 @@ def _split(rows: Float32Array) -> tuple[Float32Array, Float32Array]:
         part[at, 7 + longest] += np.float32(np.log(_SHRUNK))
         part[:, OPACITY] = np.log(half / (1 - half))
     return first, second
+
+
+_SURFACES = (TORSO, NECK, HAIR, FACE, LIPS)  # the mouth goes on behind lips
+_ONE_LAYER = (4, np.inf)  # how many neighbors are asked, and how far apart layers are, m
+_LAYERED = {NECK: (12, 0.01)}  # it goes on behind the jaw
+_NEAR_M, _LOST_M = 0.001, 0.01  # neighbors nearer count alike; farther from all of them nothing is known
+_REASSIGN_DISTANCE_M = 0.003  # from its own surface, where another is nearer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Surface:
+    """Points of a surface as the camera sees it."""
+
+    places: cKDTree  # [n, 2]
+    anchors: Float32Array  # [n, 2] depth, m, and skin logit
+    neighbors: int
+    layers_m: float  # how far apart its layers are; infinite where it has one
+
+    def at(self, means: Float32Array) -> tuple[Float32Array, NDArray[np.bool_]]:
+        """Anchors [M, 2] at places [M, 3], of the layer nearest to them, and whether there is one [M]."""
+        away, near = self.places.query(means[:, :2], k=self.neighbors)
+        layers = ((self.anchors[near, 0] - means[:, 2:]) / self.layers_m) ** 2
+        weights = np.exp(layers.min(axis=1, keepdims=True) - layers) / (away + _NEAR_M)
+        mean = (weights[..., None] * self.anchors[near]).sum(axis=1) / weights.sum(axis=1, keepdims=True)
+        return mean.astype(np.float32), away[:, 0] < _LOST_M
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SurfacePrior:
+    """Where surfaces lie, by their label."""
+
+    surfaces: dict[int, Surface]
+
+    def labels(self, means: Float32Array, labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Labels [N] of Gaussians at places [N, 3]: what strayed to another surface belongs to that one."""
+        rows = np.flatnonzero(np.isin(labels, list(self.surfaces)))
+        found = labels.copy()
+        if len(rows):
+            names = np.array(list(self.surfaces), np.uint8)
+            away = np.stack([s.places.query(means[rows, :2])[0] for s in self.surfaces.values()])
+            own = np.take_along_axis(away, (names[:, None] == labels[rows]).argmax(axis=0)[None], axis=0)[0]
+            found[rows] = np.where(own > _REASSIGN_DISTANCE_M, names[away.argmin(axis=0)], labels[rows])
+        return found
+
+    def anchors(
+        self, means: Float32Array, labels: NDArray[np.uint8], otherwise: Float32Array
+    ) -> Float32Array:
+        """Depth and skin logit [N, 2] at places [N, 3] of Gaussians of these labels.
+
+        `otherwise` [N, 2] holds where no surface of the label is.
+        """
+        found = otherwise.copy()
+        for label, surface in self.surfaces.items():
+            rows = np.flatnonzero(labels == label)
+            if len(rows):
+                mean, known = surface.at(means[rows])
+                found[rows[known]] = mean[known]
+        return found
+
+
+def surface_prior_from_points(points: Points | None) -> SurfacePrior:
+    """The surfaces of the points that training starts from; none where there are no points."""
+    surfaces: dict[int, Surface] = {}
+    if points is None:
+        return SurfacePrior(surfaces)
+    anchors = np.stack([points.means[:, 2], skin_logits(points.skin)], axis=1).astype(np.float32)
+    for label in _SURFACES:
+        rows = points.labels == label
+        how = _LAYERED.get(label, _ONE_LAYER)
+        if rows.sum() >= how[0]:
+            surfaces[label] = Surface(cKDTree(points.means[rows, :2]), anchors[rows], *how)
+    return SurfacePrior(surfaces)

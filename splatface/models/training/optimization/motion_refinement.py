@@ -15,7 +15,7 @@ import numpy as np
 
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.training.optimization.dataset_statistics import subsample_interior
-from splatface.models.training.optimization.looking import DAMPING, nearest_psd
+from splatface.models.training.optimization.pose_refinement import DAMPING, nearest_psd
 from splatface.models.training.tracking.face_model import EYE_CHANNELS
 from splatface.models.typing import Float32Array, Float64Array, Int64Array
 

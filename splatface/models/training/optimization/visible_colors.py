@@ -1,20 +1,119 @@
-"""What no picture of a film showed takes the color of what lies beside it, for when the head turns."""
+"""x"""
 
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.camera import Camera
+from splatface.models.errors import RenderError
 from splatface.models.head.splats import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import ImageGrads, rasterize_backward
-from splatface.models.training.optimization.sight import occluded_depth_and_color
-from splatface.models.typing import Float32Array
+from splatface.models.render.rendered import RenderOutput
+from splatface.models.training.optimization.image_loss import Targets
+from splatface.models.typing import Float32Array, FloatArray
 
-__all__ = ["inpaint_unseen_colors", "visibility"]
+__all__ = [
+    "MAX_SAMPLED_FRAMES",
+    "ColorBounds",
+    "accumulate_visible_colors",
+    "accumulate_visible_colors_over_frames",
+    "bounds_of",
+    "inpaint_unseen_colors",
+    "occluded_depth_and_color",
+    "visibility",
+]
+
+_LEAST_PX = 1.0  # that must have shown, in all pictures together, for a color to be judged
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColorBounds:
+    """Between what the resting colors (SH of degree 0) of N Gaussians stay."""
+
+    low: Float32Array  # [N, 3], or [3] for all
+    high: Float32Array
+
+    def clamp_(self, colors: Float32Array) -> None:
+        """Bring colors [N, 3] back, in place."""
+        np.clip(colors, self.low, self.high, out=colors)
+
+
+def accumulate_visible_colors(
+    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: FloatArray, person: NDArray[np.bool_]
+) -> Float32Array:
+    """Of each splat [N, 5]: the colors 0..1 of the person's pixels, weighted by how much it shows in each,
+    summed, the sum of the weights, and that of the weights times how far behind what is seen it lies, m.
+
+    Args:
+        scene: what is drawn.
+        renderer: draws it.
+        picture: the true one [H, W, 3], 0..1.
+        person: which pixels [H, W] are the person's.
+    """
+    splats, camera = scene
+    depth = (splats.means @ camera.T_camera_world[2, :3] + camera.T_camera_world[2, 3]).astype(np.float32)
+    extra = np.repeat(depth[:, None], 5, axis=1)
+    drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
+    seen = _seen_depth(drawn)
+    there = person[..., None].astype(np.float32)
+    slopes = ImageGrads(
+        np.zeros_like(picture, np.float32),
+        np.zeros(person.shape, np.float32),
+        np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
+    )
+    sums: Float32Array = rasterize_backward(renderer, scene, extra, drawn, slopes).extra
+    sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
+    return sums
+
+
+def _seen_depth(drawn: RenderOutput) -> Float32Array:
+    """Mean depth [H, W, 1] of what is drawn, in every channel of `extra` alike."""
+    if drawn.extra is None:
+        raise RenderError("sight: expected depths in the extra channels, found none: draw with them")
+    opaque = np.maximum(1 - drawn.transmittance[..., None], 1e-3).astype(np.float32)
+    depth: Float32Array = drawn.extra[..., :1] / opaque
+    return depth
+
+
+def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
+    """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colors [N, 3] seen."""
+    shown = np.maximum(sums[:, 3], 1e-6)
+    return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
+
+
+def bounds_of(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
+    """Colors within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
+    shown = sums[:, 3:4]
+    colors = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
+    reach = np.where(shown > _LEAST_PX, tolerance / SH_0, np.inf)
+    return ColorBounds((colors - reach).astype(np.float32), (colors + reach).astype(np.float32))
+
+
+MAX_SAMPLED_FRAMES = 120  # pictures that say what shows
+
+
+def accumulate_visible_colors_over_frames(
+    splats: Callable[[int], Splats], eye: tuple[Camera, CpuRenderer], targets: Targets, rows: Sequence[int]
+) -> NDArray[np.float64]:
+    """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`.
+
+    Args:
+        splats: the N Gaussians as they stand in a row's picture.
+        eye: through what and by whom they are drawn.
+        targets: the pictures.
+        rows: at least one.
+    """
+    camera, renderer = eye
+    sums: NDArray[np.float64] = np.zeros(1)
+    for row in rows:
+        picture = targets(row).picture.astype(np.float32) / 255
+        sums = sums + accumulate_visible_colors((splats(row), camera), renderer, picture, targets.person(row))
+    return sums
 
 
 _KNOWN, _SHADED = 0.1, 0.3
