@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> None:
 def _shoot(args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: "tuple[Phone, ...]") -> None:
     from splatface.models.render.render import renderer
     from splatface.models.talking_head import TalkingHead
-    from splatface.models.training.report.mouth_video import heard_moments, shape_around
+    from splatface.models.training.report.encoder_comparison import heard_moments, shape_around
     from splatface.models.video.sound import sound_of_file
     from splatface.models.video.tags import tags_of
     from splatface.models.video.writer import FilmWriter

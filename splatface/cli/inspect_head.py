@@ -26,7 +26,7 @@ def main(args: argparse.Namespace) -> int:
     if (Path(args.head) / _STATE).is_file():
         files = _inspect_run(Path(args.head), args)
     else:
-        from splatface.models.training.report.inspect import inspect_head
+        from splatface.models.training.report.head_inspection import inspect_head
 
         head = load_head(head_folder(args.head))
         files = inspect_head(head, args.out or Path(f"inspect-{head.info.name.replace(' ', '-')}"))
@@ -41,7 +41,7 @@ def _inspect_run(run: Path, args: argparse.Namespace) -> list[Path]:
     from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.optimization.train_config import config_of_yaml
     from splatface.models.training.optimization.training_run import train
-    from splatface.models.training.report.inspect_field import inspect_field
+    from splatface.models.training.report.head_inspection import inspect_field
 
     if args.dataset is None:
         raise TrainingError(f"{run}: expected --dataset beside a run's folder: name what it was trained on")

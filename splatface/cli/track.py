@@ -102,7 +102,7 @@ def track_film(video: Path, out: Path, options: "TrackOptions") -> "Dataset":
 
 def _film(dataset: "Dataset", findings: Sequence["Finding"], line: "TrackingLine") -> str:
     """Write the tracking film where it is not there yet; why not, when it cannot be."""
-    from splatface.models.training.report.tracking_film import TRACKING_FILM, write_tracking_film
+    from splatface.models.training.report.tracking_video import TRACKING_FILM, write_tracking_film
     from splatface.models.training.tracking.stages import Progress
 
     if (dataset.folder / TRACKING_FILM).is_file():

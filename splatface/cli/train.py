@@ -134,9 +134,8 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     from splatface.models.training.optimization.finalize import FinalizeConfig, bake_finetune_export
     from splatface.models.training.optimization.head_export import calibrated_nets, write_head
     from splatface.models.training.optimization.training_run import load_run_artifacts, train
-    from splatface.models.training.report.inspect import inspect_head
-    from splatface.models.training.report.inspect_field import inspect_field
-    from splatface.models.training.report.report import write_report
+    from splatface.models.training.report.head_inspection import inspect_field, inspect_head
+    from splatface.models.training.report.training_report import write_report
 
     pictures = len(dataset.frames)
     print(f"{dataset.name}: {pictures} pictures; run in {run}", flush=True)

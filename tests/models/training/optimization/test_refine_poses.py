@@ -12,7 +12,7 @@ from splatface.models.training.dataset.body_poses import with_poses
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL
 from splatface.models.training.optimization.train_config import DensifyConfig, RefineConfig, StageConfig
 from splatface.models.training.optimization.trainer import STATE
-from splatface.models.training.report.poses_page import refined_section
+from splatface.models.training.report.training_report import refined_section
 
 REFINED = replace(
     SHORT,

@@ -13,8 +13,14 @@ from splatface.models.errors import AudioError, SpeechError
 from splatface.models.head.file import load_head
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.talking_head import TalkingHead
-from splatface.models.training.report.mode_plot import PLOT_HEIGHT, SHOWN_S, Plot, PlotSample
-from splatface.models.training.report.mouth_video import heard_moments, shape_around
+from splatface.models.training.report.encoder_comparison import (
+    PLOT_HEIGHT,
+    SHOWN_S,
+    Plot,
+    PlotSample,
+    heard_moments,
+    shape_around,
+)
 from splatface.models.training.speech_corpus.forced_alignment import align_phones, closed_for
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine

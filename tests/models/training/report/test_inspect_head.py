@@ -8,7 +8,7 @@ from dataset_fixture import tiny_head
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.head.head import MotionLimits
-from splatface.models.training.report.inspect import inspect_head, sheets
+from splatface.models.training.report.head_inspection import inspect_head, sheets
 
 
 def test_every_sheet_is_written(tmp_path):

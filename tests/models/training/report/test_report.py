@@ -11,9 +11,16 @@ from dataset_fixture import tiny_head
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import TrainingError
 from splatface.models.training.optimization.training_run import RunArtifacts, load_run_artifacts
-from splatface.models.training.report.film_strip import _webp, difference, film_of, side_by_side
-from splatface.models.training.report.plots import Axes, Curve, chart
-from splatface.models.training.report.report import write_report
+from splatface.models.training.report.report_page import (
+    Axes,
+    Curve,
+    _webp,
+    chart,
+    difference,
+    film_of,
+    side_by_side,
+)
+from splatface.models.training.report.training_report import write_report
 
 LINE = {
     "stage": "canonical", "step": 100, "steps": 400, "loss": 0.1, "psnr_db": 25.0, "gaussians": 900,

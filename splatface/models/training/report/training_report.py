@@ -1,12 +1,13 @@
-"""report.html: who the head is, how it was trained, how well it does, in one file that asks no network."""
+"""report.html: who the head is, how it was trained, how well it does, in one file without network access."""
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from base64 import b64encode
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -23,23 +24,116 @@ from splatface.models.training.dataset.frame_images import picture as true_pictu
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.evaluation.live import AudioToMouth, LivePath, hearing_of
 from splatface.models.training.optimization.training_run import RunArtifacts
-from splatface.models.training.report.film_strip import difference, film_of, side_by_side
-from splatface.models.training.report.page import (
+from splatface.models.training.report.head_inspection import PosedRenderer, shown_rows
+from splatface.models.training.report.report_page import (
+    Axes,
+    Curve,
+    chart,
     details,
+    difference,
     facts,
+    film_of,
     film_player,
     page,
     picture,
     row_of,
     section,
+    side_by_side,
     table,
 )
-from splatface.models.training.report.playback import PosedRenderer, shown_rows
-from splatface.models.training.report.plots import Axes, Curve, chart
-from splatface.models.training.report.poses_page import REFINED_LEGEND, refined_section
-from splatface.models.training.report.tracking_page import TRACKING_LEGEND, tracking_section
+from splatface.models.training.report.tracking_video import TRACKING_FILM, TrackingView
+from splatface.models.training.tracking.fitted import FITTED
+from splatface.models.training.tracking.track import read_findings
 
-__all__ = ["write_report"]
+__all__ = ["REFINED_LEGEND", "TRACKING_LEGEND", "refined_section", "tracking_section", "write_report"]
+
+REFINED_LEGEND = (
+    "Poses, and from the second round on what mouth and brows do, as the pictures want them, the Gaussians "
+    "standing still; those of pictures never trained on are fitted in the same way, their colors are not "
+    "learned from. PSNR: of held-out pictures with the same Gaussians, before and after each round's poses, "
+    "and with its motion; the last round is for held-out pictures alone. Jitter: what three pictures in a "
+    "row do not have in common, with tracked and with refined poses."
+)
+_NAMES = {
+    "step": "step", "psnr_before_db": "PSNR before, dB", "psnr_after_db": "after, dB",
+    "psnr_motion_db": "with motion, dB", "mouth_changed": "motion, rms",
+    "turned_deg": "turned, °", "shifted_mm": "shifted, mm", "moved_px": "moved, px rms",
+    "jitter_before_px": "jitter tracked, px",
+    "jitter_after_px": "refined, px", "focal_share": "focal length, share",
+}  # fmt: skip
+
+
+def refined_section(poses: Mapping[str, Any] | None) -> str:
+    """Table and curves (HTML) of poses.json; nothing where there is none or it says nothing."""
+    rounds = poses.get("rounds") if poses else None
+    curves = poses.get("curves") if poses else None
+    if not isinstance(rounds, list) or not rounds or not isinstance(curves, dict):
+        return ""
+    rows = [[_told(line.get(name)) for name in _NAMES] for line in rounds]
+    charts = [_chart(curves, unit, title) for unit, title in (("°", "head turned"), ("mm", "head shifted"))]
+    return table([*_NAMES.values()], rows) + f'<div class="charts">{"".join(charts)}</div>'
+
+
+def _told(value: float | None) -> str:
+    """Four digits, a step's number whole, and a dash for what a round did not measure."""
+    if value is None:
+        return "–"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def _chart(curves: Mapping[str, Sequence[float]], unit: str, title: str) -> str:
+    times = np.array(curves.get("time_s", []), np.float64)
+    lines = [
+        Curve(name, times, np.array(values, np.float64))
+        for name, values in curves.items()
+        if name.endswith(f", {unit}") and len(values) == len(times)
+    ]
+    return chart(lines, Axes(title=f"{title} from where it was tracked, {unit}", x_name="film time, s"))
+
+
+TRACKING_LEGEND: Final = (
+    "Left: landmarks as they were found (dots), the face fitted to them (green), the head's axes, the gaze "
+    "(yellow). Right: what each pixel was taken for. Below: loudness, opening of the mouth, lids, turn "
+    "of the head. When sound and lips do not fit, or the green lines leave the face, the head cannot be good."
+)
+_STILLS = 6
+_LARGEST = 64 << 20  # bytes of a film that is put into the page
+_SPANS = 8
+
+
+def tracking_section(dataset: Dataset) -> str:
+    """HTML of a tracked film; nothing for other data sets.
+
+    Raises:
+        TrackingError: when what tracking kept is damaged.
+        DatasetError: when a picture is.
+    """
+    findings = read_findings(dataset.folder)
+    if not (dataset.folder / FITTED).is_file():
+        return ""
+    view = TrackingView(dataset, findings)
+    rows = np.unique(np.linspace(0, len(dataset.frames) - 1, _STILLS).astype(int))
+    times_s = (dataset.frames.time_ns[rows] / NS_PER_S).tolist()
+    stills = [picture(np.vstack(view.panels(time_s)), f"{time_s:.1f} s") for time_s in times_s]
+    lines = [
+        [finding.subject, finding.found, finding.done, _when(finding.spans_s), finding.level]
+        for finding in findings
+    ]
+    odd = table(["", "found", "what was done", "when", ""], lines) if lines else "<p>Nothing odd.</p>"
+    return odd + _player(dataset.folder / TRACKING_FILM) + row_of(stills, _STILLS)
+
+
+def _player(path: Path) -> str:
+    if not path.is_file() or path.stat().st_size > _LARGEST:
+        return ""
+    source = f"data:video/mp4;base64,{b64encode(path.read_bytes()).decode()}"
+    return f'<div class="film"><video src="{source}" controls playsinline></video></div>'
+
+
+def _when(spans_s: tuple[tuple[float, float], ...]) -> str:
+    shown = ", ".join(f"{begin:.1f}–{end:.1f} s" for begin, end in spans_s[:_SPANS])
+    return shown + (f" and {len(spans_s) - _SPANS} more" if len(spans_s) > _SPANS else "")
+
 
 _FILM_ROWS = 250
 _NOT_FIGURES = ("mode_correlations", "motion")  # of hearing; None where nothing is heard
