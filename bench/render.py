@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import rivals
-from splatface.models.audio.fsmn import Fsmn
+from splatface.models.audio.fsmn_encoder import Fsmn
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, zero_net
 from splatface.models.errors import RenderError
 from splatface.models.head.deform import Deformer

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.files import read_sound
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
 from splatface.models.head.file import load_head

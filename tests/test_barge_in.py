@@ -16,7 +16,7 @@ from sound_server import best_correlation, pulseaudio
 from splatface_msgs.msg import AudioChunk
 from std_msgs.msg import Bool, String
 
-from splatface.models.audio.files import read_sound
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.tts.speak import speak, voices
 from splatface.nodes import wire
 

@@ -16,8 +16,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.files import read_sound
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
 from splatface.models.typing import Float64Array

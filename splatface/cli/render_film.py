@@ -55,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _sound(args: argparse.Namespace, head: "Head") -> "Sound":
-    from splatface.models.tts.match import voice_of_head
+    from splatface.models.tts.voice_matching import voice_of_head
     from splatface.models.video.sound import sound_of_file, sound_of_text
 
     if args.audio is not None:

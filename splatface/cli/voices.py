@@ -8,14 +8,14 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splatface.models.tts.engine import Voice
 from splatface.models.tts.speak import ENGINES, engine, speak, voices
-from splatface.models.tts.voice import Voice
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from splatface.models.tts.match import Match
+    from splatface.models.tts.voice_matching import Match
 
 __all__ = ["add_arguments", "main"]
 
@@ -93,9 +93,9 @@ def _say(text: str, voice: str, rate: float, out: Path) -> None:
 
 
 def _match(clip: Path, head: str, with_robots: bool) -> None:
-    from splatface.models.audio.files import read_sound
+    from splatface.models.audio.audio_file import read_sound
     from splatface.models.errors import SpeechError
-    from splatface.models.tts.match import best_voices
+    from splatface.models.tts.voice_matching import best_voices
 
     found = voices()
     natural = [voice for voice in found if voice.engine != "espeak"]
@@ -114,7 +114,7 @@ def _embedding(voice: Voice) -> "NDArray[np.float32]":
     import numpy as np
 
     from splatface.models.storage import cached
-    from splatface.models.tts.match import SENTENCES, embedding_of_voice
+    from splatface.models.tts.voice_matching import SENTENCES, embedding_of_voice
 
     def make() -> bytes:
         out = io.BytesIO()
@@ -131,7 +131,7 @@ def _write(ranked: "list[Match]", clip: Path, name: str) -> None:
 
     from splatface.models.head.file import load_head, save_head
     from splatface.models.head.shipped import head_folder
-    from splatface.models.tts.match import REPORT, voice_report
+    from splatface.models.tts.voice_matching import REPORT, voice_report
 
     folder = head_folder(name)
     head = load_head(folder)

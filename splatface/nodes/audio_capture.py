@@ -10,13 +10,11 @@ from rclpy.guard_condition import GuardCondition
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.cleaning import ProcessingChain
-from splatface.models.audio.far_end import FarEnd
-from splatface.models.audio.files import check_sound, endless_chunks
-from splatface.models.audio.kept_microphone import OPENING, ReconnectingMicrophone
-from splatface.models.audio.stages import ECHO, NOISE, choose_stages
-from splatface.models.audio.stamped import TimestampedChunker
-from splatface.models.audio.voice import SILENCE_DBFS, level_dbfs
+from splatface.models.audio.audio_file import check_sound, endless_chunks
+from splatface.models.audio.processing_chain import ECHO, NOISE, FarEnd, ProcessingChain, choose_stages
+from splatface.models.audio.reconnecting_device import ReconnectingMicrophone
+from splatface.models.audio.sound_devices import INPUT, TimestampedChunker
+from splatface.models.audio.vad import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.nodes import wire
@@ -201,7 +199,7 @@ class AudioCapture(FaceNode):
     def fill_gap_with_silence(self) -> None:
         """Publish silence while the microphone says nothing, so that the face lives on."""
         problem = self.microphone.problem if self.microphone is not None else ""
-        if problem not in (self.problem, "", OPENING):
+        if problem not in (self.problem, "", INPUT.opening):
             self.get_logger().warning(f"{problem} (silence meanwhile)")
         self.problem = problem
         now_ns = self._follow_clock()
@@ -245,7 +243,7 @@ class AudioCapture(FaceNode):
             }
             problem = self.microphone.problem
             if problem:
-                level = WARN if problem == OPENING else ERROR
+                level = WARN if problem == INPUT.opening else ERROR
                 return NodeStatus(level=level, message=f"{problem} (silence meanwhile)", values=values)
         problem = self.chosen.problem or self._far_end_problem()
         return NodeStatus(WARN, problem, values) if problem else NodeStatus(message=message, values=values)

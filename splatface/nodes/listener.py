@@ -8,8 +8,7 @@ from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.barge_in import BargeIn
-from splatface.models.audio.listening import UserSpeechDetector
+from splatface.models.audio.user_speech_detector import BargeIn, UserSpeechDetector
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire

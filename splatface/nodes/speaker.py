@@ -4,9 +4,9 @@ from typing import Any
 
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 
-from splatface.models.audio.kept_loudspeaker import OPENING, ReconnectingLoudspeaker
-from splatface.models.audio.loudspeaker import Fill
 from splatface.models.audio.playback import Playback
+from splatface.models.audio.reconnecting_device import ReconnectingLoudspeaker
+from splatface.models.audio.sound_devices import OUTPUT, Fill
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
 from splatface.nodes.base import ERROR, OK, WARN, FaceNode, NodeStatus, run
@@ -90,7 +90,7 @@ class AudioPlayer(FaceNode):
         if speaker.opened != self.opened:
             self.opened = speaker.opened
             self.get_logger().info(f"playing on {speaker.name}")
-        if speaker.problem not in (self.problem, "", OPENING):
+        if speaker.problem not in (self.problem, "", OUTPUT.opening):
             self.get_logger().warning(f"{speaker.problem} (no sound meanwhile)")
         self.problem = speaker.problem
         self.offset_ms.add(self.playback.offset_ms)
@@ -119,7 +119,7 @@ class AudioPlayer(FaceNode):
             **self.early_ms.summary("early_ms"),
         }
         if speaker.problem:
-            level = WARN if speaker.problem == OPENING else ERROR
+            level = WARN if speaker.problem == OUTPUT.opening else ERROR
             return NodeStatus(level, f"{speaker.problem} (no sound meanwhile)", values)
         if playback.refused:
             return NodeStatus(

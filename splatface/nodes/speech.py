@@ -17,10 +17,9 @@ from splatface.models.errors import SpeechError
 from splatface.models.head.file import load_head
 from splatface.models.head.shipped import head_folder
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
-from splatface.models.tts.match import voice_of_head
-from splatface.models.tts.playing import SpeechQueue, Utterance
 from splatface.models.tts.speak import check_voice, speak
-from splatface.models.tts.synthesis import Synthesis
+from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance
+from splatface.models.tts.voice_matching import voice_of_head
 from splatface.nodes import wire
 from splatface.nodes.base import WARN, FaceNode, NodeStatus, run
 from splatface.nodes.deferred_action import DeferredActionServer

@@ -8,10 +8,9 @@ import soundfile
 from splatface.cli import voices
 from splatface.models.errors import SplatfaceError
 from splatface.models.head.file import load_head, save_head
-from splatface.models.tts.embedding import INSTALL
 from splatface.models.tts.graph import package_folder
-from splatface.models.tts.match import voice_of_head
 from splatface.models.tts.speak import engine
+from splatface.models.tts.voice_matching import INSTALL, voice_of_head
 
 needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("flite").INSTALL)
 
@@ -34,14 +33,14 @@ def test_voices_are_listed_with_language_and_license(capsys):
 
 
 def test_what_is_not_installed_says_how_to(capsys, monkeypatch):
-    from splatface.models.tts.engines import kokoro
+    from splatface.models.tts import kokoro_engine
 
-    kokoro.voices.cache_clear()
-    monkeypatch.setattr(kokoro, "package_folder", lambda name: None)
+    kokoro_engine.voices.cache_clear()
+    monkeypatch.setattr(kokoro_engine, "package_folder", lambda name: None)
     try:
         assert run() == 0
     finally:
-        kokoro.voices.cache_clear()
+        kokoro_engine.voices.cache_clear()
     assert "kokoro: not installed: apt-get install espeak-ng && pip install" in capsys.readouterr().out
 
 

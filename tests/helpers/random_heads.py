@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
-from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.camera import Camera
 from splatface.models.head.head import Head, HeadInfo
 from splatface.models.head.motion_map import MOTION_SIZE, MotionMap

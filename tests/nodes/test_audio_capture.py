@@ -10,7 +10,7 @@ from sound_server import best_correlation, play, pulseaudio
 from splatface_msgs.msg import AudioChunk
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.files import read_sound
+from splatface.models.audio.audio_file import read_sound
 from splatface.nodes import wire
 
 RATE = 16_000

@@ -8,8 +8,8 @@ from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from splatface_msgs.msg import AudioFeatures
 
+from splatface.models.audio.audio_file import chunks_of_file
 from splatface.models.audio.encoder import ENCODERS, encoder
-from splatface.models.audio.files import chunks_of_file
 from splatface.models.messages import AudioChunk
 from splatface.nodes import wire
 

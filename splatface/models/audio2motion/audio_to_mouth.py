@@ -1,27 +1,75 @@
-"""From a window of audio features to the mouth: the net that every picture asks, in plain numpy."""
+"""Network from a window of audio features to mouth coefficients, in plain numpy."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from splatface.models.array_checks import expect, expect_range
-from splatface.models.audio2motion.convolution import Convolution
-from splatface.models.audio2motion.gelu import gelu
 from splatface.models.errors import HeadError
 from splatface.models.typing import Float32Array
 
 __all__ = [
     "CONTROLS",
     "CONTROL_RANGES",
+    "CUBIC",
     "FRAME_NS",
     "MOUTH_MODES",
+    "STEEP",
     "AudioToMouthNet",
+    "Convolution",
     "check_net",
+    "gelu",
     "net_of_tensors",
     "tensors_of_net",
     "zero_net",
 ]
+
+STEEP, CUBIC = math.sqrt(2 / math.pi), 0.044715
+
+
+def gelu(x: NDArray[Any]) -> NDArray[Any]:
+    """GELU in its tanh form (Hendrycks and Gimpel 2016), any shape, in the precision of x."""
+    y: NDArray[Any] = 0.5 * x * (1 + np.tanh(STEEP * (x + CUBIC * x * x * x)))
+    return y
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Convolution:
+    """What k frames mean together; needs k - 1 frames before the first.
+
+    The first A values of a frame become B: gelu(bias + sum of weight[i]ᵀ x_i), i = 0 the oldest of k frames,
+    and where A = B the newest frame's own values are added (the identity shortcut of He et al. 2016, eq. 1).
+    Values beyond A go by untouched.
+    """
+
+    weight: Float32Array  # [k, A, B]
+    bias: Float32Array  # [B]
+
+    @property
+    def kernel(self) -> int:
+        """k, frames it looks at."""
+        return len(self.weight)
+
+    @property
+    def added_channels(self) -> int:
+        """B - A, values that a frame gains."""
+        return int(self.weight.shape[2] - self.weight.shape[1])
+
+    def __call__(self, frames: Float32Array) -> Float32Array:
+        """Frames [F, P], P >= A and F >= k, to frames [F - k + 1, P - A + B]."""
+        kernel, taken, given = self.weight.shape
+        taps = sliding_window_view(frames[:, :taken], kernel, axis=0).transpose(0, 2, 1)
+        meant = gelu(taps.reshape(-1, kernel * taken) @ self.weight.reshape(-1, given) + self.bias)
+        newest = frames[kernel - 1 :]
+        if not self.added_channels:
+            meant += newest[:, :taken]
+        return np.concatenate([meant, newest[:, taken:]], axis=1)
+
 
 MOUTH_MODES = ("open", "wide", "round", "press", "upper_lip", "lower_lip", "funnel", "smile")
 CONTROL_RANGES = {  # 0 open .. 1 shut or full; eyes turn about 35 degrees (rad) before the head helps

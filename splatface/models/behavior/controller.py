@@ -6,14 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.behavior.brow import fuzzy_or, raises_at
-from splatface.models.behavior.gaze import gaze_line, held_glance_at
-from splatface.models.behavior.glide import plan_to, resting, value_at
-from splatface.models.behavior.lids import BlinkScheduler
-from splatface.models.behavior.listening import RAMP_S, Backchannel, tilt_of
-from splatface.models.behavior.nod import head_at, under_way
-from splatface.models.behavior.speaking import SpeechGestures
-from splatface.models.behavior.sway import sway_at, sway_of
+from splatface.models.behavior.eyes import BlinkScheduler, gaze_line, held_glance_at
+from splatface.models.behavior.gestures import RAMP_S, Backchannel, SpeechGestures, tilt_of
+from splatface.models.behavior.head_movements import fuzzy_or, head_at, raises_at, sway_at, sway_of, under_way
+from splatface.models.behavior.trajectories import plan_to, resting, value_at
 from splatface.models.messages import NS_PER_S, AudioFrame, HeadControl
 from splatface.models.rotations import quat_from_euler
 

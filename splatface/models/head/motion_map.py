@@ -6,8 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from splatface.models.array_checks import expect, expect_range
-from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.audio2motion.gelu import gelu
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES, gelu
 from splatface.models.errors import HeadError
 from splatface.models.typing import Float32Array
 

@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 import soxr
 
-from splatface.models.audio.files import check_sound
+from splatface.models.audio.audio_file import check_sound
 from splatface.models.errors import AudioError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.tts.speak import speak

@@ -6,10 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from splatface.models.audio.cleaning import BLOCK, ProcessingChain
-from splatface.models.audio.far_end import FarEnd
-from splatface.models.audio.pcm import from_pcm, to_pcm
-from splatface.models.audio.stages import choose_stages
+from splatface.models.audio.chunks import from_pcm, to_pcm
+from splatface.models.audio.processing_chain import BLOCK, FarEnd, ProcessingChain, choose_stages
 from splatface.models.errors import AudioError
 from splatface.models.messages import AudioChunk
 

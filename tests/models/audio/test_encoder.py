@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import ENCODERS, encoder
-from splatface.models.audio.files import read_sound
 from splatface.models.errors import AudioError, EncoderError
 from splatface.models.messages import AudioChunk
 

@@ -3,9 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.microphone import Block
-from splatface.models.audio.sound_devices import INPUT, choose_device
-from splatface.models.audio.stamped import TimestampedChunker
+from splatface.models.audio.sound_devices import INPUT, Block, TimestampedChunker, choose_device
 from splatface.models.errors import AudioError
 
 DEVICES = {

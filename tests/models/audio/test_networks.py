@@ -6,12 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from splatface.models.audio.ctranslate2 import read_tensors
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.fbank import frames_of, kaldi_filters, log_kaldi_fbank, slaney_filters
-from splatface.models.audio.files import read_sound
-from splatface.models.audio.fsmn import Fsmn, read_mvn
-from splatface.models.audio.whisper import load_whisper, log_mel
+from splatface.models.audio.fsmn_encoder import Fsmn, read_mvn
+from splatface.models.audio.mel_filterbank import frames_of, kaldi_filters, log_kaldi_fbank, slaney_filters
+from splatface.models.audio.whisper_encoder import load_whisper, log_mel, read_tensors
 from splatface.models.errors import EncoderError
 from splatface.models.messages import AudioChunk
 

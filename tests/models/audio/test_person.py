@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.barge_in import BargeIn
-from splatface.models.audio.listening import UserSpeechDetector
-from splatface.models.audio.person import SpeechOnsetDetector, VadWindow
-from splatface.models.audio.sounding import PlaybackLevelTracker
+from splatface.models.audio.user_speech_detector import (
+    BargeIn,
+    PlaybackLevelTracker,
+    SpeechOnsetDetector,
+    UserSpeechDetector,
+    VadWindow,
+)
 from splatface.models.errors import AudioError
 from splatface.models.messages import AudioChunk
 from splatface.models.tts.speak import speak, voices

@@ -3,10 +3,8 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.interpolate import SincResampler
-from splatface.models.audio.jitter_buffer import JitterBuffer
-from splatface.models.audio.playback import Playback
-from splatface.models.audio.servo import ClockDriftCompensator, DeviceClock
+from splatface.models.audio.device_clock import ClockDriftCompensator, DeviceClock
+from splatface.models.audio.playback import JitterBuffer, Playback, SincResampler
 from splatface.models.messages import AudioChunk
 
 START_NS = 1_800_000_000_000_000_007

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from splatface.models.audio.files import check_sound, chunks_of_file, endless_chunks, read_sound
+from splatface.models.audio.audio_file import check_sound, chunks_of_file, endless_chunks, read_sound
 from splatface.models.errors import AudioError
 
 RATE = 16_000

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.fbank import kaldi_filters, log_kaldi_fbank, slaney_filters
-from splatface.models.audio.sample_clock import SampleClock
-from splatface.models.audio.voice import SileroVad, level_dbfs
-from splatface.models.audio.windows import StreamFramer
+from splatface.models.audio.chunks import StreamFramer
+from splatface.models.audio.device_clock import SampleClock
+from splatface.models.audio.mel_filterbank import kaldi_filters, log_kaldi_fbank, slaney_filters
+from splatface.models.audio.vad import SileroVad, level_dbfs
 
 MS = 1_000_000
 

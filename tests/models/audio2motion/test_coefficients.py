@@ -5,12 +5,12 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import (
     MOUTH_MODES,
+    Convolution,
     check_net,
     net_of_tensors,
     tensors_of_net,
     zero_net,
 )
-from splatface.models.audio2motion.convolution import Convolution
 from splatface.models.errors import HeadError
 
 

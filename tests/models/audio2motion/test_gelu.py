@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio2motion.gelu import gelu
+from splatface.models.audio2motion.audio_to_mouth import gelu
 
 torch = pytest.importorskip("torch")
 

@@ -2,10 +2,9 @@ import numpy as np
 import pytest
 from transforms3d.euler import quat2euler
 
-from splatface.models.behavior.blink import blink_line, lids_at
 from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
-from splatface.models.behavior.gaze import gaze_line, glance_at, saccade_s
-from splatface.models.behavior.sway import sway_at, sway_of
+from splatface.models.behavior.eyes import blink_line, gaze_line, glance_at, lids_at, saccade_s
+from splatface.models.behavior.head_movements import sway_at, sway_of
 from splatface.models.messages import NS_PER_S, AudioFrame
 
 START_S = 1_790_000_000.0  # a time of today

@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 from transforms3d.euler import quat2euler
 
-from splatface.models.behavior.accent import AccentDetector
-from splatface.models.behavior.blink import blink_of
-from splatface.models.behavior.brow import fuzzy_or
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.behavior.gaze import gaze_line, held_glance_at
-from splatface.models.behavior.lids import BlinkScheduler
-from splatface.models.behavior.phrase import PhraseBegin, PhraseDetector, PhraseEnd
-from splatface.models.behavior.posture import Posture, PostureShift
-from splatface.models.behavior.spans import ActivityIntervals
+from splatface.models.behavior.eyes import BlinkScheduler, blink_of, gaze_line, held_glance_at
+from splatface.models.behavior.head_movements import Posture, PostureShift, fuzzy_or
+from splatface.models.behavior.prosody import AccentDetector, PhraseBegin, PhraseDetector, PhraseEnd
+from splatface.models.behavior.trajectories import ActivityIntervals
 from splatface.models.messages import NS_PER_S, AudioFrame
 
 START_NS = 1_790_000_000 * NS_PER_S

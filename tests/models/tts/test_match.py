@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts import embedding as room
-from splatface.models.tts.embedding import embedding
+from splatface.models.tts import voice_matching as room
 from splatface.models.tts.graph import package_folder
-from splatface.models.tts.match import best_voices, embedding_of_voice, voice_of_head, voice_report
 from splatface.models.tts.speak import speak, voices
 from splatface.models.tts.torch_file import read_tensors
+from splatface.models.tts.voice_matching import (
+    best_voices,
+    embedding,
+    embedding_of_voice,
+    voice_of_head,
+    voice_report,
+)
 
 needs_weights = pytest.mark.skipif(not package_folder("resemblyzer"), reason=room.INSTALL)
 SMALL = [v for v in voices() if v.engine == "flite" or v.name in ("espeak/en-us", "espeak/en-us+f2")]

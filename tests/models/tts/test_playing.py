@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.playing import SpeechQueue, Utterance
-from splatface.models.tts.spoken import SpeechAudio, Word
-from splatface.models.tts.synthesis import Synthesis
+from splatface.models.tts.engine import SpeechAudio, Word
+from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance
 
 MS = 1_000_000
 

@@ -1,7 +1,7 @@
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.sentences import MAX_TEXT, check_text, sentences
+from splatface.models.tts.text_frontend import MAX_TEXT, check_text, sentences
 
 
 def cut(text):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.child import EngineProcess
+from splatface.models.tts.engine import EngineProcess
 from splatface.models.tts.speak import ENGINES, check_voice, default_voice, engine, speak, voices
 
 ONE_EACH = {voice.engine: voice.name for voice in reversed(voices()) if voice.language == "en-us"}

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.files import read_sound
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.errors import AudioError, FilmError, SpeechError
 from splatface.models.head.file import load_head

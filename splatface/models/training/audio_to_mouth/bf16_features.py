@@ -15,13 +15,20 @@ from torch import Tensor
 from torch.nn import functional as f
 
 from splatface.models.audio.assets import package_file
-from splatface.models.audio.ctranslate2 import read_tensors
-from splatface.models.audio.fbank import slaney_filters
-from splatface.models.audio.heard import StreamAnnotator
+from splatface.models.audio.encoder import StreamAnnotator, StreamEncoder
+from splatface.models.audio.mel_filterbank import slaney_filters
 from splatface.models.audio.offline_features import extract_features, features
-from splatface.models.audio.stream import StreamEncoder
-from splatface.models.audio.whisper import BINS, FRAME, INSTALL, TOKEN, WINDOW, Whisper
-from splatface.models.audio.whisper_graph import WIDTH, whisper_network
+from splatface.models.audio.whisper_encoder import (
+    BINS,
+    FRAME,
+    INSTALL,
+    TOKEN,
+    WIDTH,
+    WINDOW,
+    Whisper,
+    read_tensors,
+    whisper_network,
+)
 
 __all__ = ["features_bf16", "graph_in_torch"]
 

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.audio.offline_features import FeatureExtractor, features
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
-from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.storage import atomic_write
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips, looking_ahead
 from splatface.models.training.audio_to_mouth.net_evaluation import Trial

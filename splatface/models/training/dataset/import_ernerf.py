@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.files import read_sound
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import AudioError, DatasetError
 from splatface.models.messages import NS_PER_S

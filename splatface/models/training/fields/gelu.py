@@ -1,4 +1,4 @@
-"""The bend in our small nets, in torch: the trained twin of `splatface/models/audio2motion/gelu.py`."""
+"""GELU in torch: the trained counterpart of `splatface/models/audio2motion/audio_to_mouth.py`."""
 
 from torch import Tensor, nn
 

@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from splatface.models.audio.encoder import FEATURE_VERSION
 from splatface.models.audio.offline_features import FeatureExtractor, features
-from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
-from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.errors import TrainingError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.pearson import pearson

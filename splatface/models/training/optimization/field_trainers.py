@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio2motion.gelu import CUBIC, STEEP
+from splatface.models.audio2motion.audio_to_mouth import CUBIC, STEEP
 from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
 from splatface.models.head.splats import DELTA_CHANNELS

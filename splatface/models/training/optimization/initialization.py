@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.gelu import gelu
+from splatface.models.audio2motion.audio_to_mouth import gelu
 from splatface.models.errors import TrainingError
 from splatface.models.head.motion_map import MOTION_SIZE
 from splatface.models.head.splats import DELTA_CHANNELS

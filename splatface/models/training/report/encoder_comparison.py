@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.voice import level_dbfs
+from splatface.models.audio.vad import level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.talking_head import TalkingHead

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, is_vowel
-from splatface.models.tts.engines import espeak, flite, kokoro, piper
-from splatface.models.tts.ipa import PAUSES, ipa_of_romaji, ipa_of_text
+from splatface.models.tts import espeak_engine, flite_engine, kokoro_engine, piper_engine
+from splatface.models.tts.text_frontend import PAUSES, ipa_of_romaji, ipa_of_text
 
 __all__ = [
     "FLITE_VOICES",
@@ -72,7 +72,7 @@ def espeak_say(
 ) -> Spoken:
     """Speak with the voice of a language and a variant ("+f2", "+m3", ...); pitch 0..99."""
     voice = language + variant
-    head, samples = espeak.raw(text, voice, words_per_minute=words_per_minute, pitch=pitch)
+    head, samples = espeak_engine.raw(text, voice, words_per_minute=words_per_minute, pitch=pitch)
     marks = [(start, name) for name, start in head["phonemes"]]
     phones = _espeak_phones(marks, len(samples) / head["rate"])
     return spoken(samples, head["rate"], phones, f"espeak/{voice}", language)
@@ -121,16 +121,16 @@ FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 
 def flite_say(text: str, voice: str, *, stretch: float = 1.0) -> Spoken:
     """Speak English; `stretch` above 1 is slower."""
-    head, samples = flite.raw(text, voice, stretch)
+    head, samples = flite_engine.raw(text, voice, stretch)
     return spoken(samples, head["rate"], _flite_phones(head["segments"]), f"flite/{voice}", "en")
 
 
 def _flite_phones(segments: list[tuple[str, float, float]]) -> list[Phone]:
     """Phones of (name, start s, end s)."""
-    phones = [Phone("", 0.0, flite.EARLY_S)]
+    phones = [Phone("", 0.0, flite_engine.EARLY_S)]
     for name, start_s, end_s in segments:
-        start, end = start_s + flite.EARLY_S, end_s + flite.EARLY_S
-        ipa = flite.IPA.get(name, "")
+        start, end = start_s + flite_engine.EARLY_S, end_s + flite_engine.EARLY_S
+        ipa = flite_engine.IPA.get(name, "")
         if len(ipa) == 2:
             middle = start + 0.6 * (end - start)
             phones += [Phone(ipa[0], start, middle), Phone(ipa[1], middle, end)]
@@ -139,7 +139,7 @@ def _flite_phones(segments: list[tuple[str, float, float]]) -> list[Phone]:
     return phones
 
 
-KOKORO_VOICES = tuple(kokoro.VOICES)
+KOKORO_VOICES = tuple(kokoro_engine.VOICES)
 
 
 def phones_of_durations(
@@ -155,7 +155,7 @@ def phones_of_durations(
         end = start + float(length)
         if letter in "ˈˌ":
             stress = 1.15 if letter == "ˈ" else 1.0
-        said = kokoro.LETTERS.get(letter, letter)
+        said = kokoro_engine.LETTERS.get(letter, letter)
         if (letter in "ˈˌːʰʲ^ " or unicodedata.combining(letter)) and phones:
             # The sound of a mark or of the seam between words belongs to what stands before it.
             last = phones[-1]
@@ -176,27 +176,27 @@ class Kokoro:
     """Kokoro-82M: natural voices at 24 kHz, durations in steps of 25 ms."""
 
     def __init__(self) -> None:
-        self._kokoro = kokoro.Kokoro()
+        self._kokoro = kokoro_engine.Kokoro()
 
     def say(self, text: str, language: str, blend: dict[str, float], *, speed: float = 1.0) -> Spoken:
         """Speak with a blend of voices (name to share): a mixture is a person of its own."""
         letters = [letter for letter in self.ipa(text, language) if letter in self._kokoro.vocabulary]
         wave, seconds = self._kokoro.speak(letters, blend, speed)
-        phones = phones_of_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro.LATE_S)
-        return spoken(wave, kokoro.RATE, phones, "kokoro/" + "+".join(blend), language)
+        phones = phones_of_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro_engine.LATE_S)
+        return spoken(wave, kokoro_engine.RATE, phones, "kokoro/" + "+".join(blend), language)
 
     def ipa(self, text: str, language: str) -> str:
         """The letters Kokoro was trained on."""
         if language == "ja-romaji":
             return ipa_of_romaji(text)
-        return kokoro.alphabet(ipa_of_text(text, kokoro.ESPEAK[language], tie=True), language)
+        return kokoro_engine.alphabet(ipa_of_text(text, kokoro_engine.ESPEAK[language], tie=True), language)
 
 
 class Joe:
     """Piper's voice en_US-joe-medium: 22.05 kHz, durations in steps of 11.6 ms."""
 
     def __init__(self) -> None:
-        self._joe = piper.load("en_US-joe-medium")
+        self._joe = piper_engine.load("en_US-joe-medium")
 
     def say(self, text: str, *, speed: float = 1.0) -> Spoken:
         """Speak English."""
@@ -204,5 +204,5 @@ class Joe:
         letters = ["^", *(letter for letter in said if letter in self._joe.ids), "$"]
         wave, seconds = self._joe.speak(letters, speed)
         marked = ["$" if x in "^$" else x for x in letters]
-        phones = phones_of_durations(marked, np.array(seconds), late_s=piper.LATE_S)
+        phones = phones_of_durations(marked, np.array(seconds), late_s=piper_engine.LATE_S)
         return spoken(wave, self._joe.rate, phones, "piper/joe", "en")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio.files import read_sound
 from splatface.models.audio.offline_features import FeatureExtractor
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
@@ -175,7 +175,7 @@ def voice_by_name(name: str) -> Say:
 def decoded(path: Path) -> Float32Array:
     """Samples [T] at 16 kHz of a sound file, .g722 or what soundfile reads."""
     if path.suffix != ".g722":
-        from splatface.models.audio.files import read_sound
+        from splatface.models.audio.audio_file import read_sound
 
         return read_sound(path)
     try:

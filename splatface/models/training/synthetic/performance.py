@@ -9,12 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.behavior.blink import blink_line, lids_at
-from splatface.models.behavior.events import minimum_jerk_step
-from splatface.models.behavior.gaze import gaze_line, glance_at
-from splatface.models.behavior.glide import plan_to, resting, value_at
-from splatface.models.behavior.nod import Nod, nods_at
-from splatface.models.behavior.sway import sway_at, sway_of
+from splatface.models.behavior.eyes import blink_line, gaze_line, glance_at, lids_at
+from splatface.models.behavior.head_movements import Nod, nods_at, sway_at, sway_of
+from splatface.models.behavior.trajectories import minimum_jerk_step, plan_to, resting, value_at
 from splatface.models.training.speech_corpus.coarticulation import mode_track
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.synthetic.rig import BodyPose

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from splatface.models.audio.offline_features import features
-from splatface.models.audio.voice import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
+from splatface.models.audio.vad import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError

@@ -40,7 +40,7 @@ def test_half_precision_hears_what_the_streaming_whisper_hears():
 
 def test_a_graph_gives_in_torch_what_it_gives_in_onnxruntime():
     onnxruntime = pytest.importorskip("onnxruntime")
-    from splatface.models.audio.whisper_graph import WIDTH, whisper_network
+    from splatface.models.audio.whisper_encoder import WIDTH, whisper_network
     from splatface.models.training.audio_to_mouth.bf16_features import graph_in_torch
 
     rng = np.random.default_rng(1)

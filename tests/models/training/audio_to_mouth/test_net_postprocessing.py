@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from splatface.models.audio2motion.convolution import Convolution
+from splatface.models.audio2motion.audio_to_mouth import Convolution
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import HeadError
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips

@@ -17,7 +17,7 @@ from splatface.models.training.speech_corpus.corpus import is_test, is_validatio
 from splatface.models.training.speech_corpus.corpus_voices import phones_of_durations, trim_pauses
 from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, is_vowel
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.tts.ipa import ipa_of_romaji
+from splatface.models.tts.text_frontend import ipa_of_romaji
 
 needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 needs_flite = pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
