@@ -1,3 +1,5 @@
+"""Baking a field to a linear basis: principal components, motion map, visibility weights."""
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,11 @@ from splatface.models.training.optimization.bake import (
     BakeConfig,
     DatasetRenderer,
     bake_field,
+    fit_motion_map,
     image_sensitivity,
+    motion_map_of,
+    torch_map_of,
+    weighted_pca,
 )
 from splatface.models.training.optimization.dataset_statistics import known_rows
 
@@ -142,3 +148,106 @@ def test_the_effect_is_that_of_a_small_push(tiny):
 def test_settings_that_make_no_sense_are_refused(name, value):
     with pytest.raises(TrainingError, match=name):
         BakeConfig(**{name: value})
+
+
+def _of_rank(rank, frames=60, features=900, seed=0):
+    rng = np.random.default_rng(seed)
+    codes = rng.normal(size=(frames, rank)) * np.geomspace(1, 0.05, rank)
+    return (codes @ rng.normal(size=(rank, features)) + rng.normal(size=features)).astype(np.float32)
+
+
+def _drawn(found):
+    return found.mean + found.codes @ found.basis.T
+
+
+def test_what_has_few_directions_is_told_whole():
+    samples = _of_rank(12)
+    found = weighted_pca(samples, np.ones(900, np.float32), 32)
+    assert found.lost < 1e-9
+    assert np.abs(_drawn(found) - samples).max() < 1e-5
+    assert (found.basis[:, 12:] == 0).all()
+    assert found.codes[:, :12].std(axis=0) == pytest.approx(1, rel=1e-6)
+
+
+def test_what_has_more_loses_what_the_theory_says():
+    samples = _of_rank(40)
+    found = weighted_pca(samples, np.ones(900, np.float32), 32)
+    centerd = samples.astype(np.float64) - samples.mean(axis=0, dtype=np.float64)
+    squares = np.linalg.svd(centerd, compute_uv=False) ** 2
+    assert found.lost == pytest.approx(squares[32:].sum() / squares.sum(), rel=1e-6)
+    assert ((_drawn(found) - samples) ** 2).sum() == pytest.approx(squares[32:].sum(), rel=1e-3)
+    assert found.explained_variance == pytest.approx(squares[:32] / len(samples), rel=1e-6)
+
+
+def test_what_counts_more_is_told_better():
+    lips, shirt = _of_rank(20, features=100, seed=1), _of_rank(20, features=800, seed=2)
+    samples, weights = np.hstack([lips, shirt]), np.ones(900, np.float32)
+    weights[:100] = 300
+    plain = _drawn(weighted_pca(samples, np.ones(900, np.float32), 20)) - samples
+    weighted = _drawn(weighted_pca(samples, weights, 20)) - samples
+    assert np.abs(weighted[:, :100]).max() < 0.01 * np.abs(plain[:, :100]).max()
+    assert np.std(weighted[:, 100:]) > np.std(plain[:, 100:])
+
+
+def test_features_that_count_nothing_follow_the_rest():
+    samples = _of_rank(6)
+    weights = np.r_[np.ones(450), np.zeros(450)].astype(np.float32)
+    assert np.abs(_drawn(weighted_pca(samples, weights, 6)) - samples).max() < 1e-4
+
+
+def test_a_still_field_has_no_directions():
+    found = weighted_pca(np.ones((5, 30), np.float32), np.ones(30, np.float32), 3)
+    assert (found.basis == 0).all()
+    assert found.lost == 0.0
+
+
+def test_movement_that_ran_away_is_an_error():
+    samples = _of_rank(3)
+    samples[4, 5] = np.nan
+    with pytest.raises(TrainingError, match="train the field again"):
+        weighted_pca(samples, np.ones(900, np.float32), 3)
+
+
+def _motion(frames=400, seed=0):
+    return np.random.default_rng(seed).uniform(0, 1, (frames, 16))
+
+
+def test_a_line_with_a_rest_is_found_exactly():
+    motion, rng = _motion(), np.random.default_rng(1)
+    linear, rest = rng.normal(size=(16, 8)), rng.normal(size=8)
+    fit = fit_motion_map(motion, motion @ linear + rest, np.ones(8), hidden=16, steps=50, seed=0)
+    assert fit.unexplained < 1e-6
+    said = np.stack([fit.motion_map(m[:8], m[8:]) for m in motion.astype(np.float32)])
+    assert np.abs(said + fit.at_rest - (motion @ linear + rest)).max() < 5e-3
+
+
+def test_at_rest_the_map_is_nothing():
+    motion = _motion()
+    fit = fit_motion_map(motion, np.sin(3 * motion[:, :4]), np.ones(4), hidden=16, steps=100, seed=0)
+    assert fit.motion_map(np.zeros(8, np.float32), np.zeros(8, np.float32)) == pytest.approx(0, abs=1e-6)
+
+
+def test_a_bend_says_what_a_line_cannot():
+    motion = _motion()
+    codes = np.stack([np.maximum(motion[:, 0] - 0.5, 0) * 4, motion[:, 1] * motion[:, 2] * 4], axis=1)
+    straight = fit_motion_map(motion, codes, np.ones(2), hidden=0, steps=0, seed=0)
+    bent = fit_motion_map(motion, codes, np.ones(2), hidden=32, steps=400, seed=0)
+    assert bent.unexplained < 0.2 * straight.unexplained
+
+
+def test_what_never_moved_drives_nothing():
+    motion = _motion()
+    motion[:, 9] = 0
+    fit = fit_motion_map(motion, motion[:, :2] * 3, np.ones(2), hidden=0, steps=0, seed=0)
+    assert np.abs(fit.motion_map.linear[9]).max() < 1e-9
+
+
+def test_numpy_and_torch_say_the_same():
+    motion = _motion()
+    fit = fit_motion_map(motion, np.cos(4 * motion[:, :5]), np.ones(5), hidden=24, steps=50, seed=3)
+    learned = torch_map_of(fit.motion_map)
+    x = motion[7].astype(np.float32)
+    assert learned(torch.from_numpy(x)).detach().numpy() == pytest.approx(
+        fit.motion_map(x[:8], x[8:]), abs=1e-5
+    )
+    assert (motion_map_of(learned).w1 == fit.motion_map.w1).all()

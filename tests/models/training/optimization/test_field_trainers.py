@@ -1,4 +1,4 @@
-"""The hand-written basis against the field's own torch, and where it starts."""
+"""Field trainers: hand-written gradients of the basis, torch fields, saved state."""
 
 from dataclasses import replace
 
@@ -8,15 +8,44 @@ import torch
 from training_scene import some_rows
 
 from splatface.models.render.workers import Workers
+from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, TORSO
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.field import Condition
 from splatface.models.training.optimization.densification import DensificationResult
 from splatface.models.training.optimization.field_trainers import BasisFieldTrainer
-from splatface.models.training.optimization.initialization import InitialGaussians, start_field
+from splatface.models.training.optimization.initialization import InitialGaussians, build_trainer, start_field
 from splatface.models.training.optimization.optimizer import CANONICAL, DEFORMATION, ScheduleState
 from splatface.models.training.optimization.render_loss import Gradients
 from splatface.models.training.optimization.train_config import RegularizationConfig, preset
+
+ROW, WHOLE_STAGE = 8, ScheduleState(DEFORMATION, 0.5, 1.0, False)
+
+
+@pytest.mark.parametrize("kind", ["attention", "audio_plane"])
+def test_a_field_of_places_feels_what_its_motion_should_have_been(tiny, kind):
+    trainer = build_trainer(tiny, replace(preset(kind), threads=1))
+    mover, table = trainer.state.mover, trainer.state.table
+    generator = np.random.default_rng(2)
+    with torch.no_grad():  # fields begin without movement
+        for parameter in mover.field.parameters():
+            parameter += torch.from_numpy(generator.normal(size=parameter.shape) * 0.05).float()
+    above = generator.normal(size=(len(table), 14)).astype(np.float32)
+
+    def value(mode, off):
+        change = np.zeros((len(tiny.frames), 16))
+        change[:, mode] = off
+        mover.set_motion(with_motion_offset(tiny, change, tiny.frames.time_ns))
+        return float((mover.forward_eval(table, ROW, WHOLE_STAGE).deltas.astype(np.float64) * above).sum())
+
+    none = np.zeros((2, 16), np.float32)
+    felt = mover.motion_grad(table, ROW, Gradients(0.0, 0.0, table, above, None, none, none))
+    step = 5e-4  # the fields bend: planes between cells, nets where a unit switches on
+    asked = [0, 2, 15]
+    true = np.array([(value(k, step) - value(k, -step)) / (2 * step) for k in asked])
+    assert np.abs(true).max() > 0
+    assert np.allclose(felt[asked], true, atol=0.08 * np.abs(true).max())
+
 
 COUNT, PACE = 30, ScheduleState(DEFORMATION, 0.3, 1.0, False)
 EXACT = RegularizationConfig(motion_noise_std=0.0, basis_weight_decay=0.0, residual_init_scale=1.0)
