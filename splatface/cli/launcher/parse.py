@@ -1,213 +1,200 @@
-"""A launch file -> a tree of frozen entities that know their line.
+"""Read a launch file into a tree of frozen entities that know their line.
 
-The schema stands in `schema.py`. Every key, type and substitution is checked here, also in branches that will
-not be taken; a mistake is a LaunchError that names file, line and tag.
+Every tag, key, type and substitution is checked here, also in branches that will not be taken; a mistake is a
+LaunchError that names file, line and tag. Tags and keys of ROS 2 that are not supported are refused by name.
 """
 
-import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from splatface.cli.launcher.checks import check_action, check_param
-from splatface.cli.launcher.schema import PARAMETER_TYPES, SCHEMAS, TAGS, Attribute, Schema
-from splatface.cli.launcher.substitute import Template, calls, parse_template, unescape, words
-from splatface.cli.launcher.tree import Entity, LocatedError, Mark, Value
+from splatface.cli.launcher.substitutions import OTHERS, UNSUPPORTED, Template, parse_template, split_words
 from splatface.models.errors import LaunchError
 
-__all__ = ["parse_file"]
+__all__ = ["KEYS", "NO_DESCRIPTION", "ROS_KEYS", "Entity", "LocatedError", "parse_file", "walk"]
+
+# tag, or tag and list in it -> its keys, "!" where required
+KEYS = {
+    "arg": "name! default description if unless",
+    "let": "name! value! if unless",
+    "set_env": "name! value! if unless",
+    "set_parameter": "name! value! if unless",
+    "push_ros_namespace": "namespace! if unless",
+    "group": "children! if unless",
+    "include": "file! arg if unless",
+    "include arg": "name! value!",
+    "node": "pkg exec! name namespace args output on_exit respawn respawn_delay param remap if unless",
+    "node param": "name value type from",
+    "node remap": "from! to!",
+}
+# the rest of ROS 2's YAML front end: tags, and keys of tags
+ROS_KEYS = {
+    "launch": "executable timer ros_timer log log_info log_warning log_error log_debug shutdown reset unset "
+    "reset_env append_env unset_env set_remap set_parameters_from_file set_ros_log_dir set_use_sim_time "
+    "push-ros-namespace lifecycle_node node_container load_composable_node",
+    "arg": "choice",
+    "group": "scoped forwarding keep",
+    "include": "let",
+    "node": "ros_args exec_name node-name cwd env shell launch-prefix emulate_tty respawn_max_retries "
+    "sigterm_timeout sigkill_timeout",
+    "node param": "param allow_substs",
+}
+NO_DESCRIPTION = "no description given"
+TYPES = ("str", "int", "float", "bool", "yaml")
+STRING = (lambda v: isinstance(v, str), "a string in quotes")
+LIST = (lambda v: isinstance(v, list) and v, "a list of maps with at least one item")
+# key, or tag and key -> check of its value and what is expected; all others are strings or lists
+CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "on_exit": (lambda v: v == "shutdown", "'shutdown'"),
+    "respawn_delay": (lambda v: type(v) is float and 0 <= v < 1e9, "a float of seconds, such as 2.0"),
+    "type": (lambda v: v in TYPES, f"one of {', '.join(TYPES)} {OTHERS}"),
+    "node param value": (lambda v: isinstance(v, str | int | float), f"a string, number or bool {OTHERS}"),
+}
+
+
+class LocatedError(LaunchError):
+    """A LaunchError whose message begins with file and line."""
+
+    def __init__(self, mark: str, message: str) -> None:
+        super().__init__(f"{mark}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """A tag with its checked attributes, or an item of a list in an attribute."""
+
+    tag: str
+    mark: str  # file:line
+    values: dict[str, Any]
+
+
+class _Map(dict[str, Any]):
+    """A YAML map that knows its place and those of its keys."""
+
+    mark: str
+    marks: dict[str, str]
 
 
 def parse_file(path: Path) -> tuple[Entity, ...]:
-    """Read a launch file. Raises LaunchError with file, line and what to do."""
+    """Read a launch file. Raises LaunchError with file, line and the next step."""
     try:
-        text = path.read_text(encoding="utf-8")
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        root = _read_node(path, loader, loader.get_single_node())
     except (OSError, UnicodeDecodeError) as error:
         raise LaunchError(f"{path}: cannot be read as text: {error}") from None
-    try:
-        loader = yaml.SafeLoader(text)
-        root = loader.get_single_node()
-        return _Reader(path, loader).file(root)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise LocatedError(f"{path}:{line}: not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
-        raise LaunchError(f"{path}: not YAML: {error}") from None
+        mark = getattr(error, "problem_mark", None)
+        problem = f"not YAML: {getattr(error, 'problem', error)}"
+        raise LocatedError(f"{path}:{mark.line + 1 if mark else 1}", problem) from None
     except RecursionError:
         raise LaunchError(f"{path}: an alias that contains itself") from None
+    if not isinstance(root, _Map) or list(root) != ["launch"]:
+        raise LocatedError(f"{path}:1", "expected one root key 'launch:' with a list of actions below it")
+    return _parse_actions(root["launch"], root.marks["launch"], "launch")
 
 
-class _Reader:
-    """Turns YAML nodes into entities; holds what every error needs."""
-
-    def __init__(self, path: Path, loader: yaml.SafeLoader) -> None:
-        self.path = path
-        self.loader = loader
-        self.readers: dict[str, Callable[[yaml.Node], Any]] = {
-            "template": self.template,
-            "text": self.text,
-            "words": self.words,
-            "flag": self.flag,
-            "seconds": self.seconds,
-            "period": self.period,
-            "count": self.count,
-            "shutdown": self.shutdown,
-            "yaml": self.value,
-            "type": self.type,
-        }
-
-    def mark(self, node: yaml.Node) -> Mark:
-        return Mark(self.path, node.start_mark.line + 1)
-
-    def file(self, root: yaml.Node | None) -> tuple[Entity, ...]:
-        if not isinstance(root, yaml.MappingNode) or [key for key, _, _ in self.keys(root)] != ["launch"]:
-            raise Mark(self.path, 1).error("expected one root key 'launch:' with a list of actions below it")
-        return self.actions(root.value[0][1], "launch")
-
-    def keys(self, node: yaml.MappingNode) -> list[tuple[str, Mark, yaml.Node]]:
-        """The keys of a map, their places and values; keys are strings and stand once."""
-        found: dict[str, tuple[str, Mark, yaml.Node]] = {}
-        for key_node, value_node in node.value:
-            if key_node.tag != "tag:yaml.org,2002:str":
-                raise self.mark(key_node).error(f"expected a plain key, found {key_node.value!r}")
-            key = key_node.value
-            if key in found:
-                raise self.mark(key_node).error(f"{key!r} stands twice")
-            found[key] = (key, self.mark(key_node), value_node)
-        return list(found.values())
-
-    def actions(self, node: yaml.Node, parent: str) -> tuple[Entity, ...]:
-        if not isinstance(node, yaml.SequenceNode):
-            raise self.mark(node).error(f"{parent}: expected a list of actions, each '- tag: ...'")
-        return tuple(self.action(item, parent) for item in node.value)
-
-    def action(self, node: yaml.Node, parent: str) -> Entity:
-        if not isinstance(node, yaml.MappingNode) or len(node.value) != 1:
-            raise self.mark(node).error(f"{parent}: expected a map with one key, the tag: '- node: ...'")
-        tag, mark, content = self.keys(node)[0]
-        if tag not in TAGS:
-            raise mark.error(f"unknown tag {tag!r}: expected one of {', '.join(TAGS)}")
-        schema = TAGS[tag]
-        if isinstance(content, yaml.SequenceNode) and schema.children == "list or map":
-            return Entity(tag, mark, {}, self.actions(content, tag))
-        entity = self.entity(content, mark, tag, schema)
-        check_action(entity)
-        return entity
-
-    def entity(self, node: yaml.Node, mark: Mark, name: str, schema: Schema) -> Entity:
-        """Read the map of a tag, or of an item of a list."""
-        if not isinstance(node, yaml.MappingNode):
-            raise mark.error(f"{name}: expected a map with the keys {', '.join(schema.attributes)}")
-        attributes: dict[str, Any] = {}
-        children: tuple[Entity, ...] | None = None
-        for key, place, content in self.keys(node):
-            if key == "children" and schema.children:
-                children = self.actions(content, name)
-            elif key not in schema.attributes:
-                known = [*schema.attributes, *(["children"] if schema.children else [])]
-                raise place.error(f"{name}: unknown key {key!r}: expected one of {', '.join(known)}")
-            else:
-                attributes[key] = self.attribute(content, place, f"{name}: {key!r}", schema.attributes[key])
-        for key, attribute in schema.attributes.items():
-            if attribute.required and key not in attributes:
-                raise mark.error(f"{name}: the key {key!r} is missing")
-        if schema.children and children is None:
-            raise mark.error(f"{name}: the key 'children' is missing, the list of actions inside")
-        return Entity(name, mark, attributes, children or ())
-
-    def attribute(self, node: yaml.Node, place: Mark, where: str, attribute: Attribute) -> Any:
-        if attribute.kind == "entities":
-            return self.entities(node, place, where, attribute.of)
-        try:
-            return self.readers[attribute.kind](node)
-        except LaunchError as error:
-            raise place.located(f"{where} ", error) from None
-
-    def entities(self, node: yaml.Node, place: Mark, where: str, schema: str) -> tuple[Entity, ...]:
-        if not isinstance(node, yaml.SequenceNode) or not node.value:
-            raise place.error(f"{where} must be a list of maps with at least one item")
-        items = tuple(self.entity(item, self.mark(item), schema, SCHEMAS[schema]) for item in node.value)
-        if schema == "param":
-            for item in items:
-                check_param(item)
-        return items
-
-    def scalar(self, node: yaml.Node) -> Any:
-        if not isinstance(node, yaml.ScalarNode):
-            return None
-        return self.loader.construct_object(node, deep=True)
-
-    def string(self, node: yaml.Node) -> str:
-        found = self.scalar(node)
-        if not isinstance(found, str):
-            raise LaunchError(f"must be a string, found {_described(node, found)}: write it in quotes")
-        return found
-
-    def template(self, node: yaml.Node) -> Template:
-        return parse_template(self.string(node))
-
-    def text(self, node: yaml.Node) -> str:
-        return unescape(self.string(node))
-
-    def words(self, node: yaml.Node) -> tuple[Template, ...]:
-        return words(parse_template(self.string(node)))
-
-    def flag(self, node: yaml.Node) -> bool:
-        found = self.scalar(node)
-        if not isinstance(found, bool):
-            raise LaunchError(f"must be true or false without quotes, found {_described(node, found)}")
-        return found
-
-    def seconds(self, node: yaml.Node) -> float:
-        found = self.scalar(node)
-        if not isinstance(found, float) or not (math.isfinite(found) and found >= 0):
-            raise LaunchError(f"must be a float of seconds >= 0 such as 2.0, found {_described(node, found)}")
-        return found
-
-    def period(self, node: yaml.Node) -> float | Template:
-        found = self.scalar(node)
-        if isinstance(found, str):
-            template = parse_template(found)
-            if any(calls(template)):
-                return template
-        return self.seconds(node)
-
-    def count(self, node: yaml.Node) -> int:
-        found = self.scalar(node)
-        if not isinstance(found, int) or isinstance(found, bool):
-            raise LaunchError(f"must be an int without quotes, found {_described(node, found)}")
-        return found
-
-    def shutdown(self, node: yaml.Node) -> bool:
-        if self.string(node) != "shutdown":
-            raise LaunchError(f"knows only 'shutdown', found {_described(node, None)}")
-        return True
-
-    def type(self, node: yaml.Node) -> str:
-        found = self.string(node)
-        if found not in PARAMETER_TYPES:
-            raise LaunchError(f"must be one of {', '.join(PARAMETER_TYPES)}, found {found!r}")
-        return found
-
-    def value(self, node: yaml.Node) -> Value:
-        if isinstance(node, yaml.SequenceNode):
-            return Value(tuple(self.item(item) for item in node.value), is_list=True)
-        return Value(self.item(node), is_list=False)
-
-    def item(self, node: yaml.Node) -> Template | int | float | bool:
-        found = self.scalar(node)
-        if isinstance(found, str):
-            return parse_template(found)
-        if not isinstance(found, bool | int | float):
-            raise LaunchError(f"must hold strings, ints, floats or bools, found {_described(node, found)}")
-        return found
+def walk(entities: tuple[Entity, ...], conditional: bool = False) -> Iterator[tuple[Entity, bool]]:
+    """Yield all actions, depth first, and whether they stand behind a condition."""
+    for entity in entities:
+        behind = conditional or "if" in entity.values or "unless" in entity.values
+        yield entity, behind
+        yield from walk(entity.values.get("children", ()), behind)
 
 
-def _described(node: yaml.Node, found: Any) -> str:
-    if not isinstance(node, yaml.ScalarNode):
-        return "a list" if isinstance(node, yaml.SequenceNode) else "a map"
-    if node.value == "":
-        return "nothing" if found is None else "an empty string"
-    return f"the {type(found).__name__} {node.value}" if found is not None else repr(node.value)
+def _read_node(path: Path, loader: yaml.SafeLoader, node: yaml.Node | None) -> Any:
+    """Return scalars, lists and `_Map`s whose keys are strings and occur once."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_read_node(path, loader, item) for item in node.value]
+    if not isinstance(node, yaml.MappingNode):
+        return None if node is None else loader.construct_object(node, deep=True)
+    content = _Map()
+    content.mark, content.marks = f"{path}:{node.start_mark.line + 1}", {}
+    for key_node, value_node in node.value:
+        key, mark = key_node.value, f"{path}:{key_node.start_mark.line + 1}"
+        if key_node.tag != "tag:yaml.org,2002:str":
+            raise LocatedError(mark, f"expected a plain key, found {key!r}")
+        if key in content:
+            raise LocatedError(mark, f"{key!r} occurs twice")
+        content[key], content.marks[key] = _read_node(path, loader, value_node), mark
+    return content
+
+
+def _parse_actions(items: Any, mark: str, parent: str) -> tuple[Entity, ...]:
+    if not isinstance(items, list):
+        raise LocatedError(mark, f"{parent}: expected a list of actions, each '- tag: ...'")
+    return tuple(_parse_action(item, getattr(item, "mark", mark), parent) for item in items)
+
+
+def _parse_action(item: Any, mark: str, parent: str) -> Entity:
+    if not isinstance(item, _Map) or len(item) != 1:
+        raise LocatedError(mark, f"{parent}: expected a map with one key, the tag: '- node: ...'")
+    ((tag, content),) = item.items()
+    if tag in ROS_KEYS["launch"].split():
+        raise LocatedError(mark, f"the tag {tag!r} {UNSUPPORTED}")
+    if tag not in KEYS or " " in tag:
+        known = ", ".join(name for name in KEYS if " " not in name)
+        raise LocatedError(mark, f"unknown tag {tag!r}: expected one of {known}")
+    if tag == "group" and isinstance(content, list):
+        return Entity(tag, mark, {"children": _parse_actions(content, mark, tag)})
+    entity = _parse_entity(content, mark, tag)
+    if "if" in entity.values and "unless" in entity.values:
+        raise LocatedError(mark, f"{tag}: 'if' and 'unless' exclude each other")
+    return entity
+
+
+def _parse_entity(content: Any, mark: str, tag: str) -> Entity:
+    """Read the map of a tag, or of an item of a list."""
+    known = KEYS[tag].replace("!", "").split()
+    if not isinstance(content, _Map):
+        raise LocatedError(mark, f"{tag}: expected a map with the keys {', '.join(known)}")
+    for key, place in content.marks.items():
+        if key in ROS_KEYS.get(tag, "").split():
+            raise LocatedError(place, f"{tag}: the key {key!r} {UNSUPPORTED}")
+        if key not in known:
+            raise LocatedError(place, f"{tag}: unknown key {key!r}: expected one of {', '.join(known)}")
+    for key in known:
+        if f"{key}!" in KEYS[tag].split() and key not in content:
+            raise LocatedError(mark, f"{tag}: the key {key!r} is missing")
+    values = {key: _parse_attribute(value, content.marks[key], tag, key) for key, value in content.items()}
+    if tag == "node param":
+        _check_param(values, mark)
+    return Entity(tag, mark, values)
+
+
+def _parse_attribute(value: Any, mark: str, tag: str, key: str) -> Any:
+    if key == "children":
+        return _parse_actions(value, mark, tag)
+    name = f"{tag} {key}"
+    is_valid, expected = LIST if name in KEYS else CHECKS.get(name, CHECKS.get(key, STRING))
+    if not is_valid(value):
+        kinds = {type(None): "nothing", list: "a list", _Map: "a map"}
+        found = f"the {type(value).__name__} {str(value).lower() if isinstance(value, bool) else value}"
+        raise LocatedError(mark, f"{tag}: {key!r} must be {expected}, found {kinds.get(type(value), found)}")
+    if name in KEYS:
+        return tuple(_parse_entity(item, getattr(item, "mark", mark), name) for item in value)
+    if name in ("arg name", "arg description"):
+        return re.sub(r"\\(.)", r"\1", value)
+    if key in CHECKS or not isinstance(value, str):
+        return value
+    try:
+        return split_words(parse_template(value)) if key == "args" else parse_template(value)
+    except LaunchError as error:
+        raise LocatedError(mark, f"{tag}: {key!r}: {error}") from None
+
+
+def _check_param(values: dict[str, Any], mark: str) -> None:
+    """Check for `from` alone, or `name` and a `value` of the given type."""
+    keys = set(values)
+    if keys != {"from"} and keys - {"type"} != {"name", "value"}:
+        found = ", ".join(sorted(keys))
+        raise LocatedError(mark, f"node param: expected 'from', or 'name' and 'value', found {found}")
+    value, kind = values.get("value"), values.get("type", "yaml")
+    found = type(value).__name__
+    if isinstance(value, Template):
+        found = "str" if value.is_literal else kind  # decided when the substitutions are performed
+    if "value" in keys and kind not in ("yaml", found):
+        raise LocatedError(mark, f"node param: expected {kind}, found {found}")

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from splatface.cli.launcher.evaluate import Evaluator
-from splatface.cli.launcher.guardian import MARK, living
+from splatface.cli.launcher.actions import Evaluator
+from splatface.cli.launcher.watchdog import MARK, find_processes
 
-COMMAND = [sys.executable, "-m", "splatface.cli.launcher"]
+COMMAND = [sys.executable, "-m", "splatface.cli.cli", "launch"]
 SHOW = """\
 #!/bin/sh
 for word in "$@"; do echo "word=$word"; done
 """
 
 
-class Workshop:
+class LaunchFolder:
     """A folder with a fake ament prefix, where launch files are written and run."""
 
     def __init__(self, folder):
@@ -51,7 +51,7 @@ class Workshop:
         return Evaluator(self.environment, params)
 
     def plan(self, text, **arguments):
-        """The plan of a launch file, without running it."""
+        """Evaluate a launch file without running it: the processes in order."""
         return self.evaluator().evaluate_file(self.write(text), arguments)
 
     def start(self, text, *arguments):
@@ -76,9 +76,14 @@ class Workshop:
         return popen.returncode, out, err
 
 
+def args_of(specs):
+    """The `args` of each planned node, as one string."""
+    return [" ".join(spec.command[1 : spec.command.index("--ros-args")]) for spec in specs]
+
+
 @pytest.fixture
-def workshop(tmp_path):
-    made = Workshop(tmp_path)
+def launch_folder(tmp_path):
+    made = LaunchFolder(tmp_path)
     yield made
     for popen in made.started:
         if popen.poll() is None:
@@ -128,4 +133,4 @@ def marked_by(launcher_pid):
 
 def alive(pid):
     """Whether a process runs."""
-    return pid in living({os.getpgid(pid)}) if Path(f"/proc/{pid}").exists() else False
+    return pid in find_processes({os.getpgid(pid)}) if Path(f"/proc/{pid}").exists() else False
