@@ -23,7 +23,7 @@ def refused(launch_folder, text):
     [
         ("gruop: []", "unknown tag 'gruop': expected one of arg, let,"),
         ("node param: {}", "unknown tag 'node param'"),
-        ("node: {exec: a, color: red}", "node: unknown key 'colour': expected one of pkg, exec,"),
+        ("node: {exec: a, color: red}", "node: unknown key 'color': expected one of pkg, exec,"),
         ("node: {pkg: a}", "node: the key 'exec' is missing"),
         ("node: a", "node: expected a map"),
         ("node: {exec: a, respawn: true}", "'respawn' must be a string in quotes, found the bool true"),
