@@ -18,7 +18,7 @@ from splatface.models.audio.vad import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (

@@ -9,9 +9,8 @@ from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import ERROR, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(

@@ -13,7 +13,7 @@ from splatface_msgs.action import Say
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (

@@ -9,7 +9,7 @@ from std_msgs.msg import Bool, String
 
 from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
 from splatface.nodes import wire
-from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (

@@ -12,7 +12,7 @@ from splatface.models.audio.user_speech_detector import BargeIn, UserSpeechDetec
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (

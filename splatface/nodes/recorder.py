@@ -10,7 +10,7 @@ from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_writer import BagWriter, OfferedQos
 from splatface.nodes import wire
-from splatface.nodes.base import OK, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (

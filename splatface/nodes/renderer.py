@@ -19,9 +19,8 @@ from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import ERROR, OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(name="head", default="mira", description="a shipped head's name or the path of a head folder"),

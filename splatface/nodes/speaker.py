@@ -9,9 +9,8 @@ from splatface.models.audio.reconnecting_device import ReconnectingLoudspeaker
 from splatface.models.audio.sound_devices import OUTPUT, Fill
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import wire
-from splatface.nodes.base import ERROR, OK, WARN, FaceNode, NodeStatus, run
+from splatface.nodes.face_node import ERROR, OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import LatencyStats
 
 PARAMETERS = (
     Parameter(

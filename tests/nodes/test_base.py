@@ -4,7 +4,7 @@ import pytest
 
 INTERRUPTED_WHILE_BUILT = """
 import signal
-from splatface.nodes.base import FaceNode, run
+from splatface.nodes.face_node import FaceNode, run
 
 class HalfMade:
     def __init__(self):

@@ -16,8 +16,8 @@ from websockets.sync.client import connect
 from splatface.models.messages import AudioChunk as Chunk
 from splatface.models.messages import Frame
 from splatface.nodes import wire
+from splatface.nodes.display import letterboxed
 from splatface.nodes.page_server import PageError, PageServer
-from splatface.nodes.window import letterboxed
 
 
 @pytest.fixture

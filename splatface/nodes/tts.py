@@ -1,13 +1,15 @@
-"""Says texts: the action `say` in, sound on the media clock out, stoppable at once.
+"""An action server for goals that take long, on an executor with one thread.
 
-A goal that cannot be said is rejected; ROS carries no reason with that, so it is logged (and so on /rosout)
-and stands in /diagnostics until a goal is accepted.
+rclpy runs a goal's callback to its end, or, when it is a coroutine, asks it again and again without a
+pause (100 % of a core). Here a goal is only marked as executing; the node finishes it from its timers.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from rclpy.action import CancelResponse, GoalResponse
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from splatface_msgs.action import Say
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
@@ -21,10 +23,25 @@ from splatface.models.tts.speak import check_voice, speak
 from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance
 from splatface.models.tts.voice_matching import voice_of_head
 from splatface.nodes import wire
-from splatface.nodes.base import WARN, FaceNode, NodeStatus, run
-from splatface.nodes.deferred_action import DeferredActionServer
+from splatface.nodes.face_node import WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
-from splatface.nodes.timing import LatencyStats
+
+__all__ = ["DeferredActionServer"]
+
+
+class DeferredActionServer(ActionServer):
+    """Goals begin with `goal.execute()` and end with `finish`."""
+
+    def notify_execute(
+        self, goal_handle: ServerGoalHandle, execute_callback: Callable[..., Any] | None
+    ) -> None:
+        """Do nothing yet: `goal.execute()` has said that the goal is executing."""
+
+    def finish(self, goal: ServerGoalHandle, result: Any) -> None:
+        """Send the result of a goal that has succeeded, been aborted or been canceled."""
+        if self._node.executor is not None:  # at the end of the process nobody is left to send it
+            super().notify_execute(goal, lambda _: result)
+
 
 PARAMETERS = (
     Parameter(

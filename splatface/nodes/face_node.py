@@ -1,16 +1,14 @@
-"""What every node of the face shares: it brings itself up, reports its health and ends cleanly.
-
-A node subclasses `FaceNode`, names its PARAMETERS and fills in four hooks: `setup` (build what is
-costly), `start`, `stop`, and `health`. `run` is its main function.
-"""
+"""Base class of every node: lifecycle, parameters, diagnostics and a clean end."""
 
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.exceptions import InvalidParameterTypeException
@@ -21,7 +19,26 @@ from splatface.models.broken_off import silence_unraisable_on_interrupt
 from splatface.models.errors import SplatfaceError
 from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
 
-__all__ = ["ERROR", "OK", "WARN", "FaceNode", "NodeStatus", "run"]
+__all__ = ["ERROR", "OK", "WARN", "FaceNode", "LatencyStats", "NodeStatus", "run"]
+
+
+class LatencyStats:
+    """The last `size` durations."""
+
+    def __init__(self, size: int = 500) -> None:
+        self._values: deque[float] = deque(maxlen=size)
+
+    def add(self, value: float) -> None:
+        """Add one."""
+        self._values.append(value)
+
+    def summary(self, name: str) -> dict[str, object]:
+        """p50, p95 and p99 under `name_p50` and so on; empty when nothing was added."""
+        if not self._values:
+            return {}
+        marks = np.percentile(np.array(self._values), [50, 95, 99])
+        return {f"{name}_p{q}": f"{mark:.2f}" for q, mark in zip((50, 95, 99), marks, strict=True)}
+
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
