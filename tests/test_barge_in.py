@@ -18,7 +18,7 @@ from std_msgs.msg import Bool, String
 
 from splatface.models.audio.audio_file import read_sound
 from splatface.models.tts.speak import speak, voices
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 pytestmark = [
     pytest.mark.graph,
@@ -60,7 +60,7 @@ def room(environment):
 
 
 # What draws may wait on a busy machine; what sounds may not, or the echo comes when it will.
-SOUNDING = ("pulseaudio", "speaker", "audio_capture", "listener", "speech", "flite")
+SOUNDING = ("pulseaudio", "audio_player", "audio_capture", "speech_detector", "tts", "flite")
 
 
 @contextlib.contextmanager
@@ -91,11 +91,14 @@ def witness(others):
             others.health[status.name.split("/")[-1]] = (status.message, values)
 
     def on_audio(msg):
-        others.chunks.append((time.time_ns(), wire.audio_chunk(msg)))
+        others.chunks.append((time.time_ns(), conversions.audio_chunk(msg)))
 
-    others.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
+    others.create_subscription(AudioChunk, "audio", on_audio, conversions.AUDIO_QOS)
     others.create_subscription(
-        AudioChunk, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.AUDIO_QOS
+        AudioChunk,
+        "/ear/audio",
+        lambda msg: others.heard.append(conversions.audio_chunk(msg)),
+        conversions.AUDIO_QOS,
     )
     others.create_subscription(
         Bool, "person_speaking", lambda msg: others.told.append((time.time_ns(), msg.data)), 10
@@ -146,12 +149,12 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
         face = start(
             *(sys.executable, "-m", "splatface.cli.cli", "launch", "conversation.launch.yaml"),
             *("port:=0", "size:=64x64", "fps:=5", "latency_ms:=150", "delay:=0.5", "voice:=flite/slt"),
-            *("microphone:=true", "manner:=queue"),
+            *("microphone:=true", "interruption_policy:=queue"),
             env=environment,
         )
         for text in ("the face is at", "playing on", "voice: ", "drawing ", "listening to"):
             face.wait_for(text, 150)
-        witness.until(lambda: value(witness, "listener", "interrupts") == "0", 100)
+        witness.until(lambda: value(witness, "speech_detector", "interrupts") == "0", 100)
         witness.until(lambda: value(witness, "echo_bot", "said") == "0")
         with in_time():
             reactions_ms, losses_db = [], []
@@ -159,12 +162,12 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
                 witness.until(lambda: not speaks(witness))
                 witness.tell(STORY)
                 witness.until(lambda: speaks(witness))
-                utterance, asked = witness.chunks[-1][1].utterance, value(witness, "listener", "interrupts")
+                utterance, asked = witness.chunks[-1][1].utterance, value(witness, "speech_detector", "interrupts")
                 witness.told.clear()
                 witness.spin(10.0)
                 # alone: its own voice in the room is no person
                 assert witness.chunks[-1][1].utterance == utterance
-                assert value(witness, "listener", "interrupts") == asked
+                assert value(witness, "speech_detector", "interrupts") == asked
                 assert not any(speaking for _, speaking in witness.told)
                 assert len(witness.told) >= 10  # told at least once a second
                 assert speaks(witness)
@@ -173,7 +176,7 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
                 assert any(speaking for _, speaking in witness.told)
                 witness.until(lambda: not witness.told[-1][1])
             print("person to interrupt:", reactions_ms, "own voice less loud by:", losses_db)
-            assert value(witness, "listener", "interrupts") == "2"
+            assert value(witness, "speech_detector", "interrupts") == "2"
             assert min(losses_db) > 10
             assert max(reactions_ms) < 3000
         witness.until(lambda: witness.health["echo_bot"][0] == "listening")

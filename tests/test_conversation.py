@@ -17,7 +17,7 @@ from splatface_msgs.msg import AudioChunk, FrameTrace
 from std_msgs.msg import String
 
 from splatface.models.tts.speak import voices
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 pytestmark = [
     pytest.mark.graph,
@@ -40,8 +40,10 @@ def partner(others):
             others.health[status.name.split("/")[-1]] = (status.message, values)
 
     keep = others.chunks.append
-    others.create_subscription(AudioChunk, "audio", lambda msg: keep(wire.audio_chunk(msg)), wire.AUDIO_QOS)
-    others.create_subscription(AudioChunk, "/ear/audio", others.heard.append, wire.AUDIO_QOS)
+    others.create_subscription(
+        AudioChunk, "audio", lambda msg: keep(conversions.audio_chunk(msg)), conversions.AUDIO_QOS
+    )
+    others.create_subscription(AudioChunk, "/ear/audio", others.heard.append, conversions.AUDIO_QOS)
     others.create_subscription(FrameTrace, "frame_trace", others.pictures.append, 100)
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 100)
     publisher = others.create_publisher(String, "heard_text", 10)
@@ -81,7 +83,7 @@ def test_a_face_repeats_what_it_is_told_and_can_be_interrupted(start, partner, t
         assert state(partner, "echo_bot")[1]["interrupted"] == "1"
         assert partner.chunks[-1].utterance == first + 1
         # Every node tells how it is once a second, each at its own moment.
-        partner.until(lambda: state(partner, "speaker")[1].get("flushes") == "1")
+        partner.until(lambda: state(partner, "audio_player")[1].get("flushes") == "1")
         drawn = len(partner.pictures)
         partner.until(lambda: len(partner.pictures) > drawn + 10)  # it lives on
         assert face.interrupt() == 0, face.output
@@ -114,7 +116,7 @@ def test_mouth_and_voice_are_in_step_and_an_interrupted_face_is_still_at_once(ro
     assert barge_in["mouth_at_rest_ms"]["median"] < 300
     many = result["in_a_row"]
     assert (many["count"], many["open_goals"], many["refused"]) == (50, 0, 0)
-    assert set(many["nodes"]) >= {"speech", "speaker", "audio_features", "renderer", "display"}
+    assert set(many["nodes"]) >= {"tts", "audio_player", "audio_features", "renderer", "display"}
     for name, held in many["nodes"].items():
         assert held["threads"][1] <= held["threads"][0] + 1, name
         assert held["files"][1] <= held["files"][0] + 2, name
@@ -122,13 +124,13 @@ def test_mouth_and_voice_are_in_step_and_an_interrupted_face_is_still_at_once(ro
 
 
 def test_the_bot_waits_for_a_mouth_and_queues_when_asked_to(start, partner):
-    bot = start.node("echo_bot", manner="queue", prefix="'You said: '")
+    bot = start.node("echo_bot", interruption_policy="queue", prefix="'You said: '")
     partner.until(lambda: state(partner, "echo_bot")[0] == "listening")
     partner.until(lambda: partner.count_subscribers("heard_text") == 1)
     partner.spin(1.0)
     partner.tell("Hello.")
-    partner.until(lambda: "expected the speech node, found none" in bot.output)
-    start.node("speech").wait_for("voice: ")
+    partner.until(lambda: "expected the node tts, found none" in bot.output)
+    start.node("tts").wait_for("voice: ")
     partner.spin(3.0)
     partner.tell("   ")  # nothing was said: nothing is answered
     partner.tell("One.")

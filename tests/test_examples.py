@@ -86,7 +86,7 @@ def test_latency_of_running_nodes_is_printed(run, start):
 
 @pytest.mark.graph
 def test_a_text_is_spoken_word_by_word(run, start):
-    start.node("speech", voice="flite/slt")
+    start.node("tts", voice="flite/slt")
     lines = run("send_text.py", "Hello there.").splitlines()
     assert lines[:2] == ["Hello", "there"]
     assert float(lines[-1].split()[0]) > 0.3

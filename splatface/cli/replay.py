@@ -9,7 +9,7 @@ import sys
 from splatface.cli.launcher import run_file
 from splatface.cli.transport import use_picture_transport
 from splatface.models.errors import RecordingError
-from splatface.nodes.probe import watch_pictures
+from splatface.nodes.observer import watch_pictures
 
 __all__ = ["add_arguments", "main"]
 

@@ -17,7 +17,7 @@ from splatface.models.audio.sound_devices import INPUT, TimestampedChunker
 from splatface.models.audio.vad import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -89,13 +89,13 @@ class AudioCapture(FaceNode):
 
     def start(self) -> None:
         """Open the topic and begin to play or to listen."""
-        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
+        self.audio = self.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         if self.chosen.echo:
-            self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, wire.AUDIO_QOS)
+            self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, conversions.AUDIO_QOS)
         self.cleaning = ProcessingChain(self.chosen.stages, len(self.silence))
         self.end_ns = self.now_ns()
-        self.utterance = wire.new_utterance(self.utterance, self.end_ns)
+        self.utterance = conversions.new_utterance(self.utterance, self.end_ns)
         period_s = self.params["chunk_ms"] / 1000
         if self.params["source"] == MICROPHONE:
             self._listen()
@@ -124,7 +124,7 @@ class AudioCapture(FaceNode):
 
     def on_far_end(self, msg: AudioChunkMsg) -> None:
         """Remember what the speaker will play."""
-        self.far_end.push(wire.audio_chunk(msg))
+        self.far_end.push(conversions.audio_chunk(msg))
         self.played_ns = self.now_ns()
 
     def parameter_changed(self, name: str, value: Any) -> None:
@@ -220,7 +220,7 @@ class AudioCapture(FaceNode):
         self.end_ns = chunk.start_ns + self.chunk_ns
         for clean in self.cleaning.push(chunk) if self.chosen.stages else [chunk]:
             self.level = level_dbfs(clean.samples)
-            self.audio.publish(wire.audio_chunk_msg(clean))
+            self.audio.publish(conversions.audio_chunk_msg(clean))
 
     def health(self) -> NodeStatus:
         """Is there sound, and from where."""

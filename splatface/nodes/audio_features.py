@@ -8,7 +8,7 @@ from splatface_msgs.msg import AudioFeatures as AudioFeaturesMsg
 
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -46,14 +46,14 @@ class FeatureExtractor(FaceNode):
         """Open the topics."""
         self.encoder.reset()
         self.heard_s = time.monotonic()
-        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", wire.AUDIO_QOS)
-        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
+        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", conversions.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, conversions.AUDIO_QOS)
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
         """Hear a chunk, publish the frames it completes."""
         began_s = self.heard_s = time.monotonic()
         try:
-            frames = self.encoder.push(wire.audio_chunk(msg))
+            frames = self.encoder.push(conversions.audio_chunk(msg))
         except AudioError as error:
             if str(error) != self.refused:
                 self.refused = str(error)
@@ -61,7 +61,7 @@ class FeatureExtractor(FaceNode):
             return
         self.refused = ""
         for frame in frames:
-            self.features.publish(wire.audio_features_msg(frame))
+            self.features.publish(conversions.audio_features_msg(frame))
         if frames:
             self.frames += len(frames)
             self.compute_ms.add(1000 * (time.monotonic() - began_s) / len(frames))

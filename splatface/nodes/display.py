@@ -14,7 +14,7 @@ from splatface_msgs.msg import FrameTrace
 from splatface.models.errors import RenderError
 from splatface.models.frame_scheduler import PresentationQueue
 from splatface.models.messages import NS_PER_S
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.page_server import PageServer
 from splatface.nodes.parameters import Parameter
@@ -130,9 +130,9 @@ class Display(FaceNode):
 
     def start(self) -> None:
         """Listen to pictures and sound."""
-        self.create_subscription(Image, "image", self.on_image, wire.image_qos(2))
+        self.create_subscription(Image, "image", self.on_image, conversions.image_qos(2))
         if self.page is not None and self.params["sound"]:
-            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
+            self.create_subscription(AudioChunkMsg, "audio", self.on_audio, conversions.AUDIO_QOS)
         self.next_due = self.create_timer(IDLE_NS / NS_PER_S, self.show_due)
 
     def release(self) -> None:
@@ -147,7 +147,7 @@ class Display(FaceNode):
     def on_image(self, msg: Image) -> None:
         """Keep a picture until its moment; a page that plays the sound does that itself."""
         began = time.perf_counter()
-        stamp_ns = wire.time_ns(msg.header.stamp)
+        stamp_ns = conversions.time_ns(msg.header.stamp)
         if self._page_holds:
             self.send(msg)
         if self._page_holds and self.window is None:
@@ -163,7 +163,7 @@ class Display(FaceNode):
         if msg is not None:
             if not self._page_holds:
                 self.send(msg)
-            if self.window is not None and not self.window.show(wire.image_from_msg(msg)):
+            if self.window is not None and not self.window.show(conversions.image_from_msg(msg)):
                 self.get_logger().info("the window was closed")
                 self.finish(0)
             self.note(msg, began)
@@ -174,12 +174,12 @@ class Display(FaceNode):
     def send(self, msg: Image) -> None:
         """Send a picture to the page."""
         if self.page is not None:
-            stamp_ns = wire.time_ns(msg.header.stamp)
-            self.page.send_picture(wire.image_from_msg(msg), stamp_ns, self.params["jpeg_quality"])
+            stamp_ns = conversions.time_ns(msg.header.stamp)
+            self.page.send_picture(conversions.image_from_msg(msg), stamp_ns, self.params["jpeg_quality"])
 
     def note(self, msg: Image, began_s: float) -> None:
         """Tell when a picture was shown."""
-        age_ms = (self.now_ns() - wire.time_ns(msg.header.stamp)) / 1e6
+        age_ms = (self.now_ns() - conversions.time_ns(msg.header.stamp)) / 1e6
         trace = FrameTrace(frame=self.shown, age_ms=age_ms, publish_ms=(time.perf_counter() - began_s) * 1e3)
         trace.header = msg.header
         self.trace.publish(trace)
@@ -189,7 +189,7 @@ class Display(FaceNode):
     def on_audio(self, msg: AudioChunkMsg) -> None:
         """Hand sound on to the page."""
         if self.page is not None:
-            self.page.send_sound(wire.audio_chunk(msg))
+            self.page.send_sound(conversions.audio_chunk(msg))
 
     def parameter_changed(self, name: str, value: Any) -> None:
         """Tell the page about a new delay."""

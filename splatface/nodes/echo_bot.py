@@ -18,7 +18,7 @@ from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
     Parameter(name="prefix", default="", description="said before what is repeated", dynamic=True),
-    Parameter(name="voice", default="", description="of what is said; empty for the speech node's own"),
+    Parameter(name="voice", default="", description="of what is said; empty for the one of tts"),
     Parameter(
         name="manner",
         default="interrupt",
@@ -58,7 +58,7 @@ class EchoBot(FaceNode):
             return
         text = f"{self.params['prefix']}{heard}"
         if not self.say_client.server_is_ready():
-            self.complain("say: expected the speech node, found none: start it")
+            self.complain("say: expected the node tts, found none: start it")
         elif self.saying and self.params["manner"] == "interrupt" and self.hush.service_is_ready():
             silencing, self.waiting = self.waiting is not None, text
             if not silencing:  # of words that come meanwhile the newest count
@@ -73,7 +73,7 @@ class EchoBot(FaceNode):
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Ask the speech node."""
+        """Send the goal to tts."""
         self.saying += 1
         goal = Say.Goal(text=text, voice=self.params["voice"])
         self.say_client.send_goal_async(goal).add_done_callback(self.on_answer)
@@ -85,7 +85,7 @@ class EchoBot(FaceNode):
             handle.get_result_async().add_done_callback(self.on_said)
         else:
             self.saying -= 1
-            self.complain("say: the speech node cannot say this; its log and /diagnostics tell why")
+            self.complain("say: tts cannot say this; its log and /diagnostics tell why")
 
     def on_said(self, done: Future) -> None:
         """Count."""

@@ -8,7 +8,7 @@ from splatface_msgs.msg import AudioFeatures, HeadControl
 from std_msgs.msg import Bool, String
 
 from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -66,8 +66,8 @@ class HeadController(FaceNode):
 
     def start(self) -> None:
         """Open the topics."""
-        self.controls = self.create_publisher(HeadControl, "head_control", wire.AUDIO_QOS)
-        self.create_subscription(AudioFeatures, "audio_features", self.on_features, wire.AUDIO_QOS)
+        self.controls = self.create_publisher(HeadControl, "head_control", conversions.AUDIO_QOS)
+        self.create_subscription(AudioFeatures, "audio_features", self.on_features, conversions.AUDIO_QOS)
         self.create_subscription(Bool, "person_speaking", self.on_person_speaking, 10)
         self.create_subscription(PointStamped, "look_at", self.on_look_at, 10)
         self.create_subscription(String, "expression", self.on_expression, 10)
@@ -75,12 +75,12 @@ class HeadController(FaceNode):
 
     def move(self) -> None:
         """Say where the head is now."""
-        self.controls.publish(wire.head_control_msg(self.controller.control_at(self.now_ns())))
+        self.controls.publish(conversions.head_control_msg(self.controller.control_at(self.now_ns())))
         self.sent += 1
 
     def on_features(self, msg: AudioFeatures) -> None:
         """Hear its own speech."""
-        self.controller.hear(wire.audio_frame(msg), self.now_ns())
+        self.controller.hear(conversions.audio_frame(msg), self.now_ns())
 
     def on_person_speaking(self, msg: Bool) -> None:
         """Heed a person who talks; when nobody has said so for 3 s, none does."""

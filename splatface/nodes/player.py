@@ -15,7 +15,7 @@ from splatface_msgs.msg import FrameTrace
 
 from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_reader import RecordedMessage, read_messages, read_topics
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -118,7 +118,7 @@ class Player(FaceNode):
     def start(self) -> None:
         """Open the topics and wait for somebody to listen."""
         self.outputs = {
-            topic: self.create_publisher(_message_type(name), topic, wire.AUDIO_QOS)
+            topic: self.create_publisher(_message_type(name), topic, conversions.AUDIO_QOS)
             for topic, name in self.types.items()
         }
         self.clock = self.create_publisher(Clock, "/clock", 10)
@@ -140,7 +140,7 @@ class Player(FaceNode):
 
     def on_trace(self, msg: FrameTrace) -> None:
         """See how far the renderer is."""
-        self.drawn_ns = wire.time_ns(msg.header.stamp)
+        self.drawn_ns = conversions.time_ns(msg.header.stamp)
         self.last_seen = time.monotonic()
 
     def play(self) -> None:
@@ -159,7 +159,7 @@ class Player(FaceNode):
             self._send(self.next)
             self.next = next(self.waiting, None)
             self.last_seen = now
-        self.clock.publish(Clock(clock=wire.stamp(max(reached_ns, 0))))
+        self.clock.publish(Clock(clock=conversions.stamp(max(reached_ns, 0))))
         if self.next is None and now - self.last_seen > self.params["linger_s"]:
             self._end()
 

@@ -9,7 +9,7 @@ from splatface_msgs.msg import AudioChunk, AudioFeatures, HeadControl
 
 from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_writer import BagWriter, OfferedQos
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -45,7 +45,7 @@ class Recorder(FaceNode):
         """Subscribe to the streams."""
         for topic, (message, _) in self.streams.items():
             self.create_subscription(
-                message, topic, partial(self.on_message, topic), wire.AUDIO_QOS, raw=True
+                message, topic, partial(self.on_message, topic), conversions.AUDIO_QOS, raw=True
             )
         self.create_timer(0.5, self.flush)
 

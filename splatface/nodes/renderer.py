@@ -18,7 +18,7 @@ from splatface.models.render.background import background_of
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -124,19 +124,19 @@ class Renderer(FaceNode):
         """Open the topics."""
         # A late picture is worthless live; in step mode every picture counts.
         depth = 1 if self.steps is None else 100
-        self.images = self.create_publisher(Image, "image", wire.image_qos(depth))
-        self.jpegs = self.create_publisher(CompressedImage, "image/compressed", wire.image_qos(depth))
+        self.images = self.create_publisher(Image, "image", conversions.image_qos(depth))
+        self.jpegs = self.create_publisher(CompressedImage, "image/compressed", conversions.image_qos(depth))
         self.traces = self.create_publisher(FrameTrace, "frame_trace", 10)
         self.create_service(LoadHead, "load_head", self.on_load_head)
-        self.create_subscription(HeadControlMsg, "head_control", self.on_control, wire.AUDIO_QOS)
-        self.create_subscription(AudioFeaturesMsg, "audio_features", self.on_features, wire.AUDIO_QOS)
+        self.create_subscription(HeadControlMsg, "head_control", self.on_control, conversions.AUDIO_QOS)
+        self.create_subscription(AudioFeaturesMsg, "audio_features", self.on_features, conversions.AUDIO_QOS)
         if self.steps is None:
             self.live.begin(self.now_ns() - PATIENCE_NS)
             self.create_timer(0.5 / self.params["fps"], self.draw_due)
 
     def on_features(self, msg: AudioFeaturesMsg) -> None:
         """Take in what was heard."""
-        frame = wire.audio_frame(msg)
+        frame = conversions.audio_frame(msg)
         if frame.encoder != self.params["encoder"]:
             self.wrong_encoder = frame.encoder
             return
@@ -157,7 +157,7 @@ class Renderer(FaceNode):
 
     def on_control(self, msg: HeadControlMsg) -> None:
         """Take in where the head is to be."""
-        self.controls.push(wire.head_control(msg))
+        self.controls.push(conversions.head_control(msg))
         if self.steps is not None:
             self.draw_due()
 
@@ -188,11 +188,11 @@ class Renderer(FaceNode):
         image = self.talker.render(self._heard(time_ns), self._control(time_ns), time_ns)
         rendered = time.perf_counter()
         frame = Frame(image=image, time_ns=time_ns, utterance=self.utterance, index=self.drawn)
-        msg = wire.image_msg(frame)
+        msg = conversions.image_msg(frame)
         self.images.publish(msg)
         if self.jpegs.get_subscription_count():
             jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 90])[1].tobytes()
-            self.jpegs.publish(wire.compressed_msg(jpeg, time_ns))
+            self.jpegs.publish(conversions.compressed_msg(jpeg, time_ns))
         trace = FrameTrace(
             header=msg.header,
             frame=self.drawn,

@@ -22,7 +22,7 @@ from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.models.tts.speak import check_voice, speak
 from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance
 from splatface.models.tts.voice_matching import voice_of_head
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -82,7 +82,7 @@ class TtsNode(FaceNode):
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
-        super().__init__("speech")
+        super().__init__("tts")
         self.utterance = 0
         self.end_ns = 0  # of the last chunk
         self.sayings: list[ActiveGoal] = []  # in the order in which they are heard
@@ -106,8 +106,8 @@ class TtsNode(FaceNode):
     def start(self) -> None:
         """Open the topic, the action and the service."""
         self.end_ns = self.now_ns()
-        self.utterance = wire.new_utterance(self.utterance, self.end_ns)
-        self.audio = self.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
+        self.utterance = conversions.new_utterance(self.utterance, self.end_ns)
+        self.audio = self.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         self.server = DeferredActionServer(
             self,
@@ -214,7 +214,7 @@ class TtsNode(FaceNode):
         while self.end_ns <= now_ns + self.lead_ns:
             samples = self.playing.take(self.chunk_samples, self.end_ns)
             self.audio.publish(
-                wire.audio_chunk_msg(AudioChunk(samples, SAMPLE_RATE, self.end_ns, self.utterance))
+                conversions.audio_chunk_msg(AudioChunk(samples, SAMPLE_RATE, self.end_ns, self.utterance))
             )
             self.end_ns += self.chunk_ns
         self.publish_feedback(now_ns)

@@ -5,16 +5,16 @@ import json
 
 import pytest
 
-from bench import render
-from bench.rivals import attention_field
+from bench import render_benchmark
+from bench.render_benchmark import attention_field
 from splatface.models.errors import RenderError
 
 
 def run(capsys, *words):
     parser = argparse.ArgumentParser()
-    render.add_arguments(parser)
+    render_benchmark.add_arguments(parser)
     small = ["--size", "48", "--gaussians", "200", "--dynamic", "50", "--pictures", "5"]
-    assert render.main(parser.parse_args([*small, *words])) == 0
+    assert render_benchmark.main(parser.parse_args([*small, *words])) == 0
     return capsys.readouterr().out
 
 
@@ -38,7 +38,7 @@ def test_other_backends_draw_too(capsys):
 
 
 def test_table_names_the_rivals(capsys, monkeypatch):
-    monkeypatch.setattr("bench.rivals.ATTENTION_GAUSSIANS", 100)
+    monkeypatch.setattr("bench.render_benchmark.ATTENTION_GAUSSIANS", 100)
     table = run(capsys)
     for row in ("raster", "attention field", "reference renderer", "gsplat", "pictures/s"):
         assert row in table

@@ -5,13 +5,20 @@ import functools
 import numpy as np
 import pytest
 
-from bench.barge_in import Interruption, interruption_latency
-from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
-from bench.mouth import Course, Mouth, lag_ms
-from bench.offsets import Lateness, drift_ms_per_minute, offsets, picture_lateness, sound_lateness
-from bench.talk_table import table
-from bench.training_step import in_step
-from bench.viewer import Seen
+from bench.av_sync import (
+    Course,
+    Lateness,
+    Mouth,
+    drift_ms_per_minute,
+    in_step,
+    lag_ms,
+    offsets,
+    picture_lateness,
+    sound_lateness,
+)
+from bench.clients import Seen
+from bench.null_sink import FRAGMENT, RATE_HZ, SinkRecording
+from bench.talk_benchmark import Interruption, interruption_latency, table
 from splatface.models.messages import NS_PER_S, AudioChunk
 
 START_NS = 1_800_000_000_000_000_007
@@ -155,7 +162,7 @@ def test_the_table_names_what_it_shows():
             "count": 1000,
             "open_goals": 0,
             "next_say_ms": marks,
-            "nodes": {"speech": {"memory_mb": [150.0, 151.0], "threads": [16, 16], "files": [24, 24]}},
+            "nodes": {"tts": {"memory_mb": [150.0, 151.0], "threads": [16, 16], "files": [24, 24]}},
         },
     }
     text = table(result)

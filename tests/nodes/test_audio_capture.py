@@ -11,7 +11,7 @@ from splatface_msgs.msg import AudioChunk
 from std_srvs.srv import Trigger
 
 from splatface.models.audio.audio_file import read_sound
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 RATE = 16_000
 MS = 1_000_000
@@ -24,13 +24,13 @@ def listener(others):
     others.reason = lambda: [status.message for status in others.health[-2:]]
 
     def on_audio(msg):
-        others.chunks.append(wire.audio_chunk(msg))
+        others.chunks.append(conversions.audio_chunk(msg))
         others.arrivals.append(time.time_ns())
 
     def on_health(msg):
         others.health += [status for status in msg.status if status.name.endswith("audio_capture")]
 
-    others.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
+    others.create_subscription(AudioChunk, "audio", on_audio, conversions.AUDIO_QOS)
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     return others
 

@@ -11,7 +11,7 @@ from splatface_msgs.msg import AudioFeatures
 from splatface.models.audio.audio_file import chunks_of_file
 from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.messages import AudioChunk
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 GREETING = Path(__file__).parents[2] / "launch" / "sounds" / "greeting.flac"
 START_NS = 1_700_000_000_000_000_000
@@ -28,16 +28,16 @@ def speaker(others):
         others.health += [status for status in msg.status if status.name.endswith("audio_features")]
 
     def say(chunk):
-        others.audio.publish(wire.audio_chunk_msg(chunk))
+        others.audio.publish(conversions.audio_chunk_msg(chunk))
         others.spin(0.001)
 
     others.say = say
-    others.audio = others.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
+    others.audio = others.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
     others.create_subscription(
         AudioFeatures,
         "audio_features",
-        lambda msg: others.frames.append(wire.audio_frame(msg)),
-        wire.AUDIO_QOS,
+        lambda msg: others.frames.append(conversions.audio_frame(msg)),
+        conversions.AUDIO_QOS,
     )
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     return others

@@ -15,7 +15,7 @@ from websockets.sync.client import connect
 
 from splatface.models.messages import AudioChunk as Chunk
 from splatface.models.messages import Frame
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.display import letterboxed
 from splatface.nodes.page_server import PageError, PageServer
 
@@ -107,15 +107,15 @@ def test_the_node_streams_what_its_topics_bring(start, others):
     display = start.node("display", port=0)
     display.wait_for("the face is at")
     url = re.search(r"http://\S+", display.output)[0]
-    images = others.create_publisher(Image, "image", wire.image_qos())
-    sounds = others.create_publisher(AudioChunk, "audio", wire.AUDIO_QOS)
+    images = others.create_publisher(Image, "image", conversions.image_qos())
+    sounds = others.create_publisher(AudioChunk, "audio", conversions.AUDIO_QOS)
     with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
         kinds = set()
         until = time.monotonic() + 30
         while kinds != {1, 2} and time.monotonic() < until:
             frame = Frame(image=np.zeros((32, 32, 3), np.uint8), time_ns=1)
-            images.publish(wire.image_msg(frame))
-            sounds.publish(wire.audio_chunk_msg(Chunk(np.zeros(320, np.float32), 16000, 1)))
+            images.publish(conversions.image_msg(frame))
+            sounds.publish(conversions.audio_chunk_msg(Chunk(np.zeros(320, np.float32), 16000, 1)))
             others.spin(0.01)
             try:
                 message = viewer.recv(timeout=0.05)
@@ -134,7 +134,7 @@ def test_where_the_page_plays_no_sound_pictures_wait_for_the_speaker(start, othe
     url = re.search(r"http://\S+", display.output)[0]
     traces = []
     others.create_subscription(FrameTrace, "display/frame_trace", traces.append, 100)
-    images = others.create_publisher(Image, "image", wire.image_qos(10))
+    images = others.create_publisher(Image, "image", conversions.image_qos(10))
     others.until(lambda: images.get_subscription_count() and others.count_publishers("display/frame_trace"))
     begin_ns = time.time_ns()
     stamps = [begin_ns + k * 40_000_000 for k in range(10)]
@@ -142,7 +142,7 @@ def test_where_the_page_plays_no_sound_pictures_wait_for_the_speaker(start, othe
     def draw(shade, moments):
         for stamp_ns in moments:
             frame = Frame(image=np.full((32, 32, 3), shade, np.uint8), time_ns=stamp_ns)
-            images.publish(wire.image_msg(frame))
+            images.publish(conversions.image_msg(frame))
             others.spin(0.01)
 
     shown = []
@@ -196,11 +196,11 @@ def test_a_window_on_a_real_screen(start, others):
     display = start.node("display", show="window", env={"DISPLAY": f":{screen.output.split()[0]}"})
     shown = []
     others.create_subscription(FrameTrace, "display/frame_trace", shown.append, 10)
-    images = others.create_publisher(Image, "image", wire.image_qos())
+    images = others.create_publisher(Image, "image", conversions.image_qos())
 
     def show():
         frame = Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=time.time_ns())
-        images.publish(wire.image_msg(frame))
+        images.publish(conversions.image_msg(frame))
         return len(shown) > 3
 
     others.until(show)

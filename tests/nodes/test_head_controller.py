@@ -6,19 +6,19 @@ from geometry_msgs.msg import PointStamped
 from splatface_msgs.msg import AudioFeatures, HeadControl
 from std_msgs.msg import Bool, String
 
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 
 @pytest.mark.graph
 def test_it_moves_looks_and_smiles(start, others):
     controls, diagnostics = [], []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
+    others.create_subscription(HeadControl, "head_control", controls.append, conversions.AUDIO_QOS)
     others.create_subscription(DiagnosticArray, "/diagnostics", diagnostics.append, 10)
     look = others.create_publisher(PointStamped, "look_at", 10)
     express = others.create_publisher(String, "expression", 10)
     node = start.node("head_controller", sway=0.0, wander=0.0)
     others.until(lambda: len(controls) > 60)
-    times = [wire.time_ns(msg.header.stamp) / 1e9 for msg in controls]
+    times = [conversions.time_ns(msg.header.stamp) / 1e9 for msg in controls]
     assert (times[-1] - times[0]) / (len(times) - 1) == pytest.approx(0.02, abs=0.003)
     point = PointStamped()
     point.point.x, point.point.y = 1.0, 0.8
@@ -39,7 +39,7 @@ def test_it_moves_looks_and_smiles(start, others):
 @pytest.mark.graph
 def test_it_listens_to_a_person_until_that_falls_silent(start, others):
     controls = []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
+    others.create_subscription(HeadControl, "head_control", controls.append, conversions.AUDIO_QOS)
     speaks = others.create_publisher(Bool, "person_speaking", 10)
     node = start.node("head_controller", sway=0.0, wander=0.0, seed=1)
     others.until(lambda: len(controls) > 10)
@@ -58,22 +58,24 @@ def test_it_listens_to_a_person_until_that_falls_silent(start, others):
 @pytest.mark.graph
 def test_it_nods_with_what_it_says(start, others):
     controls = []
-    others.create_subscription(HeadControl, "head_control", controls.append, wire.AUDIO_QOS)
-    features = others.create_publisher(AudioFeatures, "audio_features", wire.AUDIO_QOS)
+    others.create_subscription(HeadControl, "head_control", controls.append, conversions.AUDIO_QOS)
+    features = others.create_publisher(AudioFeatures, "audio_features", conversions.AUDIO_QOS)
     node = start.node("head_controller", sway=0.0, wander=0.0)
     others.until(lambda: len(controls) > 10)
-    first_ns = wire.time_ns(controls[-1].header.stamp) + 60_000_000
+    first_ns = conversions.time_ns(controls[-1].header.stamp) + 60_000_000
     # A loud syllable after four soft ones, 33 times in 40 s (not every one is nodded at); all is told at
     # once, none nods before its time.
     for index in range(2000):
         loud = -12.0 if index // 12 % 5 == 4 else -22.0
         level = loud if index % 12 < 7 else -36.0
         msg = AudioFeatures(encoder="x", values=[0.0], voice_probability=0.95, level_dbfs=level)
-        msg.header.stamp = wire.stamp(first_ns + index * 20_000_000)
+        msg.header.stamp = conversions.stamp(first_ns + index * 20_000_000)
         features.publish(msg)
     others.until(lambda: max(msg.orientation.y for msg in controls) > 0.006)
     begun = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)
-    assert wire.time_ns(begun.header.stamp) > first_ns + 100_000_000  # which syllable is a matter of dice
+    assert (
+        conversions.time_ns(begun.header.stamp) > first_ns + 100_000_000
+    )  # which syllable is a matter of dice
     assert node.interrupt() == 0, node.output
 
 

@@ -15,7 +15,7 @@ from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
 from splatface.models.recording.bag_reader import read_messages
 from splatface.models.recording.bag_writer import repair
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": HeadControl}
 
@@ -23,11 +23,11 @@ TYPES = {"audio": AudioChunk, "audio_features": AudioFeatures, "head_control": H
 def message_of(topic, index):
     time_ns = 1_000_000_000 + index * 20_000_000
     if topic == "audio":
-        return wire.audio_chunk_msg(Chunk(np.full(320, index / 100, np.float32), 16000, time_ns, 2))
+        return conversions.audio_chunk_msg(Chunk(np.full(320, index / 100, np.float32), 16000, time_ns, 2))
     if topic == "audio_features":
         values = np.arange(index, index + 5, dtype=np.float32)
-        return wire.audio_features_msg(AudioFrame(values, "fsmn", time_ns, 0.5, -30.0, 2))
-    return wire.head_control_msg(
+        return conversions.audio_features_msg(AudioFrame(values, "fsmn", time_ns, 0.5, -30.0, 2))
+    return conversions.head_control_msg(
         Control(time_ns=time_ns, blink_left=0.25, expression=(("smile", index / 50),))
     )
 
@@ -35,7 +35,9 @@ def message_of(topic, index):
 def record(start, others, folder):
     recorder = start.node("recorder", path=folder)
     recorder.wait_for("recording into")
-    outputs = {topic: others.create_publisher(kind, topic, wire.AUDIO_QOS) for topic, kind in TYPES.items()}
+    outputs = {
+        topic: others.create_publisher(kind, topic, conversions.AUDIO_QOS) for topic, kind in TYPES.items()
+    }
     others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
     for index in range(50):
         for topic, output in outputs.items():
@@ -57,7 +59,7 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
         heard = {topic: [] for topic in TYPES}
         clock = []
         inputs = [
-            others.create_subscription(kind, topic, heard[topic].append, wire.AUDIO_QOS)
+            others.create_subscription(kind, topic, heard[topic].append, conversions.AUDIO_QOS)
             for topic, kind in TYPES.items()
         ]
         inputs.append(others.create_subscription(Clock, "/clock", clock.append, 100))
@@ -66,7 +68,7 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
         assert player.wait() == 0, player.output
         for topic, messages in heard.items():
             assert messages == [message_of(topic, index) for index in range(50)]
-        times = [wire.time_ns(message.clock) for message in clock]
+        times = [conversions.time_ns(message.clock) for message in clock]
         assert times == sorted(times)
         for subscription in inputs:
             others.destroy_subscription(subscription)
@@ -78,7 +80,7 @@ def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_pa
     recorder.wait_for("recording into")
     latched = QoSProfile(depth=3, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     best_effort = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    audio = [others.create_publisher(AudioChunk, "audio", qos) for qos in (wire.AUDIO_QOS, latched)]
+    audio = [others.create_publisher(AudioChunk, "audio", qos) for qos in (conversions.AUDIO_QOS, latched)]
     silent = others.create_publisher(HeadControl, "head_control", best_effort)
     others.until(lambda: all(output.get_subscription_count() for output in audio))
     others.spin(1.0)
@@ -104,7 +106,9 @@ def test_the_recording_names_the_qos_that_publishers_offer(start, others, tmp_pa
 def test_a_killed_recorder_loses_half_a_second(start, others, tmp_path):
     recorder = start.node("recorder", path=tmp_path / "talk")
     recorder.wait_for("recording into")
-    outputs = {topic: others.create_publisher(kind, topic, wire.AUDIO_QOS) for topic, kind in TYPES.items()}
+    outputs = {
+        topic: others.create_publisher(kind, topic, conversions.AUDIO_QOS) for topic, kind in TYPES.items()
+    }
     others.until(lambda: all(output.get_subscription_count() for output in outputs.values()))
     for index in range(150):
         for topic, output in outputs.items():

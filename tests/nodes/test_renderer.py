@@ -10,8 +10,8 @@ from splatface_msgs.srv import LoadHead
 
 from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
-from splatface.nodes import wire
-from splatface.nodes.probe import PictureHash
+from splatface.nodes import conversions
+from splatface.nodes.observer import PictureHash
 from splatface.nodes.renderer import size_of
 
 MS = 1_000_000
@@ -20,8 +20,8 @@ START_NS = 1_700_000_000 * 1_000_000_000
 
 @pytest.fixture
 def face(others):
-    others.features = others.create_publisher(AudioFeatures, "audio_features", wire.AUDIO_QOS)
-    others.controls = others.create_publisher(HeadControl, "head_control", wire.AUDIO_QOS)
+    others.features = others.create_publisher(AudioFeatures, "audio_features", conversions.AUDIO_QOS)
+    others.controls = others.create_publisher(HeadControl, "head_control", conversions.AUDIO_QOS)
     return others
 
 
@@ -44,8 +44,10 @@ def step_mode_hash(face, messages, expected):
     subscription = face.create_subscription(
         Image,
         "image",
-        lambda msg: digest.add(wire.time_ns(msg.header.stamp), wire.image_from_msg(msg).tobytes()),
-        wire.image_qos(200),
+        lambda msg: digest.add(
+            conversions.time_ns(msg.header.stamp), conversions.image_from_msg(msg).tobytes()
+        ),
+        conversions.image_qos(200),
     )
     face.until(lambda: face.features.get_subscription_count() and face.controls.get_subscription_count())
     face.until(lambda: face.count_publishers("/face/image"))
@@ -60,8 +62,8 @@ def step_mode_hash(face, messages, expected):
 
 @pytest.mark.graph
 def test_step_mode_draws_every_tick_the_same_whatever_the_order_of_messages(start, face, tiny_head):
-    heard = [(face.features, wire.audio_features_msg(frame)) for frame in frames(60)]
-    moved = [(face.controls, wire.head_control_msg(control)) for control in controls(60)]
+    heard = [(face.features, conversions.audio_features_msg(frame)) for frame in frames(60)]
+    moved = [(face.controls, conversions.head_control_msg(control)) for control in controls(60)]
     braided = [message for pair in zip(heard, moved, strict=True) for message in pair]
     hashes = []
     for messages in (braided, [*moved, *heard]):
@@ -83,7 +85,7 @@ def test_a_face_without_sound_lives_on(start, face, tiny_head):
     node = start.node("renderer", size="64x64", encoder="logmel", head=tiny_head, fps=30)
     node.wait_for("drawing")
     face.until(lambda: len(traces) > 40)
-    stamps = [wire.time_ns(trace.header.stamp) for trace in traces]
+    stamps = [conversions.time_ns(trace.header.stamp) for trace in traces]
     assert set(np.round(np.diff(stamps) / 1e6)) <= {33.0, 34.0, 67.0, 66.0}
     client = face.create_client(LoadHead, "load_head")
     assert client.wait_for_service(10)
@@ -106,10 +108,10 @@ def test_an_interruption_draws_again_what_still_waits_to_be_shown(start, face, t
 
     def hear(utterance):
         frame = AudioFrame(np.zeros(120, np.float32), "logmel", time.time_ns(), utterance=utterance)
-        face.features.publish(wire.audio_features_msg(frame))
+        face.features.publish(conversions.audio_features_msg(frame))
 
     def steps_back():
-        stamps = np.array([wire.time_ns(trace.header.stamp) for trace in traces])
+        stamps = np.array([conversions.time_ns(trace.header.stamp) for trace in traces])
         return np.flatnonzero(np.diff(stamps) < 0), stamps
 
     hear(7)

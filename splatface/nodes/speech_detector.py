@@ -11,7 +11,7 @@ from std_srvs.srv import Trigger
 from splatface.models.audio.user_speech_detector import BargeIn, UserSpeechDetector
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -46,7 +46,7 @@ class UserSpeechNode(FaceNode):
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
-        super().__init__("listener")
+        super().__init__("speech_detector")
         self.speaking = False
         self.interrupts = 0  # asked for
         self.heard_ns = 0  # when the microphone's last chunk came
@@ -63,8 +63,8 @@ class UserSpeechNode(FaceNode):
         self.listening.reset()
         self.speaking_pub = self.create_publisher(Bool, "person_speaking", 10)
         self.interrupt_client = self.create_client(Trigger, "interrupt")
-        self.create_subscription(AudioChunkMsg, "audio", self.on_face, wire.AUDIO_QOS)
-        self.create_subscription(AudioChunkMsg, "microphone", self.on_microphone, wire.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "audio", self.on_face, conversions.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "microphone", self.on_microphone, conversions.AUDIO_QOS)
         self.create_timer(TELL_S, self.tell)
 
     def stop(self) -> None:
@@ -74,13 +74,13 @@ class UserSpeechNode(FaceNode):
     def on_face(self, msg: AudioChunkMsg) -> None:
         """Remember what the face will say."""
         delay_ns = round(self.params["presentation_delay"] * NS_PER_S)
-        self.listening.face.push(wire.audio_chunk(msg), delay_ns, self.now_ns())
+        self.listening.face.push(conversions.audio_chunk(msg), delay_ns, self.now_ns())
 
     def on_microphone(self, msg: AudioChunkMsg) -> None:
         """Hear, and act on it."""
         self.heard_ns = self.now_ns()
         try:
-            self.listening.push(wire.audio_chunk(msg))
+            self.listening.push(conversions.audio_chunk(msg))
         except AudioError as error:
             if str(error) != self.refused:
                 self.refused = str(error)
@@ -102,7 +102,7 @@ class UserSpeechNode(FaceNode):
     def interrupt(self) -> None:
         """Ask the face to fall silent."""
         if not self.interrupt_client.service_is_ready():
-            self.missing = "interrupt: expected the speech node's service, found none: start it"
+            self.missing = "interrupt: expected the service of tts, found none: start it"
             self.get_logger().warning(self.missing)
             return
         self.missing = ""

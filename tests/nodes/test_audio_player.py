@@ -10,10 +10,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from test_audio_capture import best_correlation, pulseaudio
 
-from bench.monitor import FRAGMENT, RATE_HZ, Monitor
-from bench.offsets import sound_lateness
+from bench.av_sync import sound_lateness
+from bench.null_sink import FRAGMENT, RATE_HZ, Monitor
 from splatface.models.messages import AudioChunk
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 MS = 1_000_000
 LEAD_NS = 100 * MS
@@ -26,13 +26,13 @@ def talk(others):
     """Publishes `audio` as the speech node does, hears the sink's monitor, reads the speaker's health."""
     others.heard, others.health = [], []
     others.reason = lambda: [(status.message, status.values) for status in others.health[-2:]]
-    others.publisher = others.create_publisher(AudioChunkMsg, "audio", wire.AUDIO_QOS)
+    others.publisher = others.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
     others.end_ns, others.utterance = 0, 1
     others.source = np.zeros(0, np.float32)
     others.sent, others.said = [], []  # stamps of the chunks of `source`; all chunks
 
     def on_health(msg):
-        others.health += [status for status in msg.status if status.name.endswith("speaker")]
+        others.health += [status for status in msg.status if status.name.endswith("audio_player")]
 
     def publish():
         now_ns = time.time_ns()
@@ -45,12 +45,15 @@ def talk(others):
                 samples[: len(piece)] = piece
                 others.sent.append(others.end_ns)
             chunk = AudioChunk(samples, 16_000, others.end_ns, others.utterance)
-            others.publisher.publish(wire.audio_chunk_msg(chunk))
+            others.publisher.publish(conversions.audio_chunk_msg(chunk))
             others.said.append(chunk)
             others.end_ns += 20 * MS
 
     others.create_subscription(
-        AudioChunkMsg, "/ear/audio", lambda msg: others.heard.append(wire.audio_chunk(msg)), wire.AUDIO_QOS
+        AudioChunkMsg,
+        "/ear/audio",
+        lambda msg: others.heard.append(conversions.audio_chunk(msg)),
+        conversions.AUDIO_QOS,
     )
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     others.create_timer(0.01, publish)
@@ -99,7 +102,7 @@ def test_sound_is_heard_at_its_moment_and_the_server_may_go(start, talk, tmp_pat
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        speaker = start.node("speaker", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
+        speaker = start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.spin(1.5)
@@ -132,7 +135,7 @@ def test_after_an_interruption_the_old_sound_is_gone(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        start.node("speaker", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment).wait_for(
+        start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment).wait_for(
             "playing on"
         )
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
@@ -166,7 +169,7 @@ def pactl(environment, *words):
 def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is_back(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
-        speaker = start.node("speaker", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
+        speaker = start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.source = hum(60, 0)
@@ -208,7 +211,7 @@ def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is
 
 @pytest.mark.graph
 def test_without_a_loudspeaker_it_says_so_and_lives(start, talk):
-    node = start.node("speaker", device="no such thing", env={"PULSE_SERVER": "unix:/nowhere"})
+    node = start.node("audio_player", device="no such thing", env={"PULSE_SERVER": "unix:/nowhere"})
     talk.until(lambda: any("no such device" in status.message for status in talk.health))
     assert {s.level for s in talk.health if "no such device" in s.message} == {b"\x02"}
     node.wait_for("no such device")  # the log follows the diagnostics within a quarter of a second

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import talk, talk_table
-from bench.face import own_domain, own_port, running_face
-from bench.processes_seen import Cost, costs_below
-from bench.viewer import Viewer
+from bench import talk_benchmark
+from bench.clients import Viewer
+from bench.face_process import Cost, costs_below, own_domain, own_port, running_face
 from splatface.models.errors import SplatfaceError
-from splatface.nodes.probe import Observation, observe
+from splatface.nodes.observer import Observation, observe
 
 __all__ = ["add_arguments", "main", "measure"]
 
@@ -102,8 +101,8 @@ def _talk(settings: Settings) -> dict[str, Any]:
     """The figures of a conversation, or why there are none."""
     same = {name: getattr(settings, name) for name in ("head", "encoder", "fps", "size")}
     try:
-        return talk.measure(
-            talk.Settings(**same, seconds=settings.talk_seconds, barge_ins=BARGE_INS, interrupts=0)
+        return talk_benchmark.measure(
+            talk_benchmark.Settings(**same, seconds=settings.talk_seconds, barge_ins=BARGE_INS, interrupts=0)
         )
     except SplatfaceError as error:
         return {"left_out": str(error)}
@@ -184,5 +183,5 @@ def _table(result: dict[str, Any]) -> str:
     if "left_out" in talk:
         lines += ["", f"no conversation: {talk['left_out']}"]
     elif talk:
-        lines += ["", "a conversation:", talk_table.table(talk)]
+        lines += ["", "a conversation:", talk_benchmark.table(talk)]
     return "\n".join(lines)

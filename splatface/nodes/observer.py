@@ -11,7 +11,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import Image
 from splatface_msgs.msg import AudioChunk, AudioFeatures, FrameTrace
 
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 __all__ = ["Observation", "PictureHash", "observe", "watch_pictures"]
 
@@ -35,17 +35,17 @@ def observe(namespace: str, seconds: float, going: Callable[[Observation], bool]
             return int(node.get_clock().now().nanoseconds)
 
         def on_audio(msg: AudioChunk) -> None:
-            end_ns = wire.time_ns(msg.header.stamp) + round(len(msg.samples) * 1e9 / msg.sample_rate)
+            end_ns = conversions.time_ns(msg.header.stamp) + round(len(msg.samples) * 1e9 / msg.sample_rate)
             seen.audio_ms.append((now_ns() - end_ns) / 1e6)
 
         def on_features(msg: AudioFeatures) -> None:
-            seen.features_ms.append((now_ns() - wire.time_ns(msg.header.stamp)) / 1e6)
+            seen.features_ms.append((now_ns() - conversions.time_ns(msg.header.stamp)) / 1e6)
 
         def keep(traces: dict[int, FrameTrace]) -> Callable[[FrameTrace], None]:
-            return lambda msg: traces.__setitem__(wire.time_ns(msg.header.stamp), msg)
+            return lambda msg: traces.__setitem__(conversions.time_ns(msg.header.stamp), msg)
 
-        node.create_subscription(AudioChunk, "audio", on_audio, wire.AUDIO_QOS)
-        node.create_subscription(AudioFeatures, "audio_features", on_features, wire.AUDIO_QOS)
+        node.create_subscription(AudioChunk, "audio", on_audio, conversions.AUDIO_QOS)
+        node.create_subscription(AudioFeatures, "audio_features", on_features, conversions.AUDIO_QOS)
         node.create_subscription(FrameTrace, "frame_trace", keep(seen.drawn), 100)
         node.create_subscription(FrameTrace, "display/frame_trace", keep(seen.shown), 100)
 
@@ -76,10 +76,10 @@ def watch_pictures(namespace: str, seconds: float, going: Callable[[PictureHash]
     digest = PictureHash()
 
     def on_image(msg: Image) -> None:
-        digest.add(wire.time_ns(msg.header.stamp), wire.image_from_msg(msg).tobytes())
+        digest.add(conversions.time_ns(msg.header.stamp), conversions.image_from_msg(msg).tobytes())
 
     def set_up(node: Node) -> None:
-        node.create_subscription(Image, "image", on_image, wire.image_qos(200))
+        node.create_subscription(Image, "image", on_image, conversions.image_qos(200))
 
     _listen("picture_hash", namespace, set_up, seconds, lambda: going(digest))
     return digest

@@ -1,4 +1,4 @@
-"""From what was said, heard and seen: how late sound and picture are, against their stamps and each other."""
+"""Audio-video synchronization, measured from published audio, recorded sound and received images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,11 +7,82 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from bench.monitor import FRAGMENT, RATE_HZ, SinkRecording
-from bench.viewer import Seen
+from bench.clients import Seen
+from bench.null_sink import FRAGMENT, RATE_HZ, SinkRecording
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
-__all__ = ["Lateness", "drift_ms_per_minute", "marks", "offsets", "picture_lateness", "sound_lateness"]
+__all__ = [
+    "REST",
+    "Course",
+    "Lateness",
+    "Mouth",
+    "drift_ms_per_minute",
+    "in_step",
+    "lag_ms",
+    "loudness",
+    "marks",
+    "offsets",
+    "picture_lateness",
+    "sound_lateness",
+]
+
+REST = 0.15  # of a wide-open mouth: below this nobody sees it move
+_SHARE = 0.02  # of the picture's pixels that change most are the mouth
+_STEP_S, _MOST_S = 0.005, 0.3
+
+
+class Mouth:
+    """Knows the mouth of a face that keeps its head still.
+
+    Args:
+        resting: pictures [P, h, w] of the silent face.
+        speaking: of the speaking face.
+    """
+
+    def __init__(self, resting: NDArray[np.uint8], speaking: NDArray[np.uint8]) -> None:
+        self._rest = np.median(resting.astype(np.float32), axis=0)
+        change = np.abs(speaking.astype(np.float32) - self._rest).mean(axis=0)
+        self._where = change > np.quantile(change, 1 - _SHARE)
+        self._scale = 1.0
+        self._scale = float(np.percentile(self.opening(speaking), 95))
+
+    def opening(self, small: NDArray[np.uint8]) -> NDArray[np.float64]:
+        """0 (at rest) .. about 1 (wide open) of each picture, [P]."""
+        change = np.abs(small[:, self._where].astype(np.float64) - self._rest[self._where])
+        opening: NDArray[np.float64] = change.mean(axis=1) / self._scale
+        return opening
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Something over time."""
+
+    times_ns: NDArray[np.int64]  # [n], rising
+    values: NDArray[np.float64]  # [n], each until the next
+
+
+def loudness(samples: NDArray[np.float64], times_ns: NDArray[np.int64], size: int) -> Course:
+    """RMS of every `size` samples of a sound [n * size], given when each such piece begins [n]."""
+    pieces = samples[: len(times_ns) * size].reshape(-1, size)
+    return Course(times_ns, np.sqrt(np.mean(pieces**2, axis=1)))
+
+
+def lag_ms(after: Course, before: Course) -> float:
+    """By how much one course follows another that it resembles, within 300 ms, to 5 ms."""
+    begin = max(after.times_ns[0], before.times_ns[0])
+    end = min(after.times_ns[-1], before.times_ns[-1])
+    if (end - begin) / NS_PER_S < 2.0:
+        return float("nan")
+    grid_s = np.arange(0, (end - begin) / NS_PER_S, _STEP_S)
+    a, b = (
+        course.values[np.searchsorted((course.times_ns - begin) / NS_PER_S, grid_s, side="right") - 1]
+        for course in (after, before)
+    )
+    most = round(_MOST_S / _STEP_S)
+    lags = np.arange(-most, most + 1)
+    fits = [float(np.corrcoef(a[most + k : len(a) - most + k], b[most:-most])[0, 1]) for k in lags]
+    return float(lags[int(np.argmax(fits))]) * _STEP_S * 1e3
+
 
 WINDOW_S = 1.0
 REACH_S = 0.25  # sound is sought so far around where it should be
@@ -131,3 +202,42 @@ def marks(values: NDArray[np.float64]) -> dict[str, Any]:
         return dict.fromkeys(names)
     found = np.percentile(values, [5, 50, 95])
     return {name: round(float(value), 2) for name, value in zip(names, found, strict=True)}
+
+
+def in_step(
+    said: list[AudioChunk], heard: SinkRecording, seen: Seen, mouth: Mouth, delay_ms: float
+) -> dict[str, Any]:
+    """Figures, ms: `offset_ms` is how much later a picture reaches its viewer than its sound leaves.
+
+    `lips_after_voice_ms` is the same seen without any stamp: by how much the mouth that is seen moves after
+    the voice that is heard; `by_stamps` is that of the stamps alone, so of the net that hears.
+    """
+    sound, pictures = sound_lateness(said, heard, delay_ms), picture_lateness(seen)
+    offset = offsets(pictures, sound)
+    openings = mouth.opening(seen.small)
+    order = np.argsort(seen.stamps_ns, kind="stable")
+    spoken = np.concatenate([chunk.samples for chunk in said]).astype(np.float64)
+    spoken_ns = np.array([chunk.start_ns for chunk in said], np.int64)
+    return {
+        "offset_ms": marks(offset.late_ms),
+        "drift_ms_per_minute": _rounded(drift_ms_per_minute(offset)),
+        "pictures": len(offset.late_ms),
+        "seconds_heard": len(sound.late_ms),
+        "sound_late_ms": marks(sound.late_ms),
+        "sound_drift_ms_per_minute": _rounded(drift_ms_per_minute(sound)),
+        "picture_late_ms": marks(pictures.late_ms),
+        "lips_after_voice_ms": {
+            "live": lag_ms(
+                Course(seen.arrivals_ns, openings),
+                loudness(heard.samples.astype(np.float64), heard.times_ns(), FRAGMENT),
+            ),
+            "by_stamps": lag_ms(
+                Course(seen.stamps_ns[order], openings[order]),
+                loudness(spoken, spoken_ns, len(said[0].samples)),
+            ),
+        },
+    }
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 3)

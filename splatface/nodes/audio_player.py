@@ -8,7 +8,7 @@ from splatface.models.audio.playback import Playback
 from splatface.models.audio.reconnecting_device import ReconnectingLoudspeaker
 from splatface.models.audio.sound_devices import OUTPUT, Fill
 from splatface.models.messages import NS_PER_S
-from splatface.nodes import wire
+from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
@@ -41,7 +41,7 @@ class AudioPlayer(FaceNode):
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
-        super().__init__("speaker")
+        super().__init__("audio_player")
         self.speaker: ReconnectingLoudspeaker | None = None
         self.problem = ""
         self.opened = 0
@@ -55,7 +55,7 @@ class AudioPlayer(FaceNode):
         self.speaker = ReconnectingLoudspeaker(
             self.params["device"], self.params["latency_ms"] / 1e3, self.opening
         )
-        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, wire.AUDIO_QOS)
+        self.create_subscription(AudioChunkMsg, "audio", self.on_audio, conversions.AUDIO_QOS)
         self.create_timer(0.25, self.watch)
 
     def stop(self) -> None:
@@ -72,7 +72,7 @@ class AudioPlayer(FaceNode):
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
         """Keep a chunk until its moment; what the device holds of an utterance that is over is void."""
-        chunk, playback = wire.audio_chunk(msg), self.playback
+        chunk, playback = conversions.audio_chunk(msg), self.playback
         before = (playback.utterance, playback.flushes)
         playback.push(chunk)
         interrupted = before != (playback.utterance, playback.flushes)
@@ -125,7 +125,7 @@ class AudioPlayer(FaceNode):
                 ERROR, "expected sound at 16000 Hz, found another rate: resample it before", values
             )
         if self.now_ns() - self.chunk_ns > QUIET_NS:
-            return NodeStatus(WARN, "no audio: start speech or audio_capture", values)
+            return NodeStatus(WARN, "no audio: start tts or audio_capture", values)
         return NodeStatus(OK, "playing", values)
 
     def _delay_ns(self) -> int:

@@ -14,7 +14,7 @@ from splatface_msgs.msg import AudioChunk
 from std_srvs.srv import Trigger
 
 from splatface.models.tts.speak import speak, voices
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
 pytestmark = [
     pytest.mark.graph,
@@ -61,19 +61,19 @@ def face(start, others):
     others.create_subscription(
         AudioChunk,
         "audio",
-        lambda msg: others.chunks.append((time.time_ns(), wire.audio_chunk(msg))),
-        wire.AUDIO_QOS,
+        lambda msg: others.chunks.append((time.time_ns(), conversions.audio_chunk(msg))),
+        conversions.AUDIO_QOS,
     )
 
     def on_health(msg):
-        others.health += [status for status in msg.status if status.name.endswith("speech")]
+        others.health += [status for status in msg.status if status.name.endswith("tts")]
 
     others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 10)
     others.client = ActionClient(others, Say, "say")
     others.stopper = others.create_client(Trigger, "interrupt")
 
     def begin(**parameters):
-        process = start.node("speech", **parameters)
+        process = start.node("tts", **parameters)
         others.processes.append(process)
         others.until(lambda: others.client.server_is_ready() and others.stopper.service_is_ready())
         others.until(lambda: len(others.chunks) > 10)
@@ -289,7 +289,7 @@ def test_an_engine_that_dies_is_started_again(face):
     ],
 )
 def test_a_bad_parameter_is_one_clear_line(start, parameters, why):
-    node = start.node("speech", **parameters)
+    node = start.node("tts", **parameters)
     assert node.wait() == 1
     assert why in node.output
     assert "Traceback" not in node.output
@@ -298,7 +298,7 @@ def test_a_bad_parameter_is_one_clear_line(start, parameters, why):
 
 def test_it_can_be_deactivated_while_it_speaks_and_activated_again(face):
     node = face.begin(voice="flite/kal16")
-    change = face.create_client(ChangeState, "speech/change_state")
+    change = face.create_client(ChangeState, "tts/change_state")
     face.until(change.service_is_ready)
 
     def go(transition):

@@ -1,14 +1,18 @@
-"""Somebody who talks to a running face: says texts, interrupts, and keeps what its topics bring."""
+"""Clients of a running face: say and interrupt, receive its audio topic, page images and sink sound."""
 
+import struct
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
 from rclpy.action import ActionClient
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -17,11 +21,12 @@ from splatface_msgs.action import Say
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
+from bench.null_sink import MONITOR, Monitor
 from splatface.models.errors import SplatfaceError
 from splatface.models.messages import AudioChunk
-from splatface.nodes import wire
+from splatface.nodes import conversions
 
-__all__ = ["ConversationClient"]
+__all__ = ["BenchClients", "ConversationClient", "Seen", "Viewer"]
 
 LOUD = 0.02  # of full scale
 
@@ -43,7 +48,7 @@ class ConversationClient:
         self._context.init()
         node = Node("partner", namespace=namespace, context=self._context)
         self._node = node
-        node.create_subscription(AudioChunkMsg, "audio", self._on_audio, wire.AUDIO_QOS)
+        node.create_subscription(AudioChunkMsg, "audio", self._on_audio, conversions.AUDIO_QOS)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_health, 100)
         self._mouth = ActionClient(node, Say, "say")
         self._hush = node.create_client(Trigger, "interrupt")
@@ -78,7 +83,7 @@ class ConversationClient:
         )
         if not answered.wait(10.0):
             raise SplatfaceError(
-                "interrupt: expected an answer in 10 s, found none: is the speech node alive?"
+                "interrupt: expected an answer in 10 s, found none: is tts running?"
             )
         return called_ns, time.time_ns()
 
@@ -127,7 +132,7 @@ class ConversationClient:
             self._news.notify_all()
 
     def _on_audio(self, msg: AudioChunkMsg) -> None:
-        self.chunks.append(wire.audio_chunk(msg))
+        self.chunks.append(conversions.audio_chunk(msg))
         self._tell()
 
     def _on_health(self, msg: DiagnosticArray) -> None:
@@ -147,3 +152,125 @@ class ConversationClient:
     def _on_result(self, done: Future) -> None:
         self.open_goals -= 1
         self._tell()
+
+
+_IMAGE_MESSAGE = 1
+_DECODE_FLAGS = {
+    1: cv2.IMREAD_GRAYSCALE,
+    2: cv2.IMREAD_REDUCED_GRAYSCALE_2,
+    4: cv2.IMREAD_REDUCED_GRAYSCALE_4,
+    8: cv2.IMREAD_REDUCED_GRAYSCALE_8,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Pictures in the order in which they came."""
+
+    stamps_ns: NDArray[np.int64]  # [P] the moment of sound they belong to
+    arrivals_ns: NDArray[np.int64]  # [P] when they came
+    small: NDArray[np.uint8]  # [P, h, w] gray
+
+    def since(self, time_ns: int) -> "Seen":
+        """Those that came after a moment."""
+        first = int(np.searchsorted(self.arrivals_ns, time_ns, side="right"))
+        return Seen(self.stamps_ns[first:], self.arrivals_ns[first:], self.small[first:])
+
+
+class Viewer(threading.Thread):
+    """Looks at the page until it is closed; waits for the page, and for it to come back.
+
+    Args:
+        port: the page's.
+        shrink: by how much smaller the pictures are kept: 1, 2, 4 or 8.
+    """
+
+    def __init__(self, port: int, shrink: int = 8) -> None:
+        super().__init__(name="viewer", daemon=True)
+        self._port, self._decoder = port, _DECODE_FLAGS[shrink]
+        self._ending = threading.Event()
+        self._pictures: list[tuple[int, int, NDArray[np.uint8]]] = []
+        self.start()
+
+    @property
+    def count(self) -> int:
+        """Pictures seen."""
+        return len(self._pictures)
+
+    def run(self) -> None:
+        """Take in what the page is sent."""
+        from websockets.exceptions import WebSocketException
+        from websockets.sync.client import connect
+
+        address = f"ws://127.0.0.1:{self._port}/stream"
+        while not self._ending.is_set():
+            try:
+                with connect(address, max_size=None, compression=None) as socket:
+                    while not self._ending.is_set():
+                        self._take(socket.recv(timeout=1.0), time.time_ns())
+            except (OSError, TimeoutError, WebSocketException):
+                self._ending.wait(0.2)
+
+    def _take(self, message: str | bytes, now_ns: int) -> None:
+        if isinstance(message, str) or message[0] != _IMAGE_MESSAGE:
+            return
+        stamp_ns = round(struct.unpack_from("<d", message, 1)[0] * 1e6)
+        jpeg = np.frombuffer(message, np.uint8)[9:]
+        small = cv2.imdecode(jpeg, self._decoder)
+        if small is not None:  # no whole picture
+            self._pictures.append((stamp_ns, now_ns, small.astype(np.uint8)))
+
+    def so_far(self) -> Seen:
+        """All pictures until now."""
+        pictures = list(self._pictures)
+        if not pictures:
+            return Seen(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1, 1), np.uint8))
+        stamps, arrivals, small = zip(*pictures, strict=True)
+        return Seen(np.array(stamps, np.int64), np.array(arrivals, np.int64), np.stack(small))
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self._pictures = []
+
+    def close(self) -> None:
+        """End."""
+        self._ending.set()
+        self.join(5.0)
+
+
+MOUTH_PX = 48  # pictures are kept as small as this allows: a mouth is to be seen
+
+
+@dataclass(frozen=True)
+class BenchClients:
+    """Who talks to the face, hears and sees it."""
+
+    partner: ConversationClient
+    monitor: Monitor
+    viewer: Viewer
+
+    @classmethod
+    def of(cls, namespace: str, server: str, port: int, size: str) -> "BenchClients":
+        """Begin to listen and to look.
+
+        Args:
+            namespace: the face's.
+            server: PULSE_SERVER of the null sink.
+            port: the page's.
+            size: of the pictures, such as 512x512.
+        """
+        side = min(int(part) for part in size.split("x"))
+        shrink = next((factor for factor in (8, 4, 2) if side // factor >= MOUTH_PX), 1)
+        return cls(ConversationClient(namespace), Monitor(server, MONITOR), Viewer(port, shrink))
+
+    def forget(self) -> None:
+        """Begin anew."""
+        self.partner.chunks.clear()
+        self.monitor.forget()
+        self.viewer.forget()
+
+    def close(self) -> None:
+        """End."""
+        self.viewer.close()
+        self.monitor.close()
+        self.partner.close()
