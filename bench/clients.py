@@ -82,9 +82,7 @@ class ConversationClient:
             lambda: self._hush.call_async(Trigger.Request()).add_done_callback(lambda done: answered.set())
         )
         if not answered.wait(10.0):
-            raise SplatfaceError(
-                "interrupt: expected an answer in 10 s, found none: is tts running?"
-            )
+            raise SplatfaceError("interrupt: expected an answer in 10 s, found none: is tts running?")
         return called_ns, time.time_ns()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:

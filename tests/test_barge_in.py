@@ -162,7 +162,10 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
                 witness.until(lambda: not speaks(witness))
                 witness.tell(STORY)
                 witness.until(lambda: speaks(witness))
-                utterance, asked = witness.chunks[-1][1].utterance, value(witness, "speech_detector", "interrupts")
+                utterance, asked = (
+                    witness.chunks[-1][1].utterance,
+                    value(witness, "speech_detector", "interrupts"),
+                )
                 witness.told.clear()
                 witness.spin(10.0)
                 # alone: its own voice in the room is no person

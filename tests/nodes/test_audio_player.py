@@ -102,7 +102,9 @@ def test_sound_is_heard_at_its_moment_and_the_server_may_go(start, talk, tmp_pat
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        speaker = start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
+        speaker = start.node(
+            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
+        )
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.spin(1.5)
@@ -135,9 +137,9 @@ def test_after_an_interruption_the_old_sound_is_gone(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment).wait_for(
-            "playing on"
-        )
+        start.node(
+            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
+        ).wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.spin(1.5)
         ends_ms = []
@@ -169,7 +171,9 @@ def pactl(environment, *words):
 def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is_back(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
-        speaker = start.node("audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment)
+        speaker = start.node(
+            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
+        )
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.source = hum(60, 0)
