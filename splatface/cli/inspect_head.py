@@ -39,7 +39,7 @@ def _inspect_run(run: Path, args: argparse.Namespace) -> list[Path]:
     from safetensors import safe_open
 
     from splatface.models.training.dataset.dataset_io import load_dataset
-    from splatface.models.training.optimization.train_config import config_of_yaml
+    from splatface.models.training.optimization.train_config import config_from_yaml
     from splatface.models.training.optimization.training_run import train
     from splatface.models.training.report.head_inspection import inspect_field
 
@@ -50,6 +50,6 @@ def _inspect_run(run: Path, args: argparse.Namespace) -> list[Path]:
     if not counters.get("done"):
         raise TrainingError(f"{run}: expected a finished run, found one under way: go on with it first")
     dataset = load_dataset(args.dataset)
-    config = config_of_yaml((run / "config.yaml").read_text(encoding="utf-8"))
+    config = config_from_yaml((run / "config.yaml").read_text(encoding="utf-8"))
     trained = train(dataset, config, run, clock=time.monotonic, report=lambda _: None)
     return inspect_field(trained, args.out or Path(f"inspect-{run.resolve().name}"))

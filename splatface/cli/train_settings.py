@@ -21,7 +21,7 @@ def config_of(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainConfi
     Also, in words, what the data set changed.
     """
     from splatface.models.training.optimization.dataset_statistics import adapt_config_to_dataset
-    from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml, preset
+    from splatface.models.training.optimization.train_config import config_from_yaml, config_to_yaml, preset
 
     fitted = adapt_config_to_dataset(dataset, preset(args.field))
     values: dict[str, Any] = yaml.safe_load(config_to_yaml(fitted.config))
@@ -42,7 +42,7 @@ def config_of(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainConfi
             _put(values, key, yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise TrainingError(f"--set {key}: expected a value, found {text!r}: quote it") from error
-    return config_of_yaml(yaml.safe_dump(values)), fitted.notes
+    return config_from_yaml(yaml.safe_dump(values)), fitted.notes
 
 
 def _put(values: dict[str, Any], key: str, value: Any) -> None:
@@ -62,12 +62,12 @@ def _put(values: dict[str, Any], key: str, value: Any) -> None:
 
 def check_same(run: Path, config: "TrainConfig") -> None:
     """A run goes on with its own settings only."""
-    from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml
+    from splatface.models.training.optimization.train_config import config_from_yaml, config_to_yaml
 
     file = run / "config.yaml"
     if not file.is_file():
         return
-    begun = config_of_yaml(file.read_text(encoding="utf-8"))
+    begun = config_from_yaml(file.read_text(encoding="utf-8"))
     if begun == config:
         return
     now, then = (_flat(yaml.safe_load(config_to_yaml(c))) for c in (config, begun))

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from splatface.models.training.optimization.training_run import Progress
+    from splatface.models.training.optimization.training_run import TrainingProgress
 
 __all__ = ["TrainingLine", "line_of"]
 
@@ -13,7 +13,7 @@ _BAR = 24
 _QUIET_S = 30.0  # between lines where nobody watches
 
 
-def line_of(progress: "Progress") -> str:
+def line_of(progress: "TrainingProgress") -> str:
     """A bar, the stage, loss, PSNR, Gaussians, time of a step, time left."""
     share = progress.step / max(progress.steps, 1)
     budget = progress.seconds / max(progress.seconds + progress.seconds_left, 1e-9)
@@ -41,10 +41,10 @@ class TrainingLine:
         self._stream, self._clock = stream, clock
         self._renews = stream.isatty()
         self._shown_s: float | None = None
-        self._last: Progress | None = None
+        self._last: TrainingProgress | None = None
         self._seen: float | None = None
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: "TrainingProgress") -> None:
         """Show it; where nobody watches, only each half minute and at every validation."""
         if progress.validation_psnr_db is not None:
             self._seen = progress.validation_psnr_db

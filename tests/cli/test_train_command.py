@@ -16,13 +16,13 @@ from splatface.cli.training_line import TrainingLine, line_of
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
 from splatface.models.head.file import load_head
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.optimization.training_run import Progress
+from splatface.models.training.optimization.training_run import TrainingProgress
 
 SHORT = [
     "--threads=1", "--set=stages.minutes=null", "--set=stages.canonical_steps=10",
     "--set=stages.deformation_steps=20", "--set=report_every=10", "--set=dynamic=600", "--tune=3",
 ]  # fmt: skip
-PROGRESS = Progress(
+PROGRESS = TrainingProgress(
     stage="canonical", step=100, steps=400, loss=0.0123, psnr_db=28.25, gaussians=4321, ms_per_step=41.2,
     seconds_left=754.0,
 )  # fmt: skip

@@ -6,7 +6,7 @@ from dataset_fixture import tiny_head
 
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.bake import DeformationSource
-from splatface.models.training.optimization.dataset_statistics import motion_of
+from splatface.models.training.optimization.dataset_statistics import motion_at
 from splatface.models.training.optimization.gaussian_skinning import pack
 
 
@@ -17,12 +17,12 @@ def table_of(head):
     return pack(GaussianTensors(**tensors), skin)
 
 
-def performer_of(head, dataset, codes_of, basis):
+def make_deformation_source(head, dataset, codes_of, basis):
     """Deltas = basis [N, 14, R] @ codes_of(motion [16]) [R]."""
     ways = torch.from_numpy(basis.astype(np.float32))
 
     def deltas(row):
-        motion = motion_of(dataset, np.array([row]))[0]
+        motion = motion_at(dataset, np.array([row]))[0]
         return ways @ torch.from_numpy(np.asarray(codes_of(motion), np.float32))
 
     return DeformationSource(table_of(head), deltas)
@@ -37,4 +37,4 @@ def true_performer(dataset):
     def codes(motion):
         return head.motion_map(motion[:8].astype(np.float32), motion[8:].astype(np.float32))
 
-    return head, performer_of(head, dataset, codes, basis)
+    return head, make_deformation_source(head, dataset, codes, basis)

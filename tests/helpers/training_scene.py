@@ -7,7 +7,7 @@ from splatface.models.training.optimization.gaussian_skinning import (
     OPACITY,
     QUATS,
     SKIN,
-    pose_rows,
+    pack_bone_poses,
     row_width,
 )
 from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss
@@ -34,7 +34,7 @@ def some_rows(count, *, degree=1, spread=0.15, seed=0):
 
 
 def at_rest():
-    return pose_rows(np.eye(4), np.eye(4))
+    return pack_bone_poses(np.eye(4), np.eye(4))
 
 
 def still(table):
@@ -42,5 +42,5 @@ def still(table):
 
 
 def drawn(table):
-    easel = RenderLoss(camera(), np.full(3, 0.5, np.float32), LossConfig(), 1)
-    return easel.draw(still(table), at_rest())
+    render_loss = RenderLoss(camera(), np.full(3, 0.5, np.float32), LossConfig(), 1)
+    return render_loss.draw(still(table), at_rest())

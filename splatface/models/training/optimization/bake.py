@@ -15,10 +15,14 @@ from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.fields.gelu import gelu
-from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of, subsample_evenly
+from splatface.models.training.optimization.dataset_statistics import (
+    known_frame_indices,
+    motion_at,
+    subsample_evenly,
+)
 from splatface.models.training.optimization.gaussian_skinning import (
     SKIN,
-    pose_rows,
+    pack_bone_poses,
     skin_gaussians_torch,
     unpack,
 )
@@ -26,7 +30,7 @@ from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
     "BakeConfig",
-    "Baked",
+    "BakedHead",
     "DatasetRenderer",
     "DeformationSource",
     "MotionFit",
@@ -36,8 +40,8 @@ __all__ = [
     "bake_field",
     "fit_motion_map",
     "image_sensitivity",
-    "motion_map_of",
-    "torch_map_of",
+    "motion_map_from_torch",
+    "torch_motion_map_from",
     "weighted_pca",
 ]
 
@@ -61,7 +65,7 @@ class DatasetRenderer:
     def picture(self, table: Tensor, deltas: Tensor, row: int) -> Tensor:
         """The picture [H, W, 3] of Gaussians moved by deltas [N, 14] in a row's pose; keeps the graph."""
         head, torso = self._frames.T_world_head[row], self._frames.T_world_torso[row]
-        pose = torch.from_numpy(pose_rows(head, torso)).to(table.dtype)
+        pose = torch.from_numpy(pack_bone_poses(head, torso)).to(table.dtype)
         return self._renderer.draw(
             skin_gaussians_torch(table, deltas, pose), self._camera, self._background
         ).image
@@ -84,8 +88,8 @@ def image_sensitivity(
         image = stage.picture(performer.table, deltas, row)
         for _ in range(probes):
             signs = torch.randint(0, 2, image.shape, generator=generator, dtype=torch.float32) * 2 - 1
-            (slopes,) = torch.autograd.grad(image, deltas, signs, retain_graph=True)
-            squares += slopes.double() ** 2
+            (grads,) = torch.autograd.grad(image, deltas, signs, retain_graph=True)
+            squares += grads.double() ** 2
     effect: NDArray[np.float32] = (squares / max(1, len(rows) * probes)).sqrt().numpy().astype(np.float32)
     return effect
 
@@ -181,7 +185,7 @@ class TorchMotionMap(nn.Module):
         return codes
 
 
-def motion_map_of(learned: TorchMotionMap) -> MotionMap:
+def motion_map_from_torch(learned: TorchMotionMap) -> MotionMap:
     """The numpy twin of a learned map."""
     parts = {
         name: np.ascontiguousarray(tensor.detach().cpu().numpy().astype(np.float32))
@@ -190,7 +194,7 @@ def motion_map_of(learned: TorchMotionMap) -> MotionMap:
     return MotionMap(**parts)
 
 
-def torch_map_of(motion_map: MotionMap) -> TorchMotionMap:
+def torch_motion_map_from(motion_map: MotionMap) -> TorchMotionMap:
     """A learned map that starts where `motion_map` is."""
     learned = TorchMotionMap(
         torch.from_numpy(motion_map.linear), len(motion_map.b1), torch.Generator().manual_seed(0)
@@ -230,7 +234,7 @@ def fit_motion_map(
         _descend([*learned.parameters(), rest], loss, steps)
     with torch.no_grad():
         unexplained = float(loss())
-    return MotionFit(motion_map_of(learned), rest.detach().numpy().astype(np.float32), unexplained)
+    return MotionFit(motion_map_from_torch(learned), rest.detach().numpy().astype(np.float32), unexplained)
 
 
 def _least_squares(motion: Float64Array, codes: Float64Array) -> tuple[Float64Array, Float64Array]:
@@ -287,7 +291,7 @@ class BakeConfig:
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
-class Baked:
+class BakedHead:
     """A person as a head holds it, without what a data set says about the person."""
 
     gaussians: Gaussians  # N
@@ -298,7 +302,7 @@ class Baked:
     report: dict[str, Any] = field(default_factory=dict)  # what was lost on the way, plain data
 
 
-def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfig) -> Baked:
+def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfig) -> BakedHead:
     """Bake by principal components and least squares, without looking at a true picture.
 
     Memory: pictures * dynamic * 14 float32 (270 MB at the defaults) and little else.
@@ -316,7 +320,7 @@ def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfi
         samples[i] = performer.deltas(row)[moving].numpy()
     found = weighted_pca(samples.reshape(len(rows), -1), effect[moving].reshape(-1), config.coefficients)
     del samples
-    motion = motion_of(dataset, rows)
+    motion = motion_at(dataset, rows)
     fit = fit_motion_map(
         motion,
         found.codes,
@@ -327,7 +331,7 @@ def bake_field(performer: DeformationSource, dataset: Dataset, config: BakeConfi
     )
     basis = found.basis.reshape(len(moving), DELTA_CHANNELS, config.coefficients)
     mean[moving] = found.mean.reshape(len(moving), DELTA_CHANNELS) + basis @ fit.at_rest
-    return Baked(
+    return BakedHead(
         gaussians=_at_rest(performer.table, mean),
         skin=torch.sigmoid(performer.table[:, SKIN]).numpy().astype(np.float32),
         dynamic=moving.astype(np.int32),
@@ -349,7 +353,7 @@ def bake_basis(
     linear: tuple[NDArray[np.int64], Float32Array, MotionMap],
     dataset: Dataset,
     config: BakeConfig,
-) -> Baked:
+) -> BakedHead:
     """Bake a field that is a linear basis already: only Gaussians whose movement does not show are stilled.
 
     linear: the Gaussians that move [M] (rising), their basis [M, 14, K] and the map to it, as
@@ -357,7 +361,7 @@ def bake_basis(
     """
     dynamic, basis, motion_map = linear
     rows = _rows_of(dataset, config)
-    motion = motion_of(dataset, rows).astype(np.float32)
+    motion = motion_at(dataset, rows).astype(np.float32)
     codes = np.stack([motion_map(x[:8], x[8:]) for x in motion]).astype(np.float64)
     center, covariance = codes.mean(axis=0), np.cov(codes, rowvar=False, bias=True)
     variance = np.zeros((len(performer.table), DELTA_CHANNELS), np.float32)
@@ -366,7 +370,7 @@ def bake_basis(
     kept = np.isin(dynamic, moving)
     rest = np.zeros_like(variance)
     rest[dynamic[~kept]] = basis[~kept] @ center
-    return Baked(
+    return BakedHead(
         gaussians=_at_rest(performer.table, rest),
         skin=torch.sigmoid(performer.table[:, SKIN]).numpy().astype(np.float32),
         dynamic=dynamic[kept].astype(np.int32),
@@ -382,7 +386,7 @@ def bake_basis(
 
 
 def _rows_of(dataset: Dataset, config: BakeConfig) -> NDArray[np.int64]:
-    rows = subsample_evenly(known_rows(dataset, TRAIN), config.pictures)
+    rows = subsample_evenly(known_frame_indices(dataset, TRAIN), config.pictures)
     if not len(rows):
         raise TrainingError("bake: expected TRAIN pictures with known motion, found none: track them first")
     return rows

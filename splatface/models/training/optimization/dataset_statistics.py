@@ -22,9 +22,9 @@ __all__ = [
     "all_motion",
     "bone_pose_parameters",
     "fit_torso_follow_ratio",
-    "known_rows",
+    "known_frame_indices",
+    "motion_at",
     "motion_limits_from_dataset",
-    "motion_of",
     "motion_std",
     "pose_limits_from_dataset",
     "subsample_evenly",
@@ -35,7 +35,7 @@ __all__ = [
 _LEAST_SPREAD = 0.05  # of a mode or control that this person hardly uses
 
 
-def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
+def known_frame_indices(dataset: Dataset, part: int) -> NDArray[np.int64]:
     """Rows of a part (TRAIN, VAL, TEST) whose motion and poses are known."""
     frames = dataset.frames
     known = frames.split == part
@@ -44,7 +44,7 @@ def known_rows(dataset: Dataset, part: int) -> NDArray[np.int64]:
     return np.flatnonzero(known)
 
 
-def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def motion_at(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """[n, 16] mouth modes and controls of rows."""
     frames = dataset.frames
     return np.concatenate([frames.mouth[rows], frames.controls[rows]], axis=1).astype(np.float64)
@@ -52,7 +52,7 @@ def motion_of(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def all_motion(dataset: Dataset) -> NDArray[np.float32]:
     """[F, 16] mouth modes and controls of all rows, 0 where they are not known."""
-    return np.nan_to_num(motion_of(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
+    return np.nan_to_num(motion_at(dataset, np.arange(len(dataset.frames)))).astype(np.float32)
 
 
 def motion_std(motion: Float32Array) -> Float32Array:
@@ -70,7 +70,8 @@ def subsample_evenly(rows: Int64Array, count: int, *, floor: bool = False) -> In
         floor: round positions down instead of to the nearest (validation frames of runs).
     """
     positions = np.linspace(0, len(rows) - 1, count)
-    return rows[np.unique((positions if floor else positions.round()).astype(int))]
+    selected: Int64Array = rows[np.unique((positions if floor else positions.round()).astype(int))]
+    return selected
 
 
 def subsample_with_stride(rows: Int64Array, count: int) -> Int64Array:
@@ -202,7 +203,7 @@ def adapt_config_to_dataset(dataset: Dataset, config: TrainConfig) -> AdaptedCon
     if dataset.source == "video":
         config = replace(config, refine=replace(config.refine, rounds=_ROUNDS))
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
-    rows = known_rows(dataset, TRAIN)
+    rows = known_frame_indices(dataset, TRAIN)
     if not len(rows):
         return AdaptedConfig(config, tuple(notes))
     times = dataset.frames.time_ns[rows]

@@ -24,8 +24,8 @@ __all__ = [
     "Surface",
     "SurfacePrior",
     "densify_and_prune",
-    "no_pull",
     "surface_prior_from_points",
+    "zero_densification_stats",
 ]
 
 _APART = 0.45  # distance of the halves from the middle, in standard deviations
@@ -37,17 +37,17 @@ _SHARED = 0.5 * _SHRUNK * float(np.exp(-((_APART / _SHRUNK) ** 2)))  # overlap o
 class DensificationStats:
     """How hard the pictures pulled at each Gaussian since the last parting."""
 
-    slopes: Float32Array  # [N] sum of |dL/d(center)|, per half picture width
+    grads: Float32Array  # [N] sum of |dL/d(center)|, per half picture width
     count: Float32Array  # [N] pictures in which it was drawn
 
     def add(self, centers: Float32Array, width: int) -> None:
         """Count one picture: slopes of the centers [N, 2] per px in a picture this wide."""
         length = np.hypot(centers[:, 0], centers[:, 1])
-        self.slopes[...] += length * np.float32(width / 2)
+        self.grads[...] += length * np.float32(width / 2)
         self.count[...] += length > 0
 
 
-def no_pull(count: int) -> DensificationStats:
+def zero_densification_stats(count: int) -> DensificationStats:
     """Before the first picture."""
     return DensificationStats(np.zeros(count, np.float32), np.zeros(count, np.float32))
 
@@ -79,7 +79,7 @@ def densify_and_prune(
     opacity = 1 / (1 + np.exp(-table[:, OPACITY]))
     # The unseen are not faint: nothing has told them anything (they close the back of the head).
     faint = (opacity < config.prune_opacity) & (pull.count > 0)
-    mean = pull.slopes / np.maximum(pull.count, 1)
+    mean = pull.grads / np.maximum(pull.count, 1)
     wanted = np.flatnonzero((mean > config.grow_grad2d) & ~faint)
     wanted = wanted[np.argsort(-mean[wanted], kind="stable")]
     most = min(

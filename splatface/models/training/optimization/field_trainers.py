@@ -29,9 +29,9 @@ from splatface.models.training.optimization.optimizer import (
     LowRankGradient,
     ScheduleState,
     basis_rates,
-    no_moments,
     step_array,
     step_basis,
+    zero_adam_state,
 )
 from splatface.models.training.optimization.render_loss import DeformedGaussians, Gradients
 from splatface.models.training.optimization.train_config import TrainConfig
@@ -43,7 +43,7 @@ __all__ = [
     "FieldTrainer",
     "MotionMapGrad",
     "TorchFieldTrainer",
-    "apply_rows",
+    "apply_basis",
     "coefficient_grad",
     "pose_of",
 ]
@@ -106,7 +106,7 @@ f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 
 
-def apply_rows(basis: Float32Array, coefficients: Float32Array, workers: Workers) -> Float32Array:
+def apply_basis(basis: Float32Array, coefficients: Float32Array, workers: Workers) -> Float32Array:
     """basis [M, 14, K] @ coefficients [K] = [M, 14]."""
     count, channels, width = basis.shape
     flat, out = basis.reshape(count * channels, width), np.empty(count * channels, f4)
@@ -118,10 +118,10 @@ def apply_rows(basis: Float32Array, coefficients: Float32Array, workers: Workers
     return out.reshape(count, channels)
 
 
-def coefficient_grad(basis: Float32Array, slopes: Float32Array, workers: Workers) -> Float32Array:
+def coefficient_grad(basis: Float32Array, grads: Float32Array, workers: Workers) -> Float32Array:
     """dL/d(coefficients) [K] of dL/d(movements) [M, 14]."""
     count, channels, width = basis.shape
-    flat, above = basis.reshape(count * channels, width), np.ascontiguousarray(slopes).reshape(-1)
+    flat, above = basis.reshape(count * channels, width), np.ascontiguousarray(grads).reshape(-1)
     sums = np.zeros((workers.threads, width), f4)
 
     def part(k: int) -> None:
@@ -148,10 +148,10 @@ def _apply(first, last, flat, coefficients, out):  # type: ignore[no-untyped-def
 @numba.njit(**_OPTIONS)
 def _gather(first, last, flat, above, sums):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        row, slope = flat[i], above[i]
-        if slope != f4(0):
+        row, grad = flat[i], above[i]
+        if grad != f4(0):
             for k in range(len(sums)):
-                sums[k] += slope * row[k]
+                sums[k] += grad * row[k]
 
 
 _STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
@@ -164,26 +164,26 @@ class MotionMapGrad:
         self, x: Float32Array, linear: Float32Array, w1: Float32Array, b1: Float32Array, w2: Float32Array
     ) -> None:
         self._x, self._linear, self._w1, self._w2 = x, linear, w1, w2
-        bent, self._slope = _gelu(x @ w1 + b1)
-        still, self._slope_still = _gelu(b1)
+        bent, self._grad = _gelu(x @ w1 + b1)
+        still, self._grad_at_zero = _gelu(b1)
         self._bend = bent - still
         made: Float32Array = np.asarray(x @ linear + self._bend @ w2, np.float32)
         self.coefficients = made
 
-    def back(self, slopes: Float32Array) -> dict[str, Float32Array]:
+    def back(self, grads: Float32Array) -> dict[str, Float32Array]:
         """dL/d of linear, w1, b1 and w2 of dL/d(coefficients) [K]."""
-        hidden = self._w2 @ slopes
-        inner = hidden * self._slope
+        hidden = self._w2 @ grads
+        inner = hidden * self._grad
         return {
-            "linear": np.outer(self._x, slopes),
+            "linear": np.outer(self._x, grads),
             "w1": np.outer(self._x, inner),
-            "b1": inner - hidden * self._slope_still,
-            "w2": np.outer(self._bend, slopes),
+            "b1": inner - hidden * self._grad_at_zero,
+            "w2": np.outer(self._bend, grads),
         }
 
-    def input_grad(self, slopes: Float32Array) -> Float32Array:
+    def input_grad(self, grads: Float32Array) -> Float32Array:
         """dL/dx [16] of dL/d(coefficients) [K]."""
-        found: Float32Array = self._linear @ slopes + self._w1 @ (self._slope * (self._w2 @ slopes))
+        found: Float32Array = self._linear @ grads + self._w1 @ (self._grad * (self._w2 @ grads))
         return found
 
 
@@ -208,19 +208,19 @@ class FieldTrainer(Protocol):
     def set_motion(self, dataset: Dataset) -> None:
         """Move as the frames of a data set say: the one that is trained on, better known by now."""
 
-    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
 
-    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
+    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row.
 
         0 for what the field does not ask for: one driven by sound knows of no mouth mode.
         """
 
-    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """What is drawn to learn from a row."""
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
+    def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
         """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
@@ -260,17 +260,17 @@ class TorchFieldTrainer:
         """Move as the frames of a data set say."""
         self._conditions = self._conditions.of(dataset)
 
-    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """What a row looks like; changes nothing."""
         with torch.no_grad():
-            return self.forward_train(table, row, pace)
+            return self.forward_train(table, row, schedule)
 
-    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
         leaf = torch.from_numpy(table).to(self._device).detach().requires_grad_()
         resting = self.field.canonical(unpack(leaf))
         whole = pack(resting, leaf[:, SKIN])
-        if pace.stage == CANONICAL:
+        if schedule.stage == CANONICAL:
             self._graph = leaf, [whole]
             return DeformedGaussians(
                 _array(whole), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32)
@@ -284,30 +284,30 @@ class TorchFieldTrainer:
         arrays = [_array(output) for output in outputs]
         return DeformedGaussians(arrays[0], np.arange(len(table)), *arrays[1:])
 
-    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
+    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
         """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row."""
         condition = self._condition(row)
         asked = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
         resting = self.field.canonical(unpack(torch.from_numpy(table).to(self._device)))
         deltas = self.field.forward(resting.means, condition).deltas
-        above = torch.from_numpy(slopes.deltas).to(self._device)
+        above = torch.from_numpy(grads.deltas).to(self._device)
         found = torch.autograd.grad(deltas, asked, above, allow_unused=True, materialize_grads=True)
-        return np.concatenate([_array(slope) for slope in found])
+        return np.concatenate([_array(grad) for grad in found])
 
     def _condition(self, row: int) -> Condition:
         found = self._conditions(row)
         tensors = (found.mouth, found.controls, found.pose, found.audio)
         return Condition(*(None if tensor is None else tensor.to(self._device) for tensor in tensors))
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
+    def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
         """Back through the field, and a step of Adam."""
         assert self._graph is not None
         leaf, outputs = self._graph
-        above = [slopes.table, slopes.deltas, slopes.dynamism][: len(outputs)]
+        above = [grads.table, grads.deltas, grads.dynamism][: len(outputs)]
         tensors = [torch.from_numpy(a).to(self._device) for a in above if a is not None]
         torch.autograd.backward(outputs, tensors)
         self._graph = None
-        cooled = rate * self._rates.last**pace.progress
+        cooled = rate * self._rates.last**schedule.progress
         for group in self._optimiser.param_groups:
             group["lr"] = group["pace"] * cooled
         self._optimiser.step()
@@ -368,7 +368,7 @@ class BasisFieldTrainer:
         self._masked = config.losses.mask > 0 and field.dynamism is not None
         self._noise = config.steady.motion_noise_std * motion_std(motion)
         self._bind_arrays()
-        self._moments = {name: no_moments(array) for name, array in self._learned().items()}
+        self._moments = {name: zero_adam_state(array) for name, array in self._learned().items()}
         self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
         self._kept: tuple[MotionMapGrad, Float32Array, Float32Array] | None = None
 
@@ -392,18 +392,18 @@ class BasisFieldTrainer:
         """Move as the frames of a data set say."""
         self._motion = all_motion(dataset)
 
-    def forward_eval(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """Movements of a row, to look at."""
         c = MotionMapGrad(self._motion[row], **self._map).coefficients
-        free = apply_rows(self._basis, c, self._workers)
+        free = apply_basis(self._basis, c, self._workers)
         return DeformedGaussians(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
 
-    def motion_grad(self, table: Float32Array, row: int, slopes: Gradients) -> Float32Array:
+    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
         """dL/d(motion) [16] of the movements that `show` gave for a row."""
-        _, back = self._back(slopes, 1 / (1 + np.exp(-self._dynamism)))
+        _, back = self._back(grads, 1 / (1 + np.exp(-self._dynamism)))
         return MotionMapGrad(self._motion[row], **self._map).input_grad(back)
 
-    def forward_train(self, table: Float32Array, row: int, pace: ScheduleState) -> DeformedGaussians:
+    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
         """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
 
         What the person did is known to a few percent only: a basis that is told otherwise bends itself to
@@ -412,45 +412,45 @@ class BasisFieldTrainer:
         generator = np.random.default_rng([self._config.seed, 4, int(self._count[0])])
         off = self._noise * generator.standard_normal(len(self._noise), np.float32)
         known = MotionMapGrad(self._motion[row] + off, **self._map)
-        free = apply_rows(self._basis, known.coefficients, self._workers)
+        free = apply_basis(self._basis, known.coefficients, self._workers)
         share = 1 / (1 + np.exp(-self._dynamism))
         self._kept = known, free, share
         self._count[0] += 1
-        drawn = self._masked and pace.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
+        drawn = self._masked and schedule.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
         return DeformedGaussians(table, self.rows, free * share[:, None], share if drawn else None)
 
-    def backward_and_step(self, slopes: Gradients, pace: ScheduleState, rate: float) -> Float32Array:
+    def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
         """A step of Adam on basis, map and dynamism; in the canonical stage they stay."""
         assert self._kept is not None
         known, free, share = self._kept
-        if pace.stage == CANONICAL:
-            return slopes.table
+        if schedule.stage == CANONICAL:
+            return grads.table
         self._count[1] += 1
         steps = int(self._count[1])
-        own, back = self._back(slopes, share)
+        own, back = self._back(grads, share)
         rates, moments = self._config.rates, self._moments
-        calm = rate * pace.warmup * rates.last**pace.progress
+        calm = rate * schedule.warmup * rates.last**schedule.progress
         step = LowRankGradient(
-            slopes=own,
+            grads=own,
             coefficients=known.coefficients,
-            rates=basis_rates(rates, pace) * np.float32(rate),
+            rates=basis_rates(rates, schedule) * np.float32(rate),
             steps=steps,
             weight_decay_factor=1 - self._config.steady.basis_weight_decay * calm,
         )
         step_basis(self._basis, moments["basis"], step, self._workers)
-        for name, slope in known.back(back).items():
-            step_array(self._map[name], slope, moments[name], rates.field * calm, steps)
+        for name, grad in known.back(back).items():
+            step_array(self._map[name], grad, moments[name], rates.field * calm, steps)
         if self._masked:
-            pull = (slopes.deltas * free).sum(axis=1)
-            if slopes.dynamism is not None:
-                pull += _MASKED_EVERY * slopes.dynamism
+            pull = (grads.deltas * free).sum(axis=1)
+            if grads.dynamism is not None:
+                pull += _MASKED_EVERY * grads.dynamism
             pull *= share * (1 - share)
             step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
-        return slopes.table
+        return grads.table
 
-    def _back(self, slopes: Gradients, share: Float32Array) -> tuple[Float32Array, Float32Array]:
+    def _back(self, grads: Gradients, share: Float32Array) -> tuple[Float32Array, Float32Array]:
         """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
-        own: Float32Array = slopes.deltas * share[:, None] * self._field.mask.numpy()
+        own: Float32Array = grads.deltas * share[:, None] * self._field.mask.numpy()
         return own, coefficient_grad(self._basis, own, self._workers)
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:

@@ -30,16 +30,16 @@ __all__ = [
     "SKIN",
     "SkinningCache",
     "SkinningGrads",
+    "apply_small_twist",
     "logit",
     "pack",
-    "pose_rows",
+    "pack_bone_poses",
     "row_width",
     "sh_of",
     "skin_backward",
     "skin_gaussians",
     "skin_gaussians_torch",
     "skin_logits",
-    "twisted",
     "unpack",
 ]
 
@@ -97,19 +97,21 @@ def logit(fraction: float | Float32Array) -> Float32Array:
 POSE = 16  # rotation 9, translation 3, quaternion 4
 
 
-def pose_rows(T_world_head: NDArray[np.float64], T_world_torso: NDArray[np.float64]) -> NDArray[np.float64]:
+def pack_bone_poses(
+    T_world_head: NDArray[np.float64], T_world_torso: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """[2, POSE]: torso and head as rotation (row by row), translation and quaternion on the same side."""
-    rows = [_pose_row(T_world_torso), _pose_row(T_world_head)]
+    rows = [_pack_pose(T_world_torso), _pack_pose(T_world_head)]
     if rows[0][12:] @ rows[1][12:] < 0:
         rows[1][12:] *= -1
     return np.stack(rows)
 
 
-def _pose_row(T: NDArray[np.float64]) -> NDArray[np.float64]:
+def _pack_pose(T: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([T[:3, :3].ravel(), T[:3, 3], quat_from_matrix(T[:3, :3])])
 
 
-def twisted(pose: Tensor, twist: Tensor) -> Tensor:
+def apply_small_twist(pose: Tensor, twist: Tensor) -> Tensor:
     """Poses [2, POSE] moved by small twists [2, 6] (turn about the world's origin in rad, shift in m).
 
     Exact to first order, which is all a gradient at twist 0 needs.
@@ -220,13 +222,13 @@ def skin_gaussians(
 
 
 def skin_backward(
-    moved: SkinningCache, rows: NDArray[np.int64], slopes: SplatGrads, workers: Workers
+    moved: SkinningCache, rows: NDArray[np.int64], grads: SplatGrads, workers: Workers
 ) -> SkinningGrads:
     """From slopes of the splats to slopes of table, movements and bones."""
     count = len(moved.local)
     found = np.empty_like(moved.local)
     bones = np.zeros((workers.threads, 2, POSE), f4)
-    above = (slopes.means, slopes.quats, slopes.scales, slopes.opacities, slopes.sh)
+    above = (grads.means, grads.quats, grads.scales, grads.opacities, grads.sh)
     below = (moved.splats.scales, moved.splats.opacities)
 
     def part(k: int) -> None:

@@ -24,7 +24,7 @@ from splatface.models.talking_head import TalkingHead
 from splatface.models.training.audio_to_mouth.speaker_calibration import calibrate_net, described
 from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.optimization.bake import Baked
+from splatface.models.training.optimization.bake import BakedHead
 from splatface.models.training.optimization.dataset_statistics import (
     fit_torso_follow_ratio,
     motion_limits_from_dataset,
@@ -48,7 +48,7 @@ _OPACITY_LOGIT = 4.0
 _NEIGHBORS = 12
 
 
-def add_back_of_head_shell(baked: Baked) -> Baked:
+def add_back_of_head_shell(baked: BakedHead) -> BakedHead:
     """The head with half a shell behind its outline, colored as what is next to it.
 
     Unchanged where there is no head to outline.
@@ -117,7 +117,7 @@ _FAINT = float(np.log((1 / 255) / (1 - 1 / 255)))  # logit of an opacity that no
 _FARTHEST = 4.0  # codes have mean square 1
 
 
-def export_head(baked: Baked, dataset: Dataset, *, name: str, reports: Mapping[str, Any]) -> Head:
+def export_head(baked: BakedHead, dataset: Dataset, *, name: str, reports: Mapping[str, Any]) -> Head:
     """A head without nets: the baked person with what the data set says of it.
 
     Args:
@@ -206,7 +206,7 @@ def write_head(head: Head, folder: str | os.PathLike[str]) -> NDArray[np.uint8]:
     return preview
 
 
-def _visible(baked: Baked) -> NDArray[np.bool_]:
+def _visible(baked: BakedHead) -> NDArray[np.bool_]:
     """[N] whether a Gaussian's opacity can reach what a picture shows."""
     highest = baked.gaussians.opacity_logits.astype(np.float64).copy()
     highest[baked.dynamic] += _FARTHEST * np.linalg.norm(baked.basis[:, 10].astype(np.float64), axis=1)

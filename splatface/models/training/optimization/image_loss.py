@@ -35,17 +35,17 @@ __all__ = [
     "WINDOW",
     "ImageLoss",
     "ImageLossResult",
+    "ImageTarget",
     "PerceptualLoss",
-    "Target",
-    "Targets",
+    "TargetCache",
     "add_perceptual_loss",
     "make_perceptual_loss",
+    "make_target",
     "mask_loss",
     "picture_loss",
     "psnr_db",
     "silhouette_loss",
     "ssim_map",
-    "target_of",
 ]
 
 WEIGHT_STEP = 1 / 32  # weights of regions are stored as bytes of this step
@@ -63,7 +63,7 @@ WINDOW: NDArray[np.float64] = _window()  # [11], sum 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Target:
+class ImageTarget:
     """What one picture is compared with."""
 
     picture: UInt8Array  # [H, W, 3]
@@ -75,7 +75,7 @@ class Target:
     lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
 
 
-def picture_loss(image: Tensor, target: Target, config: LossConfig) -> Tensor:
+def picture_loss(image: Tensor, target: ImageTarget, config: LossConfig) -> Tensor:
     """The loss of a picture [H, W, 3], 0..1, without the mask's term; a scalar."""
     truth = torch.from_numpy(target.picture).to(image) / 255
     weights = torch.from_numpy(target.weights).to(image) * WEIGHT_STEP
@@ -140,9 +140,9 @@ class ImageLossResult:
 
     value: float
     squared_error: float  # mean over the picture
-    slopes: Float32Array  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
-    slopes_transmittance: Float32Array  # [H, W] dL/d(how much of the background is seen)
-    slopes_dynamism: Float32Array | None  # [H, W, 1] dL/d(drawn dynamism)
+    grads: Float32Array  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
+    transmittance_grad: Float32Array  # [H, W] dL/d(how much of the background is seen)
+    dynamism_grad: Float32Array | None  # [H, W, 1] dL/d(drawn dynamism)
 
 
 class ImageLoss:
@@ -157,11 +157,11 @@ class ImageLoss:
         self._size = (height, width)
         self._planes = (padded(), padded())
         self._maps = (padded(), padded(), padded())
-        self._slopes = np.empty((height, width, 3), f4)
+        self._grads = np.empty((height, width, 3), f4)
         self._through = np.empty((height, width), f4)
         self._dynamism = np.empty((height, width, 1), f4)
 
-    def __call__(self, drawn: RenderOutput, target: Target) -> ImageLossResult:
+    def __call__(self, drawn: RenderOutput, target: ImageTarget) -> ImageLossResult:
         """Loss and slopes of a picture [H, W, 3]; its extra channel [H, W, 1], if any, is dynamism."""
         image, dynamism = drawn.image, drawn.extra
         config, (height, width) = self.config, self._size
@@ -180,7 +180,7 @@ class ImageLoss:
             share = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
             self.workers.run(lambda k: self._ssim_forward(k, target, share, sums))
             self.workers.run(
-                lambda k: _ssim_backward(self._rows(k), self._planes, self._maps, _TAPS, self._slopes)
+                lambda k: _ssim_backward(self._rows(k), self._planes, self._maps, _TAPS, self._grads)
             )
         value = float(sums[:, 0].sum() + sums[:, 2].sum())
         costs = (
@@ -194,13 +194,15 @@ class ImageLoss:
             value += _mask(dynamism, target.dynamic_mask, f4(config.mask_margin), share, self._dynamism)
             above = self._dynamism
         return ImageLossResult(
-            value, float(sums[:, 1].sum()) / (3 * pixels), self._slopes, self._through, above
+            value, float(sums[:, 1].sum()) / (3 * pixels), self._grads, self._through, above
         )
 
     def _out(self) -> tuple[Float32Array, tuple[Float32Array, Float32Array]]:
-        return self._slopes, self._planes
+        return self._grads, self._planes
 
-    def _ssim_forward(self, k: int, target: Target, share: np.float32, sums: NDArray[np.float64]) -> None:
+    def _ssim_forward(
+        self, k: int, target: ImageTarget, share: np.float32, sums: NDArray[np.float64]
+    ) -> None:
         sums[k, 2] = _ssim(self._rows(k), self._planes, target.weights, _TAPS, share, self._maps)
 
     def _rows(self, k: int) -> tuple[int, int]:
@@ -209,7 +211,7 @@ class ImageLoss:
 
 
 @numba.njit(**_OPTIONS)
-def _l1(rows, image, truth, weights, lips, shares, slopes, planes):  # type: ignore[no-untyped-def]
+def _l1(rows, image, truth, weights, lips, shares, grads, planes):  # type: ignore[no-untyped-def]
     """Weighted L1 with its slopes, the squared error, and the lumas, padded."""
     width = image.shape[1]
     to_unit = f4(1 / 255)
@@ -226,9 +228,9 @@ def _l1(rows, image, truth, weights, lips, shares, slopes, planes):  # type: ign
             e0, e1, e2 = p0 - t0, p1 - t1, p2 - t2
             row_total += w * (abs(e0) + abs(e1) + abs(e2))
             row_squared += e0 * e0 + e1 * e1 + e2 * e2
-            slopes[y, x, 0] = math.copysign(w, e0)
-            slopes[y, x, 1] = math.copysign(w, e1)
-            slopes[y, x, 2] = math.copysign(w, e2)
+            grads[y, x, 0] = math.copysign(w, e0)
+            grads[y, x, 1] = math.copysign(w, e1)
+            grads[y, x, 2] = math.copysign(w, e2)
             line_x[x] = _R * p0 + _G * p1 + _B * p2
             line_y[x] = _R * t0 + _G * t1 + _B * t2
         total += float(row_total)
@@ -294,9 +296,9 @@ def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-
 
 
 @numba.njit(**_OPTIONS)
-def _ssim_backward(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped-def]
+def _ssim_backward(rows, planes, maps, taps, grads):  # type: ignore[no-untyped-def]
     """Add the slope of the SSIM's term: the blur is its own transpose."""
-    width = slopes.shape[1]
+    width = grads.shape[1]
     span = width + 2 * _PAD
     sums = np.zeros((3, span), np.float32)
     blurred = np.empty((3, width), np.float32)
@@ -315,26 +317,26 @@ def _ssim_backward(rows, planes, maps, taps, slopes):  # type: ignore[no-untyped
         a, b, c = blurred[0], blurred[1], blurred[2]
         for x in range(width):
             pull = a[x] + f4(2) * line_x[x] * b[x] + line_y[x] * c[x]
-            slopes[y, x, 0] += _R * pull
-            slopes[y, x, 1] += _G * pull
-            slopes[y, x, 2] += _B * pull
+            grads[y, x, 0] += _R * pull
+            grads[y, x, 1] += _G * pull
+            grads[y, x, 2] += _B * pull
 
 
 @numba.njit(**_OPTIONS)
-def _cover(transmittance, cover, costs, slopes):  # type: ignore[no-untyped-def]
+def _cover(transmittance, cover, costs, grads):  # type: ignore[no-untyped-def]
     total = 0.0
     for y in range(cover.shape[0]):
         row = f4(0)
         for x in range(cover.shape[1]):
             outside, inside = costs[0] * (cover[y, x] < 0), costs[1] * (cover[y, x] > 0)
             row += outside * (f4(1) - transmittance[y, x]) + inside * transmittance[y, x]
-            slopes[y, x] = inside - outside
+            grads[y, x] = inside - outside
         total += float(row)
     return total
 
 
 @numba.njit(**_OPTIONS)
-def _mask(drawn, moving, margin, share, slopes):  # type: ignore[no-untyped-def]
+def _mask(drawn, moving, margin, share, grads):  # type: ignore[no-untyped-def]
     total = 0.0
     for y in range(moving.shape[0]):
         for x in range(moving.shape[1]):
@@ -342,9 +344,9 @@ def _mask(drawn, moving, margin, share, slopes):  # type: ignore[no-untyped-def]
             beyond = abs(off) - margin
             if beyond > f4(0):
                 total += share * beyond
-                slopes[y, x, 0] = math.copysign(share, off)
+                grads[y, x, 0] = math.copysign(share, off)
             else:
-                slopes[y, x, 0] = f4(0)
+                grads[y, x, 0] = f4(0)
     return total
 
 
@@ -370,20 +372,20 @@ def make_perceptual_loss(config: LossConfig, device: str = "cpu") -> PerceptualL
 
 
 def add_perceptual_loss(
-    opinion: PerceptualLoss, image: NDArray[np.float32], truth: NDArray[np.uint8], slopes: NDArray[np.float32]
+    opinion: PerceptualLoss, image: NDArray[np.float32], truth: NDArray[np.uint8], grads: NDArray[np.float32]
 ) -> float:
     """The term of a picture [H, W, 3]; its slopes are added to `slopes` [H, W, 3]."""
     leaf = torch.from_numpy(image.copy()).requires_grad_()
     value = opinion(leaf, torch.from_numpy(truth.astype(np.float32) / 255))
-    (slope,) = torch.autograd.grad(value, leaf)
-    slopes += slope.numpy()
+    (grad,) = torch.autograd.grad(value, leaf)
+    grads += grad.numpy()
     return float(value.detach())
 
 
 _LIPS_MARGIN, _MOVING_REACH, _EDGE = 0.02, 0.02, 0.012  # shares of the picture's height
 
 
-def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
+def make_target(dataset: Dataset, row: int, config: LossConfig) -> ImageTarget:
     """Picture, weights, masks and lips' box of a row."""
     parts = labels(dataset, row)
     height = len(parts)
@@ -399,26 +401,26 @@ def target_of(dataset: Dataset, row: int, config: LossConfig) -> Target:
     moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
-    return Target(picture(dataset, row), weights, moving, silhouette_trimap(parts, _EDGE * height), lips)
+    return ImageTarget(picture(dataset, row), weights, moving, silhouette_trimap(parts, _EDGE * height), lips)
 
 
-class Targets:
+class TargetCache:
     """Targets of a data set by row; those that came first stay until `max_bytes` are full."""
 
     def __init__(self, dataset: Dataset, config: LossConfig, max_bytes: float) -> None:
         self._dataset, self._config = dataset, config
         self._room = max_bytes
-        self._kept: dict[int, Target] = {}
+        self._kept: dict[int, ImageTarget] = {}
 
     def person(self, row: int) -> NDArray[np.bool_]:
         """Where the person is [H, W]. Raises DatasetError where the file is damaged."""
         return person_mask(labels(self._dataset, row))
 
-    def __call__(self, row: int) -> Target:
+    def __call__(self, row: int) -> ImageTarget:
         """The target of a row. Raises DatasetError where its files are damaged."""
         target = self._kept.get(row)
         if target is None:
-            target = target_of(self._dataset, row, self._config)
+            target = make_target(self._dataset, row, self._config)
             size = 2 * target.picture.nbytes  # and three masks
             if size <= self._room:
                 self._room -= size

@@ -29,8 +29,15 @@ from splatface.models.training.dataset.types import (
 from splatface.models.training.fields.basis import BasisField
 from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.factory import make_field
-from splatface.models.training.optimization.dataset_statistics import all_motion, known_rows, motion_std
-from splatface.models.training.optimization.densification import no_pull, surface_prior_from_points
+from splatface.models.training.optimization.dataset_statistics import (
+    all_motion,
+    known_frame_indices,
+    motion_std,
+)
+from splatface.models.training.optimization.densification import (
+    surface_prior_from_points,
+    zero_densification_stats,
+)
 from splatface.models.training.optimization.field_trainers import (
     BasisFieldTrainer,
     Conditions,
@@ -50,15 +57,15 @@ from splatface.models.training.optimization.gaussian_skinning import (
     skin_logits,
     unpack,
 )
-from splatface.models.training.optimization.image_loss import Targets
-from splatface.models.training.optimization.optimizer import no_moments
-from splatface.models.training.optimization.pose_refinement import Poses
+from splatface.models.training.optimization.image_loss import TargetCache
+from splatface.models.training.optimization.optimizer import zero_adam_state
+from splatface.models.training.optimization.pose_refinement import PoseTrack
 from splatface.models.training.optimization.render_loss import RenderLoss, TorchRenderLoss
 from splatface.models.training.optimization.train_config import RegularizationConfig, TrainConfig
 from splatface.models.training.optimization.trainer import (
     Refiner,
-    State,
     Trainer,
+    TrainingState,
     pose_refinement_config,
     usable_frames,
 )
@@ -234,43 +241,43 @@ def _first_map(
 
 def build_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
     """A trainer before its first step. Raises TrainingError where the data set has nothing to train on."""
-    rows = known_rows(dataset, TRAIN)
+    rows = known_frame_indices(dataset, TRAIN)
     if not len(rows):
         raise TrainingError(
             "data set: expected TRAIN pictures with known motion and poses, found none: track them first"
         )
     start = initialize_gaussians(dataset, rows, config)
-    easel = _easel(dataset, config)
-    state = State(
+    render_loss = _make_render_loss(dataset, config)
+    state = TrainingState(
         table=start.table,
         labels=start.labels,
         anchors=start.table[:, [DEPTH, SKIN]],
-        moments=no_moments(start.table),
-        densification_stats=no_pull(len(start.table)),
-        poses=Poses(dataset),
+        moments=zero_adam_state(start.table),
+        densification_stats=zero_densification_stats(len(start.table)),
+        poses=PoseTrack(dataset),
         motion=np.zeros((len(dataset.frames), MOTION_SIZE)),
-        mover=_mover(dataset, rows, start, config, easel.workers),
+        field_trainer=_make_field_trainer(dataset, rows, start, config, render_loss.workers),
     )
-    targets = Targets(dataset, config.losses, config.cache_gb * 2**30)
+    targets = TargetCache(dataset, config.losses, config.cache_gb * 2**30)
     refiner = Refiner(
         config,
         dataset.frames.split,
         usable_frames(dataset),
         targets,
-        _easel(dataset, pose_refinement_config(config)),
+        _make_render_loss(dataset, pose_refinement_config(config)),
     )
-    relief = surface_prior_from_points(None if dataset.has_full_geometry else points(dataset))
-    return Trainer(state, config, dataset, rows, targets, easel, refiner, relief)
+    surface_prior = surface_prior_from_points(None if dataset.has_full_geometry else points(dataset))
+    return Trainer(state, config, dataset, rows, targets, render_loss, refiner, surface_prior)
 
 
-def _easel(dataset: Dataset, config: TrainConfig) -> RenderLoss | TorchRenderLoss:
+def _make_render_loss(dataset: Dataset, config: TrainConfig) -> RenderLoss | TorchRenderLoss:
     background = np.asarray(dataset.background, np.float32)
     if config.device == "cpu":
         return RenderLoss(dataset.camera, background, config.losses, config.threads)
     return TorchRenderLoss(dataset.camera, background, config.losses, config.threads, config.device)
 
 
-def _mover(
+def _make_field_trainer(
     dataset: Dataset, rows: NDArray[np.int64], start: InitialGaussians, config: TrainConfig, workers: Workers
 ) -> FieldTrainer:
     if not isinstance(config.field, BasisConfig):

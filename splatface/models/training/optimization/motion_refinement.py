@@ -33,7 +33,7 @@ class LossAndGrad:
     """A picture's loss, and dL/d(motion) [16]."""
 
     loss: float
-    slopes: Float64Array
+    grads: Float64Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,18 +61,18 @@ def refine_motion(
     """
     best, place = change.copy(), np.ix_(rows, REFINED_CHANNELS)
     curvature = _curvature(best, mirror, rows)
-    losses, slopes = _feel(mirror, rows)
+    losses, grads = _feel(mirror, rows)
     damping = np.full(len(rows), DAMPING)
     for _ in range(sweeps):
         sure = mirror.residuals / losses
         trial = best.copy()
-        trial[place] += _steps(curvature, slopes, best[place], sure, damping, anchor)
+        trial[place] += _steps(curvature, grads, best[place], sure, damping, anchor)
         mirror.perform(trial)
-        then, slopes_then = _feel(mirror, rows)
+        then, trial_grads = _feel(mirror, rows)
         gained = mirror.residuals * (np.log(losses) - np.log(then))
         better = gained > ((trial[place] ** 2).sum(axis=1) - (best[place] ** 2).sum(axis=1)) / anchor**2 / 2
         best[rows[better]] = trial[rows[better]]
-        losses[better], slopes[better] = then[better], slopes_then[better]
+        losses[better], grads[better] = then[better], trial_grads[better]
         damping[:] = np.where(better, np.maximum(damping / 2, DAMPING), 5 * damping)
     return best
 
@@ -94,17 +94,17 @@ def extrapolate_correction(told: Float32Array, change: Float64Array, others: Flo
 
 def _feel(mirror: MotionObjective, rows: Int64Array) -> tuple[Float64Array, Float64Array]:
     """Losses [n] and slopes [n, FOLLOWING]; a picture that cannot be looked at pulls nowhere."""
-    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), len(REFINED_CHANNELS)))
+    losses, grads = np.ones(len(rows)), np.zeros((len(rows), len(REFINED_CHANNELS)))
     for i, row in enumerate(rows.tolist()):
         felt = mirror.feel(row)
-        if np.isfinite(felt.loss) and np.isfinite(felt.slopes).all():
-            losses[i], slopes[i] = max(felt.loss, 1e-6), felt.slopes[REFINED_CHANNELS]
-    return losses, slopes
+        if np.isfinite(felt.loss) and np.isfinite(felt.grads).all():
+            losses[i], grads[i] = max(felt.loss, 1e-6), felt.grads[REFINED_CHANNELS]
+    return losses, grads
 
 
 def _steps(
     curvature: Float64Array,
-    slopes: Float64Array,
+    grads: Float64Array,
     away: Float64Array,
     sure: Float64Array,
     damping: Float64Array,
@@ -114,7 +114,7 @@ def _steps(
     diagonal = np.diag(np.diag(curvature))
     bent = sure[:, None, None] * (curvature + damping[:, None, None] * diagonal)
     held = bent + np.eye(len(curvature)) / anchor**2
-    pull = sure[:, None] * slopes + away / anchor**2
+    pull = sure[:, None] * grads + away / anchor**2
     return np.asarray(np.linalg.solve(held, -pull[:, :, None])[:, :, 0], np.float64)
 
 

@@ -36,12 +36,12 @@ __all__ = [
     "ScheduleState",
     "apply_constraints",
     "basis_rates",
-    "no_moments",
     "schedule_at",
     "step_array",
     "step_basis",
     "step_table",
     "table_rates",
+    "zero_adam_state",
 ]
 
 CANONICAL, DEFORMATION = "canonical", "deformation"
@@ -85,13 +85,13 @@ def table_rates(rates: LearningRates, through: float, width: int) -> NDArray[np.
     return found.astype(np.float32)
 
 
-def basis_rates(rates: LearningRates, pace: ScheduleState) -> NDArray[np.float32]:
+def basis_rates(rates: LearningRates, schedule: ScheduleState) -> NDArray[np.float32]:
     """Learning rates [14] of the parts of a movement, see DELTA_CHANNELS."""
-    every = table_rates(rates, pace.progress, 15)
+    every = table_rates(rates, schedule.progress, 15)
     found = np.empty(DELTA_CHANNELS, np.float32)
     found[:11], found[11:] = every[:11], every[SH_DC]
     found[10] *= np.float32(0.3)  # skin that fades in and out is seldom true
-    return found * np.float32(rates.basis * pace.warmup)
+    return found * np.float32(rates.basis * schedule.warmup)
 
 
 f4 = np.float32
@@ -107,7 +107,7 @@ class AdamState:
     exp_avg_sq: Float32Array
 
 
-def no_moments(like: Float32Array) -> AdamState:
+def zero_adam_state(like: Float32Array) -> AdamState:
     """Those of an array that was never moved."""
     return AdamState(np.zeros_like(like), np.zeros_like(like))
 
@@ -118,19 +118,19 @@ def _corrections(steps: int) -> tuple[np.float32, np.float32]:
 
 
 def step_array(
-    values: Float32Array, slopes: Float32Array, moments: AdamState, rate: float, steps: int
+    values: Float32Array, grads: Float32Array, moments: AdamState, rate: float, steps: int
 ) -> None:
     """Move a small array down its slopes, in place."""
     by_first, by_second = _corrections(steps)
-    moments.exp_avg[...] = f4(_FIRST) * moments.exp_avg + f4(1 - _FIRST) * slopes
-    moments.exp_avg_sq[...] = f4(_SECOND) * moments.exp_avg_sq + f4(1 - _SECOND) * slopes * slopes
-    pace = np.sqrt(moments.exp_avg_sq * by_second) + _EPSILON
-    values -= f4(rate) * by_first * moments.exp_avg / pace
+    moments.exp_avg[...] = f4(_FIRST) * moments.exp_avg + f4(1 - _FIRST) * grads
+    moments.exp_avg_sq[...] = f4(_SECOND) * moments.exp_avg_sq + f4(1 - _SECOND) * grads * grads
+    schedule = np.sqrt(moments.exp_avg_sq * by_second) + _EPSILON
+    values -= f4(rate) * by_first * moments.exp_avg / schedule
 
 
 def step_table(
     table: Float32Array,
-    slopes: Float32Array,
+    grads: Float32Array,
     moments: AdamState,
     rates: Float32Array,
     steps: int,
@@ -142,7 +142,7 @@ def step_table(
 
     def part(k: int) -> None:
         first, last = k * len(table) // workers.threads, (k + 1) * len(table) // workers.threads
-        _step_rows(first, last, table, slopes, state, rates, corrections)
+        _step_rows(first, last, table, grads, state, rates, corrections)
 
     workers.run(part)
 
@@ -151,7 +151,7 @@ def step_table(
 class LowRankGradient:
     """What a basis [M, 14, K] learns from one picture."""
 
-    slopes: Float32Array  # [M, 14] dL/d(movements)
+    grads: Float32Array  # [M, 14] dL/d(movements)
     coefficients: Float32Array  # [K]; the gradient is the outer product of the two
     rates: Float32Array  # [14]
     steps: int  # of Adam, from 1
@@ -163,12 +163,12 @@ class LowRankGradient:
 def step_basis(basis: Float32Array, moments: AdamState, step: LowRankGradient, workers: Workers) -> None:
     """Move a basis down its gradient, in place."""
     corrections = (*_corrections(step.steps), f4(step.weight_decay_factor))
-    slopes, coefficients, rates = step.slopes, step.coefficients, step.rates
+    grads, coefficients, rates = step.grads, step.coefficients, step.rates
     state = (moments.exp_avg, moments.exp_avg_sq)
 
     def part(k: int) -> None:
         first, last = k * len(basis) // workers.threads, (k + 1) * len(basis) // workers.threads
-        _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, corrections)
+        _step_basis_rows(first, last, basis, grads, coefficients, state, rates, corrections)
 
     workers.run(part)
 
@@ -202,9 +202,9 @@ def apply_constraints(
 
 
 @numba.njit(**_OPTIONS)
-def _step_rows(first, last, table, slopes, state, rates, corrections):  # type: ignore[no-untyped-def]
+def _step_rows(first, last, table, grads, state, rates, corrections):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        row, g, m, v = table[i], slopes[i], state[0][i], state[1][i]
+        row, g, m, v = table[i], grads[i], state[0][i], state[1][i]
         for j in range(len(rates)):
             m[j] = f4(_FIRST) * m[j] + f4(1 - _FIRST) * g[j]
             v[j] = f4(_SECOND) * v[j] + f4(1 - _SECOND) * g[j] * g[j]
@@ -212,14 +212,14 @@ def _step_rows(first, last, table, slopes, state, rates, corrections):  # type: 
 
 
 @numba.njit(**_OPTIONS)
-def _step_basis_rows(first, last, basis, slopes, coefficients, state, rates, corrections):  # type: ignore[no-untyped-def]
+def _step_basis_rows(first, last, basis, grads, coefficients, state, rates, corrections):  # type: ignore[no-untyped-def]
     count = len(coefficients)
     for i in range(first, last):
         for j in range(basis.shape[1]):
             row, m, v = basis[i, j], state[0][i, j], state[1][i, j]
-            slope, rate = slopes[i, j], rates[j] * corrections[0]
+            grad, rate = grads[i, j], rates[j] * corrections[0]
             for k in range(count):
-                g = slope * coefficients[k]
+                g = grad * coefficients[k]
                 a = f4(_FIRST) * m[k] + f4(1 - _FIRST) * g
                 b = f4(_SECOND) * v[k] + f4(1 - _SECOND) * g * g
                 m[k] = a

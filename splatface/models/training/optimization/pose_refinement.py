@@ -19,11 +19,11 @@ from splatface.models.training.optimization.dataset_statistics import (
 )
 from splatface.models.training.optimization.gaussian_skinning import (
     LOG_SCALES,
-    pose_rows,
+    apply_small_twist,
+    pack_bone_poses,
     skin_gaussians,
-    twisted,
 )
-from splatface.models.training.optimization.image_loss import Target
+from splatface.models.training.optimization.image_loss import ImageTarget
 from splatface.models.training.optimization.render_loss import (
     DeformedGaussians,
     Gradients,
@@ -38,10 +38,10 @@ __all__ = [
     "INTRINSICS_DOF",
     "POSE_DOF",
     "PoseGradient",
+    "PosePriors",
     "PoseProblem",
     "PoseRefinementProblem",
-    "Poses",
-    "Priors",
+    "PoseTrack",
     "apply_twist",
     "effective_residual_count",
     "gauss_newton_step",
@@ -60,7 +60,7 @@ POSE_DOF = 12  # of a picture: turn (rotation vector, rad, about the world's ori
 INTRINSICS_DOF = 3
 
 
-class Poses:
+class PoseTrack:
     """Torso and head of every row, [2, F, 4, 4], torso first, and the lens they were seen through."""
 
     def __init__(self, dataset: Dataset) -> None:
@@ -87,7 +87,7 @@ class Poses:
 
     def at(self, row: int) -> Float64Array:
         """Both bones in a row, refined, [2, POSE]; see `pose_rows`."""
-        return pose_rows(self.T[1, row], self.T[0, row])
+        return pack_bone_poses(self.T[1, row], self.T[0, row])
 
     def changes(self, rows: NDArray[np.int64]) -> Float64Array:
         """How far refinement moved rows [n], [n, FREEDOMS]."""
@@ -131,7 +131,7 @@ def nearest_psd(bend: Float64Array) -> Float64Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Priors:
+class PosePriors:
     """Standard deviations of what is expected before any picture is looked at."""
 
     anchor: Float64Array  # [FREEDOMS] rad and m, between tracking and truth
@@ -149,13 +149,13 @@ class PoseProblem:
     lens: Float64Array  # [LENS] now
     free: NDArray[np.bool_]  # [n] pictures that may move
     losses: Float64Array  # [n]
-    slopes: Float64Array  # [n, FREEDOMS + LENS]
+    grads: Float64Array  # [n, FREEDOMS + LENS]
     residuals: float  # of a picture, independent ones
     damping: float = 0.2  # share of the curvature's diagonal that is added
 
 
 def gauss_newton_step(
-    asked: PoseProblem, curvature: Float64Array, priors: Priors
+    asked: PoseProblem, curvature: Float64Array, priors: PosePriors
 ) -> tuple[Float64Array, Float64Array]:
     """Twists [n, FREEDOMS] (0 where not free) and the lens's change [LENS].
 
@@ -171,14 +171,14 @@ def gauss_newton_step(
     among = seconds[:, free]
     poses = sparse.kron(sparse.diags(sure), own) + sparse.kron(sparse.eye(len(free)), np.diag(kept))
     poses = poses + sparse.kron(among.T @ among, np.diag(still))
-    pull = sure[:, None] * asked.slopes[free, :POSE_DOF] + kept * asked.deviation[free]
+    pull = sure[:, None] * asked.grads[free, :POSE_DOF] + kept * asked.deviation[free]
     pull += among.T @ (bends * still)
     if len(lens):
         held = 1 / priors.lens[lens - POSE_DOF] ** 2
         border = sparse.kron(sure[:, None], across)
         corner = sparse.csr_matrix(sure.sum() * shared + np.diag(held))
         poses = sparse.bmat([[poses, border], [border.T, corner]])
-        below = sure @ asked.slopes[np.ix_(free, lens)] + held * asked.lens[lens - POSE_DOF]
+        below = sure @ asked.grads[np.ix_(free, lens)] + held * asked.lens[lens - POSE_DOF]
         found = spsolve(poses.tocsc(), -np.concatenate([pull.ravel(), below]))
     else:
         found = spsolve(poses.tocsc(), -pull.ravel())
@@ -210,45 +210,52 @@ class PoseGradient:
     """A picture's loss and its slopes."""
 
     loss: float
-    slopes: Float64Array  # [FREEDOMS + LENS]
+    grads: Float64Array  # [FREEDOMS + LENS]
 
     @property
     def finite(self) -> bool:
         """Whether a step may follow it."""
-        return bool(np.isfinite(self.loss) and np.isfinite(self.slopes).all())
+        return bool(np.isfinite(self.loss) and np.isfinite(self.grads).all())
 
 
 def loss_and_pose_grad(
-    easel: RenderLoss | TorchRenderLoss, moves: DeformedGaussians, pose: Float64Array, target: Target
+    render_loss: RenderLoss | TorchRenderLoss,
+    deformed: DeformedGaussians,
+    pose: Float64Array,
+    target: ImageTarget,
 ) -> PoseGradient:
     """The loss of a picture in a pose [2, POSE], with its slopes at twist 0 and at the easel's lens.
 
     Mouth and eyes count as they do in training: poses fitted without them lost 1.1 dB in the mouth, whose
     motion was tracked together with the pose.
     """
-    slopes = easel.loss_and_grads(moves, pose, target)
+    grads = render_loss.loss_and_grads(deformed, pose, target)
     twist = torch.zeros(2, 6, dtype=torch.float64, requires_grad=True)
-    above = torch.from_numpy(slopes.pose.astype(np.float64))
-    (twisted(torch.from_numpy(pose), twist) * above).sum().backward()
+    above = torch.from_numpy(grads.pose.astype(np.float64))
+    (apply_small_twist(torch.from_numpy(pose), twist) * above).sum().backward()
     assert twist.grad is not None
     found = np.empty(POSE_DOF + INTRINSICS_DOF)
     found[:POSE_DOF] = twist.grad.numpy().ravel()
-    means = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, easel.workers).splats.means
-    found[POSE_DOF:] = _lens_slopes(slopes, means, easel.camera)
+    means = skin_gaussians(
+        deformed.table, deformed.rows, deformed.deltas, pose, render_loss.workers
+    ).splats.means
+    found[POSE_DOF:] = _intrinsics_grad(grads, means, render_loss.camera)
     # A camera farther away is a person farther away.
     farther = found[3:6] + found[9:12]
-    found[POSE_DOF] += easel.camera.T_camera_world[2, 3] * (easel.camera.T_camera_world[2, :3] @ farther)
-    return PoseGradient(slopes.loss, found)
+    found[POSE_DOF] += render_loss.camera.T_camera_world[2, 3] * (
+        render_loss.camera.T_camera_world[2, :3] @ farther
+    )
+    return PoseGradient(grads.loss, found)
 
 
-def _lens_slopes(slopes: Gradients, means: NDArray[np.float32], camera: Camera) -> Float64Array:
+def _intrinsics_grad(grads: Gradients, means: NDArray[np.float32], camera: Camera) -> Float64Array:
     """A longer lens moves every center away from the principal point and makes every ellipse larger."""
     seen = means @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
     with np.errstate(divide="ignore", invalid="ignore"):
         away = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy)
-    pull = slopes.means2d_grad.astype(np.float64)
+    pull = grads.means2d_grad.astype(np.float64)
     apart = np.where(pull != 0, pull * away, 0.0).sum()
-    grown = slopes.table[:, LOG_SCALES].sum(dtype=np.float64)
+    grown = grads.table[:, LOG_SCALES].sum(dtype=np.float64)
     return np.array([apart + grown, *pull.sum(axis=0)])
 
 
@@ -262,15 +269,15 @@ _FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
 class PoseRefinementProblem:
     """What refinement looks at; nothing in it changes but the easel's camera."""
 
-    easel: RenderLoss | TorchRenderLoss
+    render_loss: RenderLoss | TorchRenderLoss
     show: Callable[[int], DeformedGaussians]  # what a row is drawn from
-    target: Callable[[int], Target]
+    target: Callable[[int], ImageTarget]
     split: NDArray[np.uint8]  # [F]
     known: Int64Array  # rows with known poses, rising
 
 
 def refine_round(
-    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, *, validation_only: bool = False
+    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, *, validation_only: bool = False
 ) -> bool:
     """Move the poses of known rows, and the lens; whether the pictures are hit better than before.
 
@@ -294,7 +301,7 @@ def refine_round(
         else:
             # Levenberg and Marquardt: near the optimum an absolute difference bends more than measured.
             poses.T, poses.lens, damping = kept[0].copy(), kept[1].copy(), 5 * damping
-            scene.easel.camera = poses.camera
+            scene.render_loss.camera = poses.camera
     if not validation_only and trained.any():
         _take_back_mean(poses, rows, trained)
     _fill_in(poses, scene, rows, validation_only)
@@ -302,7 +309,7 @@ def refine_round(
     better = _mean(after, moving, True) < _mean(first, moving, True)
     if not better:
         poses.T, poses.lens = before
-        scene.easel.camera = poses.camera
+        scene.render_loss.camera = poses.camera
     return better
 
 
@@ -319,7 +326,7 @@ def _mean(looks: tuple[Float64Array, Float64Array], moving: NDArray[np.bool_], f
 
 
 def _steps(
-    poses: Poses,
+    poses: PoseTrack,
     scene: PoseRefinementProblem,
     how: RefineConfig,
     which: tuple[Int64Array, NDArray[np.bool_], bool],
@@ -343,30 +350,30 @@ class _Step:
     rows: Int64Array
     free: NDArray[np.bool_]  # [n]
     losses: Float64Array  # [n]
-    slopes: Float64Array  # [n, FREEDOMS + LENS]
+    grads: Float64Array  # [n, FREEDOMS + LENS]
     damping: float
 
 
 def _look(scene: PoseRefinementProblem, pose: Float64Array, row: int) -> PoseGradient:
-    return loss_and_pose_grad(scene.easel, scene.show(row), pose, scene.target(row))
+    return loss_and_pose_grad(scene.render_loss, scene.show(row), pose, scene.target(row))
 
 
 def _looks(
-    poses: Poses, scene: PoseRefinementProblem, rows: Int64Array, moving: NDArray[np.bool_]
+    poses: PoseTrack, scene: PoseRefinementProblem, rows: Int64Array, moving: NDArray[np.bool_]
 ) -> tuple[Float64Array, Float64Array]:
     """Losses [n] and slopes [n, FREEDOMS + LENS]; a picture that cannot be looked at pulls nowhere."""
-    losses, slopes = np.ones(len(rows)), np.zeros((len(rows), POSE_DOF + INTRINSICS_DOF))
+    losses, grads = np.ones(len(rows)), np.zeros((len(rows), POSE_DOF + INTRINSICS_DOF))
     for i in np.flatnonzero(moving):
         found = _look(scene, poses.at(int(rows[i])), int(rows[i]))
         if found.finite:
-            losses[i], slopes[i] = found.loss, found.slopes
-    return losses, slopes
+            losses[i], grads[i] = found.loss, found.grads
+    return losses, grads
 
 
 def _step(
-    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, turn: _Step, curvature: Float64Array
+    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, turn: _Step, curvature: Float64Array
 ) -> None:
-    camera, rows = scene.easel.camera, turn.rows
+    camera, rows = scene.render_loss.camera, turn.rows
     asked = PoseProblem(
         time_s=poses.time_s[rows],
         T=poses.T[:, rows],
@@ -374,7 +381,7 @@ def _step(
         lens=poses.lens,
         free=turn.free,
         losses=turn.losses,
-        slopes=turn.slopes,
+        grads=turn.grads,
         residuals=effective_residual_count(camera),
         damping=turn.damping,
     )
@@ -382,16 +389,16 @@ def _step(
     twists, lens = gauss_newton_step(asked, curvature, _priors(how, trained))
     poses.T[:, rows] = apply_twist(poses.T[:, rows], np.clip(twists, -_FARTHEST, _FARTHEST))
     poses.lens = poses.lens + lens
-    scene.easel.camera = poses.camera
+    scene.render_loss.camera = poses.camera
 
 
-def _take_back_mean(poses: Poses, rows: Int64Array, trained: NDArray[np.bool_]) -> None:
+def _take_back_mean(poses: PoseTrack, rows: Int64Array, trained: NDArray[np.bool_]) -> None:
     """What all pictures share is the Gaussians' business: poses must not wander away with them."""
     mean = poses.changes(rows[trained]).mean(axis=0)
     poses.T[:, rows] = apply_twist(poses.T[:, rows], np.tile(-mean, (len(rows), 1)))
 
 
-def _fill_in(poses: Poses, scene: PoseRefinementProblem, rows: Int64Array, held_only: bool) -> None:
+def _fill_in(poses: PoseTrack, scene: PoseRefinementProblem, rows: Int64Array, held_only: bool) -> None:
     """Pictures between those looked at go along with them."""
     others = np.setdiff1d(scene.known, rows)
     others = others[scene.split[others] != TRAIN] if held_only else others
@@ -401,7 +408,7 @@ def _fill_in(poses: Poses, scene: PoseRefinementProblem, rows: Int64Array, held_
         poses.T[:, others] = apply_twist(poses.tracked[:, others], between)
 
 
-def _priors(how: RefineConfig, trained: bool) -> Priors:
+def _priors(how: RefineConfig, trained: bool) -> PosePriors:
     turn, shift = np.radians(how.rotation_sigma_deg), how.translation_sigma_m
     # What sways least is the torso, whose picture is plainer too.
     anchor = np.repeat([turn / 2, shift, turn, shift], 3)
@@ -409,11 +416,11 @@ def _priors(how: RefineConfig, trained: bool) -> Priors:
         [how.angular_accel_sigma / 2, how.shift_m_s2, how.angular_accel_sigma, how.shift_m_s2], 3
     )
     lens = np.array([how.focal, how.center_px, how.center_px]) if trained else np.zeros(INTRINSICS_DOF)
-    return Priors(anchor, inertia, lens)
+    return PosePriors(anchor, inertia, lens)
 
 
 def _curvature(
-    poses: Poses, scene: PoseRefinementProblem, how: RefineConfig, rows: Int64Array
+    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, rows: Int64Array
 ) -> Float64Array:
     """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
     picked = subsample_interior(rows, _PROBED)
@@ -421,21 +428,23 @@ def _curvature(
     total = np.zeros((POSE_DOF + INTRINSICS_DOF, POSE_DOF + INTRINSICS_DOF))
     for row in picked.tolist():
         for k, size in enumerate(_STEPS[:asked]):
-            ends = [_nudged(poses, scene, row, k, sign * size).slopes for sign in (1, -1)]
+            ends = [_nudged(poses, scene, row, k, sign * size).grads for sign in (1, -1)]
             total[k] += (ends[0] - ends[1]) / (2 * size)
     in_steps = np.outer(_STEPS, _STEPS)
     found: Float64Array = nearest_psd(total * in_steps / len(picked)) / in_steps
     return found
 
 
-def _nudged(poses: Poses, scene: PoseRefinementProblem, row: int, freedom: int, size: float) -> PoseGradient:
+def _nudged(
+    poses: PoseTrack, scene: PoseRefinementProblem, row: int, freedom: int, size: float
+) -> PoseGradient:
     """A look at a row with one freedom a little off."""
     off = np.zeros(POSE_DOF + INTRINSICS_DOF)
     off[freedom] = size
     T = apply_twist(poses.T[:, row : row + 1], off[None, :POSE_DOF])
-    scene.easel.camera = poses.with_intrinsics(poses.lens + off[POSE_DOF:])
-    found = _look(scene, pose_rows(T[1, 0], T[0, 0]), row)
-    scene.easel.camera = poses.camera
+    scene.render_loss.camera = poses.with_intrinsics(poses.lens + off[POSE_DOF:])
+    found = _look(scene, pack_bone_poses(T[1, 0], T[0, 0]), row)
+    scene.render_loss.camera = poses.camera
     return found
 
 
@@ -444,7 +453,7 @@ _CLOSE_S = 0.11  # farther apart, a difference is movement and not jitter
 
 
 def refinement_metrics(
-    poses: Poses,
+    poses: PoseTrack,
     before: tuple[Float64Array, Camera],
     rows: Int64Array,
     psnr_db: Callable[[], float],
@@ -483,7 +492,7 @@ def refinement_metrics(
     return {name: round(value, 4) for name, value in figures.items()}
 
 
-def pose_curves(poses: Poses, rows: Int64Array) -> dict[str, list[float]]:
+def pose_curves(poses: PoseTrack, rows: Int64Array) -> dict[str, list[float]]:
     """How far the head was moved from where it was tracked, over time: °, mm and "time_s", by name."""
     change = poses.changes(rows)[:, 6:]
     series = {

@@ -25,7 +25,7 @@ from splatface.models.training.optimization.gaussian_skinning import (
 )
 from splatface.models.training.optimization.image_loss import (
     ImageLoss,
-    Target,
+    ImageTarget,
     add_perceptual_loss,
     make_perceptual_loss,
     mask_loss,
@@ -79,40 +79,40 @@ class RenderLoss:
         self._compare = ImageLoss(camera.height, camera.width, config, self.workers)
         self._opinion = make_perceptual_loss(config)
 
-    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
+    def draw(self, deformed: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
-        moved = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, self.workers)
+        moved = skin_gaussians(deformed.table, deformed.rows, deformed.deltas, pose, self.workers)
         return self.renderer.draw(moved.splats, self.camera, self._background).image
 
     def loss_and_grads(
-        self, moves: DeformedGaussians, pose: NDArray[np.float64], target: Target
+        self, deformed: DeformedGaussians, pose: NDArray[np.float64], target: ImageTarget
     ) -> Gradients:
         """Compare the picture in a pose [2, POSE] with its target, and go back to what it is made of."""
-        moved = skin_gaussians(moves.table, moves.rows, moves.deltas, pose, self.workers)
-        extra = self._extra(moves)
+        moved = skin_gaussians(deformed.table, deformed.rows, deformed.deltas, pose, self.workers)
+        extra = self._extra(deformed)
         drawn = self.renderer.draw(moved.splats, self.camera, self._background, extra)
         found = self._compare(drawn, target)
         loss = found.value
         if self._opinion:
-            loss += add_perceptual_loss(self._opinion, drawn.image, target.picture, found.slopes)
-        above = ImageGrads(found.slopes, found.slopes_transmittance, found.slopes_dynamism)
+            loss += add_perceptual_loss(self._opinion, drawn.image, target.picture, found.grads)
+        above = ImageGrads(found.grads, found.transmittance_grad, found.dynamism_grad)
         below = self._back(moved.splats, extra, drawn, above)
-        slopes = skin_backward(moved, moves.rows, below, self.workers)
+        grads = skin_backward(moved, deformed.rows, below, self.workers)
         return Gradients(
             loss=loss,
             squared_error=found.squared_error,
-            table=slopes.table,
-            deltas=slopes.deltas,
-            dynamism=None if extra is None else below.extra[moves.rows, 0],
-            pose=slopes.pose,
+            table=grads.table,
+            deltas=grads.deltas,
+            dynamism=None if extra is None else below.extra[deformed.rows, 0],
+            pose=grads.pose,
             means2d_grad=below.centers,
         )
 
-    def _extra(self, moves: DeformedGaussians) -> Float32Array | None:
-        if moves.dynamism is None:
+    def _extra(self, deformed: DeformedGaussians) -> Float32Array | None:
+        if deformed.dynamism is None:
             return None
-        extra = np.zeros((len(moves.table), 1), np.float32)
-        extra[moves.rows, 0] = moves.dynamism
+        extra = np.zeros((len(deformed.table), 1), np.float32)
+        extra[deformed.rows, 0] = deformed.dynamism
         return extra
 
     def _back(
@@ -140,25 +140,25 @@ class TorchRenderLoss:
         self._background = torch.from_numpy(np.ascontiguousarray(background, np.float32)).to(device)
         self._draw = _on_cpu(threads) if self._device.type == "cpu" else _on_cuda(device)
 
-    def draw(self, moves: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
+    def draw(self, deformed: DeformedGaussians, pose: NDArray[np.float64]) -> Float32Array:
         """The picture [H, W, 3] in a pose [2, POSE], see `pose_rows`."""
         with torch.no_grad():
-            table, deltas = self._up(moves.table), self._up(moves.deltas)
-            splats = self._splats(table, moves, deltas, self._up(pose))
+            table, deltas = self._up(deformed.table), self._up(deformed.deltas)
+            splats = self._splats(table, deformed, deltas, self._up(pose))
             image, _, _ = self._draw(splats, self.camera, self._background)
         drawn: Float32Array = image.cpu().numpy()
         return drawn
 
     def loss_and_grads(
-        self, moves: DeformedGaussians, pose: NDArray[np.float64], target: Target
+        self, deformed: DeformedGaussians, pose: NDArray[np.float64], target: ImageTarget
     ) -> Gradients:
         """Compare the picture in a pose [2, POSE] with its target, and go back to what it is made of."""
-        arrays: list[NDArray[Any]] = [moves.table, moves.deltas, pose]
-        if moves.dynamism is not None:
-            arrays.append(moves.dynamism)
+        arrays: list[NDArray[Any]] = [deformed.table, deformed.deltas, pose]
+        if deformed.dynamism is not None:
+            arrays.append(deformed.dynamism)
         leaves = [self._up(array).requires_grad_() for array in arrays]
         table, deltas, bones = leaves[:3]
-        splats = self._splats(table, moves, deltas, bones, *leaves[3:])
+        splats = self._splats(table, deformed, deltas, bones, *leaves[3:])
         splats.means.retain_grad()
         image, through, extra = self._draw(splats, self.camera, self._background)
         loss = picture_loss(image, target, self._config)
@@ -170,7 +170,7 @@ class TorchRenderLoss:
         if self._opinion:
             loss = loss + self._opinion(image, truth)
         loss.backward()
-        found = [_slopes_of(leaf) for leaf in leaves]
+        found = [_grad_of(leaf) for leaf in leaves]
         return Gradients(
             loss=float(loss.detach()),
             squared_error=float((image.detach() - truth).square().mean()),
@@ -184,12 +184,12 @@ class TorchRenderLoss:
     def _splats(
         self,
         table: Tensor,
-        moves: DeformedGaussians,
+        deformed: DeformedGaussians,
         deltas: Tensor,
         pose: Tensor,
         dynamism: Tensor | None = None,
     ) -> SplatTensors:
-        rows = torch.from_numpy(moves.rows).to(self._device)
+        rows = torch.from_numpy(deformed.rows).to(self._device)
         every = table.new_zeros(len(table), DELTA_CHANNELS).index_copy(0, rows, deltas)
         made = skin_gaussians_torch(table, every, pose)
         if dynamism is None:
@@ -205,16 +205,16 @@ class TorchRenderLoss:
         depth = (splats.means.detach() @ to_camera[:3, :3].T + to_camera[:3, 3])[:, 2:]
         across = splats.means.grad @ to_camera[:3, :3].T
         lens = across.new_tensor([camera.fx, camera.fy])
-        slopes: Float32Array = (across[:, :2] * depth / lens).cpu().numpy()
-        return slopes
+        grads: Float32Array = (across[:, :2] * depth / lens).cpu().numpy()
+        return grads
 
     def _up(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.array(array, np.float32)).to(self._device)
 
 
-def _slopes_of(leaf: Tensor) -> Float32Array:
-    slopes: Float32Array = (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).cpu().numpy()
-    return slopes
+def _grad_of(leaf: Tensor) -> Float32Array:
+    grads: Float32Array = (torch.zeros_like(leaf) if leaf.grad is None else leaf.grad).cpu().numpy()
+    return grads
 
 
 def _on_cpu(threads: int) -> Draw:

@@ -25,9 +25,9 @@ __all__ = [
     "RegularizationConfig",
     "StageConfig",
     "TrainConfig",
-    "config_of_yaml",
+    "config_from_yaml",
     "config_to_yaml",
-    "kind_of",
+    "field_kind",
     "preset",
 ]
 
@@ -40,7 +40,7 @@ FIELDS: dict[str, type[FieldConfig]] = {
 COLOR_REACH = 0.12  # how far colors 0..1 of what was filmed may be from what pictures show
 
 
-def kind_of(config: FieldConfig) -> str:
+def field_kind(config: FieldConfig) -> str:
     """The name under which a config's field is asked for."""
     return next(name for name, kind in FIELDS.items() if isinstance(config, kind))
 
@@ -300,7 +300,7 @@ def config_to_yaml(config: TrainConfig) -> str:
     return text
 
 
-def config_of_yaml(text: str) -> TrainConfig:
+def config_from_yaml(text: str) -> TrainConfig:
     """Read what `config_to_yaml` wrote; what is left out has its default.
 
     Raises TrainingError for what is no YAML, an unknown name or a value that does not fit.
@@ -317,7 +317,7 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         kind = {}
         if isinstance(value, AttentionConfig | AudioPlaneConfig | BasisConfig):
-            kind = {"kind": kind_of(value)}
+            kind = {"kind": field_kind(value)}
         return kind | {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
     return list(value) if isinstance(value, tuple) else value
 

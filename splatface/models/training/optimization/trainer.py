@@ -19,7 +19,7 @@ from splatface.models.training.dataset.body_poses import with_motion_offset, wit
 from splatface.models.training.dataset.types import MOUTH, TRAIN, VAL, Dataset
 from splatface.models.training.optimization.dataset_statistics import (
     all_motion,
-    known_rows,
+    known_frame_indices,
     subsample_evenly,
     subsample_with_stride,
 )
@@ -28,11 +28,11 @@ from splatface.models.training.optimization.densification import (
     DensificationStats,
     SurfacePrior,
     densify_and_prune,
-    no_pull,
+    zero_densification_stats,
 )
 from splatface.models.training.optimization.field_trainers import FieldTrainer
 from splatface.models.training.optimization.gaussian_skinning import MEANS, SH_DC, skin_gaussians
-from splatface.models.training.optimization.image_loss import Targets, psnr_db
+from splatface.models.training.optimization.image_loss import TargetCache, psnr_db
 from splatface.models.training.optimization.motion_refinement import (
     REFINED_CHANNELS,
     LossAndGrad,
@@ -51,7 +51,7 @@ from splatface.models.training.optimization.optimizer import (
 )
 from splatface.models.training.optimization.pose_refinement import (
     PoseRefinementProblem,
-    Poses,
+    PoseTrack,
     effective_residual_count,
     refine_round,
     refinement_metrics,
@@ -62,17 +62,17 @@ from splatface.models.training.optimization.visible_colors import (
     MAX_SAMPLED_FRAMES,
     ColorBounds,
     accumulate_visible_colors_over_frames,
-    bounds_of,
+    color_bounds_from_sums,
 )
 from splatface.models.training.tracking.refollow import refit_motion_with_poses
 from splatface.models.typing import Float64Array, Int64Array
 
 __all__ = [
     "STATE",
-    "Counters",
     "Refiner",
-    "State",
     "Trainer",
+    "TrainingCounters",
+    "TrainingState",
     "apply_refined_motion",
     "load_state",
     "pose_refinement_config",
@@ -105,7 +105,7 @@ Arrays = dict[str, NDArray[np.generic]]
 
 
 @dataclass(slots=True)
-class Counters:
+class TrainingCounters:
     """The numbers of a run."""
 
     step: int = 0  # pictures looked at
@@ -120,7 +120,7 @@ class Counters:
 
 
 @dataclass(slots=True, eq=False)
-class State:
+class TrainingState:
     """A head in training."""
 
     table: NDArray[np.float32]  # [N, W], see packed.py
@@ -128,24 +128,24 @@ class State:
     anchors: NDArray[np.float32]  # [N, 2] depth, m, and skin logit that `hold_shape` draws each back to
     moments: AdamState
     densification_stats: DensificationStats
-    poses: Poses
+    poses: PoseTrack
     motion: NDArray[np.float64]  # [F, 16] what pictures add to the motion that landmarks tell
-    mover: FieldTrainer
+    field_trainer: FieldTrainer
     bounds: ColorBounds | None = None  # of the colors, once they are found
-    counters: Counters = field(default_factory=Counters)
+    counters: TrainingCounters = field(default_factory=TrainingCounters)
 
 
-def remap_state(state: State, regrown: DensificationResult) -> None:
+def remap_state(state: TrainingState, regrown: DensificationResult) -> None:
     """Follow a parting: halves keep the scale of their steps, not the direction."""
     at = regrown.sources
     first, second = state.moments.exp_avg[at], state.moments.exp_avg_sq[at]
     first[regrown.fresh] = 0
-    state.mover.regrow(regrown)
+    state.field_trainer.regrow(regrown)
     state.table, state.labels, state.anchors = regrown.table, state.labels[at], state.anchors[at]
-    state.moments, state.densification_stats = AdamState(first, second), no_pull(len(at))
+    state.moments, state.densification_stats = AdamState(first, second), zero_densification_stats(len(at))
 
 
-def save_state(state: State, path: Path, key: str) -> None:
+def save_state(state: TrainingState, path: Path, key: str) -> None:
     """Write the state; `key` says which run it belongs to. Raises OSError when the disk is full."""
     arrays = {name: np.asarray(array, order="C") for name, array in _arrays(state).items()}
     notes = {
@@ -156,7 +156,7 @@ def save_state(state: State, path: Path, key: str) -> None:
     atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
-def load_state(state: State, path: Path, key: str) -> None:
+def load_state(state: TrainingState, path: Path, key: str) -> None:
     """Put a state of the same run back. Raises TrainingError where it is damaged or another run's."""
     try:
         with safe_open(path, framework="numpy") as file:
@@ -171,12 +171,12 @@ def load_state(state: State, path: Path, key: str) -> None:
             f"{path}: expected a checkpoint of this data set and config, found one of another run: "
             "give the same config to go on, or a new folder to start"
         )
-    state.counters = Counters(**json.loads(notes["counters"]))
+    state.counters = TrainingCounters(**json.loads(notes["counters"]))
     state.poses.rounds = json.loads(notes["rounds"])
     _restore(state, found)
 
 
-def _arrays(state: State) -> Arrays:
+def _arrays(state: TrainingState) -> Arrays:
     poses = state.poses
     own: Arrays = {
         "table": state.table,
@@ -184,7 +184,7 @@ def _arrays(state: State) -> Arrays:
         "anchors": state.anchors,
         "first": state.moments.exp_avg,
         "second": state.moments.exp_avg_sq,
-        "slopes": state.densification_stats.slopes,
+        "slopes": state.densification_stats.grads,
         "seen": state.densification_stats.count,
         "poses": poses.T,
         "lens": poses.lens,
@@ -192,10 +192,10 @@ def _arrays(state: State) -> Arrays:
     }
     if state.bounds is not None:
         own |= {"colors.low": state.bounds.low, "colors.high": state.bounds.high}
-    return own | {f"mover.{name}": array for name, array in state.mover.state_dict().items()}
+    return own | {f"mover.{name}": array for name, array in state.field_trainer.state_dict().items()}
 
 
-def _restore(state: State, found: Arrays) -> None:
+def _restore(state: TrainingState, found: Arrays) -> None:
     taken: Any = {name: np.array(array) for name, array in found.items()}
     state.table, state.labels, state.anchors = taken["table"], taken["labels"], taken["anchors"]
     state.moments = AdamState(taken["first"], taken["second"])
@@ -206,7 +206,9 @@ def _restore(state: State, found: Arrays) -> None:
     poses = state.poses
     poses.T, poses.lens, state.motion = taken["poses"], taken["lens"], taken["motion"]
     prefix = "mover."
-    state.mover.load_state_dict({k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)})
+    state.field_trainer.load_state_dict(
+        {k.removeprefix(prefix): v for k, v in taken.items() if k.startswith(prefix)}
+    )
 
 
 _VALIDATED = 16  # pictures
@@ -224,74 +226,74 @@ class Refiner:
     config: TrainConfig
     split: NDArray[np.uint8]  # [F]
     known: Int64Array
-    targets: Targets
-    easel: RenderLoss | TorchRenderLoss  # its own, see `calm`
+    targets: TargetCache
+    render_loss: RenderLoss | TorchRenderLoss  # its own, see `calm`
 
-    def due(self, state: State, pace: ScheduleState) -> bool:
+    def due(self, state: TrainingState, schedule: ScheduleState) -> bool:
         """Whether a round comes before the next step."""
         how, stages, rounds = self.config.refine, self.config.stages, state.poses.rounds
         done = len(rounds)
-        if pace.finished:
+        if schedule.finished:
             return how.rounds > 0 and not (rounds and rounds[-1]["held_only"])
         if done >= how.rounds:
             return False
         first = stages.canonical_steps / (stages.canonical_steps + stages.deformation_steps)
         share = first + max(how.last - first, 0.0) * done / max(how.rounds - 1, 1)
-        return pace.progress >= share
+        return schedule.progress >= share
 
-    def refine(self, state: State, pace: ScheduleState) -> None:
+    def refine(self, state: TrainingState, schedule: ScheduleState) -> None:
         """A round, told in `state.poses.rounds`; at the end of a run only pictures not trained on move."""
         poses = state.poses
         before = poses.T.copy(), poses.camera
-        self.easel.camera = poses.camera
+        self.render_loss.camera = poses.camera
         scene = PoseRefinementProblem(
-            easel=self.easel,
-            show=lambda row: state.mover.forward_eval(state.table, row, pace),
+            render_loss=self.render_loss,
+            show=lambda row: state.field_trainer.forward_eval(state.table, row, schedule),
             target=self.targets,
             split=self.split,
             known=self.known,
         )
-        refine_round(poses, scene, self.config.refine, validation_only=pace.finished)
+        refine_round(poses, scene, self.config.refine, validation_only=schedule.finished)
         shown = self._shown()
         figures = refinement_metrics(
-            poses, before, self.known, lambda: self._psnr_db(state, shown, pace), state.counters.step
+            poses, before, self.known, lambda: self._psnr_db(state, shown, schedule), state.counters.step
         )
-        poses.rounds.append(figures | {"held_only": float(pace.finished)})
+        poses.rounds.append(figures | {"held_only": float(schedule.finished)})
 
-    def refine_motion(self, state: State, pace: ScheduleState, posed: Dataset) -> None:
+    def refine_motion(self, state: TrainingState, schedule: ScheduleState, posed: Dataset) -> None:
         """Refine the motion, too, once the face has learned to move.
 
         `posed` is the data set with the poses of the state and the motion that landmarks tell with them.
         """
         how = self.config.refine
-        mine = self.known[self.split[self.known] != TRAIN] if pace.finished else self.known
+        mine = self.known[self.split[self.known] != TRAIN] if schedule.finished else self.known
         rows = subsample_with_stride(mine, how.most)
-        if pace.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
+        if schedule.stage == CANONICAL or len(state.poses.rounds) < 2 or not (how.motion and len(rows)):
             return
-        mirror = self._mirror(state, pace, posed)
+        mirror = self._mirror(state, schedule, posed)
         change = refine_motion(state.motion, mirror, rows, how.motion, how.iterations)
         told, others = all_motion(posed), np.setdiff1d(mine, rows)
         change[others] = extrapolate_correction(told[rows], change[rows], told[others])
         mirror.perform(change)
         figures = {
-            "psnr_motion_db": self._psnr_db(state, self._shown(), pace),
+            "psnr_motion_db": self._psnr_db(state, self._shown(), schedule),
             "mouth_changed": float(np.sqrt((change[np.ix_(rows, REFINED_CHANNELS)] ** 2).mean())),
         }
         state.poses.rounds[-1] |= {name: round(value, 4) for name, value in figures.items()}
 
-    def _mirror(self, state: State, pace: ScheduleState, posed: Dataset) -> MotionObjective:
+    def _mirror(self, state: TrainingState, schedule: ScheduleState, posed: Dataset) -> MotionObjective:
         def tell(change: NDArray[np.float64]) -> None:
             state.motion = change
             apply_refined_motion(state, posed)
 
         def feel(row: int) -> LossAndGrad:
-            shown = state.mover.forward_eval(state.table, row, pace)
-            slopes = self.easel.loss_and_grads(shown, state.poses.at(row), self.targets(row))
+            shown = state.field_trainer.forward_eval(state.table, row, schedule)
+            grads = self.render_loss.loss_and_grads(shown, state.poses.at(row), self.targets(row))
             return LossAndGrad(
-                slopes.loss, state.mover.motion_grad(state.table, row, slopes).astype(np.float64)
+                grads.loss, state.field_trainer.motion_grad(state.table, row, grads).astype(np.float64)
             )
 
-        return MotionObjective(tell, feel, effective_residual_count(self.easel.camera))
+        return MotionObjective(tell, feel, effective_residual_count(self.render_loss.camera))
 
     def _shown(self) -> Int64Array:
         for part in (VAL, TRAIN):
@@ -300,23 +302,27 @@ class Refiner:
                 return subsample_evenly(rows, _VALIDATED, floor=True)
         return self.known
 
-    def _psnr_db(self, state: State, rows: Int64Array, pace: ScheduleState) -> float:
+    def _psnr_db(self, state: TrainingState, rows: Int64Array, schedule: ScheduleState) -> float:
         found = []
         for row in rows.tolist():
-            drawn = self.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
+            drawn = self.render_loss.draw(
+                state.field_trainer.forward_eval(state.table, row, schedule), state.poses.at(row)
+            )
             truth = self.targets(row).picture / 255.0
             found.append(psnr_db(float(np.mean((np.clip(drawn, 0, 1) - truth) ** 2))))
         return float(np.mean(found)) if found else 0.0
 
 
-def apply_refined_motion(state: State, posed: Dataset) -> None:
+def apply_refined_motion(state: TrainingState, posed: Dataset) -> None:
     """Move as landmarks say in a data set with the state's poses, and pictures beyond them."""
-    state.mover.set_motion(with_refined_motion(posed, state.motion))
+    state.field_trainer.set_motion(with_refined_motion(posed, state.motion))
 
 
 def usable_frames(dataset: Dataset) -> Int64Array:
     """All rows with known motion and poses, rising."""
-    return np.sort(np.concatenate([known_rows(dataset, part) for part in np.unique(dataset.frames.split)]))
+    return np.sort(
+        np.concatenate([known_frame_indices(dataset, part) for part in np.unique(dataset.frames.split)])
+    )
 
 
 _SMOOTH = 0.98  # of the running means that are reported
@@ -327,50 +333,50 @@ _PATIENCE = 5  # steps in a row that may be skipped
 class Trainer:
     """A state with all that a step needs."""
 
-    state: State
+    state: TrainingState
     config: TrainConfig
     dataset: Dataset
     rows: NDArray[np.int64]  # trained on
-    targets: Targets
-    easel: RenderLoss | TorchRenderLoss
+    targets: TargetCache
+    render_loss: RenderLoss | TorchRenderLoss
     refiner: Refiner
-    relief: SurfacePrior
+    surface_prior: SurfacePrior
 
-    def step(self, pace: ScheduleState) -> bool:
+    def step(self, schedule: ScheduleState) -> bool:
         """Learn from one picture; False when too many in a row could not be learned from.
 
         A step whose loss or slopes are not finite changes nothing but the counters.
         """
         state = self.state
         row = self._row()
-        moves = state.mover.forward_train(state.table, row, pace)
-        slopes = self.easel.loss_and_grads(moves, state.poses.at(row), self.targets(row))
+        deformed = state.field_trainer.forward_train(state.table, row, schedule)
+        grads = self.render_loss.loss_and_grads(deformed, state.poses.at(row), self.targets(row))
         state.counters.step += 1
-        if not slopes.finite:
+        if not grads.finite:
             state.counters.skipped += 1
             return state.counters.skipped < _PATIENCE
         state.counters.skipped = 0
-        self._learn(slopes, pace)
-        self._count(slopes)
-        self._regrow(pace)
+        self._learn(grads, schedule)
+        self._count(grads)
+        self._regrow(schedule)
         return True
 
-    def refine(self, pace: ScheduleState) -> bool:
+    def refine(self, schedule: ScheduleState) -> bool:
         """Refine poses and lens where it is due; whether it was."""
-        due = self.refiner.due(self.state, pace)
+        due = self.refiner.due(self.state, schedule)
         if due:
-            self.refiner.refine(self.state, pace)
+            self.refiner.refine(self.state, schedule)
             posed = self._posed()
             apply_refined_motion(self.state, posed)
-            self.refiner.refine_motion(self.state, pace, posed)
+            self.refiner.refine_motion(self.state, schedule, posed)
         return due
 
-    def enable_color_bounds(self, pace: ScheduleState) -> bool:
+    def enable_color_bounds(self, schedule: ScheduleState) -> bool:
         """Bound the colors by what pictures show, once no Gaussian is added any more; whether it did."""
         reach = self.config.shape.max_color_deviation
-        if self.state.bounds is not None or reach >= 1 or pace.progress <= self.config.densify.last:
+        if self.state.bounds is not None or reach >= 1 or schedule.progress <= self.config.densify.last:
             return False
-        self.state.bounds = _color_bounds(self.state, self.rows, self.targets, pace, self.config)
+        self.state.bounds = _color_bounds(self.state, self.rows, self.targets, schedule, self.config)
         return True
 
     def reload_camera_and_motion(self) -> None:
@@ -383,7 +389,7 @@ class Trainer:
 
     def _posed(self) -> Dataset:
         poses = self.state.poses
-        self.easel.camera = poses.camera
+        self.render_loss.camera = poses.camera
         return with_refined_poses(self.dataset, poses.T[1], poses.T[0], poses.camera)
 
     def _row(self) -> int:
@@ -392,39 +398,39 @@ class Trainer:
         order = np.random.default_rng([self.config.seed, 2, turn]).permutation(len(self.rows))
         return int(self.rows[order[place]])
 
-    def _learn(self, slopes: Gradients, pace: ScheduleState) -> None:
+    def _learn(self, grads: Gradients, schedule: ScheduleState) -> None:
         state, rates, shape = self.state, self.config.rates, self.config.shape
         counters = state.counters
         counters.updates += 1
-        below = state.mover.backward_and_step(slopes, pace, counters.rate)
-        paces = table_rates(rates, pace.progress, state.table.shape[1]) * np.float32(counters.rate)
-        step_table(state.table, below, state.moments, paces, counters.updates, self.easel.workers)
+        below = state.field_trainer.backward_and_step(grads, schedule, counters.rate)
+        paces = table_rates(rates, schedule.progress, state.table.shape[1]) * np.float32(counters.rate)
+        step_table(state.table, below, state.moments, paces, counters.updates, self.render_loss.workers)
         # Teeth that drift forward stand before the lips as soon as the head turns.
         depths = np.where(state.labels == MOUTH, shape.mouth_hold, shape.depth_anchor_rate)
-        depths = (depths * counters.rate * rates.final_lr_ratio_means**pace.progress).astype(np.float32)
-        fall = counters.rate * rates.last**pace.progress
+        depths = (depths * counters.rate * rates.final_lr_ratio_means**schedule.progress).astype(np.float32)
+        fall = counters.rate * rates.last**schedule.progress
         holds = ParameterAnchors(
             state.anchors, depths, shape.skinning_anchor_rate * fall, shape.sh_rest_decay * fall
         )
-        apply_constraints(state.table, holds, shape, self.easel.workers)
+        apply_constraints(state.table, holds, shape, self.render_loss.workers)
         if state.bounds is not None:
             state.bounds.clamp_(state.table[:, SH_DC])
-        state.densification_stats.add(slopes.means2d_grad, self.easel.camera.width)
+        state.densification_stats.add(grads.means2d_grad, self.render_loss.camera.width)
 
-    def _count(self, slopes: Gradients) -> None:
+    def _count(self, grads: Gradients) -> None:
         counters = self.state.counters
         share = 1.0 if counters.updates == 1 else 1 - _SMOOTH
-        counters.loss += share * (slopes.loss - counters.loss)
-        counters.squared_error += share * (slopes.squared_error - counters.squared_error)
+        counters.loss += share * (grads.loss - counters.loss)
+        counters.squared_error += share * (grads.squared_error - counters.squared_error)
 
-    def _regrow(self, pace: ScheduleState) -> None:
+    def _regrow(self, schedule: ScheduleState) -> None:
         how, state = self.config.densify, self.state
-        if state.counters.updates % how.interval or not how.first <= pace.progress <= how.last:
+        if state.counters.updates % how.interval or not how.first <= schedule.progress <= how.last:
             return
-        movable, room = state.mover.dynamic_mask(len(state.table))
+        movable, room = state.field_trainer.dynamic_mask(len(state.table))
         remap_state(state, densify_and_prune(state.table, state.densification_stats, movable, room, how))
-        state.labels = self.relief.labels(state.table[:, MEANS], state.labels)
-        state.anchors = self.relief.anchors(state.table[:, MEANS], state.labels, state.anchors)
+        state.labels = self.surface_prior.labels(state.table[:, MEANS], state.labels)
+        state.anchors = self.surface_prior.anchors(state.table[:, MEANS], state.labels, state.anchors)
         if not len(state.table):
             raise TrainingError(
                 "densify: expected Gaussians that stay visible, found none left: lower least_opacity, or "
@@ -433,18 +439,22 @@ class Trainer:
 
 
 def _color_bounds(
-    state: State, rows: NDArray[np.int64], targets: Targets, pace: ScheduleState, config: TrainConfig
+    state: TrainingState,
+    rows: NDArray[np.int64],
+    targets: TargetCache,
+    schedule: ScheduleState,
+    config: TrainConfig,
 ) -> ColorBounds:
     """Limits of the resting colors of the Gaussians as they stand in pictures of these rows (seconds)."""
     renderer = CpuRenderer(config.threads)
 
     def splats(row: int) -> Splats:
-        moves = state.mover.forward_eval(state.table, row, pace)
+        deformed = state.field_trainer.forward_eval(state.table, row, schedule)
         return skin_gaussians(
-            moves.table, moves.rows, moves.deltas, state.poses.at(row), renderer.workers
+            deformed.table, deformed.rows, deformed.deltas, state.poses.at(row), renderer.workers
         ).splats
 
     sums = accumulate_visible_colors_over_frames(
-        splats, (state.poses.camera, renderer), targets, subsample_evenly(rows, MAX_SAMPLED_FRAMES)
+        splats, (state.poses.camera, renderer), targets, subsample_evenly(rows, MAX_SAMPLED_FRAMES).tolist()
     )
-    return bounds_of(sums, config.shape.max_color_deviation)
+    return color_bounds_from_sums(sums, config.shape.max_color_deviation)

@@ -18,26 +18,26 @@ from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.frame_images import png_bytes
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
 from splatface.models.training.fields.field import Field, GaussianTensors
-from splatface.models.training.optimization.dataset_statistics import known_rows, subsample_evenly
+from splatface.models.training.optimization.dataset_statistics import known_frame_indices, subsample_evenly
 from splatface.models.training.optimization.gaussian_skinning import SKIN, unpack
 from splatface.models.training.optimization.image_loss import psnr_db
 from splatface.models.training.optimization.initialization import build_trainer
 from splatface.models.training.optimization.optimizer import ScheduleState, schedule_at
 from splatface.models.training.optimization.pose_refinement import pose_curves
-from splatface.models.training.optimization.train_config import TrainConfig, config_of_yaml, config_to_yaml
+from splatface.models.training.optimization.train_config import TrainConfig, config_from_yaml, config_to_yaml
 from splatface.models.training.optimization.trainer import STATE, Trainer, load_state, save_state
 from splatface.models.typing import UInt8Array
 
 __all__ = [
     "LOG",
     "SHEET_ROWS",
-    "Progress",
     "RunArtifacts",
-    "Trained",
-    "add_to_log",
-    "draw_row",
+    "TrainingProgress",
+    "TrainingResult",
+    "append_to_log",
     "load_run_artifacts",
     "read_log",
+    "render_frame",
     "sheet",
     "train",
     "validate",
@@ -45,7 +45,7 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands; one line of log.jsonl."""
 
     stage: str  # "canonical" or "deformation"
@@ -61,7 +61,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trained:
+class TrainingResult:
     """A trained person, not yet baked to a head."""
 
     gaussians: GaussianTensors  # N, canonical frame, no graph
@@ -71,19 +71,19 @@ class Trained:
     config: TrainConfig
     dataset: Dataset  # the one trained on, its poses, lens and motion refined where asked for
     seconds: float
-    history: tuple[Progress, ...] = ()
+    history: tuple[TrainingProgress, ...] = ()
 
 
 LOG = "log.jsonl"
 
 
-def add_to_log(folder: Path, progress: Progress) -> None:
+def append_to_log(folder: Path, progress: TrainingProgress) -> None:
     """Append a line."""
     with (folder / LOG).open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(progress)) + "\n")
 
 
-def read_log(folder: Path, until_step: int) -> list[Progress]:
+def read_log(folder: Path, until_step: int) -> list[TrainingProgress]:
     """The lines up to a step; later ones, which the resumed run writes again, are taken out of the file.
 
     A line that a crash cut short is dropped.
@@ -93,7 +93,7 @@ def read_log(folder: Path, until_step: int) -> list[Progress]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     for line in lines:
         try:
-            progress = Progress(**json.loads(line))
+            progress = TrainingProgress(**json.loads(line))
         except (ValueError, TypeError):
             continue
         if progress.step <= until_step:
@@ -107,16 +107,18 @@ _TALLEST = 256  # px of a picture in the sheet
 _LOUDER = 4  # differences are shown this much stronger
 
 
-def draw_row(trainer: Trainer, row: int, pace: ScheduleState) -> UInt8Array:
+def render_frame(trainer: Trainer, row: int, schedule: ScheduleState) -> UInt8Array:
     """What the trainer makes of a row of its data set now, [H, W, 3]."""
     state = trainer.state
-    image = trainer.easel.draw(state.mover.forward_eval(state.table, row, pace), state.poses.at(row))
+    image = trainer.render_loss.draw(
+        state.field_trainer.forward_eval(state.table, row, schedule), state.poses.at(row)
+    )
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def validate(trainer: Trainer, rows: NDArray[np.int64], pace: ScheduleState, path: Path) -> float:
+def validate(trainer: Trainer, rows: NDArray[np.int64], schedule: ScheduleState, path: Path) -> float:
     """Mean PSNR in dB of rows, and a sheet of the first few at `path`."""
-    drawn = [draw_row(trainer, int(row), pace) for row in rows]
+    drawn = [render_frame(trainer, int(row), schedule) for row in rows]
     true = [trainer.targets(int(row)).picture for row in rows]
     errors = [np.mean((a / 255.0 - b / 255.0) ** 2) for a, b in zip(drawn, true, strict=True)]
     path.parent.mkdir(exist_ok=True)
@@ -189,8 +191,8 @@ def train(
     run_folder: Path,
     *,
     clock: Callable[[], float],
-    report: Callable[[Progress], None],
-) -> Trained:
+    report: Callable[[TrainingProgress], None],
+) -> TrainingResult:
     """Train on the TRAIN pictures of a data set, or go on where `run_folder` stopped.
 
     The folder holds config.yaml, state.safetensors (atomic), log.jsonl and validation/*.png. A folder
@@ -235,7 +237,7 @@ class _Run:
         config: TrainConfig,
         folder: Path,
         clock: Callable[[], float],
-        report: Callable[[Progress], None],
+        report: Callable[[TrainingProgress], None],
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.config, self.folder, self.clock, self.report = config, folder, clock, report
@@ -243,7 +245,7 @@ class _Run:
         _claim(folder, config)
         self.trainer = build_trainer(dataset, config)
         self.shown = _shown_rows(dataset)
-        self.history: list[Progress] = []
+        self.history: list[TrainingProgress] = []
         if (folder / STATE).exists():
             self._load()
             self.history = read_log(folder, self.trainer.state.counters.step)
@@ -253,7 +255,7 @@ class _Run:
         self.before = self.trainer.state.counters.seconds
         self.told_step = self.trainer.state.counters.step
 
-    def to_the_end(self) -> Trained:
+    def to_the_end(self) -> TrainingResult:
         """Step until the schedule is over."""
         while not self.trainer.state.counters.done:
             self._step()
@@ -261,11 +263,11 @@ class _Run:
         if state.poses.rounds:
             self._tell_poses()
         table = torch.from_numpy(state.table)
-        return Trained(
+        return TrainingResult(
             gaussians=unpack(table),
             skin_logits=table[:, SKIN],
             labels=state.labels,
-            field=_on_cpu(state.mover.field),
+            field=_on_cpu(state.field_trainer.field),
             config=self.config,
             dataset=self.trainer.refined_dataset(),
             seconds=state.counters.seconds,
@@ -275,27 +277,27 @@ class _Run:
     def _step(self) -> None:
         """One step, and what is due after it."""
         config, counters = self.config, self.trainer.state.counters
-        pace = schedule_at(counters.step, counters.seconds, config.stages)
-        if self.trainer.refine(pace) or self.trainer.enable_color_bounds(pace):
+        schedule = schedule_at(counters.step, counters.seconds, config.stages)
+        if self.trainer.refine(schedule) or self.trainer.enable_color_bounds(schedule):
             self._save()
             return
-        if not pace.finished and not self.trainer.step(pace):
+        if not schedule.finished and not self.trainer.step(schedule):
             self._retreat()
             return
-        counters.done = pace.finished
+        counters.done = schedule.finished
         now = self.clock()
         counters.seconds = self.before + now - self.began
         look = counters.done or counters.step % config.validate_every == 0
         if self.told_step < counters.step and (look or counters.step % config.report_every == 0):
-            self._tell(pace, look)
+            self._tell(schedule, look)
         if counters.done or now - self.saved >= config.checkpoint_s:
             self._save()
             self.saved = now
 
-    def _tell(self, pace: ScheduleState, look: bool) -> None:
+    def _tell(self, schedule: ScheduleState, look: bool) -> None:
         """A line for the log and for the caller, after a look at pictures not trained on where asked."""
         counters, stages = self.trainer.state.counters, self.config.stages
-        seen = self._validate(pace) if look and len(self.shown) else None
+        seen = self._validate(schedule) if look and len(self.shown) else None
         now = self.clock()
         taken = (now - self.told) / max(counters.step - self.told_step, 1)
         self.told, self.told_step = now, counters.step
@@ -303,8 +305,8 @@ class _Run:
         left = taken * (steps - counters.step) if steps > counters.step else 0.0
         if stages.minutes is not None:
             left = min(left, 60 * stages.minutes - counters.seconds)
-        progress = Progress(
-            stage=pace.stage,
+        progress = TrainingProgress(
+            stage=schedule.stage,
             step=counters.step,
             steps=steps,
             loss=counters.loss,
@@ -316,7 +318,7 @@ class _Run:
             seconds=counters.seconds,
         )
         self.history.append(progress)
-        add_to_log(self.folder, progress)
+        append_to_log(self.folder, progress)
         self.report(progress)
 
     def _tell_poses(self) -> None:
@@ -324,9 +326,9 @@ class _Run:
         told = {"rounds": poses.rounds, "curves": pose_curves(poses, known)}
         atomic_write(self.folder / POSES, json.dumps(told).encode())
 
-    def _validate(self, pace: ScheduleState) -> float:
+    def _validate(self, schedule: ScheduleState) -> float:
         name = f"{self.trainer.state.counters.step:07d}.png"
-        return validate(self.trainer, self.shown, pace, self.folder / "validation" / name)
+        return validate(self.trainer, self.shown, schedule, self.folder / "validation" / name)
 
     def _retreat(self) -> None:
         """Back to the last checkpoint, at half the rate."""
@@ -360,7 +362,7 @@ def _on_cpu(field: Field) -> Field:
 def _claim(folder: Path, config: TrainConfig) -> None:
     """Store the config with the run; TrainingError where another one lies there."""
     path = folder / CONFIG
-    if path.exists() and config_of_yaml(path.read_text(encoding="utf-8")) != config:
+    if path.exists() and config_from_yaml(path.read_text(encoding="utf-8")) != config:
         raise TrainingError(
             f"{path}: expected the config of this run, found another: give the same config to go on, "
             "or a new folder"
@@ -378,6 +380,6 @@ def _key(dataset: Dataset, config: TrainConfig) -> str:
 
 def _shown_rows(dataset: Dataset) -> NDArray[np.int64]:
     """A few pictures that are not trained on, of those trained on where there are no others."""
-    rows = known_rows(dataset, VAL)
-    rows = rows if len(rows) else known_rows(dataset, TRAIN)
+    rows = known_frame_indices(dataset, VAL)
+    rows = rows if len(rows) else known_frame_indices(dataset, TRAIN)
     return subsample_evenly(rows, _VALIDATED, floor=True)

@@ -14,7 +14,7 @@ from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.gradients import ImageGrads, rasterize_backward
 from splatface.models.render.rendered import RenderOutput
-from splatface.models.training.optimization.image_loss import Targets
+from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.typing import Float32Array, FloatArray
 
 __all__ = [
@@ -22,7 +22,7 @@ __all__ = [
     "ColorBounds",
     "accumulate_visible_colors",
     "accumulate_visible_colors_over_frames",
-    "bounds_of",
+    "color_bounds_from_sums",
     "inpaint_unseen_colors",
     "occluded_depth_and_color",
     "visibility",
@@ -61,12 +61,12 @@ def accumulate_visible_colors(
     drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
     seen = _seen_depth(drawn)
     there = person[..., None].astype(np.float32)
-    slopes = ImageGrads(
+    grads = ImageGrads(
         np.zeros_like(picture, np.float32),
         np.zeros(person.shape, np.float32),
         np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
     )
-    sums: Float32Array = rasterize_backward(renderer, scene, extra, drawn, slopes).extra
+    sums: Float32Array = rasterize_backward(renderer, scene, extra, drawn, grads).extra
     sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
     return sums
 
@@ -86,7 +86,7 @@ def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[FloatArray, Fl
     return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
 
 
-def bounds_of(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
+def color_bounds_from_sums(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
     """Colors within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
     shown = sums[:, 3:4]
     colors = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
@@ -98,7 +98,10 @@ MAX_SAMPLED_FRAMES = 120  # pictures that say what shows
 
 
 def accumulate_visible_colors_over_frames(
-    splats: Callable[[int], Splats], eye: tuple[Camera, CpuRenderer], targets: Targets, rows: Sequence[int]
+    splats: Callable[[int], Splats],
+    eye: tuple[Camera, CpuRenderer],
+    targets: TargetCache,
+    rows: Sequence[int],
 ) -> NDArray[np.float64]:
     """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`.
 
@@ -133,12 +136,12 @@ def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Float32
     extra = np.zeros((len(splats), 1), np.float32)
     drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
     height, width = drawn.image.shape[:2]
-    slopes = ImageGrads(
+    grads = ImageGrads(
         np.zeros((height, width, 3), np.float32),
         np.zeros((height, width), np.float32),
         np.ones((height, width, 1), np.float32),
     )
-    shows_px = rasterize_backward(renderer, (splats, camera), extra, drawn, slopes).extra[:, 0]
+    shows_px = rasterize_backward(renderer, (splats, camera), extra, drawn, grads).extra[:, 0]
     to_camera = np.asarray(camera.T_camera_world, np.float64)
     depth = np.maximum(splats.means @ to_camera[2, :3] + to_camera[2, 3], 1e-3)
     across, along = np.sort(splats.scales, axis=1)[:, 1:].T

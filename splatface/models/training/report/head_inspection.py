@@ -27,11 +27,11 @@ from splatface.models.training.fields.attention import AttentionField
 from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.inspect import attention_colors, dynamism_colors, movement_colors
 from splatface.models.training.optimization.bake import DatasetRenderer, DeformationSource
-from splatface.models.training.optimization.dataset_statistics import known_rows, motion_of
+from splatface.models.training.optimization.dataset_statistics import known_frame_indices, motion_at
 from splatface.models.training.optimization.field_trainers import Conditions
-from splatface.models.training.optimization.finalize import performer_of
+from splatface.models.training.optimization.finalize import make_deformation_source
 from splatface.models.training.optimization.gaussian_skinning import unpack
-from splatface.models.training.optimization.training_run import Trained
+from splatface.models.training.optimization.training_run import TrainingResult
 from splatface.models.typing import Float32Array, UInt8Array
 
 __all__ = [
@@ -151,16 +151,18 @@ def sheets(head: Head) -> Iterator[tuple[str, UInt8Array]]:
     mouth, controls   each mode and control as far as a running head lets it go, at most 1 (gaze: 0.3 rad)
     directions        each direction of the basis at -2 and +2 (1 is its root mean square)
     """
-    puppet = PosedRenderer(head, head.info.camera.scaled_to(384, 384), head.info.background)
-    around = [named(puppet.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES]
+    posed_renderer = PosedRenderer(head, head.info.camera.scaled_to(384, 384), head.info.background)
+    around = [
+        named(posed_renderer.picture(yaw_deg=y, pitch_deg=p), f"yaw {y}, pitch {p}") for y, p in _ANGLES
+    ]
     yield "angles", sheet(around)
-    yield "ellipsoids", _two_sides(puppet, lambda s: _opaque(s, s.scales * np.float32(_ELLIPSOID)))
-    yield "centres", _two_sides(puppet, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
-    yield "skin", _two_sides(puppet, lambda s: _painted(s, _blue_to_red(head.skinning_weight)))
-    yield "dynamic", _two_sides(puppet, lambda s: _painted(s, _heat_color(_movement(head))))
-    yield "mouth", _motions(puppet, MOUTH_MODES)
-    yield "controls", _motions(puppet, CONTROLS)
-    yield "directions", _directions(head, puppet)
+    yield "ellipsoids", _two_sides(posed_renderer, lambda s: _opaque(s, s.scales * np.float32(_ELLIPSOID)))
+    yield "centres", _two_sides(posed_renderer, lambda s: _opaque(s, np.full_like(s.scales, _SMALLEST_DOT_M)))
+    yield "skin", _two_sides(posed_renderer, lambda s: _painted(s, _blue_to_red(head.skinning_weight)))
+    yield "dynamic", _two_sides(posed_renderer, lambda s: _painted(s, _heat_color(_movement(head))))
+    yield "mouth", _motions(posed_renderer, MOUTH_MODES)
+    yield "controls", _motions(posed_renderer, CONTROLS)
+    yield "directions", _directions(head, posed_renderer)
 
 
 def _movement(head: Head) -> Float32Array:
@@ -178,8 +180,8 @@ def _movement(head: Head) -> Float32Array:
     return found
 
 
-def _two_sides(puppet: PosedRenderer, change: Callable[[Splats], Splats]) -> UInt8Array:
-    return sheet([puppet.draw(change(puppet.splats(yaw_deg=yaw))) for yaw in (0, 30)])
+def _two_sides(posed_renderer: PosedRenderer, change: Callable[[Splats], Splats]) -> UInt8Array:
+    return sheet([posed_renderer.draw(change(posed_renderer.splats(yaw_deg=yaw))) for yaw in (0, 30)])
 
 
 def _opaque(splats: Splats, scales: Float32Array) -> Splats:
@@ -205,23 +207,23 @@ def _heat_color(share: Float32Array) -> Float32Array:
     return np.maximum(np.ascontiguousarray(colors).astype(np.float32) / 255, _DARK)
 
 
-def _motions(puppet: PosedRenderer, names: tuple[str, ...]) -> UInt8Array:
-    views = [named(_face(puppet.picture()), "rest")]
-    limits, every = puppet.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
+def _motions(posed_renderer: PosedRenderer, names: tuple[str, ...]) -> UInt8Array:
+    views = [named(_face(posed_renderer.picture()), "rest")]
+    limits, every = posed_renderer.head.info.motion_limits, (*MOUTH_MODES, *CONTROLS)
     for name in names:
         asked = np.where(np.array(every) == name, 0.3 if name.startswith("gaze") else 1.0, 0.0)
         mouth, controls = np.split(asked.astype(np.float32), [len(MOUTH_MODES)])
         motion = np.concatenate(soft_limit_motion(mouth, controls, limits))
-        views.append(named(_face(puppet.picture(motion)), f"{name} {motion[every.index(name)]:.2f}"))
+        views.append(named(_face(posed_renderer.picture(motion)), f"{name} {motion[every.index(name)]:.2f}"))
     return sheet(views)
 
 
-def _directions(head: Head, puppet: PosedRenderer) -> UInt8Array:
+def _directions(head: Head, posed_renderer: PosedRenderer) -> UInt8Array:
     """Each direction of the basis by itself, twice its usual size: minus above plus."""
     ways = head.basis.shape[2]
     pairs = []
     for k in range(ways):
-        ends = [puppet.render_basis_direction(k, sign) for sign in (-2.0, 2.0)]
+        ends = [posed_renderer.render_basis_direction(k, sign) for sign in (-2.0, 2.0)]
         pairs.append(named(np.vstack([_face(end) for end in ends]), head.info.coefficient_names[k]))
     return sheet(pairs, across=8)
 
@@ -253,19 +255,19 @@ def sheet(pictures: list[UInt8Array], across: int = 4) -> UInt8Array:
 Paint = Callable[[Condition, Tensor], dict[str, Tensor]]  # condition, deltas -> RGB [N, 3] by name
 
 
-def inspect_field(trained: Trained, folder: Path) -> list[Path]:
+def inspect_field(trained: TrainingResult, folder: Path) -> list[Path]:
     """Write every sheet of a trained field as a PNG of its name; the files. TrainingError when it cannot."""
     return write_sheets(field_sheets(trained), folder)
 
 
-def field_sheets(trained: Trained) -> Iterator[tuple[str, UInt8Array]]:
+def field_sheets(trained: TrainingResult) -> Iterator[tuple[str, UInt8Array]]:
     """Name and picture [H, W, 3] RGB; one line for each of a few moments.
 
     movement    the picture, and how far each Gaussian moves: dark blue not at all, red a centimetre
     dynamism    how strongly each Gaussian is moved, 0..1 (fields that have a dynamism)
     attention   how much each Gaussian listens to each token, 0..1 (the attention field)
     """
-    performer = performer_of(trained)
+    performer = make_deformation_source(trained)
     scene = _Scene(trained, performer)
     means = unpack(performer.table).means
     yield "movement", scene.lines(lambda _, deltas: {"movement": movement_colors(deltas)})
@@ -293,7 +295,7 @@ def field_sheets(trained: Trained) -> Iterator[tuple[str, UInt8Array]]:
 class _Scene:
     """A few moments of the film, drawn in their own colors and in others."""
 
-    def __init__(self, trained: Trained, performer: DeformationSource) -> None:
+    def __init__(self, trained: TrainingResult, performer: DeformationSource) -> None:
         dataset = trained.dataset
         self.conditions = Conditions(dataset, trained.config.field.listening, trained.config.encoder)
         self.rows = _moments(dataset)
@@ -322,8 +324,8 @@ class _Scene:
 
 def _moments(dataset: Dataset) -> dict[str, int]:
     """Rows in which most is to be seen, by what happens there."""
-    rows = known_rows(dataset, TRAIN)
-    motion = motion_of(dataset, rows)
+    rows = known_frame_indices(dataset, TRAIN)
+    motion = motion_at(dataset, rows)
     mouth, controls = motion[:, : len(MOUTH_MODES)], motion[:, len(MOUTH_MODES) :]
     found = {"rest": int(np.abs(motion).sum(axis=1).argmin())}
     found |= {mode: int(mouth[:, MOUTH_MODES.index(mode)].argmax()) for mode in ("open", "round")}

@@ -19,12 +19,12 @@ from splatface.models.typing import FloatArray, UInt8Array
 __all__ = [
     "Axes",
     "Curve",
-    "Film",
+    "VideoClip",
     "chart",
     "details",
     "difference",
+    "encode_clip",
     "facts",
-    "film_of",
     "film_player",
     "page",
     "picture",
@@ -39,7 +39,7 @@ _GAIN = 4.0  # a difference of a quarter of the scale is shown as the whole
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Film:
+class VideoClip:
     """A film as a browser takes it."""
 
     content: bytes
@@ -62,7 +62,7 @@ def side_by_side(pictures: Sequence[UInt8Array], height: int) -> UInt8Array:
     return np.hstack([np.asarray(cv2.resize(p, size, interpolation=way), np.uint8) for p in pictures])
 
 
-def film_of(pictures: Iterable[UInt8Array], fps: float) -> Film:
+def encode_clip(pictures: Iterable[UInt8Array], fps: float) -> VideoClip:
     """Encode pictures of one even size: VP9, VP8 or, where OpenCV can neither, animated WebP.
 
     Raises:
@@ -80,7 +80,7 @@ def film_of(pictures: Iterable[UInt8Array], fps: float) -> Film:
                 for picture in chain([first], moving):
                     writer.write(picture[..., ::-1])
                 writer.release()
-                return Film(path.read_bytes(), f"video/{ending}")
+                return VideoClip(path.read_bytes(), f"video/{ending}")
     return _webp(chain([first], moving), fps)
 
 
@@ -96,14 +96,14 @@ def _writer(path: Path, kind: str, fps: float, first: UInt8Array) -> "cv2.VideoW
         cv2.utils.logging.setLogLevel(level)
 
 
-def _webp(pictures: Iterator[UInt8Array], fps: float) -> Film:
+def _webp(pictures: Iterator[UInt8Array], fps: float) -> VideoClip:
     animation = cv2.Animation()
     animation.frames = [np.ascontiguousarray(picture[..., ::-1]) for picture in pictures]
     animation.durations = [round(1000 / fps)] * len(animation.frames)
     done, content = cv2.imencodeanimation(".webp", animation, [cv2.IMWRITE_WEBP_QUALITY, 80])
     if not done:
         raise TrainingError("film: expected OpenCV to write WebP, found it cannot: pip install opencv-python")
-    return Film(content.tobytes(), "image/webp")
+    return VideoClip(content.tobytes(), "image/webp")
 
 
 _WIDTH, _HEIGHT = 640, 240
@@ -337,7 +337,7 @@ def row_of(figures: Sequence[str], columns: int) -> str:
     return f'<div class="row" style="grid-template-columns:repeat({columns},1fr)">{"".join(figures)}</div>'
 
 
-def film_player(film: Film, names: Sequence[str], sound: bytes | None) -> str:
+def film_player(film: VideoClip, names: Sequence[str], sound: bytes | None) -> str:
     """A film within the page, its columns named, with the sound (Ogg) in step where there is one."""
     source = f"data:{film.mime};base64,{b64encode(film.content).decode()}"
     columns = "".join(f"<span>{escape(name)}</span>" for name in names)

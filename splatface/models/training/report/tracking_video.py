@@ -27,7 +27,7 @@ from splatface.models.video.shape import VideoFormat
 from splatface.models.video.sound import FILM_HZ
 from splatface.models.video.writer import FilmWriter
 
-__all__ = ["TRACKING_FILM", "TRACKS_HEIGHT", "TrackingView", "Tracks", "write_tracking_film"]
+__all__ = ["TRACKING_FILM", "TRACKS_HEIGHT", "TrackingCurves", "TrackingView", "write_tracking_film"]
 
 Color = tuple[int, int, int]
 
@@ -44,7 +44,7 @@ _MOST_DEG = 20.0
 _STEP_S = 0.02  # of loudness
 
 
-class Tracks:
+class TrackingCurves:
     """Three rows of curves around a moment, which stands in the middle.
 
     Args:
@@ -173,7 +173,7 @@ class TrackingView:
         self._dataset, self._fitted = dataset, _fitted(dataset)
         self._row_s = dataset.frames.time_ns / NS_PER_S
         self._moment_s = dataset.motion.time_ns / NS_PER_S
-        self._tracks = Tracks(dataset.motion, load_audio(dataset), 2 * _SIDE_PX)
+        self._tracks = TrackingCurves(dataset.motion, load_audio(dataset), 2 * _SIDE_PX)
         self._spans = [(f.subject, span) for f in findings for span in f.spans_s]
 
     def __call__(self, time_s: float) -> UInt8Array:

@@ -31,8 +31,8 @@ from splatface.models.training.report.report_page import (
     chart,
     details,
     difference,
+    encode_clip,
     facts,
-    film_of,
     film_player,
     page,
     picture,
@@ -145,7 +145,7 @@ _UNITS = {
 
 
 def write_report(
-    head: Head, dataset: Dataset, story: RunArtifacts, file: Path, *, encoder: str | None = None
+    head: Head, dataset: Dataset, artifacts: RunArtifacts, file: Path, *, encoder: str | None = None
 ) -> None:
     """Write the page.
 
@@ -156,25 +156,27 @@ def write_report(
         file: report.html; replaced as a whole.
         encoder: whose net is heard in the film; the head's first when left out.
     """
-    puppet = PosedRenderer(head, dataset.camera, dataset.background)
+    posed_renderer = PosedRenderer(head, dataset.camera, dataset.background)
     seen = _seen(head, dataset, encoder or next(iter(head.nets), ""))
     body = [
-        _header(puppet),
-        section("Quality", _metrics(story.evaluation), says="On the film's last part, never trained on."),
+        _header(posed_renderer),
+        section("Quality", _metrics(artifacts.evaluation), says="On the film's last part, never trained on."),
         section(
             "Beside the truth",
             _film(seen),
             says="Difference: by motion against the truth, four times as strong.",
         ),
-        section("The mouth over time", _charts([*_lip_charts(story.openings), *_mouth_charts(seen)])),
-        section("Training", _charts(_curves(story.log))),
-        section("Poses", refined_section(story.poses), says=REFINED_LEGEND),
-        section("Turned", _turned(puppet), says="Neutral but for the turn; also beyond what training saw."),
-        section("On the way", _validation(story.validation)),
+        section("The mouth over time", _charts([*_lip_charts(artifacts.openings), *_mouth_charts(seen)])),
+        section("Training", _charts(_curves(artifacts.log))),
+        section("Poses", refined_section(artifacts.poses), says=REFINED_LEGEND),
+        section(
+            "Turned", _turned(posed_renderer), says="Neutral but for the turn; also beyond what training saw."
+        ),
+        section("On the way", _validation(artifacts.validation)),
         section("Head", facts(_head_facts(head))),
         section("Data set", facts(_dataset_facts(dataset))),
         section("Tracking", tracking_section(dataset), says=TRACKING_LEGEND),
-        section("Settings", details("config.yaml", story.config) if story.config else ""),
+        section("Settings", details("config.yaml", artifacts.config) if artifacts.config else ""),
     ]
     atomic_write(file, page(f"{head.info.name}: report", body).encode())
 
@@ -203,10 +205,10 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
     return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
 
 
-def _header(puppet: PosedRenderer) -> str:
-    info = puppet.head.info
+def _header(posed_renderer: PosedRenderer) -> str:
+    info = posed_renderer.head.info
     words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.license))
-    shown = picture(puppet.picture())
+    shown = picture(posed_renderer.picture())
     return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
 
 
@@ -254,7 +256,7 @@ def _film(seen: _Seen) -> str:
     by_sound = [f"by sound ({seen.encoder})"] if seen.encoder else []
     times = data.frames.time_ns[rows]
     fps = float(np.clip(NS_PER_S / np.median(np.diff(times)), 1.0, 120.0))
-    film = film_of(_strips(seen), fps)
+    film = encode_clip(_strips(seen), fps)
     names = ["truth", "by motion", *by_sound, "difference"]
     return film_player(film, names, _ogg(data, int(times[0]), len(rows) / fps))
 
@@ -322,9 +324,9 @@ def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:
     ]
 
 
-def _turned(puppet: PosedRenderer) -> str:
+def _turned(posed_renderer: PosedRenderer) -> str:
     views = [
-        picture(puppet.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
+        picture(posed_renderer.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
         for yaw, pitch in _TURNS_DEG
     ]
     return row_of(views, 3)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from performers import performer_of, true_performer
+from performers import make_deformation_source, true_performer
 
 from splatface.models.errors import TrainingError
 from splatface.models.training.dataset.types import TRAIN
@@ -13,11 +13,11 @@ from splatface.models.training.optimization.bake import (
     bake_field,
     fit_motion_map,
     image_sensitivity,
-    motion_map_of,
-    torch_map_of,
+    motion_map_from_torch,
+    torch_motion_map_from,
     weighted_pca,
 )
-from splatface.models.training.optimization.dataset_statistics import known_rows
+from splatface.models.training.optimization.dataset_statistics import known_frame_indices
 
 
 def deltas_of(baked, dataset, row):
@@ -46,7 +46,7 @@ def picture_of(baked, performer, dataset, row):
 def psnr_between(baked, performer, dataset):
     """Field against baked head, over all rows trained on."""
     stage, squares = DatasetRenderer(dataset), []
-    for row in known_rows(dataset, TRAIN).tolist():
+    for row in known_frame_indices(dataset, TRAIN).tolist():
         field = stage.picture(performer.table, performer.deltas(row), row).numpy()
         squares.append(np.mean((field - picture_of(baked, performer, dataset, row)) ** 2))
     return -10 * np.log10(np.mean(squares))
@@ -58,7 +58,7 @@ def test_a_linear_field_bakes_without_loss(tiny):
     basis = np.zeros((len(head.gaussians), 14, 16))
     basis[:300, :3] = rng.normal(size=(300, 3, 16)) * 2e-3
     basis[:300, 11:] = rng.normal(size=(300, 3, 16)) * 0.2
-    performer = performer_of(head, tiny, lambda motion: motion, basis)
+    performer = make_deformation_source(head, tiny, lambda motion: motion, basis)
     baked = bake_field(performer, tiny, BakeConfig(hidden=0))
     assert set(baked.dynamic) <= set(range(300))
     assert baked.report["lost_with_directions"] < 1e-6
@@ -78,7 +78,7 @@ def test_at_rest_the_baked_head_is_the_field_at_rest(tiny):
     rng = np.random.default_rng(1)
     basis = np.zeros((len(head.gaussians), 14, 17))
     basis[:200, 11:] = rng.normal(size=(200, 3, 17)) * 0.3
-    constant = performer_of(head, tiny, lambda motion: np.r_[motion, 1.0], basis)
+    constant = make_deformation_source(head, tiny, lambda motion: np.r_[motion, 1.0], basis)
     baked = bake_field(constant, tiny, BakeConfig(hidden=0))
     moved = np.isin(np.arange(200), baked.dynamic)
     found = baked.gaussians.sh[:200, 0] - head.gaussians.sh[:200, 0]
@@ -90,7 +90,7 @@ def test_fewer_ways_lose_more_and_say_so(tiny):
     rng = np.random.default_rng(2)
     basis = np.zeros((len(head.gaussians), 14, 16))
     basis[:300, 11:] = rng.normal(size=(300, 3, 16)) * 0.4
-    performer = performer_of(head, tiny, lambda motion: motion, basis)
+    performer = make_deformation_source(head, tiny, lambda motion: motion, basis)
     lost = [
         bake_field(performer, tiny, BakeConfig(hidden=0, coefficients=k)).report["lost_with_directions"]
         for k in (2, 4, 16)
@@ -104,7 +104,7 @@ def test_those_whose_movement_shows_least_stand_still(tiny):
     basis = np.zeros((len(head.gaussians), 14, 16))
     basis[:100, 11] = 0.3
     basis[100:200, 11] = 1e-3
-    performer = performer_of(head, tiny, lambda motion: motion, basis)
+    performer = make_deformation_source(head, tiny, lambda motion: motion, basis)
     baked = bake_field(performer, tiny, BakeConfig(hidden=0, dynamic=100))
     assert len(baked.dynamic) <= 100
     assert set(baked.dynamic) <= set(range(100))
@@ -112,7 +112,9 @@ def test_those_whose_movement_shows_least_stand_still(tiny):
 
 def test_a_still_field_has_nothing_dynamic(tiny):
     head, _ = true_performer(tiny)
-    performer = performer_of(head, tiny, lambda motion: motion, np.zeros((len(head.gaussians), 14, 16)))
+    performer = make_deformation_source(
+        head, tiny, lambda motion: motion, np.zeros((len(head.gaussians), 14, 16))
+    )
     baked = bake_field(performer, tiny, BakeConfig())
     assert baked.dynamic.shape == (0,)
     assert baked.gaussians.means == pytest.approx(head.gaussians.means)
@@ -123,13 +125,13 @@ def test_a_field_that_ran_away_is_an_error(tiny):
     basis = np.zeros((len(head.gaussians), 14, 16))
     basis[5, 0, 0] = np.nan
     with pytest.raises(TrainingError, match="finite"):
-        bake_field(performer_of(head, tiny, lambda m: m, basis), tiny, BakeConfig())
+        bake_field(make_deformation_source(head, tiny, lambda m: m, basis), tiny, BakeConfig())
 
 
 def test_the_effect_is_that_of_a_small_push(tiny):
     """Against finite differences of one Gaussian's color and place."""
     _, performer = true_performer(tiny)
-    row = known_rows(tiny, TRAIN)[3]
+    row = known_frame_indices(tiny, TRAIN)[3]
     stage = DatasetRenderer(tiny)
     effect = image_sensitivity(performer, stage, np.array([row]), probes=64, seed=0)
     one = int(np.argsort(effect[:, 11])[-20])
@@ -245,9 +247,9 @@ def test_what_never_moved_drives_nothing():
 def test_numpy_and_torch_say_the_same():
     motion = _motion()
     fit = fit_motion_map(motion, np.cos(4 * motion[:, :5]), np.ones(5), hidden=24, steps=50, seed=3)
-    learned = torch_map_of(fit.motion_map)
+    learned = torch_motion_map_from(fit.motion_map)
     x = motion[7].astype(np.float32)
     assert learned(torch.from_numpy(x)).detach().numpy() == pytest.approx(
         fit.motion_map(x[:8], x[8:]), abs=1e-5
     )
-    assert (motion_map_of(learned).w1 == fit.motion_map.w1).all()
+    assert (motion_map_from_torch(learned).w1 == fit.motion_map.w1).all()

@@ -7,7 +7,7 @@ import pytest
 
 from splatface.models.training.dataset.types import TRAIN
 from splatface.models.training.optimization.dataset_statistics import adapt_config_to_dataset
-from splatface.models.training.optimization.train_config import config_of_yaml, config_to_yaml, preset
+from splatface.models.training.optimization.train_config import config_from_yaml, config_to_yaml, preset
 
 
 def film(dataset, seconds, pictures, source="video", turned_deg=20.0):
@@ -45,7 +45,7 @@ def test_the_less_film_the_firmer(tiny):
     holds = [config.shape.depth_anchor_rate for config in configs]
     assert holds == sorted(set(holds))
     assert configs[-1].dynamic == preset("basis").dynamic * 3 // 4
-    assert config_of_yaml(config_to_yaml(configs[-1])) == configs[-1]
+    assert config_from_yaml(config_to_yaml(configs[-1])) == configs[-1]
 
 
 def test_tracked_motion_is_not_learnt_by_heart(tiny):

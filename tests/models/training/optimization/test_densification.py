@@ -10,8 +10,8 @@ from splatface.models.training.dataset.types import FACE, MOUTH, NECK
 from splatface.models.training.optimization.densification import (
     DensificationStats,
     densify_and_prune,
-    no_pull,
     surface_prior_from_points,
+    zero_densification_stats,
 )
 from splatface.models.training.optimization.gaussian_skinning import OPACITY
 from splatface.models.training.optimization.train_config import DensifyConfig
@@ -20,9 +20,9 @@ HOW = DensifyConfig(grow_grad2d=0.1, max_growth_ratio=1.0, max_gaussians=100, pr
 
 
 def pulled(count, hard=(), seen=10.0):
-    slopes = np.zeros(count, np.float32)
-    slopes[list(hard)] = seen
-    return DensificationStats(slopes, np.full(count, seen, np.float32))
+    grads = np.zeros(count, np.float32)
+    grads[list(hard)] = seen
+    return DensificationStats(grads, np.full(count, seen, np.float32))
 
 
 def all_still(count):
@@ -49,7 +49,7 @@ def test_the_hard_pulled_part_in_two_and_the_faint_go():
 def test_faint_ones_that_no_picture_saw_stay():
     table = some_rows(20)
     table[4, OPACITY] = -6
-    assert 4 in densify_and_prune(table, no_pull(20), all_still(20), 0, HOW).sources
+    assert 4 in densify_and_prune(table, zero_densification_stats(20), all_still(20), 0, HOW).sources
 
 
 @pytest.mark.parametrize("most", [20, 23])
@@ -57,7 +57,7 @@ def test_the_cap_holds_and_the_freed_go_to_those_pulled_hardest(most):
     table = some_rows(20)
     table[[1, 3], OPACITY] = -6
     pull = pulled(20, hard=range(5, 15))
-    pull.slopes[8] *= 3
+    pull.grads[8] *= 3
     how = DensifyConfig(grow_grad2d=0.1, max_growth_ratio=1.0, max_gaussians=most, prune_opacity=0.05)
     found = densify_and_prune(table, pull, all_still(20), 0, how)
     assert len(found.table) == most
@@ -90,9 +90,9 @@ def test_a_picture_of_halves_is_the_picture_of_the_whole():
 
 
 def test_slopes_are_counted_per_half_picture_width():
-    pull = no_pull(2)
+    pull = zero_densification_stats(2)
     pull.add(np.array([[3e-3, 4e-3], [0, 0]], np.float32), camera().width)
-    assert pull.slopes[0] == pytest.approx(5e-3 * camera().width / 2)
+    assert pull.grads[0] == pytest.approx(5e-3 * camera().width / 2)
     assert pull.count.tolist() == [1, 0]
 
 

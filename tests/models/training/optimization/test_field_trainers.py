@@ -25,21 +25,23 @@ ROW, WHOLE_STAGE = 8, ScheduleState(DEFORMATION, 0.5, 1.0, False)
 @pytest.mark.parametrize("kind", ["attention", "audio_plane"])
 def test_a_field_of_places_feels_what_its_motion_should_have_been(tiny, kind):
     trainer = build_trainer(tiny, replace(preset(kind), threads=1))
-    mover, table = trainer.state.mover, trainer.state.table
+    field_trainer, table = trainer.state.field_trainer, trainer.state.table
     generator = np.random.default_rng(2)
     with torch.no_grad():  # fields begin without movement
-        for parameter in mover.field.parameters():
+        for parameter in field_trainer.field.parameters():
             parameter += torch.from_numpy(generator.normal(size=parameter.shape) * 0.05).float()
     above = generator.normal(size=(len(table), 14)).astype(np.float32)
 
     def value(mode, off):
         change = np.zeros((len(tiny.frames), 16))
         change[:, mode] = off
-        mover.set_motion(with_motion_offset(tiny, change, tiny.frames.time_ns))
-        return float((mover.forward_eval(table, ROW, WHOLE_STAGE).deltas.astype(np.float64) * above).sum())
+        field_trainer.set_motion(with_motion_offset(tiny, change, tiny.frames.time_ns))
+        return float(
+            (field_trainer.forward_eval(table, ROW, WHOLE_STAGE).deltas.astype(np.float64) * above).sum()
+        )
 
     none = np.zeros((2, 16), np.float32)
-    felt = mover.motion_grad(table, ROW, Gradients(0.0, 0.0, table, above, None, none, none))
+    felt = field_trainer.motion_grad(table, ROW, Gradients(0.0, 0.0, table, above, None, none, none))
     step = 5e-4  # the fields bend: planes between cells, nets where a unit switches on
     asked = [0, 2, 15]
     true = np.array([(value(k, step) - value(k, -step)) / (2 * step) for k in asked])
@@ -110,8 +112,8 @@ def test_the_cap_keeps_what_moves_most(generator):
 
 @pytest.mark.parametrize("dynamism", ["learned", "off"])
 def test_movement_and_step_are_those_of_the_field(generator, dynamism):
-    mover, start, motion = a_mover(generator, dynamism=dynamism)
-    field = mover.field
+    field_trainer, start, motion = a_mover(generator, dynamism=dynamism)
+    field = field_trainer.field
     x = torch.from_numpy(motion[5])
     movement = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
     above = generator.normal(size=(COUNT, 14)).astype(np.float32)
@@ -119,11 +121,13 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
     (movement.deltas * torch.from_numpy(above)).sum().backward()
     true = {name: p.grad.clone() for name, p in field.named_parameters()}
 
-    moves = mover.forward_train(start.table, 5, PACE)
-    assert np.allclose(moves.deltas, movement.deltas.detach().numpy()[moves.rows], atol=1e-6)
-    assert moves.dynamism is None  # only every fourth picture
+    deformed = field_trainer.forward_train(start.table, 5, PACE)
+    assert np.allclose(deformed.deltas, movement.deltas.detach().numpy()[deformed.rows], atol=1e-6)
+    assert deformed.dynamism is None  # only every fourth picture
     none = np.zeros((2, 16), np.float32)
-    mover.backward_and_step(Gradients(0.0, 0.0, start.table, above[moves.rows], None, none, none), PACE, 1.0)
+    field_trainer.backward_and_step(
+        Gradients(0.0, 0.0, start.table, above[deformed.rows], None, none, none), PACE, 1.0
+    )
     for name, parameter in field.named_parameters():
         step = (parameter.detach() - before[name]).numpy()
         clear = true[name].abs().numpy() > 1e-4 * true[name].abs().max().item()
@@ -133,14 +137,16 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
 
 
 def test_it_feels_what_its_motion_should_have_been(generator):
-    mover, start, motion = a_mover(generator)
+    field_trainer, start, motion = a_mover(generator)
     above = generator.normal(size=(COUNT, 14)).astype(np.float32)
     x = torch.from_numpy(motion[5]).requires_grad_()
-    movement = mover.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
+    movement = field_trainer.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
     (movement.deltas * torch.from_numpy(above)).sum().backward()
-    rows = mover.forward_eval(start.table, 5, PACE).rows
+    rows = field_trainer.forward_eval(start.table, 5, PACE).rows
     none = np.zeros((2, 16), np.float32)
-    felt = mover.motion_grad(start.table, 5, Gradients(0.0, 0.0, start.table, above[rows], None, none, none))
+    felt = field_trainer.motion_grad(
+        start.table, 5, Gradients(0.0, 0.0, start.table, above[rows], None, none, none)
+    )
     assert np.allclose(felt, x.grad, rtol=1e-3, atol=1e-4 * np.abs(x.grad).max())
 
 
@@ -152,57 +158,59 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     config = replace(
         preset("basis"), steady=RegularizationConfig(motion_noise_std=0.1, basis_weight_decay=0.5)
     )
-    mover = BasisFieldTrainer(field, motion, config, Workers(1))
-    shown = mover.forward_eval(start.table, 5, PACE).deltas
-    told = [mover.forward_train(start.table, 5, PACE).deltas for _ in range(2)]
-    assert np.array_equal(mover.forward_eval(start.table, 5, PACE).deltas, shown)
+    field_trainer = BasisFieldTrainer(field, motion, config, Workers(1))
+    shown = field_trainer.forward_eval(start.table, 5, PACE).deltas
+    told = [field_trainer.forward_train(start.table, 5, PACE).deltas for _ in range(2)]
+    assert np.array_equal(field_trainer.forward_eval(start.table, 5, PACE).deltas, shown)
     assert not np.allclose(told[0], told[1])
     assert np.abs(told[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
     before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
     nothing = Gradients(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
-    mover.backward_and_step(nothing, PACE, 1.0)
+    field_trainer.backward_and_step(nothing, PACE, 1.0)
     assert torch.equal(field.basis[:, :3, :16], before[:, :3, :16])
     assert (field.basis[:, 11:] < 0.9).all()
 
 
 def test_in_the_canonical_stage_nothing_is_learned(generator):
-    mover, start, _ = a_mover(generator)
-    before = mover.field.basis.detach().clone()
+    field_trainer, start, _ = a_mover(generator)
+    before = field_trainer.field.basis.detach().clone()
     still = ScheduleState(CANONICAL, 0.0, 1.0, False)
-    moves = mover.forward_train(start.table, 5, still)
+    deformed = field_trainer.forward_train(start.table, 5, still)
     none = np.zeros((2, 16), np.float32)
-    slopes = Gradients(0.0, 0.0, start.table, moves.deltas, None, none, none)
-    assert mover.backward_and_step(slopes, still, 1.0) is start.table
-    assert np.array_equal(mover.field.basis.detach(), before)
+    grads = Gradients(0.0, 0.0, start.table, deformed.deltas, None, none, none)
+    assert field_trainer.backward_and_step(grads, still, 1.0) is start.table
+    assert np.array_equal(field_trainer.field.basis.detach(), before)
 
 
 def test_halves_move_as_the_whole_did(generator):
-    mover, start, _ = a_mover(generator)
-    before = mover.forward_train(start.table, 5, PACE)
+    field_trainer, start, _ = a_mover(generator)
+    before = field_trainer.forward_train(start.table, 5, PACE)
     whole = np.zeros((COUNT, 14), np.float32)
     whole[before.rows] = before.deltas
     sources = np.concatenate([np.arange(3, COUNT), [4, 4, 9, 9]])
-    mover.regrow(DensificationResult(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3))
-    after = mover.forward_train(start.table[sources], 5, PACE)
+    field_trainer.regrow(
+        DensificationResult(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3)
+    )
+    after = field_trainer.forward_train(start.table[sources], 5, PACE)
     found = np.zeros((len(sources), 14), np.float32)
     found[after.rows] = after.deltas
     assert np.allclose(found, whole[sources], atol=1e-7)
 
 
 def test_arrays_bring_everything_back(generator):
-    mover, start, _ = a_mover(generator)
+    field_trainer, start, _ = a_mover(generator)
     none = np.zeros((2, 16), np.float32)
 
     def step():
-        moves = mover.forward_train(start.table, 5, PACE)
-        above = np.sin(np.arange(moves.deltas.size, dtype=np.float32)).reshape(moves.deltas.shape)
-        mover.backward_and_step(
-            Gradients(0.0, 0.0, start.table, above, moves.dynamism, none, none), PACE, 1.0
+        deformed = field_trainer.forward_train(start.table, 5, PACE)
+        above = np.sin(np.arange(deformed.deltas.size, dtype=np.float32)).reshape(deformed.deltas.shape)
+        field_trainer.backward_and_step(
+            Gradients(0.0, 0.0, start.table, above, deformed.dynamism, none, none), PACE, 1.0
         )
-        return mover.forward_train(start.table, 5, PACE).deltas
+        return field_trainer.forward_train(start.table, 5, PACE).deltas
 
     step()
-    kept = {name: np.array(array) for name, array in mover.state_dict().items()}
+    kept = {name: np.array(array) for name, array in field_trainer.state_dict().items()}
     once = step()
-    mover.load_state_dict(kept)
+    field_trainer.load_state_dict(kept)
     assert np.array_equal(step(), once)

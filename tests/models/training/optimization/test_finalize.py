@@ -8,10 +8,10 @@ from splatface.models.head.splats import Gaussians
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
 from splatface.models.training.optimization.finalize import (
-    TuneConfig,
+    FinetuneConfig,
     baked_psnr_db,
+    finetune,
     inpaint_unless_worse,
-    tune,
 )
 from splatface.models.training.optimization.train_config import LearningRates, LossConfig
 
@@ -23,14 +23,14 @@ def baked(tiny):
 
 
 def _how(**changes):
-    return TuneConfig(losses=LossConfig(mask=0.0), rates=LearningRates(), **changes)
+    return FinetuneConfig(losses=LossConfig(mask=0.0), rates=LearningRates(), **changes)
 
 
 def test_a_spoilt_head_is_mended(tiny, baked):
     rng = np.random.default_rng(0)
     sh = baked.gaussians.sh + rng.normal(size=baked.gaussians.sh.shape).astype(np.float32) * 0.1
     spoilt = replace(baked, gaussians=replace(baked.gaussians, sh=sh.astype(np.float32)))
-    found = tune(spoilt, tiny, _how(steps=150))
+    found = finetune(spoilt, tiny, _how(steps=150))
     assert found.after_db > found.before_db + 1.0
     rows = np.flatnonzero(tiny.frames.split == 2).tolist()
     assert baked_psnr_db(found.baked, tiny, _how(), rows) > baked_psnr_db(spoilt, tiny, _how(), rows) + 0.5
@@ -39,18 +39,18 @@ def test_a_spoilt_head_is_mended(tiny, baked):
 def test_polishing_never_makes_it_worse(tiny, baked):
     wild = _how(steps=5, seed=1)
     wild = replace(wild, rates=replace(LearningRates(), means=1.0, sh_dc_lr=5.0))
-    found = tune(baked, tiny, wild)
+    found = finetune(baked, tiny, wild)
     assert found.baked is baked
     assert found.after_db == found.before_db
 
 
 def test_no_steps_change_nothing(tiny, baked):
-    found = tune(baked, tiny, _how(steps=0))
+    found = finetune(baked, tiny, _how(steps=0))
     assert found.baked is baked
 
 
 def test_the_same_seed_gives_the_same_head(tiny, baked):
-    first, second = (tune(baked, tiny, _how(steps=20, seed=4)).baked for _ in range(2))
+    first, second = (finetune(baked, tiny, _how(steps=20, seed=4)).baked for _ in range(2))
     assert (first.basis == second.basis).all()
     assert (first.gaussians.means == second.gaussians.means).all()
 
@@ -70,7 +70,7 @@ def test_colors_of_no_picture_are_given_up_where_pictures_do_not_need_them(tiny,
     ghosts["opacity_logits"][len(gaussians) :] -= 5.0
     ghosts["sh"][len(gaussians) :, 0] = (np.array([0.0, 1.0, 0.0]) - 0.5) / SH_0
     haunted = replace(baked, gaussians=Gaussians(**ghosts), skin=np.concatenate([baked.skin] * 2))
-    found = tune(haunted, tiny, _how(steps=20))
+    found = finetune(haunted, tiny, _how(steps=20))
     assert found.bounded
     green = found.baked.gaussians.sh[len(gaussians) :, 0, 1] * SH_0 + 0.5
     assert np.quantile(green, 0.2) < 0.8  # many show too little to be judged

@@ -12,13 +12,13 @@ from splatface.models.rotations import blend_quats, multiply_quats, quat_from_ma
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.gaussian_skinning import (
     SKIN,
+    apply_small_twist,
     pack,
-    pose_rows,
+    pack_bone_poses,
     row_width,
     skin_backward,
     skin_gaussians,
     skin_gaussians_torch,
-    twisted,
     unpack,
 )
 
@@ -61,7 +61,7 @@ def test_definition_agrees_with_the_head(generator):
     head, torso = some_bones(generator)
     table = some_table(generator)
     splats = skin_gaussians_torch(
-        table, torch.zeros(200, 14, dtype=torch.float64), torch.from_numpy(pose_rows(head, torso))
+        table, torch.zeros(200, 14, dtype=torch.float64), torch.from_numpy(pack_bone_poses(head, torso))
     )
     share = torch.sigmoid(table[:, SKIN]).numpy()
     w = share[:, None]
@@ -82,11 +82,11 @@ def test_definition_agrees_with_the_head(generator):
 def test_kernels_agree_with_the_definition(generator, degree, threads):
     table = some_table(generator, degree=degree).requires_grad_()
     rows = np.sort(generator.permutation(200)[:70])
-    moves = torch.from_numpy(generator.normal(size=(70, 14)) * 0.2)
-    moves[0, 7:11] = 9.0  # beyond the limit
-    moves.requires_grad_()
-    pose = torch.from_numpy(pose_rows(*some_bones(generator))).requires_grad_()
-    every = torch.zeros(200, 14, dtype=torch.float64).index_copy(0, torch.from_numpy(rows), moves)
+    deformed = torch.from_numpy(generator.normal(size=(70, 14)) * 0.2)
+    deformed[0, 7:11] = 9.0  # beyond the limit
+    deformed.requires_grad_()
+    pose = torch.from_numpy(pack_bone_poses(*some_bones(generator))).requires_grad_()
+    every = torch.zeros(200, 14, dtype=torch.float64).index_copy(0, torch.from_numpy(rows), deformed)
     splats = skin_gaussians_torch(table, every, pose)
     above = [torch.from_numpy(generator.normal(size=getattr(splats, name).shape)) for name in NAMES]
     for a, name in zip(above, NAMES, strict=True):
@@ -95,24 +95,26 @@ def test_kernels_agree_with_the_definition(generator, degree, threads):
 
     workers = Workers(threads)
     plain = table.detach().float().numpy()
-    moved = skin_gaussians(plain, rows, moves.detach().float().numpy(), pose.detach().numpy(), workers)
+    moved = skin_gaussians(plain, rows, deformed.detach().float().numpy(), pose.detach().numpy(), workers)
     for name in NAMES:
         assert np.allclose(getattr(moved.splats, name), getattr(splats, name).detach(), rtol=2e-4, atol=1e-5)
     arrays = [np.ascontiguousarray(a.numpy(), np.float32) for a in above]
     none = np.empty((200, 0), np.float32)
     found = skin_backward(moved, rows, SplatGrads(*arrays, none, none), workers)
-    for mine, true in ((found.table, table.grad), (found.deltas, moves.grad), (found.pose, pose.grad)):
+    for mine, true in ((found.table, table.grad), (found.deltas, deformed.grad), (found.pose, pose.grad)):
         assert np.abs(mine - true.numpy()).max() < 1e-4 * true.abs().max()
 
 
 def test_a_small_twist_turns_and_shifts(generator):
     head, torso = some_bones(generator)
-    pose = torch.from_numpy(pose_rows(head, torso))
+    pose = torch.from_numpy(pack_bone_poses(head, torso))
     twist = torch.tensor([[0.0] * 6, [0, 0, 1e-5, 0.1, 0, 0]], dtype=torch.float64)
-    moved = twisted(pose, twist)
+    moved = apply_small_twist(pose, twist)
     turn = np.array([[1, -1e-5, 0], [1e-5, 1, 0], [0, 0, 1]])
     assert torch.equal(moved[0], pose[0])
     assert np.allclose(moved[1, :9].reshape(3, 3), turn @ head[:3, :3], atol=1e-9)
     assert np.allclose(moved[1, 9:12], turn @ head[:3, 3] + [0.1, 0, 0], atol=1e-9)
-    true = pose_rows(np.block([[turn @ head[:3, :3], np.zeros((3, 1))], [np.zeros(3), 1]]), torso)[1, 12:]
+    true = pack_bone_poses(np.block([[turn @ head[:3, :3], np.zeros((3, 1))], [np.zeros(3), 1]]), torso)[
+        1, 12:
+    ]
     assert np.allclose(moved[1, 12:], true, atol=1e-8)

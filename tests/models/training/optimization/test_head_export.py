@@ -18,7 +18,7 @@ from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.rotations import quat_from_euler
 from splatface.models.training.audio_to_mouth.speaker_calibration import METHODS
-from splatface.models.training.optimization.bake import BakeConfig, Baked, bake_field
+from splatface.models.training.optimization.bake import BakeConfig, BakedHead, bake_field
 from splatface.models.training.optimization.dataset_statistics import (
     bone_pose_parameters,
     fit_torso_follow_ratio,
@@ -171,7 +171,7 @@ def front_half(count=6000):
         opacity_logits=np.full(count, 3.0, np.float32),
         sh=sh,
     )
-    return Baked(
+    return BakedHead(
         gaussians=gaussians,
         skin=np.ones(count, np.float32),
         dynamic=np.arange(3, dtype=np.int32),

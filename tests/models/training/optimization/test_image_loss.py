@@ -14,7 +14,7 @@ from splatface.models.render.rendered import RenderOutput
 from splatface.models.render.workers import Workers
 from splatface.models.training.optimization.image_loss import (
     ImageLoss,
-    Target,
+    ImageTarget,
     add_perceptual_loss,
     make_perceptual_loss,
     mask_loss,
@@ -39,7 +39,7 @@ def smooth(generator):
 
 
 def some_target(generator, lips=(20, 11, 33, 42)):
-    return Target(
+    return ImageTarget(
         picture=(smooth(generator) * 255).astype(np.uint8),
         weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
         dynamic_mask=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
@@ -72,8 +72,8 @@ def test_covering_the_background_costs_where_nobody_is_and_seeing_it_where_someb
     nobody, somebody = target.silhouette_trimap < 0, target.silhouette_trimap > 0
     cost = 0.7 * ((1 - through) * nobody).mean() + 0.3 * (through * somebody).mean()
     assert values[1].value - values[0].value == pytest.approx(cost, rel=1e-3)
-    assert np.allclose(values[1].slopes_transmittance, (0.3 * somebody - 0.7 * nobody) / nobody.size)
-    assert (values[0].slopes_transmittance == 0).all()
+    assert np.allclose(values[1].transmittance_grad, (0.3 * somebody - 0.7 * nobody) / nobody.size)
+    assert (values[0].transmittance_grad == 0).all()
 
 
 def test_ssim_is_wang_2004_with_zeros_outside(generator):
@@ -109,8 +109,8 @@ def test_kernels_agree_with_float64(generator, threads, config):
     for _ in range(2):  # the second call meets used buffers
         found = compare(seen(image.detach().float().numpy()), target)
     assert found.value == pytest.approx(value.item(), rel=1e-4)
-    assert found.slopes_dynamism is None
-    off = np.abs(found.slopes - image.grad.numpy()).max()
+    assert found.dynamism_grad is None
+    off = np.abs(found.grads - image.grad.numpy()).max()
     assert off < 2e-3 * image.grad.abs().max()
     true = image.detach().numpy() - target.picture / 255
     assert found.squared_error == pytest.approx((true**2).mean(), rel=1e-4)
@@ -137,7 +137,7 @@ def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
     extra = drawn.detach().float().numpy()[..., None]
     found = ImageLoss(HEIGHT, WIDTH, config, Workers(1))(seen(image, extra), target)
     assert found.value == pytest.approx(value.item(), rel=1e-5)
-    assert np.allclose(found.slopes_dynamism[..., 0], drawn.grad, atol=1e-9)
+    assert np.allclose(found.dynamism_grad[..., 0], drawn.grad, atol=1e-9)
     near = torch.where(moving > 0.5, 0.85, 0.15)
     assert mask_loss(near, moving, 0.2) == 0
 
@@ -166,10 +166,10 @@ def test_down_its_slope_pictures_grow_alike():
     truth = rng.integers(0, 256, (64, 64, 3), np.uint8)
     image = rng.random((64, 64, 3), np.float32)
     opinion = make_perceptual_loss(PACKAGED)
-    slopes = np.zeros_like(image)
-    before = add_perceptual_loss(opinion, image, truth, slopes)
-    nearer = image - 0.1 * slopes / np.abs(slopes).max()
-    assert add_perceptual_loss(opinion, nearer, truth, slopes) < before
+    grads = np.zeros_like(image)
+    before = add_perceptual_loss(opinion, image, truth, grads)
+    nearer = image - 0.1 * grads / np.abs(grads).max()
+    assert add_perceptual_loss(opinion, nearer, truth, grads) < before
     same = torch.from_numpy(truth / np.float32(255))
     assert float(opinion(same, same)) == pytest.approx(0, abs=1e-6)
 
@@ -179,8 +179,8 @@ def test_the_quick_easel_and_the_plain_one_agree():
     loss = replace(LOSS, perceptual=0.5)
     rows = np.arange(10, 50)
     deltas = (np.random.default_rng(1).normal(size=(40, 14)) * 0.02).astype(np.float32)
-    moves, background = DeformedGaussians(some_rows(60), rows, deltas), np.full(3, 0.4, np.float32)
-    quick = RenderLoss(camera(), background, loss, 1).loss_and_grads(moves, at_rest(), a_target())
-    plain = TorchRenderLoss(camera(), background, loss, 1, "cpu").pull(moves, at_rest(), a_target())
+    deformed, background = DeformedGaussians(some_rows(60), rows, deltas), np.full(3, 0.4, np.float32)
+    quick = RenderLoss(camera(), background, loss, 1).loss_and_grads(deformed, at_rest(), a_target())
+    plain = TorchRenderLoss(camera(), background, loss, 1, "cpu").pull(deformed, at_rest(), a_target())
     assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
     np.testing.assert_allclose(quick.table, plain.table, atol=3e-4 * np.abs(plain.table).max())

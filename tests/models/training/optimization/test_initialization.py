@@ -14,10 +14,10 @@ from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
 from splatface.models.training.fields.config import ConditioningConfig
-from splatface.models.training.optimization.dataset_statistics import known_rows
+from splatface.models.training.optimization.dataset_statistics import known_frame_indices
 from splatface.models.training.optimization.field_trainers import Conditions, pose_of
 from splatface.models.training.optimization.gaussian_skinning import SH_DC, SKIN
-from splatface.models.training.optimization.image_loss import Targets
+from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.training.optimization.initialization import build_trainer, initialize_gaussians
 from splatface.models.training.optimization.optimizer import (
     CANONICAL,
@@ -44,7 +44,7 @@ def dataset(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def rows(dataset):
-    return known_rows(dataset, TRAIN)
+    return known_frame_indices(dataset, TRAIN)
 
 
 def test_points_become_gaussians(dataset, rows):
@@ -91,7 +91,7 @@ def test_nothing_to_train_on_is_said(dataset):
 
 def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, rows):
     row = int(rows[3])
-    targets = Targets(dataset, LossConfig(), 1e9)
+    targets = TargetCache(dataset, LossConfig(), 1e9)
     target = targets(row)
     assert targets(row) is target
     top, left, bottom, right = target.lips
@@ -99,7 +99,7 @@ def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, 
     assert target.weights[middle] > 3 * target.weights[2, 2]
     assert target.dynamic_mask[middle] == 255
     assert target.dynamic_mask[2, 2] == 0
-    none = Targets(dataset, LossConfig(), 0)
+    none = TargetCache(dataset, LossConfig(), 0)
     assert none(row) is not none(row)
 
 
@@ -147,5 +147,5 @@ def test_rates_cool_down():
     assert last[0] == np.float32(rates.means * rates.final_lr_ratio_means)
     assert last[10] == np.float32(rates.opacity * rates.last)
     assert (first[15:] == np.float32(rates.sh_rest_lr)).all()
-    pace = schedule_at(50, 0.0, StageConfig(canonical_steps=0, deformation_steps=1000))
-    assert (basis_rates(rates, pace) > 0).all()
+    schedule = schedule_at(50, 0.0, StageConfig(canonical_steps=0, deformation_steps=1000))
+    assert (basis_rates(rates, schedule) > 0).all()

@@ -55,9 +55,9 @@ class Face:
         if row in self.blind:
             return LossAndGrad(float("nan"), np.full(16, np.nan))
         off = (self.change - self.true)[row, REFINED_CHANNELS]
-        slopes = np.full(16, 9.0)  # of the eyes, which are not asked for
-        slopes[REFINED_CHANNELS] = self.bend @ off
-        return LossAndGrad(0.02 + off @ self.bend @ off / 2, slopes)
+        grads = np.full(16, 9.0)  # of the eyes, which are not asked for
+        grads[REFINED_CHANNELS] = self.bend @ off
+        return LossAndGrad(0.02 + off @ self.bend @ off / 2, grads)
 
     @property
     def mirror(self):
@@ -79,7 +79,7 @@ def test_it_ends_where_picture_and_landmarks_agree(generator):
     for row in ROWS:
         face.perform(found)
         felt = face.feel(row)
-        pull = RESIDUALS / felt.loss * felt.slopes[REFINED_CHANNELS]
+        pull = RESIDUALS / felt.loss * felt.grads[REFINED_CHANNELS]
         hold = found[row, REFINED_CHANNELS] / ANCHOR**2
         assert np.abs(pull + hold).max() < 0.02 * np.abs(hold).max()
 

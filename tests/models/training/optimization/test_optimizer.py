@@ -11,20 +11,20 @@ from splatface.models.training.optimization.optimizer import (
     LowRankGradient,
     ParameterAnchors,
     apply_constraints,
-    no_moments,
     step_array,
     step_basis,
     step_table,
+    zero_adam_state,
 )
 from splatface.models.training.optimization.train_config import GaussianConstraints
 
 
-def torchs(values, slopes, rate):
+def torchs(values, grads, rate):
     """Torch's Adam after a step for each of slopes."""
     leaf = torch.from_numpy(values.copy()).double().requires_grad_()
     optimiser = torch.optim.Adam([leaf], lr=rate, eps=1e-15)
-    for slope in slopes:
-        leaf.grad = torch.from_numpy(slope).double()
+    for grad in grads:
+        leaf.grad = torch.from_numpy(grad).double()
         optimiser.step()
     return leaf.detach().numpy()
 
@@ -33,13 +33,13 @@ def torchs(values, slopes, rate):
 def test_tables_and_arrays_step_as_torch_does(threads):
     generator = np.random.default_rng(0)
     table = generator.normal(size=(31, 24)).astype(np.float32)
-    slopes = generator.normal(size=(5, 31, 24)).astype(np.float32)
-    true = torchs(table, slopes, 0.01)
+    grads = generator.normal(size=(5, 31, 24)).astype(np.float32)
+    true = torchs(table, grads, 0.01)
     array, rates = table.copy(), np.full(24, 0.01, np.float32)
-    moments, others = no_moments(table), no_moments(array)
-    for steps, slope in enumerate(slopes, 1):
-        step_table(table, slope, moments, rates, steps, Workers(threads))
-        step_array(array, slope, others, 0.01, steps)
+    moments, others = zero_adam_state(table), zero_adam_state(array)
+    for steps, grad in enumerate(grads, 1):
+        step_table(table, grad, moments, rates, steps, Workers(threads))
+        step_array(array, grad, others, 0.01, steps)
     assert np.allclose(table, true, atol=1e-5)
     assert np.allclose(array, true, atol=1e-5)
 
@@ -47,12 +47,12 @@ def test_tables_and_arrays_step_as_torch_does(threads):
 def test_a_basis_steps_as_if_its_gradient_had_been_made():
     generator = np.random.default_rng(0)
     basis = generator.normal(size=(9, 14, 6)).astype(np.float32)
-    slopes = generator.normal(size=(4, 9, 14)).astype(np.float32)
+    grads = generator.normal(size=(4, 9, 14)).astype(np.float32)
     weights = generator.normal(size=(4, 6)).astype(np.float32)
-    true = torchs(basis, slopes[..., None] * weights[:, None, None], 0.02)
-    moments = no_moments(basis)
-    for steps, (slope, c) in enumerate(zip(slopes, weights, strict=True), 1):
-        step = LowRankGradient(slope, c, np.full(14, 0.02, np.float32), steps)
+    true = torchs(basis, grads[..., None] * weights[:, None, None], 0.02)
+    moments = zero_adam_state(basis)
+    for steps, (grad, c) in enumerate(zip(grads, weights, strict=True), 1):
+        step = LowRankGradient(grad, c, np.full(14, 0.02, np.float32), steps)
         step_basis(basis, moments, step, Workers(2))
     assert np.allclose(basis, true, atol=1e-5)
 

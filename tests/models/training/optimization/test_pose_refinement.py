@@ -17,13 +17,13 @@ from splatface.models.training.optimization.dataset_statistics import (
     subsample_interior,
     subsample_with_stride,
 )
-from splatface.models.training.optimization.gaussian_skinning import pose_rows, skin_gaussians_torch
-from splatface.models.training.optimization.image_loss import Target, picture_loss
+from splatface.models.training.optimization.gaussian_skinning import pack_bone_poses, skin_gaussians_torch
+from splatface.models.training.optimization.image_loss import ImageTarget, picture_loss
 from splatface.models.training.optimization.pose_refinement import (
     INTRINSICS_DOF,
     POSE_DOF,
+    PosePriors,
     PoseProblem,
-    Priors,
     apply_twist,
     gauss_newton_step,
     jitter_px,
@@ -88,7 +88,7 @@ def a_target(generator):
     picture = generator.integers(0, 255, (6, 6, 3), np.uint8).repeat(8, 0).repeat(8, 1)
     weights = generator.integers(20, 40, (SIZE, SIZE)).astype(np.uint8)
     nowhere = np.zeros((SIZE, SIZE), np.uint8)
-    return Target(np.ascontiguousarray(picture), weights, nowhere, nowhere.astype(np.int8), (0, 0, 0, 0))
+    return ImageTarget(np.ascontiguousarray(picture), weights, nowhere, nowhere.astype(np.int8), (0, 0, 0, 0))
 
 
 def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
@@ -102,7 +102,7 @@ def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
         seen = replace(view, fx=view.fx * zoom, fy=view.fy * zoom, cx=view.cx + lens[1], cy=view.cy + lens[2],
                        T_camera_world=own)  # fmt: skip
         bones = apply_twist(T, twist[None])
-        pose = torch.from_numpy(pose_rows(bones[1, 0], bones[0, 0]))
+        pose = torch.from_numpy(pack_bone_poses(bones[1, 0], bones[0, 0]))
         splats = skin_gaussians_torch(
             torch.from_numpy(table).double(), torch.zeros(40, 14, dtype=torch.float64), pose
         )
@@ -116,10 +116,10 @@ def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
         ends = [loss(sign * nudge[:POSE_DOF], sign * nudge[POSE_DOF:]) for sign in (1, -1)]
         true.append((ends[0] - ends[1]) / 2e-6)
     found = loss_and_pose_grad(
-        RenderLoss(view, background, LOSS, 1), still(table), pose_rows(T[1, 0], T[0, 0]), target
+        RenderLoss(view, background, LOSS, 1), still(table), pack_bone_poses(T[1, 0], T[0, 0]), target
     )
     assert found.loss == pytest.approx(loss(np.zeros(POSE_DOF), np.zeros(INTRINSICS_DOF)), rel=1e-3)
-    off = np.abs(found.slopes - true)
+    off = np.abs(found.grads - true)
     assert (off[:POSE_DOF] < 5e-3 * np.abs(true[:POSE_DOF]).max()).all()
     assert off[POSE_DOF] < 0.02 * abs(true[POSE_DOF]) + 1e-3
     assert (off[POSE_DOF + 1 :] < 5e-3 * np.abs(true[POSE_DOF + 1 :]).max()).all()
@@ -133,8 +133,8 @@ def test_twists_come_back():
 
 def asked(truth, curvature, time_s, **changes):
     """Pictures whose loss is a parabola about `truth` [n, FREEDOMS]."""
-    slopes = np.zeros((len(truth), POSE_DOF + INTRINSICS_DOF))
-    slopes[:, :POSE_DOF] = -truth @ curvature[:POSE_DOF, :POSE_DOF]
+    grads = np.zeros((len(truth), POSE_DOF + INTRINSICS_DOF))
+    grads[:, :POSE_DOF] = -truth @ curvature[:POSE_DOF, :POSE_DOF]
     whole = PoseProblem(
         time_s=time_s,
         T=np.tile(np.eye(4), (2, len(truth), 1, 1)),
@@ -142,13 +142,13 @@ def asked(truth, curvature, time_s, **changes):
         lens=np.zeros(INTRINSICS_DOF),
         free=np.ones(len(truth), np.bool_),
         losses=np.full(len(truth), 0.02),
-        slopes=slopes,
+        grads=grads,
         residuals=2000.0,
     )
     return replace(whole, **changes)
 
 
-LOOSE = Priors(np.full(POSE_DOF, 10.0), np.full(POSE_DOF, 1e4), np.zeros(INTRINSICS_DOF))
+LOOSE = PosePriors(np.full(POSE_DOF, 10.0), np.full(POSE_DOF, 1e4), np.zeros(INTRINSICS_DOF))
 
 
 def test_without_doubt_about_the_pictures_they_are_followed():
@@ -185,7 +185,7 @@ def test_inertia_takes_jitter_out_and_anchors_hold():
 def test_what_is_not_free_stays_and_the_lens_is_found_with_the_poses():
     curvature = np.eye(POSE_DOF + INTRINSICS_DOF)
     question = asked(np.full((5, POSE_DOF), 0.01), curvature, np.arange(5) / 25)
-    question.slopes[:, POSE_DOF] = -0.03
+    question.grads[:, POSE_DOF] = -0.03
     free = np.array([True, False, True, True, False])
     priors = replace(LOOSE, lens=np.array([0.05, 0.0, 0.0]))
     twists, lens = gauss_newton_step(replace(question, free=free), curvature, priors)

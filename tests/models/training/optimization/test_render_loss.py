@@ -8,7 +8,12 @@ from training_scene import at_rest, camera, some_rows, still
 
 from splatface.models.render.reference import SplatTensors, draw_reference
 from splatface.models.training.optimization.gaussian_skinning import skin_gaussians_torch
-from splatface.models.training.optimization.image_loss import Target, mask_loss, picture_loss, silhouette_loss
+from splatface.models.training.optimization.image_loss import (
+    ImageTarget,
+    mask_loss,
+    picture_loss,
+    silhouette_loss,
+)
 from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss, TorchRenderLoss
 from splatface.models.training.optimization.train_config import LossConfig
 
@@ -24,7 +29,7 @@ def a_target(size=64):
         np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size]
         for a in (small.picture, small.weights, small.dynamic_mask)
     ]
-    return Target(*wide, generator.integers(-1, 2, (size, size), dtype=np.int8), small.lips)
+    return ImageTarget(*wide, generator.integers(-1, 2, (size, size), dtype=np.int8), small.lips)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
@@ -66,9 +71,9 @@ def test_the_easel_of_torch_says_the_same():
     fast = RenderLoss(camera(), background, LOSS, 1)
     plain = TorchRenderLoss(camera(), background, LOSS, 1, "cpu")
     for dynamism in (None, generator.random(35).astype(np.float32)):
-        moves = DeformedGaussians(table, rows, deltas, dynamism)
-        assert np.allclose(plain.draw(moves, at_rest()), fast.draw(moves, at_rest()), atol=1e-4)
-        a, b = (easel.loss_and_grads(moves, at_rest(), target) for easel in (plain, fast))
+        deformed = DeformedGaussians(table, rows, deltas, dynamism)
+        assert np.allclose(plain.draw(deformed, at_rest()), fast.draw(deformed, at_rest()), atol=1e-4)
+        a, b = (render_loss.loss_and_grads(deformed, at_rest(), target) for render_loss in (plain, fast))
         assert a.loss == pytest.approx(b.loss, rel=1e-4)
         assert a.squared_error == pytest.approx(b.squared_error, rel=1e-3)
         for name in ("table", "deltas", "pose") + (() if dynamism is None else ("dynamism",)):
@@ -82,5 +87,5 @@ def test_the_easel_of_torch_says_the_same():
 def test_a_broken_table_is_noticed():
     table = some_rows(60)
     table[3, 12] = np.nan
-    easel = RenderLoss(camera(), np.zeros(3, np.float32), LOSS, 1)
-    assert not easel.loss_and_grads(still(table), at_rest(), a_target()).finite
+    render_loss = RenderLoss(camera(), np.zeros(3, np.float32), LOSS, 1)
+    assert not render_loss.loss_and_grads(still(table), at_rest(), a_target()).finite

@@ -12,9 +12,9 @@ from splatface.models.training.optimization.train_config import (
     LossConfig,
     StageConfig,
     TrainConfig,
-    config_of_yaml,
+    config_from_yaml,
     config_to_yaml,
-    kind_of,
+    field_kind,
     preset,
 )
 
@@ -22,8 +22,8 @@ from splatface.models.training.optimization.train_config import (
 @pytest.mark.parametrize("kind", FIELDS)
 def test_yaml_keeps_every_preset(kind):
     config = preset(kind)
-    assert config_of_yaml(config_to_yaml(config)) == config
-    assert kind_of(config.field) == kind
+    assert config_from_yaml(config_to_yaml(config)) == config
+    assert field_kind(config.field) == kind
 
 
 def test_presets_have_the_papers_numbers():
@@ -41,7 +41,7 @@ def test_presets_have_the_papers_numbers():
 
 
 def test_what_is_left_out_has_its_default():
-    config = config_of_yaml("field: {kind: basis, coefficients: 20}\nstages: {minutes: 3}\n")
+    config = config_from_yaml("field: {kind: basis, coefficients: 20}\nstages: {minutes: 3}\n")
     assert config == TrainConfig(field=BasisConfig(coefficients=20), stages=StageConfig(minutes=3.0))
 
 
@@ -62,7 +62,7 @@ def test_what_is_left_out_has_its_default():
 )
 def test_bad_yaml_is_refused_with_what_was_found(text, found):
     with pytest.raises(TrainingError, match=found):
-        config_of_yaml(text)
+        config_from_yaml(text)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.optimization.visible_colors import (
     ColorBounds,
     accumulate_visible_colors,
-    bounds_of,
+    color_bounds_from_sums,
     inpaint_unseen_colors,
     visibility,
 )
@@ -122,7 +122,7 @@ def test_a_gaussian_sees_the_person_where_it_shows_and_nothing_of_the_wall():
 
 def test_colors_are_brought_back_where_something_was_seen():
     seen = np.array([[80.0, 20.0, 10.0, 100.0, 0.0], [0.4, 0.1, 0.0, 0.5, 0.0]])
-    bounds = bounds_of(seen, 0.1)
+    bounds = color_bounds_from_sums(seen, 0.1)
     orange = (np.array([[1.0, 0.6, 0.15]] * 2) - 0.5) / SH_0
     colors = orange.astype(np.float32)
     bounds.clamp_(colors)

@@ -54,7 +54,7 @@ def test_no_mode_is_shown_farther_than_the_head_lets_it_go():
     little = MotionLimits(((0.0, 1e-4),) * len(MOUTH_MODES), head.info.motion_limits.controls)
     held = replace(head, info=replace(head.info, motion_limits=little))
     tile = 256
-    for shown, moves in ((head, True), (held, False)):
+    for shown, deformed in ((head, True), (held, False)):
         mouth = dict(sheets(shown))["mouth"].astype(float)
         rest, opened = mouth[40:tile, :tile], mouth[40:tile, tile : 2 * tile]
-        assert (np.abs(rest - opened).max() > 50) == moves
+        assert (np.abs(rest - opened).max() > 50) == deformed

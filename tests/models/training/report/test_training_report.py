@@ -17,7 +17,7 @@ from splatface.models.training.report.report_page import (
     _webp,
     chart,
     difference,
-    film_of,
+    encode_clip,
     side_by_side,
 )
 from splatface.models.training.report.training_report import write_report
@@ -95,8 +95,8 @@ def test_what_could_not_be_measured_is_one_line_and_no_column(tiny, head, tmp_pa
         "motion": None,
         "not_available": {"psnr": "the film has no sound", "ssim": "the film has no sound"},
     }
-    story = replace(RunArtifacts(), evaluation={"by_motion": moved, "by_sound": heard})
-    write_report(replace(head, nets={}), tiny, story, tmp_path / "report.html")
+    artifacts = replace(RunArtifacts(), evaluation={"by_motion": moved, "by_sound": heard})
+    write_report(replace(head, nets={}), tiny, artifacts, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text()
     assert text.count("by sound: not measured: the film has no sound</p>") == 1
     assert "<th>by motion</th></tr>" in text
@@ -170,4 +170,4 @@ def test_without_an_encoder_there_is_a_moving_picture():
 
 def test_a_film_of_nothing_is_an_error():
     with pytest.raises(TrainingError, match="pictures"):
-        film_of([], 25.0)
+        encode_clip([], 25.0)
