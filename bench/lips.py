@@ -81,16 +81,20 @@ def main(args: argparse.Namespace) -> int:
 def _scores(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> "dict[str, list[LipScore]]":
     """Scores of every clip by the name of what predicts."""
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.predictors import loudness_baseline, net_listener
-    from splatface.models.training.filmed_lips.lip_score import lip_score, ridge_leave_one_out, score_listener
+    from splatface.models.training.audio_to_mouth.predictors import loudness_baseline, net_predictor
+    from splatface.models.training.filmed_lips.lip_score import (
+        lip_score,
+        ridge_leave_one_out,
+        score_predictor,
+    )
 
     scores: dict[str, list[LipScore]] = {}
     for name, net in _nets(args).items():
         scores[name] = []
         for film in films:
             print(f"{name}: {film.name}", file=sys.stderr, flush=True)
-            scores[name].append(score_listener(net_listener(net), film))
-    scores["level"] = [score_listener(loudness_baseline, film) for film in films]
+            scores[name].append(score_predictor(net_predictor(net), film))
+    scores["level"] = [score_predictor(loudness_baseline, film) for film in films]
     if not args.no_ridge and len({film.person for film in films}) > 1:
         for encoder in args.encoders:
             print(f"ridge on {encoder}", file=sys.stderr, flush=True)
@@ -150,13 +154,13 @@ def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
 
 def _write_plots(args: argparse.Namespace, films: "Sequence[FilmedMouth]") -> None:
     """One picture a clip: filmed, by the rule where the phones are known, by every net."""
-    from splatface.models.training.audio_to_mouth.predictors import heard_modes
+    from splatface.models.training.audio_to_mouth.predictors import predict_recording
     from splatface.models.training.filmed_lips.lip_score import plot_lips
-    from splatface.models.training.speech_corpus.coarticulation import mode_track
+    from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 
     for film in films:
-        rule = {"rule": (mode_track(film.phones, film.times_s), film.times_s)} if film.phones else {}
-        predictions = rule | {name: heard_modes(net, film.samples) for name, net in _nets(args).items()}
+        rule = {"rule": (modes_from_phones(film.phones, film.times_s), film.times_s)} if film.phones else {}
+        predictions = rule | {name: predict_recording(net, film.samples) for name, net in _nets(args).items()}
         print(f"wrote {plot_lips(args.plots, film, predictions)}", file=sys.stderr, flush=True)
 
 

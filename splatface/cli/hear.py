@@ -14,7 +14,7 @@ from splatface.models.errors import AudioError, TrainingError
 if TYPE_CHECKING:
     from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
     from splatface.models.training.audio_to_mouth.encoded_clips import Clips
-    from splatface.models.training.audio_to_mouth.net_evaluation import Trial
+    from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
     from splatface.models.training.audio_to_mouth.predictors import Predictor
 
 __all__ = ["add_arguments", "main"]
@@ -97,7 +97,7 @@ def _say(text: str) -> None:
 
 
 def _data(args: argparse.Namespace) -> None:
-    from splatface.models.training.speech_corpus.corpus import make_corpus, write_all
+    from splatface.models.training.speech_corpus.corpus import make_corpus, write_sentences
 
     if args.rounds is not None and args.rounds < 1:
         raise TrainingError(f"--rounds: expected 1 or more, found {args.rounds}: leave it out")
@@ -106,20 +106,22 @@ def _data(args: argparse.Namespace) -> None:
         return
     from splatface.models.audio.offline_features import features
     from splatface.models.training.speech_corpus.forced_alignment import (
-        aligned,
-        known_numbers,
+        align_recordings,
+        number_transcripts,
+        read_transcripts,
         voice_by_name,
-        words_of,
     )
 
     if not args.recordings.is_dir():
         raise AudioError(f"{args.recordings}: expected a folder of recordings, found none: check the path")
-    words = known_numbers() | (words_of(args.words) if args.words else {})
+    words = number_transcripts() | (read_transcripts(args.words) if args.words else {})
     name = args.recordings.name
     say = voice_by_name(args.voice)
     args.corpus.mkdir(parents=True, exist_ok=True)
-    found = aligned(args.recordings, words, say, features, voice=f"{name}/recording", language=args.language)
-    _say(write_all(args.corpus, (each.said for each in found), f"recordings_{name}"))
+    found = align_recordings(
+        args.recordings, words, say, features, voice=f"{name}/recording", language=args.language
+    )
+    _say(write_sentences(args.corpus, (each.said for each in found), f"recordings_{name}"))
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -129,25 +131,27 @@ def _train(args: argparse.Namespace) -> None:
 
     from splatface.models.audio.offline_features import features
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES, store_net
-    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
-    from splatface.models.training.audio_to_mouth.encoded_clips import heard_once
+    from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
+    from splatface.models.training.audio_to_mouth.encoded_clips import train_and_validation_clips
     from splatface.models.training.audio_to_mouth.net_postprocessing import (
-        gains_of,
-        linear_net,
+        ridge_net,
         scale_outputs,
+        variance_gains,
     )
-    from splatface.models.training.audio_to_mouth.train_mouth_net import Training, train
+    from splatface.models.training.audio_to_mouth.train_mouth_net import MouthTrainingConfig, train_mouth_net
 
     torch.set_num_threads(1)
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
-    ear = features_bf16 if args.bf16 else features
-    clips, validation = heard_once(args.corpus, args.encoder, copies=copies, ear=ear, report=_say)
+    ear = extract_features_bf16 if args.bf16 else features
+    clips, validation = train_and_validation_clips(
+        args.corpus, args.encoder, copies=copies, ear=ear, report=_say
+    )
     _say(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips")
     frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
-    how = Training(steps=args.steps, lookahead=frames, bf16=args.bf16)
-    net = train(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
-    net = _blend_with_ridge(net, linear_net(clips, frames), validation)
-    gains = gains_of(net, validation)
+    how = MouthTrainingConfig(steps=args.steps, lookahead=frames, bf16=args.bf16)
+    net = train_mouth_net(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
+    net = _blend_with_ridge(net, ridge_net(clips, frames), validation)
+    gains = variance_gains(net, validation)
     _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
     _say(f"wrote {store_net(scale_outputs(net, gains), args.out)}")
 
@@ -159,10 +163,10 @@ def _blend_with_ridge(
 
     Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
     """
-    from splatface.models.training.audio_to_mouth.net_postprocessing import blend, openness_r
+    from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, opening_correlation
 
-    opinions = {share: blend(net, regression, share) if share < 1 else net for share in _SHARES}
-    heard = {share: openness_r(opinion, validation) for share, opinion in opinions.items()}
+    opinions = {share: blend_nets(net, regression, share) if share < 1 else net for share in _SHARES}
+    heard = {share: opening_correlation(opinion, validation) for share, opinion in opinions.items()}
     told = ", ".join(f"{1 - share:.0%} regression: r {r:.4f}" for share, r in heard.items())
     _say(f"opening of unknown voices with {told}")
     return opinions[min(share for share, r in heard.items() if r > max(heard.values()) - _AS_GOOD)]
@@ -170,12 +174,12 @@ def _blend_with_ridge(
 
 def _eval(args: argparse.Namespace) -> None:
     from splatface.models.training.audio_to_mouth.net_evaluation import (
+        evaluate_predictor,
         held_out_trials,
-        measure,
+        markdown_table,
+        nonspeech_trials,
         plot_openings,
-        rest_trials,
-        table,
-        write_tables,
+        write_evaluation,
     )
 
     nets = _nets(args)
@@ -185,7 +189,7 @@ def _eval(args: argparse.Namespace) -> None:
         films, own = _per_person_baselines(films, args.encoders)
         listeners |= own
     trials = held_out_trials(args.corpus, each=args.each) + films
-    resting = rest_trials(args.corpus, each=min(args.each, 4))
+    resting = nonspeech_trials(args.corpus, each=min(args.each, 4))
     if not trials:
         raise TrainingError(
             f"{args.corpus}: expected held-out sentences, found none: splatface hear data {args.corpus}"
@@ -193,13 +197,13 @@ def _eval(args: argparse.Namespace) -> None:
     found = {}
     for name, listener in listeners.items():
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        found[name] = measure(listener, trials, resting)
-    print(table(found))
+        found[name] = evaluate_predictor(listener, trials, resting)
+    print(markdown_table(found))
     about = {f"{name}: delay and cost": _cost(net) for name, net in nets.items()}
     for name, cost in about.items():
         _say(f"{name}: {cost}")
     if args.out:
-        write_tables(args.out, found, about)
+        write_evaluation(args.out, found, about)
         for path in plot_openings(args.out, listeners, trials):
             _say(f"wrote {path}")
 
@@ -212,29 +216,29 @@ def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
 
 def _listeners(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.encoded_clips import heard_once
-    from splatface.models.training.audio_to_mouth.net_postprocessing import linear_net
+    from splatface.models.training.audio_to_mouth.encoded_clips import train_and_validation_clips
+    from splatface.models.training.audio_to_mouth.net_postprocessing import ridge_net
     from splatface.models.training.audio_to_mouth.predictors import (
-        face_listener,
+        gated_predictor,
         loudness_baseline,
-        net_listener,
+        net_predictor,
     )
 
-    found = {name: net_listener(net) for name, net in nets.items()}
+    found = {name: net_predictor(net) for name, net in nets.items()}
     if args.gated:
-        found |= {f"{name} in a face": face_listener(net) for name, net in nets.items()}
+        found |= {f"{name} in a face": gated_predictor(net) for name, net in nets.items()}
     if args.ridge:
         for encoder in args.encoders:
-            clips, _ = heard_once(args.corpus, encoder, copies=0.2)
-            found[f"ridge on {encoder}"] = net_listener(linear_net(clips, LOOKAHEAD_FRAMES[encoder]))
+            clips, _ = train_and_validation_clips(args.corpus, encoder, copies=0.2)
+            found[f"ridge on {encoder}"] = net_predictor(ridge_net(clips, LOOKAHEAD_FRAMES[encoder]))
     return found | {"level": loudness_baseline}
 
 
-def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
+def _tracked(folders: Iterable[Path]) -> "Iterable[EvaluationTrial]":
     """What people in films did, as the face tracker saw it."""
     import numpy as np
 
-    from splatface.models.training.audio_to_mouth.net_evaluation import Trial
+    from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
     from splatface.models.training.dataset.dataset_audio import load_audio
     from splatface.models.training.dataset.dataset_io import load_dataset
 
@@ -243,20 +247,22 @@ def _tracked(folders: Iterable[Path]) -> "Iterable[Trial]":
         track = dataset.motion
         known = np.isfinite(track.mouth).all(axis=1)
         times_s = track.time_ns[known] / 1e9
-        yield Trial(dataset.name, "film", "tracked", load_audio(dataset), times_s, track.mouth[known])
+        yield EvaluationTrial(
+            dataset.name, "film", "tracked", load_audio(dataset), times_s, track.mouth[known]
+        )
 
 
 def _per_person_baselines(
-    films: "list[Trial]", encoders: Iterable[str]
-) -> "tuple[list[Trial], dict[str, Predictor]]":
+    films: "list[EvaluationTrial]", encoders: Iterable[str]
+) -> "tuple[list[EvaluationTrial], dict[str, Predictor]]":
     """What is left of the films to measure on, and for each a net that knows nothing but the rest."""
     if importlib.util.find_spec("torch") is None:
         raise TrainingError("--person: expected torch, found none: pip install splatface[train]")
     import torch
 
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
-    from splatface.models.training.audio_to_mouth.predictors import net_listener
-    from splatface.models.training.audio_to_mouth.train_mouth_net import person_net, split_trial
+    from splatface.models.training.audio_to_mouth.predictors import net_predictor
+    from splatface.models.training.audio_to_mouth.train_mouth_net import split_trial, train_single_speaker_net
 
     torch.set_num_threads(1)
     left, found = [], {}
@@ -264,8 +270,8 @@ def _per_person_baselines(
         known, rest = split_trial(film)
         left.append(rest)
         for encoder in encoders:
-            net = person_net(encoder, known, LOOKAHEAD_FRAMES[encoder], lambda told: None)
-            found[f"{encoder} of {film.source} alone"] = net_listener(net)
+            net = train_single_speaker_net(encoder, known, LOOKAHEAD_FRAMES[encoder], lambda told: None)
+            found[f"{encoder} of {film.source} alone"] = net_predictor(net)
     return left, found
 
 

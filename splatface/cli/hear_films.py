@@ -54,13 +54,16 @@ def add_lips(parser: argparse.ArgumentParser) -> None:
 def films_main(args: argparse.Namespace) -> None:
     """Track the mouth of every video; what is there already is kept."""
     from splatface.models.storage import cache_dir
-    from splatface.models.training.filmed_lips.filmed_mouth import filmed_mouth, save_filmed_mouth
-    from splatface.models.training.filmed_lips.recognized_words import Recognizer, aligned_phones
+    from splatface.models.training.filmed_lips.filmed_mouth import filmed_mouth_from_track, save_filmed_mouth
+    from splatface.models.training.filmed_lips.recognized_words import (
+        SpeechRecognizer,
+        phones_from_transcript,
+    )
     from splatface.models.training.tracking.mouth_track import track_mouth
 
     args.out.mkdir(parents=True, exist_ok=True)
     cache = cache_dir()
-    recognizer = Recognizer(args.recognizer, cache) if args.words else None
+    recognizer = SpeechRecognizer(args.recognizer, cache) if args.words else None
     failed = 0
     for number, video in enumerate(args.videos, 1):
         path = args.out / f"{video.stem}.npz"
@@ -68,7 +71,7 @@ def films_main(args: argparse.Namespace) -> None:
             continue
         try:
             track = track_mouth(video)
-            film = filmed_mouth(
+            film = filmed_mouth_from_track(
                 track, name=video.stem, person=args.person or video.stem, license=args.license
             )
         except TrackingError as error:
@@ -76,7 +79,7 @@ def films_main(args: argparse.Namespace) -> None:
             print(f"{video}: left out: {error}", flush=True)
             continue
         if recognizer is not None:
-            film = film.saying(aligned_phones(film.samples, recognizer(film.samples)))
+            film = film.with_phones(phones_from_transcript(film.samples, recognizer(film.samples)))
         save_filmed_mouth(path, film)
         offset = (
             f"{track.offset.audio_delay_ms:.0f} ms late" if track.offset.reliable else "sound offset unsure"
@@ -96,12 +99,17 @@ def rule_main(args: argparse.Namespace) -> None:
     import torch
 
     from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
-    from splatface.models.training.filmed_lips.fit_coarticulation import FitConfig, fit_coarticulation
+    from splatface.models.training.filmed_lips.fit_coarticulation import (
+        CoarticulationFitConfig,
+        fit_coarticulation,
+    )
     from splatface.models.training.speech_corpus.coarticulation import save_coarticulation
 
     torch.set_num_threads(1)
     films = [load_filmed_mouth(path) for path in _films(args.films)]
-    rule = fit_coarticulation(films, FitConfig(steps=args.steps), lambda text: print(text, flush=True))
+    rule = fit_coarticulation(
+        films, CoarticulationFitConfig(steps=args.steps), lambda text: print(text, flush=True)
+    )
     about = {"license": "Apache-2.0", "sources": f"measured on tracked mouths of {len(films)} clips"}
     save_coarticulation(args.out, rule, about)
     print(f"wrote {args.out}")
@@ -114,38 +122,38 @@ def lips_main(args: argparse.Namespace) -> None:
 
     from splatface.models.audio.offline_features import features
     from splatface.models.audio2motion.weights import load_net, read_net, store_net
-    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
-    from splatface.models.training.audio_to_mouth.encoded_clips import hear_corpus, joined_clips
-    from splatface.models.training.audio_to_mouth.net_postprocessing import blend, linear_net
+    from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
+    from splatface.models.training.audio_to_mouth.encoded_clips import concatenate_clips, corpus_clips
+    from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, ridge_net
     from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
     from splatface.models.training.filmed_lips.fine_tune import (
-        FineTuning,
-        as_wide_as_filmed,
-        film_clips,
-        teach,
+        FineTuningConfig,
+        encode_filmed_clips,
+        fine_tune_soup,
+        match_filmed_amplitude,
     )
 
     def say(text: str) -> None:
         print(text, flush=True)
 
     torch.set_num_threads(1)
-    ear = features_bf16 if args.bf16 else features
+    ear = extract_features_bf16 if args.bf16 else features
     every = [load_filmed_mouth(path) for path in _films(args.films)]
     known = [film for film in every if film.person not in args.without]
     if not known:
         raise TrainingError("--without: expected some persons to learn from, found none: leave out fewer")
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
     cache = args.films / "features"
-    films = film_clips(known, args.encoder, copies=copies, cache=cache, ear=ear, report=say)
+    films = encode_filmed_clips(known, args.encoder, copies=copies, cache=cache, ear=ear, report=say)
     made = _CORPUS_COPIES[args.encoder] if args.corpus_copies is None else args.corpus_copies
-    corpus = hear_corpus(args.corpus, args.encoder, "train", copies=made, ear=ear, report=say)
+    corpus = corpus_clips(args.corpus, args.encoder, "train", copies=made, ear=ear, report=say)
     start = load_net(args.encoder) if args.start is None else read_net(args.start)
-    net = teach(start, films, corpus, FineTuning(steps=args.steps, bfloat16=args.bf16), say)
-    regression = linear_net(joined_clips([films, corpus]), round(start.lookahead_ms / 20))
-    net = blend(net, regression, args.share)
+    net = fine_tune_soup(start, films, corpus, FineTuningConfig(steps=args.steps, bfloat16=args.bf16), say)
+    regression = ridge_net(concatenate_clips([films, corpus]), round(start.lookahead_ms / 20))
+    net = blend_nets(net, regression, args.share)
     if args.amplitude is not None:
         others = [load_filmed_mouth(path) for path in _films(args.amplitude)]
-        net = as_wide_as_filmed(net, others, ear)
+        net = match_filmed_amplitude(net, others, ear)
     say(f"wrote {store_net(net, args.out)}")
 
 

@@ -7,8 +7,8 @@ import pytest
 from splatface.cli import hear
 from splatface.models.audio2motion.weights import read_net
 from splatface.models.errors import AudioError, TrainingError
-from splatface.models.training.speech_corpus.corpus import read, write
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.corpus import read_sentence, write_sentence
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
 
 def call(*words):
@@ -24,7 +24,7 @@ def corpus(tmp_path):
     sound = (0.4 * np.sin(2 * np.pi * 220 * t) * (t % 0.5 < 0.3)).astype(np.float32)
     phones = tuple(Phone("a", 0.5 * i, 0.5 * i + 0.3) for i in range(4))
     for voice in ("slt", "rms", "awb"):
-        write(tmp_path, f"flite_{voice}", Spoken(sound, phones, f"flite/{voice}", "en"))
+        write_sentence(tmp_path, f"flite_{voice}", LabeledSpeech(sound, phones, f"flite/{voice}", "en"))
     return tmp_path
 
 
@@ -49,11 +49,11 @@ def test_from_a_corpus_to_a_measured_net(corpus, capsys):
 def test_a_voice_makes_a_corpus(tmp_path, monkeypatch, capsys):
     from splatface.models.training.speech_corpus import corpus
 
-    sentence = Spoken(np.ones(16000, np.float32), (Phone("a", 0, 1),), "flite/slt", "en")
+    sentence = LabeledSpeech(np.ones(16000, np.float32), (Phone("a", 0, 1),), "flite/slt", "en")
     monkeypatch.setitem(corpus.SOURCES, "flite", (lambda rng, rounds: iter([sentence] * rounds), 2))
     assert call("data", tmp_path / "corpus", "--sources", "flite") == 0
     assert capsys.readouterr().out == "flite: 2 sentences, 0.0 min\n"
-    assert read(tmp_path / "corpus" / "flite_00001.npz").voice == "flite/slt"
+    assert read_sentence(tmp_path / "corpus" / "flite_00001.npz").voice == "flite/slt"
 
 
 def test_what_is_missing_is_said(tmp_path):

@@ -103,15 +103,15 @@ def test_the_bench_is_listed_with_the_others():
 def test_a_net_is_taught_by_films(films, tmp_path, capsys):
     pytest.importorskip("torch")
     from splatface.models.audio2motion.weights import read_net
-    from splatface.models.training.speech_corpus.corpus import write
-    from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+    from splatface.models.training.speech_corpus.corpus import write_sentence
+    from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
     t = np.arange(48000) / 16000
     sound = (0.4 * np.sin(2 * np.pi * 220 * t) * (t % 0.5 < 0.3)).astype(np.float32)
     phones = tuple(Phone("a", 0.5 * i, 0.5 * i + 0.3) for i in range(6))
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    write(corpus, "flite_slt", Spoken(sound, phones, "flite/slt", "en"))
+    write_sentence(corpus, "flite_slt", LabeledSpeech(sound, phones, "flite/slt", "en"))
     out = tmp_path / "net.safetensors"
     words = ("lips", corpus, films, "--encoder", "fsmn", "--out", out, "--steps", 3, "--copies", 0)
     call(hear, *words, "--amplitude", films)

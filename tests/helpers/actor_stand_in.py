@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TORSO
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, choose
 from splatface.models.training.synthetic.blender_scene import film_camera
 from splatface.models.training.synthetic.body_parts import Part, PosedBody
@@ -87,7 +87,9 @@ def stand_in():
 
 def _say(text):
     phones = [Phone("m", 0.0, 0.3), Phone("a", 0.3, 0.7, 1.15), Phone("m", 0.7, 1.0)]
-    return Spoken(np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5, tuple(phones), "test/tone", "en")
+    return LabeledSpeech(
+        np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5, tuple(phones), "test/tone", "en"
+    )
 
 
 VOICE = Voice("test/tone", "woman", "nobody's", _say)

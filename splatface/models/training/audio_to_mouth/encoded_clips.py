@@ -14,35 +14,35 @@ from splatface.models.audio.offline_features import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.training.speech_corpus.augmentation import (
-    Recording,
-    silent,
+    SimulatedRecording,
+    simulate_nonspeech,
     simulate_recording,
     wsola_stretch,
 )
-from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.corpus import is_validation, read, trained_on
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
+from splatface.models.training.speech_corpus.corpus import is_training, is_validation, read_sentence
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
 __all__ = [
-    "PURPOSES",
+    "SPLITS",
     "Clips",
     "EncodedClips",
-    "ModeTrack",
-    "between_frames",
+    "PhonesToModes",
+    "add_modes",
+    "concatenate_clips",
+    "corpus_clips",
+    "delay_modes",
     "encode_corpus",
-    "hear_corpus",
-    "heard_once",
-    "joined_clips",
+    "jitter_frame_phase",
     "load_encoded",
-    "looking_ahead",
     "save_encoded",
-    "with_modes",
+    "train_and_validation_clips",
 ]
 
 # (phones, times [T] in s) -> mouth modes [T, len(MOUTH_MODES)]
-ModeTrack = Callable[[Sequence[Phone], NDArray[np.float64]], NDArray[np.float32]]
+PhonesToModes = Callable[[Sequence[Phone], NDArray[np.float64]], NDArray[np.float32]]
 
-PURPOSES: Final = {"train": trained_on, "validate": is_validation}
+SPLITS: Final = {"train": is_training, "validate": is_validation}
 _SILENT_SHARE = 0.25  # after so many of the sentences comes a sound without speech
 _PACE = (0.8, 1.25)
 _PART = 50  # sentences between two files: a minute of whisper's work
@@ -79,18 +79,18 @@ class EncodedClips:
     phones: tuple[tuple[Phone, ...], ...]  # of every clip; empty where nobody speaks
 
 
-def hear_corpus(
+def corpus_clips(
     corpus: Path,
     encoder: str,
     purpose: str,
     *,
     copies: float,
     ear: FeatureExtractor = features,
-    mouth: ModeTrack = mode_track,
+    mouth: PhonesToModes = modes_from_phones,
     report: Callable[[str], None] = lambda told: None,
 ) -> Clips:
     """Encode the corpus as `encode_corpus` does and add the mouth that a rule makes of the phones."""
-    return with_modes(encode_corpus(corpus, encoder, purpose, copies=copies, ear=ear, report=report), mouth)
+    return add_modes(encode_corpus(corpus, encoder, purpose, copies=copies, ear=ear, report=report), mouth)
 
 
 def encode_corpus(
@@ -117,7 +117,7 @@ def encode_corpus(
 
     Raises TrainingError when there is no such sentence.
     """
-    files = [path for path in sorted(corpus.glob("*.npz")) if PURPOSES[purpose](read(path))]
+    files = [path for path in sorted(corpus.glob("*.npz")) if SPLITS[purpose](read_sentence(path))]
     if not files:
         raise TrainingError(
             f"{corpus}: expected spoken sentences to {purpose} with, found none: splatface hear data {corpus}"
@@ -131,14 +131,16 @@ def encode_corpus(
         kept = corpus / "heard" / name
         if not kept.exists():
             kept.parent.mkdir(parents=True, exist_ok=True)
-            others = [read(path) for path in files[:: max(len(files) // _BABBLE, 1)]]
-            save_encoded(kept, _encoded_part([read(path) for path in part], others, (encoder, ear), number))
+            others = [read_sentence(path) for path in files[:: max(len(files) // _BABBLE, 1)]]
+            save_encoded(
+                kept, _encoded_part([read_sentence(path) for path in part], others, (encoder, ear), number)
+            )
             report(f"{encoder} has heard {first + len(part)} of {len(order)} sentences to {purpose} with")
         parts.append(load_encoded(kept))
     return _joined(parts)
 
 
-def with_modes(encoded: EncodedClips, mouth: ModeTrack = mode_track) -> Clips:
+def add_modes(encoded: EncodedClips, mouth: PhonesToModes = modes_from_phones) -> Clips:
     """The clips with the mouth modes that a rule makes of their phones; at rest where nobody speaks."""
     modes = np.zeros((len(encoded.values), len(MOUTH_MODES)), np.float32)
     spans = zip(encoded.starts[:-1], encoded.starts[1:], encoded.phones, strict=True)
@@ -148,7 +150,7 @@ def with_modes(encoded: EncodedClips, mouth: ModeTrack = mode_track) -> Clips:
     return Clips(encoded.encoder, encoded.values, modes, encoded.starts)
 
 
-def joined_clips(parts: Sequence[Clips]) -> Clips:
+def concatenate_clips(parts: Sequence[Clips]) -> Clips:
     """Clips of one encoder, one after the other."""
     return Clips(
         parts[0].encoder,
@@ -159,7 +161,7 @@ def joined_clips(parts: Sequence[Clips]) -> Clips:
     )
 
 
-def heard_once(
+def train_and_validation_clips(
     corpus: Path,
     encoder: str,
     *,
@@ -171,12 +173,15 @@ def heard_once(
 
     See `hear_corpus`.
     """
-    train = hear_corpus(corpus, encoder, "train", copies=copies, ear=ear, report=report)
-    return train, hear_corpus(corpus, encoder, "validate", copies=1, ear=ear, report=report)
+    train = corpus_clips(corpus, encoder, "train", copies=copies, ear=ear, report=report)
+    return train, corpus_clips(corpus, encoder, "validate", copies=1, ear=ear, report=report)
 
 
 def _encoded_part(
-    voices: Sequence[Spoken], others: Sequence[Spoken], heard_by: tuple[str, FeatureExtractor], number: int
+    voices: Sequence[LabeledSpeech],
+    others: Sequence[LabeledSpeech],
+    heard_by: tuple[str, FeatureExtractor],
+    number: int,
 ) -> EncodedClips:
     """Each of the voices recorded once, at another pace, with sounds without speech between them."""
     rng = np.random.default_rng((0, number))
@@ -185,7 +190,7 @@ def _encoded_part(
         paced = wsola_stretch(said, float(rng.uniform(*_PACE))) if rng.random() < 0.5 else said
         clips.append(_clip(simulate_recording(paced, others, rng), heard_by, rng))
         if rng.random() < _SILENT_SHARE:
-            clips.append(_clip(silent(3.0, others, rng), heard_by, rng))
+            clips.append(_clip(simulate_nonspeech(3.0, others, rng), heard_by, rng))
     values, centers_s, phones = zip(*clips, strict=True)
     starts = np.cumsum([0] + [len(each) for each in values])
     halves = np.concatenate(values).astype(np.float16)
@@ -211,14 +216,14 @@ def _joined_starts(starts: Iterable[NDArray[np.int64]]) -> NDArray[np.int64]:
 
 
 def _clip(
-    recording: Recording, heard_by: tuple[str, FeatureExtractor], rng: np.random.Generator
+    recording: SimulatedRecording, heard_by: tuple[str, FeatureExtractor], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], tuple[Phone, ...]]:
     encoder, ear = heard_by
-    values, centers_s = between_frames(*ear(encoder, recording.samples), rng)
+    values, centers_s = jitter_frame_phase(*ear(encoder, recording.samples), rng)
     return values, centers_s, recording.phones
 
 
-def between_frames(
+def jitter_frame_phase(
     values: NDArray[np.float32], centers_s: NDArray[np.float64], rng: np.random.Generator
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """Half of the time, frames between the encoder's: the graph interpolates, so a net must know them too."""
@@ -229,7 +234,7 @@ def between_frames(
     return between.astype(np.float32), centers_s[:-1] + share * np.diff(centers_s)
 
 
-def looking_ahead(clips: Clips, frames: int) -> Clips:
+def delay_modes(clips: Clips, frames: int) -> Clips:
     """The same clips with every mouth `frames` frames later: the net may wait that long before it answers."""
     later, known = clips.modes.copy(), clips.known_frames().copy()
     for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):

@@ -16,37 +16,37 @@ from splatface.models.pearson import pearson
 from splatface.models.training.audio_to_mouth.predictors import Predictor
 from splatface.models.training.speech_corpus.augmentation import (
     NONSPEECH_KINDS,
-    Recording,
+    SimulatedRecording,
+    nonspeech_sound,
     simulate_recording,
-    unvoiced,
 )
-from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.corpus import is_test, read
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
+from splatface.models.training.speech_corpus.corpus import is_test, read_sentence
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.typing import Float32Array
 
 __all__ = [
     "SHUT_BELOW",
-    "Measured",
+    "EvaluationTrial",
+    "MouthScore",
+    "NetEvaluation",
     "NonSpeechTrial",
-    "Score",
-    "Trial",
+    "evaluate_predictor",
     "held_out_trials",
-    "measure",
+    "markdown_table",
+    "nonspeech_trials",
     "plain",
     "plot_openings",
-    "rest_trials",
-    "score",
-    "table",
-    "trial_of_phones",
-    "write_tables",
+    "score_mouth",
+    "trial_from_phones",
+    "write_evaluation",
 ]
 
 _STEP_S = 0.005  # the truth is sampled finer than any encoder
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Trial:
+class EvaluationTrial:
     """One recording and the mouth that belongs to it."""
 
     source: str  # "kokoro", "librivox", ...
@@ -61,7 +61,7 @@ class Trial:
         columns = [np.interp(times_s, self.times_s, mode) for mode in self.modes.T]
         return np.stack(columns, axis=1).astype(np.float32)
 
-    def between(self, first: int, last: int) -> "Trial":
+    def between(self, first: int, last: int) -> "EvaluationTrial":
         """The same recording, its mouth known only from moment `first` to before `last` of `times_s`."""
         return replace(self, times_s=self.times_s[first:last], modes=self.modes[first:last])
 
@@ -74,42 +74,46 @@ class NonSpeechTrial:
     samples: Float32Array
 
 
-def trial_of_phones(said: Spoken, condition: str, recording: Recording) -> Trial:
+def trial_from_phones(said: LabeledSpeech, condition: str, recording: SimulatedRecording) -> EvaluationTrial:
     """A trial whose truth follows from the phones."""
     times_s = np.arange(0.0, len(recording.samples) / SAMPLE_RATE, _STEP_S)
-    modes = mode_track(recording.phones, times_s)
-    return Trial(said.voice.split("/")[0], said.language, condition, recording.samples, times_s, modes)
+    modes = modes_from_phones(recording.phones, times_s)
+    return EvaluationTrial(
+        said.voice.split("/")[0], said.language, condition, recording.samples, times_s, modes
+    )
 
 
-def held_out_trials(corpus: Path, *, each: int = 10, seed: int = 1) -> list[Trial]:
+def held_out_trials(corpus: Path, *, each: int = 10, seed: int = 1) -> list[EvaluationTrial]:
     """At most `each` held-out sentences of a source and language, clean and recorded somewhere."""
     rng = np.random.default_rng(seed)
-    kept = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read(path))]
-    groups: dict[tuple[str, str], list[Spoken]] = {}
+    kept = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read_sentence(path))]
+    groups: dict[tuple[str, str], list[LabeledSpeech]] = {}
     for said in kept:
         groups.setdefault((said.voice.split("/")[0], said.language), []).append(said)
     trials = []
     for group in groups.values():
         for said in group[:each]:
-            trials.append(trial_of_phones(said, "clean", _padded(said, 0.4)))
-            trials.append(trial_of_phones(said, "recorded", simulate_recording(said, kept, rng)))
+            trials.append(trial_from_phones(said, "clean", _padded(said, 0.4)))
+            trials.append(trial_from_phones(said, "recorded", simulate_recording(said, kept, rng)))
     return trials
 
 
-def rest_trials(corpus: Path, *, each: int = 4, seconds: float = 4.0, seed: int = 2) -> list[NonSpeechTrial]:
+def nonspeech_trials(
+    corpus: Path, *, each: int = 4, seconds: float = 4.0, seed: int = 2
+) -> list[NonSpeechTrial]:
     """Sounds of every kind at which the mouth should stay shut, `each` with another level."""
     rng = np.random.default_rng(seed)
-    voices = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read(path))]
+    voices = [said for path in sorted(corpus.glob("*.npz")) if is_test(said := read_sentence(path))]
     return [
-        NonSpeechTrial(kind, unvoiced(kind, round(seconds * SAMPLE_RATE), voices, rng))
+        NonSpeechTrial(kind, nonspeech_sound(kind, round(seconds * SAMPLE_RATE), voices, rng))
         for kind in NONSPEECH_KINDS
         for _ in range(1 if kind == "silence" else each)
     ]
 
 
-def _padded(said: Spoken, seconds: float) -> Recording:
+def _padded(said: LabeledSpeech, seconds: float) -> SimulatedRecording:
     phones = tuple(Phone(p.ipa, p.start_s + seconds, p.end_s + seconds, p.stress) for p in said.phones)
-    return Recording(np.pad(said.samples, round(seconds * SAMPLE_RATE)), phones)
+    return SimulatedRecording(np.pad(said.samples, round(seconds * SAMPLE_RATE)), phones)
 
 
 SHUT_BELOW = 0.08  # opening below which a mouth is called shut
@@ -120,7 +124,7 @@ _MOVES = 0.02  # spread of the truth below which a mode stands still
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class MouthScore:
     """NaN where the truth does not tell."""
 
     open_r: float  # correlation of opening
@@ -134,7 +138,7 @@ class Score:
     mode_r: tuple[float, ...]  # [len(MOUTH_MODES)], NaN where the true mode stands still
 
 
-def score(heard: Float32Array, true: Float32Array) -> Score:
+def score_mouth(heard: Float32Array, true: Float32Array) -> MouthScore:
     """Compare modes [F, n], frames 20 ms apart; columns of `true` that are NaN are not judged."""
     a, b = heard[:, _OPEN], true[:, _OPEN]
     lags = range(-8, 9)
@@ -145,7 +149,7 @@ def score(heard: Float32Array, true: Float32Array) -> Score:
     )
     known = [r for r in mode_r if not np.isnan(r)]
     recall, precision = _closures(a, b)
-    return Score(
+    return MouthScore(
         open_r=pearson(a, b),
         open_amplitude=float(a.std() / b.std()),
         open_lag_ms=_FRAME_MS * _peak(np.array(correlations), lags[0]),
@@ -158,7 +162,7 @@ def score(heard: Float32Array, true: Float32Array) -> Score:
     )
 
 
-def plain(result: Score) -> dict[str, object]:
+def plain(result: MouthScore) -> dict[str, object]:
     """A score as plain data, the modes by name."""
     return asdict(result) | {"mode_r": dict(zip(MOUTH_MODES, result.mode_r, strict=True))}
 
@@ -198,10 +202,10 @@ _MEANS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class NetEvaluation:
     """What one listener reached."""
 
-    groups: dict[str, Score]  # by "source language condition"
+    groups: dict[str, MouthScore]  # by "source language condition"
     shut: dict[str, float]  # share of the time at which the mouth is shut, by kind of sound without speech
 
     def means(self, condition: str) -> dict[str, float]:
@@ -220,7 +224,9 @@ class Measured:
         return {"means": means, "groups": groups, "shut": self.shut}
 
 
-def measure(listener: Predictor, trials: Sequence[Trial], resting: Sequence[NonSpeechTrial]) -> Measured:
+def evaluate_predictor(
+    listener: Predictor, trials: Sequence[EvaluationTrial], resting: Sequence[NonSpeechTrial]
+) -> NetEvaluation:
     """Score a listener by source, language and condition."""
     pairs: dict[str, list[tuple[Float32Array, Float32Array]]] = {}
     for trial in trials:
@@ -229,17 +235,17 @@ def measure(listener: Predictor, trials: Sequence[Trial], resting: Sequence[NonS
         name = f"{trial.source} {trial.language} {trial.condition}"
         pairs.setdefault(name, []).append((heard[inside], trial.truth(times_s[inside])))
     groups = {
-        name: score(*(np.concatenate(side) for side in zip(*both, strict=True)))
+        name: score_mouth(*(np.concatenate(side) for side in zip(*both, strict=True)))
         for name, both in pairs.items()
     }
     shut: dict[str, list[Float32Array]] = {}
     for trial_at_rest in resting:
         heard, _ = listener(trial_at_rest.samples)
         shut.setdefault(trial_at_rest.kind, []).append(heard[_WARM_UP:, _OPEN])
-    return Measured(groups, {kind: _share_shut(np.concatenate(x)) for kind, x in shut.items()})
+    return NetEvaluation(groups, {kind: _share_shut(np.concatenate(x)) for kind, x in shut.items()})
 
 
-def table(measured: Mapping[str, Measured]) -> str:
+def markdown_table(measured: Mapping[str, NetEvaluation]) -> str:
     """Markdown: every listener's means by condition, then its groups, then the mouth at rest."""
     lines = ["| listener | condition | " + " | ".join(_MEANS) + " |", "|---" * (len(_MEANS) + 2) + "|"]
     for name, result in measured.items():
@@ -276,10 +282,12 @@ def _mean(values: Iterable[float]) -> float:
 _SHOWN_S = 6.0
 
 
-def write_tables(folder: Path, measured: Mapping[str, Measured], about: Mapping[str, object]) -> None:
+def write_evaluation(
+    folder: Path, measured: Mapping[str, NetEvaluation], about: Mapping[str, object]
+) -> None:
     """report.md and report.json; `about`: whatever else was found out, as plain data."""
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Hearing, measured", "", table(measured)]
+    lines = ["# Hearing, measured", "", markdown_table(measured)]
     lines += [f"* {name}: {value}" for name, value in about.items()]
     (folder / "report.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     found = {"listeners": {name: result.plain() for name, result in measured.items()}, "about": dict(about)}
@@ -287,7 +295,9 @@ def write_tables(folder: Path, measured: Mapping[str, Measured], about: Mapping[
     (folder / "report.json").write_text(text + "\n", encoding="utf-8")
 
 
-def plot_openings(folder: Path, listeners: Mapping[str, Predictor], trials: Sequence[Trial]) -> list[Path]:
+def plot_openings(
+    folder: Path, listeners: Mapping[str, Predictor], trials: Sequence[EvaluationTrial]
+) -> list[Path]:
     """One picture a source, language and condition: the first trial's opening, true and heard.
 
     A truth in other units than a mode's is drawn with the spread of the first listener.

@@ -7,18 +7,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.errors import HeadError
-from splatface.models.training.audio_to_mouth.encoded_clips import Clips, looking_ahead
-from splatface.models.training.audio_to_mouth.predictors import heard_windows
+from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes
+from splatface.models.training.audio_to_mouth.predictors import predict_frames
 from splatface.models.typing import Float32Array
 
-__all__ = ["blend", "gains_of", "linear_net", "openness_r", "scale_outputs"]
+__all__ = ["blend_nets", "opening_correlation", "ridge_net", "scale_outputs", "variance_gains"]
 
 _WINDOW = 5  # frames
 _EVERY, _BLOCK = 3, 8000  # neighboring frames say the same; so many are looked at together
 _FRAME_MS = 20.0
 
 
-def linear_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> AudioToMouthNet:
+def ridge_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> AudioToMouthNet:
     """Ridge regression from five frames of an encoder to the mouth modes.
 
     Args:
@@ -82,7 +82,7 @@ def _as_net(
     )
 
 
-def blend(one: AudioToMouthNet, other: AudioToMouthNet, share: float = 0.5) -> AudioToMouthNet:
+def blend_nets(one: AudioToMouthNet, other: AudioToMouthNet, share: float = 0.5) -> AudioToMouthNet:
     """One net that answers share * (what `one` answers) + (1 - share) * (what `other` answers).
 
     Args:
@@ -140,7 +140,7 @@ _MOVES = 0.02
 _OPEN = MOUTH_MODES.index("open")
 
 
-def gains_of(net: AudioToMouthNet, clips: Clips) -> NDArray[np.float32]:
+def variance_gains(net: AudioToMouthNet, clips: Clips) -> NDArray[np.float32]:
     """Gains [n] towards the spread of the truth, mode by mode, on clips of voices the net was not trained on.
 
     1 for a mode that does not move; never above 1.3, where noise would be heard as speech.
@@ -152,7 +152,7 @@ def gains_of(net: AudioToMouthNet, clips: Clips) -> NDArray[np.float32]:
     return limited
 
 
-def openness_r(net: AudioToMouthNet, clips: Clips) -> float:
+def opening_correlation(net: AudioToMouthNet, clips: Clips) -> float:
     """Correlation of the opening heard with the true one, where someone speaks."""
     heard, true = _spoken(net, clips)
     return float(np.corrcoef(heard[:, _OPEN], true[:, _OPEN])[0, 1])
@@ -160,11 +160,11 @@ def openness_r(net: AudioToMouthNet, clips: Clips) -> float:
 
 def _spoken(net: AudioToMouthNet, clips: Clips) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Modes heard and true [F, n] of the clips in which someone speaks."""
-    clips = looking_ahead(clips, round(net.lookahead_ms / _FRAME_MS))
+    clips = delay_modes(clips, round(net.lookahead_ms / _FRAME_MS))
     heard, true = [], []
     for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):
         if clips.modes[start:end].any():
-            heard.append(heard_windows(net, clips.values[start:end].astype(np.float32)))
+            heard.append(predict_frames(net, clips.values[start:end].astype(np.float32)))
             true.append(clips.modes[start:end])
     return np.concatenate(heard), np.concatenate(true)
 

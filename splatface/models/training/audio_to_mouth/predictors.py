@@ -15,11 +15,11 @@ from splatface.models.typing import Float32Array, Float64Array
 __all__ = [
     "FeatureExtractor",
     "Predictor",
-    "face_listener",
-    "heard_modes",
-    "heard_windows",
+    "gated_predictor",
     "loudness_baseline",
-    "net_listener",
+    "net_predictor",
+    "predict_frames",
+    "predict_recording",
 ]
 
 
@@ -30,15 +30,15 @@ Predictor = Callable[
 _HOP_S, _LEVEL_MEMORY_S = 0.02, 1.0
 
 
-def heard_modes(
+def predict_recording(
     net: AudioToMouthNet, samples: Float32Array, ear: FeatureExtractor = features
 ) -> tuple[Float32Array, Float64Array]:
     """Modes [F, n] that the net hears in a recording [T] at 16 kHz, and their times [F], s."""
     values, centers_s = ear(net.encoder, samples)
-    return heard_windows(net, values), centers_s - net.lookahead_ms / 1000
+    return predict_frames(net, values), centers_s - net.lookahead_ms / 1000
 
 
-def heard_windows(net: AudioToMouthNet, values: Float32Array) -> Float32Array:
+def predict_frames(net: AudioToMouthNet, values: Float32Array) -> Float32Array:
     """What `net(window)` says [F, n] of the window that ends at each frame of values [F, D], all at once."""
     # Before the first frame the graph repeats it.
     padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
@@ -46,12 +46,12 @@ def heard_windows(net: AudioToMouthNet, values: Float32Array) -> Float32Array:
     return net.forward_hidden(windows.transpose(0, 2, 1).reshape(len(values), -1)).astype(np.float32)
 
 
-def net_listener(net: AudioToMouthNet, ear: FeatureExtractor = features) -> Predictor:
+def net_predictor(net: AudioToMouthNet, ear: FeatureExtractor = features) -> Predictor:
     """The net, without a voice gate."""
-    return partial(heard_modes, net, ear=ear)
+    return partial(predict_recording, net, ear=ear)
 
 
-def face_listener(net: AudioToMouthNet) -> Predictor:
+def gated_predictor(net: AudioToMouthNet) -> Predictor:
     """The net behind the voice gate, frame by frame, as a running face asks it."""
     ear = encoder(net.encoder)
 

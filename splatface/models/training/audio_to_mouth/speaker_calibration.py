@@ -17,7 +17,7 @@ from splatface.models.typing import Float32Array, Float64Array
 __all__ = [
     "Calibration",
     "calibrate_net",
-    "described",
+    "calibration_as_dict",
     "hidden_features_net",
     "predict_modes",
     "refit_last_layer",
@@ -124,7 +124,7 @@ def predict_modes(net: AudioToMouthNet, features: Features, times_ns: NDArray[np
     return np.stack(moments) if moments else np.zeros((0, net.outputs), np.float32)
 
 
-def described(found: Calibration) -> dict[str, Any]:
+def calibration_as_dict(found: Calibration) -> dict[str, Any]:
     """A calibration as plain data, for head.yaml and the report."""
     columns = {"gain": found.gain, "bias": found.bias, "r_shared": found.before, "r_calibrated": found.after}
     modes = {

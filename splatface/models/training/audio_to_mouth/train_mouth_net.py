@@ -16,13 +16,20 @@ from torch import Tensor, nn
 from splatface.models.audio.offline_features import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.storage import atomic_write
-from splatface.models.training.audio_to_mouth.encoded_clips import Clips, looking_ahead
-from splatface.models.training.audio_to_mouth.net_evaluation import Trial
+from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes
+from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
 
-__all__ = ["NetConfig", "TorchNet", "Training", "person_net", "split_trial", "train"]
+__all__ = [
+    "MouthTrainingConfig",
+    "NetConfig",
+    "TorchMouthNet",
+    "split_trial",
+    "train_mouth_net",
+    "train_single_speaker_net",
+]
 
 
-class TorchNet(nn.Module):
+class TorchMouthNet(nn.Module):
     """A CoefficientNet that learns.
 
     Args:
@@ -63,7 +70,7 @@ class TorchNet(nn.Module):
         modes: Tensor = self._dropout_within(_gelu(windows @ self.w1 + self.b1)) @ self.w2 + self.b2
         return modes
 
-    def plain(self) -> AudioToMouthNet:
+    def to_numpy(self) -> AudioToMouthNet:
         """The net as it is now."""
         convs = zip(self.conv_weights, self.conv_biases, strict=True)
         return AudioToMouthNet(
@@ -110,7 +117,7 @@ class NetConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Training:
+class MouthTrainingConfig:
     """How a net is trained."""
 
     shape: NetConfig = NetConfig()
@@ -130,7 +137,7 @@ class Training:
     seed: int = 0
 
 
-def _first_net(clips: Clips, how: Training) -> AudioToMouthNet:
+def _first_net(clips: Clips, how: MouthTrainingConfig) -> AudioToMouthNet:
     """A net that has learned nothing, its projection the principal components of what was heard, whitened."""
     shape = how.shape
     sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
@@ -159,7 +166,7 @@ def _first_net(clips: Clips, how: Training) -> AudioToMouthNet:
     )
 
 
-def _loss(heard: Tensor, true: Tensor, how: Training) -> Tensor:
+def _loss(heard: Tensor, true: Tensor, how: MouthTrainingConfig) -> Tensor:
     """Distance, velocity, closures, rest, and amplitude: neither muted nor jittery."""
     weight = torch.ones_like(true)
     closed = (true[..., _PRESS] > 0.5).float()
@@ -174,7 +181,7 @@ def _loss(heard: Tensor, true: Tensor, how: Training) -> Tensor:
     return distance + how.velocity * velocity + how.amplitude * amplitude
 
 
-def _runs(clips: Clips, how: Training) -> NDArray[np.int64]:
+def _runs(clips: Clips, how: MouthTrainingConfig) -> NDArray[np.int64]:
     """First frames of every run that lies within one clip."""
     length = how.shape.window - 1 + _RUN
     starts = [
@@ -192,7 +199,7 @@ def _means(clips: Clips) -> NDArray[np.float32]:
 
 
 def _speaker_mixup_offsets(
-    means: NDArray[np.float32], how: Training, rng: np.random.Generator
+    means: NDArray[np.float32], how: MouthTrainingConfig, rng: np.random.Generator
 ) -> NDArray[np.float32]:
     """Offsets [batch, 1, D] that make another speaker of each run: a share of the way between two clips."""
     one, other = (means[rng.integers(0, len(means), how.batch)] for _ in range(2))
@@ -200,8 +207,8 @@ def _speaker_mixup_offsets(
     return (share * (one - other))[:, None]
 
 
-def train(
-    clips: Clips, how: Training, report: Callable[[str], None], state: Path | None = None
+def train_mouth_net(
+    clips: Clips, how: MouthTrainingConfig, report: Callable[[str], None], state: Path | None = None
 ) -> AudioToMouthNet:
     """Train on one core, `how.steps` steps of 20 to 100 ms.
 
@@ -212,9 +219,9 @@ def train(
     """
     torch.manual_seed(how.seed)
     rng = np.random.default_rng(how.seed)
-    clips = looking_ahead(clips, how.lookahead)
+    clips = delay_modes(clips, how.lookahead)
     first = _first_net(clips, how)
-    net = TorchNet(first, dropout=how.dropout, dropout_within=how.dropout_within)
+    net = TorchMouthNet(first, dropout=how.dropout, dropout_within=how.dropout_within)
     means = _means(clips)
     adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=how.decay)
     starts, length = _runs(clips, how), how.shape.window - 1 + _RUN
@@ -234,10 +241,12 @@ def train(
     if state is not None:
         state.unlink(missing_ok=True)
     net.eval()
-    return net.plain()
+    return net.to_numpy()
 
 
-def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: Training) -> float:
+def _step(
+    net: TorchMouthNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: MouthTrainingConfig
+) -> float:
     values, true = batch
     with torch.autocast("cpu", torch.bfloat16, enabled=how.bf16):
         heard = net(values)
@@ -248,7 +257,9 @@ def _step(net: TorchNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tenso
     return float(loss.detach())
 
 
-def _keep(state: Path | None, step: int, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> None:
+def _keep(
+    state: Path | None, step: int, net: TorchMouthNet, adam: torch.optim.Optimizer, how: MouthTrainingConfig
+) -> None:
     if state is None:
         return
     kept: dict[str, Any] = {"step": step, "net": net.state_dict(), "adam": adam.state_dict()}
@@ -257,7 +268,9 @@ def _keep(state: Path | None, step: int, net: TorchNet, adam: torch.optim.Optimi
     atomic_write(state, content.getvalue(), fsync=False)
 
 
-def _resumed(state: Path | None, net: TorchNet, adam: torch.optim.Optimizer, how: Training) -> int:
+def _resumed(
+    state: Path | None, net: TorchMouthNet, adam: torch.optim.Optimizer, how: MouthTrainingConfig
+) -> int:
     """The step to go on from; the dice fall anew, which no one can tell afterwards."""
     if state is None or not state.is_file():
         return 0
@@ -273,14 +286,18 @@ _STEPS = 1000
 _KNOWN = 0.6  # share of a film that is trained on
 
 
-def split_trial(film: Trial, share: float = _KNOWN) -> tuple[Trial, Trial]:
+def split_trial(film: EvaluationTrial, share: float = _KNOWN) -> tuple[EvaluationTrial, EvaluationTrial]:
     """The beginning of a film to learn from, and the rest of it to be measured on."""
     at = round(share * len(film.times_s))
     return film.between(0, at), film.between(at, len(film.times_s))
 
 
-def person_net(
-    encoder: str, film: Trial, lookahead: int, report: Callable[[str], None], ear: FeatureExtractor = features
+def train_single_speaker_net(
+    encoder: str,
+    film: EvaluationTrial,
+    lookahead: int,
+    report: Callable[[str], None],
+    ear: FeatureExtractor = features,
 ) -> AudioToMouthNet:
     """A net of the shipped shape trained on nothing but one film.
 
@@ -295,4 +312,6 @@ def person_net(
     inside = (centers_s >= film.times_s[0]) & (centers_s <= film.times_s[-1])
     modes = np.nan_to_num(film.truth(centers_s[inside]))
     clips = Clips(encoder, values[inside].astype(np.float16), modes, np.array([0, len(modes)]))
-    return train(clips, Training(steps=_STEPS, lookahead=lookahead, speaker_mixup=0.0), report)
+    return train_mouth_net(
+        clips, MouthTrainingConfig(steps=_STEPS, lookahead=lookahead, speaker_mixup=0.0), report
+    )

@@ -22,9 +22,9 @@ from splatface.models.training.tracking.sound import mouth_shape_from_landmarks
 __all__ = [
     "FilmedMouth",
     "amplitude_gain",
-    "filmed_mouth",
+    "filmed_mouth_from_dataset",
+    "filmed_mouth_from_track",
     "load_filmed_mouth",
-    "mouth_of_dataset",
     "save_filmed_mouth",
 ]
 
@@ -52,12 +52,12 @@ class FilmedMouth:
         """Median time between two frames, s."""
         return float(np.median(np.diff(self.times_s)))
 
-    def saying(self, phones: Sequence[Phone]) -> "FilmedMouth":
+    def with_phones(self, phones: Sequence[Phone]) -> "FilmedMouth":
         """The same clip with the phones that are said in it."""
         return replace(self, phones=tuple(phones))
 
 
-def filmed_mouth(track: MouthTrack, *, name: str, person: str, license: str) -> FilmedMouth:
+def filmed_mouth_from_track(track: MouthTrack, *, name: str, person: str, license: str) -> FilmedMouth:
     """Keep the frames of a tracked video that show the mouth.
 
     Raises:
@@ -71,7 +71,7 @@ def filmed_mouth(track: MouthTrack, *, name: str, person: str, license: str) -> 
     )
 
 
-def mouth_of_dataset(dataset: Dataset) -> FilmedMouth:
+def filmed_mouth_from_dataset(dataset: Dataset) -> FilmedMouth:
     """Read the mouth of a tracked data set.
 
     Raises:
@@ -125,7 +125,7 @@ def load_filmed_mouth(path: Path) -> FilmedMouth:
         DatasetError: when it is a data set that cannot be read.
     """
     if path.is_dir():
-        return mouth_of_dataset(load_dataset(path))
+        return filmed_mouth_from_dataset(load_dataset(path))
     try:
         with np.load(path) as kept:
             arrays = {name: kept[name] for name in _ARRAYS}

@@ -17,17 +17,24 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMou
 from splatface.models.errors import TrainingError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.pearson import pearson
-from splatface.models.training.audio_to_mouth.encoded_clips import Clips, between_frames, looking_ahead
+from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes, jitter_frame_phase
 from splatface.models.training.audio_to_mouth.net_postprocessing import scale_outputs
-from splatface.models.training.audio_to_mouth.predictors import heard_modes
-from splatface.models.training.audio_to_mouth.train_mouth_net import TorchNet
+from splatface.models.training.audio_to_mouth.predictors import predict_recording
+from splatface.models.training.audio_to_mouth.train_mouth_net import TorchMouthNet
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth, amplitude_gain
-from splatface.models.training.filmed_lips.lip_score import closed_below, faster, predicted_at
-from splatface.models.training.speech_corpus.augmentation import Rerecording, rerecorded
-from splatface.models.training.speech_corpus.phonemes import Spoken
+from splatface.models.training.filmed_lips.lip_score import closure_threshold, interpolate_modes, remove_drift
+from splatface.models.training.speech_corpus.augmentation import AugmentedAudio, augment_audio
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech
 from splatface.models.typing import Float32Array
 
-__all__ = ["FineTuning", "as_wide_as_filmed", "averaged", "film_clips", "fine_tune", "teach"]
+__all__ = [
+    "FineTuningConfig",
+    "average_nets",
+    "encode_filmed_clips",
+    "fine_tune",
+    "fine_tune_soup",
+    "match_filmed_amplitude",
+]
 
 _OPEN = MOUTH_MODES.index("open")
 _GAP_S = 0.12  # two frames farther apart have no mouth between them
@@ -36,7 +43,7 @@ _AHEAD_S = 0.008
 _AFTER_S = 0.25  # of silence after a clip: what the encoder looks ahead
 
 
-def film_clips(
+def encode_filmed_clips(
     films: Sequence[FilmedMouth],
     encoder: str,
     *,
@@ -57,11 +64,11 @@ def film_clips(
         ear: `features`, or something quicker that hears the same.
         report: called with a line for each clip that was encoded.
     """
-    others = [Spoken(film.samples[: 10 * SAMPLE_RATE], (), film.name, "") for film in films[:12]]
+    others = [LabeledSpeech(film.samples[: 10 * SAMPLE_RATE], (), film.name, "") for film in films[:12]]
     usual = float(np.mean([film.modes[:, _OPEN].std() for film in films]))
     parts: list[tuple[NDArray[np.float16], Float32Array, NDArray[np.bool_], NDArray[np.bool_]]] = []
     for film in films:
-        gain, closed = amplitude_gain(film, usual), film.gap < closed_below(film.gap)
+        gain, closed = amplitude_gain(film, usual), film.gap < closure_threshold(film.gap)
         for copy in range(copies + 1):
             kept = cache / f"{film.name}_{_digest(film.samples)}_{encoder}_{FEATURE_VERSION}_{copy:02d}.npz"
             if not kept.is_file():
@@ -84,25 +91,31 @@ def film_clips(
 
 
 def _encode(
-    path: Path, film: FilmedMouth, copy: int, others: Sequence[Spoken], *, encoder: str, ear: FeatureExtractor
+    path: Path,
+    film: FilmedMouth,
+    copy: int,
+    others: Sequence[LabeledSpeech],
+    *,
+    encoder: str,
+    ear: FeatureExtractor,
 ) -> None:
     """Write features [F, D] of one recording and the film times [F] of their centers."""
     rng = np.random.default_rng([copy, *film.name.encode()])
     silence = np.zeros(round(_AFTER_S * SAMPLE_RATE), np.float32)
     if copy:
         level = np.float32(0.5 / max(float(np.abs(film.samples).max()), 1e-6))
-        again = rerecorded(film.samples * level, others, rng)
+        again = augment_audio(film.samples * level, others, rng)
     else:
-        again = Rerecording(np.concatenate([film.samples, silence]), 0.0, 1.0)
+        again = AugmentedAudio(np.concatenate([film.samples, silence]), 0.0, 1.0)
     values, centers_s = ear(encoder, again.samples)
     if copy:
-        values, centers_s = between_frames(values, centers_s, rng)
+        values, centers_s = jitter_frame_phase(values, centers_s, rng)
     np.savez(path, values=values.astype(np.float16), film_times_s=(centers_s - again.before_s) * again.rate)
 
 
 def _mouth_at(film: FilmedMouth, times_s: NDArray[np.float64]) -> tuple[Float32Array, NDArray[np.bool_]]:
     """Modes [F, 8] at film times [F], and whether they are known there."""
-    modes = predicted_at(times_s, film.times_s, film.modes)
+    modes = interpolate_modes(times_s, film.times_s, film.modes)
     after = np.clip(np.searchsorted(film.times_s, times_s), 1, len(film.times_s) - 1)
     near = film.times_s[after] - film.times_s[after - 1] < _GAP_S
     inside = (times_s >= film.times_s[0]) & (times_s <= film.times_s[-1])
@@ -130,7 +143,7 @@ _CLOSING = 0.03  # taken off `open`: a mean of open and closed is never closed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FineTuning:
+class FineTuningConfig:
     """Settings of the training."""
 
     steps: int = 900  # more learn the clips by heart
@@ -157,7 +170,7 @@ def fine_tune(
     start: AudioToMouthNet,
     films: Clips,
     corpus: Clips | None,
-    config: FineTuning | None = None,
+    config: FineTuningConfig | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> AudioToMouthNet:
     """Train on from a net, on one core.
@@ -169,13 +182,13 @@ def fine_tune(
         config: settings.
         report: called with the loss every 100 steps.
     """
-    config = config or FineTuning()
+    config = config or FineTuningConfig()
     torch.manual_seed(config.seed)
     rng = np.random.default_rng(config.seed)
-    net = TorchNet(start, dropout=config.dropout, dropout_within=config.dropout_within)
+    net = TorchMouthNet(start, dropout=config.dropout, dropout_within=config.dropout_within)
     ahead = round(start.lookahead_ms / _FRAME_MS)
-    filmed = _Runs(looking_ahead(films, ahead), start)
-    made = _Runs(looking_ahead(corpus, ahead), start) if corpus is not None else None
+    filmed = _Runs(delay_modes(films, ahead), start)
+    made = _Runs(delay_modes(corpus, ahead), start) if corpus is not None else None
     adam = torch.optim.AdamW(net.parameters(), lr=config.rate, weight_decay=config.decay)
     losses: list[float] = []
     for step in range(config.steps):
@@ -193,14 +206,14 @@ def fine_tune(
         if (step + 1) % _REPORT_EVERY == 0:
             report(f"step {step + 1} of {config.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.3f}")
     net.eval()
-    return net.plain()
+    return net.to_numpy()
 
 
-def teach(
+def fine_tune_soup(
     start: AudioToMouthNet,
     films: Clips,
     corpus: Clips,
-    config: FineTuning | None = None,
+    config: FineTuningConfig | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> AudioToMouthNet:
     """Fine-tune three times, the corpus weighing less, as much and more, and take the mean of the weights.
@@ -212,7 +225,7 @@ def teach(
         start, films, corpus, report: as for `fine_tune`.
         config: of the middle one.
     """
-    even = config or FineTuning()
+    even = config or FineTuningConfig()
     light = replace(even, corpus_batch=even.corpus_batch // 2, corpus_weight=0.25 * even.corpus_weight)
     heavy = replace(
         even,
@@ -222,10 +235,10 @@ def teach(
         corpus_weight=2.0 * even.corpus_weight,
     )
     nets = [fine_tune(start, films, corpus, each, report) for each in (light, even)]
-    return averaged([*nets, fine_tune(nets[1], films, corpus, heavy, report)])
+    return average_nets([*nets, fine_tune(nets[1], films, corpus, heavy, report)])
 
 
-def averaged(nets: Sequence[AudioToMouthNet]) -> AudioToMouthNet:
+def average_nets(nets: Sequence[AudioToMouthNet]) -> AudioToMouthNet:
     """The net whose weights are the mean of the nets', which have one shape and started as one."""
 
     def mean(arrays: Iterable[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -287,7 +300,7 @@ class _Runs:
         )
 
 
-def _batch_loss(net: TorchNet, batch: _Batch, config: FineTuning) -> Tensor:
+def _batch_loss(net: TorchMouthNet, batch: _Batch, config: FineTuningConfig) -> Tensor:
     with torch.autocast("cpu", torch.bfloat16, enabled=config.bfloat16):
         predicted = net(batch.values)
     predicted = predicted.float()
@@ -297,7 +310,7 @@ def _batch_loss(net: TorchNet, batch: _Batch, config: FineTuning) -> Tensor:
     return loss
 
 
-def _closure_loss(predicted: Tensor, closed: Tensor, known: Tensor, config: FineTuning) -> Tensor:
+def _closure_loss(predicted: Tensor, closed: Tensor, known: Tensor, config: FineTuningConfig) -> Tensor:
     """Cross-entropy of lips that meet: anywhere within 40 ms counts, and only beyond it is one invented."""
     meets = (_CLOSED_GAP - predicted @ _constant(_GAP_WEIGHTS)) / _CLOSED_SHARPNESS
     near, frames = 2 * _NEAR_FRAMES + 1, {"stride": 1, "padding": _NEAR_FRAMES}
@@ -308,7 +321,7 @@ def _closure_loss(predicted: Tensor, closed: Tensor, known: Tensor, config: Fine
     return config.closure_balance * missed + invented
 
 
-def _loss(predicted: Tensor, modes: Tensor, known: Tensor, config: FineTuning) -> Tensor:
+def _loss(predicted: Tensor, modes: Tensor, known: Tensor, config: FineTuningConfig) -> Tensor:
     """Distance, velocity, gap and amplitude of runs [B, R, 8], where they are known [B, R]."""
     spread, weights = _constant(_USUAL_SPREAD), _constant(_MODE_WEIGHTS)
     off = (predicted - modes) / spread
@@ -341,7 +354,7 @@ def _spread(modes: Tensor, known: Tensor) -> Tensor:
     return chosen.std(dim=0) if len(chosen) > 1 else torch.zeros(modes.shape[-1])
 
 
-def as_wide_as_filmed(
+def match_filmed_amplitude(
     net: AudioToMouthNet, films: Sequence[FilmedMouth], ear: FeatureExtractor = features
 ) -> AudioToMouthNet:
     """The net with gains and biases that give people's spread, on clips of persons it was not trained on.
@@ -350,9 +363,9 @@ def as_wide_as_filmed(
     """
     gains, means = [], []
     for film in films:
-        predicted, times_s = heard_modes(net, film.samples, ear)
-        at = predicted_at(film.times_s, times_s, predicted)
-        said, filmed = faster(at, film.step_s), faster(film.modes, film.step_s)
+        predicted, times_s = predict_recording(net, film.samples, ear)
+        at = interpolate_modes(film.times_s, times_s, predicted)
+        said, filmed = remove_drift(at, film.step_s), remove_drift(film.modes, film.step_s)
         if pearson(said[:, _OPEN], filmed[:, _OPEN]) < _FOLLOWS_R:
             continue  # sound of somebody else
         gains.append(filmed.std(axis=0) / np.maximum(said.std(axis=0), 1e-3))

@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth, amplitude_gain
-from splatface.models.training.filmed_lips.lip_score import OPEN, closed_below
+from splatface.models.training.filmed_lips.lip_score import OPEN, closure_threshold
 from splatface.models.training.speech_corpus.coarticulation import (
     VISEME_NAMES,
     Coarticulation,
     closure_curve,
-    first_coarticulation,
-    with_pauses,
+    fill_pauses,
+    initial_coarticulation,
 )
-from splatface.models.training.speech_corpus.phonemes import REST, viseme_of
+from splatface.models.training.speech_corpus.phonemes import REST, viseme_name
 
-__all__ = ["FitConfig", "fit_coarticulation"]
+__all__ = ["CoarticulationFitConfig", "fit_coarticulation"]
 
 _LEAST_PHONES = 20
 _STRETCH = 400  # frames of a clip that one step looks at
@@ -36,7 +36,7 @@ _REST = VISEME_NAMES.index(REST)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FitConfig:
+class CoarticulationFitConfig:
     """Settings of the fit."""
 
     steps: int = 300
@@ -64,7 +64,7 @@ class _Clip:
 
 def fit_coarticulation(
     films: Sequence[FilmedMouth],
-    config: FitConfig | None = None,
+    config: CoarticulationFitConfig | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Coarticulation:
     """Fit the rule to clips whose phones are known; the others are left out.
@@ -77,7 +77,7 @@ def fit_coarticulation(
     Raises:
         TrainingError: when no clip has 20 phones.
     """
-    config = config or FitConfig()
+    config = config or CoarticulationFitConfig()
     spoken = [film for film in films if len(film.phones) >= _LEAST_PHONES]
     if not spoken:
         raise TrainingError(
@@ -85,7 +85,7 @@ def fit_coarticulation(
             "make them with `splatface hear films --words`"
         )
     usual = float(np.mean([film.modes[:, OPEN].std() for film in spoken]))
-    first = first_coarticulation(_closed_modes(spoken))
+    first = initial_coarticulation(_closed_modes(spoken))
     clips = [_clip(film, amplitude_gain(film, usual), first) for film in spoken]
     torch.manual_seed(config.seed)
     rule = _TorchRule(first)
@@ -201,7 +201,7 @@ def _closed_modes(films: Sequence[FilmedMouth]) -> NDArray[np.float32]:
     """Modes [8] of lips that meet: medians of each clip, averaged."""
     medians = []
     for film in films:
-        closed = film.gap < closed_below(film.gap)
+        closed = film.gap < closure_threshold(film.gap)
         if closed.sum() > 4:
             medians.append(np.median(film.modes[closed], axis=0))
     if not medians:
@@ -210,7 +210,7 @@ def _closed_modes(films: Sequence[FilmedMouth]) -> NDArray[np.float32]:
 
 
 def _clip(film: FilmedMouth, gain: float, rule: Coarticulation) -> _Clip:
-    phones = with_pauses(film.phones, film.times_s)
+    phones = fill_pauses(film.phones, film.times_s)
     near = np.zeros(len(film.times_s), bool)
     for phone in film.phones:
         near |= (film.times_s > phone.start_s - _NEAR_S) & (film.times_s < phone.end_s + _NEAR_S)
@@ -223,7 +223,7 @@ def _clip(film: FilmedMouth, gain: float, rule: Coarticulation) -> _Clip:
         modes=tensor(film.modes * gain),
         near=tensor(near),
         shut=tensor(closure_curve(film.phones, film.times_s, rule)),
-        viseme=torch.tensor([VISEME_NAMES.index(viseme_of(phone.ipa)) for phone in phones]),
+        viseme=torch.tensor([VISEME_NAMES.index(viseme_name(phone.ipa)) for phone in phones]),
         start_s=tensor([phone.start_s for phone in phones]),
         end_s=tensor([phone.end_s for phone in phones]),
         stress=tensor([phone.stress for phone in phones]),

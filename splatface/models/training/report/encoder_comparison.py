@@ -16,8 +16,8 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.audio_to_mouth.net_evaluation import SHUT_BELOW
-from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.forced_alignment import closed_for
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
+from splatface.models.training.speech_corpus.forced_alignment import closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array, UInt8Array
 from splatface.models.video.moments import VideoFrame, render_frames
@@ -192,7 +192,7 @@ def heard_moments(
         for (picture, _), name in zip(faces, names, strict=True):
             write_on(picture, f"{name}  {time_s:.2f} s", (8, 18))
         level = level_dbfs(sides[0].samples.mean(axis=1))
-        heard = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closed_for(phones, time_s))
+        heard = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closure_at(phones, time_s))
         above = np.concatenate([picture for picture, _ in faces], axis=1)
         whole = np.concatenate([above, plot.add(heard)])
         yield HeardMoment(whole, sides[0].samples, sides[0].share, heard)
@@ -203,6 +203,6 @@ def _faces(
 ) -> list[Face]:
     faces = [(side.picture, side.mouth) for side in sides]
     if phones:
-        mouth = mode_track(phones, np.array([time_s]))[0]
+        mouth = modes_from_phones(phones, np.array([time_s]))[0]
         faces.append((talker.draw(mouth, sides[0].control), mouth))
     return faces

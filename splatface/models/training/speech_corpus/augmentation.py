@@ -9,19 +9,19 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.typing import Float32Array
 
 __all__ = [
     "NONSPEECH_KINDS",
-    "Recording",
-    "Rerecording",
+    "AugmentedAudio",
+    "SimulatedRecording",
+    "augment_audio",
     "chord",
     "noise",
-    "rerecorded",
-    "silent",
+    "nonspeech_sound",
+    "simulate_nonspeech",
     "simulate_recording",
-    "unvoiced",
     "wsola_stretch",
 ]
 
@@ -39,7 +39,9 @@ NONSPEECH_KINDS: Final = (
 _SPEECH_DB = -23.0  # RMS of speech as voices are played: noise at 5 dB stands 5 dB below it
 
 
-def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Generator) -> Float32Array:
+def nonspeech_sound(
+    kind: str, count: int, others: Sequence[LabeledSpeech], rng: np.random.Generator
+) -> Float32Array:
     """`count` samples of one of UNVOICED at a level of its own; `others` speak in the babble."""
     if kind == "silence":
         return np.zeros(count, np.float32)
@@ -62,7 +64,7 @@ def unvoiced(kind: str, count: int, others: Sequence[Spoken], rng: np.random.Gen
 
 
 def noise(
-    count: int, others: Sequence[Spoken], rng: np.random.Generator, *, babble: bool = False
+    count: int, others: Sequence[LabeledSpeech], rng: np.random.Generator, *, babble: bool = False
 ) -> Float32Array:
     """Noise of RMS 1: white to brown, sometimes with hum, or a babble of six of the others."""
     if babble and others:
@@ -138,7 +140,7 @@ def _gain(db: float) -> np.float32:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Recording:
+class SimulatedRecording:
     """Sound as a microphone might give it, and the phones in it."""
 
     samples: Float32Array  # [T], 16 kHz
@@ -146,7 +148,7 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Rerecording:
+class AugmentedAudio:
     """A sound recorded again elsewhere: its time t is heard at before_s + t / rate."""
 
     samples: Float32Array  # [T], 16 kHz
@@ -154,17 +156,21 @@ class Rerecording:
     rate: float
 
 
-def simulate_recording(said: Spoken, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
+def simulate_recording(
+    said: LabeledSpeech, others: Sequence[LabeledSpeech], rng: np.random.Generator
+) -> SimulatedRecording:
     """A spoken sentence, recorded somewhere; `others` give the babble behind it."""
-    again = rerecorded(said.samples, others, rng)
+    again = augment_audio(said.samples, others, rng)
     phones = tuple(
         Phone(p.ipa, again.before_s + p.start_s / again.rate, again.before_s + p.end_s / again.rate, p.stress)
         for p in said.phones
     )
-    return Recording(again.samples, phones)
+    return SimulatedRecording(again.samples, phones)
 
 
-def rerecorded(samples: Float32Array, others: Sequence[Spoken], rng: np.random.Generator) -> Rerecording:
+def augment_audio(
+    samples: Float32Array, others: Sequence[LabeledSpeech], rng: np.random.Generator
+) -> AugmentedAudio:
     """Samples [T] with another throat, room, color, noise and level; `others` give the babble behind."""
     rate = float(rng.uniform(0.84, 1.18)) if rng.random() < 0.6 else 1.0
     samples = np.asarray(soxr.resample(samples, SAMPLE_RATE * rate, SAMPLE_RATE), np.float32)
@@ -180,14 +186,16 @@ def rerecorded(samples: Float32Array, others: Sequence[Spoken], rng: np.random.G
         samples = samples + background * (_loudness(samples) * np.float32(10 ** (-snr_db / 20)))
     # Recordings peak anywhere between -36 and -1 dBFS.
     gain = 10 ** (float(rng.uniform(-36, -1)) / 20) / max(float(np.abs(samples).max()), 1e-6)
-    return Rerecording(np.clip(samples * np.float32(gain), -1, 1), float(before_s), rate)
+    return AugmentedAudio(np.clip(samples * np.float32(gain), -1, 1), float(before_s), rate)
 
 
-def silent(seconds: float, others: Sequence[Spoken], rng: np.random.Generator) -> Recording:
+def simulate_nonspeech(
+    seconds: float, others: Sequence[LabeledSpeech], rng: np.random.Generator
+) -> SimulatedRecording:
     """No one speaks: any of UNVOICED, most often what is most like speech. The mouth rests."""
     count = round(seconds * SAMPLE_RATE)
     kinds = (*NONSPEECH_KINDS, "babble", "babble", "music", "laughter")
-    return Recording(unvoiced(str(rng.choice(kinds)), count, others, rng), ())
+    return SimulatedRecording(nonspeech_sound(str(rng.choice(kinds)), count, others, rng), ())
 
 
 def _loudness(samples: Float32Array) -> np.float32:
@@ -220,7 +228,7 @@ def _color(samples: Float32Array, rng: np.random.Generator) -> Float32Array:
 _FRAME, _HOP, _SEARCH = 480, 240, 120  # samples: 30 ms, half of it, 7.5 ms either way
 
 
-def wsola_stretch(said: Spoken, factor: float) -> Spoken:
+def wsola_stretch(said: LabeledSpeech, factor: float) -> LabeledSpeech:
     """`factor` above 1 is slower; the phones go with the sound. For factors of 0.5 to 2."""
     there = int(len(said.samples) * factor) // _HOP * _HOP
     if there < 4 * _FRAME:
@@ -235,7 +243,7 @@ def wsola_stretch(said: Spoken, factor: float) -> Spoken:
             at = wanted + _best_shift(sound, at + _HOP, wanted)
         out[start : start + _FRAME] += window * sound[at : at + _FRAME]
     phones = tuple(Phone(p.ipa, p.start_s * factor, p.end_s * factor, p.stress) for p in said.phones)
-    return Spoken(out[:there], phones, said.voice, said.language)
+    return LabeledSpeech(out[:there], phones, said.voice, said.language)
 
 
 def _best_shift(sound: NDArray[np.float32], follows: int, wanted: int) -> int:

@@ -19,18 +19,18 @@ from safetensors.numpy import load_file, save_file
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SpeechError
-from splatface.models.training.speech_corpus.phonemes import REST, VISEMES, Phone, viseme_of
+from splatface.models.training.speech_corpus.phonemes import REST, VISEMES, Phone, viseme_name
 from splatface.models.typing import Float32Array
 
 __all__ = [
     "VISEME_NAMES",
     "Coarticulation",
     "closure_curve",
-    "first_coarticulation",
+    "fill_pauses",
+    "initial_coarticulation",
     "load_coarticulation",
-    "mode_track",
+    "modes_from_phones",
     "save_coarticulation",
-    "with_pauses",
 ]
 
 
@@ -82,7 +82,7 @@ class Coarticulation:
 _ARRAYS: Final = tuple(field.name for field in fields(Coarticulation))[:8]
 
 
-def first_coarticulation(closed: Float32Array) -> Coarticulation:
+def initial_coarticulation(closed: Float32Array) -> Coarticulation:
     """Make the rule that fitting starts from: targets from phonetics (`phonemes.VISEMES`), scaled to people.
 
     Args:
@@ -144,14 +144,14 @@ def save_coarticulation(path: Path, rule: Coarticulation, about: dict[str, str])
     save_file({name: np.ascontiguousarray(getattr(rule, name)) for name in _ARRAYS}, path, about)
 
 
-def mode_track(
+def modes_from_phones(
     phones: Sequence[Phone], times_s: NDArray[np.float64], rule: Coarticulation | None = None
 ) -> Float32Array:
     """Make mouth modes [T, 8] at rising times [T], 0 at rest; before and after the phones is rest."""
     rule = rule or load_coarticulation()
     weighted = np.zeros((len(times_s), len(MOUTH_MODES)))
     weights = np.full((len(times_s), len(MOUTH_MODES)), 1e-9)
-    for phone in with_pauses(phones, times_s):
+    for phone in fill_pauses(phones, times_s):
         near, dominance = _dominance(phone, times_s, rule)
         weighted[near] += dominance * _target(phone, rule)
         weights[near] += dominance
@@ -160,14 +160,14 @@ def mode_track(
     return track
 
 
-def with_pauses(phones: Sequence[Phone], times_s: NDArray[np.float64]) -> list[Phone]:
+def fill_pauses(phones: Sequence[Phone], times_s: NDArray[np.float64]) -> list[Phone]:
     """Fill every gap between the phones, and the time before and after, with rest."""
     filled: list[Phone] = []
     end = min(float(times_s[0]), 0.0) - 1.0 if len(times_s) else 0.0
     for phone in phones:
         if phone.start_s - end > 1e-3:
             filled.append(Phone("", end, phone.start_s))
-        if filled and viseme_of(filled[-1].ipa) == REST and viseme_of(phone.ipa) == REST:
+        if filled and viseme_name(filled[-1].ipa) == REST and viseme_name(phone.ipa) == REST:
             filled[-1] = Phone("", filled[-1].start_s, phone.end_s)  # one pause, however it is written
         else:
             filled.append(phone)
@@ -185,7 +185,7 @@ def closure_curve(
     t = times_s + rule.closure_lead_s
     curve = np.zeros(len(t))
     for phone in phones:
-        amount = VISEMES[viseme_of(phone.ipa)].closure
+        amount = VISEMES[viseme_name(phone.ipa)].closure
         if amount < 1.0:
             continue
         start, end = phone.start_s, phone.end_s
@@ -200,7 +200,7 @@ def closure_curve(
 
 
 def _target(phone: Phone, rule: Coarticulation) -> Float32Array:
-    viseme = VISEME_NAMES.index(viseme_of(phone.ipa))
+    viseme = VISEME_NAMES.index(viseme_name(phone.ipa))
     if viseme == _REST:
         return np.zeros(len(MOUTH_MODES), np.float32)
     longer = rule.log_duration(np.array(phone.end_s - phone.start_s))
@@ -214,7 +214,7 @@ def _dominance(
     phone: Phone, times_s: NDArray[np.float64], rule: Coarticulation
 ) -> tuple[slice, NDArray[np.float64]]:
     """The stretch of time near the phone and its dominance there, [n, 8]."""
-    viseme = VISEME_NAMES.index(viseme_of(phone.ipa))
+    viseme = VISEME_NAMES.index(viseme_name(phone.ipa))
     duration = np.array(phone.end_s - phone.start_s)
     core = float(rule.core_s(duration))
     strength = rule.strengths[viseme].astype(np.float64)

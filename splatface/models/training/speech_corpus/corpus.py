@@ -10,13 +10,13 @@ from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.corpus_voices import (
     FLITE_VOICES,
     KOKORO_VOICES,
-    Joe,
-    Kokoro,
-    espeak_say,
-    flite_say,
+    KokoroVoice,
+    PiperJoeVoice,
+    synthesize_espeak,
+    synthesize_flite,
     trim_pauses,
 )
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.training.speech_corpus.sentences import HELD_OUT_SENTENCES, SENTENCES, pseudo_sentence
 
 __all__ = [
@@ -24,17 +24,17 @@ __all__ = [
     "HELD_OUT_SOURCES",
     "HELD_OUT_VOICES",
     "SOURCES",
+    "espeak_sentences",
+    "flite_sentences",
     "is_test",
+    "is_training",
     "is_validation",
+    "joe_sentences",
+    "kokoro_sentences",
     "make_corpus",
-    "read",
-    "say_espeak",
-    "say_flite",
-    "say_joe",
-    "say_kokoro",
-    "trained_on",
-    "write",
-    "write_all",
+    "read_sentence",
+    "write_sentence",
+    "write_sentences",
 ]
 
 # What measures the nets is never trained on: these voices, these languages, these last English sentences.
@@ -46,19 +46,19 @@ VALIDATION_VOICES = ("flite/rms",)
 VALIDATION_LANGUAGES = ("sv", "tr")
 
 
-def is_test(said: Spoken) -> bool:
+def is_test(said: LabeledSpeech) -> bool:
     """Whether a sentence is kept for measuring."""
     source = said.voice.split("/")[0]
     return said.voice in HELD_OUT_VOICES or said.language in HELD_OUT_LANGUAGES or source in HELD_OUT_SOURCES
 
 
-def is_validation(said: Spoken) -> bool:
+def is_validation(said: LabeledSpeech) -> bool:
     """Whether a sentence is kept for the last step of a training."""
     chosen = said.voice in VALIDATION_VOICES or said.language in VALIDATION_LANGUAGES
     return chosen and not is_test(said)
 
 
-def trained_on(said: Spoken) -> bool:
+def is_training(said: LabeledSpeech) -> bool:
     """Whether a sentence is trained on."""
     return not (is_test(said) or is_validation(said))
 
@@ -88,7 +88,7 @@ def _english(voice: str) -> tuple[str, ...]:
     return SENTENCES["en"][:-HELD_OUT_SENTENCES]
 
 
-def say_espeak(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
+def espeak_sentences(rng: np.random.Generator, rounds: int) -> Iterator[LabeledSpeech]:
     """Every language, each round with other variants, speeds and pitches."""
     for language in (name for name in SENTENCES if name != "ja-romaji"):
         sentences = _english("") if language == "en" else SENTENCES[language]
@@ -97,8 +97,8 @@ def say_espeak(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
                 variant = str(rng.choice(_VARIANTS))
                 voice = str(rng.choice(_ACCENTS)) if language == "en" else language
                 pace, pitch = int(rng.integers(125, 200)), int(rng.integers(30, 75))
-                said = espeak_say(text, voice, variant=variant, words_per_minute=pace, pitch=pitch)
-                yield Spoken(said.samples, said.phones, said.voice, language)
+                said = synthesize_espeak(text, voice, variant=variant, words_per_minute=pace, pitch=pitch)
+                yield LabeledSpeech(said.samples, said.phones, said.voice, language)
     apart = {"ja-romaji", *HELD_OUT_LANGUAGES, *VALIDATION_LANGUAGES}
     known = [language for language in SENTENCES if language not in apart]
     latin = [language for language in known if language not in ("ru", "hi", "cmn")]
@@ -111,26 +111,26 @@ def say_espeak(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
         voice = str(rng.choice(_ACCENTS)) if language == "en" else language
         pace, pitch = int(rng.integers(120, 210)), int(rng.integers(20, 80))
         variant = "+" + str(rng.choice(_THROATS))
-        said = espeak_say(text, voice, variant=variant, words_per_minute=pace, pitch=pitch)
-        yield Spoken(said.samples, said.phones, said.voice, language)
+        said = synthesize_espeak(text, voice, variant=variant, words_per_minute=pace, pitch=pitch)
+        yield LabeledSpeech(said.samples, said.phones, said.voice, language)
 
 
-def say_flite(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
+def flite_sentences(rng: np.random.Generator, rounds: int) -> Iterator[LabeledSpeech]:
     """English by four speakers; phrases only by those that are trained on."""
     for voice in FLITE_VOICES:
         for _ in range(rounds):
             for text in _english(f"flite/{voice}"):
-                yield flite_say(text, voice, stretch=float(rng.uniform(0.85, 1.35)))
+                yield synthesize_flite(text, voice, stretch=float(rng.uniform(0.85, 1.35)))
     apart = (*HELD_OUT_VOICES, *VALIDATION_VOICES)
     known = [voice for voice in FLITE_VOICES if f"flite/{voice}" not in apart]
     for turn in range(rounds * _PHRASES["flite"]):
         text = pseudo_sentence("en", rng)
-        yield flite_say(text, known[turn % len(known)], stretch=float(rng.uniform(0.85, 1.35)))
+        yield synthesize_flite(text, known[turn % len(known)], stretch=float(rng.uniform(0.85, 1.35)))
 
 
-def say_joe(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
+def joe_sentences(rng: np.random.Generator, rounds: int) -> Iterator[LabeledSpeech]:
     """English by Piper's joe."""
-    joe = Joe()
+    joe = PiperJoeVoice()
     for _ in range(rounds):
         for text in _english("piper/joe"):
             yield joe.say(text, speed=float(rng.uniform(0.75, 1.15)))
@@ -138,9 +138,9 @@ def say_joe(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
         yield joe.say(pseudo_sentence("en", rng), speed=float(rng.uniform(0.75, 1.2)))
 
 
-def say_kokoro(rng: np.random.Generator, rounds: int) -> Iterator[Spoken]:
+def kokoro_sentences(rng: np.random.Generator, rounds: int) -> Iterator[LabeledSpeech]:
     """Seven languages by mixtures of the trained voices, and by the held-out voice."""
-    kokoro = Kokoro()
+    kokoro = KokoroVoice()
     known = [voice for voice in KOKORO_VOICES if f"kokoro/{voice}" not in HELD_OUT_VOICES]
     for text in _english(HELD_OUT_VOICES[0]):
         yield kokoro.say(text, "en", {"jf_nezumi": 1.0})
@@ -167,7 +167,7 @@ def _mixture(known: list[str], rng: np.random.Generator) -> dict[str, float]:
     return {one: share, other: 1 - share}
 
 
-def write(folder: Path, name: str, said: Spoken) -> None:
+def write_sentence(folder: Path, name: str, said: LabeledSpeech) -> None:
     """One sentence as `<name>.npz`."""
     np.savez(
         folder / f"{name}.npz",
@@ -179,17 +179,22 @@ def write(folder: Path, name: str, said: Spoken) -> None:
     )
 
 
-def read(path: Path) -> Spoken:
+def read_sentence(path: Path) -> LabeledSpeech:
     """A sentence of the corpus."""
     with np.load(path) as kept:
         times = kept["times"].tolist()
         phones = tuple(Phone(str(ipa), *row) for ipa, row in zip(kept["ipa"], times, strict=True))
         samples = kept["samples"].astype(np.float32) / 32767
-        return Spoken(samples, phones, str(kept["voice"]), str(kept["language"]))
+        return LabeledSpeech(samples, phones, str(kept["voice"]), str(kept["language"]))
 
 
 # How often each says its sentences, and as many times a number of phrases.
-SOURCES = {"espeak": (say_espeak, 2), "flite": (say_flite, 2), "joe": (say_joe, 2), "kokoro": (say_kokoro, 5)}
+SOURCES = {
+    "espeak": (espeak_sentences, 2),
+    "flite": (flite_sentences, 2),
+    "joe": (joe_sentences, 2),
+    "kokoro": (kokoro_sentences, 5),
+}
 
 
 def make_corpus(
@@ -207,14 +212,14 @@ def make_corpus(
     for name in sources:
         say, usual = SOURCES[name]
         spoken = (trim_pauses(said) for said in say(np.random.default_rng(5), rounds or usual))
-        report(write_all(folder, spoken, name))
+        report(write_sentences(folder, spoken, name))
 
 
-def write_all(folder: Path, spoken: Iterable[Spoken], name: str) -> str:
+def write_sentences(folder: Path, spoken: Iterable[LabeledSpeech], name: str) -> str:
     """Write them numbered; says how many there were."""
     count, seconds = 0, 0.0
     for said in spoken:
-        write(folder, f"{name}_{count:05d}", said)
+        write_sentence(folder, f"{name}_{count:05d}", said)
         count += 1
         seconds += len(said.samples) / SAMPLE_RATE
     return f"{name}: {count} sentences, {seconds / 60:.1f} min"

@@ -7,25 +7,25 @@ import soxr
 from numpy.typing import NDArray
 
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, is_vowel
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, is_vowel
 from splatface.models.tts import espeak_engine, flite_engine, kokoro_engine, piper_engine
 from splatface.models.tts.text_frontend import PAUSES, ipa_of_romaji, ipa_of_text
 
 __all__ = [
     "FLITE_VOICES",
     "KOKORO_VOICES",
-    "Joe",
-    "Kokoro",
-    "espeak_say",
-    "flite_say",
-    "spoken",
+    "KokoroVoice",
+    "PiperJoeVoice",
+    "make_labeled_speech",
+    "synthesize_espeak",
+    "synthesize_flite",
     "trim_pauses",
 ]
 
 _HOP = SAMPLE_RATE // 100
 
 
-def trim_pauses(said: Spoken, *, below_db: float = -40.0, longer_s: float = 0.15) -> Spoken:
+def trim_pauses(said: LabeledSpeech, *, below_db: float = -40.0, longer_s: float = 0.15) -> LabeledSpeech:
     """Cut every stretch that is `below_db` under the loudest for `longer_s` out of the phones.
 
     Synthesisers stretch the last sound before a pause over the pause; no closure lasts that long.
@@ -40,7 +40,7 @@ def trim_pauses(said: Spoken, *, below_db: float = -40.0, longer_s: float = 0.15
                 start, end = (start, quiet_start) if before >= after else (quiet_end, end)
         if end - start > 0.005:
             phones.append(Phone(phone.ipa, start, end, phone.stress))
-    return Spoken(said.samples, tuple(phones), said.voice, said.language)
+    return LabeledSpeech(said.samples, tuple(phones), said.voice, said.language)
 
 
 def _quiet_stretches(
@@ -54,28 +54,28 @@ def _quiet_stretches(
     return [(float(a), float(b)) for a, b in stretches if b - a >= longer_s]
 
 
-def spoken(
+def make_labeled_speech(
     samples: NDArray[np.float32], sample_rate: int, phones: list[Phone], voice: str, language: str
-) -> Spoken:
+) -> LabeledSpeech:
     """A Spoken at 16 kHz with its loudest sample at 0.5."""
     mono = np.asarray(soxr.resample(samples, sample_rate, SAMPLE_RATE), np.float32)
     peak = max(float(np.abs(mono).max(initial=0.0)), 1e-6)
-    return Spoken(mono * np.float32(0.5 / peak), tuple(phones), voice, language)
+    return LabeledSpeech(mono * np.float32(0.5 / peak), tuple(phones), voice, language)
 
 
 _MARKS = "ˈˌːʰʲ"
 _SWITCHES = ("en", "base")  # names of languages between phonemes
 
 
-def espeak_say(
+def synthesize_espeak(
     text: str, language: str, *, variant: str = "", words_per_minute: int = 165, pitch: int = 50
-) -> Spoken:
+) -> LabeledSpeech:
     """Speak with the voice of a language and a variant ("+f2", "+m3", ...); pitch 0..99."""
     voice = language + variant
     head, samples = espeak_engine.raw(text, voice, words_per_minute=words_per_minute, pitch=pitch)
     marks = [(start, name) for name, start in head["phonemes"]]
     phones = _espeak_phones(marks, len(samples) / head["rate"])
-    return spoken(samples, head["rate"], phones, f"espeak/{voice}", language)
+    return make_labeled_speech(samples, head["rate"], phones, f"espeak/{voice}", language)
 
 
 def _espeak_phones(marks: list[tuple[float, str]], end_s: float) -> list[Phone]:
@@ -119,10 +119,10 @@ def _with_closures(phones: list[Phone]) -> list[Phone]:
 FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 
 
-def flite_say(text: str, voice: str, *, stretch: float = 1.0) -> Spoken:
+def synthesize_flite(text: str, voice: str, *, stretch: float = 1.0) -> LabeledSpeech:
     """Speak English; `stretch` above 1 is slower."""
     head, samples = flite_engine.raw(text, voice, stretch)
-    return spoken(samples, head["rate"], _flite_phones(head["segments"]), f"flite/{voice}", "en")
+    return make_labeled_speech(samples, head["rate"], _flite_phones(head["segments"]), f"flite/{voice}", "en")
 
 
 def _flite_phones(segments: list[tuple[str, float, float]]) -> list[Phone]:
@@ -142,7 +142,7 @@ def _flite_phones(segments: list[tuple[str, float, float]]) -> list[Phone]:
 KOKORO_VOICES = tuple(kokoro_engine.VOICES)
 
 
-def phones_of_durations(
+def phones_from_durations(
     letters: list[str], seconds: NDArray[np.float64], *, late_s: float = 0.0
 ) -> list[Phone]:
     """Phones of letters that last so long: marks prolong their neighbor, stress marks the next vowel.
@@ -172,18 +172,18 @@ def phones_of_durations(
     return [Phone(p.ipa, max(p.start_s, 0.0), p.end_s, p.stress) for p in phones if p.end_s > 0]
 
 
-class Kokoro:
+class KokoroVoice:
     """Kokoro-82M: natural voices at 24 kHz, durations in steps of 25 ms."""
 
     def __init__(self) -> None:
         self._kokoro = kokoro_engine.Kokoro()
 
-    def say(self, text: str, language: str, blend: dict[str, float], *, speed: float = 1.0) -> Spoken:
+    def say(self, text: str, language: str, blend: dict[str, float], *, speed: float = 1.0) -> LabeledSpeech:
         """Speak with a blend of voices (name to share): a mixture is a person of its own."""
         letters = [letter for letter in self.ipa(text, language) if letter in self._kokoro.vocabulary]
         wave, seconds = self._kokoro.speak(letters, blend, speed)
-        phones = phones_of_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro_engine.LATE_S)
-        return spoken(wave, kokoro_engine.RATE, phones, "kokoro/" + "+".join(blend), language)
+        phones = phones_from_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro_engine.LATE_S)
+        return make_labeled_speech(wave, kokoro_engine.RATE, phones, "kokoro/" + "+".join(blend), language)
 
     def ipa(self, text: str, language: str) -> str:
         """The letters Kokoro was trained on."""
@@ -192,17 +192,17 @@ class Kokoro:
         return kokoro_engine.alphabet(ipa_of_text(text, kokoro_engine.ESPEAK[language], tie=True), language)
 
 
-class Joe:
+class PiperJoeVoice:
     """Piper's voice en_US-joe-medium: 22.05 kHz, durations in steps of 11.6 ms."""
 
     def __init__(self) -> None:
         self._joe = piper_engine.load("en_US-joe-medium")
 
-    def say(self, text: str, *, speed: float = 1.0) -> Spoken:
+    def say(self, text: str, *, speed: float = 1.0) -> LabeledSpeech:
         """Speak English."""
         said = unicodedata.normalize("NFD", ipa_of_text(text, self._joe.espeak))
         letters = ["^", *(letter for letter in said if letter in self._joe.ids), "$"]
         wave, seconds = self._joe.speak(letters, speed)
         marked = ["$" if x in "^$" else x for x in letters]
-        phones = phones_of_durations(marked, np.array(seconds), late_s=piper_engine.LATE_S)
-        return spoken(wave, self._joe.rate, phones, "piper/joe", "en")
+        phones = phones_from_durations(marked, np.array(seconds), late_s=piper_engine.LATE_S)
+        return make_labeled_speech(wave, self._joe.rate, phones, "piper/joe", "en")

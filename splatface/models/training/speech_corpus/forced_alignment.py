@@ -12,22 +12,26 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.audio.offline_features import FeatureExtractor
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
-from splatface.models.training.speech_corpus.corpus_voices import espeak_say, flite_say, trim_pauses
-from splatface.models.training.speech_corpus.phonemes import VISEMES, Phone, Spoken, viseme_of
+from splatface.models.training.speech_corpus.corpus_voices import (
+    synthesize_espeak,
+    synthesize_flite,
+    trim_pauses,
+)
+from splatface.models.training.speech_corpus.phonemes import VISEMES, LabeledSpeech, Phone, viseme_name
 from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
-    "Aligned",
+    "AlignedRecording",
     "Alignment",
-    "align",
+    "align_features",
     "align_phones",
-    "aligned",
-    "closed_for",
-    "decoded",
-    "known_numbers",
-    "moved_phones",
+    "align_recordings",
+    "closure_at",
+    "number_transcripts",
+    "read_recording",
+    "read_transcripts",
+    "transfer_phones",
     "voice_by_name",
-    "words_of",
 ]
 
 _STEPS = ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))  # frames of one side, of the other
@@ -44,7 +48,7 @@ class Alignment:
     distance: float  # mean cosine distance along the way, 0 same .. 1 strangers
 
 
-def align(
+def align_features(
     reference: tuple[Float32Array, Float64Array],
     recording: tuple[Float32Array, Float64Array],
     voiced: tuple[Float32Array, Float32Array],
@@ -73,7 +77,7 @@ def align(
     return Alignment(a_s[steps[:, 0]], b_s[steps[:, 1]], distance)
 
 
-def moved_phones(phones: tuple[Phone, ...], found: Alignment) -> tuple[Phone, ...]:
+def transfer_phones(phones: tuple[Phone, ...], found: Alignment) -> tuple[Phone, ...]:
     """The reference's phones at the recording's times; what lies across a pause of the recording is cut."""
 
     def moved(time_s: float) -> float:
@@ -124,20 +128,20 @@ def _path(cost: Float32Array) -> tuple[NDArray[np.int64], float] | None:
     return np.array(way[::-1]), float(total[-1, -1] / (rows + columns))
 
 
-Say = Callable[[str], Spoken]
+Synthesizer = Callable[[str], LabeledSpeech]
 _MAX_DISTANCE = 0.58  # the same words are at 0.38 to 0.48, others above
 _ENCODER = "fsmn"  # as good as whisper here (11 ms from the true starts) and ten times as cheap
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Aligned:
+class AlignedRecording:
     """A recording with the times of its phones."""
 
-    said: Spoken
+    said: LabeledSpeech
     distance: float  # 0 sure .. 1
 
 
-def words_of(path: Path) -> dict[str, str]:
+def read_transcripts(path: Path) -> dict[str, str]:
     """Words by name, from lines `name: words`, without comments (`;`) and sounds that say nothing (`[`, `<`).
 
     Raises AudioError where the file cannot be read or holds no such line.
@@ -154,25 +158,25 @@ def words_of(path: Path) -> dict[str, str]:
     return found
 
 
-def known_numbers() -> dict[str, str]:
+def number_transcripts() -> dict[str, str]:
     """What the files of every language called digits/N say: a number, which every voice can read."""
     return {f"digits/{number}": str(number) for number in (*range(21), *range(30, 100, 10))}
 
 
-def voice_by_name(name: str) -> Say:
+def voice_by_name(name: str) -> Synthesizer:
     """`flite/slt` or `espeak/fr-fr+f2` as a function from text to Spoken.
 
     Raises SpeechError for other engines: their times are too coarse or their voices too few.
     """
     engine, _, voice = name.partition("/")
     if engine == "flite":
-        return lambda text: flite_say(text, voice)
+        return lambda text: synthesize_flite(text, voice)
     if engine == "espeak":
-        return lambda text: espeak_say(text, voice)
+        return lambda text: synthesize_espeak(text, voice)
     raise SpeechError(f"voice {name}: expected flite/NAME or espeak/LANGUAGE, found another: choose one")
 
 
-def decoded(path: Path) -> Float32Array:
+def read_recording(path: Path) -> Float32Array:
     """Samples [T] at 16 kHz of a sound file, .g722 or what soundfile reads."""
     if path.suffix != ".g722":
         from splatface.models.audio.audio_file import read_sound
@@ -188,9 +192,9 @@ def decoded(path: Path) -> Float32Array:
     return whole
 
 
-def aligned(
-    folder: Path, words: dict[str, str], say: Say, ear: FeatureExtractor, *, voice: str, language: str
-) -> Iterator[Aligned]:
+def align_recordings(
+    folder: Path, words: dict[str, str], say: Synthesizer, ear: FeatureExtractor, *, voice: str, language: str
+) -> Iterator[AlignedRecording]:
     """Every recording below `folder` whose words are known and which agrees with a voice that says them.
 
     Args:
@@ -202,15 +206,19 @@ def aligned(
     """
     files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.*")}
     for name in sorted(words.keys() & files.keys()):
-        samples = decoded(files[name])
+        samples = read_recording(files[name])
         if len(samples) < SAMPLE_RATE // 4:
             continue
         samples = samples * np.float32(0.5 / max(float(np.abs(samples).max()), 1e-6))
         reference = trim_pauses(say(words[name]))
-        found = align(ear(_ENCODER, reference.samples), ear(_ENCODER, samples), (reference.samples, samples))
+        found = align_features(
+            ear(_ENCODER, reference.samples), ear(_ENCODER, samples), (reference.samples, samples)
+        )
         if found is not None and found.distance < _MAX_DISTANCE:
-            phones = moved_phones(reference.phones, found)
-            yield Aligned(trim_pauses(Spoken(samples, phones, voice, language)), found.distance)
+            phones = transfer_phones(reference.phones, found)
+            yield AlignedRecording(
+                trim_pauses(LabeledSpeech(samples, phones, voice, language)), found.distance
+            )
 
 
 _PEAK = 0.5
@@ -233,14 +241,14 @@ def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
     samples = samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-6))
     said = voice_by_name(voice)(words)
     own, reference = _heard(samples), _heard(said.samples)
-    found = align(reference[:2], own[:2], (reference[2], own[2]))
+    found = align_features(reference[:2], own[:2], (reference[2], own[2]))
     if found is None or found.distance > _MAX_DISTANCE:
         how_far = "nothing to compare" if found is None else f"a distance of {found.distance:.2f}"
         raise AudioError(
             f"{path}: expected {voice} to sound like it (at most {_MAX_DISTANCE}), found {how_far}: "
             "check that --words is all that is said, and the voice's language"
         )
-    return moved_phones(said.phones, found)
+    return transfer_phones(said.phones, found)
 
 
 def _heard(samples: Float32Array) -> tuple[Float32Array, NDArray[np.float64], Float32Array]:
@@ -257,9 +265,9 @@ def _heard(samples: Float32Array) -> tuple[Float32Array, NDArray[np.float64], Fl
     return values[within], centers_s[within], samples * spoken.astype(np.float32)
 
 
-def closed_for(phones: tuple[Phone, ...], time_s: float) -> str:
+def closure_at(phones: tuple[Phone, ...], time_s: float) -> str:
     """The sound that lips close for at a time (p, b, m as IPA), else nothing."""
     for phone in phones:
-        if phone.start_s <= time_s < phone.end_s and VISEMES[viseme_of(phone.ipa)].closure == 1.0:
+        if phone.start_s <= time_s < phone.end_s and VISEMES[viseme_name(phone.ipa)].closure == 1.0:
             return phone.ipa[:1]
     return ""

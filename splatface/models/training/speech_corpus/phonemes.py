@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 
-__all__ = ["REST", "VISEMES", "Phone", "Spoken", "Viseme", "is_vowel", "viseme_of"]
+__all__ = ["REST", "VISEMES", "LabeledSpeech", "Phone", "Viseme", "is_vowel", "viseme_name"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,21 +86,21 @@ _SOUNDS: Final = {
     "uw": "uʊʉɥ",
     "y": "yøœʏ",
 }
-_VISEME_OF: Final = {sound: name for name, sounds in _SOUNDS.items() for sound in sounds}
+_VISEME_BY_LETTER: Final = {sound: name for name, sounds in _SOUNDS.items() for sound in sounds}
 
 
-def viseme_of(ipa: str) -> str:
+def viseme_name(ipa: str) -> str:
     """Name of the viseme of a sound: that of the first letter that is one; REST for a pause."""
-    return next((_VISEME_OF[letter] for letter in ipa if letter in _VISEME_OF), REST)
+    return next((_VISEME_BY_LETTER[letter] for letter in ipa if letter in _VISEME_BY_LETTER), REST)
 
 
 def is_vowel(ipa: str) -> bool:
     """Whether the sound is the core of a syllable."""
-    return VISEMES[viseme_of(ipa)].vowel
+    return VISEMES[viseme_name(ipa)].vowel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Spoken:
+class LabeledSpeech:
     """A spoken sentence."""
 
     samples: NDArray[np.float32]  # [T], -1..1, 16 kHz

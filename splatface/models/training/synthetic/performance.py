@@ -12,7 +12,7 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.behavior.eyes import blink_line, gaze_line, glance_at, lids_at
 from splatface.models.behavior.head_movements import Nod, nods_at, sway_at, sway_of
 from splatface.models.behavior.trajectories import minimum_jerk_step, plan_to, resting, value_at
-from splatface.models.training.speech_corpus.coarticulation import mode_track
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.synthetic.rig import BodyPose
 from splatface.models.training.synthetic.speech_track import Script, SpeechTrack, Voice, speak
@@ -185,7 +185,7 @@ class Performance:
 def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
     """Speak and act a script; deterministic for a seed.
 
-    The mouth has exactly what the hearing nets are taught for these sounds (`mode_track`); in pauses of
+    The mouth has exactly what the hearing nets are taught for these sounds (`modes_from_phones`); in pauses of
     the first 85 % the face makes the expressions that speech alone never shows (`episodes`).
 
     Raises:
@@ -208,7 +208,7 @@ def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
 
 
 def _mouth(times_s: AnyArray, speech: SpeechTrack, episodes: list[ExpressionEvent]) -> AnyArray:
-    mouth = mode_track(speech.phones, times_s)
+    mouth = modes_from_phones(speech.phones, times_s)
     for name, value in shown_at(episodes, times_s).items():
         if name.startswith("mouth_"):
             mouth[:, MOUTH_MODES.index(name.removeprefix("mouth_"))] += value

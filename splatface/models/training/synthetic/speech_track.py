@@ -11,8 +11,13 @@ from numpy.typing import NDArray
 
 from splatface.models.errors import ActorError, AudioError
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.training.speech_corpus.corpus_voices import Joe, Kokoro, flite_say, trim_pauses
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.corpus_voices import (
+    KokoroVoice,
+    PiperJoeVoice,
+    synthesize_flite,
+    trim_pauses,
+)
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.training.speech_corpus.sentences import HELD_OUT_SENTENCES, SENTENCES
 
 __all__ = ["VOICES", "Script", "SpeechTrack", "Voice", "script_of", "speak", "voice_for"]
@@ -30,7 +35,7 @@ class Voice:
     name: str
     gender: str  # "woman" or "man"
     license: str
-    say: Callable[[str], Spoken]
+    say: Callable[[str], LabeledSpeech]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +57,25 @@ class SpeechTrack:
 
 
 @cache
-def _kokoro() -> Kokoro:
-    return Kokoro()
+def _kokoro() -> KokoroVoice:
+    return KokoroVoice()
 
 
 @cache
-def _joe() -> Joe:
-    return Joe()
+def _joe() -> PiperJoeVoice:
+    return PiperJoeVoice()
 
 
 def _kokoro_voice(name: str, gender: str) -> Voice:
-    def say(text: str) -> Spoken:
+    def say(text: str) -> LabeledSpeech:
         return _kokoro().say(text, "en", {name: 1.0}, speed=0.92)
 
     return Voice(f"kokoro/{name}", gender, "Kokoro-82M, Apache-2.0", say)
 
 
 def _flite_voice(name: str, gender: str) -> Voice:
-    def say(text: str) -> Spoken:
-        return flite_say(text, name, stretch=1.08)
+    def say(text: str) -> LabeledSpeech:
+        return synthesize_flite(text, name, stretch=1.08)
 
     return Voice(f"flite/{name}", gender, "CMU flite, free software (BSD-like)", say)
 
@@ -150,7 +155,7 @@ def speak(script: Script, voice: Voice, *, seconds: float, kept_back_from_s: flo
     return _joined(said, voice, seconds)
 
 
-def _joined(said: list[tuple[float, Spoken]], voice: Voice, seconds: float) -> SpeechTrack:
+def _joined(said: list[tuple[float, LabeledSpeech]], voice: Voice, seconds: float) -> SpeechTrack:
     """Sentences laid on one line of time, cut where it ends."""
     samples = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
     phones: list[Phone] = []
@@ -170,11 +175,11 @@ def _joined(said: list[tuple[float, Spoken]], voice: Voice, seconds: float) -> S
 
 def _fitting(
     texts: tuple[str, ...], voice: Voice, between_s: tuple[float, float], rng: np.random.Generator
-) -> list[tuple[float, Spoken]]:
+) -> list[tuple[float, LabeledSpeech]]:
     """When (s) each sentence is said; one too long is passed over, until none fits any more."""
     say = cache(lambda text: trim_pauses(voice.say(text)))
     at, end_s = between_s
-    said: list[tuple[float, Spoken]] = []
+    said: list[tuple[float, LabeledSpeech]] = []
     too_long = 0
     for text in cycle(texts):
         # What can't fit need not be spoken to know.

@@ -16,23 +16,23 @@ def one_thread():
 
 
 def test_other_encoders_are_heard_as_they_are():
-    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+    from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
 
     sound = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
     values, centers_s = features("logmel", sound)
-    same, times_s = features_bf16("logmel", sound)
+    same, times_s = extract_features_bf16("logmel", sound)
     assert np.array_equal(values, same)
     assert np.array_equal(centers_s, times_s)
 
 
 def test_half_precision_hears_what_the_streaming_whisper_hears():
-    from splatface.models.training.audio_to_mouth.bf16_features import features_bf16
+    from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
 
     t = np.arange(16000) / 16000
     sound = (0.3 * np.sin(2 * np.pi * 180 * t) * np.sin(2 * np.pi * 3 * t)).astype(np.float32)
     for _ in range(2):  # what was heard before does not matter
         values, centers_s = features("whisper", sound)
-        quick, times_s = features_bf16("whisper", sound)
+        quick, times_s = extract_features_bf16("whisper", sound)
         assert np.array_equal(centers_s, times_s)
         assert quick.shape == values.shape
         assert np.square(quick - values).mean() < 0.003 * values.var()
@@ -41,7 +41,7 @@ def test_half_precision_hears_what_the_streaming_whisper_hears():
 def test_a_graph_gives_in_torch_what_it_gives_in_onnxruntime():
     onnxruntime = pytest.importorskip("onnxruntime")
     from splatface.models.audio.whisper_encoder import WIDTH, whisper_network
-    from splatface.models.training.audio_to_mouth.bf16_features import graph_in_torch
+    from splatface.models.training.audio_to_mouth.bf16_features import torch_from_onnx
 
     rng = np.random.default_rng(1)
 
@@ -65,7 +65,7 @@ def test_a_graph_gives_in_torch_what_it_gives_in_onnxruntime():
                 weights |= {f"{at}/linear_{i}/weight": some(*size), f"{at}/linear_{i}/bias": some(size[0])}
     model = whisper_network(weights, 20, (4, 5))
     mel = some(3, 80, 20)
-    run = graph_in_torch(model, torch.float32)
+    run = torch_from_onnx(model, torch.float32)
     with torch.no_grad():
         mine = run(torch.from_numpy(mel)).numpy()
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])

@@ -7,22 +7,22 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.net_evaluation import (
+    EvaluationTrial,
     NonSpeechTrial,
-    Trial,
+    evaluate_predictor,
     held_out_trials,
-    measure,
+    markdown_table,
+    nonspeech_trials,
     plain,
     plot_openings,
-    rest_trials,
-    score,
-    table,
-    write_tables,
+    score_mouth,
+    write_evaluation,
 )
 from splatface.models.training.audio_to_mouth.predictors import loudness_baseline
-from splatface.models.training.speech_corpus.augmentation import NONSPEECH_KINDS, unvoiced
-from splatface.models.training.speech_corpus.coarticulation import mode_track
-from splatface.models.training.speech_corpus.corpus import write
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.augmentation import NONSPEECH_KINDS, nonspeech_sound
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
+from splatface.models.training.speech_corpus.corpus import write_sentence
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
 OPEN = MOUTH_MODES.index("open")
 
@@ -32,11 +32,11 @@ def true():
     rng = np.random.default_rng(0)
     sounds = rng.choice(list("pbmtdskaeiouʃf"), 60)
     phones = [Phone(ipa, 0.1 * i, 0.1 * (i + 1)) for i, ipa in enumerate(sounds)]
-    return mode_track(phones, np.arange(0, 6, 0.02))
+    return modes_from_phones(phones, np.arange(0, 6, 0.02))
 
 
 def test_the_truth_scores_fully(true):
-    result = score(true, true)
+    result = score_mouth(true, true)
     assert result.open_r == pytest.approx(1)
     assert result.open_amplitude == pytest.approx(1)
     assert result.open_lag_ms == pytest.approx(0, abs=1)
@@ -45,12 +45,12 @@ def test_the_truth_scores_fully(true):
 
 
 def test_a_late_mouth_is_called_late(true):
-    assert score(np.roll(true, 3, axis=0), true).open_lag_ms == pytest.approx(60, abs=6)
-    assert score(np.roll(true, -2, axis=0), true).open_lag_ms == pytest.approx(-40, abs=6)
+    assert score_mouth(np.roll(true, 3, axis=0), true).open_lag_ms == pytest.approx(60, abs=6)
+    assert score_mouth(np.roll(true, -2, axis=0), true).open_lag_ms == pytest.approx(-40, abs=6)
 
 
 def test_a_muted_mouth_is_called_muted(true):
-    assert score(0.5 * true, true).open_amplitude == pytest.approx(0.5)
+    assert score_mouth(0.5 * true, true).open_amplitude == pytest.approx(0.5)
 
 
 def test_missed_and_invented_closures_are_told_apart(true):
@@ -58,15 +58,15 @@ def test_missed_and_invented_closures_are_told_apart(true):
     never[:, OPEN] = np.maximum(true[:, OPEN], 0.2)
     always = true.copy()
     always[np.arange(len(true)) % 10 == 0, OPEN] = 0.0
-    assert score(never, true).closure_recall == 0
-    assert score(always, true).closure_recall == 1
-    assert score(always, true).closure_precision < 0.8
+    assert score_mouth(never, true).closure_recall == 0
+    assert score_mouth(always, true).closure_recall == 1
+    assert score_mouth(always, true).closure_precision < 0.8
 
 
 def test_what_the_truth_does_not_tell_is_not_judged(true):
     only_opening = np.full_like(true, np.nan)
     only_opening[:, 0] = true[:, 0]
-    result = score(true, only_opening)
+    result = score_mouth(true, only_opening)
     assert result.open_r == pytest.approx(1)
     assert result.modes_r == pytest.approx(1)
     assert result.closure_recall == 1  # told by the opening
@@ -74,7 +74,7 @@ def test_what_the_truth_does_not_tell_is_not_judged(true):
 
 
 def test_a_still_mouth_has_no_correlation_and_breaks_nothing(true):
-    result = score(np.zeros_like(true), true)
+    result = score_mouth(np.zeros_like(true), true)
     assert result.open_r == 0
     assert np.isfinite(result.open_lag_ms)
 
@@ -94,8 +94,8 @@ def corpus(tmp_path_factory):
         for p in (Phone("a", 0.4 * i, 0.4 * i + 0.25), Phone("p", 0.4 * i + 0.25, 0.4 * i + 0.4))
     ]
     for number in range(2):
-        write(folder, f"flite_{number}", Spoken(sound, tuple(phones), "flite/awb", "en"))
-    write(folder, "flite_9", Spoken(sound, tuple(phones), "flite/slt", "en"))
+        write_sentence(folder, f"flite_{number}", LabeledSpeech(sound, tuple(phones), "flite/awb", "en"))
+    write_sentence(folder, "flite_9", LabeledSpeech(sound, tuple(phones), "flite/slt", "en"))
     return folder
 
 
@@ -125,12 +125,15 @@ def test_who_knows_the_truth_scores_fully_and_puppets_do_not(corpus):
         times_s = np.arange(0.01, len(samples) / 16000, 0.02)
         return (trial.truth(times_s) if trial else np.zeros((len(times_s), 8), np.float32)), times_s
 
-    best, level = measure(oracle, trials, resting), measure(loudness_baseline, trials, resting)
+    best, level = (
+        evaluate_predictor(oracle, trials, resting),
+        evaluate_predictor(loudness_baseline, trials, resting),
+    )
     assert best.means("clean")["open_r"] == pytest.approx(1)
     assert best.shut == {"silence": 1.0}
     assert best.means("clean")["closure_recall"] == 1
     assert level.means("clean")["open_r"] < 0.9
-    assert "| oracle | flite en clean | 1.00" in table({"oracle": best, "level": level})
+    assert "| oracle | flite en clean | 1.00" in markdown_table({"oracle": best, "level": level})
 
 
 def test_a_report_is_written(corpus, tmp_path):
@@ -138,9 +141,11 @@ def test_a_report_is_written(corpus, tmp_path):
     trials = held_out_trials(corpus, each=1)
     lips = np.full((150, 8), np.nan, np.float32)
     lips[:, 0] = 0.02 * np.sin(TIMES * 9)
-    trials.append(Trial("film", "en", "tracked", np.zeros(48000, np.float32) + 1e-3, TIMES, lips))
-    found = {"level": measure(loudness_baseline, trials, rest_trials(corpus, each=1, seconds=1))}
-    write_tables(tmp_path, found, {"delay": "0 ms"})
+    trials.append(EvaluationTrial("film", "en", "tracked", np.zeros(48000, np.float32) + 1e-3, TIMES, lips))
+    found = {
+        "level": evaluate_predictor(loudness_baseline, trials, nonspeech_trials(corpus, each=1, seconds=1))
+    }
+    write_evaluation(tmp_path, found, {"delay": "0 ms"})
     known = json.loads((tmp_path / "report.json").read_text())
     assert known["listeners"]["level"]["groups"]["film en tracked"]["mode_r"]["wide"] is None
     assert set(known["listeners"]["level"]["shut"]) == set(NONSPEECH_KINDS)
@@ -153,9 +158,9 @@ def test_a_report_is_written(corpus, tmp_path):
 @pytest.mark.parametrize("kind", NONSPEECH_KINDS)
 def test_sounds_without_speech_are_finite_and_of_their_length(kind):
     rng = np.random.default_rng(0)
-    voices = [Spoken(np.ones(8000, np.float32), (), "x/y", "en")]
+    voices = [LabeledSpeech(np.ones(8000, np.float32), (), "x/y", "en")]
     for _ in range(5):
-        sound = unvoiced(kind, 16000, voices, rng)
+        sound = nonspeech_sound(kind, 16000, voices, rng)
         assert sound.shape == (16000,)
         assert sound.dtype == np.float32
         assert np.isfinite(sound).all()

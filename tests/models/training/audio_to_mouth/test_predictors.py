@@ -4,12 +4,16 @@ import pytest
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net, shipped_encoders
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips
-from splatface.models.training.audio_to_mouth.net_postprocessing import gains_of, openness_r, scale_outputs
+from splatface.models.training.audio_to_mouth.net_postprocessing import (
+    opening_correlation,
+    scale_outputs,
+    variance_gains,
+)
 from splatface.models.training.audio_to_mouth.predictors import (
-    face_listener,
-    heard_modes,
-    heard_windows,
+    gated_predictor,
     loudness_baseline,
+    predict_frames,
+    predict_recording,
 )
 
 OPEN = MOUTH_MODES.index("open")
@@ -20,7 +24,7 @@ def test_all_windows_at_once_say_what_the_net_says_of_each(name):
     net = load_net(name)
     rng = np.random.default_rng(0)
     values = (net.mean + net.std * rng.standard_normal((40, net.feature_dim))).astype(np.float32)
-    together = heard_windows(net, values)
+    together = predict_frames(net, values)
     for i in range(net.window - 1, 40):
         assert np.allclose(net(values[i + 1 - net.window : i + 1]), together[i], atol=1e-4)
 
@@ -37,8 +41,8 @@ def test_in_a_face_the_voice_gate_shuts_the_mouth_at_a_tone():
     net = load_net("logmel")
     t = np.arange(16000) / 16000
     tone = (0.2 * np.sin(2 * np.pi * 300 * t) * (np.sin(2 * np.pi * 3 * t) > 0)).astype(np.float32)
-    alone, alone_s = heard_modes(net, tone)
-    gated, gated_s = face_listener(net)(tone)
+    alone, alone_s = predict_recording(net, tone)
+    gated, gated_s = gated_predictor(net)(tone)
     assert np.allclose(alone_s, gated_s, atol=1e-6)
     assert np.abs(gated[:, OPEN]).max() <= np.abs(alone[:, OPEN]).max() + 1e-4
     assert gated[15:, OPEN].max() < 0.08
@@ -53,10 +57,10 @@ def test_a_muted_net_is_given_half_of_its_amplitude_back(muted):
     net = load_net("fsmn")
     rng = np.random.default_rng(2)
     values = (net.mean + net.std * rng.standard_normal((400, net.feature_dim))).astype(np.float16)
-    heard = heard_windows(net, values.astype(np.float32))
+    heard = predict_frames(net, values.astype(np.float32))
     ahead = round(net.lookahead_ms / 20)
     said = np.concatenate([heard[ahead:], np.repeat(heard[-1:], ahead, axis=0)])  # as the corpus dates it
     moving = said.std(axis=0) > 0.02
-    gains = gains_of(scale_outputs(net, muted), clips_of(values, said))
-    assert openness_r(net, clips_of(values, said)) > 0.99
+    gains = variance_gains(scale_outputs(net, muted), clips_of(values, said))
+    assert opening_correlation(net, clips_of(values, said)) > 0.99
     assert gains[moving] == pytest.approx(np.full(moving.sum(), np.clip(muted**-0.5, 1.0, 1.3)), rel=0.02)

@@ -9,7 +9,7 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.training.audio_to_mouth.speaker_calibration import (
     METHODS,
     calibrate_net,
-    described,
+    calibration_as_dict,
     hidden_features_net,
     predict_modes,
     refit_last_layer,
@@ -114,7 +114,7 @@ def test_one_odd_passage_is_left_out_and_reported(tiny):
     assert found.method != "shared"
     assert found.gain[OPEN] == pytest.approx(0.95 * 1.5, rel=0.1)
     assert any(begin < 14.0 and end > 12.0 for begin, end in found.odd_s)
-    assert described(found)["odd_passages_s"]
+    assert calibration_as_dict(found)["odd_passages_s"]
 
 
 def test_drift_of_the_tracker_is_not_learned(tiny):
@@ -140,7 +140,7 @@ def test_too_little_film_changes_nothing_and_says_so(tiny):
 def test_a_description_is_plain_and_whole(tiny):
     net, values = listening(), speech(500)
     dataset, features = filmed(tiny, values, speech(500, 3)[:, :8])
-    told = described(calibrate_net(net, dataset, features)[1])
+    told = calibration_as_dict(calibrate_net(net, dataset, features)[1])
     assert told["method"] in METHODS
     assert set(MOUTH_MODES) < set(told)
     assert all(isinstance(value, float) for value in told["open"].values())

@@ -8,14 +8,18 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips
-from splatface.models.training.audio_to_mouth.net_evaluation import Trial
-from splatface.models.training.audio_to_mouth.predictors import heard_modes, heard_windows
-from splatface.models.training.audio_to_mouth.train_mouth_net import NetConfig, Training, train
+from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
+from splatface.models.training.audio_to_mouth.predictors import predict_frames, predict_recording
+from splatface.models.training.audio_to_mouth.train_mouth_net import (
+    MouthTrainingConfig,
+    NetConfig,
+    train_mouth_net,
+)
 
 pytest.importorskip("torch")
 
 
-SHORT = Training(
+SHORT = MouthTrainingConfig(
     shape=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
     steps=400,
     batch=8,
@@ -51,12 +55,12 @@ def clips():
 
 def test_a_net_learns_what_is_there_and_when(clips):
     said = []
-    net = train(clips, SHORT, said.append)
+    net = train_mouth_net(clips, SHORT, said.append)
     assert said[0].startswith("step 250 of 400: loss ")
     assert net.lookahead_ms == 20.0
     assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
     assert (net.window, net.context_frames) == (4, 2)
-    heard = heard_windows(net, clips.values.astype(np.float32))
+    heard = predict_frames(net, clips.values.astype(np.float32))
     assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
 
 
@@ -71,10 +75,10 @@ def test_a_stopped_training_goes_on(clips, tmp_path):
 
     said, state, how = [], tmp_path / "run.state", dataclasses.replace(SHORT, steps=500)
     with pytest.raises(Stopped):
-        train(clips, how, stop, state)
+        train_mouth_net(clips, how, stop, state)
     assert state.is_file()
     again = []
-    train(clips, how, again.append, state)
+    train_mouth_net(clips, how, again.append, state)
     assert [line.split(":")[0] for line in again] == ["step 500 of 500"]
     assert not state.exists()
 
@@ -86,8 +90,8 @@ def test_a_state_of_other_settings_is_not_gone_on_with(clips, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(clips, dataclasses.replace(SHORT, steps=500), stop, state)
-    train(clips, SHORT, said.append, state)
+        train_mouth_net(clips, dataclasses.replace(SHORT, steps=500), stop, state)
+    train_mouth_net(clips, SHORT, said.append, state)
     assert len(said) == 1
 
 
@@ -102,7 +106,7 @@ def a_film(seconds=20):
     times_s = np.arange(0, seconds, 0.04)
     modes = np.full((len(times_s), len(MOUTH_MODES)), np.nan, np.float32)
     modes[:, 0] = 0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * times_s)
-    return Trial("film", "en", "tracked", sound, times_s, modes)
+    return EvaluationTrial("film", "en", "tracked", sound, times_s, modes)
 
 
 def test_a_film_is_parted_in_time():
@@ -119,13 +123,13 @@ def test_a_person_is_learnt_from_the_beginning_of_their_film(monkeypatch):
     from splatface.models.training.audio_to_mouth.train_mouth_net import NetConfig
 
     shape = NetConfig(window=4, projected=8, convs=1, kernel=2, hidden=24)
-    small = partial(train_mouth_net.Training, shape=shape, batch=8, dropout=0.0, rate=1e-2)
+    small = partial(train_mouth_net.MouthTrainingConfig, shape=shape, batch=8, dropout=0.0, rate=1e-2)
     monkeypatch.setattr(train_mouth_net, "Training", small)
     monkeypatch.setattr(train_mouth_net, "_STEPS", 250)
     known, rest = train_mouth_net.split_trial(a_film())
-    net = train_mouth_net.person_net("logmel", known, 1, lambda told: None)
+    net = train_mouth_net.train_single_speaker_net("logmel", known, 1, lambda told: None)
     assert net.lookahead_ms == 20
-    heard, times_s = heard_modes(net, rest.samples)
+    heard, times_s = predict_recording(net, rest.samples)
     inside = (times_s >= rest.times_s[0]) & (times_s <= rest.times_s[-1])
     truth = rest.truth(times_s[inside])
     assert np.corrcoef(heard[inside, 0], truth[:, 0])[0, 1] > 0.8

@@ -6,7 +6,7 @@ from lips_scene import filmed
 
 from splatface.models.errors import TrackingError
 from splatface.models.training.filmed_lips.filmed_mouth import (
-    filmed_mouth,
+    filmed_mouth_from_track,
     load_filmed_mouth,
     save_filmed_mouth,
 )
@@ -39,7 +39,7 @@ def test_frames_without_a_mouth_are_left_out():
     modes, gap = film.modes.copy(), film.gap.copy()
     modes[10:20], gap[10:20] = np.nan, np.nan
     track = MouthTrack(film.samples, film.times_s, modes, gap, Offset(0.0, 0.5, 0.5, reliable=True))
-    kept = filmed_mouth(track, name="x", person="x", license="CC0-1.0")
+    kept = filmed_mouth_from_track(track, name="x", person="x", license="CC0-1.0")
     assert len(kept.times_s) == len(film.times_s) - 10
     assert np.isfinite(kept.modes).all()
 

@@ -8,17 +8,25 @@ from lips_scene import filmed
 
 from splatface.models.audio2motion.audio_to_mouth import zero_net
 from splatface.models.errors import TrainingError
-from splatface.models.training.audio_to_mouth.encoded_clips import looking_ahead
-from splatface.models.training.audio_to_mouth.net_postprocessing import linear_net
-from splatface.models.training.audio_to_mouth.predictors import heard_windows
+from splatface.models.training.audio_to_mouth.encoded_clips import delay_modes
+from splatface.models.training.audio_to_mouth.net_postprocessing import ridge_net
+from splatface.models.training.audio_to_mouth.predictors import predict_frames
 from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth, save_filmed_mouth
-from splatface.models.training.filmed_lips.fine_tune import FineTuning, amplitude_gain, film_clips, fine_tune
-from splatface.models.training.filmed_lips.fit_coarticulation import FitConfig, fit_coarticulation
+from splatface.models.training.filmed_lips.fine_tune import (
+    FineTuningConfig,
+    amplitude_gain,
+    encode_filmed_clips,
+    fine_tune,
+)
+from splatface.models.training.filmed_lips.fit_coarticulation import (
+    CoarticulationFitConfig,
+    fit_coarticulation,
+)
 from splatface.models.training.filmed_lips.lip_score import ridge_leave_one_out
 from splatface.models.training.speech_corpus.coarticulation import (
-    first_coarticulation,
+    initial_coarticulation,
     load_coarticulation,
-    mode_track,
+    modes_from_phones,
 )
 
 
@@ -32,7 +40,7 @@ def paths(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(paths):
-    return film_clips(
+    return encode_filmed_clips(
         [load_filmed_mouth(path) for path in paths], "logmel", copies=1, cache=paths[0].parent / "features"
     )
 
@@ -55,7 +63,7 @@ def test_features_are_made_once(paths, clips):
         raise AssertionError("encoded again")
 
     films = [load_filmed_mouth(path) for path in paths]
-    again = film_clips(films, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
+    again = encode_filmed_clips(films, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
     np.testing.assert_array_equal(again.values, clips.values)
 
 
@@ -69,7 +77,7 @@ def test_all_persons_open_as_wide_on_average():
 
 
 def test_later_mouths_take_what_is_known_of_them_along(clips):
-    later = looking_ahead(clips, 2)
+    later = delay_modes(clips, 2)
     at = int(np.flatnonzero(clips.closed & clips.known)[3])
     assert later.closed[at + 2]
     np.testing.assert_array_equal(later.modes[at + 2], clips.modes[at])
@@ -79,11 +87,11 @@ def test_a_net_learns_lips_from_films(paths, clips):
     import torch
 
     torch.set_num_threads(1)
-    start = linear_net(clips, 2)
+    start = ridge_net(clips, 2)
     start = replace(start, w2=0.0 * start.w2)  # knows nothing
-    net = fine_tune(start, clips, clips, FineTuning(steps=120, batch=8, corpus_batch=4, rate=1e-2))
+    net = fine_tune(start, clips, clips, FineTuningConfig(steps=120, batch=8, corpus_batch=4, rate=1e-2))
     spoken = slice(clips.starts[0], clips.starts[1])
-    heard = heard_windows(net, clips.values[spoken].astype(np.float32))[2:, 0]
+    heard = predict_frames(net, clips.values[spoken].astype(np.float32))[2:, 0]
     true = clips.modes[spoken][:-2, 0]
     known = clips.known[spoken][:-2]
     assert np.corrcoef(heard[known], true[known])[0, 1] > 0.7
@@ -91,7 +99,7 @@ def test_a_net_learns_lips_from_films(paths, clips):
 
 def test_training_is_the_same_for_the_same_seed(clips):
     start = zero_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
-    one, other = (fine_tune(start, clips, None, FineTuning(steps=3, batch=4)) for _ in range(2))
+    one, other = (fine_tune(start, clips, None, FineTuningConfig(steps=3, batch=4)) for _ in range(2))
     np.testing.assert_array_equal(one.w2, other.w2)
 
 
@@ -107,48 +115,48 @@ def test_the_regression_never_sees_the_person_it_is_tested_on():
 
 def test_the_rule_follows_people_who_speak_otherwise():
     """People who round wider than phonetics says: the fit must find it in other sentences, too."""
-    first = first_coarticulation(load_coarticulation().closed)
+    first = initial_coarticulation(load_coarticulation().closed)
     own = replace(first, targets=first.targets * np.array([1, 1, 2.0, 1, 1, 1, 0.3, 1], np.float32))
     films = [filmed(seed, rule=own, seconds=20) for seed in range(4)]
-    fitted = fit_coarticulation(films[:3], FitConfig(steps=80))
+    fitted = fit_coarticulation(films[:3], CoarticulationFitConfig(steps=80))
     kept = films[3]
     truth = kept.modes[:, [2, 6]]
 
     def error(rule):
-        return np.abs(mode_track(kept.phones, kept.times_s, rule)[:, [2, 6]] - truth).mean()
+        return np.abs(modes_from_phones(kept.phones, kept.times_s, rule)[:, [2, 6]] - truth).mean()
 
     assert error(fitted) < 0.6 * error(first)
 
 
 def test_a_rule_needs_clips_whose_words_are_known():
     with pytest.raises(TrainingError, match="hear films --words"):
-        fit_coarticulation([filmed().saying(())])
+        fit_coarticulation([filmed().with_phones(())])
 
 
 def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
     from splatface.models.training.audio_to_mouth.net_postprocessing import scale_outputs
-    from splatface.models.training.audio_to_mouth.predictors import net_listener
-    from splatface.models.training.filmed_lips.fine_tune import as_wide_as_filmed
-    from splatface.models.training.filmed_lips.lip_score import score_listener
+    from splatface.models.training.audio_to_mouth.predictors import net_predictor
+    from splatface.models.training.filmed_lips.fine_tune import match_filmed_amplitude
+    from splatface.models.training.filmed_lips.lip_score import score_predictor
 
     others = [filmed(10), filmed(11)]
-    net = linear_net(clips, 2)
-    muted = scale_outputs(net, 0.8 * score_listener(net_listener(net), others[0]).amplitude ** -1)
-    wide = as_wide_as_filmed(muted, others)
-    score = score_listener(net_listener(wide), others[0])
+    net = ridge_net(clips, 2)
+    muted = scale_outputs(net, 0.8 * score_predictor(net_predictor(net), others[0]).amplitude ** -1)
+    wide = match_filmed_amplitude(muted, others)
+    score = score_predictor(net_predictor(wide), others[0])
     assert score.amplitude == pytest.approx(1, abs=0.15)
     deaf = replace(net, w2=0.0 * net.w2)
     with pytest.raises(TrainingError, match="that the net follows"):
-        as_wide_as_filmed(deaf, others)
+        match_filmed_amplitude(deaf, others)
 
 
 def test_the_mean_of_nets_is_the_mean_of_their_weights(clips):
-    from splatface.models.training.filmed_lips.fine_tune import averaged, teach
+    from splatface.models.training.filmed_lips.fine_tune import average_nets, fine_tune_soup
 
-    start = linear_net(clips, 2)
+    start = ridge_net(clips, 2)
     one, other = (replace(start, w2=gain * start.w2, b2=gain * start.b2) for gain in (1.0, 3.0))
     window = clips.values[:16].astype(np.float32)
-    mean = averaged([one, other])
+    mean = average_nets([one, other])
     np.testing.assert_allclose(mean(window[-mean.window :]), 2.0 * start(window[-start.window :]), rtol=1e-4)
-    taught = teach(start, clips, clips, FineTuning(steps=4, batch=4, corpus_batch=4))
+    taught = fine_tune_soup(start, clips, clips, FineTuningConfig(steps=4, batch=4, corpus_batch=4))
     assert not np.array_equal(taught.w2, start.w2)

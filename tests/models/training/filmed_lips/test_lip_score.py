@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from lips_scene import filmed
 
-from splatface.models.training.filmed_lips.lip_score import closed_below, lip_score, mean_score
+from splatface.models.training.filmed_lips.lip_score import closure_threshold, lip_score, mean_score
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def test_invented_closures_cost_precision(film):
 
 
 def test_lips_that_never_come_near_each_other_have_no_closures():
-    assert closed_below(np.linspace(0.1, 0.3, 100)) == -np.inf
-    assert 0.0 < closed_below(np.linspace(0.0, 0.3, 100)) < 0.1
+    assert closure_threshold(np.linspace(0.1, 0.3, 100)) == -np.inf
+    assert 0.0 < closure_threshold(np.linspace(0.0, 0.3, 100)) < 0.1
 
 
 def test_every_clip_counts_the_same_in_the_mean(film):

@@ -9,12 +9,12 @@ import pytest
 from splatface.models.errors import SpeechError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.filmed_lips.recognized_words import (
-    RecognizedWords,
-    Recognizer,
-    Word,
-    aligned_phones,
+    SpeechRecognizer,
+    Transcript,
+    TranscriptWord,
+    phones_from_transcript,
 )
-from splatface.models.training.speech_corpus.corpus_voices import flite_say
+from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
 TEXT = "The quick brown fox jumps over the lazy dog."
 
@@ -22,7 +22,7 @@ TEXT = "The quick brown fox jumps over the lazy dog."
 @pytest.fixture(scope="module")
 def said():
     """A voice that the aligner does not use, half a second into the recording."""
-    return flite_say(TEXT, "awb")
+    return synthesize_flite(TEXT, "awb")
 
 
 def recognized(said, start_s=0.5, language="en"):
@@ -30,7 +30,7 @@ def recognized(said, start_s=0.5, language="en"):
     words = TEXT.strip(".").split()
     edges = start_s + np.linspace(said.phones[0].start_s, said.phones[-1].end_s, len(words) + 1)
     spans = zip(words, edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-    return RecognizedWords(language, tuple(Word(*span) for span in spans))
+    return Transcript(language, tuple(TranscriptWord(*span) for span in spans))
 
 
 def recording(said, start_s=0.5):
@@ -39,7 +39,7 @@ def recording(said, start_s=0.5):
 
 
 def test_phones_are_found_where_another_voice_says_them(said):
-    found = aligned_phones(recording(said), recognized(said))
+    found = phones_from_transcript(recording(said), recognized(said))
     true = [phone for phone in said.phones if phone.ipa]
     assert abs(len([p for p in found if p.ipa]) - len(true)) <= 4
     vowels = [
@@ -53,18 +53,18 @@ def test_phones_are_found_where_another_voice_says_them(said):
 
 def test_other_words_are_left_out(said):
     noise = 0.1 * np.random.default_rng(0).standard_normal(len(recording(said))).astype(np.float32)
-    assert aligned_phones(noise, recognized(said)) == ()
+    assert phones_from_transcript(noise, recognized(said)) == ()
 
 
 def test_a_language_without_a_voice_has_no_phones(said):
-    assert aligned_phones(recording(said), recognized(said, language="xx")) == ()
-    assert aligned_phones(recording(said), RecognizedWords("en", ())) == ()
+    assert phones_from_transcript(recording(said), recognized(said, language="xx")) == ()
+    assert phones_from_transcript(recording(said), Transcript("en", ())) == ()
 
 
 def test_a_missing_recognizer_is_named(tmp_path):
     if importlib.util.find_spec("faster_whisper") is not None:
         with pytest.raises(Exception, match=r"model|file"):
-            Recognizer(tmp_path / "none", tmp_path)
+            SpeechRecognizer(tmp_path / "none", tmp_path)
         return
     with pytest.raises(SpeechError, match="pip install faster-whisper"):
-        Recognizer(None, tmp_path)
+        SpeechRecognizer(None, tmp_path)

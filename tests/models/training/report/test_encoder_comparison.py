@@ -21,7 +21,7 @@ from splatface.models.training.report.encoder_comparison import (
     heard_moments,
     shape_around,
 )
-from splatface.models.training.speech_corpus.forced_alignment import align_phones, closed_for
+from splatface.models.training.speech_corpus.forced_alignment import align_phones, closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine
 from splatface.models.video.moments import render_frames
@@ -97,7 +97,7 @@ def test_the_plot_runs_and_forgets():
 
 def test_lips_close_for_p_b_m_alone():
     phones = (Phone("p", 0.0, 0.1), Phone("f", 0.1, 0.2), Phone("bʰ", 0.2, 0.3), Phone("", 0.3, 0.4))
-    assert [closed_for(phones, t) for t in (0.05, 0.15, 0.25, 0.35, 0.9)] == ["p", "", "b", "", ""]
+    assert [closure_at(phones, t) for t in (0.05, 0.15, 0.25, 0.35, 0.9)] == ["p", "", "b", "", ""]
 
 
 @needs_flite

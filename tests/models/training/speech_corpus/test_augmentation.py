@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 
 from splatface.models.training.speech_corpus.augmentation import wsola_stretch
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
 
 def a_tone(hz=220.0):
     t = np.arange(16000) / 16000
     sound = 0.5 * np.sin(2 * np.pi * hz * t) * (t > 0.5)
-    return Spoken(sound.astype(np.float32), (Phone("a", 0.5, 1.0),), "test/tone", "en")
+    return LabeledSpeech(sound.astype(np.float32), (Phone("a", 0.5, 1.0),), "test/tone", "en")
 
 
 @pytest.mark.parametrize("factor", [0.7, 1.0, 1.4])
@@ -29,5 +29,5 @@ def test_the_loudness_stays():
 
 
 def test_a_sound_too_short_to_stretch_stays_as_it_is():
-    short = Spoken(np.ones(100, np.float32), (), "test/short", "en")
+    short = LabeledSpeech(np.ones(100, np.float32), (), "test/short", "en")
     assert wsola_stretch(short, 1.5) is short

@@ -4,12 +4,12 @@ import pytest
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SpeechError
 from splatface.models.training.speech_corpus.coarticulation import (
-    first_coarticulation,
+    initial_coarticulation,
     load_coarticulation,
-    mode_track,
+    modes_from_phones,
     save_coarticulation,
 )
-from splatface.models.training.speech_corpus.phonemes import REST, VISEMES, Phone, viseme_of
+from splatface.models.training.speech_corpus.phonemes import REST, VISEMES, Phone, viseme_name
 
 OPEN, WIDE, ROUND, UPPER = (MOUTH_MODES.index(name) for name in ("open", "wide", "round", "upper_lip"))
 CLOSED = load_coarticulation().closed  # modes of lips that meet, as filmed
@@ -25,22 +25,22 @@ def said(*sounds, each_s=0.12, start_s=0.5):
 
 
 def test_no_speech_is_rest():
-    assert np.abs(mode_track([], TIMES)).max() == 0
+    assert np.abs(modes_from_phones([], TIMES)).max() == 0
 
 
 def test_no_times_no_modes():
-    assert mode_track(said("a"), np.zeros(0)).shape == (0, len(MOUTH_MODES))
+    assert modes_from_phones(said("a"), np.zeros(0)).shape == (0, len(MOUTH_MODES))
 
 
 def test_far_from_speech_the_mouth_is_shut():
-    track = mode_track(said("h", "a", "l", "o"), TIMES)
+    track = modes_from_phones(said("h", "a", "l", "o"), TIMES)
     assert np.abs(at(track, 0.1)).max() < 0.02
     assert np.abs(at(track, 1.5)).max() < 0.02
 
 
 @pytest.mark.parametrize("closure", ["p", "b", "m"])
 def test_lips_meet_between_open_vowels(closure):
-    track = mode_track(said("a", closure, "a"), TIMES)
+    track = modes_from_phones(said("a", closure, "a"), TIMES)
     middle = at(track, 0.5 + 0.17)
     np.testing.assert_allclose(middle, CLOSED, atol=0.02)
     assert middle[OPEN] < 0.05
@@ -50,26 +50,26 @@ def test_lips_meet_between_open_vowels(closure):
 
 def test_short_closures_still_close():
     phones = [Phone("a", 0.5, 0.65), Phone("m", 0.65, 0.66), Phone("a", 0.66, 0.8)]
-    assert mode_track(phones, TIMES)[:, OPEN][(TIMES > 0.6) & (TIMES < 0.7)].min() < 0.06
+    assert modes_from_phones(phones, TIMES)[:, OPEN][(TIMES > 0.6) & (TIMES < 0.7)].min() < 0.06
 
 
 def test_lip_meets_teeth_with_the_upper_lip_above_where_lips_meet():
-    track = mode_track(said("a", "f", "a"), TIMES)
+    track = modes_from_phones(said("a", "f", "a"), TIMES)
     middle = at(track, 0.5 + 0.18)
     assert middle[OPEN] < 0.4 * track[:, OPEN].max()
     assert middle[UPPER] > CLOSED[UPPER]
 
 
 def test_rounding_begins_before_its_vowel():
-    spread = at(mode_track(said("t", "s", "i"), TIMES), 0.66)
-    rounded = at(mode_track(said("t", "s", "u"), TIMES), 0.66)  # 80 ms before the vowel
+    spread = at(modes_from_phones(said("t", "s", "i"), TIMES), 0.66)
+    rounded = at(modes_from_phones(said("t", "s", "u"), TIMES), 0.66)  # 80 ms before the vowel
     assert rounded[ROUND] > spread[ROUND] + 0.1
     assert spread[WIDE] > rounded[WIDE]
 
 
 def test_stress_opens_more():
-    plain = mode_track([Phone("a", 0.5, 0.7, 0.85)], TIMES)[:, OPEN].max()
-    strong = mode_track([Phone("a", 0.5, 0.7, 1.15)], TIMES)[:, OPEN].max()
+    plain = modes_from_phones([Phone("a", 0.5, 0.7, 0.85)], TIMES)[:, OPEN].max()
+    strong = modes_from_phones([Phone("a", 0.5, 0.7, 1.15)], TIMES)[:, OPEN].max()
     assert strong > 1.2 * plain
 
 
@@ -80,7 +80,7 @@ def test_a_long_pause_shuts_and_a_seam_does_not():
             Phone("", 0.7, 0.7 + seconds),
             Phone("a", 0.7 + seconds, 1.0 + seconds),
         ]
-        return at(mode_track(phones, TIMES), 0.7 + seconds / 2)[OPEN]
+        return at(modes_from_phones(phones, TIMES), 0.7 + seconds / 2)[OPEN]
 
     assert gap(0.4) < 0.05
     assert gap(0.03) > 0.4
@@ -88,33 +88,35 @@ def test_a_long_pause_shuts_and_a_seam_does_not():
 
 def test_tracks_do_not_depend_on_the_sampling():
     phones = said("b", "a", "u", "m", "i")
-    fine = mode_track(phones, TIMES)
-    assert np.allclose(mode_track(phones, TIMES[::4]), fine[::4], atol=1e-6)
+    fine = modes_from_phones(phones, TIMES)
+    assert np.allclose(modes_from_phones(phones, TIMES[::4]), fine[::4], atol=1e-6)
 
 
 def test_every_mode_stays_in_its_range():
     rng = np.random.default_rng(0)
     sounds = rng.choice(list("pbmfvtdszʃʒkɡɹlwjaæʌəeɛɪiouyɔ"), 200)
-    track = mode_track(said(*sounds, each_s=0.08), np.arange(0, 17, 0.02))
+    track = modes_from_phones(said(*sounds, each_s=0.08), np.arange(0, 17, 0.02))
     assert track.min() >= -0.5
     assert track.max() <= 1.1
     assert track[:, OPEN].min() >= -0.05
 
 
 def test_what_the_letters_mean():
-    assert viseme_of("ˈaː") == "aa"
-    assert viseme_of("") == viseme_of(",") == REST
-    assert viseme_of("tʃ") == "t"  # the first letter counts: sources hand over one sound at a time
+    assert viseme_name("ˈaː") == "aa"
+    assert viseme_name("") == viseme_name(",") == REST
+    assert viseme_name("tʃ") == "t"  # the first letter counts: sources hand over one sound at a time
     assert not VISEMES["p"].vowel
     assert VISEMES["iy"].vowel
 
 
 def test_a_rule_is_kept_whole(tmp_path):
-    rule = first_coarticulation(CLOSED)
+    rule = initial_coarticulation(CLOSED)
     save_coarticulation(tmp_path / "rule.safetensors", rule, {"license": "Apache-2.0"})
     again = load_coarticulation(tmp_path / "rule.safetensors")
     phones = said("b", "a", "u")
-    np.testing.assert_array_equal(mode_track(phones, TIMES, again), mode_track(phones, TIMES, rule))
+    np.testing.assert_array_equal(
+        modes_from_phones(phones, TIMES, again), modes_from_phones(phones, TIMES, rule)
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"no rule", None])

@@ -8,14 +8,20 @@ from splatface.models.errors import TrainingError
 from splatface.models.training.audio_to_mouth import encoded_clips
 from splatface.models.training.audio_to_mouth.encoded_clips import (
     Clips,
-    hear_corpus,
-    heard_once,
-    looking_ahead,
+    corpus_clips,
+    delay_modes,
+    train_and_validation_clips,
 )
-from splatface.models.training.speech_corpus.augmentation import silent, simulate_recording
-from splatface.models.training.speech_corpus.corpus import is_test, is_validation, read, trained_on, write
-from splatface.models.training.speech_corpus.corpus_voices import phones_of_durations, trim_pauses
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, is_vowel
+from splatface.models.training.speech_corpus.augmentation import simulate_nonspeech, simulate_recording
+from splatface.models.training.speech_corpus.corpus import (
+    is_test,
+    is_training,
+    is_validation,
+    read_sentence,
+    write_sentence,
+)
+from splatface.models.training.speech_corpus.corpus_voices import phones_from_durations, trim_pauses
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, is_vowel
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 from splatface.models.tts.text_frontend import ipa_of_romaji
 
@@ -27,7 +33,7 @@ def a_tone(voice="test/tone"):
     """Half a second of sound, then half a second of nothing, all of it called a."""
     t = np.arange(16000) / 16000
     sound = 0.5 * np.sin(2 * np.pi * 220 * t) * (t < 0.5)
-    return Spoken(sound.astype(np.float32), (Phone("a", 0.0, 1.0),), voice, "en")
+    return LabeledSpeech(sound.astype(np.float32), (Phone("a", 0.0, 1.0),), voice, "en")
 
 
 def test_pauses_are_cut_by_the_sound():
@@ -50,15 +56,15 @@ def test_the_phones_follow_what_a_recording_does_to_time():
 def test_silence_has_no_phones_and_is_finite():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        clip = silent(1.0, [a_tone()], rng)
+        clip = simulate_nonspeech(1.0, [a_tone()], rng)
         assert clip.phones == ()
         assert len(clip.samples) == 16000
         assert np.isfinite(clip.samples).all()
 
 
 def test_a_sentence_comes_back_from_its_file(tmp_path):
-    write(tmp_path, "test_00007", a_tone())
-    back = read(tmp_path / "test_00007.npz")
+    write_sentence(tmp_path, "test_00007", a_tone())
+    back = read_sentence(tmp_path / "test_00007.npz")
     assert back.phones == a_tone().phones
     assert back.voice == "test/tone"
     assert np.allclose(back.samples, a_tone().samples, atol=1e-4)
@@ -73,16 +79,16 @@ def test_held_out_voices_are_known():
 @pytest.mark.parametrize("voice", ["flite/awb", "flite/rms", "flite/slt", "test/tone"])
 def test_every_sentence_is_for_one_purpose(voice):
     said = a_tone(voice)
-    assert is_test(said) + is_validation(said) + trained_on(said) == 1
+    assert is_test(said) + is_validation(said) + is_training(said) == 1
 
 
 def test_a_corpus_is_heard_once(tmp_path):
-    write(tmp_path, "a", a_tone())
-    write(tmp_path, "b", a_tone("flite/rms"))
-    clips, validation = heard_once(tmp_path, "logmel", copies=1)
+    write_sentence(tmp_path, "a", a_tone())
+    write_sentence(tmp_path, "b", a_tone("flite/rms"))
+    clips, validation = train_and_validation_clips(tmp_path, "logmel", copies=1)
     assert clips.values.shape[1] == 120
     assert len(validation.starts) >= 2
-    again, _ = heard_once(tmp_path, "logmel", copies=1, ear=not_called)
+    again, _ = train_and_validation_clips(tmp_path, "logmel", copies=1, ear=not_called)
     assert np.array_equal(again.values, clips.values)
 
 
@@ -93,12 +99,12 @@ def not_called(encoder, samples):
 def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monkeypatch):
     monkeypatch.setattr(encoded_clips, "_PART", 2)
     for i in range(5):
-        write(tmp_path, f"{i}", a_tone())
-    whole = hear_corpus(tmp_path, "logmel", "train", copies=1)
+        write_sentence(tmp_path, f"{i}", a_tone())
+    whole = corpus_clips(tmp_path, "logmel", "train", copies=1)
     for path in (tmp_path / "heard").glob("*_001_2.npz"):
         path.unlink()
     told = []
-    again = hear_corpus(tmp_path, "logmel", "train", copies=1, report=told.append)
+    again = corpus_clips(tmp_path, "logmel", "train", copies=1, report=told.append)
     assert told == ["logmel has heard 4 of 5 sentences to train with"]
     assert np.array_equal(again.values, whole.values)
     assert np.array_equal(again.starts, whole.starts)
@@ -108,26 +114,26 @@ def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monk
 def test_fewer_copies_are_the_beginning_of_more(tmp_path, monkeypatch):
     monkeypatch.setattr(encoded_clips, "_PART", 2)
     for i in range(4):
-        write(tmp_path, f"{i}", a_tone())
-    half = hear_corpus(tmp_path, "logmel", "train", copies=0.5)
-    more = hear_corpus(tmp_path, "logmel", "train", copies=1)
+        write_sentence(tmp_path, f"{i}", a_tone())
+    half = corpus_clips(tmp_path, "logmel", "train", copies=0.5)
+    more = corpus_clips(tmp_path, "logmel", "train", copies=1)
     assert np.array_equal(more.values[: len(half.values)], half.values)
 
 
 def test_an_empty_corpus_is_refused(tmp_path):
     with pytest.raises(TrainingError, match="splatface hear data"):
-        heard_once(tmp_path, "logmel", copies=1)
+        train_and_validation_clips(tmp_path, "logmel", copies=1)
 
 
 def test_looking_ahead_delays_the_mouth_within_each_clip():
     modes = np.arange(10, dtype=np.float32)[:, None]
     clips = Clips("x", np.zeros((10, 1), np.float16), modes, np.array([0, 6, 10]))
-    assert looking_ahead(clips, 2).modes[:, 0].tolist() == [0, 0, 0, 1, 2, 3, 6, 6, 6, 7]
-    assert np.array_equal(looking_ahead(clips, 0).modes, modes)
+    assert delay_modes(clips, 2).modes[:, 0].tolist() == [0, 0, 0, 1, 2, 3, 6, 6, 6, 7]
+    assert np.array_equal(delay_modes(clips, 0).modes, modes)
 
 
 def test_durations_become_phones():
-    phones = phones_of_durations(["$", "h", "ˈ", "I", "ː", " ", "t", "."], np.full(8, 0.1))
+    phones = phones_from_durations(["$", "h", "ˈ", "I", "ː", " ", "t", "."], np.full(8, 0.1))
     assert [phone.ipa for phone in phones] == ["", "h", "a", "ɪ", "t", ""]
     assert phones[1].end_s == pytest.approx(0.3)  # the stress mark's time
     assert phones[2].stress > 1
@@ -148,16 +154,16 @@ def test_ten_languages_and_no_empty_sentence():
 @needs_espeak
 @pytest.mark.parametrize("language", ["en-us", "de", "fr"])
 def test_espeak_dates_its_vowels(language):
-    from splatface.models.training.speech_corpus.corpus_voices import espeak_say
+    from splatface.models.training.speech_corpus.corpus_voices import synthesize_espeak
 
-    louder_in_vowels(espeak_say("Paula Baba Mama", language))
+    louder_in_vowels(synthesize_espeak("Paula Baba Mama", language))
 
 
 @needs_flite
 def test_flite_dates_its_vowels():
-    from splatface.models.training.speech_corpus.corpus_voices import flite_say
+    from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
-    louder_in_vowels(flite_say("Bob bought a ball. My mother sat.", "rms"))
+    louder_in_vowels(synthesize_flite("Bob bought a ball. My mother sat.", "rms"))
 
 
 def louder_in_vowels(said):

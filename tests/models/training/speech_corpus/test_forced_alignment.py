@@ -5,13 +5,13 @@ import pytest
 
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.training.speech_corpus.forced_alignment import (
-    align,
-    aligned,
-    decoded,
-    known_numbers,
-    moved_phones,
+    align_features,
+    align_recordings,
+    number_transcripts,
+    read_recording,
+    read_transcripts,
+    transfer_phones,
     voice_by_name,
-    words_of,
 )
 from splatface.models.training.speech_corpus.phonemes import Phone
 
@@ -28,7 +28,7 @@ def a_walk(count, seed=0):
 def test_a_stretched_utterance_is_followed():
     (values, times_s), loud = a_walk(120)
     (slow, _), slow_loud = (np.repeat(values, 2, axis=0), None), np.full(240 * 320, 0.1, np.float32)
-    found = align((values, times_s), (slow, (np.arange(240) + 0.5) * HOP_S), (loud, slow_loud))
+    found = align_features((values, times_s), (slow, (np.arange(240) + 0.5) * HOP_S), (loud, slow_loud))
     assert found.distance < 0.05
     assert found.recording_s == pytest.approx(2 * found.reference_s, abs=0.05)
 
@@ -36,23 +36,23 @@ def test_a_stretched_utterance_is_followed():
 def test_other_words_are_far():
     one, loud = a_walk(120)
     other, _ = a_walk(120, seed=1)
-    assert align(one, one, (loud, loud)).distance < 0.01
-    assert align(one, other, (loud, loud)).distance > 0.5
+    assert align_features(one, one, (loud, loud)).distance < 0.01
+    assert align_features(one, other, (loud, loud)).distance > 0.5
 
 
 def test_what_is_very_short_or_far_longer_cannot_be_aligned():
     one, loud = a_walk(60)
     far_longer, far_loud = a_walk(300)
-    assert align(one, far_longer, (loud, far_loud)) is None
+    assert align_features(one, far_longer, (loud, far_loud)) is None
     short, _ = a_walk(3)
-    assert align(short, one, (loud[:960], loud)) is None
+    assert align_features(short, one, (loud[:960], loud)) is None
 
 
 def test_phones_move_with_the_sound():
     (values, times_s), loud = a_walk(100)
     later = times_s + 0.5
-    found = align((values, times_s), (values, later), (loud, np.full(140 * 320, 0.1, np.float32)))
-    (phone,) = moved_phones((Phone("a", 0.4, 0.6, 1.15),), found)
+    found = align_features((values, times_s), (values, later), (loud, np.full(140 * 320, 0.1, np.float32)))
+    (phone,) = transfer_phones((Phone("a", 0.4, 0.6, 1.15),), found)
     assert (phone.start_s, phone.end_s) == pytest.approx((0.9, 1.1), abs=0.02)
     assert phone.stress == 1.15
 
@@ -60,17 +60,17 @@ def test_phones_move_with_the_sound():
 def test_words_are_read_and_sounds_without_words_left_out(tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("; a comment\nhello: Hello.\nbeep: [a tone]\nmore/sorry.wav: I'm sorry...\n")
-    assert words_of(file) == {"hello": "Hello", "more/sorry": "I'm sorry"}
+    assert read_transcripts(file) == {"hello": "Hello", "more/sorry": "I'm sorry"}
     file.write_text("nothing here\n")
     with pytest.raises(AudioError, match="expected lines"):
-        words_of(file)
+        read_transcripts(file)
     with pytest.raises(AudioError, match="check the path"):
-        words_of(tmp_path / "absent.txt")
+        read_transcripts(tmp_path / "absent.txt")
 
 
 def test_every_number_can_be_said():
-    assert known_numbers()["digits/17"] == "17"
-    assert len(known_numbers()) == 28
+    assert number_transcripts()["digits/17"] == "17"
+    assert len(number_transcripts()) == 28
 
 
 def test_an_unknown_voice_is_refused():
@@ -84,13 +84,13 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
     import soundfile
 
     from splatface.models.audio.offline_features import features
-    from splatface.models.training.speech_corpus.corpus_voices import flite_say
+    from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
     text = "Bob bought a big blue balloon."
-    other = flite_say(text, "rms", stretch=1.2)
+    other = synthesize_flite(text, "rms", stretch=1.2)
     soundfile.write(tmp_path / "bob.wav", other.samples, 16000)
     words = {"bob": text, "absent": "Not there."}
-    (found,) = aligned(
+    (found,) = align_recordings(
         tmp_path, words, voice_by_name("flite/slt"), features, voice="recordings/test", language="en"
     )
     spoken = [phone for phone in other.phones if phone.ipa]
@@ -100,7 +100,7 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
     assert np.median(late_s) < 0.03
     wrong = {"bob": "Who knew that you would move to the moon so soon?"}
     assert not list(
-        aligned(tmp_path, wrong, voice_by_name("flite/slt"), features, voice="x/y", language="en")
+        align_recordings(tmp_path, wrong, voice_by_name("flite/slt"), features, voice="x/y", language="en")
     )
 
 
@@ -114,6 +114,6 @@ def test_g722_is_decoded(tmp_path):
         frame.sample_rate = 16000
         for packet in [*stream.encode(frame), *stream.encode(None)]:
             out.mux(packet)
-    back = decoded(tmp_path / "tone.g722")
+    back = read_recording(tmp_path / "tone.g722")
     assert len(back) == pytest.approx(16000, abs=400)
     assert np.abs(np.fft.rfft(back)).argmax() * 16000 / len(back) == pytest.approx(440, abs=2)

@@ -5,7 +5,7 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import ActorError
-from splatface.models.training.speech_corpus.phonemes import Phone, Spoken, viseme_of
+from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, viseme_name
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 from splatface.models.training.synthetic.performance import GAZE_LIMITS_RAD, POSE_LIMITS_RAD, Acting, perform
 from splatface.models.training.synthetic.speech_track import VOICES, Script, Voice, script_of, speak
@@ -23,7 +23,7 @@ def say(text):
             Phone("m", word + 0.7, word + 1),
         ]
         samples.append(np.sin(np.arange(16000) * 0.1).astype(np.float32) * 0.5)
-    return Spoken(np.concatenate(samples), tuple(phones), "test/tone", "en")
+    return LabeledSpeech(np.concatenate(samples), tuple(phones), "test/tone", "en")
 
 
 VOICE = Voice("test/tone", "woman", "nobody's", say)
@@ -53,7 +53,7 @@ def test_lips_follow_the_phones(acted):
     times_s = acted.time_ns / 1e9
     for phone in (phone for phone in acted.speech.phones if phone.end_s < 29):
         middle = np.argmin(np.abs(times_s - (phone.start_s + phone.end_s) / 2))
-        if viseme_of(phone.ipa) == "p":
+        if viseme_name(phone.ipa) == "p":
             assert acted.mouth[middle, OPEN] < 0.06
         else:
             assert acted.mouth[middle, OPEN] > 0.4

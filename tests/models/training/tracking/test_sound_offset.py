@@ -7,7 +7,7 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SplatfaceError
-from splatface.models.training.speech_corpus.coarticulation import mode_track
+from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.sentences import SENTENCES
 from splatface.models.training.tracking.sound import (
     Loudness,
@@ -29,14 +29,14 @@ def talk():
     start, phones, pieces = 0.0, [], []
     for text in SENTENCES["en"][:3]:
         try:
-            said = flite.flite_say(text, "slt")
+            said = flite.synthesize_flite(text, "slt")
         except (OSError, SplatfaceError):
             pytest.skip("flite speaks the sentences")
         phones += [replace(p, start_s=p.start_s + start, end_s=p.end_s + start) for p in said.phones]
         pieces += [said.samples, np.zeros(RATE // 4, np.float32)]
         start += (len(said.samples) + RATE // 4) / RATE
     time_s = np.arange(0.0, start, 0.04)
-    modes = mode_track(phones, time_s)
+    modes = modes_from_phones(phones, time_s)
     mouth = np.stack([modes[:, OPEN], modes[:, WIDE] - modes[:, ROUND]], axis=1)
     return np.concatenate(pieces), mouth + np.random.default_rng(0).normal(0, 0.03, mouth.shape), time_s
 
