@@ -185,7 +185,7 @@ class Performance:
 def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
     """Speak and act a script; deterministic for a seed.
 
-    The mouth has exactly what the hearing nets are taught for these sounds (`modes_from_phones`); in pauses of
+    The mouth moves exactly as the audio-to-mouth nets are taught (`modes_from_phones`); in pauses of
     the first 85 % the face makes the expressions that speech alone never shows (`episodes`).
 
     Raises:
