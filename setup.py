@@ -24,6 +24,7 @@ setup(
         "splatface": ["py.typed"],
         "splatface.nodes": ["page/*"],
         "splatface.models.audio2motion.weights": ["*.safetensors", "README.md", "FILMS.tsv"],
+        "splatface.models.tts": ["weights/*"],
         "splatface.models.training.speech_corpus": ["coarticulation_data/*"],
         "splatface.models.training.tracking": ["face_model_data/*"],
     },

@@ -31,6 +31,7 @@ LIVE_LAYERS = {
     "pearson": 1,
     "rotations": 1,
     "messages": 2,
+    "onnx_session": 2,
     "camera": 2,
     "audio2motion": 3,
     "head": 4,
@@ -41,7 +42,7 @@ LIVE_LAYERS = {
     "audio": 5,
     "behavior": 5,
     "render": 5,
-    "tts": 5,
+    "tts": 6,
     "talking_head": 6,
     "video": 7,
 }

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from splatface.models.tts.voice_matching import Match
+    from splatface.models.tts.voice_matching import VoiceMatch
 
 __all__ = ["add_arguments", "main"]
 
@@ -95,14 +95,14 @@ def _say(text: str, voice: str, rate: float, out: Path) -> None:
 def _match(clip: Path, head: str, with_robots: bool) -> None:
     from splatface.models.audio.audio_file import read_sound
     from splatface.models.errors import SpeechError
-    from splatface.models.tts.voice_matching import best_voices
+    from splatface.models.tts.voice_matching import rank_voices
 
     found = voices()
     natural = [voice for voice in found if voice.engine != "espeak"]
     chosen = list(found) if with_robots else natural or [v for v in found if v.language.startswith("en")]
     if not chosen:
         raise SpeechError(f"voices: expected an installed one, found none: {engine(ENGINES[0]).INSTALL}")
-    ranked = best_voices(read_sound(clip), chosen, _embedding)
+    ranked = rank_voices(read_sound(clip), chosen, _embedding)
     for match in ranked[:10]:
         print(f"{match.similarity:.3f}  {match.voice.name}")
     if head:
@@ -114,11 +114,11 @@ def _embedding(voice: Voice) -> "NDArray[np.float32]":
     import numpy as np
 
     from splatface.models.storage import cached
-    from splatface.models.tts.voice_matching import SENTENCES, embedding_of_voice
+    from splatface.models.tts.voice_matching import SENTENCES, embed_voice
 
     def make() -> bytes:
         out = io.BytesIO()
-        np.save(out, embedding_of_voice(voice), allow_pickle=False)
+        np.save(out, embed_voice(voice), allow_pickle=False)
         return out.getvalue()
 
     key = hashlib.sha256(f"{voice}{SENTENCES}".encode()).hexdigest()[:16]
@@ -126,16 +126,16 @@ def _embedding(voice: Voice) -> "NDArray[np.float32]":
     return loaded
 
 
-def _write(ranked: "list[Match]", clip: Path, name: str) -> None:
+def _write(ranked: "list[VoiceMatch]", clip: Path, name: str) -> None:
     import cv2
 
     from splatface.models.head.file import load_head, save_head
     from splatface.models.head.shipped import head_folder
-    from splatface.models.tts.voice_matching import REPORT, voice_report
+    from splatface.models.tts.voice_matching import REPORT_KEY, voice_report
 
     folder = head_folder(name)
     head = load_head(folder)
-    reports = {**head.info.reports, REPORT: voice_report(ranked, clip.name)}
+    reports = {**head.info.reports, REPORT_KEY: voice_report(ranked, clip.name)}
     preview = cv2.imread(str(folder / "preview.png"))
     changed = dataclasses.replace(head, info=dataclasses.replace(head.info, reports=reports))
     save_head(changed, folder, None if preview is None else preview[..., ::-1])

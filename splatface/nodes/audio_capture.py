@@ -11,7 +11,13 @@ from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
 from splatface.models.audio.audio_file import check_sound, endless_chunks
-from splatface.models.audio.processing_chain import ECHO, NOISE, FarEnd, ProcessingChain, choose_stages
+from splatface.models.audio.processing_chain import (
+    ECHO_CHOICES,
+    NOISE_CHOICES,
+    FarEnd,
+    ProcessingChain,
+    choose_filters,
+)
 from splatface.models.audio.reconnecting_device import ReconnectingMicrophone
 from splatface.models.audio.sound_devices import INPUT, TimestampedChunker
 from splatface.models.audio.vad import SILENCE_DBFS, level_dbfs
@@ -34,13 +40,13 @@ PARAMETERS = (
         name="echo",
         default="none",
         description="take our own voice out: none or webrtc; remap far_end to what the speaker plays",
-        choices=ECHO,
+        choices=ECHO_CHOICES,
     ),
     Parameter(
         name="noise",
         default="none",
-        description="take noise out: none, speex (gentle) or webrtc (strong)",
-        choices=NOISE,
+        description="take noise out: none or webrtc",
+        choices=NOISE_CHOICES,
     ),
     Parameter(
         name="presentation_delay",
@@ -83,7 +89,7 @@ class AudioCapture(FaceNode):
             raise AudioError("source: expected 'microphone' or the path of a sound file, found nothing")
         if self.params["source"] != MICROPHONE:
             check_sound(self.params["source"])
-        self.chosen = choose_stages(self.params["echo"], self.params["noise"], self.far_end)
+        self.chosen = choose_filters(self.params["echo"], self.params["noise"], self.far_end)
         if self.chosen.problem:
             self.get_logger().warning(self.chosen.problem)
 
@@ -93,7 +99,7 @@ class AudioCapture(FaceNode):
         self.create_service(Trigger, "interrupt", self.on_interrupt)
         if self.chosen.echo:
             self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, conversions.AUDIO_QOS)
-        self.cleaning = ProcessingChain(self.chosen.stages, len(self.silence))
+        self.cleaning = ProcessingChain(self.chosen.filters, len(self.silence))
         self.end_ns = self.now_ns()
         self.utterance = conversions.new_utterance(self.utterance, self.end_ns)
         period_s = self.params["chunk_ms"] / 1000
@@ -218,7 +224,7 @@ class AudioCapture(FaceNode):
     def publish(self, chunk: AudioChunk) -> None:
         """Publish one chunk, cleaned, and remember where it ended."""
         self.end_ns = chunk.start_ns + self.chunk_ns
-        for clean in self.cleaning.push(chunk) if self.chosen.stages else [chunk]:
+        for clean in self.cleaning.push(chunk) if self.chosen.filters else [chunk]:
             self.level = level_dbfs(clean.samples)
             self.audio.publish(conversions.audio_chunk_msg(clean))
 
@@ -232,7 +238,7 @@ class AudioCapture(FaceNode):
             "bad_samples": self.cleaning.nonfinite_samples,
         }
         if self.chosen.echo:
-            values["echo_loss_db"] = f"{self.chosen.echo.loss.db:.0f}"
+            values["echo_loss_db"] = f"{self.chosen.echo.erle_db:.0f}"
         message = "playing"
         if self.microphone is not None:
             message = "listening"

@@ -8,9 +8,8 @@ import soundfile
 from splatface.cli import voices
 from splatface.models.errors import SplatfaceError
 from splatface.models.head.file import load_head, save_head
-from splatface.models.tts.graph import package_folder
 from splatface.models.tts.speak import engine
-from splatface.models.tts.voice_matching import INSTALL, voice_of_head
+from splatface.models.tts.voice_matching import voice_of_head
 
 needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("flite").INSTALL)
 
@@ -36,7 +35,7 @@ def test_what_is_not_installed_says_how_to(capsys, monkeypatch):
     from splatface.models.tts import kokoro_engine
 
     kokoro_engine.voices.cache_clear()
-    monkeypatch.setattr(kokoro_engine, "package_folder", lambda name: None)
+    monkeypatch.setattr(kokoro_engine, "package_dir", lambda name: None)
     try:
         assert run() == 0
     finally:
@@ -66,7 +65,6 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path, name, why):
 
 
 @needs_flite
-@pytest.mark.skipif(not package_folder("resemblyzer"), reason=INSTALL)
 def test_the_best_voice_is_written_into_the_head(tmp_path, tiny_head, capsys, monkeypatch):
     monkeypatch.setenv("SPLATFACE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(voices, "voices", engine("flite").voices)  # the neural ones take seconds each

@@ -6,52 +6,60 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import AudioError
-from splatface.models.messages import SAMPLE_RATE, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
+from splatface.models.typing import Float32Array
 
-__all__ = ["StreamFramer", "from_pcm", "to_pcm", "validate_chunk"]
+__all__ = ["NS_PER_SAMPLE", "StreamFramer", "from_pcm", "replace_nonfinite", "to_pcm", "validate_chunk"]
+
+NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
+_PCM_SCALE = 32768.0
 
 
-def validate_chunk(chunk: AudioChunk, what: str) -> tuple[NDArray[np.float32], int]:
-    """Samples [T] of a chunk, and how many of them were NaN or infinite: those are 0 now.
+def validate_chunk(chunk: AudioChunk, source: str) -> tuple[Float32Array, int]:
+    """Return the samples [T] of a chunk with NaN and infinite ones set to 0, and the number of those.
 
     Args:
-        chunk: as it came.
-        what: it is, for the message.
+        chunk: as received.
+        source: its name for the error message.
 
     Raises AudioError unless the samples are one-dimensional and at 16000 Hz.
     """
     samples = np.asarray(chunk.samples, np.float32)
     if chunk.sample_rate != SAMPLE_RATE or samples.ndim != 1:
         raise AudioError(
-            f"{what}: expected mono samples [T] at {SAMPLE_RATE} Hz, found {samples.shape} at "
+            f"{source}: expected mono samples [T] at {SAMPLE_RATE} Hz, found {samples.shape} at "
             f"{chunk.sample_rate} Hz: mix the channels and resample before"
         )
+    return replace_nonfinite(samples)
+
+
+def replace_nonfinite(samples: Float32Array) -> tuple[Float32Array, int]:
+    """Return samples with NaN and infinity set to 0, and the number of those."""
     finite = np.isfinite(samples)
     if finite.all():
         return samples, 0
     return np.where(finite, samples, np.float32(0.0)), int(np.count_nonzero(~finite))
 
 
-_FULL = 32768.0
+def to_pcm(samples: Float32Array) -> bytes:
+    """Convert samples [T], -1..1 (beyond is clipped), to little-endian 16-bit integers."""
+    integers: NDArray[np.int16] = np.clip(np.rint(samples * _PCM_SCALE), -_PCM_SCALE, _PCM_SCALE - 1).astype(
+        "<i2"
+    )
+    return integers.tobytes()
 
 
-def to_pcm(samples: NDArray[np.float32]) -> bytes:
-    """Samples [T], -1..1 (beyond is clipped), as little-endian 16-bit numbers."""
-    whole: NDArray[np.int16] = np.clip(np.rint(samples * _FULL), -_FULL, _FULL - 1).astype("<i2")
-    return whole.tobytes()
-
-
-def from_pcm(data: bytes | bytearray) -> NDArray[np.float32]:
-    """Little-endian 16-bit numbers as samples [T], -1..1."""
-    out: NDArray[np.float32] = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(_FULL)
-    return out
+def from_pcm(data: bytes | bytearray) -> Float32Array:
+    """Convert little-endian 16-bit integers to samples [T], -1..1."""
+    samples: Float32Array = np.frombuffer(data, "<i2").astype(np.float32) / np.float32(_PCM_SCALE)
+    return samples
 
 
 class StreamFramer:
-    """Overlapping windows of a stream: the same windows however the stream was cut.
+    """Overlapping windows of a stream; they do not depend on the sizes of the chunks.
 
-    Window n ends at sample `(n + 1) * hop` of the stream; what lies before the stream's first
-    sample is zero. Memory is bounded by one window and the chunk being pushed.
+    Window n ends at sample `(n + 1) * hop` of the stream; samples before the stream's first are zero.
+    Memory is bounded by one window and the chunk being pushed.
     """
 
     def __init__(self, length: int, hop: int) -> None:
@@ -62,19 +70,19 @@ class StreamFramer:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the stream; the next sample pushed is sample 0 of a new one."""
-        self._rest: NDArray[np.float32] = np.zeros(self.length - self.hop, np.float32)
+        """Start a new stream; the next sample pushed is its sample 0."""
+        self._pending: Float32Array = np.zeros(self.length - self.hop, np.float32)
         self._end = 0
 
-    def push(self, samples: NDArray[np.float32]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    def push(self, samples: Float32Array) -> Iterator[tuple[int, Float32Array]]:
         """Yield `(end_sample, window [length])` for every window that `samples` [T] completes.
 
         The iterator must be drained before the next push.
         """
-        held = np.concatenate([self._rest, samples])
+        buffer = np.concatenate([self._pending, samples])
         first = 0
-        while len(held) - first >= self.length:
+        while len(buffer) - first >= self.length:
             self._end += self.hop
-            yield self._end, held[first : first + self.length]
+            yield self._end, buffer[first : first + self.length]
             first += self.hop
-        self._rest = held[first:].copy()
+        self._pending = buffer[first:].copy()

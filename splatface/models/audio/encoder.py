@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.chunks import StreamFramer
-from splatface.models.audio.mel_filterbank import frames_of, kaldi_filters, log_kaldi_fbank, scaled_fbank
+from splatface.models.audio.mel_filterbank import frame_signal, kaldi_filters, log_kaldi_fbank, scale_fbank
 from splatface.models.audio.vad import SILENCE_DBFS, SileroVad, level_dbfs
 from splatface.models.errors import AudioError, EncoderError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
@@ -311,7 +311,7 @@ class LogMel:
 
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hear one window [720]; returns [1, 120]."""
-        log_energy = log_kaldi_fbank(frames_of(window, FRAME, HOP), self._filters)
-        before, now, after = scaled_fbank(log_energy)
+        log_energy = log_kaldi_fbank(frame_signal(window, FRAME, HOP), self._filters)
+        before, now, after = scale_fbank(log_energy)
         token = np.concatenate([now, (after - before) / 2, after - 2 * now + before])
         return token[None].astype(np.float32)

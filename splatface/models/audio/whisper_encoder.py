@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio.assets import package_file
-from splatface.models.audio.mel_filterbank import frames_of, power_spectrum, slaney_filters
-from splatface.models.audio.session import Session, session_of
+from splatface.models.audio.mel_filterbank import frame_signal, power_spectrum, slaney_filters
 from splatface.models.errors import EncoderError
+from splatface.models.onnx_session import Session, load_session, package_file
 from splatface.models.storage import cached
 
 __all__ = [
@@ -223,7 +222,7 @@ def load_whisper() -> Session:
     # by size and date: hashing 75 MB at every start would cost more than the rest of it
     stat = file.stat()
     name = f"whisper-{stat.st_size:x}-{stat.st_mtime_ns:x}-{RECIPE}.onnx"
-    return session_of("whisper", lambda again: cached(name, write, again=again))
+    return load_session("whisper", lambda again: cached(name, write, again=again))
 
 
 class Whisper:
@@ -253,7 +252,7 @@ class Whisper:
 
     def step(self, window: NDArray[np.float32]) -> NDArray[np.float32]:
         """Hear one window [560], the two mel frames that end in a new chunk; returns [1, 544]."""
-        new = log_mel(frames_of(window, FRAME, HOP), self._filters)
+        new = log_mel(frame_signal(window, FRAME, HOP), self._filters)
         self._mel = np.concatenate([self._mel[2:], new])
         clipped = np.maximum(self._mel, self._mel.max() - 8.0)
         (tokens,) = self._session.run(None, {"mel": _scaled(clipped).T[None]})

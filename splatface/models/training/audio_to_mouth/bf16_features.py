@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as f
 
-from splatface.models.audio.assets import package_file
 from splatface.models.audio.encoder import StreamAnnotator, StreamEncoder
 from splatface.models.audio.mel_filterbank import slaney_filters
 from splatface.models.audio.offline_features import extract_features, features
@@ -29,6 +28,7 @@ from splatface.models.audio.whisper_encoder import (
     read_tensors,
     whisper_network,
 )
+from splatface.models.onnx_session import package_file
 
 __all__ = ["extract_features_bf16", "torch_from_onnx"]
 

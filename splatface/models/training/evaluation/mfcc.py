@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import dct
 
-from splatface.models.messages import SAMPLE_RATE
+from splatface.models.audio.mel_filterbank import htk_filters
 from splatface.models.typing import Float64Array
 
 __all__ = ["CEPSTRA", "mfcc"]
@@ -24,19 +24,8 @@ def mfcc(samples: NDArray[np.float32]) -> Float64Array:
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP][:count]
     power = np.square(np.abs(np.fft.rfft(frames, _FFT))) / _FFT
     tiny = np.finfo(np.float64).eps
-    bands = np.log(np.maximum(power @ _mel_filters().T, tiny))
+    bands = np.log(np.maximum(power @ htk_filters(_BANDS, _FFT).T, tiny))
     lift = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
     cepstra: Float64Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
     cepstra[:, 0] = np.log(np.maximum(power.sum(axis=1), tiny))
     return cepstra
-
-
-def _mel_filters() -> Float64Array:
-    """Triangles [26, 257] whose corners lie on whole FFT bins, even in mel from 0 to 8 kHz."""
-    mels = np.linspace(0, 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700), _BANDS + 2)
-    corners = np.floor((_FFT + 1) * 700 * (10 ** (mels / 2595) - 1) / SAMPLE_RATE)
-    bins = np.arange(_FFT // 2 + 1)
-    left, peak, right = (corners[k : k + _BANDS, None] for k in range(3))
-    rise, fall = (bins - left) / (peak - left), (right - bins) / (right - peak)
-    filters: Float64Array = np.clip(np.minimum(rise, fall), 0, None)
-    return filters
