@@ -73,7 +73,7 @@ class Template:
 
     @property
     def is_literal(self) -> bool:
-        """Whether the template holds no substitution."""
+        """True where the template holds no substitution."""
         return NUMBER.search(self.text) is None
 
 

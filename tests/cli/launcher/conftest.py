@@ -105,7 +105,7 @@ def read_until(popen, text, timeout=10):
 
 
 def wait_until(condition, timeout=5.0):
-    """Whether a condition comes true in time."""
+    """Wait for a condition; return whether it came true in time."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         if condition():
@@ -132,5 +132,5 @@ def marked_by(launcher_pid):
 
 
 def alive(pid):
-    """Whether a process runs."""
+    """Return whether a process runs."""
     return pid in find_processes({os.getpgid(pid)}) if Path(f"/proc/{pid}").exists() else False

@@ -155,7 +155,7 @@ def test_include_sets_arguments_and_is_no_scope(launch_folder):
 
 
 def test_an_overlay_of_our_own_file(launch_folder):
-    """What a user writes: our file in a group, with arguments and a namespace, and a node beside it."""
+    """An overlay: our file in a group, with arguments and a namespace, and a node beside it."""
     ours = """
         launch:
           - arg: {name: source, default: microphone}
