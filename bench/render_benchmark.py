@@ -11,18 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.benchmark_scene import bench_camera, bench_splats
 from splatface.models.audio.fsmn_encoder import Fsmn
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, zero_net
 from splatface.models.errors import RenderError
-from splatface.models.head.deform import Deformer
-from splatface.models.head.head import Head, HeadInfo
-from splatface.models.head.motion_map import MOTION_SIZE, linear_map
-from splatface.models.head.pose import Bones
-from splatface.models.head.splats import DELTA_CHANNELS, Gaussians, Splats
-from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import ImageGrads, composite_backward, projection_backward
+from splatface.models.head.controls import Bones
+from splatface.models.head.deformation import Deformer
+from splatface.models.head.head import (
+    DELTA_CHANNELS,
+    MOTION_SIZE,
+    Gaussians,
+    Head,
+    HeadInfo,
+    Splats,
+    linear_map,
+)
+from splatface.models.render.cpu import CpuRenderer, ImageGrads, composite_backward, projection_backward
 from splatface.models.render.render import BACKENDS, renderer
-from splatface.models.render.scene import bench_camera, bench_splats
 
 __all__ = [
     "ATTENTION_GAUSSIANS",

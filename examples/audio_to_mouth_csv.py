@@ -17,8 +17,7 @@ from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, AudioChunk
 
 SAMPLE_RATE = 16_000  # Hz, of all encoders

@@ -16,8 +16,7 @@ import cv2
 import numpy as np
 
 from splatface.models.head.controls import EXPRESSIONS
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead

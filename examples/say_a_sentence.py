@@ -12,15 +12,12 @@ from pathlib import Path
 
 from splatface.models.audio.encoder import encoder
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
-from splatface.models.video.moments import render_frames
-from splatface.models.video.shape import shape_of
-from splatface.models.video.sound import sound_of_text
-from splatface.models.video.tags import tags_of
-from splatface.models.video.writer import FilmWriter
+from splatface.models.video.video_audio import sound_of_text
+from splatface.models.video.video_frames import render_frames
+from splatface.models.video.video_writer import FilmWriter, shape_of, tags_of
 
 
 def main() -> None:

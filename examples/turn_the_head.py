@@ -13,8 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.rotations import quat_from_euler

@@ -129,8 +129,7 @@ def tiny_head(tmp_path_factory):
     from dataclasses import replace
 
     from splatface.models.audio2motion.weights import load_net, shipped_encoders
-    from splatface.models.head.file import load_head, save_head
-    from splatface.models.head.shipped import head_folder
+    from splatface.models.head.head_file import head_folder, load_head, save_head
 
     head = replace(
         load_head(head_folder("robin")), nets={name: load_net(name) for name in shipped_encoders()}

@@ -23,12 +23,10 @@ ROS = {
 # A folder of the live wing imports only from layers below its own, or from its own.
 LIVE_LAYERS = {
     "errors": 1,
-    "typing": 1,
-    "broken_off": 1,
+    "typing": 0,
     "array_checks": 2,
     "storage": 1,
-    "peak": 1,
-    "pearson": 1,
+    "signals": 1,
     "rotations": 1,
     "messages": 2,
     "onnx_session": 2,

@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from splatface.cli.cli import COMMANDS
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.head.description import FORMAT_VERSION
+from splatface.models.head.head_yaml import FORMAT_VERSION
 from splatface.models.training.dataset.file_format import VERSION as DATASET_VERSION
 from splatface.models.training.dataset.types import LABELS, FrameTable, MotionTrack, Points
 

@@ -5,8 +5,7 @@ import importlib
 import os
 import sys
 
-from splatface.models.broken_off import silence_unraisable_on_interrupt
-from splatface.models.errors import SplatfaceError
+from splatface.models.errors import SplatfaceError, silence_unraisable_on_interrupt
 
 __all__ = ["main"]
 

@@ -161,7 +161,7 @@ def _encoders() -> list[Finding]:
 
 
 def _heads() -> list[Finding]:
-    from splatface.models.head.shipped import shipped_heads
+    from splatface.models.head.head_file import shipped_heads
 
     heads = shipped_heads()
     if not heads:

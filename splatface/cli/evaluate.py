@@ -52,11 +52,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -> dict[str, Any]:
-    from splatface.models.head.file import load_head
-    from splatface.models.head.shipped import head_folder
+    from splatface.models.head.head_file import head_folder, load_head
     from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
-    from splatface.models.training.evaluation.tools import UserWeights
+    from splatface.models.training.evaluation.evaluate_frames import UserWeights
 
     config = EvaluationConfig(
         split=args.split,
@@ -76,7 +75,7 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
 
 
 def _show(result: dict[str, Any], args: argparse.Namespace) -> None:
-    from splatface.models.training.evaluation.table import table
+    from splatface.models.training.evaluation.evaluation_report import table
 
     text, data = table(result), json.dumps(result, indent=None if args.json else 2)
     if args.out:
@@ -86,7 +85,7 @@ def _show(result: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _show_comparison(results: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    from splatface.models.training.evaluation.table import comparison
+    from splatface.models.training.evaluation.evaluation_report import comparison
 
     text, data = comparison(results), json.dumps(results)
     if args.out:
@@ -98,7 +97,7 @@ def _show_comparison(results: list[dict[str, Any]], args: argparse.Namespace) ->
 def _write_pictures(evaluation: Any, folder: Path) -> None:
     import cv2
 
-    from splatface.models.training.evaluation.pictures import opening_plot, side_by_side
+    from splatface.models.training.evaluation.evaluation_report import opening_plot, side_by_side
 
     _make(folder)
     cv2.imwrite(str(folder / "side_by_side.png"), side_by_side(evaluation)[..., ::-1])

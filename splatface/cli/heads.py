@@ -3,9 +3,8 @@
 import argparse
 from pathlib import Path
 
-from splatface.models.head.file import load_head
+from splatface.models.head.head_file import head_folder, load_head, shipped_heads
 from splatface.models.head.ply import write_ply
-from splatface.models.head.shipped import head_folder, shipped_heads
 
 __all__ = ["add_arguments", "main"]
 

@@ -11,7 +11,7 @@ from splatface.cli.film_line import FilmLine
 if TYPE_CHECKING:
     from splatface.models.head.head import Head
     from splatface.models.training.speech_corpus.phonemes import Phone
-    from splatface.models.video.shape import VideoFormat
+    from splatface.models.video.video_writer import VideoFormat
 
 __all__ = ["add_arguments", "main"]
 
@@ -34,10 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> None:
     """Make the film."""
-    from splatface.models.head.file import load_head
-    from splatface.models.head.shipped import head_folder
+    from splatface.models.head.head_file import head_folder, load_head
     from splatface.models.training.speech_corpus.forced_alignment import align_phones
-    from splatface.models.video.shape import shape_of
+    from splatface.models.video.video_writer import shape_of
 
     head = load_head(head_folder(args.head))
     own = head.info.camera.width, head.info.camera.height
@@ -50,9 +49,8 @@ def _shoot(args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: 
     from splatface.models.render.render import renderer
     from splatface.models.talking_head import TalkingHead
     from splatface.models.training.report.encoder_comparison import heard_moments, shape_around
-    from splatface.models.video.sound import sound_of_file
-    from splatface.models.video.tags import tags_of
-    from splatface.models.video.writer import FilmWriter
+    from splatface.models.video.video_audio import sound_of_file
+    from splatface.models.video.video_writer import FilmWriter, tags_of
 
     talker = TalkingHead(head, renderer("cpu"), size=(face.width, face.height))
     for name in args.encoder:

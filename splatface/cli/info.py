@@ -5,9 +5,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from splatface.models.head.file import load_head
 from splatface.models.head.head import Head, HeadInfo
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 
 __all__ = ["add_arguments", "main"]
 

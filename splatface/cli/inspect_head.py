@@ -6,8 +6,7 @@ import time
 from pathlib import Path
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 
 __all__ = ["add_arguments", "main"]
 

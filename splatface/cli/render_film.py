@@ -14,8 +14,8 @@ from splatface.cli.film_line import FilmLine
 if TYPE_CHECKING:
     from splatface.models.head.head import Head
     from splatface.models.talking_head import TalkingHead
-    from splatface.models.video.shape import VideoFormat
-    from splatface.models.video.sound import Sound
+    from splatface.models.video.video_audio import Sound
+    from splatface.models.video.video_writer import VideoFormat
 
 __all__ = ["add_arguments", "main"]
 
@@ -43,9 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Make the film; 130 when Ctrl-C ended it early."""
-    from splatface.models.head.file import load_head
-    from splatface.models.head.shipped import head_folder
-    from splatface.models.video.shape import shape_of
+    from splatface.models.head.head_file import head_folder, load_head
+    from splatface.models.video.video_writer import shape_of
 
     head = load_head(head_folder(args.head))
     own = head.info.camera.width, head.info.camera.height
@@ -56,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _sound(args: argparse.Namespace, head: "Head") -> "Sound":
     from splatface.models.tts.voice_matching import voice_of_head
-    from splatface.models.video.sound import sound_of_file, sound_of_text
+    from splatface.models.video.video_audio import sound_of_file, sound_of_text
 
     if args.audio is not None:
         return sound_of_file(args.audio)
@@ -66,8 +65,7 @@ def _sound(args: argparse.Namespace, head: "Head") -> "Sound":
 
 def _talker(args: argparse.Namespace, head: "Head", shape: "VideoFormat") -> "TalkingHead":
     from splatface.models.messages import HeadControl
-    from splatface.models.render.background import background_of
-    from splatface.models.render.render import renderer
+    from splatface.models.render.render import background_of, renderer
     from splatface.models.talking_head import TalkingHead
 
     size = shape.width, shape.height
@@ -82,9 +80,8 @@ def _talker(args: argparse.Namespace, head: "Head", shape: "VideoFormat") -> "Ta
 def _shoot(args: argparse.Namespace, head: "Head", shape: "VideoFormat", sound: "Sound") -> int:
     from splatface.models.audio.encoder import encoder
     from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-    from splatface.models.video.moments import render_frames
-    from splatface.models.video.tags import tags_of
-    from splatface.models.video.writer import FilmWriter
+    from splatface.models.video.video_frames import render_frames
+    from splatface.models.video.video_writer import FilmWriter, tags_of
 
     controller = HeadMotionController(MotionConfig(seed=args.seed))
     with FilmWriter(args.out, shape, sound.channels, tags_of(head.info)) as film, _asked_to_end() as ending:

@@ -181,7 +181,7 @@ def _measured(head: "Head", dataset: "Dataset", run: Path, threads: int) -> "Hea
 
 def _openings(evaluation: "Evaluation") -> dict[str, list[float | None]]:
     """The mouth's opening as a face finder sees it, true and drawn; what it did not see is None."""
-    from splatface.models.training.evaluation.lips import mouth_opening
+    from splatface.models.training.evaluation.mouth_metrics import mouth_opening
 
     truth = evaluation.truth
     series = {

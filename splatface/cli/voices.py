@@ -129,8 +129,7 @@ def _embedding(voice: Voice) -> "NDArray[np.float32]":
 def _write(ranked: "list[VoiceMatch]", clip: Path, name: str) -> None:
     import cv2
 
-    from splatface.models.head.file import load_head, save_head
-    from splatface.models.head.shipped import head_folder
+    from splatface.models.head.head_file import head_folder, load_head, save_head
     from splatface.models.tts.voice_matching import REPORT_KEY, voice_report
 
     folder = head_folder(name)

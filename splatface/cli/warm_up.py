@@ -14,11 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Compile the renderer's kernels, export the encoders, and keep both in the cache."""
     from splatface.models.audio.encoder import ENCODERS, encoder
-    from splatface.models.head.file import load_head
-    from splatface.models.head.shipped import head_folder
+    from splatface.models.head.head_file import head_folder, load_head
     from splatface.models.messages import HeadControl
-    from splatface.models.render.render import renderer
-    from splatface.models.render.warm_up import warm_up
+    from splatface.models.render.render import renderer, warm_up
     from splatface.models.talking_head import TalkingHead
 
     def report(step: str) -> None:

@@ -3,6 +3,9 @@
 A message says what was expected, what was found and what to do next.
 """
 
+import sys
+from typing import TYPE_CHECKING
+
 __all__ = [
     "ActorError",
     "AudioError",
@@ -18,6 +21,7 @@ __all__ = [
     "SplatfaceError",
     "TrackingError",
     "TrainingError",
+    "silence_unraisable_on_interrupt",
 ]
 
 
@@ -75,3 +79,22 @@ class SpeechError(SplatfaceError):
 
 class FilmError(SplatfaceError):
     """A film cannot be made as asked."""
+
+
+if TYPE_CHECKING:
+    from sys import UnraisableHookArgs
+
+
+def silence_unraisable_on_interrupt() -> None:
+    """From now on no traceback of an object that was being made when its maker was interrupted.
+
+    llvmlite's, for one, miss in `__del__` what their `__init__` had not come to. All other errors that
+    nobody can catch are told as before.
+    """
+    sys.unraisablehook = _all_but_half_made
+
+
+def _all_but_half_made(unraisable: "UnraisableHookArgs") -> None:
+    in_del = getattr(unraisable.object, "__name__", "") == "__del__"
+    if not in_del and not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)

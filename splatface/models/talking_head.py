@@ -1,31 +1,21 @@
 """A head that talks: (what was heard, control, time) -> picture. One page, in the order of the data."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
-from splatface.models.camera import Camera
 from splatface.models.errors import HeadError
-from splatface.models.head.controls import basis_coefficients
-from splatface.models.head.deform import Deformer
+from splatface.models.head.controls import basis_coefficients, bone_poses
+from splatface.models.head.deformation import Deformer
 from splatface.models.head.head import Head
-from splatface.models.head.pose import bone_poses
-from splatface.models.head.splats import Splats
 from splatface.models.messages import AudioFrame, HeadControl
 from splatface.models.provenance.watermark import Watermark
+from splatface.models.render.render import Renderer
 
-__all__ = ["Renderer", "TalkingHead"]
-
-
-class Renderer(Protocol):
-    """What draws splats: see `render.renderer`."""
-
-    def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB."""
+__all__ = ["TalkingHead"]
 
 
 class TalkingHead:

@@ -15,8 +15,7 @@ from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
-from splatface.models.broken_off import silence_unraisable_on_interrupt
-from splatface.models.errors import SplatfaceError
+from splatface.models.errors import SplatfaceError, silence_unraisable_on_interrupt
 from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
 
 __all__ = ["ERROR", "OK", "WARN", "FaceNode", "LatencyStats", "NodeStatus", "run"]

@@ -11,11 +11,9 @@ from splatface_msgs.srv import LoadHead
 
 from splatface.models.errors import HeadError, RenderError, SplatfaceError
 from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, AudioFrame, Frame, HeadControl
-from splatface.models.render.background import background_of
-from splatface.models.render.render import renderer
+from splatface.models.render.render import background_of, renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
 from splatface.nodes import conversions

@@ -16,8 +16,7 @@ from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
 from splatface.models.errors import SpeechError
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.models.tts.speak import check_voice, speak
 from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance

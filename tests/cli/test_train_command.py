@@ -14,7 +14,7 @@ from splatface.cli import inspect_head, train
 from splatface.cli.train_settings import config_of
 from splatface.cli.training_line import TrainingLine, line_of
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
-from splatface.models.head.file import load_head
+from splatface.models.head.head_file import load_head
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.optimization.training_run import TrainingProgress
 

@@ -7,7 +7,7 @@ import soundfile
 
 from splatface.cli import voices
 from splatface.models.errors import SplatfaceError
-from splatface.models.head.file import load_head, save_head
+from splatface.models.head.head_file import load_head, save_head
 from splatface.models.tts.speak import engine
 from splatface.models.tts.voice_matching import voice_of_head
 

@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder
 
 RATE = 16_000
 TICKS = 90_000

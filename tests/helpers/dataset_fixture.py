@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.head.deform import Deformer
-from splatface.models.head.file import load_head
+from splatface.models.head.controls import Bones, bone_poses
+from splatface.models.head.deformation import Deformer, deform_reference
 from splatface.models.head.head import Gaussians, Head
-from splatface.models.head.pose import Bones, bone_poses
-from splatface.models.head.skinning import deform_reference
+from splatface.models.head.head_file import load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.rotations import quat_from_euler

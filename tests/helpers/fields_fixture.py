@@ -3,15 +3,15 @@
 import numpy as np
 import torch
 
-from splatface.models.training.fields.basis_start import PointModes
-from splatface.models.training.fields.config import (
+from splatface.models.training.fields.basis_field import PointModes
+from splatface.models.training.fields.field import Condition, GaussianTensors
+from splatface.models.training.fields.field_config import (
     AttentionConfig,
     AudioPlaneConfig,
     BasisConfig,
     ConditioningConfig,
     TriplaneConfig,
 )
-from splatface.models.training.fields.field import Condition, GaussianTensors
 
 COUNT, FEATURES = 40, 12
 
@@ -85,7 +85,7 @@ def learn(field, means, wanted, steps=60, rate=1e-2):
     optimiser = torch.optim.Adam(field.parameters(), lr=rate)
     losses = []
     for _ in range(steps):
-        moved = field.placed(means)
+        moved = field.bind_positions(means)
         errors = [(moved(now).deltas[:, :3] - wanted(now)).square().mean() for now in conditions]
         loss = torch.stack(errors).mean() * 1e4
         optimiser.zero_grad()

@@ -4,9 +4,7 @@ import numpy as np
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.camera import Camera
-from splatface.models.head.head import Head, HeadInfo
-from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
-from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
+from splatface.models.head.head import DELTA_CHANNELS, MOTION_SIZE, Gaussians, Head, HeadInfo, MotionMap
 
 
 def random_net(encoder="logmel", dim=12, outputs=8, seed=0):

@@ -4,7 +4,7 @@ import sys
 HALF_MADE = """
 import signal
 import sys
-from splatface.models.broken_off import silence_unraisable_on_interrupt
+from splatface.models.errors import silence_unraisable_on_interrupt
 
 class Half:
     def __init__(self):
@@ -24,7 +24,7 @@ except KeyboardInterrupt:
 
 INTERRUPTED_IN_DEL = """
 import signal
-from splatface.models.broken_off import silence_unraisable_on_interrupt
+from splatface.models.errors import silence_unraisable_on_interrupt
 
 class Gone:
     def __del__(self):
@@ -36,7 +36,7 @@ Gone()
 
 IN_A_CALLBACK = """
 import weakref
-from splatface.models.broken_off import silence_unraisable_on_interrupt
+from splatface.models.errors import silence_unraisable_on_interrupt
 
 class Watched:
     pass

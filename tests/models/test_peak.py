@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from splatface.models.peak import parabolic_peak_offset
+from splatface.models.signals import parabolic_peak_offset
 
 
 def test_the_parabola_is_found():

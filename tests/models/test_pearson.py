@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.pearson import pearson
+from splatface.models.signals import pearson
 
 
 def test_scale_and_offset_change_nothing_but_the_sign():

@@ -1,18 +1,133 @@
 """A head: the Gaussians of a person, how they move, and what one has to know to run them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, MOUTH_MODES, AudioToMouthNet
+from splatface.models.array_checks import expect, expect_range
+from splatface.models.audio2motion.audio_to_mouth import (
+    CONTROL_RANGES,
+    CONTROLS,
+    MOUTH_MODES,
+    AudioToMouthNet,
+    gelu,
+)
 from splatface.models.camera import Camera
-from splatface.models.head.motion_map import MotionMap
-from splatface.models.head.splats import Gaussians
+from splatface.models.errors import HeadError
 from splatface.models.typing import Float32Array
 
-__all__ = ["Head", "HeadInfo", "MotionLimits", "PoseLimits"]
+__all__ = [
+    "DELTA_CHANNELS",
+    "MOTION_SIZE",
+    "Gaussians",
+    "Head",
+    "HeadInfo",
+    "MotionLimits",
+    "MotionMap",
+    "PoseLimits",
+    "Splats",
+    "check_motion_map",
+    "linear_map",
+    "map_of_tensors",
+    "tensors_of_map",
+]
+
+# One row of a head's linear basis: Δmean 3, Δquat 4, Δlog-scale 3, Δopacity logit 1, Δcolor (SH degree 0) 3.
+DELTA_CHANNELS = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Gaussians:
+    """N canonical Gaussians, unconstrained (3DGS conventions: logits and logarithms)."""
+
+    means: Float32Array  # [N, 3] m, canonical frame
+    quats: Float32Array  # [N, 4] wxyz, any length > 0
+    log_scales: Float32Array  # [N, 3] ln m
+    opacity_logits: Float32Array  # [N]
+    sh: Float32Array  # [N, (d + 1)^2, 3], color = 0.5 + sum of sh * basis
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+@dataclass(frozen=True, slots=True)
+class Splats:
+    """N Gaussians ready to draw."""
+
+    means: Float32Array  # [N, 3] m, world
+    quats: Float32Array  # [N, 4] wxyz, any length > 0
+    scales: Float32Array  # [N, 3] m, > 0
+    opacities: Float32Array  # [N] 0..1
+    sh: Float32Array  # [N, (d + 1)^2, 3]
+
+    def __len__(self) -> int:
+        return len(self.means)
+
+
+MOTION_SIZE = len(MOUTH_MODES) + len(CONTROLS)
+_LARGEST = 1e6
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MotionMap:
+    """The mouth modes and the controls to the coefficients of one head.
+
+    `map(mouth, controls)` = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls],
+    GELU in its tanh form. At rest it is 0: the canonical Gaussians are the face at rest. The bend is
+    for what a line cannot say: a lid slides over a ball, lips meet and press.
+    """
+
+    linear: Float32Array  # [16, K]
+    w1: Float32Array  # [16, H], H may be 0
+    b1: Float32Array  # [H]
+    w2: Float32Array  # [H, K]
+
+    def __call__(self, mouth: Float32Array, controls: Float32Array) -> Float32Array:
+        """Coefficients [K] for mouth modes [8] and controls [8]."""
+        x = np.concatenate([mouth, controls]).astype(np.float32)
+        bend = (gelu(x @ self.w1 + self.b1) - gelu(self.b1)) @ self.w2
+        return np.asarray(x @ self.linear + bend, np.float32)
+
+
+def linear_map(linear: Float32Array) -> MotionMap:
+    """A map without a bend: linear [16, K]."""
+    return MotionMap(
+        linear=linear,
+        w1=np.zeros((len(linear), 0), np.float32),
+        b1=np.zeros(0, np.float32),
+        w2=np.zeros((0, linear.shape[1]), np.float32),
+    )
+
+
+def check_motion_map(motion_map: MotionMap, coefficients: int) -> None:
+    """Raise HeadError unless the map's tensors fit each other and a head of K coefficients."""
+    hidden = len(motion_map.b1)
+    expect("motion.linear", motion_map.linear, (MOTION_SIZE, coefficients))
+    expect("motion.w1", motion_map.w1, (MOTION_SIZE, hidden))
+    expect("motion.b1", motion_map.b1, (hidden,))
+    expect("motion.w2", motion_map.w2, (hidden, coefficients))
+    for entry in fields(motion_map):
+        values = getattr(motion_map, entry.name)
+        expect_range(f"motion.{entry.name}", values, -_LARGEST, _LARGEST)
+
+
+def tensors_of_map(motion_map: MotionMap) -> dict[str, Float32Array]:
+    """Tensors named `motion.<name>`, as they stand in head.safetensors."""
+    return {f"motion.{entry.name}": getattr(motion_map, entry.name) for entry in fields(motion_map)}
+
+
+def map_of_tensors(tensors: Mapping[str, Float32Array]) -> MotionMap:
+    """Take the map out of named tensors; HeadError where one is missing."""
+    names = [entry.name for entry in fields(MotionMap)]
+    missing = [name for name in names if f"motion.{name}" not in tensors]
+    if missing:
+        raise HeadError(
+            f"motion: expected the tensors {', '.join(names)}, found none called {', '.join(missing)}: "
+            "take an intact copy of the head"
+        )
+    return MotionMap(**{name: tensors[f"motion.{name}"] for name in names})
 
 
 Range = tuple[float, float]

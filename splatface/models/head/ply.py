@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import HeadError
-from splatface.models.head.splats import Gaussians
-from splatface.models.head.validate import MAX_GAUSSIANS, SH_SIZES, check_gaussians
+from splatface.models.head.head import Gaussians
+from splatface.models.head.validation import MAX_GAUSSIANS, SH_SIZES, check_gaussians
 from splatface.models.storage import atomic_write
 
 __all__ = ["ply_bytes", "ply_of_bytes", "read_ply", "write_ply"]

@@ -9,11 +9,10 @@ from torch import Tensor
 
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
-from splatface.models.head.splats import Splats
-from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import ImageGrads, rasterize_backward
+from splatface.models.head.head import Splats
+from splatface.models.render.cpu import CpuRenderer, ImageGrads, rasterize_backward
 from splatface.models.render.reference import SplatTensors
-from splatface.models.render.rendered import RenderOutput
+from splatface.models.render.render import RenderOutput
 
 __all__ = ["DifferentiableRenderer", "TorchRendered"]
 

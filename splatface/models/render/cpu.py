@@ -1,20 +1,29 @@
-"""The CPU renderer: project, sort, bin, composite, with buffers that live as long as the renderer."""
+"""The CPU renderer: project, sort, bin and composite, forward and backward, in buffers that it keeps."""
+
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
-from splatface.models.head.splats import Splats
-from splatface.models.render.project import RECORD, project
-from splatface.models.render.raster import draw_tiles
-from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
+from splatface.models.head.head import Splats
+from splatface.models.render.jit import Workers
+from splatface.models.render.projection import RECORD, project, project_backward
+from splatface.models.render.rasterization import MOMENTS, backward_tiles, draw_tiles
+from splatface.models.render.render import RenderOutput, as_background, check_extra, check_splats
 from splatface.models.render.tiles import bin_to_tiles, sort_by_depth, tile_grid
-from splatface.models.render.workers import Workers
 from splatface.models.typing import Float32Array
 
-__all__ = ["CpuRenderer", "kernel_camera"]
-
+__all__ = [
+    "CpuRenderer",
+    "ImageGrads",
+    "SplatGrads",
+    "composite_backward",
+    "kernel_camera",
+    "projection_backward",
+    "rasterize_backward",
+]
 
 Picture = tuple[
     NDArray[np.generic], Float32Array, Float32Array
@@ -153,3 +162,83 @@ def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Float32Array, F
     pose = np.ascontiguousarray(camera.T_camera_world[:3], np.float32).reshape(-1)
     lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)
     return pose, lens, (camera.width * supersample, camera.height * supersample)
+
+
+@dataclass(frozen=True, slots=True)
+class ImageGrads:
+    """dL/d of what was drawn, contiguous."""
+
+    image: Float32Array  # [H, W, 3]
+    transmittance: Float32Array  # [H, W]
+    extra: Float32Array | None = None  # [H, W, C]
+
+
+@dataclass(frozen=True, slots=True)
+class SplatGrads:
+    """dL/d of what was drawn from; `centers` is the slope in the picture that densification asks for."""
+
+    means: Float32Array  # [N, 3]
+    quats: Float32Array  # [N, 4]
+    scales: Float32Array  # [N, 3]
+    opacities: Float32Array  # [N]
+    sh: Float32Array  # [N, (d + 1)^2, 3]
+    extra: Float32Array  # [N, C]
+    centers: Float32Array  # [N, 2] per px
+
+
+def rasterize_backward(
+    renderer: CpuRenderer,
+    scene: tuple[Splats, Camera],
+    extra: Float32Array | None,
+    rendered: RenderOutput,
+    slopes: ImageGrads,
+) -> SplatGrads:
+    """Slopes of the splats that `renderer.draw` drew last.
+
+    scene, extra and rendered are that call's arguments and result (the background needs no mention: it is
+    in the picture). Raises RenderError for a supersampling renderer.
+    """
+    values = check_extra(extra, len(scene[0]))
+    sums = composite_backward(renderer, values, rendered, slopes)
+    return projection_backward(renderer, scene, sums)
+
+
+def composite_backward(
+    renderer: CpuRenderer, extra: Float32Array, rendered: RenderOutput, slopes: ImageGrads
+) -> Float32Array:
+    """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's center."""
+    if renderer.supersample != 1:
+        raise RenderError(
+            f"backward: expected supersample 1, found {renderer.supersample}: train on the full-size picture"
+        )
+    none = np.empty((*rendered.transmittance.shape, 0), np.float32)
+    picture = (rendered.image, rendered.transmittance, none if rendered.extra is None else rendered.extra)
+    above = (slopes.image, slopes.transmittance, none if slopes.extra is None else slopes.extra)
+    sums = np.zeros((renderer.threads, len(extra), MOMENTS + extra.shape[1]), np.float32)
+    renderer.counter[0] = 0
+    records = renderer.records.reshape(-1)
+
+    def part(k: int) -> None:
+        backward_tiles(records, extra, renderer.bins, renderer.counter, picture, above, sums[k])
+
+    renderer.workers.run(part)
+    return sums
+
+
+def projection_backward(
+    renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Float32Array
+) -> SplatGrads:
+    """Second stage: from the moments to the splats."""
+    splats, camera = scene
+    count = len(splats)
+    arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
+    others = np.empty((count, sums.shape[2] - MOMENTS), np.float32)
+    slopes = (*(np.empty_like(array) for array in arrays), others, np.empty((count, 2), np.float32))
+    view = kernel_camera(camera)
+
+    def part(k: int) -> None:
+        first, last = k * count // renderer.threads, (k + 1) * count // renderer.threads
+        project_backward(first, last, arrays, view, renderer.records, sums, slopes)
+
+    renderer.workers.run(part)
+    return SplatGrads(*slopes)

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
-from splatface.models.head.splats import Splats
+from splatface.models.head.head import Splats
 from splatface.models.render.conventions import LOW_PASS_PX2, NEAR_M
-from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
+from splatface.models.render.render import RenderOutput, as_background, check_extra, check_splats
 
 if TYPE_CHECKING:
     from splatface.models.render.reference import SplatTensors

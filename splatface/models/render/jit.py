@@ -1,8 +1,9 @@
-"""`kernel`: numba compilation as all render kernels want it, cached on disk across processes."""
+"""Compiled kernels: numba as all render kernels want it, cached on disk, and the threads that run them."""
 
 import hashlib
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from numba import config
 
 from splatface.models.storage import cache_dir
 
-__all__ = ["cache_folder", "kernel"]
+__all__ = ["Workers", "cache_folder", "kernel"]
 
 # No `nnan` / `ninf`: comparisons with NaN must stay false, so that a broken Gaussian is culled.
 # No `reassoc`: numba sets the flags on every operation, and (x + big) - big must go on rounding x.
@@ -46,3 +47,18 @@ def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
     finally:
         config.CACHE_DIR = before
     return compiled
+
+
+class Workers:
+    """`threads` threads, the calling one included; none is started for one."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads - 1, "render") if threads > 1 else None
+
+    def run(self, work: Callable[[int], object]) -> None:
+        """Call work(0) .. work(threads - 1) at the same time and wait for all."""
+        others = [self._pool.submit(work, k) for k in range(1, self.threads)] if self._pool else []
+        work(0)
+        for other in others:
+            other.result()

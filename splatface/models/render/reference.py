@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from splatface.models.camera import Camera
-from splatface.models.head.splats import Splats
+from splatface.models.head.head import Splats
 from splatface.models.render.conventions import (
     ALPHA_MAX,
     ALPHA_MIN,
@@ -25,7 +25,7 @@ from splatface.models.render.conventions import (
     SH_2,
     SH_3,
 )
-from splatface.models.render.rendered import RenderOutput, as_background, check_extra, check_splats
+from splatface.models.render.render import RenderOutput, as_background, check_extra, check_splats
 
 __all__ = [
     "Projected",

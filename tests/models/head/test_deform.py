@@ -3,10 +3,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
-from splatface.models.head.deform import Deformer
-from splatface.models.head.pose import Bones, bone_poses
-from splatface.models.head.skinning import deform_reference
-from splatface.models.head.splats import Splats
+from splatface.models.head.controls import Bones, bone_poses
+from splatface.models.head.deformation import Deformer, deform_reference
+from splatface.models.head.head import Splats
 from splatface.models.messages import HeadControl
 from splatface.models.rotations import quat_from_euler
 

@@ -10,10 +10,9 @@ import yaml
 
 from splatface.models.audio2motion.audio_to_mouth import tensors_of_net
 from splatface.models.errors import HeadError
-from splatface.models.head.file import load_head, save_head
-from splatface.models.head.migrate import migrate
-from splatface.models.head.motion_map import linear_map, tensors_of_map
-from splatface.models.head.splats import Gaussians
+from splatface.models.head.head import Gaussians, linear_map, tensors_of_map
+from splatface.models.head.head_file import load_head, save_head
+from splatface.models.head.migrations import migrate
 
 
 def same(first, second):

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 from splatface.models.errors import HeadError
-from splatface.models.head.description import FORMAT_VERSION
-from splatface.models.head.file import load_head, save_head
-from splatface.models.head.validate import check_head
+from splatface.models.head.head_file import load_head, save_head
+from splatface.models.head.head_yaml import FORMAT_VERSION
+from splatface.models.head.validation import check_head
 
 
 @pytest.fixture

@@ -3,14 +3,8 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import HeadError
-from splatface.models.head.migrate import migrate
-from splatface.models.head.motion_map import (
-    MOTION_SIZE,
-    MotionMap,
-    linear_map,
-    map_of_tensors,
-    tensors_of_map,
-)
+from splatface.models.head.head import MOTION_SIZE, MotionMap, linear_map, map_of_tensors, tensors_of_map
+from splatface.models.head.migrations import migrate
 
 REST = np.zeros(8, np.float32), np.zeros(8, np.float32)
 

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import HeadError
+from splatface.models.head.head import Gaussians
 from splatface.models.head.ply import ply_bytes, ply_of_bytes, read_ply, write_ply
-from splatface.models.head.splats import Gaussians
 
 
 @pytest.mark.parametrize("sh", [1, 4, 9, 16])

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from splatface.models.head.controls import bone_poses, limit_pose
 from splatface.models.head.head import PoseLimits
-from splatface.models.head.pose import bone_poses, limit_pose
 from splatface.models.messages import HeadControl
 from splatface.models.rotations import quat_from_euler, quat_from_matrix
 

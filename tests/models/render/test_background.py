@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import RenderError
-from splatface.models.render.background import background_of
+from splatface.models.render.render import background_of
 
 
 def test_nothing_is_the_heads_own():

@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bench.benchmark_scene import bench_camera, bench_splats
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
-from splatface.models.head.splats import Splats
+from splatface.models.head.head import Splats
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.render.render import render, renderer
-from splatface.models.render.scene import bench_camera, bench_splats
 
 WHITE = np.ones(3, np.float32)
 

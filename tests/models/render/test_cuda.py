@@ -5,8 +5,8 @@ import os
 import numpy as np
 import pytest
 
+from bench.benchmark_scene import bench_camera, bench_splats
 from splatface.models.render.render import renderer
-from splatface.models.render.scene import bench_camera, bench_splats
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.gpu

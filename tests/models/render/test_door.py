@@ -12,12 +12,12 @@ from splatface.models.render.render import BACKENDS, renderer
 KIOSK = """
 import sys
 from splatface.models.render.render import render, renderer
-from splatface.models.render.scene import bench_camera, bench_splats
+from bench.benchmark_scene import bench_camera, bench_splats
 render(bench_splats(20), bench_camera(16, 16), (0, 0, 0))
 heavy = {"torch", "gsplat", "cv2"} & set(sys.modules)  # scipy: numba takes it where it is installed
 assert not heavy, heavy
 """
-WARM = "from splatface.models.render.warm_up import warm_up; warm_up()"
+WARM = "from splatface.models.render.render import warm_up; warm_up()"
 
 
 def test_unknown_backend_lists_the_choices():

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from bench.benchmark_scene import bench_camera, bench_splats
 from splatface.models.camera import Camera
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.render.reference import SplatTensors, draw_reference
-from splatface.models.render.scene import bench_camera, bench_splats
 
 NAMES = [field.name for field in fields(SplatTensors)]
 WIDTH, HEIGHT = 75, 50  # neither divides into tiles nor into blocks

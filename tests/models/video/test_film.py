@@ -15,23 +15,21 @@ from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.errors import AudioError, FilmError, SpeechError
-from splatface.models.head.file import load_head
+from splatface.models.head.head_file import load_head
 from splatface.models.messages import AudioChunk
 from splatface.models.provenance.watermark import detect
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.tts.speak import engine
-from splatface.models.video.moments import render_frames
-from splatface.models.video.shape import VideoFormat
-from splatface.models.video.sound import (
+from splatface.models.video.video_audio import (
     FILM_HZ,
     Sound,
     resample_for_video_and_encoder,
     sound_of_file,
     sound_of_text,
 )
-from splatface.models.video.tags import tags_of
-from splatface.models.video.writer import FilmWriter
+from splatface.models.video.video_frames import render_frames
+from splatface.models.video.video_writer import FilmWriter, VideoFormat, tags_of
 
 av = pytest.importorskip("av")
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
@@ -207,8 +205,8 @@ from fractions import Fraction
 from pathlib import Path
 import numpy as np
 from splatface.models.errors import FilmError
-from splatface.models.video.shape import VideoFormat
-from splatface.models.video.writer import FilmWriter
+from splatface.models.video.video_writer import VideoFormat
+from splatface.models.video.video_writer import FilmWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 noise = np.random.default_rng(0)

@@ -3,7 +3,7 @@ from fractions import Fraction
 import pytest
 
 from splatface.models.errors import FilmError
-from splatface.models.video.shape import VideoFormat, shape_of
+from splatface.models.video.video_writer import VideoFormat, shape_of
 
 OWN = (512, 512)
 

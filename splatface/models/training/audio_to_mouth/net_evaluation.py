@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import EncoderError
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.peak import parabolic_peak_offset
-from splatface.models.pearson import pearson
+from splatface.models.signals import parabolic_peak_offset, pearson
 from splatface.models.training.audio_to_mouth.predictors import Predictor
 from splatface.models.training.speech_corpus.augmentation import (
     NONSPEECH_KINDS,

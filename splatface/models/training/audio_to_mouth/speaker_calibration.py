@@ -10,7 +10,7 @@ from scipy.ndimage import uniform_filter1d
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.audio2motion.mouth_inference import resample_window
-from splatface.models.pearson import pearson
+from splatface.models.signals import pearson
 from splatface.models.training.dataset.types import TEST, Dataset
 from splatface.models.typing import Float32Array, Float64Array
 

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from splatface.models.audio2motion.audio_to_mouth import CONTROL_RANGES, CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError
-from splatface.models.head.yaml_door import MAX_YAML_BYTES
+from splatface.models.head.head_yaml import MAX_YAML_BYTES
 from splatface.models.storage import PART
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.file_format import (

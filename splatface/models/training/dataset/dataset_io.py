@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import DatasetError
-from splatface.models.head.yaml_door import MAX_YAML_BYTES
+from splatface.models.head.head_yaml import MAX_YAML_BYTES
 from splatface.models.storage import PART, atomic_write
 from splatface.models.training.dataset.dataset_audio import (
     AUDIO,

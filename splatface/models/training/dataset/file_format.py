@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.camera import Camera
 from splatface.models.errors import DatasetError, HeadError
-from splatface.models.head.yaml_door import read_yaml, yaml_text
+from splatface.models.head.head_yaml import read_yaml, yaml_text
 from splatface.models.messages import NS_PER_S
 from splatface.models.training.dataset.types import (
     INTACT,

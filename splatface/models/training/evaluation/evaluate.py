@@ -13,18 +13,19 @@ from splatface.models.head.head import Head
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.frame_images import picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, rows_of
-from splatface.models.training.evaluation.judge import (
+from splatface.models.training.evaluation.evaluate_frames import (
     Group,
+    Tools,
+    Truth,
+    UserWeights,
     evaluate_frames,
+    tools_of,
     unavailable_metrics,
     warmed_up_landmarker,
 )
-from splatface.models.training.evaluation.lips import mouth_opening
-from splatface.models.training.evaluation.live import LivePath, hearing_of, silent_at
-from splatface.models.training.evaluation.motion import MotionScore, motion_score
-from splatface.models.training.evaluation.seam import Seam, worst_neck_gap
-from splatface.models.training.evaluation.tools import Tools, UserWeights, tools_of
-from splatface.models.training.evaluation.truth import Truth
+from splatface.models.training.evaluation.live_path import LivePath, hearing_of, silent_at
+from splatface.models.training.evaluation.mouth_metrics import MotionScore, motion_score, mouth_opening
+from splatface.models.training.evaluation.neck_gap import Seam, worst_neck_gap
 
 __all__ = ["SPLITS", "Evaluation", "EvaluationConfig", "evaluate", "evaluation_json", "mouth_openings"]
 

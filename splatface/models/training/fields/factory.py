@@ -3,13 +3,11 @@
 import torch
 from torch import nn
 
-from splatface.models.training.fields.attention import AttentionField
-from splatface.models.training.fields.audio_plane import AudioPlaneField
-from splatface.models.training.fields.basis import BasisField
-from splatface.models.training.fields.basis_start import PointModes, start_basis
-from splatface.models.training.fields.bounds import Bounds, bounds_of
-from splatface.models.training.fields.config import AttentionConfig, AudioPlaneConfig, FieldConfig
-from splatface.models.training.fields.field import GaussianTensors
+from splatface.models.training.fields.attention_field import AttentionField
+from splatface.models.training.fields.audio_plane_field import AudioPlaneField
+from splatface.models.training.fields.basis_field import BasisField, PointModes, start_basis
+from splatface.models.training.fields.field import Bounds, GaussianTensors, bounds_of
+from splatface.models.training.fields.field_config import AttentionConfig, AudioPlaneConfig, FieldConfig
 
 __all__ = ["make_field"]
 

@@ -16,7 +16,7 @@ from splatface.models.audio.offline_features import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.errors import TrainingError
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.pearson import pearson
+from splatface.models.signals import pearson
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes, jitter_frame_phase
 from splatface.models.training.audio_to_mouth.net_postprocessing import scale_outputs
 from splatface.models.training.audio_to_mouth.predictors import predict_recording

@@ -11,8 +11,7 @@ from scipy.ndimage import uniform_filter1d
 from splatface.models.audio.offline_features import FeatureExtractor, features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import EncoderError
-from splatface.models.peak import parabolic_peak_offset
-from splatface.models.pearson import pearson
+from splatface.models.signals import parabolic_peak_offset, pearson
 from splatface.models.training.audio_to_mouth.predictors import Predictor
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.typing import Float64Array

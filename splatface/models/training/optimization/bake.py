@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.motion_map import MOTION_SIZE, MotionMap
-from splatface.models.head.splats import DELTA_CHANNELS, Gaussians
+from splatface.models.head.head import DELTA_CHANNELS, MOTION_SIZE, Gaussians, MotionMap
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.training.dataset.types import TRAIN, Dataset
-from splatface.models.training.fields.gelu import gelu
+from splatface.models.training.fields.basis_field import gelu
 from splatface.models.training.optimization.dataset_statistics import (
     known_frame_indices,
     motion_at,

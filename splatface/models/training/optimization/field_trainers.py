@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from splatface.models.audio2motion.audio_to_mouth import CUBIC, STEEP
 from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
-from splatface.models.head.splats import DELTA_CHANNELS
-from splatface.models.render.workers import Workers
+from splatface.models.head.head import DELTA_CHANNELS
+from splatface.models.render.jit import Workers
 from splatface.models.rotations import rep103_angles
 from splatface.models.training.dataset.dataset_audio import features
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.fields.basis import BasisField
-from splatface.models.training.fields.config import ConditioningConfig
+from splatface.models.training.fields.basis_field import BasisField
 from splatface.models.training.fields.field import Condition, Field
+from splatface.models.training.fields.field_config import ConditioningConfig
 from splatface.models.training.optimization.dataset_statistics import all_motion, motion_std
 from splatface.models.training.optimization.densification import DensificationResult
 from splatface.models.training.optimization.gaussian_skinning import SKIN, pack, unpack

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.head import Head
-from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.head.head import Gaussians, Head, Splats
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.fields.basis import BasisField
+from splatface.models.training.fields.basis_field import BasisField
 from splatface.models.training.optimization.bake import (
     BakeConfig,
     BakedHead,

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.head.skinning import MAX_LOG_CHANGE
-from splatface.models.head.splats import DELTA_CHANNELS, Splats
-from splatface.models.render.gradients import SplatGrads
+from splatface.models.head.deformation import MAX_LOG_CHANGE
+from splatface.models.head.head import DELTA_CHANNELS, Splats
+from splatface.models.render.cpu import SplatGrads
+from splatface.models.render.jit import Workers
 from splatface.models.render.reference import SplatTensors
-from splatface.models.render.workers import Workers
 from splatface.models.rotations import quat_from_matrix
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.typing import Float32Array

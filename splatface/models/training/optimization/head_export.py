@@ -13,10 +13,8 @@ from scipy.spatial import cKDTree
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
 from splatface.models.audio2motion.weights import load_net, shipped_encoders
 from splatface.models.errors import EncoderError, TrainingError
-from splatface.models.head.file import save_head
-from splatface.models.head.head import Head, HeadInfo
-from splatface.models.head.motion_map import MotionMap
-from splatface.models.head.splats import Gaussians
+from splatface.models.head.head import Gaussians, Head, HeadInfo, MotionMap
+from splatface.models.head.head_file import save_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.rotations import quats_from_matrices

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from splatface.models.render.rendered import RenderOutput
-from splatface.models.render.workers import Workers
+from splatface.models.render.jit import Workers
+from splatface.models.render.render import RenderOutput
 from splatface.models.training.dataset.frame_images import (
     LossWeights,
     box_of,
@@ -25,7 +25,7 @@ from splatface.models.training.dataset.frame_images import (
     silhouette_trimap,
 )
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.evaluation.perceptual import lpips_network, st_lpips_network, to_minus1_1
+from splatface.models.training.evaluation.image_metrics import lpips_network, st_lpips_network, to_minus1_1
 from splatface.models.training.optimization.train_config import LossConfig
 from splatface.models.typing import Float32Array, UInt8Array
 

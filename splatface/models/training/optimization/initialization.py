@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import gelu
 from splatface.models.errors import TrainingError
-from splatface.models.head.motion_map import MOTION_SIZE
-from splatface.models.head.splats import DELTA_CHANNELS
+from splatface.models.head.head import DELTA_CHANNELS, MOTION_SIZE
 from splatface.models.render.conventions import SH_0
-from splatface.models.render.workers import Workers
+from splatface.models.render.jit import Workers
 from splatface.models.training.dataset.dataset_io import points
 from splatface.models.training.dataset.frame_images import box_of, labels, person_mask, picture
 from splatface.models.training.dataset.types import (
@@ -26,9 +25,9 @@ from splatface.models.training.dataset.types import (
     Dataset,
     Points,
 )
-from splatface.models.training.fields.basis import BasisField
-from splatface.models.training.fields.config import BasisConfig
+from splatface.models.training.fields.basis_field import BasisField
 from splatface.models.training.fields.factory import make_field
+from splatface.models.training.fields.field_config import BasisConfig
 from splatface.models.training.optimization.dataset_statistics import (
     all_motion,
     known_frame_indices,

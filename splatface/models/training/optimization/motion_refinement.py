@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.head.head import MOTION_SIZE
 from splatface.models.training.optimization.dataset_statistics import subsample_interior
 from splatface.models.training.optimization.pose_refinement import DAMPING, nearest_psd
 from splatface.models.training.tracking.face_model import EYE_CHANNELS

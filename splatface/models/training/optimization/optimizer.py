@@ -7,9 +7,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.head.motion_map import MOTION_SIZE
-from splatface.models.head.splats import DELTA_CHANNELS
-from splatface.models.render.workers import Workers
+from splatface.models.head.head import DELTA_CHANNELS, MOTION_SIZE
+from splatface.models.render.jit import Workers
 from splatface.models.training.optimization.gaussian_skinning import (
     DEPTH,
     LOG_SCALES,

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from splatface.models.camera import Camera
-from splatface.models.head.splats import DELTA_CHANNELS, Splats
+from splatface.models.head.head import DELTA_CHANNELS, Splats
 from splatface.models.render.autograd import DifferentiableRenderer
-from splatface.models.render.cpu import CpuRenderer
+from splatface.models.render.cpu import CpuRenderer, ImageGrads, SplatGrads, rasterize_backward
 from splatface.models.render.cuda import CudaRenderer
-from splatface.models.render.gradients import ImageGrads, SplatGrads, rasterize_backward
+from splatface.models.render.jit import Workers
 from splatface.models.render.reference import SplatTensors
-from splatface.models.render.rendered import RenderOutput
-from splatface.models.render.workers import Workers
+from splatface.models.render.render import RenderOutput
 from splatface.models.training.optimization.gaussian_skinning import (
     skin_backward,
     skin_gaussians,

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from splatface.models.errors import SplatfaceError, TrainingError
-from splatface.models.training.fields.config import (
+from splatface.models.training.fields.field_config import (
     AttentionConfig,
     AudioPlaneConfig,
     BasisConfig,

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 
 from splatface.models.camera import Camera
 from splatface.models.errors import TrainingError
-from splatface.models.head.splats import Splats
+from splatface.models.head.head import Splats
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.body_poses import with_motion_offset, with_poses

@@ -9,11 +9,10 @@ from scipy.spatial import cKDTree
 
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
-from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.head.head import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
-from splatface.models.render.cpu import CpuRenderer
-from splatface.models.render.gradients import ImageGrads, rasterize_backward
-from splatface.models.render.rendered import RenderOutput
+from splatface.models.render.cpu import CpuRenderer, ImageGrads, rasterize_backward
+from splatface.models.render.render import RenderOutput
 from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.typing import Float32Array, FloatArray
 

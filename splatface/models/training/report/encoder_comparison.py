@@ -20,9 +20,9 @@ from splatface.models.training.speech_corpus.coarticulation import modes_from_ph
 from splatface.models.training.speech_corpus.forced_alignment import closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array, UInt8Array
-from splatface.models.video.moments import VideoFrame, render_frames
-from splatface.models.video.shape import VideoFormat
-from splatface.models.video.sound import sound_of_file
+from splatface.models.video.video_audio import sound_of_file
+from splatface.models.video.video_frames import VideoFrame, render_frames
+from splatface.models.video.video_writer import VideoFormat
 
 __all__ = [
     "PLOT_HEIGHT",

@@ -14,16 +14,14 @@ from torch import Tensor
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrainingError
-from splatface.models.head.controls import soft_limit_motion
-from splatface.models.head.deform import Deformer
-from splatface.models.head.head import Head, PoseLimits
-from splatface.models.head.pose import bone_poses
-from splatface.models.head.splats import Splats
+from splatface.models.head.controls import bone_poses, soft_limit_motion
+from splatface.models.head.deformation import Deformer
+from splatface.models.head.head import Head, PoseLimits, Splats
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.fields.attention import AttentionField
+from splatface.models.training.fields.attention_field import AttentionField
 from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.inspect import attention_colors, dynamism_colors, movement_colors
 from splatface.models.training.optimization.bake import DatasetRenderer, DeformationSource

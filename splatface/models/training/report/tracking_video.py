@@ -23,9 +23,8 @@ from splatface.models.training.tracking.checks import Finding
 from splatface.models.training.tracking.fitted import FITTED, TrackingResult, fitted_landmarks, read_fitted
 from splatface.models.training.tracking.overlay import OverlayData, draw_tracked
 from splatface.models.typing import AnyArray, UInt8Array
-from splatface.models.video.shape import VideoFormat
-from splatface.models.video.sound import FILM_HZ
-from splatface.models.video.writer import FilmWriter
+from splatface.models.video.video_audio import FILM_HZ
+from splatface.models.video.video_writer import FilmWriter, VideoFormat
 
 __all__ = ["TRACKING_FILM", "TRACKS_HEIGHT", "TrackingCurves", "TrackingView", "write_tracking_film"]
 

@@ -22,7 +22,7 @@ from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.frame_images import picture as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.evaluation.live import AudioToMouth, LivePath, hearing_of
+from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, hearing_of
 from splatface.models.training.optimization.training_run import RunArtifacts
 from splatface.models.training.report.head_inspection import PosedRenderer, shown_rows
 from splatface.models.training.report.report_page import (

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
-from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.head.head import MOTION_SIZE
 from splatface.models.typing import AnyArray
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.head.head import MOTION_SIZE
 from splatface.models.training.tracking.face_model import FACE_HEIGHT_M, FaceModel, view_terms
 from splatface.models.typing import AnyArray
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.spatial import Delaunay
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.head.head import MOTION_SIZE
 from splatface.models.training.dataset.types import EYES, FACE, LIPS, MOUTH
 from splatface.models.training.tracking.face_model import IRISES, FaceModel
 from splatface.models.training.tracking.landmarks import LIPS as LIP_LANDMARKS

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.camera import Camera
-from splatface.models.head.motion_map import MOTION_SIZE
+from splatface.models.head.head import MOTION_SIZE
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, NECK, TORSO
 from splatface.models.training.tracking.points_face import PointCloud, joined
 from splatface.models.typing import AnyArray

@@ -11,8 +11,7 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError
 from splatface.models.messages import SAMPLE_RATE
-from splatface.models.peak import parabolic_peak_offset
-from splatface.models.pearson import pearson
+from splatface.models.signals import parabolic_peak_offset, pearson
 from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [

@@ -13,9 +13,13 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.errors import MetricError
 from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes
 from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
-from splatface.models.training.evaluation.judge import FIGURES
-from splatface.models.training.evaluation.pictures import opening_plot, side_by_side
-from splatface.models.training.evaluation.table import comparison, table
+from splatface.models.training.evaluation.evaluate_frames import FIGURES
+from splatface.models.training.evaluation.evaluation_report import (
+    comparison,
+    opening_plot,
+    side_by_side,
+    table,
+)
 
 WANTED = {
     "psnr",

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import MetricError
-from splatface.models.head.shipped import head_folder
-from splatface.models.training.evaluation.identity import SAME_PERSON, FaceEmbedder, identity_similarity
+from splatface.models.head.head_file import head_folder
+from splatface.models.training.evaluation.image_metrics import SAME_PERSON, FaceEmbedder, identity_similarity
 from splatface.models.training.tracking.landmarks import landmarks
 
 

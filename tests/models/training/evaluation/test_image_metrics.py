@@ -5,7 +5,7 @@ import pytest
 
 from splatface.models.errors import MetricError
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, TORSO
-from splatface.models.training.evaluation.image import (
+from splatface.models.training.evaluation.image_metrics import (
     MOST_DB,
     face_region,
     mouth_region,

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from splatface.models.head.shipped import head_folder
-from splatface.models.training.evaluation.lips import (
+from splatface.models.head.head_file import head_folder
+from splatface.models.training.evaluation.mouth_metrics import (
     STEADY,
     LandmarkPair,
     lip_distance_px,

@@ -14,7 +14,7 @@ from splatface.models.messages import AudioChunk, HeadControl
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes, write_features
 from splatface.models.training.dataset.frame_images import picture
-from splatface.models.training.evaluation.live import LivePath, heard_frames, hearing_of, silent_at
+from splatface.models.training.evaluation.live_path import LivePath, heard_frames, hearing_of, silent_at
 
 MS = 1_000_000
 

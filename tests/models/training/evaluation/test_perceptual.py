@@ -11,7 +11,7 @@ from torch import nn
 
 from splatface.models.errors import MetricError
 from splatface.models.training.evaluation.frechet import Inception, frechet_distance
-from splatface.models.training.evaluation.perceptual import load_weights, lpips, st_lpips
+from splatface.models.training.evaluation.image_metrics import load_weights, lpips, st_lpips
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_st_lpips_forgives_a_shift_and_not_a_blur(pictures):
 
 def test_the_packages_odd_imports_leave_no_trace():
     code = (
-        "import sys; from splatface.models.training.evaluation.perceptual import st_lpips; st_lpips(); "
+        "import sys; from splatface.models.training.evaluation.image_metrics import st_lpips; st_lpips(); "
         "print([name for name in ('torchvision', 'torchsummary', 'IPython') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
-from splatface.models.training.evaluation.seam import worst_neck_gap
+from splatface.models.head.head_file import head_folder, load_head
+from splatface.models.training.evaluation.neck_gap import worst_neck_gap
 
 
 def test_a_shipped_head_holds_together():

@@ -3,7 +3,12 @@
 import numpy as np
 import pytest
 
-from splatface.models.training.evaluation.signals import amplitude_ratio, correlation, excess_jitter, lag_ms
+from splatface.models.training.evaluation.mouth_metrics import (
+    amplitude_ratio,
+    correlation,
+    excess_jitter,
+    lag_ms,
+)
 
 STEP_MS = 40.0
 

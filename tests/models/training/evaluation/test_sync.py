@@ -7,10 +7,15 @@ import pytest
 import torch
 
 from splatface.models.errors import MetricError
-from splatface.models.training.evaluation.mfcc import mfcc
-from splatface.models.training.evaluation.sync import FACE_PX, SyncNet, face_boxes, face_crop
-from splatface.models.training.evaluation.sync_film import FaceFilm
-from splatface.models.training.evaluation.truth import Truth
+from splatface.models.training.evaluation.evaluate_frames import Truth
+from splatface.models.training.evaluation.syncnet import (
+    FACE_PX,
+    FaceFilm,
+    SyncNet,
+    face_boxes,
+    face_crop,
+    mfcc,
+)
 
 PREFIXES = ("netcnnaud", "netfcaud", "netcnnlip", "netfclip")
 

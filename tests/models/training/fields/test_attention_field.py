@@ -15,7 +15,9 @@ from fields_fixture import (
 )
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.config import (
+from splatface.models.training.fields.attention_field import AttentionLayer, cross_attention_reference
+from splatface.models.training.fields.factory import make_field
+from splatface.models.training.fields.field_config import (
     DELTA_PARTS,
     TOKENS,
     AttentionConfig,
@@ -23,9 +25,7 @@ from splatface.models.training.fields.config import (
     TriplaneConfig,
     light_attention,
 )
-from splatface.models.training.fields.cross_attention import AttentionLayer, cross_attention_reference
-from splatface.models.training.fields.factory import make_field
-from splatface.models.training.fields.regress import PART_CHANNELS
+from splatface.models.training.fields.layers import PART_CHANNELS
 
 
 def field(seed=0, **changes):

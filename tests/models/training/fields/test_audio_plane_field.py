@@ -5,10 +5,10 @@ import torch
 from fields_fixture import COUNT, FEATURES, condition, gaussians, generator, jaw, learn, shaken, small_planes
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.audio_plane import PrototypeGrid
-from splatface.models.training.fields.config import AudioPlaneConfig, ConditioningConfig
+from splatface.models.training.fields.audio_plane_field import PrototypeGrid
+from splatface.models.training.fields.factorized_planes import grid_values
 from splatface.models.training.fields.factory import make_field
-from splatface.models.training.fields.products import grid_values
+from splatface.models.training.fields.field_config import AudioPlaneConfig, ConditioningConfig
 
 
 def field(seed=0, **changes):

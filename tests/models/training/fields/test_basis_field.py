@@ -3,10 +3,9 @@ import torch
 from fields_fixture import COUNT, condition, gaussians, generator, learn, points, shaken, small_basis, still
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.basis import BasisField, apply_basis
-from splatface.models.training.fields.basis_start import PointModes, start_basis
-from splatface.models.training.fields.config import BasisConfig, ConditioningConfig
+from splatface.models.training.fields.basis_field import BasisField, PointModes, apply_basis, start_basis
 from splatface.models.training.fields.factory import make_field
+from splatface.models.training.fields.field_config import BasisConfig, ConditioningConfig
 
 
 def field(**changes):
@@ -116,13 +115,13 @@ def test_split_and_removed_gaussians_keep_their_movement():
     made = shaken(field())
     before = made(gaussians().means, condition())
     source = torch.tensor([0, 1, 1, 25, 7, 39, 39])  # 1 was split, 39 too, others are gone
-    taken = made.follow(source)
+    taken = made.remap_gaussians(source)
     after = made(gaussians().means[source], condition())
     torch.testing.assert_close(after.deltas, before.deltas[source])
     torch.testing.assert_close(after.dynamism, before.dynamism[source])
     assert taken.tolist() == [0, 1, 1, 7]
     assert made.basis.requires_grad
-    with pytest.raises(TrainingError, match="expected 7 Gaussians, found 40: call follow"):
+    with pytest.raises(TrainingError, match="expected 7 Gaussians, found 40: call remap_gaussians"):
         made(gaussians().means, condition())
 
 

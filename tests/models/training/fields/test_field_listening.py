@@ -4,14 +4,14 @@ import torch
 from fields_fixture import FEATURES, condition, generator, still
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.config import ConditioningConfig
-from splatface.models.training.fields.listening import (
+from splatface.models.training.fields.audio_conditioning import (
     AudioAttNet,
     MotionEncoder,
     SoundEncoder,
     make_encoder,
     windows_at,
 )
+from splatface.models.training.fields.field_config import ConditioningConfig
 
 FRAME_NS = 20_000_000
 SOUND = ConditioningConfig(drive="sound", lookahead_ms=40.0)

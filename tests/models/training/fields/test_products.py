@@ -2,8 +2,13 @@ import pytest
 import torch
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.bounds import Bounds, Box, bounds_of
-from splatface.models.training.fields.products import grid_values, make_layout, products, products_reference
+from splatface.models.training.fields.factorized_planes import (
+    grid_values,
+    make_layout,
+    products,
+    products_reference,
+)
+from splatface.models.training.fields.field import Bounds, Box, bounds_of
 
 LAYOUT = make_layout(32, [[((0, 1), 6), ((2, 0), 5)], [((2,), 7)], [((1, 2), 3), ((0,), 4), ((2, 1), 9)]])
 

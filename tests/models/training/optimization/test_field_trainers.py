@@ -7,11 +7,11 @@ import pytest
 import torch
 from training_scene import some_rows
 
-from splatface.models.render.workers import Workers
+from splatface.models.render.jit import Workers
 from splatface.models.training.dataset.body_poses import with_motion_offset
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, TORSO
-from splatface.models.training.fields.config import BasisConfig
 from splatface.models.training.fields.field import Condition
+from splatface.models.training.fields.field_config import BasisConfig
 from splatface.models.training.optimization.densification import DensificationResult
 from splatface.models.training.optimization.field_trainers import BasisFieldTrainer
 from splatface.models.training.optimization.initialization import InitialGaussians, build_trainer, start_field

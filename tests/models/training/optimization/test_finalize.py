@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from performers import true_performer
 
-from splatface.models.head.splats import Gaussians
+from splatface.models.head.head import Gaussians
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.optimization.bake import BakeConfig, bake_field
 from splatface.models.training.optimization.finalize import (

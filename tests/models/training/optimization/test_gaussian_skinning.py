@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from splatface.models.head.pose import Bones
-from splatface.models.head.skinning import rotate_sh1
-from splatface.models.render.gradients import SplatGrads
-from splatface.models.render.workers import Workers
+from splatface.models.head.controls import Bones
+from splatface.models.head.deformation import rotate_sh1
+from splatface.models.render.cpu import SplatGrads
+from splatface.models.render.jit import Workers
 from splatface.models.rotations import blend_quats, multiply_quats, quat_from_matrix
 from splatface.models.training.fields.field import GaussianTensors
 from splatface.models.training.optimization.gaussian_skinning import (

@@ -10,10 +10,9 @@ from scipy.spatial.transform import Rotation
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.errors import TrainingError
-from splatface.models.head.file import load_head
-from splatface.models.head.motion_map import linear_map
-from splatface.models.head.pose import bone_poses
-from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.head.controls import bone_poses
+from splatface.models.head.head import Gaussians, Splats, linear_map
+from splatface.models.head.head_file import load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.rotations import quat_from_euler

@@ -10,8 +10,8 @@ from test_pull import LOSS, a_target
 from training_scene import at_rest, camera, some_rows
 
 from splatface.models.errors import MetricError
-from splatface.models.render.rendered import RenderOutput
-from splatface.models.render.workers import Workers
+from splatface.models.render.jit import Workers
+from splatface.models.render.render import RenderOutput
 from splatface.models.training.optimization.image_loss import (
     ImageLoss,
     ImageTarget,

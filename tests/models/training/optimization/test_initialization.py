@@ -7,13 +7,13 @@ import pytest
 from dataset_fixture import tiny_dataset, tiny_head
 
 from splatface.models.errors import TrainingError
-from splatface.models.head.pose import bone_poses
+from splatface.models.head.controls import bone_poses
 from splatface.models.messages import HeadControl
 from splatface.models.render.conventions import SH_0
 from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
-from splatface.models.training.fields.config import ConditioningConfig
+from splatface.models.training.fields.field_config import ConditioningConfig
 from splatface.models.training.optimization.dataset_statistics import known_frame_indices
 from splatface.models.training.optimization.field_trainers import Conditions, pose_of
 from splatface.models.training.optimization.gaussian_skinning import SH_DC, SKIN

@@ -5,7 +5,7 @@ import pytest
 import torch
 from training_scene import some_rows
 
-from splatface.models.render.workers import Workers
+from splatface.models.render.jit import Workers
 from splatface.models.training.optimization.gaussian_skinning import DEPTH, SH_DC, SH_REST, SKIN
 from splatface.models.training.optimization.optimizer import (
     LowRankGradient,

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from splatface.models.errors import TrainingError
-from splatface.models.training.fields.config import AttentionConfig, AudioPlaneConfig, BasisConfig
+from splatface.models.training.fields.field_config import AttentionConfig, AudioPlaneConfig, BasisConfig
 from splatface.models.training.optimization.train_config import (
     FIELDS,
     DensifyConfig,

@@ -3,7 +3,7 @@
 import numpy as np
 
 from splatface.models.camera import Camera
-from splatface.models.head.splats import Gaussians, Splats
+from splatface.models.head.head import Gaussians, Splats
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.optimization.visible_colors import (

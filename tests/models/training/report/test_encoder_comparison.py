@@ -10,7 +10,7 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.errors import AudioError, SpeechError
-from splatface.models.head.file import load_head
+from splatface.models.head.head_file import load_head
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.report.encoder_comparison import (
@@ -24,9 +24,9 @@ from splatface.models.training.report.encoder_comparison import (
 from splatface.models.training.speech_corpus.forced_alignment import align_phones, closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine
-from splatface.models.video.moments import render_frames
-from splatface.models.video.shape import VideoFormat
-from splatface.models.video.sound import sound_of_file
+from splatface.models.video.video_audio import sound_of_file
+from splatface.models.video.video_frames import render_frames
+from splatface.models.video.video_writer import VideoFormat
 
 FPS = Fraction(10)
 needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("flite").INSTALL)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrackingError
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder
 from splatface.models.training.tracking.landmarks import LANDMARKS, LIPS, Landmarker, landmarks
 from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
 

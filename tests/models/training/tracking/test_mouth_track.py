@@ -6,8 +6,7 @@ from clips import RATE, at_rate, write_film
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
-from splatface.models.head.file import load_head
-from splatface.models.head.shipped import head_folder
+from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead

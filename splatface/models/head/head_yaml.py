@@ -1,0 +1,289 @@
+"""head.yaml: a head's description as plain data, checked field by field when it is read."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, MOUTH_MODES
+from splatface.models.camera import Camera
+from splatface.models.errors import HeadError
+from splatface.models.head.head import Head, HeadInfo, MotionLimits, PoseLimits
+
+__all__ = [
+    "FORMAT",
+    "FORMAT_VERSION",
+    "MAX_YAML_BYTES",
+    "StrictMapping",
+    "describe",
+    "info_of",
+    "read_yaml",
+    "yaml_text",
+]
+
+MAX_YAML_BYTES = 256 * 1024
+MAX_DEPTH = 32
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """SafeLoader without aliases and without depths in which nobody writes."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("an alias (*name); write the value out")
+        if self.depth >= MAX_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_DEPTH} levels")
+        self.depth += 1
+        node: yaml.Node | None = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+class _PlainDumper(yaml.SafeDumper):
+    """SafeDumper that repeats what occurs twice."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
+
+
+def read_yaml(content: bytes, path: Path) -> Any:
+    """Parse the content of a YAML file; HeadError whatever is wrong with it."""
+    if len(content) > MAX_YAML_BYTES:
+        raise HeadError(
+            f"{path.name}: expected at most {MAX_YAML_BYTES} bytes, found more: "
+            "take an intact copy of the head"
+        )
+    try:
+        return yaml.load(content.decode("utf-8"), _PlainLoader)  # safe: _PlainLoader is a SafeLoader
+    # PyYAML's constructors raise whatever int(), date() or a missing match raise: all mean a bad file.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise HeadError(
+            f"{path.name}: expected plain YAML, found {reason or type(error).__name__}: "
+            "take an intact copy of the head or correct the line"
+        ) from error
+
+
+def yaml_text(description: dict[str, Any]) -> str:
+    """Write plain data as YAML; HeadError where it holds anything but text, numbers, lists and mappings."""
+    try:
+        text: str = yaml.dump(
+            description, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100
+        )
+    except (yaml.YAMLError, RecursionError) as error:
+        raise HeadError(
+            f"head.yaml: expected reports of plain text, numbers, lists and mappings, found "
+            f"{str(error)[:120]}: convert numpy values with float() or .tolist()"
+        ) from error
+    if len(text.encode()) > MAX_YAML_BYTES:
+        raise HeadError(
+            f"head.yaml: expected at most {MAX_YAML_BYTES} bytes, found {len(text.encode())}: "
+            "shorten the reports"
+        )
+    return text
+
+
+FORMAT = "splatface-head"
+FORMAT_VERSION = 6
+RATE_HZ = 1e9 / FRAME_NS
+MAX_NUMBER = 2**53  # beyond it whole numbers and floats part ways; nothing here is that large
+
+
+def describe(head: Head) -> dict[str, Any]:
+    """Everything of a head that is not a tensor, as head.yaml holds it."""
+    info, camera, limits = head.info, head.info.camera, head.info.pose_limits
+    return {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
+        "name": info.name,
+        "person": info.person,
+        "license": info.license,
+        "consent": info.consent,
+        "camera": {
+            "width": int(camera.width),
+            "height": int(camera.height),
+            "fx": float(camera.fx),
+            "fy": float(camera.fy),
+            "cx": float(camera.cx),
+            "cy": float(camera.cy),
+            "T_camera_world": [[float(x) for x in row] for row in camera.T_camera_world],
+        },
+        "background": [float(x) for x in info.background],
+        "encoders": [
+            {
+                "name": net.encoder,
+                "dim": net.feature_dim,
+                "rate_hz": RATE_HZ,
+                "window": net.window,
+                "lookahead_ms": float(net.lookahead_ms),
+            }
+            for net in head.nets.values()
+        ],
+        "fps": float(info.fps),
+        "pivot_m": [float(x) for x in info.pivot_m],
+        "pose_limits": {
+            "yaw_rad": [float(x) for x in limits.yaw_rad],
+            "pitch_rad": [float(x) for x in limits.pitch_rad],
+            "roll_rad": [float(x) for x in limits.roll_rad],
+            "translation_m": float(limits.translation_m),
+            "margin_rad": float(limits.margin_rad),
+        },
+        "motion_limits": ranges_of(info.motion_limits),
+        "torso_follow": [float(x) for x in info.torso_follow],
+        "coefficients": list(info.coefficient_names),
+        "gaussians": len(head.gaussians),
+        "dynamic": len(head.dynamic),
+        "reports": dict(info.reports),
+    }
+
+
+def info_of(fields: "StrictMapping") -> HeadInfo:
+    """The HeadInfo that a head.yaml describes; HeadError where a field is missing or of the wrong kind."""
+    return HeadInfo(
+        name=fields.text("name"),
+        person=fields.text("person"),
+        license=fields.text("licence" if "licence" in fields.data else "license"),  # "licence" until 0.1
+        consent=fields.text("consent"),
+        camera=_camera_of(fields.inner("camera")),
+        coefficient_names=fields.texts("coefficients"),
+        background=fields.triple("background"),
+        pivot_m=fields.triple("pivot_m"),
+        pose_limits=_limits_of(fields.inner("pose_limits")),
+        motion_limits=_motion_of(fields.inner("motion_limits")),
+        torso_follow=fields.pair("torso_follow"),
+        fps=fields.number("fps"),
+        reports=fields.inner("reports").data,
+    )
+
+
+def _camera_of(fields: "StrictMapping") -> Camera:
+    rows = fields.items("T_camera_world", 4)
+    inner = [StrictMapping({"row": row}, f"{fields.at}T_camera_world.").numbers("row", 4) for row in rows]
+    return Camera(
+        width=fields.whole("width"),
+        height=fields.whole("height"),
+        fx=fields.number("fx"),
+        fy=fields.number("fy"),
+        cx=fields.number("cx"),
+        cy=fields.number("cy"),
+        T_camera_world=np.array(inner, np.float64),
+    )
+
+
+def _limits_of(fields: "StrictMapping") -> PoseLimits:
+    return PoseLimits(
+        yaw_rad=fields.pair("yaw_rad"),
+        pitch_rad=fields.pair("pitch_rad"),
+        roll_rad=fields.pair("roll_rad"),
+        translation_m=fields.number("translation_m"),
+        margin_rad=fields.number("margin_rad"),
+    )
+
+
+def ranges_of(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
+    """Motion limits as head.yaml has them, by name."""
+    groups = {"mouth": (MOUTH_MODES, limits.mouth), "controls": (CONTROLS, limits.controls)}
+    return {
+        group: {name: [float(low), float(high)] for name, (low, high) in zip(names, ranges, strict=True)}
+        for group, (names, ranges) in groups.items()
+    }
+
+
+def _motion_of(fields: "StrictMapping") -> MotionLimits:
+    mouth, controls = fields.inner("mouth"), fields.inner("controls")
+    return MotionLimits(
+        tuple(mouth.pair(name) for name in MOUTH_MODES), tuple(controls.pair(name) for name in CONTROLS)
+    )
+
+
+class StrictMapping:
+    """A mapping from a file, each value asked for by name and kind; HeadError says what else it found."""
+
+    def __init__(self, data: object, at: str = "") -> None:
+        self.at = at
+        if not isinstance(data, Mapping):
+            raise self._refusal("", "a mapping", data)
+        self.data: Mapping[str, Any] = data
+
+    def _refusal(self, name: str, wanted: str, found: object) -> HeadError:
+        return HeadError(
+            f"head.yaml: {self.at}{name}: expected {wanted}, found {_shown(found)}: "
+            "take an intact copy of the head or correct the line"
+        )
+
+    def _get(self, name: str) -> Any:
+        if name not in self.data:
+            raise HeadError(
+                f"head.yaml: expected the field {self.at}{name}, found none: take an intact copy of the head"
+            )
+        return self.data[name]
+
+    def inner(self, name: str) -> "StrictMapping":
+        """The mapping called `name`."""
+        return StrictMapping(self._get(name), f"{self.at}{name}.")
+
+    def text(self, name: str) -> str:
+        """The text called `name`."""
+        value = self._get(name)
+        if not isinstance(value, str):
+            raise self._refusal(name, "text", value)
+        return value
+
+    def whole(self, name: str) -> int:
+        """The whole number 0..2^53 called `name`."""
+        value = self._get(name)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
+            raise self._refusal(name, "a whole number", value)
+        return value
+
+    def number(self, name: str) -> float:
+        """The number called `name`."""
+        return self._number(name, self._get(name))
+
+    def _number(self, name: str, value: object) -> float:
+        fits = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fits or not -MAX_NUMBER < value < MAX_NUMBER:  # type: ignore[operator]
+            raise self._refusal(name, "a number", value)
+        return float(value)  # type: ignore[arg-type]
+
+    def items(self, name: str, count: int | None = None) -> list[Any]:
+        """The list called `name`, of `count` entries where it says so."""
+        value = self._get(name)
+        if not isinstance(value, list) or count not in (None, len(value)):
+            raise self._refusal(name, "a list" if count is None else f"a list of {count}", value)
+        return value
+
+    def numbers(self, name: str, count: int) -> tuple[float, ...]:
+        """The list of `count` numbers called `name`."""
+        return tuple(self._number(name, value) for value in self.items(name, count))
+
+    def pair(self, name: str) -> tuple[float, float]:
+        """The two numbers called `name`."""
+        first, second = self.numbers(name, 2)
+        return first, second
+
+    def triple(self, name: str) -> tuple[float, float, float]:
+        """The three numbers called `name`."""
+        first, second, third = self.numbers(name, 3)
+        return first, second, third
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """The list of texts called `name`."""
+        values = self.items(name)
+        if not all(isinstance(value, str) for value in values):
+            raise self._refusal(name, "a list of texts", values)
+        return tuple(values)
+
+
+def _shown(value: object) -> str:
+    """A short picture of a value that may be huge or deep."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < MAX_NUMBER):
+        return repr(value)
+    size = f" of {len(value)}" if isinstance(value, list | dict) else ""
+    return f"{type(value).__name__}{size}"

@@ -1,0 +1,266 @@
+"""SyncNet (Chung and Zisserman 2016) with a user's weights: lip sync confidence and distance."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import dct
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from splatface.models.audio.mel_filterbank import htk_filters
+from splatface.models.errors import MetricError
+from splatface.models.messages import SAMPLE_RATE
+from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.evaluation.image_metrics import load_weights
+from splatface.models.typing import Float64Array, UInt8Array
+
+if TYPE_CHECKING:
+    from splatface.models.training.evaluation.evaluate_frames import Truth
+
+__all__ = [
+    "CEPSTRA",
+    "FACE_PX",
+    "SYNC_STEP_NS",
+    "FaceFilm",
+    "SyncNet",
+    "SyncScore",
+    "face_boxes",
+    "face_crop",
+    "mfcc",
+]
+
+CEPSTRA = 13
+_FRAME, _HOP, _FFT, _BANDS = 400, 160, 512, 26  # 25 ms every 10 ms
+_PREEMPHASIS, _LIFTER = 0.97, 22
+
+
+def mfcc(samples: NDArray[np.float32]) -> Float64Array:
+    """Cepstra [n, 13], 100 a second, of samples [T] at 16 kHz, -1..1; the last frame is filled with zeros."""
+    sound = np.asarray(samples, np.float64) * 32768  # the levels of 16-bit sound
+    sharp = np.concatenate([sound[:1], sound[1:] - _PREEMPHASIS * sound[:-1]])
+    count = 1 + max(0, -(-(len(sharp) - _FRAME) // _HOP))
+    padded = np.pad(sharp, (0, max(0, (count - 1) * _HOP + _FRAME - len(sharp))))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP][:count]
+    power = np.square(np.abs(np.fft.rfft(frames, _FFT))) / _FFT
+    tiny = np.finfo(np.float64).eps
+    bands = np.log(np.maximum(power @ htk_filters(_BANDS, _FFT).T, tiny))
+    lift = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
+    cepstra: Float64Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
+    cepstra[:, 0] = np.log(np.maximum(power.sum(axis=1), tiny))
+    return cepstra
+
+
+FACE_PX, SYNC_STEP_NS = 224, 40_000_000  # the network sees 25 pictures a second
+_PICTURES, _CEPSTRA = 5, 20  # in a window of 0.2 s
+_LARGEST_SHIFT = 15  # pictures
+_CROP, _GRAY = 0.40, 110  # how much is cropped around a detected face, and what lies outside of the picture
+_SMOOTH = 13  # pictures over which a face's place is the median
+_BATCH = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SyncScore:
+    """The two figures of the papers, and where the network hears the lips."""
+
+    confidence: float  # LSE-C, more is better: median over shifts - least distance
+    distance: float  # LSE-D, less is better: the least mean distance over all shifts
+    offset_ms: float  # of sound against lips at the least distance
+
+
+class SyncNet(nn.Module):
+    """The network, as its authors publish it.
+
+    Args:
+        file: their `syncnet_v2.model`.
+
+    Raises:
+        MetricError: when the file is missing or of another network.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.netcnnaud = _stack(2, _SOUND_LAYERS)
+        self.netcnnlip = _stack(3, _LIP_LAYERS)
+        self.netfcaud, self.netfclip = _top(), _top()
+        try:
+            self.load_state_dict(load_weights(file))
+        except RuntimeError as error:
+            reason = str(error).strip().split("\n")[-1].strip()[:120]
+            raise MetricError(
+                f"{file}: expected SyncNet's weights, found others ({reason}): give syncnet_v2.model"
+            ) from error
+        self.eval()
+
+    def score(self, faces: UInt8Array, samples: NDArray[np.float32]) -> SyncScore:
+        """Compare faces [F, 224, 224, 3] RGB, 25 a second, with the sound [T] at 16 kHz from the first on.
+
+        Raises:
+            MetricError: when they are shorter than six pictures.
+        """
+        count = min(len(faces), len(samples) // 640) - _PICTURES
+        if count < 1:
+            raise MetricError(
+                f"syncnet: expected {_PICTURES + 1} pictures with their sound or more, found {len(faces)} "
+                f"and {len(samples) / SAMPLE_RATE:.2f} s: measure a longer film"
+            )
+        with torch.no_grad():
+            lips = torch.cat(list(self._lips(faces, count)))
+            heard = torch.cat(list(self._heard(samples, count)))
+            around = F.pad(heard, (0, 0, _LARGEST_SHIFT, _LARGEST_SHIFT))
+            shifts = [around[k : k + count] for k in range(2 * _LARGEST_SHIFT + 1)]
+            distances = torch.stack([F.pairwise_distance(lips, shift).mean() for shift in shifts])
+        least = int(distances.argmin())
+        return SyncScore(
+            confidence=float(distances.median() - distances[least]),
+            distance=float(distances[least]),
+            offset_ms=(_LARGEST_SHIFT - least) * SYNC_STEP_NS / 1e6,
+        )
+
+    def _lips(self, faces: UInt8Array, count: int) -> Iterator[Tensor]:
+        bgr = np.ascontiguousarray(faces[..., ::-1].transpose(3, 0, 1, 2))
+        for first in range(0, count, _BATCH):
+            windows = [bgr[:, k : k + _PICTURES] for k in range(first, min(first + _BATCH, count))]
+            batch = torch.from_numpy(np.stack(windows)).float()
+            yield self.netfclip(self.netcnnlip(batch).flatten(1))
+
+    def _heard(self, samples: NDArray[np.float32], count: int) -> Iterator[Tensor]:
+        cepstra = mfcc(samples).T.astype(np.float32)  # [13, n]
+        assert len(cepstra) == CEPSTRA
+        for first in range(0, count, _BATCH):
+            starts = range(4 * first, 4 * min(first + _BATCH, count), 4)
+            batch = torch.from_numpy(np.stack([cepstra[None, :, k : k + _CEPSTRA] for k in starts]))
+            yield self.netfcaud(self.netcnnaud(batch).flatten(1))
+
+
+def face_boxes(landmarks: Float64Array) -> Float64Array:
+    """Middle x, y and half the longer side [F, 3] px of faces at landmarks [F, 478, 3], steady over time.
+
+    NaN where no face was found for a while.
+    """
+    places = landmarks[:, :468, :2]
+    low, high = places.min(axis=1), places.max(axis=1)
+    boxes = np.concatenate([(low + high) / 2, (high - low).max(axis=1, keepdims=True) / 2], axis=1)
+    reach = _SMOOTH // 2
+    around = np.pad(boxes, ((reach, reach), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(around, _SMOOTH, axis=0)
+    with np.errstate(invalid="ignore"):
+        known = np.isfinite(windows).any(axis=2)
+        steady: Float64Array = np.nanmedian(np.where(known[..., None], windows, 0.0), axis=2)
+    return np.where(known, steady, np.nan)
+
+
+def face_crop(picture: UInt8Array, box: Float64Array) -> UInt8Array:
+    """The face [224, 224, 3] of a picture [H, W, 3] at a box [3] of `face_boxes`, with its neck."""
+    x, y, half = box.tolist()
+    side = 2 * half * (1 + _CROP)
+    scale = FACE_PX / side
+    place = np.array([[scale, 0, -scale * (x - side / 2)], [0, scale, -scale * (y - half)]])
+    gray = (_GRAY, _GRAY, _GRAY)
+    crop = cv2.warpAffine(picture, place, (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR, borderValue=gray)
+    return np.asarray(crop, np.uint8)
+
+
+# (channels, kernel, stride, padding) of a convolution, or (kernel, stride, padding) of a pooling after it.
+_SOUND_LAYERS: tuple[tuple[object, ...], ...] = (
+    (64, 3, 1, 1),
+    (1, 1, 0),
+    (192, 3, 1, 1),
+    (3, (1, 2), 0),
+    (384, 3, 1, 1),
+    (256, 3, 1, 1),
+    (256, 3, 1, 1),
+    (3, 2, 0),
+    (512, (5, 4), 1, 0),
+)
+_HALF, _ONE = (1, 2, 2), (0, 1, 1)
+_LIP_LAYERS: tuple[tuple[object, ...], ...] = (
+    (96, (5, 7, 7), _HALF, 0),
+    ((1, 3, 3), _HALF, 0),
+    (256, (1, 5, 5), _HALF, _ONE),
+    ((1, 3, 3), _HALF, _ONE),
+    (256, (1, 3, 3), 1, _ONE),
+    (256, (1, 3, 3), 1, _ONE),
+    (256, (1, 3, 3), 1, _ONE),
+    ((1, 3, 3), _HALF, 0),
+    (512, (1, 6, 6), 1, 0),
+)
+
+
+def _stack(dimensions: int, layers: tuple[tuple[object, ...], ...]) -> nn.Sequential:
+    convolve = {2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+    normalise = {2: nn.BatchNorm2d, 3: nn.BatchNorm3d}[dimensions]
+    pool = {2: nn.MaxPool2d, 3: nn.MaxPool3d}[dimensions]
+    parts: list[nn.Module] = []
+    width = {2: 1, 3: 3}[dimensions]
+    for layer in layers:
+        if len(layer) == 3:
+            parts.append(pool(*layer))
+            continue
+        channels, shape = cast(int, layer[0]), layer[1:]
+        parts += [convolve(width, channels, *shape), normalise(channels), nn.ReLU()]
+        width = channels
+    return nn.Sequential(*parts)
+
+
+def _top() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
+
+
+_FEWEST = 6  # pictures
+
+
+class FaceFilm:
+    """Collects crops of the longest stretch that has 25 pictures a second.
+
+    Where the face is, the true film says: the drawn head is in the same place.
+    """
+
+    def __init__(self, truth: "Truth") -> None:
+        self._truth = truth
+        self._boxes = None if truth.landmarks is None else face_boxes(truth.landmarks)
+        self._places = [] if self._boxes is None else _even_places(truth, self._boxes)
+        self._wanted = frozenset(self._places)
+        self._crops: dict[int, NDArray[np.uint8]] = {}
+
+    @property
+    def long_enough(self) -> bool:
+        """Whether anything can be said of it."""
+        return len(self._places) >= _FEWEST
+
+    def add(self, at: int, drawn: NDArray[np.uint8]) -> None:
+        """Take what is needed of the picture [H, W, 3] at a place of the film."""
+        if self._boxes is not None and at in self._wanted:
+            self._crops[at] = face_crop(drawn, self._boxes[at])
+
+    def film(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Crops [F, 224, 224, 3] and the sound [T] at 16 kHz."""
+        start_ns = int(self._truth.dataset.frames.time_ns[self._truth.rows[self._places[0]]])
+        first = round(start_ns * SAMPLE_RATE / 1e9)
+        samples = load_audio(self._truth.dataset)[first : first + len(self._places) * SAMPLE_RATE // 25]
+        return np.stack([self._crops[at] for at in self._places]), samples
+
+
+def _even_places(truth: "Truth", boxes: NDArray[np.float64]) -> list[int]:
+    """Places whose times lie 40 ms apart, each within half of that; the longest such stretch."""
+    time_ns = truth.dataset.frames.time_ns[truth.rows]
+    if len(time_ns) < _FEWEST:
+        return []
+    wanted = np.arange(time_ns[0], time_ns[-1] + 1, SYNC_STEP_NS)
+    after = np.clip(np.searchsorted(time_ns, wanted), 1, len(time_ns) - 1)
+    before = after - 1
+    nearest = np.where(wanted - time_ns[before] <= time_ns[after] - wanted, before, after)
+    there = np.abs(time_ns[nearest] - wanted) < SYNC_STEP_NS // 2
+    there &= np.isfinite(boxes[nearest]).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
+    if not len(edges):
+        return []
+    starts, ends = edges[::2], edges[1::2]
+    longest = int(np.argmax(ends - starts))
+    places: list[int] = nearest[starts[longest] : ends[longest]].tolist()
+    return places

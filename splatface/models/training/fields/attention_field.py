@@ -1,0 +1,294 @@
+"""GaussianTalker's field (arXiv 2404.16012): a triplane, cross-attention on condition tokens, delta heads."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS
+from splatface.models.training.fields.audio_conditioning import make_encoder
+from splatface.models.training.fields.factorized_planes import grid_values, make_layout, products
+from splatface.models.training.fields.field import Bounds, Box, Condition, Deformation, GaussianTensors
+from splatface.models.training.fields.field_config import AttentionConfig, TriplaneConfig
+from splatface.models.training.fields.layers import DeltaHeads, linear, mlp
+
+__all__ = [
+    "AttentionField",
+    "AttentionLayer",
+    "CanonicalAttributes",
+    "MixingLayer",
+    "Tokens",
+    "Triplane",
+    "cross_attention_reference",
+]
+
+PLANES = ((0, 1), (1, 2), (2, 0))  # P^xy, P^yz, P^zx
+START = (0.1, 0.5)  # positive, so that a product of three starts neither at 0 nor with a random sign
+
+
+class Triplane(nn.Module):
+    """f(mu): planes of several resolutions, interpolated and multiplied, scales side by side.
+
+    GaussianTalker section 3.2: f(mu) = concat over scales of the Hadamard product over planes.
+    """
+
+    def __init__(self, config: TriplaneConfig, bounds: Bounds, generator: torch.Generator) -> None:
+        super().__init__()
+        self.config = config
+        self.box = Box(bounds)
+        sizes = [config.resolution * scale for scale in config.scales]
+        if config.combine == "product":
+            wanted = [[(axes, size) for axes in PLANES] for size in sizes]
+        else:
+            wanted = [[(axes, size)] for size in sizes for axes in PLANES]
+        self.layout = make_layout(config.features, wanted)
+        low, high = START
+        self.values = nn.Parameter(low + (high - low) * torch.rand(self.layout.count, generator=generator))
+
+    def forward(self, means: Tensor) -> Tensor:
+        """Features [N, config.width] of places [N, 3] m."""
+        features = products(self.values, self.layout, self.box(means))
+        if self.config.combine == "product":
+            return features
+        per_scale = features.view(len(means), len(self.config.scales), len(PLANES), self.config.features)
+        return per_scale.sum(2).flatten(1)
+
+    def planes(self) -> list[Tensor]:
+        """The grids as pictures [R, R, C], scale by scale, each xy, yz, zx."""
+        grids = (grid for product in self.layout.products for grid in product)
+        return [grid_values(self.values, grid, self.layout.width) for grid in grids]
+
+    def total_variation(self) -> Tensor:
+        """Mean squared step between neighboring nodes: smooth planes (the authors weigh it by 2e-4)."""
+        steps = [(p.diff(dim=0).square().mean() + p.diff(dim=1).square().mean()) for p in self.planes()]
+        return torch.stack(steps).mean()
+
+
+class CanonicalAttributes(nn.Module):
+    """{s, r, SH, alpha} = F_can(f(mu)): the attributes of a still head, from its features.
+
+    `residual` adds to the given attributes instead of replacing them. The last layers start at zero: at first
+    all Gaussians are alike (see `start_from`), or as given.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        parts: tuple[str, ...],
+        sh_count: int,
+        *,
+        residual: bool,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.residual = residual
+        sizes = {"scale": 3, "rotation": 4, "sh": 3 * sh_count, "opacity": 1}
+        self.heads = nn.ModuleDict({part: mlp((width, width, sizes[part]), generator) for part in parts})
+        if not residual and "rotation" in parts:
+            self.heads["rotation"][-1].bias.data[0] = 1.0  # no turn
+
+    def start_from(self, gaussians: GaussianTensors) -> None:
+        """Begin with the mean of these Gaussians' attributes; has no effect where they are added to."""
+        if self.residual:
+            return
+        for part, name in _NAMES.items():
+            if part in self.heads and part != "rotation":
+                mean = getattr(gaussians, name).detach().flatten(1 if part != "opacity" else 0).mean(0)
+                self.heads[part][-1].bias.data.copy_(mean.reshape(-1))
+
+    def forward(self, features: Tensor, gaussians: GaussianTensors) -> GaussianTensors:
+        """The Gaussians with the predicted parts in place of (or added to) their own."""
+        made = {}
+        for part, head in self.heads.items():
+            given = getattr(gaussians, _NAMES[part])
+            value = head(features).reshape(given.shape)
+            made[_NAMES[part]] = given + value if self.residual else value
+        return replace(gaussians, **made)
+
+
+_NAMES = {"scale": "log_scales", "rotation": "quats", "sh": "sh", "opacity": "opacity_logits"}
+
+
+class AttentionLayer(nn.Module):
+    """One layer of the spatial-audio attention (GaussianTalker, section 3.3).
+
+    z' = LN(z + CA(z, tokens)); z'' = LN(z' + FFN(z')), the Gaussians' features being the queries and the
+    tokens keys and values.
+
+    All Gaussians share the tokens, so keys fold into the query weights and values into the output weights:
+    per Gaussian two products with [width, heads * T] instead of two with [width, width].
+    """
+
+    def __init__(self, config: AttentionConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        width = config.triplane.width
+        self.heads = config.heads
+        self.query, self.key, self.value, self.out = (linear(width, width, generator) for _ in range(4))
+        self.feed_forward = mlp((width, config.feed_forward, width), generator, zero=False)
+        self.norm_attention, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """[N, width] from features [N, width] and tokens [T, width]."""
+        weights = self.weights(features, tokens)
+        # [heads, T, width]: what each token adds through each head's share of the output weights.
+        values = torch.einsum(
+            "thd,ohd->hto", self._by_head(self.value(tokens)), self._by_head(self.out.weight)
+        )
+        attended = torch.addmm(self.out.bias, weights.flatten(0, 1).T, values.flatten(0, 1))
+        z = self.norm_attention(features + self.dropout(attended))
+        result: Tensor = self.norm_forward(z + self.dropout(self.feed_forward(z)))
+        return result
+
+    def weights(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """Attention [heads, T, N], adding up to 1 over tokens: softmax(QK^T / sqrt(d)).
+
+        Gaussians come last: a softmax over four neighboring numbers at a time is slow.
+        """
+        keys = self._by_head(self.key(tokens)) / (features.shape[1] // self.heads) ** 0.5
+        queries = self.query.weight.view(self.heads, -1, features.shape[1])
+        folded = torch.einsum("thd,hdi->hti", keys, queries).flatten(0, 1)  # [heads * T, width]
+        constant = torch.einsum("thd,hd->ht", keys, self.query.bias.view(self.heads, -1)).flatten()
+        scores = torch.addmm(constant[:, None], folded, features.T)
+        return torch.softmax(scores.view(self.heads, -1, len(features)), dim=1)
+
+    def _by_head(self, x: Tensor) -> Tensor:
+        return x.view(len(x), self.heads, -1)
+
+
+def cross_attention_reference(layer: AttentionLayer, features: Tensor, tokens: Tensor) -> Tensor:
+    """CA(z, tokens) [N, width] as textbooks write it: the definition that the folded form must equal."""
+    heads, width = layer.heads, features.shape[1]
+    q = layer.query(features).view(-1, heads, width // heads)
+    k = layer.key(tokens).view(-1, heads, width // heads)
+    v = layer.value(tokens).view(-1, heads, width // heads)
+    weights = torch.softmax(torch.einsum("nhd,thd->nht", q, k) / (width // heads) ** 0.5, dim=-1)
+    mixed: Tensor = layer.out(torch.einsum("nht,thd->nhd", weights, v).flatten(1))
+    return mixed
+
+
+class MixingLayer(nn.Module):
+    """What came before attention, for comparison: tokens beside the features, or multiplied onto them."""
+
+    def __init__(self, config: AttentionConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        width = config.triplane.width
+        self.multiply = config.fusion == "multiply"
+        self.tokens = linear(width * len(config.tokens), width, generator)
+        self.features = linear(width, width, generator)
+        self.feed_forward = mlp((width, config.feed_forward, width), generator, zero=False)
+        self.norm_attention, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
+        """[N, width] from features [N, width] and tokens [T, width]."""
+        heard = self.tokens(tokens.flatten())
+        own = self.features(features)
+        # A linear layer over [features, tokens] side by side is the sum of two linear layers.
+        mixed = torch.relu(own * heard if self.multiply else own + heard)
+        z = self.norm_attention(features + mixed)
+        result: Tensor = self.norm_forward(z + self.feed_forward(z))
+        return result
+
+
+POSE_SIZE = 6
+
+
+class Tokens(nn.Module):
+    """What there is to attend to, in the order of the config, each of the width of a Gaussian's features.
+
+    The paper's eye token is AU45 alone; ours sees all controls. The pose is the camera's viewpoint seen from
+    the head. The null vector is learned and always the same: it is for what nothing moves.
+    """
+
+    def __init__(self, config: AttentionConfig, feature_dim: int, generator: torch.Generator) -> None:
+        super().__init__()
+        width = config.triplane.width
+        self.names = config.tokens
+        self.nets = nn.ModuleDict()
+        if "audio" in config.tokens:
+            self.nets["audio"] = make_encoder(config.listening, width, feature_dim, generator, controls=False)
+        if "eye" in config.tokens:
+            self.nets["eye"] = mlp((len(CONTROLS), width, width), generator, zero=False)
+        if "pose" in config.tokens:
+            self.nets["pose"] = mlp((POSE_SIZE, width, width), generator, zero=False)
+        if "null" in config.tokens:
+            self.null = nn.Parameter(torch.randn(width, generator=generator))
+
+    def forward(self, condition: Condition) -> Tensor:
+        """[T, width]."""
+        return torch.stack([self._token(name, condition) for name in self.names])
+
+    def _token(self, name: str, condition: Condition) -> Tensor:
+        if name == "null":
+            return self.null
+        seen = {"audio": condition, "eye": condition.controls, "pose": condition.pose}[name]
+        token: Tensor = self.nets[name](seen)
+        return token
+
+
+class AttentionField(nn.Module):
+    """GaussianTalker (arXiv 2404.16012), sections 3.2 and 3.3, with the switches of its ablations."""
+
+    def __init__(
+        self,
+        config: AttentionConfig,
+        bounds: Bounds,
+        start: GaussianTensors,
+        feature_dim: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        width = config.triplane.width
+        self.triplane = Triplane(config.triplane, bounds, generator)
+        self.attributes: CanonicalAttributes | None = None
+        if config.canonical != "free":
+            residual = config.canonical == "residual"
+            self.attributes = CanonicalAttributes(
+                width, config.predicted, start.sh.shape[1], residual=residual, generator=generator
+            )
+            self.attributes.start_from(start)
+        self.tokens = Tokens(config, feature_dim, generator)
+        layer = AttentionLayer if config.fusion == "attention" else MixingLayer
+        self.layers = nn.ModuleList(layer(config, generator) for _ in range(config.layers))
+        self.regressors = DeltaHeads(
+            (width, config.hidden), config.deltas, generator, shared=config.regressors == "shared"
+        )
+
+    def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
+        """The Gaussians with the attributes that F_can predicts from their places."""
+        if self.attributes is None:
+            return gaussians
+        predicted: GaussianTensors = self.attributes(self.triplane(gaussians.means), gaussians)
+        return predicted
+
+    def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
+        """See Field."""
+        return self.bind_positions(means, rows)(condition)
+
+    def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
+        """See Field: the triplane is read once."""
+        features = self.triplane(means if rows is None else means[rows])
+        return lambda condition: self._moved(features, condition)
+
+    def _moved(self, features: Tensor, condition: Condition) -> Deformation:
+        tokens = self.tokens(condition)
+        for layer in self.layers:
+            features = layer(features, tokens)
+        return Deformation(deltas=self.regressors(features), dynamism=None)
+
+    @torch.no_grad()
+    def attention_maps(self, means: Tensor, condition: Condition) -> dict[str, Tensor]:
+        """How much each Gaussian listens to each token: {token: [N]}, adding up to 1.
+
+        The mean of all heads and layers; {} without attention (fusion concat or multiply).
+        """
+        if self.config.fusion != "attention":
+            return {}
+        features, tokens = self.triplane(means), self.tokens(condition)
+        total = means.new_zeros(len(self.tokens.names), len(means))
+        for layer in self.layers:
+            total += layer.weights(features, tokens).mean(0)
+            features = layer(features, tokens)
+        return dict(zip(self.tokens.names, total / len(self.layers), strict=True))

@@ -1,0 +1,192 @@
+"""What a field hears: windows of sound smoothed twice, or the motion that stands for them.
+
+Both papers smooth audio in two steps: a small net over each window of 16 feature frames, then attention over
+8 neighboring windows (AD-NeRF's AudioNet and AudioAttNet, VOCA's windows). Theirs look as far ahead as back.
+Ours end `lookahead_ms` after the picture: nothing later is ever read.
+"""
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, MOUTH_MODES
+from splatface.models.audio2motion.mouth_inference import resample_window
+from splatface.models.errors import TrainingError
+from splatface.models.training.fields.field import Condition
+from splatface.models.training.fields.field_config import ConditioningConfig
+from splatface.models.training.fields.layers import linear, mlp
+
+__all__ = ["ConditionEncoder", "MotionEncoder", "SoundEncoder", "make_encoder", "windows_at"]
+
+NS_PER_MS = 1_000_000
+SLOPE = 0.02  # of the leaky ReLUs, as in AD-NeRF
+CHANNELS = (32, 32, 64, 64)  # of AudioNet's convolutions, each halving the window
+SMOOTHERS = (16, 8, 4, 2, 1)  # of AudioAttNet's
+
+
+class ConditionEncoder(Protocol):
+    """A torch module: what the person does, as one vector."""
+
+    def forward(self, condition: Condition) -> Tensor:
+        """[width]."""
+
+
+def windows_at(
+    values: NDArray[np.float32], centers_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
+) -> NDArray[np.float32]:
+    """Windows [S, W, D] for `Condition.audio` at a picture's time, the newest last, 20 ms apart.
+
+    Args:
+        values: [n, D] feature frames, n >= 1.
+        centers_ns: [n] their centers, rising.
+        time_ns: of the picture.
+        config: S, W and the look-ahead.
+
+    Sampled by time as live code does: the newest row stands `lookahead_ms` after the picture. Of later
+    frames only the next is read, as the other end of the interpolation, and none if a frame stands there.
+    """
+    newest_ns = time_ns + round(config.lookahead_ms * NS_PER_MS)
+    known = max(int(np.searchsorted(centers_ns, newest_ns + FRAME_NS)), 1)
+    rows = config.windows + config.frames - 1
+    sampled = resample_window(values[:known], centers_ns[:known], newest_ns, rows)
+    views = np.lib.stride_tricks.sliding_window_view(sampled, config.frames, axis=0)
+    return np.ascontiguousarray(views.transpose(0, 2, 1))
+
+
+def make_encoder(
+    config: ConditioningConfig, width: int, feature_dim: int, generator: torch.Generator, *, controls: bool
+) -> nn.Module:
+    """The ConditionEncoder that `config` asks for; TrainingError if it needs features and has none."""
+    if config.drive == "motion":
+        return MotionEncoder(width, generator, controls=controls)
+    if feature_dim < 1:
+        raise TrainingError(
+            f"drive sound: expected the size of an encoder's features, found {feature_dim}: "
+            "name an encoder whose features the data set holds"
+        )
+    return SoundEncoder(config, width, feature_dim, generator, controls=controls)
+
+
+class MotionEncoder(nn.Module):
+    """The motion space instead of sound: mouth modes [8], and controls [8] if asked, through an MLP."""
+
+    def __init__(self, width: int, generator: torch.Generator, *, controls: bool) -> None:
+        super().__init__()
+        self.controls = controls
+        inputs = len(MOUTH_MODES) + (len(CONTROLS) if controls else 0)
+        self.net = mlp((inputs, 64, width), generator, zero=False)
+
+    def forward(self, condition: Condition) -> Tensor:
+        """[width]."""
+        heard: Tensor = self.net(_with_controls(condition.mouth, condition, self.controls))
+        return heard
+
+
+class SoundEncoder(nn.Module):
+    """Windows of encoder features [S, W, D], smoothed twice."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        config: ConditioningConfig,
+        width: int,
+        feature_dim: int,
+        generator: torch.Generator,
+        *,
+        controls: bool,
+    ) -> None:
+        super().__init__()
+        self.config, self.controls = config, controls
+        self.register_buffer("mean", torch.zeros(feature_dim))
+        self.register_buffer("std", torch.ones(feature_dim))
+        self.window_net = AudioNet(feature_dim, config.frames, generator)
+        self.smoother = AudioAttNet(config.windows, generator) if config.smoothing == "attention" else None
+        self.out = mlp((64 + (len(CONTROLS) if controls else 0), 64, width), generator, zero=False)
+
+    def standardise(self, values: Tensor) -> None:
+        """Learn mean and spread from all features [n, D] of the training film."""
+        self.mean.copy_(values.mean(0))
+        self.std.copy_(values.std(0).clamp(min=1e-3))
+
+    def forward(self, condition: Condition) -> Tensor:
+        """[width]."""
+        windows = self._checked(condition.audio)
+        if self.smoother is None:
+            smooth = self.window_net((windows[-1:] - self.mean) / self.std)[0]
+        else:
+            smooth = self.smoother(self.window_net((windows - self.mean) / self.std))
+        heard: Tensor = self.out(_with_controls(smooth, condition, self.controls))
+        return heard
+
+    def _checked(self, audio: Tensor | None) -> Tensor:
+        wanted = (self.config.windows, self.config.frames, len(self.mean))
+        if audio is None or tuple(audio.shape) != wanted:
+            found = "none" if audio is None else str(list(audio.shape))
+            raise TrainingError(
+                f"condition.audio: expected {list(wanted)} (windows, frames, features), found {found}: "
+                "make it with windows_at from the features of the encoder this field was made for"
+            )
+        return audio
+
+
+class AudioNet(nn.Module):
+    """First smoothing (AD-NeRF's AudioNet): convolutions halve a window until one frame is left, [S, 64]."""
+
+    def __init__(self, feature_dim: int, frames: int, generator: torch.Generator) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs, left = feature_dim, frames
+        for outputs in CHANNELS:
+            layers += [_convolution(inputs, outputs, 2, generator), nn.LeakyReLU(SLOPE)]
+            inputs, left = outputs, (left + 1) // 2
+        self.convolutions = nn.Sequential(*layers)
+        self.out = nn.Sequential(
+            linear(inputs * left, 64, generator), nn.LeakyReLU(SLOPE), linear(64, 64, generator)
+        )
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """[S, 64] of windows [S, W, D]."""
+        heard: Tensor = self.out(self.convolutions(windows.transpose(1, 2)).flatten(1))
+        return heard
+
+
+class AudioAttNet(nn.Module):
+    """Second smoothing (AD-NeRF's AudioAttNet): a weighted mean of neighboring windows, [64].
+
+    The weights come from the windows themselves and add up to 1.
+    """
+
+    def __init__(self, windows: int, generator: torch.Generator) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        inputs = 64
+        for outputs in SMOOTHERS:
+            layers += [_convolution(inputs, outputs, 1, generator), nn.LeakyReLU(SLOPE)]
+            inputs = outputs
+        self.convolutions = nn.Sequential(*layers)
+        self.score = linear(windows, windows, generator)
+
+    def weights(self, windows: Tensor) -> Tensor:
+        """[S], adding up to 1."""
+        scores = self.score(self.convolutions(windows.T[None])[0, 0])
+        return torch.softmax(scores, dim=0)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """[64] of windows [S, 64]."""
+        return self.weights(windows) @ windows
+
+
+def _convolution(inputs: int, outputs: int, stride: int, generator: torch.Generator) -> nn.Conv1d:
+    layer = nn.Conv1d(inputs, outputs, kernel_size=3, stride=stride, padding=1)
+    layer.weight.data.copy_(torch.randn(layer.weight.shape, generator=generator) * (2 / (3 * inputs)) ** 0.5)
+    layer.bias.data.zero_()
+    return layer
+
+
+def _with_controls(heard: Tensor, condition: Condition, wanted: bool) -> Tensor:
+    return torch.cat([heard, condition.controls]) if wanted else heard

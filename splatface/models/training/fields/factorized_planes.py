@@ -1,0 +1,291 @@
+"""Products of planes and lines at positions in the unit cube: what a triplane and an audio plane store.
+
+`products_reference` is the definition, in torch. For float32 on a CPU compiled loops read each corner once,
+sixteen features (a cache line) at a time, and scatter gradients without sorting.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from math import prod
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from splatface.models.render.jit import Workers, kernel
+from splatface.models.render.simd import LANES, horizontal_sum, load, splat, store
+
+__all__ = [
+    "Grid",
+    "Layout",
+    "add_gradient",
+    "grid_values",
+    "make_layout",
+    "multiply",
+    "products",
+    "products_fast",
+    "products_reference",
+]
+
+f4 = np.float32
+_inlined = numba.njit(inline="always", error_model="numpy")  # by numba itself: LLVM leaves the calls
+
+
+# Values that stand in arrays between the steps, or branches around them, cost four times as much as finding
+# a place anew for each grid and reading a line's only column twice.
+
+
+@kernel
+def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
+    """Fill columns of some rows of `out`.
+
+    arrays: values, places [N, 3], out [N, all]; shape [F, 5] see Tables; lanes: first column, width;
+    part: rows low..high.
+    """
+    values, places, out = arrays
+    column, width = lanes
+    flat, stride = out.reshape(-1), out.shape[1]
+    for n in range(part[0], part[1]):
+        for at in range(0, width, LANES):
+            value = _mixed(values, _find(places, n, shape, 0, width), at)
+            for f in range(1, len(shape)):
+                value = value * _mixed(values, _find(places, n, shape, f, width), at)
+            store(flat, n * stride + column + at, value)
+
+
+@kernel
+def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
+    """Add the gradients of sixteen features to those of the values and, unless it is empty, the places.
+
+    arrays: values, places [N, 3], gradient [N, all]; lanes: first column, width, group of features.
+    """
+    values, places, gradient = arrays
+    d_values, d_places = results
+    column, width, at = lanes
+    flat, stride = gradient.reshape(-1), gradient.shape[1]
+    mixed = np.empty(len(shape) * LANES, f4)
+    for n in range(len(places)):
+        for f in range(len(shape)):
+            store(mixed, f * LANES, _mixed(values, _find(places, n, shape, f, width), at))
+        for f in range(len(shape)):
+            rest = load(flat, n * stride + column + at)
+            for g in range(len(shape)):
+                if g != f:
+                    rest = rest * load(mixed, g * LANES)
+            found = _find(places, n, shape, f, width)
+            if len(d_places):
+                _pull(values, found, at, rest, (places, shape, d_places, n, f))
+            _scatter(d_values, found, at, rest)
+
+
+@_inlined
+def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
+    """Where place n falls on grid f: first value, steps down and right, shares of the further nodes."""
+    rows, columns = shape[f, 3], shape[f, 4]
+    y = _within(places[n, shape[f, 1]]) * f4(rows - 1)
+    x = _within(places[n, shape[f, 2]]) * f4(columns - 1)
+    i = min(np.int64(y), max(rows - 2, 0))
+    j = min(np.int64(x), max(columns - 2, 0))
+    first = shape[f, 0] + (i * columns + j) * width
+    return first, columns * width, min(columns - 1, 1) * width, y - f4(i), x - f4(j)
+
+
+@_inlined
+def _within(x):  # type: ignore[no-untyped-def]
+    """0..1, and 0 for NaN, which would read anywhere in memory."""
+    x = x if x > f4(0) else f4(0)
+    return x if x < f4(1) else f4(1)
+
+
+@_inlined
+def _mixed(values, found, at):  # type: ignore[no-untyped-def]
+    start, down, right, a, b = found
+    first, share = start + at, splat(b)
+    upper, lower = load(values, first), load(values, first + down)
+    upper = upper + share * (load(values, first + right) - upper)
+    lower = lower + share * (load(values, first + down + right) - lower)
+    return upper + splat(a) * (lower - upper)
+
+
+@_inlined
+def _scatter(d_values, found, at, rest):  # type: ignore[no-untyped-def]
+    start, down, right, a, b = found
+    first, share = start + at, splat(b)
+    lower = splat(a) * rest
+    upper = rest - lower
+    _add(d_values, first, upper - share * upper)
+    _add(d_values, first + right, share * upper)
+    _add(d_values, first + down, lower - share * lower)
+    _add(d_values, first + down + right, share * lower)
+
+
+@_inlined
+def _add(array, at, value):  # type: ignore[no-untyped-def]
+    store(array, at, load(array, at) + value)
+
+
+@_inlined
+def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
+    """Add how the value changes with place n; beyond the border it does not."""
+    places, shape, d_places, n, f = where
+    start, down, right, a, b = found
+    first = start + at
+    upper, lower = load(values, first), load(values, first + down)
+    upper_step = load(values, first + right) - upper
+    lower_step = load(values, first + down + right) - lower
+    step = lower - upper + splat(b) * (lower_step - upper_step)
+    across = upper_step + splat(a) * (lower_step - upper_step)
+    axis, other = shape[f, 1], shape[f, 2]
+    if places[n, axis] > 0 and places[n, axis] < 1:
+        d_places[n, axis] += horizontal_sum(rest * step) * f4(shape[f, 3] - 1)
+    if places[n, other] > 0 and places[n, other] < 1:
+        d_places[n, other] += horizontal_sum(rest * across) * f4(shape[f, 4] - 1)
+
+
+# Of each product, of each of its grids: offset, first axis, second axis, rows, columns.
+Tables = tuple[tuple[tuple[int, int, int, int, int], ...], ...]
+
+
+def products_fast(values: Tensor, places: Tensor, tables: Tables, width: int) -> Tensor:
+    """`products` of grids [rows * columns * width] in `values`, all float32 on a CPU."""
+    result: Tensor = _Products.apply(values, places, tables, width)
+    return result
+
+
+class _Products(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, values: Tensor, places: Tensor, tables: Tables, width: int) -> Tensor:
+        ctx.save_for_backward(values, places)
+        ctx.tables, ctx.width = tables, width
+        out = torch.empty(len(places), len(tables) * width)
+        arrays = _array(values), _array(places), out.numpy()
+        shapes = [np.array(table, np.int64) for table in tables]
+        workers = _workers(torch.get_num_threads())
+
+        def work(k: int) -> None:
+            n, parts = len(places), workers.threads
+            for i, shape in enumerate(shapes):
+                multiply(arrays, shape, (i * width, width), (k * n // parts, (k + 1) * n // parts))
+
+        workers.run(work)
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        values, places = ctx.saved_tensors
+        width = ctx.width
+        workers = _workers(torch.get_num_threads())
+        moved = len(places) if ctx.needs_input_grad[1] else 0
+        d_values, d_places = torch.zeros_like(values), torch.zeros(workers.threads, moved, 3)
+        arrays = _array(values), _array(places), _array(gradient)
+        results = d_values.numpy(), d_places.numpy()
+        shapes = [np.array(table, np.int64) for table in ctx.tables]
+        groups = [(i, at) for i in range(len(shapes)) for at in range(0, width, LANES)]
+
+        def work(k: int) -> None:
+            # Whoever has a group of features has it alone: no two threads write the same place.
+            for i, at in groups[k :: workers.threads]:
+                out = results[0], results[1][k]
+                add_gradient(arrays, shapes[i], (i * width, width, at), out)
+
+        workers.run(work)
+        return d_values, d_places.sum(0) if moved else None, None, None
+
+
+def _array(tensor: Tensor) -> NDArray[np.float32]:
+    array: NDArray[np.float32] = tensor.detach().contiguous().numpy()
+    return array
+
+
+@cache
+def _workers(threads: int) -> Workers:
+    # torch's threads are OpenMP's and spin after work; a second OpenMP pool (numba's own) would fight them.
+    return Workers(threads)
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A plane or a line of features among the values of a layout. Nodes stand at 0, 1 / (R - 1) .. 1."""
+
+    offset: int  # of its first value
+    axes: tuple[int, ...]  # (0, 1): a plane over x and y; (2,): a line over z
+    sizes: tuple[int, ...]  # nodes along each of its axes
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Products of grids of one width. All grids lie in one flat tensor: one parameter, one gradient."""
+
+    width: int  # C, features of each grid, a multiple of 16
+    products: tuple[tuple[Grid, ...], ...]
+    count: int  # values of all grids
+
+
+def make_layout(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> Layout:
+    """Lay products out one after the other; each is a list of (axes, nodes along each axis)."""
+    offset, made = 0, []
+    for product in wanted:
+        grids = []
+        for axes, size in product:
+            grids.append(Grid(offset=offset, axes=axes, sizes=(size,) * len(axes)))
+            offset += size ** len(axes) * width
+        made.append(tuple(grids))
+    return Layout(width=width, products=tuple(made), count=offset)
+
+
+def grid_values(values: Tensor, grid: Grid, width: int) -> Tensor:
+    """The values of one grid, a view: [R, R', C] or [R, C]."""
+    return values[grid.offset : grid.offset + prod(grid.sizes) * width].view(*grid.sizes, width)
+
+
+def products(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
+    """Interpolate every grid at every place and multiply within a product: [N, products * C].
+
+    Args:
+        values: [layout.count].
+        layout: how grids lie in `values`.
+        places: [N, 3]; what lies outside 0..1 takes the value at the border.
+
+    Linear along each axis, so bilinear on planes. Differentiable in values and places.
+    """
+    if places.device.type != "cpu" or places.dtype != torch.float32:
+        return products_reference(values, layout, places)
+    tables = tuple(tuple((grid.offset, *_span(grid)) for grid in product) for product in layout.products)
+    return products_fast(values, places, tables, layout.width)
+
+
+def products_reference(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
+    """The definition of `products`."""
+    return torch.cat([_product(values, layout.width, product, places) for product in layout.products], dim=1)
+
+
+def _span(grid: Grid) -> tuple[int, int, int, int]:
+    # A line is a plane of one column, whose second axis is never read.
+    return grid.axes[0], grid.axes[-1], grid.sizes[0], grid.sizes[1] if len(grid.sizes) > 1 else 1
+
+
+def _product(values: Tensor, width: int, grids: Sequence[Grid], places: Tensor) -> Tensor:
+    result: Any = 1
+    for grid in grids:
+        first, second, rows, columns = _span(grid)
+        along = places[:, first].clamp(0, 1) * (rows - 1), places[:, second].clamp(0, 1) * (columns - 1)
+        result = result * _bilinear(grid_values(values, grid, width).reshape(rows, columns, width), *along)
+    return result
+
+
+def _bilinear(plane: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    value: Any = 0
+    for i, row_share in _corners(row, plane.shape[0]):
+        for j, column_share in _corners(column, plane.shape[1]):
+            value = value + (row_share * column_share)[:, None] * plane[i, j]
+    return value
+
+
+def _corners(x: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
+    first = x.detach().floor().clamp(0, max(size - 2, 0)).long()
+    share = x - first
+    return [(first, 1 - share), ((first + 1).clamp(max=size - 1), share)]
