@@ -186,7 +186,7 @@ class BasisField(nn.Module):
 
     @torch.no_grad()
     def prune(self, threshold: float) -> Tensor:
-        """Make Gaussians of a dynamism below `threshold` (0..1) static; return `taken`, see remap_gaussians."""
+        """Make Gaussians of a dynamism below `threshold` (0..1) static; return `taken` as above."""
         if self.dynamism is None:
             return torch.arange(len(self.dynamic), device=self.dynamic.device)
         taken = (torch.sigmoid(self.dynamism) >= threshold).nonzero()[:, 0]
