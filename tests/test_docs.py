@@ -291,11 +291,13 @@ def test_paths_in_the_text_exist():
                 assert any((place / path).exists() for place in places), f"{page.name}: no {path}"
 
 
-def test_the_architecture_names_every_folder():
+def test_the_architecture_names_every_folder_and_node():
     text = (ROOT / "docs" / "explanation" / "architecture.md").read_text()
     models = ROOT / "splatface" / "models"
     for folder in (*models.glob("*/__init__.py"), *(models / "training").glob("*/__init__.py")):
         assert f"{folder.parent.name}`" in text, f"architecture.md: nothing about {folder.parent.name}"
+    for node in nodes():
+        assert re.search(rf"\b{node}\b", text), f"architecture.md: nothing about the node {node}"
 
 
 def test_file_formats_name_every_field():
