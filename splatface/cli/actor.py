@@ -68,9 +68,9 @@ def _film(args: argparse.Namespace) -> int:
 
 
 def _prepare(args: argparse.Namespace) -> None:
-    from splatface.models.training.synthetic.blender_folder import prepare_film
+    from splatface.models.training.synthetic.blender_folder import write_render_folder
 
-    prepare_film(_staged(args), _folder(args), _progress("prepared"))
+    write_render_folder(_staged(args), _folder(args), _progress("prepared"))
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -87,10 +87,10 @@ def _render(args: argparse.Namespace) -> None:
 
 def _import(args: argparse.Namespace) -> None:
     from splatface.models.training.synthetic.actor_video import build_scene
-    from splatface.models.training.synthetic.blender_folder import import_film, read_film
+    from splatface.models.training.synthetic.blender_folder import import_rendered, read_video_spec
 
-    staged = build_scene(read_film(_folder(args)))
-    dataset = import_film(staged, _folder(args), args.out, _progress("imported"))
+    staged = build_scene(read_video_spec(_folder(args)))
+    dataset = import_rendered(staged, _folder(args), args.out, _progress("imported"))
     print(f"{args.out}: {len(dataset.frames)} pictures of {dataset.name}")
 
 
@@ -131,9 +131,9 @@ def _staged(args: argparse.Namespace) -> "ActorScene":
 
 def _film_of(args: argparse.Namespace) -> "ActorVideoSpec":
     from splatface.models.training.synthetic.actor_video import ActorVideoSpec
-    from splatface.models.training.synthetic.performance import Acting
+    from splatface.models.training.synthetic.performance import ActingConfig
 
-    acting = Acting(seconds=args.seconds, fps=args.fps, seed=args.seed)
+    acting = ActingConfig(seconds=args.seconds, fps=args.fps, seed=args.seed)
     return ActorVideoSpec(
         actor=args.actor, acting=acting, pictures=args.pictures, size_px=args.size, voice=args.voice
     )

@@ -9,8 +9,8 @@ from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phon
 from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, choose
 from splatface.models.training.synthetic.blender_scene import film_camera
 from splatface.models.training.synthetic.body_parts import Part, PosedBody
-from splatface.models.training.synthetic.performance import Acting, perform
-from splatface.models.training.synthetic.speech_track import Script, Voice
+from splatface.models.training.synthetic.performance import ActingConfig, make_performance
+from splatface.models.training.synthetic.speech_track import ActorVoice, SpeechScript
 
 __all__ = ["VOICE", "Balls", "ball", "small_stage", "stand_in", "tuft"]
 
@@ -92,13 +92,13 @@ def _say(text):
     )
 
 
-VOICE = Voice("test/tone", "woman", "nobody's", _say)
+VOICE = ActorVoice("test/tone", "woman", "nobody's", _say)
 
 
 def small_stage(pictures=6, size_px=48):
     """A film of 12 s at 5 pictures a second."""
     film = ActorVideoSpec(
-        actor="balls", acting=Acting(seconds=12.0, fps=5.0), pictures=pictures, size_px=size_px
+        actor="balls", acting=ActingConfig(seconds=12.0, fps=5.0), pictures=pictures, size_px=size_px
     )
-    acted = perform(Script(("one two",), ("three",)), VOICE, film.acting)
+    acted = make_performance(SpeechScript(("one two",), ("three",)), VOICE, film.acting)
     return ActorScene(film, stand_in(), acted, choose(acted, pictures), film_camera(size_px))

@@ -24,7 +24,7 @@ _DOWN_M, _BACK_M = 0.16, 0.12  # the face ends here
 def scenes_of(folder: Path, seeds: list[int], every: int = 1) -> Any:
     """(rig, shown, picture's number) of pictures where a face was found, or of every so-manieth of them."""
     for seed in seeds:
-        shown, rig = shown_of(folder, seed), door.rig(person(seed).shape)
+        shown, rig = shown_of(folder, seed), door.load_rig(person(seed).shape)
         for number in range(0, len(shown.motion), every):
             if np.isfinite(shown.landmarks_px[number]).all():
                 yield rig, shown, number

@@ -18,8 +18,8 @@ from corpus import draw_people
 from safetensors.numpy import save_file
 from shapes import eyes_of, motion_steps, reference, sample_neutral_faces, vertices_of
 
-from splatface.models.training.synthetic.performance import Acting, perform
-from splatface.models.training.synthetic.speech_track import script_of, voice_for
+from splatface.models.training.synthetic.performance import ActingConfig, make_performance
+from splatface.models.training.synthetic.speech_track import make_script, voice_for
 from splatface.models.training.tracking.face_model import (
     EYE_CHANNELS,
     FACE_HEIGHT_M,
@@ -139,7 +139,7 @@ def habits_of(folder: Path) -> AnyArray:
     kept = folder / "habits.npy"
     if not kept.exists():
         acted = [
-            perform(script_of(seed), voice_for(gender), Acting(seconds=60, seed=seed))
+            make_performance(make_script(seed), voice_for(gender), ActingConfig(seconds=60, seed=seed))
             for gender in ("woman", "man")
             for seed in (11, 12)
         ]

@@ -12,7 +12,7 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.camera import Camera
 from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
-from splatface.models.training.synthetic.preview.preview_renderer import Preview
+from splatface.models.training.synthetic.preview.preview_renderer import PreviewRenderer
 from splatface.models.training.synthetic.rig import BodyPose
 from splatface.models.training.tracking.landmarks import Landmarker
 from splatface.models.typing import AnyArray
@@ -65,7 +65,7 @@ def _draw(folder: Path, seed: int, pictures: int) -> None:
 
 def _seen(body: Body, scenes: tuple[AnyArray, AnyArray, AnyArray], sheet: Path) -> AnyArray:
     found, strips = [], []
-    preview = Preview(body, camera_of(scenes[2][0]))
+    preview = PreviewRenderer(body, camera_of(scenes[2][0]))
     with Landmarker() as find:
         for motion, pose, camera in zip(*scenes, strict=True):
             preview.camera = camera_of(camera)

@@ -9,10 +9,10 @@ from people import person
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.training.synthetic import rig as door
-from splatface.models.training.synthetic.actor_identity import identity
+from splatface.models.training.synthetic.actor_identity import actor_identity
 from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import make_body
-from splatface.models.training.synthetic.rig import CANONICAL_ANNY, BodyPose, Rig, posed_rig
+from splatface.models.training.synthetic.rig import CANONICAL_ANNY, BodyPose, Rig, pose_rig
 from splatface.models.typing import AnyArray
 
 __all__ = [
@@ -39,13 +39,13 @@ class Eyes:
 
 def reference() -> Rig:
     """A rig whose topology and actions are everybody's."""
-    return door.rig(identity("mira").shape)
+    return door.load_rig(actor_identity("mira").shape)
 
 
 def skin_matrix() -> tuple[Any, NDArray[np.int64], AnyArray]:
     """The subdivided skin as sums of control vertices: matrix [P, V], quads [F, 4], rest points [P, 3]."""
-    part = make_body(identity("mira")).parts["skin"]
-    piece = make_body(identity("mira"))._pieces["skin"]
+    part = make_body(actor_identity("mira")).parts["skin"]
+    piece = make_body(actor_identity("mira"))._pieces["skin"]
     return piece.mover.matrix, part.faces, part.positions
 
 
@@ -58,7 +58,7 @@ def eyes_of(rest: AnyArray, rig: Rig) -> Eyes:
 def vertices_of(rig: Rig, motion: AnyArray, pose: AnyArray) -> tuple[AnyArray, AnyArray]:
     """Control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
     modes = len(MOUTH_MODES)
-    posed = posed_rig(rig, to_arkit_blendshapes(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
+    posed = pose_rig(rig, to_arkit_blendshapes(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
     return posed.vertices, posed.T_world_head
 
 

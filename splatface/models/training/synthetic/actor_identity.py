@@ -8,7 +8,7 @@ import numpy as np
 from splatface.models.errors import ActorError
 from splatface.models.training.synthetic.rig import RigSpec
 
-__all__ = ["HAIR_STYLES", "PRESETS", "Identity", "Looks", "identity"]
+__all__ = ["HAIR_STYLES", "PRESETS", "Appearance", "Identity", "actor_identity"]
 
 Color = tuple[float, float, float]  # linear RGB 0..1
 
@@ -16,7 +16,7 @@ HAIR_STYLES = ("lob", "short", "coils")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looks:
+class Appearance:
     """Colors (linear RGB) and style of one person."""
 
     skin: Color
@@ -39,12 +39,12 @@ class Identity:
 
     name: str
     shape: RigSpec
-    looks: Looks
+    looks: Appearance
     seed: int = 0
 
 
 def _both_sides(**changes: float) -> dict[str, float]:
-    """anny's names of a change made to the left and the right."""
+    """Return anny's names of a change made to the left and the right."""
     return {f"{side}-{name.replace('_', '-')}": value for name, value in changes.items() for side in "lr"}
 
 
@@ -71,7 +71,7 @@ def _woman() -> Identity:
             "head-fat-incr": -0.05,
         },
     )  # fmt: skip
-    looks = Looks(
+    looks = Appearance(
         skin=(0.61, 0.345, 0.235), lips=(0.47, 0.15, 0.14), hair=(0.034, 0.0125, 0.006),
         brow=(0.045, 0.022, 0.013), iris=(0.16, 0.08, 0.035), shirt=(0.06, 0.19, 0.27), hair_style="lob",
         hairline_lower_m=0.006,
@@ -95,7 +95,7 @@ def _man() -> Identity:
             "mouth-lowerlip-volume-incr": 0.25,
         },
     )  # fmt: skip
-    looks = Looks(
+    looks = Appearance(
         skin=(0.57, 0.325, 0.225), lips=(0.44, 0.19, 0.16), hair=(0.014, 0.0075, 0.0045),
         brow=(0.025, 0.014, 0.009), iris=(0.10, 0.17, 0.22), shirt=(0.05, 0.07, 0.13), hair_style="short",
         blush=0.7, beard=1.0, brow_thickness=1.25, lash_length=0.75, hairline_lower_m=0.004,
@@ -116,7 +116,7 @@ def _second_woman() -> Identity:
             "chin-height-incr": -0.2,
         },
     )  # fmt: skip
-    looks = Looks(
+    looks = Appearance(
         skin=(0.27, 0.125, 0.07), lips=(0.26, 0.085, 0.07), hair=(0.014, 0.010, 0.009),
         brow=(0.014, 0.010, 0.009), iris=(0.07, 0.03, 0.014), shirt=(0.42, 0.10, 0.05), hair_style="coils",
         blush=0.6,
@@ -127,13 +127,13 @@ def _second_woman() -> Identity:
 PRESETS: Mapping[str, Identity] = {person.name: person for person in (_woman(), _man(), _second_woman())}
 
 
-def identity(name_or_seed: str | int) -> Identity:
-    """A named person, or the person of a seed: one of the named, varied in shape and colors.
+def actor_identity(name_or_seed: str | int) -> Identity:
+    """Return a named person, or the person of a seed: one of the named, varied in shape and colors.
 
     Raises ActorError for a name that is not one of PRESETS.
     """
     if isinstance(name_or_seed, int):
-        return _varied(name_or_seed)
+        return _random_variation(name_or_seed)
     if name_or_seed not in PRESETS:
         raise ActorError(f"actor: expected one of {', '.join(PRESETS)} or a seed, found '{name_or_seed}'")
     return PRESETS[name_or_seed]
@@ -154,7 +154,7 @@ _SHIRTS: tuple[Color, ...] = (
 )  # fmt: skip
 
 
-def _varied(seed: int) -> Identity:
+def _random_variation(seed: int) -> Identity:
     rng = np.random.default_rng(seed)
     person = PRESETS[list(PRESETS)[seed % len(PRESETS)]]
     phenotype = {

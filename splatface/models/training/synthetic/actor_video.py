@@ -14,22 +14,22 @@ from splatface.models.camera import Camera
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.dataset_io import DatasetWriter
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, FrameTable, MotionTrack
-from splatface.models.training.synthetic.actor_identity import identity
+from splatface.models.training.synthetic.actor_identity import actor_identity
 from splatface.models.training.synthetic.blender_scene import film_camera
 from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blendshapes
 from splatface.models.training.synthetic.body import Body, make_body
 from splatface.models.training.synthetic.body_parts import PosedBody
-from splatface.models.training.synthetic.initial_points import RenderedView, points_of
+from splatface.models.training.synthetic.initial_points import RenderedView, make_initial_points
 from splatface.models.training.synthetic.performance import (
     LEARNED_SHARE,
     POSE_LIMITS_RAD,
     TEST_SHARE,
-    Acting,
+    ActingConfig,
     Performance,
-    perform,
+    make_performance,
 )
-from splatface.models.training.synthetic.preview.preview_renderer import Preview
-from splatface.models.training.synthetic.speech_track import VOICES, Voice, script_of, voice_for
+from splatface.models.training.synthetic.preview.preview_renderer import PreviewRenderer
+from splatface.models.training.synthetic.speech_track import VOICES, ActorVoice, make_script, voice_for
 from splatface.models.typing import AnyArray, Int64Array, UInt8Array
 
 __all__ = [
@@ -38,13 +38,13 @@ __all__ = [
     "FrameSelection",
     "Progress",
     "build_scene",
-    "choose",
     "coverage_radius",
     "draw_dataset",
-    "extremes",
-    "farthest_first",
-    "features_of",
+    "extreme_frames",
+    "farthest_point_sampling",
     "finish_dataset",
+    "frame_features",
+    "select_frames",
 ]
 
 _MOUTH: Final = 1.0
@@ -62,8 +62,8 @@ class FrameSelection:
     split: NDArray[np.uint8]  # [F] TRAIN, VAL or TEST
 
 
-def features_of(performance: Performance) -> AnyArray:
-    """Where each moment stands [T, 8 + 8 + 6], scaled so that equal distances are equally worth a picture."""
+def frame_features(performance: Performance) -> AnyArray:
+    """Return features [T, 8 + 8 + 6] of each frame, scaled so that distances compare the frames' value."""
     turns = np.array([_HEAD_TURNS] * 3 + [_BODY_TURNS] * 3) / np.array(POSE_LIMITS_RAD)
     return np.hstack(
         [
@@ -74,8 +74,8 @@ def features_of(performance: Performance) -> AnyArray:
     ).astype(np.float64)
 
 
-def choose(performance: Performance, count: int) -> FrameSelection:
-    """Moments for `count` pictures to learn from, 16 to validate with, and the last 10 % to test with.
+def select_frames(performance: Performance, count: int) -> FrameSelection:
+    """Return moments for `count` pictures to learn from, 16 to validate with, and the last 10 % to test with.
 
     Training pictures come from the first 85 %, validation from the 5 % behind, the test is every moment
     of the last 10 %; the same performance gives the same choice.
@@ -89,9 +89,9 @@ def choose(performance: Performance, count: int) -> FrameSelection:
         raise ActorError(
             f"pictures: expected 1..{learned} to choose from {total}, found {count}: make the film longer"
         )
-    features = features_of(performance)
-    begun = extremes(performance, learned)[:count]
-    train = farthest_first(features[:learned], begun, count)
+    features = frame_features(performance)
+    begun = extreme_frames(performance, learned)[:count]
+    train = farthest_point_sampling(features[:learned], begun, count)
     val = np.unique(
         np.linspace(learned, test_from - 1, min(_VAL, test_from - learned)).round().astype(np.int64)
     )
@@ -101,14 +101,14 @@ def choose(performance: Performance, count: int) -> FrameSelection:
     return FrameSelection(moments, np.repeat(np.array([TRAIN, VAL, TEST], np.uint8), sizes))
 
 
-def extremes(performance: Performance, until: int) -> Int64Array:
-    """Moments before `until` that must not be missing, the most important first, none twice.
+def extreme_frames(performance: Performance, until: int) -> Int64Array:
+    """Return moments before `until` that must not be missing, the most important first, none twice.
 
     Rest, the largest of each mouth mode, shut and half-shut eyes, the ends of gaze, jaw and every turn.
     """
     mouth, controls = performance.mouth[:until], performance.controls[:until]
     poses = performance.poses[:until]
-    found = [int(np.argmin(np.square(features_of(performance)[:until]).sum(axis=1)))]
+    found = [int(np.argmin(np.square(frame_features(performance)[:until]).sum(axis=1)))]
     found += [int(np.argmax(mouth[:, mode])) for mode in range(len(MOUTH_MODES))]
     for number in range(len(CONTROLS)):
         found.append(int(np.argmax(controls[:, number])))
@@ -121,7 +121,7 @@ def extremes(performance: Performance, until: int) -> Int64Array:
     return np.array(list(dict.fromkeys(found)), np.int64)
 
 
-def farthest_first(features: AnyArray, begun: Int64Array, count: int) -> Int64Array:
+def farthest_point_sampling(features: AnyArray, begun: Int64Array, count: int) -> Int64Array:
     """`count` rows of features [T, D], those begun with among them; each is the farthest from all before."""
     nearest = np.full(len(features), np.inf)
     chosen: list[int] = []
@@ -134,7 +134,7 @@ def farthest_first(features: AnyArray, begun: Int64Array, count: int) -> Int64Ar
 
 
 def coverage_radius(features: AnyArray, chosen: Int64Array) -> float:
-    """How far the most lonely of features [T, D] is from the nearest chosen one."""
+    """Return how far the most lonely of features [T, D] is from the nearest chosen one."""
     nearest = np.full(len(features), np.inf)
     for row in chosen.tolist():
         nearest = np.minimum(nearest, np.square(features - features[row]).sum(axis=1))
@@ -152,13 +152,13 @@ class ActorVideoSpec:
     """All that a film is made from: the same values, the same film."""
 
     actor: str  # a preset's name or a seed in digits
-    acting: Acting = field(default_factory=Acting)
+    acting: ActingConfig = field(default_factory=ActingConfig)
     pictures: int = 220  # to learn from; validation and test come on top
     size_px: int = 512
     voice: str = ""  # one of VOICES; empty: the best installed one of the actor's gender
 
     def key(self) -> str:
-        """The film in a line, so that pictures of two films never mix."""
+        """Return the film in a line, so that pictures of two films never mix."""
         return json.dumps(asdict(self), sort_keys=True)
 
 
@@ -173,7 +173,7 @@ class ActorScene:
     camera: Camera
 
     def posed(self, moment: int) -> PosedBody:
-        """The body at a moment of the performance."""
+        """Return the body at a moment of the performance."""
         acted = self.performance
         actions = to_arkit_blendshapes(acted.mouth[moment], acted.controls[moment])
         return self.body.posed(actions, acted.pose(moment))
@@ -185,14 +185,14 @@ def build_scene(film: ActorVideoSpec) -> ActorScene:
     Raises:
         ActorError: for an unknown actor or voice, or too short a film.
     """
-    person = identity(int(film.actor) if film.actor.isdigit() else film.actor)
+    person = actor_identity(int(film.actor) if film.actor.isdigit() else film.actor)
     voice = _voice(film, person.shape.phenotype["gender"])
-    performance = perform(script_of(film.acting.seed), voice, film.acting)
-    chosen = choose(performance, film.pictures)
+    performance = make_performance(make_script(film.acting.seed), voice, film.acting)
+    chosen = select_frames(performance, film.pictures)
     return ActorScene(film, make_body(person), performance, chosen, film_camera(film.size_px))
 
 
-def _voice(film: ActorVideoSpec, gender: float) -> Voice:
+def _voice(film: ActorVideoSpec, gender: float) -> ActorVoice:
     if not film.voice:
         return voice_for("woman" if gender > 0.5 else "man")
     if film.voice not in VOICES:
@@ -208,7 +208,7 @@ def draw_dataset(staged: ActorScene, folder: Path, progress: Progress) -> Datase
     """
     camera = staged.camera
     writer = DatasetWriter(folder, camera.width, camera.height, f"preview {staged.film.key()}")
-    preview = Preview(staged.body, camera)
+    preview = PreviewRenderer(staged.body, camera)
     moments = staged.chosen.moments.tolist()
     for row, moment in enumerate(moments):
         if not writer.has(row):
@@ -248,7 +248,7 @@ def finish_dataset(
         ),
         motion=motion,
     )
-    return writer.finish(dataset, acted.speech.samples, points_of(staged.body, shot))
+    return writer.finish(dataset, acted.speech.samples, make_initial_points(staged.body, shot))
 
 
 def _motion(staged: ActorScene) -> MotionTrack:
@@ -265,7 +265,7 @@ def _motion(staged: ActorScene) -> MotionTrack:
 
 
 def _landmarks(staged: ActorScene) -> NDArray[np.float32]:
-    """Landmarks [F, 68, 2] px of the chosen moments."""
+    """Return landmarks [F, 68, 2] px of the chosen moments."""
     camera = staged.camera
     T = camera.T_camera_world
     found = []

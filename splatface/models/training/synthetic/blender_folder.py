@@ -17,19 +17,19 @@ from splatface.models.training.synthetic.actor_video import (
     ActorScene,
     ActorVideoSpec,
     Progress,
-    features_of,
     finish_dataset,
+    frame_features,
 )
 from splatface.models.training.synthetic.blender_scene import frame_path, write_frame, write_scene
 from splatface.models.training.synthetic.initial_points import RenderedView
-from splatface.models.training.synthetic.performance import Acting
+from splatface.models.training.synthetic.performance import ActingConfig
 
-__all__ = ["import_film", "prepare_film", "read_film"]
+__all__ = ["import_rendered", "read_video_spec", "write_render_folder"]
 
 _FILM_FILE = "film.json"
 
 
-def prepare_film(staged: ActorScene, folder: Path, progress: Progress) -> None:
+def write_render_folder(staged: ActorScene, folder: Path, progress: Progress) -> None:
     """Write scene and frames into a film folder; goes on where it was stopped.
 
     Raises:
@@ -38,7 +38,7 @@ def prepare_film(staged: ActorScene, folder: Path, progress: Progress) -> None:
     held = folder / _FILM_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if held.exists() and read_film(folder) != staged.film:
+        if held.exists() and read_video_spec(folder) != staged.film:
             raise ActorError(
                 f"{folder}: expected a new folder or one of this film, found another: choose another folder"
             )
@@ -56,8 +56,8 @@ def prepare_film(staged: ActorScene, folder: Path, progress: Progress) -> None:
         ) from error
 
 
-def read_film(folder: Path) -> ActorVideoSpec:
-    """The film that a folder was prepared for.
+def read_video_spec(folder: Path) -> ActorVideoSpec:
+    """Return the film that a folder was prepared for.
 
     Raises:
         ActorError: when the folder holds none.
@@ -65,14 +65,14 @@ def read_film(folder: Path) -> ActorVideoSpec:
     path = folder / _FILM_FILE
     try:
         values: Mapping[str, Any] = json.loads(path.read_text("utf-8"))
-        return ActorVideoSpec(**{**values, "acting": Acting(**values["acting"])})
+        return ActorVideoSpec(**{**values, "acting": ActingConfig(**values["acting"])})
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ActorError(
             f"{path}: expected the description of a prepared film, found none ({error}): prepare it first"
         ) from error
 
 
-def import_film(staged: ActorScene, folder: Path, out: Path, progress: Progress) -> Dataset:
+def import_rendered(staged: ActorScene, folder: Path, out: Path, progress: Progress) -> Dataset:
     """Make the data set `out` of a film folder whose pictures are all rendered; goes on where it was stopped.
 
     Raises:
@@ -102,7 +102,7 @@ def _rendered(folder: Path, row: int) -> bool:
 
 
 def _picture(folder: Path, row: int, size: tuple[int, int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Picture and labels of a row; DatasetError for one that is damaged or of another size."""
+    """Return picture and labels of a row; DatasetError for one that is damaged or of another size."""
     try:
         return (
             read_png(folder, f"{PICTURE_FOLDER}/{row_name(row)}", size, 3),
@@ -115,8 +115,8 @@ def _picture(folder: Path, row: int, size: tuple[int, int]) -> tuple[NDArray[np.
 
 
 def _shot(staged: ActorScene, folder: Path, size: tuple[int, int]) -> RenderedView:
-    """The rendered picture that is nearest to the face at rest."""
-    features = features_of(staged.performance)[staged.chosen.moments]
+    """Return the rendered picture that is nearest to the face at rest."""
+    features = frame_features(staged.performance)[staged.chosen.moments]
     row = int(np.argmin(np.square(features).sum(axis=1)))
     picture, labels = _picture(folder, row, size)
     return RenderedView(staged.posed(int(staged.chosen.moments[row])), picture, labels, staged.camera)

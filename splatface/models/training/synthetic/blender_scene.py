@@ -31,7 +31,7 @@ _VIEW_M = 0.42  # height of the view at the eyes
 
 
 def film_camera(size_px: int = 512) -> Camera:
-    """The fixed camera of all films: head and shoulders, straight on, square picture."""
+    """Return the fixed camera of all films: head and shoulders, straight on, square picture."""
     T_camera_world = np.eye(4)
     T_camera_world[:3, 3] = (0.0, -0.045, _DISTANCE_M)  # the camera stands 45 mm below the eyes
     focal = size_px * _DISTANCE_M / _VIEW_M
@@ -59,7 +59,7 @@ def write_scene(folder: Path, body: Body, camera: Camera) -> None:
 
 
 def frame_path(folder: Path, row: int) -> Path:
-    """Where the frame of a row lies."""
+    """Return where the frame of a row lies."""
     return folder / "frames" / f"{row:06d}.npz"
 
 
@@ -75,7 +75,7 @@ def write_frame(folder: Path, row: int, posed: PosedBody) -> None:
 
 
 def read_frame(folder: Path, row: int) -> dict[str, AnyArray]:
-    """What `write_frame` wrote; ActorError where there is no such frame."""
+    """Return what `write_frame` wrote; ActorError where there is no such frame."""
     path = frame_path(folder, row)
     if not path.exists():
         raise ActorError(f"{path}: expected a frame of the film, found none: write the film again")

@@ -17,7 +17,7 @@ __all__ = ["ACTIONS", "REST_FACE", "TABLE", "to_arkit_blendshapes"]
 
 
 def _both(**weights: float) -> dict[str, float]:
-    """Actions of the left and the right half of the face."""
+    """Return actions of the left and the right half of the face."""
     return {name + side: weight for name, weight in weights.items() for side in ("Left", "Right")}
 
 
@@ -61,7 +61,7 @@ ACTIONS: Final = tuple(
 
 
 def to_arkit_blendshapes(mouth: AnyArray, controls: AnyArray) -> dict[str, float]:
-    """ARKit actions, all of ACTIONS, of one moment: 0..1, those of gaze 0..2.5.
+    """Return ARKit actions, all of ACTIONS, of one moment: 0..1, those of gaze 0..2.5.
 
     Args:
         mouth: [8] MOUTH_MODES, 0 at rest, about 0..1.

@@ -5,14 +5,18 @@ from collections.abc import Mapping
 import numpy as np
 
 from splatface.models.training.synthetic.actor_identity import Identity
-from splatface.models.training.synthetic.appearance.eyes_and_brows import brow_hair_of, eyes_of, lashes_of
-from splatface.models.training.synthetic.appearance.face_measurements import marks_of
-from splatface.models.training.synthetic.appearance.hair_styles import hair_of
-from splatface.models.training.synthetic.appearance.skin_paint import skin_of
-from splatface.models.training.synthetic.appearance.sweater import shirt_of
-from splatface.models.training.synthetic.appearance.teeth_and_tongue import mouth_of
-from splatface.models.training.synthetic.body_parts import Part, Piece, PosedBody
-from splatface.models.training.synthetic.rig import IBUG68, BodyPose, Rig, posed_rig, rig
+from splatface.models.training.synthetic.appearance.eyes_and_brows import (
+    make_brow_hair,
+    make_eyes,
+    make_lashes,
+)
+from splatface.models.training.synthetic.appearance.face_measurements import measure_face
+from splatface.models.training.synthetic.appearance.hair_styles import make_hair
+from splatface.models.training.synthetic.appearance.skin_paint import make_skin
+from splatface.models.training.synthetic.appearance.sweater import make_sweater
+from splatface.models.training.synthetic.appearance.teeth_and_tongue import make_teeth_and_tongue
+from splatface.models.training.synthetic.body_parts import DeformablePart, Part, PosedBody
+from splatface.models.training.synthetic.rig import IBUG68, BodyPose, Rig, load_rig, pose_rig
 from splatface.models.typing import AnyArray
 
 __all__ = ["Body", "BodyPose", "Part", "PosedBody", "make_body"]
@@ -21,7 +25,7 @@ __all__ = ["Body", "BodyPose", "Part", "PosedBody", "make_body"]
 class Body:
     """All pieces of one person. Canonical frame: OpenCV axes, origin between the eyes at rest, meters."""
 
-    def __init__(self, identity: Identity, rigged: Rig, pieces: Mapping[str, Piece]) -> None:
+    def __init__(self, identity: Identity, rigged: Rig, pieces: Mapping[str, DeformablePart]) -> None:
         self.identity = identity
         self.parts: Mapping[str, Part] = {name: piece.part for name, piece in pieces.items()}
         self.actions: tuple[str, ...] = rigged.actions
@@ -30,11 +34,11 @@ class Body:
         self._pieces = pieces
 
     def posed(self, actions: Mapping[str, float], pose: BodyPose | None = None) -> PosedBody:
-        """The body under facial actions (ARKit names, about 0..1) and a pose (rest if None).
+        """Return the body under facial actions (ARKit names, about 0..1) and a pose (rest if None).
 
         Raises ActorError for an action that the rig does not have.
         """
-        skeleton = posed_rig(self._rig, actions, pose or BodyPose())
+        skeleton = pose_rig(self._rig, actions, pose or BodyPose())
         return PosedBody(
             positions={name: piece.mover(skeleton) for name, piece in self._pieces.items()},
             T_world_head=skeleton.T_world_head,
@@ -46,17 +50,17 @@ class Body:
 def make_body(identity: Identity) -> Body:
     """Build a person: the same identity gives the same body, to the bit."""
     rng = np.random.default_rng(identity.seed)
-    rigged = rig(identity.shape)
-    marks = marks_of(rigged)
+    rigged = load_rig(identity.shape)
+    marks = measure_face(rigged)
     looks = identity.looks
-    skin = skin_of(rigged, marks, looks)
+    skin = make_skin(rigged, marks, looks)
     pieces = {
         "skin": skin.piece,
-        **mouth_of(rigged),
-        **eyes_of(rigged, marks, looks, rng),
-        "hair": hair_of(skin, marks, looks, rng),
-        "brows": brow_hair_of(skin, marks, looks, rng),
-        "lashes": lashes_of(rigged, looks, rng),
-        **shirt_of(rigged, looks),
+        **make_teeth_and_tongue(rigged),
+        **make_eyes(rigged, marks, looks, rng),
+        "hair": make_hair(skin, marks, looks, rng),
+        "brows": make_brow_hair(skin, marks, looks, rng),
+        "lashes": make_lashes(rigged, looks, rng),
+        **make_sweater(rigged, looks),
     }
     return Body(identity, rigged, pieces)

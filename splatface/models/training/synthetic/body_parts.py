@@ -13,19 +13,19 @@ from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = [
     "ClothDeformer",
+    "DeformablePart",
     "Deformer",
     "HeadAttached",
     "LinearDeformer",
     "Part",
-    "Piece",
     "PosedBody",
-    "Refined",
     "Rigid",
     "RootedStrands",
+    "SubdividedMesh",
     "catmull_clark",
-    "edges_of",
-    "refine",
-    "rigid_of",
+    "make_rigid",
+    "subdivide",
+    "unique_edges",
     "vertex_normals",
 ]
 
@@ -61,14 +61,14 @@ class PosedBody:
 
 
 @dataclass(frozen=True, eq=False)
-class Refined:
+class SubdividedMesh:
     """Quads [F, 4] over P fine points and the matrix [P, V] that makes them from V control vertices."""
 
     faces: Int64Array
     matrix: Any  # scipy.sparse.csr_matrix
 
 
-def refine(faces: Int64Array, vertices: int, levels: int) -> Refined:
+def subdivide(faces: Int64Array, vertices: int, levels: int) -> SubdividedMesh:
     """Take the vertices that `faces` uses out of `vertices` and subdivide `levels` times."""
     used, compact = np.unique(faces, return_inverse=True)
     fine = compact.reshape(faces.shape)
@@ -76,26 +76,26 @@ def refine(faces: Int64Array, vertices: int, levels: int) -> Refined:
     for _ in range(levels):
         fine, step = catmull_clark(fine, matrix.shape[0])
         matrix = step @ matrix
-    return Refined(fine, matrix.tocsr())
+    return SubdividedMesh(fine, matrix.tocsr())
 
 
-def edges_of(faces: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
-    """Unique edges [E, 2] (smaller end first), edge of every corner [F, 4], faces at every edge [E]."""
+def unique_edges(faces: Int64Array) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """Return unique edges [E, 2] (smaller end first), edge of each corner [F, 4], faces at each edge [E]."""
     pairs = np.sort(np.stack([faces, np.roll(faces, -1, 1)], -1).reshape(-1, 2), 1)
     edges, corner, count = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
     return edges, corner.reshape(faces.shape), count
 
 
 def catmull_clark(faces: Int64Array, points: int) -> tuple[Int64Array, Any]:
-    """One level on quads [F, 4]: the quads [4F, 4] and the matrix [points + E + F, points]."""
-    edges, corner, count = edges_of(faces)
-    to_face = _rows_of(faces, points, 0.25)
+    """Return one level on quads [F, 4]: the quads [4F, 4] and the matrix [points + E + F, points]."""
+    edges, corner, count = unique_edges(faces)
+    to_face = _incidence_matrix(faces, points, 0.25)
     inner = (count == 2).astype(float)
     face_of_edge = sp.csr_matrix(
         (np.ones(faces.size), (corner.ravel(), np.repeat(np.arange(len(faces)), 4))),
         (len(edges), len(faces)),
     )
-    middle = _rows_of(edges, points, 0.5)
+    middle = _incidence_matrix(edges, points, 0.5)
     to_edge = sp.diags(1 - 0.5 * inner) @ middle + sp.diags(0.25 * inner) @ (face_of_edge @ to_face)
     to_point = _smoothed_points(faces, edges, count, points, to_face)
     matrix = sp.vstack([to_point, to_edge, to_face]).tocsr()
@@ -105,8 +105,8 @@ def catmull_clark(faces: Int64Array, points: int) -> tuple[Int64Array, Any]:
     return np.stack(quads, 1).reshape(-1, 4), matrix
 
 
-def _rows_of(members: Int64Array, columns: int, value: float) -> Any:
-    """One row for every row of `members`, `value` at its members."""
+def _incidence_matrix(members: Int64Array, columns: int, value: float) -> Any:
+    """Return one row for every row of `members`, `value` at its members."""
     rows = np.repeat(np.arange(len(members)), members.shape[1])
     return sp.csr_matrix((np.full(members.size, value), (rows, members.ravel())), (len(members), columns))
 
@@ -115,8 +115,8 @@ def _smoothed_points(
     faces: Int64Array, edges: Int64Array, count: Int64Array, points: int, to_face: Any
 ) -> Any:
     """(F + 2R + (k-3)P)/k for inner points, 1/8 3/4 1/8 along a border, as is for lonely points."""
-    at_face = _rows_of(faces, points, 1.0).T.tocsr()
-    at_edge = _rows_of(edges, points, 1.0).T.tocsr()
+    at_face = _incidence_matrix(faces, points, 1.0).T.tocsr()
+    at_edge = _incidence_matrix(edges, points, 1.0).T.tocsr()
     valence = np.asarray(at_edge.sum(1)).ravel()
     face_count = np.maximum(np.asarray(at_face.sum(1)).ravel(), 1)
     border_edges = edges[count == 1]
@@ -125,7 +125,7 @@ def _smoothed_points(
     k = np.maximum(valence, 1)
     inside = (~border & (valence > 0)).astype(float)
     faces_mean = sp.diags(1 / face_count) @ at_face @ to_face
-    edges_mean = 2 * sp.diags(1 / k) @ at_edge @ _rows_of(edges, points, 0.5)
+    edges_mean = 2 * sp.diags(1 / k) @ at_edge @ _incidence_matrix(edges, points, 0.5)
     inner = sp.diags(inside / k) @ (faces_mean + edges_mean) + sp.diags(inside * (k - 3) / k)
     rows = np.r_[border_edges[:, 0], border_edges[:, 1]]
     columns = np.r_[border_edges[:, 1], border_edges[:, 0]]
@@ -134,7 +134,7 @@ def _smoothed_points(
 
 
 def vertex_normals(points: AnyArray, faces: Int64Array) -> AnyArray:
-    """Unit normals [P, 3], area weighted, to the side from which the quads run counter-clockwise."""
+    """Return unit normals [P, 3], area weighted, to the side from which the quads run counter-clockwise."""
     areas = np.cross(points[faces[:, 2]] - points[faces[:, 0]], points[faces[:, 3]] - points[faces[:, 1]])
     normals = np.stack(
         [np.bincount(faces.ravel(), np.repeat(areas[:, axis], 4), len(points)) for axis in range(3)], 1
@@ -147,12 +147,12 @@ class Deformer(Protocol):
     """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions of the part."""
+        """Return positions of the part."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class DeformablePart:
     """A part and what moves it."""
 
     part: Part
@@ -167,7 +167,7 @@ class LinearDeformer:
     shape: tuple[int, ...]  # (P, 3) or (S, K, 3)
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions of `shape`."""
+        """Return positions of `shape`."""
         return np.asarray(self.matrix @ posed.vertices).reshape(self.shape)
 
 
@@ -180,7 +180,7 @@ class Rigid:
     carriers_rest: AnyArray  # [N, 3]
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions [P, 3] under the turn that fits the carriers best (Kabsch 1976)."""
+        """Return positions [P, 3] under the turn that fits the carriers best (Kabsch 1976)."""
         now = posed.vertices[self.carriers]
         center, center_now = self.carriers_rest.mean(0), now.mean(0)
         u, _, vt = np.linalg.svd((self.carriers_rest - center).T @ (now - center_now))
@@ -197,7 +197,7 @@ class HeadAttached:
     points: AnyArray  # [..., 3] at rest
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions in the shape of `points`."""
+        """Return positions in the shape of `points`."""
         moved: AnyArray = self.points @ posed.T_world_head[:3, :3].T + posed.T_world_head[:3, 3]
         return moved
 
@@ -210,7 +210,7 @@ class RootedStrands:
     offsets: AnyArray  # [S, K, 3] from that point, at rest
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions [S, K, 3]."""
+        """Return positions [S, K, 3]."""
         roots = np.asarray(self.roots @ posed.vertices)
         moved: AnyArray = roots[:, None] + self.offsets @ posed.T_world_head[:3, :3].T
         return moved
@@ -226,12 +226,12 @@ class ClothDeformer:
     distance_m: float
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions [P, 3]."""
+        """Return positions [P, 3]."""
         near = np.asarray(self.smooth @ posed.vertices)
         return np.asarray(self.fine @ (near + self.distance_m * vertex_normals(near, self.faces)))
 
 
-def rigid_of(rig: Rig, group: str, points: AnyArray) -> Rigid:
+def make_rigid(rig: Rig, group: str, points: AnyArray) -> Rigid:
     """Carry points [P, 3], given at rest, by all control vertices of a face group."""
     carriers = rig.vertices(group)
     return Rigid(points, carriers, rig.rest[carriers])

@@ -23,10 +23,10 @@ from splatface.models.typing import AnyArray, Int64Array
 __all__ = [
     "RenderedView",
     "SurfaceSamples",
-    "points_of",
+    "make_initial_points",
     "sample_visible_colors",
-    "seen_by",
     "surface_samples",
+    "visible_samples",
 ]
 
 
@@ -55,7 +55,7 @@ class SurfaceSamples:
         return len(self.means)
 
     def positions(self, posed: PosedBody) -> AnyArray:
-        """Where the samples are [N, 3] in a pose."""
+        """Return where the samples are [N, 3] in a pose."""
         return np.concatenate(
             [
                 (posed.positions[name].reshape(-1, 3)[part.points] * part.weights[..., None]).sum(1)
@@ -64,7 +64,7 @@ class SurfaceSamples:
         )
 
     def displacement(self, body: Body, actions: Mapping[str, float]) -> AnyArray:
-        """How far the samples move [N, 3] under facial actions, the bones at rest."""
+        """Return how far the samples move [N, 3] under facial actions, the bones at rest."""
         moved: AnyArray = self.positions(body.posed(actions)) - self.means
         return moved
 
@@ -80,14 +80,16 @@ def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Genera
         if name not in body.parts:
             raise ActorError(f"counts: expected parts of {', '.join(body.parts)}, found '{name}'")
         part = body.parts[name]
-        chosen[name], column = (_on_mesh if part.faces is not None else _on_strands)(part, count, rng)
+        chosen[name], column = (_sample_mesh if part.faces is not None else _sample_strands)(part, count, rng)
         columns.append(column)
     joined = [np.concatenate(values) for values in zip(*columns, strict=True)]
     means, normals, tangents, colors, labels, skin, area = joined
     return SurfaceSamples(chosen, means, normals, tangents, colors, labels, skin, area)
 
 
-def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSamples, tuple[AnyArray, ...]]:
+def _sample_mesh(
+    part: Part, count: int, rng: np.random.Generator
+) -> tuple[_PartSamples, tuple[AnyArray, ...]]:
     assert part.faces is not None
     corners = part.positions[part.faces]
     areas = 0.5 * np.linalg.norm(
@@ -112,7 +114,7 @@ def _on_mesh(part: Part, count: int, rng: np.random.Generator) -> tuple[_PartSam
     return _PartSamples(points, weights), column
 
 
-def _on_strands(
+def _sample_strands(
     part: Part, count: int, rng: np.random.Generator
 ) -> tuple[_PartSamples, tuple[AnyArray, ...]]:
     steps = part.positions.shape[1]
@@ -166,12 +168,12 @@ class RenderedView:
 
 
 def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSamples) -> AnyArray:
-    """RGB [N, 3] 0..1 of samples as the picture shows them.
+    """Return RGB [N, 3] 0..1 of samples as the picture shows them.
 
     A sample that is not seen gets its painted color times how its label's seen samples changed.
     """
     inside, row, column, _ = _pixels(samples.positions(shot.posed), shot.camera)
-    seen = seen_by(body, shot.posed, shot.camera, samples) & inside
+    seen = visible_samples(body, shot.posed, shot.camera, samples) & inside
     seen &= shot.labels[row, column] == samples.labels
     found = shot.picture[row, column] / 255.0
     painted = np.clip(samples.colors, 1e-4, 1) ** _SRGB_POWER
@@ -185,16 +187,18 @@ def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSample
     return np.clip(colors, 0, 1)
 
 
-def seen_by(body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSamples) -> NDArray[np.bool_]:
-    """Which samples [N] of a posed body the camera sees, or would but for 4 mm of something before them."""
+def visible_samples(
+    body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSamples
+) -> NDArray[np.bool_]:
+    """Return which samples [N] of a posed body the camera sees, with 4 mm of tolerance in depth."""
     inside, row, column, depth_m = _pixels(samples.positions(posed), camera)
-    first_m = 1 / np.maximum(_nearness(body, posed, camera), 1e-9)
+    first_m = 1 / np.maximum(_inverse_depth(body, posed, camera), 1e-9)
     seen: NDArray[np.bool_] = inside & (depth_m < first_m[row, column] + _TOLERANCE_M)
     return seen
 
 
 def _pixels(places: AnyArray, camera: Camera) -> tuple[NDArray[np.bool_], Int64Array, Int64Array, AnyArray]:
-    """Of places [N, 3]: whether in the picture, row, column and depth (m) of each."""
+    """Return of places [N, 3]: whether in the picture, row, column and depth (m) of each."""
     screens = to_screen(places.astype(np.float32), *_view(camera))
     column, row = np.floor(screens[:, 0]).astype(np.int64), np.floor(screens[:, 1]).astype(np.int64)
     inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
@@ -208,8 +212,8 @@ def _view(camera: Camera) -> tuple[AnyArray, AnyArray]:
     return camera.T_camera_world.astype(np.float32), lens
 
 
-def _nearness(body: Body, posed: PosedBody, camera: Camera) -> AnyArray:
-    """1/depth [H, W] of the first surface at every pixel; hair is a cloud, what is in it counts as seen."""
+def _inverse_depth(body: Body, posed: PosedBody, camera: Camera) -> AnyArray:
+    """Return 1/depth [H, W] of the first surface at every pixel; hair hides nothing inside it."""
     pose, lens = _view(camera)
     nearness = np.zeros((camera.height, camera.width), np.float32)
     owner = np.full(nearness.shape, NOTHING, np.int32)
@@ -265,7 +269,7 @@ _VIEWS: Final[tuple[tuple[Mapping[str, float], BodyPose], ...]] = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
+class _SelectedSamples:
     """Samples that became points."""
 
     samples: SurfaceSamples
@@ -274,16 +278,16 @@ class _Kept:
     spacing_m: AnyArray  # [P] to the next point of a mesh
 
 
-def points_of(body: Body, shot: RenderedView, seed: int = 0) -> Points:
-    """About 25,000 points of a body at rest that a camera may see, dense at mouth, eyes and hair.
+def make_initial_points(body: Body, shot: RenderedView, seed: int = 0) -> Points:
+    """Return about 25,000 points of a body at rest that a camera may see, dense at mouth, eyes and hair.
 
     Args:
         body: whose.
         shot: a picture of it, best of the face at rest, from which visible points take their color.
         seed: which points.
     """
-    kept = _kept_samples(body, shot.camera, np.random.default_rng([seed, 0xB0]))
-    rest, moves = _movements(body, kept)
+    kept = _select_samples(body, shot.camera, np.random.default_rng([seed, 0xB0]))
+    rest, moves = _motion_modes(body, kept)
     samples, rows = kept.samples, kept.rows
     normals, tangents = samples.normals[rows], samples.tangents[rows]
     colors = sample_visible_colors(body, shot, samples)[rows]
@@ -300,33 +304,33 @@ def points_of(body: Body, shot: RenderedView, seed: int = 0) -> Points:
     )
 
 
-def _kept_samples(body: Body, camera: Camera, rng: np.random.Generator) -> _Kept:
+def _select_samples(body: Body, camera: Camera, rng: np.random.Generator) -> _SelectedSamples:
     counts = {name: count for name, count in _CANDIDATES.items() if name in body.parts}
     samples = surface_samples(body, counts, rng)
     part = np.repeat(np.array(list(counts)), list(counts.values()))
     strand = np.isin(part, _STRAND_PARTS)
     seen = np.zeros(len(samples), bool)
     for amounts, pose in _VIEWS:
-        seen |= seen_by(body, body.posed(_actions(amounts), pose), camera, samples)
+        seen |= visible_samples(body, body.posed(_actions(amounts), pose), camera, samples)
     hair = part == "hair"
     # All that is left of brows and lashes is kept; of the hair a share; meshes are thinned to a spacing.
     chosen = seen & strand & (~hair | (rng.uniform(size=len(samples)) < _HAIR_SHARE))
     meshes = np.flatnonzero(seen & ~strand)
-    places = _places_in_motion(body, samples)[meshes]
-    chosen[meshes[_spaced(places, _spacing(samples)[meshes], rng)]] = True
+    places = _motion_signature(body, samples)[meshes]
+    chosen[meshes[_poisson_disk_subset(places, _spacing(samples)[meshes], rng)]] = True
     rows = np.flatnonzero(chosen)
-    return _Kept(samples, rows, strand[rows], _spacing(samples)[rows])
+    return _SelectedSamples(samples, rows, strand[rows], _spacing(samples)[rows])
 
 
 def _actions(amounts: Mapping[str, float]) -> dict[str, float]:
-    """Actions of some mouth modes and controls by name; "smile" is the mode."""
+    """Return actions of some mouth modes and controls by name; "smile" is the mode."""
     mouth = np.array([amounts.get(name, 0.0) for name in MOUTH_MODES])
     controls = np.array([0.0 if name == "smile" else amounts.get(name, 0.0) for name in CONTROLS])
     return to_arkit_blendshapes(mouth, controls)
 
 
 def _spacing(samples: SurfaceSamples) -> AnyArray:
-    """Least distance [N] to the next point, m."""
+    """Return least distance [N] to the next point, m."""
     spacing = np.full(len(samples), _SPACING_M[FACE])
     for label, distance in _SPACING_M.items():
         spacing[samples.labels == label] = distance
@@ -339,8 +343,8 @@ def _spacing(samples: SurfaceSamples) -> AnyArray:
     return spacing
 
 
-def _places_in_motion(body: Body, samples: SurfaceSamples) -> AnyArray:
-    """Places [N, 9]: at rest, with shut eyes and with an open mouth, so that folds of skin that open count.
+def _motion_signature(body: Body, samples: SurfaceSamples) -> AnyArray:
+    """Return positions [N, 9] at rest, with shut eyes and with an open mouth, so that folds count.
 
     Where nothing stretches, distances are those at rest.
     """
@@ -351,8 +355,8 @@ def _places_in_motion(body: Body, samples: SurfaceSamples) -> AnyArray:
     return joined
 
 
-def _spaced(places: AnyArray, spacing: AnyArray, rng: np.random.Generator) -> Int64Array:
-    """A maximal set of places [N, D], none nearer to an earlier chosen one than its spacing (darts)."""
+def _poisson_disk_subset(places: AnyArray, spacing: AnyArray, rng: np.random.Generator) -> Int64Array:
+    """Return a maximal set of places [N, D], each at least its spacing from earlier ones (darts)."""
     free = np.ones(len(places), bool)
     tree = cKDTree(places)
     chosen = []
@@ -363,8 +367,8 @@ def _spaced(places: AnyArray, spacing: AnyArray, rng: np.random.Generator) -> In
     return np.sort(np.array(chosen, np.int64))
 
 
-def _movements(body: Body, kept: _Kept) -> tuple[AnyArray, NDArray[np.float32]]:
-    """Positions [P, 3] at rest and displacements [P, 16, 3] per unit of every mode and control.
+def _motion_modes(body: Body, kept: _SelectedSamples) -> tuple[AnyArray, NDArray[np.float32]]:
+    """Return positions [P, 3] at rest and displacements [P, 16, 3] per unit of every mode and control.
 
     The bones are at rest, so these are the head frame's. Differences over a full step: what a line
     through the whole range is, not its slope at rest.
@@ -390,8 +394,8 @@ def _movements(body: Body, kept: _Kept) -> tuple[AnyArray, NDArray[np.float32]]:
     return rest, moves
 
 
-def _scales(kept: _Kept) -> AnyArray:
-    """Sizes [P, 3] along tangent, across, normal: discs that just overlap, strands long and thin."""
+def _scales(kept: _SelectedSamples) -> AnyArray:
+    """Return sizes [P, 3] along tangent, across, normal: discs that just overlap, strands long and thin."""
     labels = kept.samples.labels[kept.rows]
     # A maximal set of spacing r covers its surface by discs of radius r.
     scales: AnyArray = kept.spacing_m[:, None] * np.array([0.95, 0.95, 0.12])
@@ -401,7 +405,7 @@ def _scales(kept: _Kept) -> AnyArray:
 
 
 def _quats(tangents: AnyArray, normals: AnyArray) -> AnyArray:
-    """Unit quaternions [P, 4] wxyz that turn the axes to tangent, across, normal (each [P, 3] unit)."""
+    """Return unit quaternions [P, 4] wxyz that rotate the axes to tangent, across, normal [P, 3]."""
     tangents = tangents - normals * (tangents * normals).sum(1, keepdims=True)
     tangents /= np.linalg.norm(tangents, axis=1, keepdims=True) + 1e-12
     turned = np.stack([tangents, np.cross(normals, tangents), normals], axis=2)

@@ -15,7 +15,12 @@ from splatface.models.behavior.trajectories import minimum_jerk_step, plan_to, r
 from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.synthetic.rig import BodyPose
-from splatface.models.training.synthetic.speech_track import Script, SpeechTrack, Voice, speak
+from splatface.models.training.synthetic.speech_track import (
+    ActorVoice,
+    SpeechScript,
+    SpeechTrack,
+    make_speech_track,
+)
 from splatface.models.typing import AnyArray
 
 __all__ = [
@@ -23,13 +28,13 @@ __all__ = [
     "POSE_FIELDS",
     "POSE_LIMITS_RAD",
     "TEST_SHARE",
-    "Acting",
+    "ActingConfig",
     "ExpressionEvent",
     "Performance",
-    "episodes_of",
-    "perform",
+    "expression_weights",
+    "make_performance",
     "pose_exploration",
-    "shown_at",
+    "schedule_expressions",
 ]
 
 _PLAYED = (*CONTROLS, "mouth_smile")
@@ -66,8 +71,10 @@ class ExpressionEvent:
     middle_s: float
 
 
-def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: int) -> list[ExpressionEvent]:
-    """Expressions for the pauses [(start, end)] and, as pauses are few, for the eyes also in between.
+def schedule_expressions(
+    pauses: Sequence[tuple[float, float]], *, until_s: float, seed: int
+) -> list[ExpressionEvent]:
+    """Return expressions for the pauses [(start, end)] and, as pauses are few, for the eyes also in between.
 
     What moves the lips is put into a pause; the rest of the repertoire follows at even steps.
     """
@@ -84,19 +91,19 @@ def episodes_of(pauses: Sequence[tuple[float, float]], *, until_s: float, seed: 
     return [ExpressionEvent(name, amount, float(at)) for at, act in placed for name, amount in act]
 
 
-def shown_at(episodes: Sequence[ExpressionEvent], times_s: AnyArray) -> dict[str, AnyArray]:
-    """For every control and `mouth_smile` how much of it [T] the episodes show at the times [T]."""
+def expression_weights(episodes: Sequence[ExpressionEvent], times_s: AnyArray) -> dict[str, AnyArray]:
+    """Return for every control and `mouth_smile` how much of it [T] the episodes show at the times [T]."""
     shown = {name: np.zeros(len(times_s)) for name in _PLAYED}
     for episode in episodes:
         track = shown[episode.name]
         for row in np.flatnonzero(np.abs(times_s - episode.middle_s) < _RISE_S + _FALL_S):
-            value = episode.amount * _course(float(times_s[row]) - episode.middle_s)
+            value = episode.amount * _expression_envelope(float(times_s[row]) - episode.middle_s)
             track[row] = value if abs(value) > abs(track[row]) else track[row]
     return shown
 
 
-def _course(since_s: float) -> float:
-    """0..1 around the middle of an episode."""
+def _expression_envelope(since_s: float) -> float:
+    """Return 0..1 around the middle of an episode."""
     rise = minimum_jerk_step((since_s + _HOLD_S / 2 + _RISE_S) / _RISE_S)
     return rise - minimum_jerk_step((since_s - _HOLD_S / 2) / _FALL_S)
 
@@ -108,8 +115,8 @@ _CHANNELS = 6
 _PRIME_ROOTS = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
 
-def pose_exploration(seed: int, times_s: AnyArray, *, calm_from_s: float) -> AnyArray:
-    """Positions [T, 6] in -1..1 at rising times [T]; it starts at 0 and is calmer from a time on.
+def pose_exploration(seed: int, times_s: AnyArray, *, still_from_s: float) -> AnyArray:
+    """Return positions [T, 6] in -1..1 at rising times [T]; it starts at 0 and is calmer from a time on.
 
     The aims are an additive quasi-random sequence (Kronecker: n times the roots of primes, modulo 1),
     which fills the box evenly however many there are; every third is near the middle, so that the
@@ -126,7 +133,7 @@ def pose_exploration(seed: int, times_s: AnyArray, *, calm_from_s: float) -> Any
             # Pushed outwards: a k-th of the way from the middle of an even filling is seldom the edge.
             aim = np.sign(aim) * np.abs(aim) ** 0.6
             reach = 0.25 if count % 3 == 2 else 1.0
-            calm = _CALM if time_s >= calm_from_s - _STEPS_S[0] else 1.0
+            calm = _CALM if time_s >= still_from_s - _STEPS_S[0] else 1.0
             glide = plan_to(glide, aim * reach * calm, time_s, float(rng.uniform(*_GLIDE_S)))
             next_s, count = time_s + float(rng.uniform(*_STEPS_S)), count + 1
         positions[row] = value_at(glide, time_s)
@@ -154,7 +161,7 @@ _GAZE_END_RAD = 0.5  # beyond the limit, which then limits it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Acting:
+class ActingConfig:
     """How long, how fine and how lively; the same values give the same film."""
 
     seconds: float = 45.0
@@ -172,17 +179,17 @@ class Performance:
     controls: AnyArray  # [T, 8] f32 CONTROLS
     poses: AnyArray  # [T, 6] f64 POSE_FIELDS
     speech: SpeechTrack
-    acting: Acting
+    acting: ActingConfig
 
     def __len__(self) -> int:
         return len(self.time_ns)
 
     def pose(self, moment: int) -> BodyPose:
-        """The body's pose at a moment."""
+        """Return the body's pose at a moment."""
         return BodyPose(**dict(zip(POSE_FIELDS, self.poses[moment].tolist(), strict=True)))
 
 
-def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
+def make_performance(script: SpeechScript, voice: ActorVoice, acting: ActingConfig) -> Performance:
     """Speak and act a script; deterministic for a seed.
 
     The mouth moves exactly as the audio-to-mouth nets are taught (`modes_from_phones`); in pauses of
@@ -191,10 +198,12 @@ def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
     Raises:
         ActorError: when not one sentence fits into `acting.seconds`.
     """
-    kept_back_from_s = LEARNED_SHARE * acting.seconds
-    speech = speak(script, voice, seconds=acting.seconds, kept_back_from_s=kept_back_from_s, seed=acting.seed)
+    held_out_from_s = LEARNED_SHARE * acting.seconds
+    speech = make_speech_track(
+        script, voice, seconds=acting.seconds, held_out_from_s=held_out_from_s, seed=acting.seed
+    )
     times_s = np.arange(int(acting.seconds * acting.fps + 1e-6)) / acting.fps
-    episodes = episodes_of(speech.pauses, until_s=LEARNED_SHARE * acting.seconds, seed=acting.seed)
+    episodes = schedule_expressions(speech.pauses, until_s=LEARNED_SHARE * acting.seconds, seed=acting.seed)
     nods = _nods(speech.phones, acting.seed)
     poses = _poses(times_s, nods, acting)
     return Performance(
@@ -209,14 +218,14 @@ def perform(script: Script, voice: Voice, acting: Acting) -> Performance:
 
 def _mouth(times_s: AnyArray, speech: SpeechTrack, episodes: list[ExpressionEvent]) -> AnyArray:
     mouth = modes_from_phones(speech.phones, times_s)
-    for name, value in shown_at(episodes, times_s).items():
+    for name, value in expression_weights(episodes, times_s).items():
         if name.startswith("mouth_"):
             mouth[:, MOUTH_MODES.index(name.removeprefix("mouth_"))] += value
     return mouth
 
 
 def _nods(phones: tuple[Phone, ...], seed: int) -> list[Nod]:
-    """A nod at some stressed vowels, at most one in a while, a raise of the brows at some of them."""
+    """Return a nod at some stressed vowels, at most one in a while, a raise of the brows at some of them."""
     rng = np.random.default_rng([seed, 0x40])
     nods: list[Nod] = []
     for phone in phones:
@@ -229,17 +238,17 @@ def _nods(phones: tuple[Phone, ...], seed: int) -> list[Nod]:
 
 
 def _nod_track(nods: list[Nod], times_s: AnyArray) -> AnyArray:
-    """Pitch (rad) and brow [T, 2] of all nods."""
+    """Return pitch (rad) and brow [T, 2] of all nods."""
     return np.array([nods_at(deque(nods), float(t)) for t in times_s]).reshape(-1, 2)
 
 
-def _poses(times_s: AnyArray, nods: list[Nod], acting: Acting) -> AnyArray:
-    """Poses [T, 6]: roaming over the whole range, sway and breath on it, nods with the speech."""
+def _poses(times_s: AnyArray, nods: list[Nod], acting: ActingConfig) -> AnyArray:
+    """Return poses [T, 6]: roaming over the whole range, sway and breath on it, nods with the speech."""
     sway = sway_of(acting.seed, acting.motion_amplitude)
     swaying = np.array([sway_at(sway, float(t)) for t in times_s]).reshape(-1, 6)
     # Only the part that is learned from has to cover the range; the test is how one speaks.
     roaming = acting.motion_amplitude * pose_exploration(
-        acting.seed, times_s, calm_from_s=LEARNED_SHARE * acting.seconds
+        acting.seed, times_s, still_from_s=LEARNED_SHARE * acting.seconds
     )
     limits = np.array(POSE_LIMITS_RAD)
     poses = roaming * limits
@@ -253,7 +262,7 @@ def _poses(times_s: AnyArray, nods: list[Nod], acting: Acting) -> AnyArray:
 
 
 def _soft_clip(values: AnyArray, limits: AnyArray) -> AnyArray:
-    """Values [T, n] as they are up to 80 % of their limits [n], then ever slower, never beyond."""
+    """Return values [T, n] as they are up to 80 % of their limits [n], then ever slower, never beyond."""
     knee = 0.8 * limits
     beyond = np.abs(values) - knee
     bent = knee + 0.2 * limits * np.tanh(np.maximum(beyond, 0) / (0.2 * limits))
@@ -265,7 +274,7 @@ def _controls(
     times_s: AnyArray, poses: AnyArray, acts: tuple[list[Nod], list[ExpressionEvent]], seed: int
 ) -> AnyArray:
     nods, episodes = acts
-    shown = shown_at(episodes, times_s)
+    shown = expression_weights(episodes, times_s)
     blinks = blink_line(seed + 1, _BLINKS_PER_MINUTE)
     lids = np.array([lids_at(blinks, float(t)) for t in times_s]).reshape(-1, 2)
     glances = gaze_line(seed + 2, 1.3)
@@ -277,28 +286,28 @@ def _controls(
     tracks = {
         "blink_left": np.maximum(lids[:, 0], shown["blink_left"]),
         "blink_right": np.maximum(lids[:, 1], shown["blink_right"]),
-        "gaze_yaw": _towards(gaze[:, 0], shown["gaze_yaw"], _GAZE_END_RAD),
-        "gaze_pitch": _towards(gaze[:, 1], shown["gaze_pitch"], _GAZE_END_RAD),
+        "gaze_yaw": _blend_towards(gaze[:, 0], shown["gaze_yaw"], _GAZE_END_RAD),
+        "gaze_pitch": _blend_towards(gaze[:, 1], shown["gaze_pitch"], _GAZE_END_RAD),
         "brow_up": np.maximum(brows * (1 - shown["brow_down"]), shown["brow_up"]),
         "brow_down": shown["brow_down"],
         # Lips alone smile in one of the episodes; then the expression keeps out of it.
         "smile": np.maximum(smile, shown["smile"]) * (1 - shown["mouth_smile"]),
-        "jaw_side": _towards(_sideways(times_s, seed), shown["jaw_side"], 1.0),
+        "jaw_side": _blend_towards(_sideways_gaze(times_s, seed), shown["jaw_side"], 1.0),
     }
     controls = np.stack([tracks[name] for name in CONTROLS], axis=1)
     controls[:, 2:4] = _soft_clip(controls[:, 2:4], np.array(GAZE_LIMITS_RAD))
     return controls.astype(np.float32)
 
 
-def _sideways(times_s: AnyArray, seed: int) -> AnyArray:
-    """Nobody's mouth stays in the middle [T]: slow, of about the size that films of people show."""
+def _sideways_gaze(times_s: AnyArray, seed: int) -> AnyArray:
+    """Return nobody's mouth stays in the middle [T]: slow, of about the size that films of people show."""
     phase = np.random.default_rng([seed, 0x51]).uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * np.outer(times_s, (0.13, 0.37, 0.83)) + phase)
     swayed: AnyArray = waves @ (0.07, 0.06, 0.05)
     return swayed
 
 
-def _towards(values: AnyArray, share: AnyArray, end: float) -> AnyArray:
-    """Values [T] led to an extreme: `share` [T] -1..1 of `end`."""
+def _blend_towards(values: AnyArray, share: AnyArray, end: float) -> AnyArray:
+    """Return values [T] led to an extreme: `share` [T] -1..1 of `end`."""
     led: AnyArray = values * (1 - np.abs(share)) + end * share
     return led

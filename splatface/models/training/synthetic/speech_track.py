@@ -20,7 +20,15 @@ from splatface.models.training.speech_corpus.corpus_voices import (
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 from splatface.models.training.speech_corpus.sentences import HELD_OUT_SENTENCES, SENTENCES
 
-__all__ = ["VOICES", "Script", "SpeechTrack", "Voice", "script_of", "speak", "voice_for"]
+__all__ = [
+    "VOICES",
+    "ActorVoice",
+    "SpeechScript",
+    "SpeechTrack",
+    "make_script",
+    "make_speech_track",
+    "voice_for",
+]
 
 _LEAD_S = 0.6  # silence before the first word: the mouth at rest
 _PAUSES_S = (0.45, 1.1)  # between sentences
@@ -29,7 +37,7 @@ _LETTERS_PER_S = 18.0  # of the fastest voice
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class ActorVoice:
     """A voice that may be used for what is published."""
 
     name: str
@@ -39,7 +47,7 @@ class Voice:
 
 
 @dataclass(frozen=True, slots=True)
-class Script:
+class SpeechScript:
     """What is said: `spoken` first and again from its start until `kept_back` has to begin."""
 
     spoken: tuple[str, ...]
@@ -53,7 +61,7 @@ class SpeechTrack:
     samples: NDArray[np.float32]  # [n] mono 16 kHz, -1..1
     phones: tuple[Phone, ...]  # in order, film time
     pauses: tuple[tuple[float, float], ...]  # s, start and end of the silences between sentences
-    voice: Voice
+    voice: ActorVoice
 
 
 @cache
@@ -66,30 +74,30 @@ def _joe() -> PiperJoeVoice:
     return PiperJoeVoice()
 
 
-def _kokoro_voice(name: str, gender: str) -> Voice:
+def _kokoro_voice(name: str, gender: str) -> ActorVoice:
     def say(text: str) -> LabeledSpeech:
         return _kokoro().say(text, "en", {name: 1.0}, speed=0.92)
 
-    return Voice(f"kokoro/{name}", gender, "Kokoro-82M, Apache-2.0", say)
+    return ActorVoice(f"kokoro/{name}", gender, "Kokoro-82M, Apache-2.0", say)
 
 
-def _flite_voice(name: str, gender: str) -> Voice:
+def _flite_voice(name: str, gender: str) -> ActorVoice:
     def say(text: str) -> LabeledSpeech:
         return synthesize_flite(text, name, stretch=1.08)
 
-    return Voice(f"flite/{name}", gender, "CMU flite, free software (BSD-like)", say)
+    return ActorVoice(f"flite/{name}", gender, "CMU flite, free software (BSD-like)", say)
 
 
 # jf_nezumi and awb are voices that the shipped hearing was never trained on: what is measured with
 # them is honest. So the first of each gender that is installed speaks.
-VOICES: Final[Mapping[str, Voice]] = {
+VOICES: Final[Mapping[str, ActorVoice]] = {
     voice.name: voice
     for voice in (
         _kokoro_voice("jf_nezumi", "woman"),
         _kokoro_voice("jf_alpha", "woman"),
         _flite_voice("slt", "woman"),
         _kokoro_voice("jm_kumo", "man"),
-        Voice(
+        ActorVoice(
             "piper/joe", "man", "Piper en_US-joe-medium, MIT, recordings CC0", lambda text: _joe().say(text)
         ),
         _flite_voice("awb", "man"),
@@ -98,8 +106,8 @@ VOICES: Final[Mapping[str, Voice]] = {
 }
 
 
-def voice_for(gender: str) -> Voice:
-    """The best installed voice of a woman or a man; flite's where no neural one is."""
+def voice_for(gender: str) -> ActorVoice:
+    """Return the best installed voice of a woman or a man; flite's where no neural one is."""
     for voice in VOICES.values():
         if voice.gender == gender and _works(voice):
             return voice
@@ -109,7 +117,7 @@ def voice_for(gender: str) -> Voice:
     )
 
 
-def _works(voice: Voice) -> bool:
+def _works(voice: ActorVoice) -> bool:
     try:
         voice.say("Hello.")
     except (AudioError, FileNotFoundError, ImportError):
@@ -117,17 +125,19 @@ def _works(voice: Voice) -> bool:
     return True
 
 
-def script_of(seed: int) -> Script:
-    """English sentences in an order of the seed; those kept back are the ones hearing never saw."""
+def make_script(seed: int) -> SpeechScript:
+    """Return english sentences in an order of the seed; those kept back are the ones hearing never saw."""
     known, kept = SENTENCES["en"][:-HELD_OUT_SENTENCES], SENTENCES["en"][-HELD_OUT_SENTENCES:]
     rng = np.random.default_rng([seed, 0x5C])
-    return Script(
+    return SpeechScript(
         tuple(known[i] for i in rng.permutation(len(known))),
         tuple(kept[i] for i in rng.permutation(len(kept))),
     )
 
 
-def speak(script: Script, voice: Voice, *, seconds: float, kept_back_from_s: float, seed: int) -> SpeechTrack:
+def make_speech_track(
+    script: SpeechScript, voice: ActorVoice, *, seconds: float, held_out_from_s: float, seed: int
+) -> SpeechTrack:
     """Say the script with pauses, for exactly so long; the film may end in the middle of a sentence.
 
     Args:
@@ -141,22 +151,24 @@ def speak(script: Script, voice: Voice, *, seconds: float, kept_back_from_s: flo
         ActorError: when no sentence fits before `kept_back_from_s`.
     """
     rng = np.random.default_rng([seed, 0x9A])
-    said = _fitting(script.spoken, voice, (_LEAD_S, kept_back_from_s), rng)
+    said = _schedule_sentences(script.spoken, voice, (_LEAD_S, held_out_from_s), rng)
     if not said:
         raise ActorError(
             f"speech: expected room for at least one sentence, found {seconds:g} s: ask for 10 s or more"
         )
-    at = kept_back_from_s
+    at = held_out_from_s
     for text in cycle(script.held_out):
         if at >= seconds - 0.3:
             break
         said.append((at, trim_pauses(voice.say(text))))
         at += len(said[-1][1].samples) / SAMPLE_RATE + float(rng.uniform(*_PAUSES_S))
-    return _joined(said, voice, seconds)
+    return _join_sentences(said, voice, seconds)
 
 
-def _joined(said: list[tuple[float, LabeledSpeech]], voice: Voice, seconds: float) -> SpeechTrack:
-    """Sentences laid on one line of time, cut where it ends."""
+def _join_sentences(
+    said: list[tuple[float, LabeledSpeech]], voice: ActorVoice, seconds: float
+) -> SpeechTrack:
+    """Return sentences laid on one line of time, cut where it ends."""
     samples = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
     phones: list[Phone] = []
     edges = [0.0]
@@ -173,10 +185,10 @@ def _joined(said: list[tuple[float, LabeledSpeech]], voice: Voice, seconds: floa
     return SpeechTrack(samples, heard, pauses, voice)
 
 
-def _fitting(
-    texts: tuple[str, ...], voice: Voice, between_s: tuple[float, float], rng: np.random.Generator
+def _schedule_sentences(
+    texts: tuple[str, ...], voice: ActorVoice, between_s: tuple[float, float], rng: np.random.Generator
 ) -> list[tuple[float, LabeledSpeech]]:
-    """When (s) each sentence is said; one too long is passed over, until none fits any more."""
+    """Return when (s) each sentence is said; one too long is passed over, until none fits any more."""
     say = cache(lambda text: trim_pauses(voice.say(text)))
     at, end_s = between_s
     said: list[tuple[float, LabeledSpeech]] = []

@@ -8,7 +8,7 @@ import pytest
 from splatface.models.errors import ActorError
 from splatface.models.storage import cache_dir
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LABELS, LIPS, MOUTH, NECK, TORSO
-from splatface.models.training.synthetic.actor_identity import PRESETS, identity
+from splatface.models.training.synthetic.actor_identity import PRESETS, actor_identity
 from splatface.models.training.synthetic.blender_scene import (
     film_camera,
     read_frame,
@@ -21,7 +21,7 @@ from splatface.models.training.synthetic.initial_points import surface_samples
 
 @pytest.fixture(scope="module")
 def body():
-    person = identity("mira")
+    person = actor_identity("mira")
     cached = (cache_dir("actors") / f"{person.shape.key()}.npz").exists()
     if not cached and importlib.util.find_spec("anny") is None:
         pytest.skip("needs anny or a cached rig")
@@ -133,7 +133,7 @@ def test_an_unknown_action_is_an_error(body):
 
 
 def test_the_same_identity_gives_the_same_body(body):
-    again = make_body(identity("mira"))
+    again = make_body(actor_identity("mira"))
 
     for name, part in body.parts.items():
         assert np.array_equal(part.positions, again.parts[name].positions), name
@@ -180,9 +180,9 @@ def test_the_face_fills_the_middle_of_the_picture(body):
 
 
 def test_names_and_seeds():
-    assert identity("theo").name == "theo"
-    assert identity(5) == identity(5)
-    assert identity(5) != identity(8)
-    assert identity(5).shape.key() != identity(8).shape.key()
+    assert actor_identity("theo").name == "theo"
+    assert actor_identity(5) == actor_identity(5)
+    assert actor_identity(5) != actor_identity(8)
+    assert actor_identity(5).shape.key() != actor_identity(8).shape.key()
     with pytest.raises(ActorError, match=", ".join(PRESETS)):
-        identity("nobody")
+        actor_identity("nobody")

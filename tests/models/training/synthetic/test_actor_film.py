@@ -13,17 +13,21 @@ from splatface.models.training.dataset.dataset_io import load_dataset, points
 from splatface.models.training.dataset.frame_images import labels, picture, png_bytes
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
 from splatface.models.training.synthetic.actor_video import ActorVideoSpec, build_scene, draw_dataset
-from splatface.models.training.synthetic.blender_folder import import_film, prepare_film, read_film
+from splatface.models.training.synthetic.blender_folder import (
+    import_rendered,
+    read_video_spec,
+    write_render_folder,
+)
 from splatface.models.training.synthetic.blender_scene import read_frame
 from splatface.models.training.synthetic.initial_points import (
     RenderedView,
-    points_of,
+    make_initial_points,
     sample_visible_colors,
-    seen_by,
     surface_samples,
+    visible_samples,
 )
-from splatface.models.training.synthetic.performance import Acting
-from splatface.models.training.synthetic.preview.preview_renderer import Preview
+from splatface.models.training.synthetic.performance import ActingConfig
+from splatface.models.training.synthetic.preview.preview_renderer import PreviewRenderer
 
 
 def quiet(done, total):
@@ -64,7 +68,9 @@ def test_bones_are_those_of_the_body(staged, drawn):
 
 
 def test_pictures_are_the_preview_s(staged, drawn):
-    expected, names = Preview(staged.body, staged.camera).draw(staged.posed(int(staged.chosen.moments[2])))
+    expected, names = PreviewRenderer(staged.body, staged.camera).draw(
+        staged.posed(int(staged.chosen.moments[2]))
+    )
     assert np.array_equal(picture(drawn, 2), expected)
     assert np.array_equal(labels(drawn, 2), names)
 
@@ -146,7 +152,7 @@ def test_points_move_as_the_body_does(drawn):
 def test_colors_are_looked_up_where_seen(staged):
     posed = staged.body.posed({})
     size = staged.camera.height
-    names = Preview(staged.body, staged.camera).draw(posed)[1]
+    names = PreviewRenderer(staged.body, staged.camera).draw(posed)[1]
     red = np.zeros((size, size, 3), np.uint8)
     red[..., 0] = 200
     samples = surface_samples(staged.body, {"skin": 4000}, np.random.default_rng(0))
@@ -156,20 +162,22 @@ def test_colors_are_looked_up_where_seen(staged):
 
 def test_the_back_is_not_seen(staged):
     samples = surface_samples(staged.body, {"skin": 2000}, np.random.default_rng(0))
-    seen = seen_by(staged.body, staged.body.posed({}), staged.camera, samples)
+    seen = visible_samples(staged.body, staged.body.posed({}), staged.camera, samples)
     assert seen[samples.means[:, 2] < -0.07].mean() > 0.8  # an eye hides some
     assert not seen[samples.means[:, 2] > 0.05].any()
 
 
 def test_the_same_seed_gives_the_same_points(staged):
     posed = staged.body.posed({})
-    shot = RenderedView(posed, *Preview(staged.body, staged.camera).draw(posed), staged.camera)
-    assert np.array_equal(points_of(staged.body, shot).means, points_of(staged.body, shot).means)
+    shot = RenderedView(posed, *PreviewRenderer(staged.body, staged.camera).draw(posed), staged.camera)
+    assert np.array_equal(
+        make_initial_points(staged.body, shot).means, make_initial_points(staged.body, shot).means
+    )
 
 
 def render_like_a_tool(staged, folder):
     """What tools/film does, with our own renderer."""
-    preview = Preview(staged.body, staged.camera)
+    preview = PreviewRenderer(staged.body, staged.camera)
     for name in ("pictures", "labels"):
         (folder / name).mkdir(exist_ok=True)
     for row, moment in enumerate(staged.chosen.moments.tolist()):
@@ -180,17 +188,17 @@ def render_like_a_tool(staged, folder):
 
 
 def test_a_film_folder_becomes_the_same_data_set(staged, drawn, tmp_path):
-    prepare_film(staged, tmp_path / "film", quiet)
-    assert read_film(tmp_path / "film") == staged.film
+    write_render_folder(staged, tmp_path / "film", quiet)
+    assert read_video_spec(tmp_path / "film") == staged.film
     render_like_a_tool(staged, tmp_path / "film")
-    dataset = import_film(staged, tmp_path / "film", tmp_path / "set", quiet)
+    dataset = import_rendered(staged, tmp_path / "film", tmp_path / "set", quiet)
     assert np.array_equal(picture(dataset, 1), picture(drawn, 1))
     assert np.array_equal(dataset.frames.T_world_head, drawn.frames.T_world_head)
     assert np.array_equal(load_dataset(tmp_path / "set").background, drawn.background)
 
 
 def test_frames_hold_the_posed_parts(staged, tmp_path):
-    prepare_film(staged, tmp_path, quiet)
+    write_render_folder(staged, tmp_path, quiet)
     frame = read_frame(tmp_path, 2)
     posed = staged.posed(int(staged.chosen.moments[2]))
     assert np.allclose(frame["skin"], posed.positions["skin"], atol=1e-6)
@@ -198,26 +206,26 @@ def test_frames_hold_the_posed_parts(staged, tmp_path):
 
 
 def test_missing_pictures_are_named(staged, tmp_path):
-    prepare_film(staged, tmp_path / "film", quiet)
+    write_render_folder(staged, tmp_path / "film", quiet)
     render_like_a_tool(staged, tmp_path / "film")
     (tmp_path / "film" / "labels" / "000002.png").unlink()
     with pytest.raises(ActorError, match=r"missing 000002.png: run tools/film/render.py"):
-        import_film(staged, tmp_path / "film", tmp_path / "set", quiet)
+        import_rendered(staged, tmp_path / "film", tmp_path / "set", quiet)
 
 
 def test_damaged_pictures_are_named(staged, tmp_path):
-    prepare_film(staged, tmp_path / "film", quiet)
+    write_render_folder(staged, tmp_path / "film", quiet)
     render_like_a_tool(staged, tmp_path / "film")
     (tmp_path / "film" / "pictures" / "000003.png").write_bytes(b"not a picture")
     with pytest.raises(DatasetError, match="row 3: delete its picture and render it again"):
-        import_film(staged, tmp_path / "film", tmp_path / "set", quiet)
+        import_rendered(staged, tmp_path / "film", tmp_path / "set", quiet)
 
 
 def test_another_film_s_folder_is_refused(staged, tmp_path):
-    prepare_film(staged, tmp_path, quiet)
+    write_render_folder(staged, tmp_path, quiet)
     other = replace(staged, film=replace(staged.film, pictures=7))
     with pytest.raises(ActorError, match="choose another folder"):
-        prepare_film(other, tmp_path, quiet)
+        write_render_folder(other, tmp_path, quiet)
 
 
 @pytest.mark.parametrize("content", [None, "no json", '{"actor": "mira"}', '{"acting": {"speed": 3}}'])
@@ -225,7 +233,7 @@ def test_a_folder_without_a_film_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "film.json").write_text(content)
     with pytest.raises(ActorError, match="prepare it first"):
-        read_film(tmp_path)
+        read_video_spec(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -234,4 +242,4 @@ def test_a_folder_without_a_film_is_refused(tmp_path, content):
 )
 def test_unknown_names_list_the_choices(film, message):
     with pytest.raises(ActorError, match=message):
-        build_scene(replace(film, acting=Acting(seconds=10)))
+        build_scene(replace(film, acting=ActingConfig(seconds=10)))

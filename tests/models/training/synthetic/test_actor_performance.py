@@ -7,8 +7,19 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import ActorError
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, viseme_name
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.training.synthetic.performance import GAZE_LIMITS_RAD, POSE_LIMITS_RAD, Acting, perform
-from splatface.models.training.synthetic.speech_track import VOICES, Script, Voice, script_of, speak
+from splatface.models.training.synthetic.performance import (
+    GAZE_LIMITS_RAD,
+    POSE_LIMITS_RAD,
+    ActingConfig,
+    make_performance,
+)
+from splatface.models.training.synthetic.speech_track import (
+    VOICES,
+    ActorVoice,
+    SpeechScript,
+    make_script,
+    make_speech_track,
+)
 
 OPEN = MOUTH_MODES.index("open")
 
@@ -26,14 +37,14 @@ def say(text):
     return LabeledSpeech(np.concatenate(samples), tuple(phones), "test/tone", "en")
 
 
-VOICE = Voice("test/tone", "woman", "nobody's", say)
-SCRIPT = Script(("one two three", "four five"), ("kept back",))
-ACTING = Acting(seconds=30.0, seed=3)
+VOICE = ActorVoice("test/tone", "woman", "nobody's", say)
+SCRIPT = SpeechScript(("one two three", "four five"), ("kept back",))
+ACTING = ActingConfig(seconds=30.0, seed=3)
 
 
 @pytest.fixture(scope="module")
 def acted():
-    return perform(SCRIPT, VOICE, ACTING)
+    return make_performance(SCRIPT, VOICE, ACTING)
 
 
 def test_sound_and_moments_last_as_long_as_asked(acted):
@@ -43,10 +54,10 @@ def test_sound_and_moments_last_as_long_as_asked(acted):
 
 
 def test_the_same_values_give_the_same_film(acted):
-    again = perform(SCRIPT, VOICE, ACTING)
+    again = make_performance(SCRIPT, VOICE, ACTING)
     for name in ("mouth", "controls", "poses"):
         assert np.array_equal(getattr(acted, name), getattr(again, name))
-    assert not np.array_equal(acted.poses, perform(SCRIPT, VOICE, replace(ACTING, seed=4)).poses)
+    assert not np.array_equal(acted.poses, make_performance(SCRIPT, VOICE, replace(ACTING, seed=4)).poses)
 
 
 def test_lips_follow_the_phones(acted):
@@ -72,17 +83,17 @@ def test_sentences_kept_back_are_heard_only_at_the_end():
         VOICE,
         say=lambda text: replace(say(text), phones=(Phone("u", 0.2, 0.8),)) if "kept" in text else say(text),
     )
-    track = speak(SCRIPT, kept, seconds=30, kept_back_from_s=25, seed=0)
+    track = make_speech_track(SCRIPT, kept, seconds=30, held_out_from_s=25, seed=0)
     assert all(phone.start_s >= 25 for phone in track.phones if phone.ipa == "u")
     assert all(phone.end_s <= 25 for phone in track.phones if phone.ipa != "u")
     assert any(phone.ipa == "u" for phone in track.phones)
 
 
 def test_the_script_keeps_back_what_hearing_never_saw():
-    script = script_of(5)
+    script = make_script(5)
     assert set(script.held_out) == set(SENTENCES["en"][-8:])
     assert not set(script.spoken) & set(script.held_out)
-    assert script.spoken != script_of(6).spoken
+    assert script.spoken != make_script(6).spoken
 
 
 def test_the_head_covers_its_range_and_stays_in_it(acted):
@@ -120,14 +131,14 @@ def test_eyes_look_everywhere_and_no_further(acted):
 
 
 def test_a_statue_stands_still():
-    still = perform(SCRIPT, VOICE, replace(ACTING, motion_amplitude=0.0))
+    still = make_performance(SCRIPT, VOICE, replace(ACTING, motion_amplitude=0.0))
     assert np.abs(still.poses).max() == 0
     assert still.mouth[:, OPEN].max() > 0.5
 
 
 def test_too_short_a_film_is_refused():
     with pytest.raises(ActorError, match="ask for 10 s or more"):
-        perform(SCRIPT, VOICE, Acting(seconds=1.0))
+        make_performance(SCRIPT, VOICE, ActingConfig(seconds=1.0))
 
 
 def test_voices_are_named_with_their_license():

@@ -8,8 +8,8 @@ from splatface.models.camera import Camera
 from splatface.models.training.dataset.types import BACKGROUND, FACE, HAIR, TORSO
 from splatface.models.training.synthetic.preview.ambient_occlusion import (
     ambient_visibility,
-    look_from,
-    strand_openness,
+    orthographic_view,
+    strand_visibility,
 )
 from splatface.models.training.synthetic.preview.mesh_raster import (
     NOTHING,
@@ -18,10 +18,10 @@ from splatface.models.training.synthetic.preview.mesh_raster import (
     vertex_normals,
 )
 from splatface.models.training.synthetic.preview.preview_renderer import (
-    Preview,
-    light_of,
+    PreviewRenderer,
+    inverse_tone_map,
     resolve_and_tonemap,
-    tone_mapped,
+    tone_map,
 )
 
 FAR = np.eye(4)
@@ -36,7 +36,7 @@ def head():
 
 @pytest.fixture(scope="module")
 def drawn(head):
-    preview = Preview(head, CAMERA)
+    preview = PreviewRenderer(head, CAMERA)
     return preview, *preview.draw(head.posed({}))
 
 
@@ -135,14 +135,14 @@ def test_inside_a_tuft_it_is_darker_than_on_it():
     rng = np.random.default_rng(0)
     roots = rng.uniform(-0.03, 0.03, (3000, 3))
     strands = roots[:, None] + np.linspace(0, 0.02, 5)[None, :, None] * np.array([0, 1.0, 0])
-    openness = strand_openness(strands, np.array([0, -1.0, 0]))
+    openness = strand_visibility(strands, np.array([0, -1.0, 0]))
     heights = strands.reshape(-1, 3)[:, 1]
     assert openness[heights < -0.02].mean() > openness[heights > 0.0].mean() + 0.2
     assert ((openness >= 0) & (openness <= 1)).all()
 
 
 def test_an_onlooker_sees_what_is_towards_him_as_nearer():
-    view = look_from(np.array([0, 0, -1.0]), np.zeros(3), 1.0, 100)
+    view = orthographic_view(np.array([0, 0, -1.0]), np.zeros(3), 1.0, 100)
     near, far = view.screens(np.array([[0, 0, -0.5], [0, 0, 0.5]]))
     assert near[2] > far[2]
     assert near[:2] == pytest.approx([50, 50])
@@ -150,11 +150,11 @@ def test_an_onlooker_sees_what_is_towards_him_as_nearer():
 
 def test_light_and_picture_are_inverse():
     values = np.linspace(0.02, 0.95, 20)
-    assert tone_mapped(light_of(values)) == pytest.approx(values, abs=2e-3)
+    assert tone_map(inverse_tone_map(values)) == pytest.approx(values, abs=2e-3)
 
 
 def test_brighter_light_is_a_brighter_picture():
-    assert (np.diff(tone_mapped(np.linspace(0, 8, 100))) > 0).all()
+    assert (np.diff(tone_map(np.linspace(0, 8, 100))) > 0).all()
 
 
 def test_the_majority_of_samples_names_a_pixel():

@@ -9,32 +9,34 @@ from scipy.sparse.csgraph import shortest_path
 from scipy.spatial import cKDTree
 
 from splatface.models.training.dataset.types import EYES, FACE
-from splatface.models.training.synthetic.actor_identity import Looks
+from splatface.models.training.synthetic.actor_identity import Appearance
 from splatface.models.training.synthetic.appearance.face_measurements import (
     FaceMeasurements,
     coordinates,
     smoothstep,
 )
-from splatface.models.training.synthetic.appearance.skin_paint import BrowPath, Skin, brow_paths
+from splatface.models.training.synthetic.appearance.skin_paint import BrowPath, SkinSurface, brow_paths
 from splatface.models.training.synthetic.body_parts import (
+    DeformablePart,
     LinearDeformer,
     Part,
-    Piece,
     RootedStrands,
-    rigid_of,
+    make_rigid,
 )
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.typing import AnyArray
 
-__all__ = ["brow_hair_of", "eyes_of", "lashes_of"]
+__all__ = ["make_brow_hair", "make_eyes", "make_lashes"]
 
 _IRIS_RAD = 0.425  # half angle of the iris seen from the eye's center
 _AROUND, _RINGS, _FINE_RINGS = 96, 72, 48
 _WHITE = (0.80, 0.765, 0.74)
 
 
-def eyes_of(rig: Rig, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> dict[str, Piece]:
-    """Both eyes, each carried by the rig's own eye, which the eyeLook actions turn."""
+def make_eyes(
+    rig: Rig, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> dict[str, DeformablePart]:
+    """Return both eyes, each carried by the rig's own eye, which the eyeLook actions turn."""
     sphere, faces, colors = _eyeball(looks, rng)
     pieces = {}
     for name, side, center in (("left_eye", "l", marks.eyes[0]), ("right_eye", "r", marks.eyes[1])):
@@ -49,12 +51,12 @@ def eyes_of(rig: Rig, marks: FaceMeasurements, looks: Looks, rng: np.random.Gene
             faces=faces,
             roughness=0.3,
         )
-        pieces[name] = Piece(part, rigid_of(rig, f"helper-{side}-eye", points))
+        pieces[name] = DeformablePart(part, make_rigid(rig, f"helper-{side}-eye", points))
     return pieces
 
 
-def _eyeball(looks: Looks, rng: np.random.Generator) -> tuple[AnyArray, NDArray[np.int64], AnyArray]:
-    """Unit eyeball that looks to -z: points [P, 3], quads, colors [P, 3]; rings crowd at the iris."""
+def _eyeball(looks: Appearance, rng: np.random.Generator) -> tuple[AnyArray, NDArray[np.int64], AnyArray]:
+    """Return unit eyeball that looks to -z: points [P, 3], quads, colors [P, 3]; rings crowd at the iris."""
     polar = np.r_[
         np.linspace(0.004, 0.50, _FINE_RINGS, endpoint=False),
         np.linspace(0.50, np.pi - 0.01, _RINGS - _FINE_RINGS),
@@ -75,8 +77,8 @@ def _eyeball(looks: Looks, rng: np.random.Generator) -> tuple[AnyArray, NDArray[
     return points.reshape(-1, 3), quads, _eye_colors(t, p, looks, rng).reshape(-1, 3)
 
 
-def _eye_colors(t: AnyArray, p: AnyArray, looks: Looks, rng: np.random.Generator) -> AnyArray:
-    """White that reddens towards the corners, a dark-rimmed iris with radial fibres, a black pupil."""
+def _eye_colors(t: AnyArray, p: AnyArray, looks: Appearance, rng: np.random.Generator) -> AnyArray:
+    """Return white that reddens towards the corners, a dark-rimmed iris with radial fibres, a black pupil."""
     white = np.array(_WHITE) * (1 - 0.10 * smoothstep(0.9, 1.6, t))[..., None]
     white = white * (1 - smoothstep(1.0, 1.7, t)[..., None] * np.array([0.0, 0.22, 0.25]))
     radius = t / _IRIS_RAD
@@ -105,13 +107,13 @@ _CARDS = (
 )
 
 
-def lashes_of(rig: Rig, looks: Looks, rng: np.random.Generator) -> Piece:
-    """The lashes of both eyes as sums of lash card vertices."""
+def make_lashes(rig: Rig, looks: Appearance, rng: np.random.Generator) -> DeformablePart:
+    """Return the lashes of both eyes as sums of lash card vertices."""
     body = cKDTree(rig.rest[rig.vertices("body")])
     rows: list[Any] = []
     for group, hairs, length in _CARDS:
-        card = _card(rig, "helper-" + group, body)
-        rows.append(_hairs_on(card, hairs, length * looks.lash_length, len(rig.rest), rng))
+        card = _lash_card_grid(rig, "helper-" + group, body)
+        rows.append(_hairs_on_card(card, hairs, length * looks.lash_length, len(rig.rest), rng))
     matrix = sp.vstack(rows).tocsr()
     strands = matrix.shape[0] // _LASH_POINTS
     shape = (strands, _LASH_POINTS, 3)
@@ -125,11 +127,11 @@ def lashes_of(rig: Rig, looks: Looks, rng: np.random.Generator) -> Piece:
         roughness=0.5,
         radius=_LASH_RADIUS_M,
     )
-    return Piece(part, LinearDeformer(matrix, shape))
+    return DeformablePart(part, LinearDeformer(matrix, shape))
 
 
-def _card(rig: Rig, group: str, body: cKDTree) -> NDArray[np.int64]:
-    """Vertices of a lash card as a grid [columns, rows], row 0 at the lid.
+def _lash_card_grid(rig: Rig, group: str, body: cKDTree) -> NDArray[np.int64]:
+    """Return vertices of a lash card as a grid [columns, rows], row 0 at the lid.
 
     The card is a strip of quads: the way between two corners that lie four edges apart is its short
     side, and distances from the two give every vertex its column and row.
@@ -151,10 +153,10 @@ def _card(rig: Rig, group: str, body: cKDTree) -> NDArray[np.int64]:
     return grid if distance[0] < distance[1] else grid[:, ::-1]
 
 
-def _hairs_on(
+def _hairs_on_card(
     card: NDArray[np.int64], hairs: int, length: float, vertices: int, rng: np.random.Generator
 ) -> Any:
-    """Matrix [hairs * _LASH_POINTS, V] of points along hairs on the card, bilinear between its vertices."""
+    """Return the matrix [hairs * _LASH_POINTS, V] of points along hairs, bilinear on the card."""
     columns = len(card)
     start = rng.uniform(0.3, columns - 1.3, hairs)
     reach = (_ROWS - 1) * length * rng.uniform(0.75, 1.1, hairs)
@@ -177,9 +179,11 @@ _BROW_POINTS = 4
 _BROW_RADIUS_M = (0.00019, 0.00007)
 
 
-def brow_hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Piece:
-    """Both brows' hairs, standing up near the nose and lying down towards the temple."""
-    grown = [_grown(skin, path, rng) for path in brow_paths(marks, looks)]
+def make_brow_hair(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> DeformablePart:
+    """Return both brows' hairs, standing up near the nose and lying down towards the temple."""
+    grown = [_grow_hairs(skin, path, rng) for path in brow_paths(marks, looks)]
     roots = np.concatenate([root for root, _ in grown])
     offsets = np.concatenate([offset for _, offset in grown])
     tone = rng.uniform(0.8, 1.25, (len(roots), 1))
@@ -193,10 +197,12 @@ def brow_hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.rand
         roughness=0.5,
         radius=_BROW_RADIUS_M,
     )
-    return Piece(part, RootedStrands(skin.matrix[roots], offsets))
+    return DeformablePart(part, RootedStrands(skin.matrix[roots], offsets))
 
 
-def _grown(skin: Skin, path: BrowPath, rng: np.random.Generator) -> tuple[NDArray[np.int64], AnyArray]:
+def _grow_hairs(
+    skin: SkinSurface, path: BrowPath, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], AnyArray]:
     """Skin points [S] below the hairs and offsets [S, K, 3]."""
     across, back, up = coordinates(skin.points)
     front = np.flatnonzero((skin.normals[:, 2] < -0.2) & (back < 0.05) & (up > -0.01))

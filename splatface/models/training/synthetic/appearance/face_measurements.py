@@ -11,23 +11,23 @@ from splatface.models.typing import AnyArray
 
 __all__ = [
     "FaceMeasurements",
-    "bump",
     "coordinates",
+    "gaussian_bump",
     "lerp",
-    "marks_of",
-    "mask",
+    "measure_face",
+    "region_mask",
     "smooth_noise",
     "smoothstep",
 ]
 
 
 def coordinates(points: AnyArray) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Canonical points [..., 3] as (across, back, up): to the picture's right, into the scene, upwards."""
+    """Return canonical points [..., 3] as (across, back, up): image right, into the scene, upwards."""
     return points[..., 0], points[..., 2], -points[..., 1]
 
 
 def smoothstep(start: float, end: float, values: AnyArray) -> AnyArray:
-    """0 at `start`, 1 at `end` (which may lie below), smooth between."""
+    """Return 0 at `start`, 1 at `end` (which may lie below), smooth between."""
     t = np.clip((values - start) / (end - start), 0.0, 1.0)
     step: AnyArray = t * t * (3 - 2 * t)
     return step
@@ -39,15 +39,15 @@ def lerp(colors: AnyArray, other: ArrayLike, amount: AnyArray) -> AnyArray:
     return mixed
 
 
-def bump(points: AnyArray, center: ArrayLike, width: float, depth: float = 0.6) -> AnyArray:
-    """A Gaussian bell [N] about a canonical point; distances in depth count `depth` times."""
+def gaussian_bump(points: AnyArray, center: ArrayLike, width: float, depth: float = 0.6) -> AnyArray:
+    """Return a Gaussian bell [N] about a canonical point; distances in depth count `depth` times."""
     away = (points - np.asarray(center)) * np.array([1.0, 1.0, depth]) / width
     bell: AnyArray = np.exp(-(away**2).sum(-1))
     return bell
 
 
 def smooth_noise(points: AnyArray, frequency: float, seed: int) -> AnyArray:
-    """Noise [N] of about unit variance that varies over 1/frequency meters: a sum of plane waves."""
+    """Return noise [N] of about unit variance that varies over 1/frequency meters: a sum of plane waves."""
     rng = np.random.default_rng(seed)
     waves = rng.normal(size=(3, 24)) * frequency
     total: AnyArray = np.sin(points @ waves + rng.uniform(0, 2 * np.pi, 24)).sum(1) / np.sqrt(24)
@@ -70,8 +70,8 @@ class FaceMeasurements:
     half_width: float  # of the head at the temples
 
 
-def mask(rig: Rig, name: str, uv: AnyArray, blur: float = 2.0) -> AnyArray:
-    """How much [N] 0..1 texture coordinates [N, 2] lie in a region; `blur` in texture pixels."""
+def region_mask(rig: Rig, name: str, uv: AnyArray, blur: float = 2.0) -> AnyArray:
+    """Return how much [N] 0..1 texture coordinates [N, 2] lie in a region; `blur` in texture pixels."""
     picture = rig.masks[name].astype(np.float32) / 255
     size = picture.shape[0]
     soft = gaussian_filter(picture, blur * size / _BLUR_PX)
@@ -80,19 +80,19 @@ def mask(rig: Rig, name: str, uv: AnyArray, blur: float = 2.0) -> AnyArray:
     return found
 
 
-def marks_of(rig: Rig) -> FaceMeasurements:
+def measure_face(rig: Rig) -> FaceMeasurements:
     """Measure a face at rest."""
     body = rig.vertices("body")
     points, uv = rig.rest[body], rig.uv[body]
     spheres = [_sphere(rig.rest[rig.vertices(f"helper-{side}-eye")]) for side in "lr"]
-    ears = mask(rig, "ears", uv, 4) > 0.5
+    ears = region_mask(rig, "ears", uv, 4) > 0.5
     front = np.abs(points[:, 0]) < 0.01
     near_nose = front & (points[:, 1] > 0.0) & (points[:, 1] < 0.06)
     temples = (np.abs(points[:, 1] + 0.03) < 0.015) & (np.abs(points[:, 2] - 0.06) < 0.05)
     return FaceMeasurements(
         eyes=(spheres[0][0], spheres[1][0]),
         eye_radius=spheres[0][1],
-        mouth=points[mask(rig, "lips", uv) > 0.6].mean(0),
+        mouth=points[region_mask(rig, "lips", uv) > 0.6].mean(0),
         nose=points[near_nose][np.argmin(points[near_nose][:, 2])],
         ear=points[ears & (points[:, 0] > 0)].mean(0),
         crown_up=float(-points[:, 1].min()),
@@ -101,7 +101,7 @@ def marks_of(rig: Rig) -> FaceMeasurements:
 
 
 def _sphere(points: AnyArray) -> tuple[AnyArray, float]:
-    """Least-squares center [3] and radius of points on a sphere."""
+    """Return least-squares center [3] and radius of points on a sphere."""
     system = np.c_[2 * points, np.ones(len(points))]
     answer = np.linalg.lstsq(system, (points**2).sum(1), rcond=None)[0]
     return answer[:3], float(np.sqrt(answer[3] + answer[:3] @ answer[:3]))

@@ -8,18 +8,27 @@ from scipy.spatial import cKDTree
 
 from splatface.models.errors import ActorError
 from splatface.models.training.dataset.types import HAIR
-from splatface.models.training.synthetic.actor_identity import HAIR_STYLES, Looks
+from splatface.models.training.synthetic.actor_identity import HAIR_STYLES, Appearance
 from splatface.models.training.synthetic.appearance.face_measurements import (
     FaceMeasurements,
     coordinates,
     smooth_noise,
     smoothstep,
 )
-from splatface.models.training.synthetic.appearance.skin_paint import Skin, scalp_distance
-from splatface.models.training.synthetic.body_parts import HeadAttached, Part, Piece
+from splatface.models.training.synthetic.appearance.skin_paint import SkinSurface, scalp_distance
+from splatface.models.training.synthetic.body_parts import DeformablePart, HeadAttached, Part
 from splatface.models.typing import AnyArray
 
-__all__ = ["HeadSurface", "clump", "coils", "ground_of", "hair_of", "lob", "roots_on", "short"]
+__all__ = [
+    "HeadSurface",
+    "clump",
+    "grow_coils",
+    "grow_lob",
+    "grow_short",
+    "head_surface",
+    "make_hair",
+    "sample_roots",
+]
 
 _GRID_M = 0.004
 
@@ -33,7 +42,7 @@ class HeadSurface:
     normals: AnyArray
 
     def above(self, points: AnyArray) -> tuple[AnyArray, AnyArray]:
-        """Height [N] of points over the surface and its normals [N, 3] there."""
+        """Return height [N] of points over the surface and its normals [N, 3] there."""
         _, nearest = self.tree.query(points, k=4)
         normals = self.normals[nearest].mean(1)
         normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
@@ -41,16 +50,16 @@ class HeadSurface:
         return height, normals
 
 
-def ground_of(skin: Skin) -> HeadSurface:
-    """The surface of a skin, ears left out."""
+def head_surface(skin: SkinSurface) -> HeadSurface:
+    """Return the surface of a skin, ears left out."""
     bare = np.flatnonzero((skin.ears < 0.25) & (skin.points[:, 1] < 0.16))
     return HeadSurface(cKDTree(skin.points[bare]), skin.points[bare], skin.normals[bare])
 
 
-def roots_on(
-    skin: Skin, marks: FaceMeasurements, looks: Looks, count: int, rng: np.random.Generator
+def sample_roots(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, count: int, rng: np.random.Generator
 ) -> tuple[AnyArray, AnyArray]:
-    """Roots [N, 3] spread evenly over the scalp, thinner at the hairline, and their distance [N] to it."""
+    """Return roots [N, 3] spread evenly over the scalp, and their distance [N] to the hairline."""
     distance = scalp_distance(skin.points, marks, looks)
     inside = np.flatnonzero((distance > -0.001) & (skin.ears < 0.25))
     cells = np.floor(skin.points[inside] / _GRID_M).astype(int)
@@ -76,10 +85,12 @@ _LENGTH_M = 0.020
 _COIL_M, _TURNS = 0.0022, 2.2
 
 
-def coils(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
-    """Strands [S, K, 3]."""
-    ground = ground_of(skin)
-    roots, inside = roots_on(skin, marks, looks, _COILS_STRANDS, rng)
+def grow_coils(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> AnyArray:
+    """Return strands [S, K, 3]."""
+    ground = head_surface(skin)
+    roots, inside = sample_roots(skin, marks, looks, _COILS_STRANDS, rng)
     _, normals = ground.above(roots)
     up = smoothstep(-0.06, 0.08, -roots[:, 1])
     length = _LENGTH_M * (0.30 + 0.70 * up) * (0.25 + 0.75 * smoothstep(0.0, 0.030, inside))
@@ -112,10 +123,12 @@ _OUT_ACROSS = (0.090, 0.098, 0.099, 0.095, 0.100)
 _CURTAIN_IN = 0.067
 
 
-def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
-    """Strands [S, K, 3]."""
-    ground = ground_of(skin)
-    points, _ = roots_on(skin, marks, looks, _LOB_STRANDS, rng)
+def grow_lob(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> AnyArray:
+    """Return strands [S, K, 3]."""
+    ground = head_surface(skin)
+    points, _ = sample_roots(skin, marks, looks, _LOB_STRANDS, rng)
     side = np.where(points[:, 0] > _PART_ACROSS, 1.0, -1.0)
     layer = rng.uniform(0, 1, _LOB_STRANDS)
     wave = smooth_noise(points, 70, 9)
@@ -123,7 +136,7 @@ def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Genera
     strand = [points]
     for step in range(1, _LOB_POINTS):
         s = step / (_LOB_POINTS - 1)
-        heading = _heading(points, side, frontal, wave, s)
+        heading = _growth_direction(points, side, frontal, wave, s)
         height, normals = ground.above(points)
         on_head = smoothstep(-0.075, -0.045, -points[:, 1]) * (height < 0.03)
         heading -= normals * ((heading * normals).sum(1) * on_head)[:, None]
@@ -131,16 +144,18 @@ def lob(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Genera
         end = _END_UP - 0.010 * layer + 0.006 * wave
         advance = _STEP_M * np.clip((-points[:, 1] - end) / 0.02, 0, 1)
         points = points + heading * advance[:, None]
-        points = _kept_off(points, ground.above(points), layer, frontal, marks, s)
+        points = _lift_to_layer(points, ground.above(points), layer, frontal, marks, s)
         points = _within_outline(_off_the_face(points, layer), layer)
         strand.append(points)
     strands = np.stack(strand, 1)
     strands = clump(strands, 360, 0.55, rng)
-    return _loosened(_smoothed(strands), rng)
+    return _add_disorder(_smoothed(strands), rng)
 
 
-def _heading(points: AnyArray, side: AnyArray, frontal: AnyArray, wave: AnyArray, s: float) -> AnyArray:
-    """Where strands grow [S, 3]: aside and back from the part, then down, inwards at the tips."""
+def _growth_direction(
+    points: AnyArray, side: AnyArray, frontal: AnyArray, wave: AnyArray, s: float
+) -> AnyArray:
+    """Return where strands grow [S, 3]: aside and back from the part, then down, inwards at the tips."""
     across, _, up = coordinates(points)
     down = smoothstep(0.065, -0.005, up)
     low = smoothstep(-0.06, -0.13, up)
@@ -150,7 +165,7 @@ def _heading(points: AnyArray, side: AnyArray, frontal: AnyArray, wave: AnyArray
     return np.stack([aside, falling, backwards], 1)
 
 
-def _kept_off(
+def _lift_to_layer(
     points: AnyArray,
     above: tuple[AnyArray, AnyArray],
     layer: AnyArray,
@@ -201,8 +216,8 @@ def _smoothed(strands: AnyArray) -> AnyArray:
     return strands
 
 
-def _loosened(strands: AnyArray, rng: np.random.Generator) -> AnyArray:
-    """Some disorder towards the tips."""
+def _add_disorder(strands: AnyArray, rng: np.random.Generator) -> AnyArray:
+    """Return some disorder towards the tips."""
     t = np.linspace(0, 1, strands.shape[1])[None, :, None] ** 1.2
     loose: AnyArray = strands + t * rng.normal(0, 0.0008, (len(strands), 1, 3))
     return loose
@@ -212,10 +227,12 @@ _SHORT_STRANDS, _SHORT_POINTS = 22000, 10
 _SIDE_M, _TOP_M = 0.009, 0.040  # lengths
 
 
-def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> AnyArray:
-    """Strands [S, K, 3]."""
-    ground = ground_of(skin)
-    points, inside = roots_on(skin, marks, looks, _SHORT_STRANDS, rng)
+def grow_short(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> AnyArray:
+    """Return strands [S, K, 3]."""
+    ground = head_surface(skin)
+    points, inside = sample_roots(skin, marks, looks, _SHORT_STRANDS, rng)
     across, back, up = coordinates(points)
     top = smoothstep(0.040, 0.085, up * 0.114 / marks.crown_up)
     edge = smoothstep(0.0, 0.012, inside)
@@ -257,14 +274,16 @@ def short(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Gene
     return loose
 
 
-Style = Callable[[Skin, FaceMeasurements, Looks, np.random.Generator], AnyArray]
+Style = Callable[[SkinSurface, FaceMeasurements, Appearance, np.random.Generator], AnyArray]
 
-_STYLES: Mapping[str, Style] = {"lob": lob, "short": short, "coils": coils}
+_STYLES: Mapping[str, Style] = {"lob": grow_lob, "short": grow_short, "coils": grow_coils}
 _RADIUS_M = {"lob": (0.00025, 0.00011), "short": (0.00026, 0.00010), "coils": (0.00022, 0.00014)}
 
 
-def hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Generator) -> Piece:
-    """The hair of the head, about 15,000 strands."""
+def make_hair(
+    skin: SkinSurface, marks: FaceMeasurements, looks: Appearance, rng: np.random.Generator
+) -> DeformablePart:
+    """Return the hair of the head, about 15,000 strands."""
     if looks.hair_style not in _STYLES:
         raise ActorError(f"hair_style: expected one of {', '.join(HAIR_STYLES)}, found '{looks.hair_style}'")
     strands = _STYLES[looks.hair_style](skin, marks, looks, rng)
@@ -280,4 +299,4 @@ def hair_of(skin: Skin, marks: FaceMeasurements, looks: Looks, rng: np.random.Ge
         roughness=0.45,
         radius=_RADIUS_M[looks.hair_style],
     )
-    return Piece(part, HeadAttached(strands))
+    return DeformablePart(part, HeadAttached(strands))

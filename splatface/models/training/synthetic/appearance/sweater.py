@@ -8,12 +8,18 @@ import scipy.sparse as sp
 from numpy.typing import NDArray
 
 from splatface.models.training.dataset.types import TORSO
-from splatface.models.training.synthetic.actor_identity import Looks
-from splatface.models.training.synthetic.body_parts import ClothDeformer, Part, Piece, catmull_clark, edges_of
-from splatface.models.training.synthetic.rig import BodyPose, PosedRig, Rig, head_weights, posed_rig
+from splatface.models.training.synthetic.actor_identity import Appearance
+from splatface.models.training.synthetic.body_parts import (
+    ClothDeformer,
+    DeformablePart,
+    Part,
+    catmull_clark,
+    unique_edges,
+)
+from splatface.models.training.synthetic.rig import BodyPose, PosedRig, Rig, head_weights, pose_rig
 from splatface.models.typing import AnyArray, Int64Array
 
-__all__ = ["shirt_of"]
+__all__ = ["make_sweater"]
 
 
 _LOOSE_M = 0.007
@@ -24,24 +30,24 @@ _SMOOTHING = 6
 _RIB_POINTS = 10
 
 
-def shirt_of(rig: Rig, looks: Looks) -> dict[str, Piece]:
-    """shirt and collar."""
-    worn, faces = _worn(rig)
-    rest = posed_rig(rig, {}, BodyPose())
+def make_sweater(rig: Rig, looks: Appearance) -> dict[str, DeformablePart]:
+    """Return shirt and collar."""
+    worn, faces = _make_cloth_deformer(rig)
+    rest = pose_rig(rig, {}, BodyPose())
     points = worn(rest)
     matrix = worn.fine @ worn.smooth
     weights = np.asarray(matrix @ head_weights(rig))
     rib = Collar(worn, _neck_loop(points, faces, rig))
     ring = rib(rest)
     return {
-        "shirt": Piece(_cloth(points, faces, weights, looks, 1.0), worn),
-        "collar": Piece(
+        "shirt": DeformablePart(_cloth(points, faces, weights, looks, 1.0), worn),
+        "collar": DeformablePart(
             _cloth(ring, rib.faces(), np.repeat(weights[rib.loop], _RIB_POINTS), looks, 0.92), rib
         ),
     }
 
 
-def _cloth(points: AnyArray, faces: Int64Array, weights: AnyArray, looks: Looks, shade: float) -> Part:
+def _cloth(points: AnyArray, faces: Int64Array, weights: AnyArray, looks: Appearance, shade: float) -> Part:
     return Part(
         kind="mesh",
         material="cloth",
@@ -62,7 +68,7 @@ class Collar:
     loop: Int64Array  # [N] points of the shirt around the opening
 
     def __call__(self, posed: PosedRig) -> AnyArray:
-        """Positions [N * _RIB_POINTS, 3]: an ellipse, swept along the smoothed opening."""
+        """Return positions [N * _RIB_POINTS, 3]: an ellipse, swept along the smoothed opening."""
         path = self.worn(posed)[self.loop]
         for _ in range(3):
             path = 0.5 * path + 0.25 * (np.roll(path, 1, 0) + np.roll(path, -1, 0))
@@ -77,7 +83,7 @@ class Collar:
         return ring
 
     def faces(self) -> Int64Array:
-        """Quads [N * _RIB_POINTS, 4]."""
+        """Return quads [N * _RIB_POINTS, 4]."""
         n, k = len(self.loop), _RIB_POINTS
         i, j = np.meshgrid(np.arange(n), np.arange(k), indexing="ij")
         after, next_j = (i + 1) % n, (j + 1) % k
@@ -85,8 +91,8 @@ class Collar:
         return np.stack(corners, -1).reshape(-1, 4)
 
 
-def _worn(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
-    """The shirt's mover and its fine quads."""
+def _make_cloth_deformer(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
+    """Return the shirt's mover and its fine quads."""
     neck = rig.bone_heads[rig.bone("neck01")]
     rest = rig.rest
     above = -rest[:, 1] + neck[1] - _COLLAR_UP_M - _COLLAR_TILT * (rest[:, 2] - neck[2])  # of the cut
@@ -95,9 +101,9 @@ def _worn(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
     faces = faces[(above[faces] < 0).any(1)]
     used, compact = np.unique(faces, return_inverse=True)
     quads = compact.reshape(faces.shape)
-    cut, border = _pulled_to_cut(quads, above[used])
+    cut, border = _snap_to_cut(quads, above[used])
     select = sp.csr_matrix((np.ones(len(used)), (np.arange(len(used)), used)), (len(used), len(rest)))
-    smooth = (_smoothed(quads, border) @ cut @ select).tocsr()
+    smooth = (_laplacian_smoothing(quads, border) @ cut @ select).tocsr()
     fine, matrix = quads, sp.identity(len(used)).tocsr()
     for _ in range(2):
         fine, step = catmull_clark(fine, matrix.shape[0])
@@ -105,9 +111,9 @@ def _worn(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
     return ClothDeformer(smooth, quads, matrix, _LOOSE_M), fine
 
 
-def _pulled_to_cut(quads: Int64Array, above: AnyArray) -> tuple[Any, NDArray[np.bool_]]:
-    """Matrix [N, N] that slides points above the cut along their edges onto it; which were moved."""
-    edges, _, _ = edges_of(quads)
+def _snap_to_cut(quads: Int64Array, above: AnyArray) -> tuple[Any, NDArray[np.bool_]]:
+    """Return matrix [N, N] that slides points above the cut along their edges onto it; which were moved."""
+    edges, _, _ = unique_edges(quads)
     diagonals = np.concatenate([quads[:, [0, 2]], quads[:, [1, 3]]])
     moved = above >= 0
     matrix = sp.identity(len(above)).tolil()
@@ -127,10 +133,10 @@ def _neighbors(pairs: Int64Array, point: int, allowed: NDArray[np.bool_]) -> Int
     return np.unique(other[allowed[other]])
 
 
-def _smoothed(quads: Int64Array, border: NDArray[np.bool_]) -> Any:
-    """Laplacian smoothing of the cloth [N, N]; the cut edge is smoothed along itself only."""
+def _laplacian_smoothing(quads: Int64Array, border: NDArray[np.bool_]) -> Any:
+    """Return laplacian smoothing of the cloth [N, N]; the cut edge is smoothed along itself only."""
     n = len(border)
-    edges, _, count = edges_of(quads)
+    edges, _, count = unique_edges(quads)
     mean = _mean_of_neighbors(edges, n)
     rim = edges[(count == 1) & border[edges].all(1)]
     along = _mean_of_neighbors(rim, n)
@@ -152,9 +158,9 @@ def _mean_of_neighbors(pairs: Int64Array, n: int) -> Any:
 
 
 def _neck_loop(points: AnyArray, faces: Int64Array, rig: Rig) -> Int64Array:
-    """The shirt's points around the neck opening, in order."""
+    """Return the shirt's points around the neck opening, in order."""
     neck = rig.bone_heads[rig.bone("neck01")]
-    edges, _, count = edges_of(faces)
+    edges, _, count = unique_edges(faces)
     rim = edges[count == 1]
     high = (points[rim][..., 1] < neck[1] + 0.16).all(1) & (np.abs(points[rim][..., 0]) < 0.14).all(1)
     neighbors: dict[int, list[int]] = {}

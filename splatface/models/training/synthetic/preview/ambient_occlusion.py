@@ -14,7 +14,7 @@ from splatface.models.render.jit import kernel
 from splatface.models.training.synthetic.preview.mesh_raster import NOTHING, fill_triangles, mark_strands
 from splatface.models.typing import AnyArray
 
-__all__ = ["OrthographicView", "ambient_visibility", "look_from", "strand_openness"]
+__all__ = ["OrthographicView", "ambient_visibility", "orthographic_view", "strand_visibility"]
 
 
 _DIRECTIONS = 32
@@ -32,13 +32,13 @@ class OrthographicView:
     size: int
 
     def screens(self, points: AnyArray) -> AnyArray:
-        """Screens [P, 3] f32 of points [P, 3]."""
+        """Return screens [P, 3] f32 of points [P, 3]."""
         seen: AnyArray = points.astype(np.float32) @ self.T[:3, :3].T + self.T[:3, 3]
         return seen
 
 
-def look_from(direction: AnyArray, center: AnyArray, half_m: float, size: int) -> OrthographicView:
-    """The view of a ball (center, half_m) from a direction [3], on a map of size x size px."""
+def orthographic_view(direction: AnyArray, center: AnyArray, half_m: float, size: int) -> OrthographicView:
+    """Return the view of a ball (center, half_m) from a direction [3], on a map of size x size px."""
     forward = direction / np.linalg.norm(direction)
     helper = np.array([0.0, 1.0, 0.0]) if abs(forward[1]) < 0.9 else np.array([1.0, 0.0, 0.0])
     right = np.cross(helper, forward)
@@ -52,7 +52,7 @@ def look_from(direction: AnyArray, center: AnyArray, half_m: float, size: int) -
 
 
 def _directions(count: int) -> AnyArray:
-    """Unit vectors [count, 3] spread evenly (Fibonacci's lattice)."""
+    """Return unit vectors [count, 3] spread evenly (Fibonacci's lattice)."""
     z = 1 - 2 * (np.arange(count) + 0.5) / count
     turn = np.pi * (1 + np.sqrt(5)) * np.arange(count)
     ring = np.sqrt(1 - z * z)
@@ -62,7 +62,7 @@ def _directions(count: int) -> AnyArray:
 def ambient_visibility(
     faces: Sequence[tuple[AnyArray, AnyArray]], triangles: NDArray[np.int32], strands: Sequence[AnyArray]
 ) -> AnyArray:
-    """Openness [P] 0..1 of mesh points, the largest over several faces.
+    """Return openness [P] 0..1 of mesh points, the largest over several faces.
 
     Args:
         faces: points [P, 3] and normals [P, 3] of each.
@@ -77,17 +77,17 @@ def ambient_visibility(
             # Light from above counts more: the sky is there, and shoulders are below.
             cosine = np.maximum(normals @ direction, 0) * (1.3 - 0.5 * direction[1])
             possible += cosine
-            arrived += cosine * _seen_from(direction, points, triangles, strands)
+            arrived += cosine * _visibility_from(direction, points, triangles, strands)
         best = np.maximum(best, arrived / np.maximum(possible, 1e-6))
     return best
 
 
-def _seen_from(
+def _visibility_from(
     direction: AnyArray, points: AnyArray, triangles: NDArray[np.int32], strands: Sequence[AnyArray]
 ) -> AnyArray:
-    """1 for each point [P] that an onlooker in this direction sees."""
+    """Return 1 for each point [P] that an onlooker in this direction sees."""
     low, high = points.min(axis=0), points.max(axis=0)
-    view = look_from(direction, (low + high) / 2, float(np.linalg.norm(high - low)) / 2, _MAP_PX)
+    view = orthographic_view(direction, (low + high) / 2, float(np.linalg.norm(high - low)) / 2, _MAP_PX)
     nearness = np.zeros((_MAP_PX, _MAP_PX), np.float32)
     owner = np.full((_MAP_PX, _MAP_PX), NOTHING, np.int32)
     screens = view.screens(points)
@@ -102,12 +102,12 @@ def _seen_from(
 
 
 def view_half_m(view: OrthographicView) -> float:
-    """Half of what a view sees, m."""
+    """Return half of what a view sees, m."""
     return view.size / 2 / float(np.linalg.norm(view.T[0, :3]))
 
 
-def strand_openness(groom: AnyArray, key: AnyArray) -> AnyArray:
-    """Openness [S * K, 2] of strand points [S, K, 3]: to the key light's direction [3], and to all around."""
+def strand_visibility(groom: AnyArray, key: AnyArray) -> AnyArray:
+    """Return visibility [S * K, 2] of strands [S, K, 3]: from the key light [3], and from all around."""
     points = groom.reshape(-1, 3)
     low = points.min(axis=0) - 2 * _VOXEL_M
     density = _density(groom, low)
@@ -126,7 +126,7 @@ def _step(direction: AnyArray) -> NDArray[np.float32]:
 
 
 def _density(groom: AnyArray, low: AnyArray) -> NDArray[np.float32]:
-    """Optical depth of each voxel, from the length of hair in it, smoothed a little."""
+    """Return optical depth of each voxel, from the length of hair in it, smoothed a little."""
     from scipy.ndimage import gaussian_filter
 
     middles = 0.5 * (groom[:, 1:] + groom[:, :-1]).reshape(-1, 3)

@@ -15,8 +15,8 @@ from splatface.models.training.synthetic.body import Body
 from splatface.models.training.synthetic.body_parts import Part, PosedBody
 from splatface.models.training.synthetic.preview.ambient_occlusion import (
     ambient_visibility,
-    look_from,
-    strand_openness,
+    orthographic_view,
+    strand_visibility,
 )
 from splatface.models.training.synthetic.preview.lighting import (
     LIGHTS,
@@ -34,7 +34,7 @@ from splatface.models.training.synthetic.preview.mesh_raster import (
 )
 from splatface.models.typing import AnyArray, UInt8Array
 
-__all__ = ["Preview", "backdrop", "light_of", "resolve_and_tonemap", "tone_mapped"]
+__all__ = ["PreviewRenderer", "backdrop_radiance", "inverse_tone_map", "resolve_and_tonemap", "tone_map"]
 
 f4 = np.float32
 
@@ -43,8 +43,8 @@ _BRIGHTEST = 16.0  # linear; all above is white
 _STEPS = 8192
 
 
-def tone_mapped(linear: AnyArray) -> AnyArray:
-    """Linear light [...] >= 0 to picture values 0..1: a film's shoulder, then sRGB's curve.
+def tone_map(linear: AnyArray) -> AnyArray:
+    """Return linear light [...] >= 0 to picture values 0..1: a film's shoulder, then sRGB's curve.
 
     The shoulder is Narkowicz' fit of ACES (2015).
     """
@@ -55,17 +55,17 @@ def tone_mapped(linear: AnyArray) -> AnyArray:
 
 
 # By the square root, so that the dark is as fine as the bright.
-_CURVE = tone_mapped((np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST).astype(np.float32)
+_CURVE = tone_map((np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST).astype(np.float32)
 
 
-def light_of(picture: AnyArray) -> AnyArray:
-    """The linear light that becomes these picture values (0..1, short of white)."""
+def inverse_tone_map(picture: AnyArray) -> AnyArray:
+    """Return the linear light that becomes these picture values (0..1, short of white)."""
     light: AnyArray = np.interp(picture, _CURVE, (np.arange(_STEPS + 1) / _STEPS) ** 2 * _BRIGHTEST)
     return light
 
 
 def resolve_and_tonemap(color: AnyArray, labels: UInt8Array, block: int) -> tuple[UInt8Array, UInt8Array]:
-    """Picture [H, W, 3] and labels [H, W] of samples [H * block, W * block, ..].
+    """Return picture [H, W, 3] and labels [H, W] of samples [H * block, W * block, ..].
 
     Each sample is tone-mapped before the mean, so that bright edges do not eat into dark ones. The most
     frequent label wins, of equals the later in LABELS.
@@ -115,14 +115,14 @@ _CENTER = np.array([0.80, 0.83, 0.86])  # sRGB
 _CORNER = np.array([0.60, 0.65, 0.70])
 
 
-def backdrop(camera: Camera, block: int) -> NDArray[Any]:
-    """Linear light [H * block, W * block, 3] f32 of the empty view; all samples of a pixel are alike."""
+def backdrop_radiance(camera: Camera, block: int) -> NDArray[Any]:
+    """Return linear light [H * block, W * block, 3] f32 of the empty view, constant within a pixel."""
     x = (np.arange(camera.width) + 0.5) / camera.width - 0.5
     y = (np.arange(camera.height) + 0.5) / camera.height - 0.5
     far = np.clip(np.hypot(*np.meshgrid(x, y + 0.08)) / 0.75, 0, 1)[..., None] ** 1.5
     # Dithered: 8 bits alone would show rings.
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, (camera.height, camera.width, 1)) / 255
-    light = light_of(_CENTER * (1 - far) + _CORNER * far + noise).astype(np.float32)
+    light = inverse_tone_map(_CENTER * (1 - far) + _CORNER * far + noise).astype(np.float32)
     fine: NDArray[Any] = np.repeat(np.repeat(light, block, axis=0), block, axis=1)
     return fine
 
@@ -169,23 +169,25 @@ class _Groom:
     firsts: NDArray[np.int64]  # [S * (K - 1)] first point of every segment
 
 
-class Preview:
+class PreviewRenderer:
     """Draws one body with one camera; what never changes is found once, in about a second."""
 
     def __init__(self, body: Body, camera: Camera) -> None:
         self.camera = camera
-        self._surface = _surface_of(body)
-        self._grooms = [_groom_of(name, part) for name, part in body.parts.items() if part.kind == "strands"]
-        self._openness = _openness_of(body, self._surface)
-        self._backdrop = backdrop(camera, _SUPERSAMPLING)
+        self._surface = _make_surface(body)
+        self._grooms = [
+            _make_groom(name, part) for name, part in body.parts.items() if part.kind == "strands"
+        ]
+        self._openness = _ambient_visibility(body, self._surface)
+        self._backdrop = backdrop_radiance(camera, _SUPERSAMPLING)
 
     def background(self) -> UInt8Array:
-        """The picture [H, W, 3] without a body."""
+        """Return the picture [H, W, 3] without a body."""
         nothing = np.full(self._backdrop.shape[:2], BACKGROUND, np.uint8)
         return resolve_and_tonemap(self._backdrop, nothing, _SUPERSAMPLING)[0]
 
     def draw(self, posed: PosedBody) -> tuple[UInt8Array, UInt8Array]:
-        """Picture [H, W, 3] RGB and labels [H, W] (LABELS) of a posed body."""
+        """Return picture [H, W, 3] RGB and labels [H, W] (LABELS) of a posed body."""
         color = self._backdrop.copy()
         height, width, _ = color.shape
         nearness = np.zeros((height, width), np.float32)
@@ -223,7 +225,9 @@ class Preview:
         )
 
     def _shadow(self, points: AnyArray, posed: PosedBody) -> tuple[AnyArray, AnyArray]:
-        view = look_from(LIGHTS.towards[0].astype(np.float64), _SHADOW_CENTER, _SHADOW_HALF_M, _SHADOW_PX)
+        view = orthographic_view(
+            LIGHTS.towards[0].astype(np.float64), _SHADOW_CENTER, _SHADOW_HALF_M, _SHADOW_PX
+        )
         depths = np.zeros((_SHADOW_PX, _SHADOW_PX), np.float32)
         owner = np.full(depths.shape, NOTHING, np.int32)
         fill_triangles(view.screens(points), self._surface.triangles, depths, owner)
@@ -254,7 +258,7 @@ def _joined(posed: PosedBody, names: tuple[str, ...]) -> AnyArray:
     return np.concatenate([posed.positions[name] for name in names]).astype(np.float32)
 
 
-def _surface_of(body: Body) -> _Surface:
+def _make_surface(body: Body) -> _Surface:
     meshes = {name: part for name, part in body.parts.items() if part.kind == "mesh"}
     triangles, start = [], 0
     for part in meshes.values():
@@ -267,11 +271,11 @@ def _surface_of(body: Body) -> _Surface:
         triangles=np.concatenate(triangles).astype(np.int32),
         albedo=np.concatenate([part.colors for part in meshes.values()]).astype(np.float32),
         labels=np.concatenate([part.labels for part in meshes.values()]).astype(np.uint8),
-        materials=np.concatenate([_material_of(part) for part in meshes.values()]),
+        materials=np.concatenate([_part_material(part) for part in meshes.values()]),
     )
 
 
-def _material_of(part: Part) -> AnyArray:
+def _part_material(part: Part) -> AnyArray:
     material = np.empty((len(part.positions), MATERIAL), np.float32)
     material[:] = _MATERIALS[part.material]
     if part.gloss is not None:
@@ -279,7 +283,7 @@ def _material_of(part: Part) -> AnyArray:
     return material
 
 
-def _groom_of(name: str, part: Part) -> _Groom:
+def _make_groom(name: str, part: Part) -> _Groom:
     strands, per_strand, _ = part.positions.shape
     along = np.tile(np.linspace(0, 1, per_strand), strands)
     inks = np.zeros((strands * per_strand, 5), np.float32)
@@ -290,7 +294,7 @@ def _groom_of(name: str, part: Part) -> _Groom:
     root, tip = part.radius
     dense = part.material == "hair"
     openness = (
-        strand_openness(part.positions, LIGHTS.towards[0])
+        strand_visibility(part.positions, LIGHTS.towards[0])
         if dense
         else np.full((strands * per_strand, 2), 0.8, np.float32)
     )
@@ -305,8 +309,8 @@ def _groom_of(name: str, part: Part) -> _Groom:
     )
 
 
-def _openness_of(body: Body, surface: _Surface) -> AnyArray:
-    """Openness [P] f32: of the face at rest, and with its mouth wide open and its eyes shut."""
+def _ambient_visibility(body: Body, surface: _Surface) -> AnyArray:
+    """Return openness [P] f32: of the face at rest, and with its mouth wide open and its eyes shut."""
     mouth, controls = np.zeros(len(MOUTH_MODES)), np.zeros(len(CONTROLS))
     wide, shut = mouth.copy(), controls.copy()
     wide[[MOUTH_MODES.index(name) for name in ("open", "upper_lip", "lower_lip")]] = (1.0, 0.7, 0.7)
