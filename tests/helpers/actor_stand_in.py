@@ -6,7 +6,7 @@ import numpy as np
 
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TORSO
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
-from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, choose
+from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, select_frames
 from splatface.models.training.synthetic.blender_scene import film_camera
 from splatface.models.training.synthetic.body_parts import Part, PosedBody
 from splatface.models.training.synthetic.performance import ActingConfig, make_performance
@@ -101,4 +101,4 @@ def small_stage(pictures=6, size_px=48):
         actor="balls", acting=ActingConfig(seconds=12.0, fps=5.0), pictures=pictures, size_px=size_px
     )
     acted = make_performance(SpeechScript(("one two",), ("three",)), VOICE, film.acting)
-    return ActorScene(film, stand_in(), acted, choose(acted, pictures), film_camera(size_px))
+    return ActorScene(film, stand_in(), acted, select_frames(acted, pictures), film_camera(size_px))
