@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from splatface.cli.transport import use_picture_transport
+from splatface.cli.replay_command import set_image_transport
 from splatface.models.errors import SplatfaceError
 
 __all__ = [
@@ -118,7 +118,7 @@ def holdings_below(pid: int) -> dict[str, Holding]:
 def own_domain() -> None:
     """A DDS domain of its own: a face that already runs here is neither heard nor disturbed."""
     os.environ["ROS_DOMAIN_ID"] = str(60 + os.getpid() % 40)
-    use_picture_transport()
+    set_image_transport()
 
 
 def own_port() -> int:
@@ -177,7 +177,7 @@ def running_face(
     file: str, arguments: Mapping[str, object], environment: Mapping[str, str] | None = None
 ) -> Iterator[Face]:
     """The nodes of a launch file, until the block is left."""
-    command = [sys.executable, "-m", "splatface.cli.cli", "launch", file]
+    command = [sys.executable, "-m", "splatface.cli.main", "launch", file]
     command += [f"{name}:={value}" for name, value in arguments.items()]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

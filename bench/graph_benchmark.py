@@ -80,7 +80,7 @@ def measure(settings: Settings) -> dict[str, Any]:
     with running_face("kiosk.launch.yaml", arguments) as face:
         viewer = Viewer(port)
         try:
-            observe(NAMESPACE, READY_S, lambda seen: len(seen.shown) < 3 and face.alive)
+            observe(NAMESPACE, READY_S, lambda seen: len(seen.displayed) < 3 and face.alive)
             ready_s = face.age_s
             if not face.alive or ready_s > READY_S:
                 raise SplatfaceError(f"bench graph: the face did not come up:\n{face.last_words}")
@@ -109,7 +109,7 @@ def _talk(settings: Settings) -> dict[str, Any]:
 
 
 def _span_ns(seen: Observation) -> int:
-    return max(seen.shown) - min(seen.shown) if seen.shown else 0
+    return max(seen.displayed) - min(seen.displayed) if seen.displayed else 0
 
 
 def _marks(values: list[float]) -> dict[str, float]:
@@ -120,7 +120,7 @@ def _marks(values: list[float]) -> dict[str, float]:
 
 
 def _summary(seen: Observation, settings: Settings) -> dict[str, Any]:
-    drawn, shown = seen.drawn, seen.shown
+    drawn, shown = seen.rendered, seen.displayed
     both = sorted(drawn.keys() & shown.keys())
     grid_ns = 1e9 / settings.fps
     expected = round((both[-1] - both[0]) / grid_ns) + 1 if both else 0

@@ -147,7 +147,7 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
         environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
         face = start(
-            *(sys.executable, "-m", "splatface.cli.cli", "launch", "conversation.launch.yaml"),
+            *(sys.executable, "-m", "splatface.cli.main", "launch", "conversation.launch.yaml"),
             *("port:=0", "size:=64x64", "fps:=5", "latency_ms:=150", "delay:=0.5", "voice:=flite/slt"),
             *("microphone:=true", "interruption_policy:=queue"),
             env=environment,

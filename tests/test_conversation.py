@@ -67,7 +67,7 @@ def test_a_face_repeats_what_it_is_told_and_can_be_interrupted(start, partner, t
         # What is compiled and exported once is not made again for the server's own home.
         environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        command = [sys.executable, "-m", "splatface.cli.cli", "launch", "conversation.launch.yaml"]
+        command = [sys.executable, "-m", "splatface.cli.main", "launch", "conversation.launch.yaml"]
         face = start(*command, "port:=0", "size:=128x128", "latency_ms:=150", "delay:=0.5", env=environment)
         for text in ("the face is at", "playing on", "voice: ", "drawing "):
             face.wait_for(text, 150)
@@ -96,7 +96,7 @@ def test_mouth_and_voice_are_in_step_and_an_interrupted_face_is_still_at_once(ro
     """From outside: the monitor of a real sound server and the page's pictures."""
     if not shutil.which("pulseaudio"):
         pytest.skip("no pulseaudio: apt-get install pulseaudio libasound2-plugins libportaudio2")
-    command = [sys.executable, "-m", "splatface.cli.cli", "bench", "talk", "--json"]
+    command = [sys.executable, "-m", "splatface.cli.main", "bench", "talk", "--json"]
     command += ["--seconds", str(SECONDS), "--barge-ins", "6", "--interrupts", "50", "--size", "128x128"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS + 280)
     assert done.returncode == 0, done.stderr

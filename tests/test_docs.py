@@ -16,7 +16,7 @@ import pytest
 import yaml
 from safetensors import safe_open
 
-from splatface.cli.cli import COMMANDS
+from splatface.cli.main import COMMANDS
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.head_yaml import FORMAT_VERSION
 from splatface.models.training.dataset.file_format import VERSION as DATASET_VERSION
@@ -109,7 +109,7 @@ def lines_of(program):
 
 
 def make_parser(command):
-    return reference()._parser_maker(sys.modules["splatface.cli.cli"])(command)
+    return reference()._parser_maker(sys.modules["splatface.cli.main"])(command)
 
 
 def until_operator(words):
@@ -254,7 +254,7 @@ def cheap_lines():
 
 @pytest.mark.parametrize("line", cheap_lines(), ids=str)
 def test_cheap_commands_work(line, tmp_path, ros_environment):
-    program = [sys.executable, "-m", "splatface.cli.cli", *line.words[1:]]
+    program = [sys.executable, "-m", "splatface.cli.main", *line.words[1:]]
     result = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=SAFETY_S)
     assert result.returncode == 0, f"{line}: {result.stderr}"
     if "--out" in line.words:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-CLI = [sys.executable, "-m", "splatface.cli.cli"]
+CLI = [sys.executable, "-m", "splatface.cli.main"]
 GREETING = Path(__file__).parent.parent / "launch" / "sounds" / "greeting.flac"
 
 

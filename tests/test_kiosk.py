@@ -42,7 +42,7 @@ def is_skin(image):
 
 @pytest.mark.graph
 def test_a_newcomer_sees_a_face_that_speaks(start, browser):
-    kiosk = start(sys.executable, "-m", "splatface.cli.cli", "run", "--port", "0")
+    kiosk = start(sys.executable, "-m", "splatface.cli.main", "run", "--port", "0")
     kiosk.wait_for("the face is at")
     page = browser.new_page(viewport={"width": 512, "height": 512})
     errors = []

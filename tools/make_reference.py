@@ -116,13 +116,12 @@ def _code(value: object) -> str:
 
 
 def _commands() -> Iterator[str]:
-    from splatface.cli.cli import COMMANDS
+    from splatface.cli.main import COMMANDS
 
-    cli = importlib.import_module("splatface.cli.cli")
+    cli = importlib.import_module("splatface.cli.main")
     yield COMMANDS_INTRO
-    yield from _table(
-        ("command", "purpose"), [(f"[`{name}`](#splatface-{name})", COMMANDS[name][1]) for name in COMMANDS]
-    )
+    rows = [(f"[`{name}`](#splatface-{name})", command.summary) for name, command in COMMANDS.items()]
+    yield from _table(("command", "purpose"), rows)
     for name in COMMANDS:
         parser = _parser_maker(cli)(name)
         yield from _command(parser, level=2)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splatface.cli.film_line import FilmLine
+from splatface.cli.progress_line import VideoProgress
 
 if TYPE_CHECKING:
     from splatface.models.head.head import Head
@@ -58,7 +58,7 @@ def _shoot(args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: 
     shape = shape_around(face, len(args.encoder) + bool(phones))
     channels = sound_of_file(args.sound).channels
     with FilmWriter(args.out, shape, channels, tags_of(head.info)) as film:
-        line = FilmLine(sys.stderr, time.monotonic)
+        line = VideoProgress(sys.stderr, time.monotonic)
         for moment in heard_moments(args.sound, args.encoder, talker, face.fps, phones):
             film.add(moment.picture, moment.samples)
             line.show(film.seconds, moment.share)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from splatface.cli.actor import add_arguments, main
+from splatface.cli.actor_command import add_arguments, main
 from splatface.models.errors import ActorError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bench import lips
-from splatface.cli import hear, render_film
+from splatface.cli import hear, render_command
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError, TrainingError
 from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
@@ -29,7 +29,7 @@ def videos(tmp_path_factory):
     """Two heads that speak the greeting, as fsmn hears it."""
     folder = tmp_path_factory.mktemp("videos")
     for head in ("mira", "theo"):
-        call(render_film, head, "--audio", GREETING, "--out", folder / f"{head}.mp4", "--size", "384x384")
+        call(render_command, head, "--audio", GREETING, "--out", folder / f"{head}.mp4", "--size", "384x384")
     return sorted(folder.glob("*.mp4"))
 
 
@@ -92,7 +92,7 @@ def test_videos_of_nobody_are_left_out_with_the_reason(tmp_path, capsys):
 
 def test_the_bench_is_listed_with_the_others():
     done = subprocess.run(
-        [sys.executable, "-m", "splatface.cli.cli", "bench", "lips", "--help"],
+        [sys.executable, "-m", "splatface.cli.main", "bench", "lips", "--help"],
         capture_output=True,
         text=True,
     )

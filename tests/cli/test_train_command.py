@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from dataset_fixture import tiny_dataset
 
-from splatface.cli import inspect_head, train
-from splatface.cli.train_settings import config_of
+from splatface.cli import head_command, train_command
+from splatface.cli.train_command import head_name, make_config
 from splatface.cli.training_line import TrainingLine, line_of
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
 from splatface.models.head.head_file import load_head
@@ -26,9 +26,9 @@ PROGRESS = TrainingProgress(
     stage="canonical", step=100, steps=400, loss=0.0123, psnr_db=28.25, gaussians=4321, ms_per_step=41.2,
     seconds_left=754.0,
 )  # fmt: skip
-# A test run in the background is born deaf to SIGINT, and so would be its children.
+# A background process ignores SIGINT, and its children inherit that.
 PROGRAM = "import sys, argparse, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-PROGRAM += "from splatface.cli import train; p = argparse.ArgumentParser(); "
+PROGRAM += "from splatface.cli import train_command as train; p = argparse.ArgumentParser(); "
 PROGRAM += "train.add_arguments(p); sys.exit(train.main(p.parse_args()))"
 
 
@@ -39,14 +39,14 @@ def data(tmp_path_factory):
 
 def arguments(*words):
     parser = argparse.ArgumentParser()
-    train.add_arguments(parser)
+    train_command.add_arguments(parser)
     return parser.parse_args(list(map(str, words)))
 
 
 @pytest.fixture(scope="module")
 def trained(data, tmp_path_factory):
     out = tmp_path_factory.mktemp("out") / "Jo Doe"
-    assert train.main(arguments(data, "--out", out, *SHORT)) == 0
+    assert train_command.main(arguments(data, "--out", out, *SHORT)) == 0
     return out
 
 
@@ -62,7 +62,7 @@ def test_from_a_data_set_to_a_head(trained, data):
     assert (trained / "preview.png").is_file()
 
 
-def test_the_run_folder_tells_how(trained):
+def test_run_folder_has_config_log_and_report(trained):
     run = trained.with_name("Jo Doe-run")
     for name in (
         "config.yaml",
@@ -78,7 +78,7 @@ def test_the_run_folder_tells_how(trained):
 
 def test_a_finished_run_is_read_back_by_the_same_command(trained, data):
     before = load_head(trained)
-    assert train.main(arguments(data, "--out", trained, *SHORT, "--no-evaluation")) == 0
+    assert train_command.main(arguments(data, "--out", trained, *SHORT, "--no-evaluation")) == 0
     assert (load_head(trained).gaussians.means == before.gaussians.means).all()
 
 
@@ -87,7 +87,7 @@ def test_other_settings_in_the_same_folder_are_refused_unless_fresh(trained, dat
         data, "--out", tmp_path / "head", "--run", trained.with_name("Jo Doe-run"), *SHORT, "--seed=5"
     )
     with pytest.raises(TrainingError, match="--fresh"):
-        train.main(other)
+        train_command.main(other)
 
 
 def test_stopped_by_ctrl_c_it_goes_on_with_the_same_command(data, tmp_path):
@@ -103,7 +103,7 @@ def test_stopped_by_ctrl_c_it_goes_on_with_the_same_command(data, tmp_path):
             assert child.poll() is None
             time.sleep(0.1)
         child.send_signal(signal.SIGINT)
-        assert "go on with the same command" in child.communicate(timeout=30)[1]
+        assert "continue with the same command" in child.communicate(timeout=30)[1]
         assert child.returncode == 130
     finally:
         child.kill()
@@ -122,8 +122,8 @@ def test_stopped_by_ctrl_c_it_goes_on_with_the_same_command(data, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("densify.moist=3", "expected one of threshold"),
-        ("densify.most=many", "densify.most"),
+        ("densify.moist=3", "expected one of grow_grad2d"),
+        ("densify.max_gaussians=many", "densify.max_gaussians"),
         ("densify", "KEY=VALUE"),
         ("what.ever=1", "what"),
         ("seed.more=1", "seed"),
@@ -132,57 +132,59 @@ def test_stopped_by_ctrl_c_it_goes_on_with_the_same_command(data, tmp_path):
 )
 def test_a_setting_that_is_none_is_refused_with_the_choices(data, tmp_path, setting, message):
     with pytest.raises(TrainingError, match=message):
-        train.main(arguments(data, "--out", tmp_path / "head", "--set", setting))
+        train_command.main(arguments(data, "--out", tmp_path / "head", "--set", setting))
     assert not (tmp_path / "head-run").exists()
 
 
 def test_settings_of_the_command_line_reach_the_config(data):
     args = arguments(
-        "d", "--out", "h", "--field=attention", "--minutes=3", "--seed=9", "--set=densify.most=1234"
+        "d", "--out", "h", "--field=attention", "--minutes=3", "--seed=9", "--set=densify.max_gaussians=1234"
     )
     dataset = load_dataset(data)
-    config, notes = config_of(args, dataset)
+    config, notes = make_config(args, dataset)
     assert any("short clip" in note for note in notes)
     assert (config.stages.minutes, config.seed, config.densify.max_gaussians) == (3.0, 9, 1234)
     assert type(config.field).__name__ == "AttentionConfig"
 
 
-def test_a_film_becomes_a_data_set_of_who_agreed(tmp_path):
+def test_training_from_a_video_needs_consent(tmp_path):
     film = tmp_path / "film.mp4"
     film.write_bytes(b"film")
     with pytest.raises(TrackingError, match="--consent"):
-        train.main(arguments(film, "--out", tmp_path / "head", "--person", "Jo Doe"))
+        train_command.main(arguments(film, "--out", tmp_path / "head", "--person", "Jo Doe"))
     owner = ("--person", "Jo Doe", "--consent", "Jo Doe, for tests", "--license", "CC0-1.0")
     with pytest.raises(TrackingError, match=r"film\.mp4"):
-        train.main(arguments(film, "--out", tmp_path / "head", *owner))
+        train_command.main(arguments(film, "--out", tmp_path / "head", *owner))
     with pytest.raises(DatasetError):
-        train.main(arguments(tmp_path / "nothing", "--out", tmp_path / "head"))
+        train_command.main(arguments(tmp_path / "nothing", "--out", tmp_path / "head"))
 
 
 def test_a_head_is_never_put_into_a_folder_of_something_else(data, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "to_anna.txt").write_text("dear Anna")
     with pytest.raises(TrainingError, match="another --out"):
-        train.main(arguments(data, "--out", tmp_path / "letters"))
+        train_command.main(arguments(data, "--out", tmp_path / "letters"))
     with pytest.raises(TrainingError, match="another --run"):
-        train.main(arguments(data, "--out", tmp_path / "head", "--run", tmp_path / "letters", "--fresh"))
+        train_command.main(
+            arguments(data, "--out", tmp_path / "head", "--run", tmp_path / "letters", "--fresh")
+        )
     assert (tmp_path / "letters" / "to_anna.txt").read_text() == "dear Anna"
 
 
 def test_a_full_disk_is_found_out_before_training(data, tmp_path, monkeypatch):
-    usage = train.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(train.shutil, "disk_usage", lambda path: usage._replace(free=10_000_000))
+    usage = train_command.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(train_command.shutil, "disk_usage", lambda path: usage._replace(free=10_000_000))
     with pytest.raises(TrainingError, match="MiB free"):
-        train.main(arguments(data, "--out", tmp_path / "head"))
+        train_command.main(arguments(data, "--out", tmp_path / "head"))
 
 
 def test_without_torch_it_says_what_to_install(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(train_command.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(TrainingError, match=r"pip install splatface\[train\]"):
-        train.main(arguments(data, "--out", tmp_path / "head"))
+        train_command.main(arguments(data, "--out", tmp_path / "head"))
 
 
-def test_the_line_tells_all():
+def test_progress_line_shows_all_metrics():
     text = line_of(PROGRESS)
     for word in ("25%", "canonical 100", "0.0123", "28.2", "4321 Gaussians", "41 ms", "12:34 left"):
         assert word in text
@@ -191,7 +193,7 @@ def test_the_line_tells_all():
     assert "50%" in line_of(replace(PROGRESS, seconds=754.0))  # a budget of minutes is half spent
 
 
-def test_a_log_is_not_flooded():
+def test_log_lines_are_rate_limited():
     stream, now = io.StringIO(), [0.0]
     line = TrainingLine(stream, clock=lambda: now[0])
     for second in range(100):
@@ -218,25 +220,25 @@ def test_a_terminal_has_one_line():
 
 
 def test_names_of_folders_become_names_of_heads():
-    assert train._name_of(Path("/tmp/Zoë (2)")) == "Zoë -2-"
-    assert train._name_of(Path("/tmp/.hidden")) == "hidden"
+    assert head_name(Path("/tmp/Zoë (2)")) == "Zoë -2-"
+    assert head_name(Path("/tmp/.hidden")) == "hidden"
 
 
-def test_inspect_writes_pictures(trained, tmp_path, capsys):
+def test_inspect_writes_images(trained, tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    inspect_head.add_arguments(parser)
-    assert inspect_head.main(parser.parse_args([str(trained), "--out", str(tmp_path / "in")])) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert len(shown) == 8
-    assert all(Path(line).is_file() for line in shown)
+    head_command.add_inspect_arguments(parser)
+    assert head_command.inspect(parser.parse_args([str(trained), "--out", str(tmp_path / "in")])) == 0
+    files = capsys.readouterr().out.splitlines()
+    assert len(files) == 8
+    assert all(Path(line).is_file() for line in files)
 
 
-def test_inspect_looks_into_a_finished_run(trained, data, tmp_path, capsys):
+def test_inspect_a_finished_run(trained, data, tmp_path, capsys):
     parser = argparse.ArgumentParser()
-    inspect_head.add_arguments(parser)
+    head_command.add_inspect_arguments(parser)
     run = str(trained.with_name("Jo Doe-run"))
     with pytest.raises(TrainingError, match="--dataset"):
-        inspect_head.main(parser.parse_args([run]))
+        head_command.inspect(parser.parse_args([run]))
     words = [run, "--dataset", str(data), "--out", str(tmp_path / "in")]
-    assert inspect_head.main(parser.parse_args(words)) == 0
+    assert head_command.inspect(parser.parse_args(words)) == 0
     assert [Path(line).stem for line in capsys.readouterr().out.splitlines()] == ["movement", "dynamism"]

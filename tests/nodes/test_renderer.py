@@ -11,7 +11,7 @@ from splatface_msgs.srv import LoadHead
 from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
 from splatface.nodes import conversions
-from splatface.nodes.observer import PictureHash
+from splatface.nodes.observer import ImageHash
 from splatface.nodes.renderer import size_of
 
 MS = 1_000_000
@@ -40,7 +40,7 @@ def controls(count):
 
 
 def step_mode_hash(face, messages, expected):
-    digest = PictureHash()
+    digest = ImageHash()
     subscription = face.create_subscription(
         Image,
         "image",

@@ -11,7 +11,7 @@ import pytest
 from splatface.cli.launcher.actions import Evaluator
 from splatface.cli.launcher.watchdog import MARK, find_processes
 
-COMMAND = [sys.executable, "-m", "splatface.cli.cli", "launch"]
+COMMAND = [sys.executable, "-m", "splatface.cli.main", "launch"]
 SHOW = """\
 #!/bin/sh
 for word in "$@"; do echo "word=$word"; done

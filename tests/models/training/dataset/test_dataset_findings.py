@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from shared_format import write_shared
 
-from splatface.cli.datasets import add_arguments, main
+from splatface.cli.dataset_command import add_arguments, main
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.body_poses import rewrite_tables
 from splatface.models.training.dataset.dataset_io import load_dataset

@@ -1,4 +1,4 @@
-"""`splatface record`: write what a running face hears and does into a rosbag2 folder."""
+"""`splatface record`: record the topics of a running face into a rosbag2 folder."""
 
 import argparse
 from pathlib import Path
@@ -10,11 +10,11 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("path", help="a new folder for the recording")
     parser.add_argument("--namespace", default="face", help="of the running face")
-    parser.add_argument("--pictures", action="store_true", help="record the pictures, too (20 MB a second)")
-    parser.add_argument("--repair", action="store_true", help="finish a recording that a crash cut short")
+    parser.add_argument("--pictures", action="store_true", help="record the images, too (20 MB per second)")
+    parser.add_argument("--repair", action="store_true", help="complete a recording that a crash truncated")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 import socket
 
-from splatface.cli import doctor
-from splatface.cli.cli import main
+from splatface.cli import doctor_command
+from splatface.cli.main import main
 
 
 def test_this_machine_passes(capsys):
@@ -20,20 +20,20 @@ def test_a_taken_port_is_said_and_how_to_mend_it():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        (finding,) = (f for f in doctor.examine(port) if f.name == "page")
-    assert finding.level == doctor.NOTE
+        (finding,) = (f for f in doctor_command.run_checks(port) if f.name == "page")
+    assert finding.level == doctor_command.NOTE
     assert f"port {port}" in finding.found
-    assert finding.mend == f"start with port:={port + 1}"
+    assert finding.remedy == f"start with port:={port + 1}"
 
 
 def test_missing_ros_is_bad(monkeypatch):
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
-    bad = {finding.name for finding in doctor.examine(0) if finding.level == doctor.BAD}
+    monkeypatch.setattr(doctor_command.importlib.util, "find_spec", lambda name: None)
+    bad = {finding.name for finding in doctor_command.run_checks(0) if finding.level == doctor_command.BAD}
     assert {"ros", "messages", "libraries"} <= bad
 
 
 def finding(name):
-    (found,) = (f for f in doctor.examine(0) if f.name == name)
+    (found,) = (f for f in doctor_command.run_checks(0) if f.name == name)
     return found
 
 
@@ -49,8 +49,8 @@ def test_the_sound_devices_are_named(monkeypatch):
     assert finding("microphone").found == "1: Headset"
     assert finding("loudspeaker").found == "2: HDMI, Jack"
     monkeypatch.setattr(sounddevice, "query_devices", lambda: devices[:1])
-    assert finding("loudspeaker").level == doctor.NOTE
-    assert "plug one in; `aplay -l`" in finding("loudspeaker").mend
+    assert finding("loudspeaker").level == doctor_command.NOTE
+    assert "plug one in; `aplay -l`" in finding("loudspeaker").remedy
 
 
 def test_without_a_voice_it_says_how_to_get_one(monkeypatch):
@@ -65,11 +65,13 @@ def test_without_a_voice_it_says_how_to_get_one(monkeypatch):
 
     monkeypatch.setattr(speak, "engine", lambda name: Mute)
     found = finding("voices")
-    assert found.level == doctor.NOTE
-    assert found.mend == Mute.INSTALL
+    assert found.level == doctor_command.NOTE
+    assert found.remedy == Mute.INSTALL
 
 
 def test_without_pyav_it_names_the_extra(monkeypatch):
-    find = doctor.importlib.util.find_spec
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None if name == "av" else find(name))
-    assert "splatface[film]" in finding("film").mend
+    find = doctor_command.importlib.util.find_spec
+    monkeypatch.setattr(
+        doctor_command.importlib.util, "find_spec", lambda name: None if name == "av" else find(name)
+    )
+    assert "splatface[film]" in finding("film").remedy

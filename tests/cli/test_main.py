@@ -4,12 +4,12 @@ import sys
 
 import pytest
 
-from splatface.cli.cli import COMMANDS, main, parser_of
+from splatface.cli.main import COMMANDS, main, parser_for
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_has_help_with_an_example(command):
-    text = parser_of(command).format_help()
+    text = parser_for(command).format_help()
     assert f"example: splatface {command}" in " ".join(text.split())
 
 
@@ -31,17 +31,17 @@ def test_a_head_that_is_not_there_is_one_line(capsys):
     assert len(error.splitlines()) == 1
 
 
-def test_info_tells_who_is_shown_and_who_agreed(capsys):
+def test_info_shows_person_consent_and_metrics(capsys):
     assert main(["info", "mira"]) == 0
-    told = capsys.readouterr().out
-    assert re.search(r"^person +nobody", told, re.M)
-    assert re.search(r"^consent +nobody", told, re.M)
-    assert re.search(r"^by motion +PSNR \d\d\.\d dB", told, re.M)
-    assert re.search(r"^turns +yaw -\d+ to \d+", told, re.M)
+    output = capsys.readouterr().out
+    assert re.search(r"^person +nobody", output, re.M)
+    assert re.search(r"^consent +nobody", output, re.M)
+    assert re.search(r"^by motion +PSNR \d\d\.\d dB", output, re.M)
+    assert re.search(r"^pose +yaw -\d+ to \d+", output, re.M)
 
 
 def test_the_module_runs_as_a_program():
-    command = [sys.executable, "-m", "splatface.cli.cli", "bench", "graph", "--help"]
+    command = [sys.executable, "-m", "splatface.cli.main", "bench", "graph", "--help"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0
     assert "--encoder" in result.stdout

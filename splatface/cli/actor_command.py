@@ -1,4 +1,4 @@
-"""`splatface actor`: a film of a person who does not exist, as a data set to train a head from."""
+"""`splatface actor`: make a data set of a synthetic person who speaks, to train a head from."""
 
 import argparse
 import subprocess
@@ -7,10 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from splatface.cli.progress_line import CountProgress
 from splatface.models.errors import ActorError
 
 if TYPE_CHECKING:
-    from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec, Progress
+    from splatface.models.training.synthetic.actor_video import ActorScene, ActorVideoSpec
 
 __all__ = ["add_arguments", "main"]
 
@@ -18,43 +19,45 @@ _RENDERER = Path(__file__).resolve().parents[2] / "tools" / "film" / "render.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("actor", help="mira, theo, ada, or a number: another person for each")
+    """Add the options of the command."""
+    parser.add_argument("actor", help="mira, theo, ada, or a number: a different person for each number")
     parser.add_argument("--out", type=Path, required=True, help="a new folder for the data set")
-    parser.add_argument("--seconds", type=float, default=45.0, help="length of the film (45)")
-    parser.add_argument("--pictures", type=int, default=220, help="to learn from; tests come on top (220)")
-    parser.add_argument("--fps", type=float, default=25.0, help="moments a second (25)")
-    parser.add_argument("--size", type=int, default=512, help="pixels, square (512)")
-    parser.add_argument("--voice", default="", help="like flite/slt; default: the best installed one")
-    parser.add_argument("--seed", type=int, default=0, help="another script and other movements for each")
+    parser.add_argument("--seconds", type=float, default=45.0, help="length of the video (45)")
+    parser.add_argument(
+        "--pictures", type=int, default=220, help="training frames; test frames come on top (220)"
+    )
+    parser.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    parser.add_argument("--size", type=int, default=512, help="width and height in pixels (512)")
+    parser.add_argument("--voice", default="", help="such as flite/slt; default: the best installed one")
+    parser.add_argument("--seed", type=int, default=0, help="changes the sentences and the movements (0)")
     parser.add_argument(
         "--look",
         choices=LOOKS,
         default="preview",
-        help="drawn at once, or by Blender in film quality (preview)",
+        help="preview: drawn by splatface; film: rendered by Blender (preview)",
     )
-    film = parser.add_argument_group("film quality")
+    film = parser.add_argument_group("rendering with Blender")
     film.add_argument(
-        "--blender", type=Path, help="a Python with Blender's bpy in it, like bpyenv/bin/python"
+        "--blender", type=Path, help="a Python that has Blender's bpy installed, such as bpyenv/bin/python"
     )
-    film.add_argument("--samples", type=int, default=5, help="light paths a pixel (5)")
-    film.add_argument("--threads", type=int, default=2, help="of Blender (2)")
-    film.add_argument("--film", type=Path, help="the folder between the two programs (OUT.film)")
+    film.add_argument("--samples", type=int, default=5, help="light paths per pixel (5)")
+    film.add_argument("--threads", type=int, default=2, help="threads of Blender (2)")
+    film.add_argument("--film", type=Path, help="folder of intermediate files (OUT.film)")
     film.add_argument(
-        "--step", choices=STEPS, help="only this step; default: all, each going on where it was stopped"
+        "--step", choices=STEPS, help="run only this step; default: all, each continues where it stopped"
     )
 
 
 def main(args: argparse.Namespace) -> int:
-    """Make the data set; the same command again goes on where it was stopped."""
+    """Make the data set; the same command again continues where it stopped."""
     return LOOKS[args.look](args)
 
 
 def _preview(args: argparse.Namespace) -> int:
     from splatface.models.training.synthetic.actor_video import draw_dataset
 
-    dataset = draw_dataset(_staged(args), args.out, _progress("drawn"))
-    print(f"{args.out}: {len(dataset.frames)} pictures of {dataset.name}")
+    dataset = draw_dataset(_build_scene(args), args.out, _frame_progress("drawn"))
+    print(f"{args.out}: {len(dataset.frames)} frames of {dataset.name}")
     return 0
 
 
@@ -70,7 +73,7 @@ def _film(args: argparse.Namespace) -> int:
 def _prepare(args: argparse.Namespace) -> None:
     from splatface.models.training.synthetic.blender_folder import write_render_folder
 
-    write_render_folder(_staged(args), _folder(args), _progress("prepared"))
+    write_render_folder(_build_scene(args), _folder(args), _frame_progress("prepared"))
 
 
 def _render(args: argparse.Namespace) -> None:
@@ -80,8 +83,8 @@ def _render(args: argparse.Namespace) -> None:
     code = subprocess.run([str(word) for word in command]).returncode
     if code:
         raise ActorError(
-            f"blender: expected {_RENDERER.name} to end with 0, found {code}: mend what it says above, then "
-            "run the same command again, it goes on"
+            f"blender: expected {_RENDERER.name} to exit with 0, found {code}: fix what it "
+            "reports above, then continue with the same command"
         )
 
 
@@ -89,9 +92,9 @@ def _import(args: argparse.Namespace) -> None:
     from splatface.models.training.synthetic.actor_video import build_scene
     from splatface.models.training.synthetic.blender_folder import import_rendered, read_video_spec
 
-    staged = build_scene(read_video_spec(_folder(args)))
-    dataset = import_rendered(staged, _folder(args), args.out, _progress("imported"))
-    print(f"{args.out}: {len(dataset.frames)} pictures of {dataset.name}")
+    scene = build_scene(read_video_spec(_folder(args)))
+    dataset = import_rendered(scene, _folder(args), args.out, _frame_progress("imported"))
+    print(f"{args.out}: {len(dataset.frames)} frames of {dataset.name}")
 
 
 STEPS = {"prepare": _prepare, "render": _render, "import": _import}
@@ -101,7 +104,7 @@ LOOKS = {"preview": _preview, "film": _film}
 def _check_blender(args: argparse.Namespace) -> None:
     if args.blender is None:
         raise ActorError(
-            "blender: expected --blender, a Python with Blender in it, found none: python -m venv bpyenv && "
+            "blender: expected --blender, a Python with bpy installed, found none: python -m venv bpyenv && "
             "bpyenv/bin/pip install bpy, or use --look preview"
         )
     if not _RENDERER.exists():
@@ -122,14 +125,14 @@ def _folder(args: argparse.Namespace) -> Path:
     return args.film or args.out.with_name(args.out.name + ".film")
 
 
-def _staged(args: argparse.Namespace) -> "ActorScene":
+def _build_scene(args: argparse.Namespace) -> "ActorScene":
     from splatface.models.training.synthetic.actor_video import build_scene
 
-    print("speaking and acting ...", flush=True)
-    return build_scene(_film_of(args))
+    print("synthesizing speech and movements ...", flush=True)
+    return build_scene(_video_spec(args))
 
 
-def _film_of(args: argparse.Namespace) -> "ActorVideoSpec":
+def _video_spec(args: argparse.Namespace) -> "ActorVideoSpec":
     from splatface.models.training.synthetic.actor_video import ActorVideoSpec
     from splatface.models.training.synthetic.performance import ActingConfig
 
@@ -139,19 +142,5 @@ def _film_of(args: argparse.Namespace) -> "ActorVideoSpec":
     )
 
 
-def _progress(verb: str) -> "Progress":
-    """Tell how far it is: on one line of a terminal, or now and then into a log."""
-    began = time.monotonic()
-    told = [began]
-
-    def tell(done: int, total: int) -> None:
-        now = time.monotonic()
-        live = sys.stdout.isatty()
-        if done < total and now - told[0] < (0.2 if live else 10.0):
-            return
-        told[0] = now
-        left = (now - began) / done * (total - done)
-        line = f"{done}/{total} pictures {verb}, {left / 60:.1f} min left"
-        print(f"\r{line}  " if live else line, end="\n" if not live or done == total else "", flush=True)
-
-    return tell
+def _frame_progress(verb: str) -> CountProgress:
+    return CountProgress(sys.stdout, time.monotonic, verb=verb, noun="frames")

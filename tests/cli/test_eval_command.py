@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from splatface.cli import evaluate
+from splatface.cli import eval_command
 from splatface.models.errors import DatasetError, MetricError
 
 
@@ -18,8 +18,8 @@ def dataset(tmp_path_factory):
 
 def run(*words):
     parser = argparse.ArgumentParser()
-    evaluate.add_arguments(parser)
-    return evaluate.main(parser.parse_args([str(word) for word in (*words, "--samples", "1")]))
+    eval_command.add_arguments(parser)
+    return eval_command.main(parser.parse_args([str(word) for word in (*words, "--samples", "1")]))
 
 
 def test_json_names_machine_head_and_both_groups(capsys, tiny_head, dataset):

@@ -9,24 +9,25 @@ __all__ = ["add_arguments", "main"]
 OPTIONS = {
     "source": "microphone, or a sound file; default: a short greeting in a loop",
     "head": "a shipped head's name or the path of a head folder",
-    "encoder": "fsmn (shortest delay), whisper or logmel",
-    "fps": "pictures per second, 1 to 120",
-    "size": "width x height, such as 512x512",
-    "background": "a color such as #2a3b4c, or a picture",
+    "encoder": "fsmn (lowest latency), whisper or logmel",
+    "fps": "frames per second, 1 to 120",
+    "size": "width x height in pixels, such as 512x512",
+    "background": "a color such as #2a3b4c, or an image file",
     "port": "TCP port of the page",
-    "address": "network address of the page; 0.0.0.0 shows it to other machines",
+    "address": "network address of the page; 0.0.0.0 serves it to other machines",
     "namespace": "of all nodes and topics",
     "device": "microphone by name or index",
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     for name, text in OPTIONS.items():
         parser.add_argument(f"--{name}", help=text)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Start the kiosk and stay until Ctrl-C."""
-    given = {name: value for name, value in vars(args).items() if value is not None}
-    return run_file("kiosk.launch.yaml", given)
+    """Start the kiosk; return when it ends or after Ctrl-C."""
+    return run_file(
+        "kiosk.launch.yaml", {name: value for name, value in vars(args).items() if value is not None}
+    )

@@ -8,7 +8,7 @@ __all__ = ["add_arguments", "main"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("file", help="a path, or the name of a file that splatface ships")
     parser.add_argument(
         "arguments", nargs="*", metavar="name:=value", help="launch arguments, the last one counts"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from splatface.cli import voices
+from splatface.cli import voices_command
 from splatface.models.errors import SplatfaceError
 from splatface.models.head.head_file import load_head, save_head
 from splatface.models.tts.speak import engine
@@ -16,8 +16,8 @@ needs_flite = pytest.mark.skipif(not engine("flite").voices(), reason=engine("fl
 
 def run(*arguments):
     parser = argparse.ArgumentParser()
-    voices.add_arguments(parser)
-    return voices.main(parser.parse_args(list(map(str, arguments))))
+    voices_command.add_arguments(parser)
+    return voices_command.main(parser.parse_args(list(map(str, arguments))))
 
 
 @needs_flite
@@ -67,7 +67,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_line(tmp_path, name, why):
 @needs_flite
 def test_the_best_voice_is_written_into_the_head(tmp_path, tiny_head, capsys, monkeypatch):
     monkeypatch.setenv("SPLATFACE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(voices, "voices", engine("flite").voices)  # the neural ones take seconds each
+    monkeypatch.setattr(voices_command, "voices", engine("flite").voices)  # the neural ones take seconds each
     head = load_head(tiny_head)
     save_head(head, tmp_path / "head", np.zeros((8, 8, 3), np.uint8))
     run(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from splatface.cli.film_line import FilmLine
+from splatface.cli.progress_line import VideoProgress
 from splatface.models.tts.speak import engine
 
 av = pytest.importorskip("av")
@@ -115,13 +115,13 @@ def test_the_line_tells_speed_and_time_left():
 
     now = [100.0]
     out = Terminal()
-    line = FilmLine(out, lambda: now[0])
+    line = VideoProgress(out, lambda: now[0])
     line.show(0.04, 0.001)
     assert out.getvalue() == ""
     now[0] = 110.0
     line.show(30.0, 0.25)
-    assert out.getvalue().endswith("30 s of film, 25%, 3.0 times real time, 0:30 left")
+    assert out.getvalue().endswith("30 s of video, 25%, 3.0 times real time, 0:30 left")
     line.end()
     quiet = io.StringIO()
-    FilmLine(quiet, lambda: now[0]).end()
+    VideoProgress(quiet, lambda: now[0]).end()
     assert quiet.getvalue() == ""

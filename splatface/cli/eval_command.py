@@ -1,4 +1,4 @@
-"""`splatface eval`: how good a head is on the part of a data set that it never saw."""
+"""`splatface eval`: measure a head on the held-out part of a data set."""
 
 import argparse
 import json
@@ -11,24 +11,32 @@ from splatface.models.errors import MetricError
 
 __all__ = ["add_arguments", "main"]
 
-_PARTS = ("test", "val", "train")
+_SPLITS = ("test", "val", "train")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("paths", nargs="+", metavar="HEAD DATASET", help="a head, then a data set's folder")
+    """Add the options of the command."""
     parser.add_argument(
-        "--compare", action="store_true", help="several heads, then a data set: one Markdown table"
+        "paths", nargs="+", metavar="HEAD DATASET", help="a head, then the folder of a data set"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="several heads, then a data set: print one Markdown table"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="write JSON, table, pictures and plots here")
-    parser.add_argument("--split", choices=_PARTS, default="test", help="which part of the film")
-    parser.add_argument("--encoder", default="", help="whose net hears (default: the head's first)")
-    parser.add_argument("--threads", type=int, default=1, help="cores of the renderer")
-    parser.add_argument("--supersample", type=int, choices=(1, 2), default=1, help="as the kiosk's renderer")
-    parser.add_argument("--pictures", type=int, default=0, help="only so many from the part's beginning")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for JSON, table, images and plots")
+    parser.add_argument("--split", choices=_SPLITS, default="test", help="part of the data set")
     parser.add_argument(
-        "--samples", type=int, default=32, help="pictures that perceptual and identity figures are taken of"
+        "--encoder", default="", help="encoder of the audio-to-mouth network (default: the head's first)"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="cores of the renderer")
+    parser.add_argument(
+        "--supersample", type=int, choices=(1, 2), default=1, help="as the parameter of the renderer node"
+    )
+    parser.add_argument(
+        "--pictures", type=int, default=0, help="only the first N frames of the part (0: all)"
+    )
+    parser.add_argument(
+        "--samples", type=int, default=32, help="frames for the perceptual and identity metrics"
     )
     parser.add_argument("--lpips", type=Path, metavar="FILE", help="LPIPS (AlexNet) weights, a state_dict")
     parser.add_argument("--fid", type=Path, metavar="FILE", help="inception-2015-12-05.pt, for FID")
@@ -36,22 +44,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Measure each head and print; returns the exit code."""
+    """Evaluate each head and print; return the exit code."""
     *heads, dataset = args.paths
     if not heads or (len(heads) > 1 and not args.compare):
         raise MetricError(
             f"eval: expected HEAD DATASET, found {' '.join(args.paths)}: "
             "give one head and one data set, or --compare HEAD HEAD ... DATASET"
         )
-    results = [_measure(head, dataset, args, alone=not args.compare) for head in heads]
+    results = [_evaluate(head, dataset, args, alone=not args.compare) for head in heads]
     if args.compare:
-        _show_comparison(results, args)
+        _print_comparison(results, args)
     else:
-        _show(results[0], args)
+        _print_result(results[0], args)
     return 0
 
 
-def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -> dict[str, Any]:
+def _evaluate(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -> dict[str, Any]:
     from splatface.models.head.head_file import head_folder, load_head
     from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
@@ -69,12 +77,11 @@ def _measure(name: str, folder: str, args: argparse.Namespace, *, alone: bool) -
     head = load_head(head_folder(name))
     evaluation = evaluate(head, load_dataset(folder), config, clock=time.perf_counter)
     if args.out:
-        place = args.out if alone else args.out / Path(name).resolve().name
-        _write_pictures(evaluation, place)
+        _write_images(evaluation, args.out if alone else args.out / Path(name).resolve().name)
     return {"machine": _machine(), "folder": Path(name).resolve().name, **evaluation_json(evaluation)}
 
 
-def _show(result: dict[str, Any], args: argparse.Namespace) -> None:
+def _print_result(result: dict[str, Any], args: argparse.Namespace) -> None:
     from splatface.models.training.evaluation.evaluation_report import table
 
     text, data = table(result), json.dumps(result, indent=None if args.json else 2)
@@ -84,7 +91,7 @@ def _show(result: dict[str, Any], args: argparse.Namespace) -> None:
     print(data if args.json else text)
 
 
-def _show_comparison(results: list[dict[str, Any]], args: argparse.Namespace) -> None:
+def _print_comparison(results: list[dict[str, Any]], args: argparse.Namespace) -> None:
     from splatface.models.training.evaluation.evaluation_report import comparison
 
     text, data = comparison(results), json.dumps(results)
@@ -94,22 +101,22 @@ def _show_comparison(results: list[dict[str, Any]], args: argparse.Namespace) ->
     print(data if args.json else text)
 
 
-def _write_pictures(evaluation: Any, folder: Path) -> None:
+def _write_images(evaluation: Any, folder: Path) -> None:
     import cv2
 
     from splatface.models.training.evaluation.evaluation_report import opening_plot, side_by_side
 
-    _make(folder)
+    _make_folder(folder)
     cv2.imwrite(str(folder / "side_by_side.png"), side_by_side(evaluation)[..., ::-1])
     opening_plot(evaluation, folder / "opening.png")
 
 
 def _write_text(folder: Path, name: str, text: str) -> None:
-    _make(folder)
+    _make_folder(folder)
     (folder / name).write_text(text + "\n")
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
