@@ -107,7 +107,7 @@ class AudioPlayer(FaceNode):
         values: dict[str, object] = {
             "device": speaker.name,
             "opened": speaker.opened,
-            "device_ms": f"{speaker.ahead_ms:.1f}",
+            "device_ms": f"{speaker.latency_ms:.1f}",
             "utterance": playback.utterance,
             "underruns": playback.underruns,
             "device_underflows": speaker.underflows,

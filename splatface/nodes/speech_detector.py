@@ -8,7 +8,7 @@ from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.user_speech_detector import BargeIn, UserSpeechDetector
+from splatface.models.audio.user_speech_detector import BargeInPolicy, UserSpeechDetector
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import conversions
@@ -56,7 +56,7 @@ class UserSpeechNode(FaceNode):
     def setup(self) -> None:
         """Load the voice detector."""
         self.listening = UserSpeechDetector()
-        self.barge_in = BargeIn()
+        self.barge_in = BargeInPolicy()
 
     def start(self) -> None:
         """Open the topics."""
@@ -74,7 +74,7 @@ class UserSpeechNode(FaceNode):
     def on_face(self, msg: AudioChunkMsg) -> None:
         """Remember what the face will say."""
         delay_ns = round(self.params["presentation_delay"] * NS_PER_S)
-        self.listening.face.push(conversions.audio_chunk(msg), delay_ns, self.now_ns())
+        self.listening.playback.push(conversions.audio_chunk(msg), delay_ns, self.now_ns())
 
     def on_microphone(self, msg: AudioChunkMsg) -> None:
         """Hear, and act on it."""
@@ -87,16 +87,18 @@ class UserSpeechNode(FaceNode):
                 self.get_logger().error(self.refused)
             return
         self.refused = ""
-        if self.listening.person.speaking != self.speaking:
+        if self.listening.onset.speaking != self.speaking:
             self.tell()
-        if self.params["barge_in"] and self.barge_in.due(self.listening, self.params["barge_in_ms"]):
+        if self.params["barge_in"] and self.barge_in.should_interrupt(
+            self.listening, self.params["barge_in_ms"]
+        ):
             self.interrupt()
 
     def tell(self) -> None:
         """Say whether a person speaks."""
         if self.now_ns() - self.heard_ns > QUIET_NS and self.listening.time_ns:
             self.listening.reset()
-        self.speaking = self.listening.person.speaking
+        self.speaking = self.listening.onset.speaking
         self.speaking_pub.publish(Bool(data=self.speaking))
 
     def interrupt(self) -> None:
@@ -111,7 +113,7 @@ class UserSpeechNode(FaceNode):
 
     def on_hushed(self, done: Future) -> None:
         """Count anew: what was heard has been answered."""
-        self.listening.person.reset_evidence()
+        self.listening.onset.reset_evidence()
         answer: Any = done.result()
         self.get_logger().info(f"a person speaks: {answer.message}")
 
@@ -121,7 +123,7 @@ class UserSpeechNode(FaceNode):
             "person_speaking": self.speaking,
             "interrupts": self.interrupts,
             "level_dbfs": f"{self.listening.level_dbfs:.0f}",
-            "echo_loss_db": f"{self.listening.person.echo_loss_db:.0f}",
+            "echo_loss_db": f"{self.listening.onset.echo_loss_db:.0f}",
             "bad_samples": self.listening.nonfinite_samples,
         }
         if self.refused:

@@ -1,4 +1,4 @@
-"""Sound files as mono float32 at 16 kHz: wav, flac, ogg, mp3 and whatever else libsndfile reads."""
+"""Audio files as mono float32 at 16 kHz: wav, flac, ogg, mp3 and whatever else libsndfile reads."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import soxr
-from numpy.typing import NDArray
 
 from splatface.models.audio.chunks import StreamFramer
 from splatface.models.errors import AudioError
 from splatface.models.messages import SAMPLE_RATE
+from splatface.models.typing import Float32Array
 
-__all__ = ["LOWEST_HZ", "check_sound", "chunks_of_file", "endless_chunks", "read_sound"]
+__all__ = ["MIN_HZ", "check_sound", "chunks_of_file", "endless_chunks", "read_sound"]
 
-LOWEST_HZ, HIGHEST_HZ = 1_000, 768_000
+MIN_HZ, MAX_HZ = 1_000, 768_000
 BLOCK_VALUES = 1 << 18  # samples of all channels in memory at a time: 1 MiB
 PAUSE_S = 1.0  # silence between two rounds of a loop
 
@@ -32,37 +32,37 @@ def _open(path: Path) -> soundfile.SoundFile:
             f"{path}: expected a sound file, found one that cannot be read ({reason}): "
             "convert it, e.g. ffmpeg -i FILE out.wav"
         ) from None
-    if sound.frames <= 0 or not LOWEST_HZ <= sound.samplerate <= HIGHEST_HZ:
+    if sound.frames <= 0 or not MIN_HZ <= sound.samplerate <= MAX_HZ:
         found = "no samples" if sound.frames <= 0 else f"{sound.samplerate} Hz"
         sound.close()
         raise AudioError(
-            f"{path}: expected sound at {LOWEST_HZ} to {HIGHEST_HZ} Hz, found {found}: choose another file"
+            f"{path}: expected sound at {MIN_HZ} to {MAX_HZ} Hz, found {found}: choose another file"
         )
     return sound
 
 
-def _mono_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[NDArray[np.float32]]:
+def _mono_blocks(sound: soundfile.SoundFile, path: Path) -> Iterator[Float32Array]:
     frames = max(1, BLOCK_VALUES // sound.channels)
-    done = 0
+    frames_read = 0
     while True:
         try:
             block = sound.read(frames, dtype="float32", always_2d=True)
         except soundfile.SoundFileError as error:
-            at_s = done / sound.samplerate
+            at_s = frames_read / sound.samplerate
             raise AudioError(f"{path}: damaged after {at_s:.2f} s ({error}): make the file again") from None
         if len(block) == 0:
             return
         mono = block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
-            at_s = (done + int(np.argmin(np.isfinite(mono)))) / sound.samplerate
+            at_s = (frames_read + int(np.argmin(np.isfinite(mono)))) / sound.samplerate
             raise AudioError(
                 f"{path}: expected numbers, found NaN or infinity at {at_s:.3f} s: make the file again"
             )
-        done += len(block)
+        frames_read += len(block)
         yield mono
 
 
-def _blocks_16k(path: Path) -> Iterator[NDArray[np.float32]]:
+def _blocks_16k(path: Path) -> Iterator[Float32Array]:
     with _open(path) as sound:
         blocks = _mono_blocks(sound, path)
         if sound.samplerate == SAMPLE_RATE:
@@ -75,7 +75,7 @@ def _blocks_16k(path: Path) -> Iterator[NDArray[np.float32]]:
 
 
 def check_sound(path: str | Path) -> float:
-    """Duration in seconds of a file whose beginning (at most 1 MiB of samples) is sound.
+    """Return the duration in seconds of a file, after a check of its beginning (at most 1 MiB of samples).
 
     Raises AudioError when the file is missing, unreadable, empty, or holds NaN or infinity there.
     """
@@ -85,8 +85,8 @@ def check_sound(path: str | Path) -> float:
         return float(sound.frames / sound.samplerate)
 
 
-def read_sound(path: str | Path) -> NDArray[np.float32]:
-    """The whole file as mono samples [T] at 16 kHz, channels averaged, resampled by soxr.
+def read_sound(path: str | Path) -> Float32Array:
+    """Read a whole file as mono samples [T] at 16 kHz, channels averaged, resampled by soxr.
 
     Raises AudioError when the file is missing, unreadable, damaged, empty, or holds NaN or infinity (they are
     never replaced: a file can be made again).
@@ -98,28 +98,28 @@ def read_sound(path: str | Path) -> NDArray[np.float32]:
     return samples
 
 
-def chunks_of_file(path: str | Path, chunk_ms: int = 20) -> Iterator[NDArray[np.float32]]:
-    """The file in pieces [chunk_ms * 16] at 16 kHz, the last one filled up with zeros; bounded memory.
+def chunks_of_file(path: str | Path, chunk_ms: int = 20) -> Iterator[Float32Array]:
+    """Yield a file in chunks [chunk_ms * 16] at 16 kHz, the last one padded with zeros; bounded memory.
 
-    Together the pieces are `read_sound(path)`. Raises AudioError as that does, for a damaged place when it
-    is reached.
+    Together the chunks are `read_sound(path)`. Raises AudioError as that does, for damage when it is
+    reached.
     """
     size = chunk_ms * SAMPLE_RATE // 1000
-    pieces = StreamFramer(size, size)
+    chunks = StreamFramer(size, size)
     total = 0
     for block in _blocks_16k(Path(path)):
         total += len(block)
-        for _, piece in pieces.push(block):
-            yield piece
+        for _, chunk in chunks.push(block):
+            yield chunk
     if total % size:
-        for _, piece in pieces.push(np.zeros(size - total % size, np.float32)):
-            yield piece
+        for _, chunk in chunks.push(np.zeros(size - total % size, np.float32)):
+            yield chunk
 
 
-def endless_chunks(path: str | Path, chunk_ms: int = 20, loop: bool = False) -> Iterator[NDArray[np.float32]]:
-    """The file as an endless stream of pieces [chunk_ms * 16]: once, then silence; or again and again.
+def endless_chunks(path: str | Path, chunk_ms: int = 20, loop: bool = False) -> Iterator[Float32Array]:
+    """Yield a file as an endless stream of chunks [chunk_ms * 16]: once, then silence; or in a loop.
 
-    Between two rounds of a loop lies a second of silence. Raises AudioError as `chunks_of_file`.
+    The rounds of a loop are a second of silence apart. Raises AudioError as `chunks_of_file`.
     """
     silence = np.zeros(chunk_ms * SAMPLE_RATE // 1000, np.float32)
     yield from chunks_of_file(path, chunk_ms)

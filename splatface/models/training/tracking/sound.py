@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from splatface.models.audio.offline_features import features
-from splatface.models.audio.vad import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
+from splatface.models.audio.vad import SILENCE_DBFS, VAD_WINDOW, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError
@@ -173,8 +173,8 @@ def _speech_share(samples: Float32Array) -> float:
     except AudioError:
         return float("nan")
     likely = []
-    for end in range(VOICE_FRAME, len(samples) + 1, VOICE_FRAME):
-        voice.push(samples[end - VOICE_FRAME : end])
+    for end in range(VAD_WINDOW, len(samples) + 1, VAD_WINDOW):
+        voice.push(samples[end - VAD_WINDOW : end])
         likely.append(voice.probability(end - 1, end))
     return float(np.mean(np.array(likely) > _SPEECH)) if likely else 0.0
 

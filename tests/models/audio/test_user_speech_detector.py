@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.user_speech_detector import (
-    BargeIn,
+    BargeInPolicy,
     PlaybackLevelTracker,
     SpeechOnsetDetector,
     UserSpeechDetector,
@@ -22,54 +22,54 @@ FACE_ALONE = VadWindow(0.02, -60.0, -20.0)  # an echo 40 dB below what is played
 needs_voice = pytest.mark.skipif(not voices(), reason="no voice is installed: apt-get install libflite1")
 
 
-def heard(person, moment, windows):
-    return [person.push(moment) for _ in range(windows)]
+def heard(onset, moment, windows):
+    return [onset.push(moment) for _ in range(windows)]
 
 
 def test_a_person_speaks_after_a_tenth_of_a_second_and_through_pauses():
-    person = SpeechOnsetDetector()
-    assert heard(person, VOICED, 4) == [False, False, True, True]
-    assert all(heard(person, SILENT, 15))  # 480 ms
-    assert not person.push(SILENT)
-    assert heard(person, VOICED, 1) == [False]
+    onset = SpeechOnsetDetector()
+    assert heard(onset, VOICED, 4) == [False, False, True, True]
+    assert all(heard(onset, SILENT, 15))  # 480 ms
+    assert not onset.push(SILENT)
+    assert heard(onset, VOICED, 1) == [False]
 
 
 def test_a_long_speech_ends_once():
-    person = SpeechOnsetDetector()
-    assert all(heard(person, VOICED, 100)[2:])
-    after = heard(person, SILENT, 100)
+    onset = SpeechOnsetDetector()
+    assert all(heard(onset, VOICED, 100)[2:])
+    after = heard(onset, SILENT, 100)
     assert after.index(False) == 15
     assert not any(after[15:])
 
 
 @pytest.mark.parametrize("moment", [VadWindow(0.4, -20.0), VadWindow(0.9, -70.0)], ids=["noise", "far away"])
 def test_what_is_no_voice_near_by_is_nobody(moment):
-    person = SpeechOnsetDetector()
-    assert not any(heard(person, moment, 100))
+    onset = SpeechOnsetDetector()
+    assert not any(heard(onset, moment, 100))
 
 
 def test_an_echo_is_nobody_and_its_loss_is_learnt():
-    person = SpeechOnsetDetector()
-    assert np.isnan(person.echo_loss_db)
-    assert not any(heard(person, FACE_ALONE, 60))
-    assert person.echo_loss_db == pytest.approx(40)
+    onset = SpeechOnsetDetector()
+    assert np.isnan(onset.echo_loss_db)
+    assert not any(heard(onset, FACE_ALONE, 60))
+    assert onset.echo_loss_db == pytest.approx(40)
     # A little more of it, even if it sounds like a voice, is still the face.
-    assert not any(heard(person, VadWindow(0.9, -52.0, -20.0), 60))
+    assert not any(heard(onset, VadWindow(0.9, -52.0, -20.0), 60))
 
 
 @pytest.mark.parametrize("gain_db", [-30.0, -6.0, 5.0])
 def test_an_echo_that_nobody_cancels_interrupts_nothing(gain_db):
-    person = SpeechOnsetDetector()
-    assert not any(heard(person, VadWindow(0.95, -24.0 + gain_db, -24.0), 200))
-    assert person.voiced_ms == 0.0
+    onset = SpeechOnsetDetector()
+    assert not any(heard(onset, VadWindow(0.95, -24.0 + gain_db, -24.0), 200))
+    assert onset.voiced_ms == 0.0
     # and who is much louder than it is heard all the same
-    assert any(heard(person, VadWindow(0.95, -24.0 + gain_db + 12, -24.0), 10))
+    assert any(heard(onset, VadWindow(0.95, -24.0 + gain_db + 12, -24.0), 10))
 
 
 def test_a_person_chopped_by_the_canceller_counts_a_little_less():
     clear, chopped = SpeechOnsetDetector(), SpeechOnsetDetector()
-    for person in (clear, chopped):
-        heard(person, FACE_ALONE, 60)
+    for onset in (clear, chopped):
+        heard(onset, FACE_ALONE, 60)
     heard(clear, VadWindow(0.9, -25.0, -20.0), 4)
     heard(chopped, VadWindow(0.05, -25.0, -20.0), 4)
     assert clear.voiced_ms == 128.0
@@ -77,12 +77,12 @@ def test_a_person_chopped_by_the_canceller_counts_a_little_less():
 
 
 def test_knocks_into_the_face_are_nobody():
-    person = SpeechOnsetDetector()
-    heard(person, FACE_ALONE, 60)
+    onset = SpeechOnsetDetector()
+    heard(onset, FACE_ALONE, 60)
     for _ in range(20):
-        heard(person, VadWindow(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
-        assert person.voiced_ms < 150
-        heard(person, FACE_ALONE, 20)
+        heard(onset, VadWindow(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
+        assert onset.voiced_ms < 150
+        heard(onset, FACE_ALONE, 20)
 
 
 def chunk(first_ms, level, utterance=1, length_ms=20):
@@ -115,9 +115,9 @@ def test_the_face_sounds_when_it_is_played_and_what_was_taken_back_never_does():
     assert face.utterance == 1
 
 
-def conversation(listening, microphone, face, ends=None):
+def conversation(detector, microphone, face, ends=None):
     """(ms, person speaking, due) after every 20 ms of a microphone and a face heard at once."""
-    barge_in, out = BargeIn(), []
+    barge_in, out = BargeInPolicy(), []
     ends = ends if ends is not None else len(face)
     for first in range(0, len(microphone) - 319, 320):
         now_ns = START_NS + first * 62_500
@@ -125,9 +125,9 @@ def conversation(listening, microphone, face, ends=None):
         utterance = 1 + (first >= ends)
         said = face[ahead : ahead + 320] if ahead < ends else np.zeros(320, np.float32)
         said_ns = now_ns + 300 * MS - DELAY_NS
-        listening.face.push(AudioChunk(said, RATE, said_ns, utterance), DELAY_NS, now_ns)
-        listening.push(AudioChunk(microphone[first : first + 320], RATE, now_ns))
-        out.append((first / 16 + 20, listening.person.speaking, barge_in.due(listening, 200.0)))
+        detector.playback.push(AudioChunk(said, RATE, said_ns, utterance), DELAY_NS, now_ns)
+        detector.push(AudioChunk(microphone[first : first + 320], RATE, now_ns))
+        out.append((first / 16 + 20, detector.onset.speaking, barge_in.should_interrupt(detector, 200.0)))
     return out
 
 
@@ -166,28 +166,28 @@ def test_a_person_is_heard_with_and_without_a_face():
 
 
 def test_nan_and_other_rates_do_no_lasting_harm():
-    listening = UserSpeechDetector()
+    detector = UserSpeechDetector()
     bad = np.full(320, np.nan, np.float32)
     for block in range(50):
-        listening.push(AudioChunk(bad, RATE, START_NS + block * 20 * MS))
-    assert listening.nonfinite_samples == 50 * 320
-    assert listening.level_dbfs == -100
+        detector.push(AudioChunk(bad, RATE, START_NS + block * 20 * MS))
+    assert detector.nonfinite_samples == 50 * 320
+    assert detector.level_dbfs == -100
     with pytest.raises(AudioError, match="expected mono samples"):
-        listening.push(AudioChunk(np.zeros(320, np.float32), 48_000, START_NS))
+        detector.push(AudioChunk(np.zeros(320, np.float32), 48_000, START_NS))
     if voices():
         question = spoken("Can you hear me now?", "")
         for first in range(0, len(question) - 319, 320):
-            listening.push(AudioChunk(question[first : first + 320], RATE, START_NS + first * 62_500))
-        assert listening.person.voiced_ms > 200
+            detector.push(AudioChunk(question[first : first + 320], RATE, START_NS + first * 62_500))
+        assert detector.onset.voiced_ms > 200
 
 
 def test_how_the_sound_was_cut_changes_nothing():
     noise = np.random.default_rng(2).normal(0, 0.1, RATE).astype(np.float32)
     times = []
     for size in (320, 77):
-        listening = UserSpeechDetector()
+        detector = UserSpeechDetector()
         for first in range(0, len(noise), size):
-            listening.push(AudioChunk(noise[first : first + size], RATE, START_NS + first * 62_500))
-        times.append((listening.time_ns, listening.level_dbfs, listening.person.voiced_ms))
+            detector.push(AudioChunk(noise[first : first + size], RATE, START_NS + first * 62_500))
+        times.append((detector.time_ns, detector.level_dbfs, detector.onset.voiced_ms))
     assert times[0] == times[1]
     assert times[0][0] == START_NS + 31 * 32 * MS

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.chunks import StreamFramer
-from splatface.models.audio.device_clock import SampleClock
+from splatface.models.audio.device_clock import CaptureClock
 from splatface.models.audio.mel_filterbank import kaldi_filters, log_kaldi_fbank, slaney_filters
 from splatface.models.audio.vad import SileroVad, level_dbfs
 
@@ -86,7 +86,7 @@ def test_silence_and_noise_are_no_voice():
 
 def test_a_sample_clock_follows_a_slow_device_through_late_callbacks():
     random = np.random.default_rng(3)
-    clock = SampleClock(16_000)
+    clock = CaptureClock(16_000)
     rate = 16_000 * (1 + 100e-6)  # 100 ppm fast
     errors = []
     for block in range(3000):  # a minute of 20 ms
@@ -99,11 +99,11 @@ def test_a_sample_clock_follows_a_slow_device_through_late_callbacks():
 
 
 def test_a_sample_clock_jumps_when_sound_was_lost():
-    clock = SampleClock(16_000)
+    clock = CaptureClock(16_000)
     for block in range(200):
         clock.measure(block * 320, block * 20 * MS)
-    clock.lost()
+    clock.reset()
     clock.measure(200 * 320, 200 * 20 * MS + 30 * MS)
     assert clock.time_ns(200 * 320) == 200 * 20 * MS + 30 * MS
     with pytest.raises(ValueError, match="no measurement"):
-        SampleClock(16_000).time_ns(0)
+        CaptureClock(16_000).time_ns(0)

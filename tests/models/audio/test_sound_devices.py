@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.sound_devices import INPUT, Block, TimestampedChunker, choose_device
+from splatface.models.audio.sound_devices import INPUT, CapturedBlock, TimestampedChunker, choose_device
 from splatface.models.errors import AudioError
 
 DEVICES = {
@@ -46,7 +46,7 @@ def test_no_device_at_all():
 
 def block(first, count, time_ns, lost=False):
     samples = np.arange(first, first + count, dtype=np.float32)
-    return Block(samples, first, time_ns, lost)
+    return CapturedBlock(samples, first, time_ns, lost)
 
 
 @pytest.mark.parametrize("chunk_ms", [5, 20, 33])
