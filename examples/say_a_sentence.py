@@ -15,9 +15,9 @@ from splatface.models.behavior.controller import HeadMotionController, MotionCon
 from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
-from splatface.models.video.video_audio import sound_of_text
+from splatface.models.video.video_audio import audio_from_text
 from splatface.models.video.video_frames import render_frames
-from splatface.models.video.video_writer import FilmWriter, shape_of, tags_of
+from splatface.models.video.video_writer import VideoFileWriter, metadata_tags, parse_video_format
 
 
 def main() -> None:
@@ -30,11 +30,11 @@ def main() -> None:
     args = parser.parse_args()
 
     head = load_head(head_folder(args.head))
-    video_format = shape_of(args.size, aspect="", fps="25", own=(512, 512))
+    video_format = parse_video_format(args.size, aspect="", fps="25", own=(512, 512))
     talking_head = TalkingHead(head, renderer("cpu"), size=(video_format.width, video_format.height))
-    audio = sound_of_text(args.text)
+    audio = audio_from_text(args.text)
     motion = HeadMotionController(MotionConfig(seed=1))  # blinks, gaze and nods; another seed, another motion
-    with FilmWriter(args.film, video_format, audio.channels, tags_of(head.info)) as film:
+    with VideoFileWriter(args.film, video_format, audio.channels, metadata_tags(head.info)) as film:
         for frame in render_frames(audio, encoder("fsmn"), talking_head, motion, video_format.fps):
             film.add(frame.picture, frame.samples)
         print(f"{args.film}: {film.seconds:.1f} s")

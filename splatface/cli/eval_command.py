@@ -82,9 +82,9 @@ def _evaluate(name: str, folder: str, args: argparse.Namespace, *, alone: bool) 
 
 
 def _print_result(result: dict[str, Any], args: argparse.Namespace) -> None:
-    from splatface.models.training.evaluation.evaluation_report import table
+    from splatface.models.training.evaluation.evaluation_report import format_table
 
-    text, data = table(result), json.dumps(result, indent=None if args.json else 2)
+    text, data = format_table(result), json.dumps(result, indent=None if args.json else 2)
     if args.out:
         _write_text(args.out, "evaluation.json", data)
         _write_text(args.out, "evaluation.txt", text)
@@ -92,9 +92,9 @@ def _print_result(result: dict[str, Any], args: argparse.Namespace) -> None:
 
 
 def _print_comparison(results: list[dict[str, Any]], args: argparse.Namespace) -> None:
-    from splatface.models.training.evaluation.evaluation_report import comparison
+    from splatface.models.training.evaluation.evaluation_report import format_comparison
 
-    text, data = comparison(results), json.dumps(results)
+    text, data = format_comparison(results), json.dumps(results)
     if args.out:
         _write_text(args.out, "comparison.json", data)
         _write_text(args.out, "comparison.md", text)

@@ -36,11 +36,11 @@ def main(args: argparse.Namespace) -> None:
     """Make the film."""
     from splatface.models.head.head_file import head_folder, load_head
     from splatface.models.training.speech_corpus.forced_alignment import align_phones
-    from splatface.models.video.video_writer import shape_of
+    from splatface.models.video.video_writer import parse_video_format
 
     head = load_head(head_folder(args.head))
     own = head.info.camera.width, head.info.camera.height
-    face = shape_of(args.size, "", args.fps, own)
+    face = parse_video_format(args.size, "", args.fps, own)
     phones = align_phones(args.sound, args.words, args.voice) if args.words else ()
     _shoot(args, head, face, phones)
 
@@ -49,15 +49,15 @@ def _shoot(args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: 
     from splatface.models.render.render import renderer
     from splatface.models.talking_head import TalkingHead
     from splatface.models.training.report.encoder_comparison import heard_moments, shape_around
-    from splatface.models.video.video_audio import sound_of_file
-    from splatface.models.video.video_writer import FilmWriter, tags_of
+    from splatface.models.video.video_audio import audio_from_file
+    from splatface.models.video.video_writer import VideoFileWriter, metadata_tags
 
     talker = TalkingHead(head, renderer("cpu"), size=(face.width, face.height))
     for name in args.encoder:
         talker.lookahead_ns(name)  # an encoder that the head does not know is refused here
     shape = shape_around(face, len(args.encoder) + bool(phones))
-    channels = sound_of_file(args.sound).channels
-    with FilmWriter(args.out, shape, channels, tags_of(head.info)) as film:
+    channels = audio_from_file(args.sound).channels
+    with VideoFileWriter(args.out, shape, channels, metadata_tags(head.info)) as film:
         line = VideoProgress(sys.stderr, time.monotonic)
         for moment in heard_moments(args.sound, args.encoder, talker, face.fps, phones):
             film.add(moment.picture, moment.samples)

@@ -44,32 +44,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Render the video; return 130 when Ctrl-C ended it early."""
     from splatface.models.head.head_file import head_folder, load_head
-    from splatface.models.video.video_writer import shape_of
+    from splatface.models.video.video_writer import parse_video_format
 
     head = load_head(head_folder(args.head))
     own = head.info.camera.width, head.info.camera.height
-    shape = shape_of(args.size, args.aspect, args.fps, own)
+    shape = parse_video_format(args.size, args.aspect, args.fps, own)
     sound = _sound(args, head)
     return _render_video(args, head, shape, sound)
 
 
 def _sound(args: argparse.Namespace, head: "Head") -> "Sound":
     from splatface.models.tts.voice_matching import voice_of_head
-    from splatface.models.video.video_audio import sound_of_file, sound_of_text
+    from splatface.models.video.video_audio import audio_from_file, audio_from_text
 
     if args.audio is not None:
-        return sound_of_file(args.audio)
+        return audio_from_file(args.audio)
     text = sys.stdin.read() if args.say == "-" else args.say
-    return sound_of_text(text, args.voice or voice_of_head(head.info.reports), args.rate)
+    return audio_from_text(text, args.voice or voice_of_head(head.info.reports), args.rate)
 
 
 def _make_talking_head(args: argparse.Namespace, head: "Head", shape: "VideoFormat") -> "TalkingHead":
     from splatface.models.messages import HeadControl
-    from splatface.models.render.render import background_of, renderer
+    from splatface.models.render.render import parse_background, renderer
     from splatface.models.talking_head import TalkingHead
 
     size = shape.width, shape.height
-    background = background_of(args.background, size)
+    background = parse_background(args.background, size)
     talking_head = TalkingHead(head, renderer("cpu", threads=args.threads), size=size, background=background)
     talking_head.lookahead_ns(args.encoder)  # an encoder that the head does not know is refused here
     print("preparing (compiles for about 10 s the first time)", file=sys.stderr)
@@ -81,11 +81,11 @@ def _render_video(args: argparse.Namespace, head: "Head", shape: "VideoFormat", 
     from splatface.models.audio.encoder import encoder
     from splatface.models.behavior.controller import HeadMotionController, MotionConfig
     from splatface.models.video.video_frames import render_frames
-    from splatface.models.video.video_writer import FilmWriter, tags_of
+    from splatface.models.video.video_writer import VideoFileWriter, metadata_tags
 
     controller = HeadMotionController(MotionConfig(seed=args.seed))
     with (
-        FilmWriter(args.out, shape, sound.channels, tags_of(head.info)) as video,
+        VideoFileWriter(args.out, shape, sound.channels, metadata_tags(head.info)) as video,
         _end_requests() as end_requests,
     ):
         talking_head = _make_talking_head(args, head, shape)

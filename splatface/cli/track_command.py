@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from splatface.cli.progress_line import StageProgress
-from splatface.models.errors import FilmError, TrackingError
+from splatface.models.errors import TrackingError, VideoError
 
 if TYPE_CHECKING:
     from splatface.models.training.dataset.types import Dataset
@@ -115,7 +115,7 @@ def _write_tracking_video(
 
     try:
         write_tracking_film(dataset, findings, report)
-    except (FilmError, TrackingError) as error:
+    except (VideoError, TrackingError) as error:
         return f"\nno tracking video: {error}"
     return ""
 

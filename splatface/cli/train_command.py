@@ -268,7 +268,7 @@ def _mouth_openings(evaluation: "Evaluation") -> dict[str, list[float | None]]:
 
     truth = evaluation.truth
     series = {
-        "time_s": truth.dataset.frames.time_ns[truth.rows] / 1e9,
+        "time_s": truth.dataset.frames.time_ns[truth.frame_indices] / 1e9,
         "truth": None if truth.landmarks is None else mouth_opening(truth.landmarks),
         "by motion": evaluation.by_motion.opening,
         "by sound": evaluation.by_sound.opening,

@@ -31,7 +31,7 @@ class Camera:
         return places
 
     def scaled_to(self, width: int, height: int) -> "Camera":
-        """The same view on another canvas: the picture's shorter relative side is kept whole.
+        """The same view on another canvas: the image's shorter relative side is kept whole.
 
         The scale is the larger of the two that fit the old view inside the new canvas, the
         remaining direction shows more (or, where the scene ends, background). Pixels stay square

@@ -11,7 +11,6 @@ __all__ = [
     "AudioError",
     "DatasetError",
     "EncoderError",
-    "FilmError",
     "HeadError",
     "LaunchError",
     "MetricError",
@@ -21,6 +20,7 @@ __all__ = [
     "SplatfaceError",
     "TrackingError",
     "TrainingError",
+    "VideoError",
     "silence_unraisable_on_interrupt",
 ]
 
@@ -42,7 +42,7 @@ class HeadError(SplatfaceError):
 
 
 class RenderError(SplatfaceError):
-    """A picture cannot be drawn as asked."""
+    """An image cannot be rendered as asked."""
 
 
 class RecordingError(SplatfaceError):
@@ -77,8 +77,8 @@ class SpeechError(SplatfaceError):
     """A text cannot be spoken as asked."""
 
 
-class FilmError(SplatfaceError):
-    """A film cannot be made as asked."""
+class VideoError(SplatfaceError):
+    """A video cannot be made as asked."""
 
 
 if TYPE_CHECKING:

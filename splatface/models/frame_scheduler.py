@@ -1,7 +1,7 @@
-"""Which pictures to draw, and when: decisions over times, no clock.
+"""Which images to draw, and when: decisions over times, no clock.
 
-Pictures lie on a fixed grid, picture k at k / fps since the epoch of media time, so that a restart, a
-second renderer or a replay draws the same moments.
+Images lie on a fixed grid, image k at k / fps since the epoch of media time, so that a restart, a
+second renderer or a replay renders the same moments.
 """
 
 from collections import deque
@@ -14,33 +14,33 @@ __all__ = ["Grid", "LiveScheduler", "LockstepScheduler", "PresentationQueue"]
 
 T = TypeVar("T")
 FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
-MOST_WAITING = 600  # pictures: the longest delay, 5 s, at the highest rate
+MOST_WAITING = 600  # images: the longest delay, 5 s, at the highest rate
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The moments of pictures."""
+    """The moments of images."""
 
     fps: float  # 1..240
 
     def time_ns(self, index: int) -> int:
-        """Media time of picture `index`."""
+        """Media time of image `index`."""
         return round(index * NS_PER_S / self.fps)
 
     def first_at(self, time_ns: int) -> int:
-        """Index of the first picture at or after a moment."""
+        """Index of the first image at or after a moment."""
         index = int(time_ns * self.fps / NS_PER_S) - 1
         while self.time_ns(index) < time_ns:
             index += 1
         return index
 
     def last_at(self, time_ns: int) -> int:
-        """Index of the last picture at or before a moment."""
+        """Index of the last image at or before a moment."""
         return self.first_at(time_ns + 1) - 1
 
 
 class LockstepScheduler:
-    """One picture for every moment of the grid that the stream covers, none left out (`clock: features`)."""
+    """One image for every moment of the grid that the stream covers, none left out (`clock: features`)."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
@@ -51,7 +51,7 @@ class LockstepScheduler:
         self._next = self.grid.first_at(time_ns)
 
     def due(self, covered_ns: int) -> list[int]:
-        """Media times of the pictures that the stream now covers, each given once."""
+        """Media times of the images that the stream now covers, each given once."""
         if self._next is None:
             return []
         last = self.grid.last_at(covered_ns)
@@ -63,9 +63,9 @@ class LockstepScheduler:
 class LiveScheduler:
     """The newest moments worth showing; what came too late is left out and counted.
 
-    A picture is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
+    An image is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
     face without sound goes on living. Of several due at once only those within `backlog` of the newest
-    are drawn.
+    are rendered.
     """
 
     def __init__(self, grid: Grid, patience_ns: int, backlog_ns: int) -> None:
@@ -83,7 +83,7 @@ class LiveScheduler:
         """Media times to draw now, oldest first.
 
         Args:
-            covered_ns: up to where the stream allows pictures, None without a stream.
+            covered_ns: up to where the stream allows images, None without a stream.
             now_ns: the present, media time.
         """
         limit_ns = now_ns - self.patience_ns
@@ -111,13 +111,13 @@ class LiveScheduler:
 
 
 class PresentationQueue(Generic[T]):
-    """Pictures that wait to be shown at their time + delay.
+    """Images that wait to be shown at their time + delay.
 
     One that is not newer than the newest replaces what it contradicts: everything from its time on. So
-    whoever draws a face that was interrupted takes back what had not been shown.
+    whoever renders a face that was interrupted takes back what had not been shown.
 
     Args:
-        delay_ns: from a picture's own time to when it is to be seen.
+        delay_ns: from an image's own time to when it is to be seen.
     """
 
     def __init__(self, delay_ns: int) -> None:
@@ -126,13 +126,13 @@ class PresentationQueue(Generic[T]):
         self._held: deque[tuple[int, T]] = deque(maxlen=MOST_WAITING)
 
     def push(self, time_ns: int, picture: T) -> None:
-        """Let a picture wait."""
+        """Let an image wait."""
         while self._held and self._held[-1][0] >= time_ns:
             self._held.pop()
         self._held.append((time_ns, picture))
 
     def due(self, now_ns: int) -> T | None:
-        """The picture to show now, None when the one before is still right."""
+        """The image to show now, None when the one before is still right."""
         shown = None
         while self._held and not 0 < self._wait_ns(now_ns) <= self.delay_ns + FAR_NS:
             self.skipped += shown is not None

@@ -65,9 +65,9 @@ class HeadControl:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One picture and the moment it belongs to."""
+    """One image and the moment it belongs to."""
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
     time_ns: int
     utterance: int = 0
-    index: int = 0  # counts drawn pictures
+    index: int = 0  # counts rendered images

@@ -1,4 +1,4 @@
-"""A head that talks: (what was heard, control, time) -> picture. One page, in the order of the data."""
+"""A head that talks: (what was heard, control, time) -> image. One page, in the order of the data."""
 
 from collections.abc import Sequence
 
@@ -19,15 +19,15 @@ __all__ = ["TalkingHead"]
 
 
 class TalkingHead:
-    """One head and what draws it. The same arguments give the same picture, bit for bit (cpu backend).
+    """One head and what renders it. The same arguments give the same image, bit for bit (cpu backend).
 
     Args:
         head: sound, as `load_head` returns it.
         drawer: a renderer.
-        size: width and height of the pictures; the camera is scaled, not the picture.
-        background: color [3] or picture [H, W, 3], 0..1; the head's own when left out.
+        size: width and height of the images; the camera is scaled, not the image.
+        background: color [3] or image [H, W, 3], 0..1; the head's own when left out.
         gate: when the mouth rests; ALWAYS_OPEN for features without voice probability.
-        watermark: whether pictures say invisibly that they are synthetic.
+        watermark: whether images say invisibly that they are synthetic.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class TalkingHead:
         self._watermark = Watermark(self.camera.width, self.camera.height) if watermark else None
 
     def lookahead_ns(self, encoder: str) -> int:
-        """How much later than a picture's time the newest feature frame is that it listens to."""
+        """How much later than an image's time the newest feature frame is that it listens to."""
         return round(self._net(encoder).lookahead_ms * 1e6)
 
     def mouth(self, frames: Sequence[AudioFrame], time_ns: int) -> NDArray[np.float32]:
@@ -65,7 +65,7 @@ class TalkingHead:
         return basis_coefficients(self.head, self.mouth(frames, time_ns), control)
 
     def render(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB of the moment `time_ns`.
+        """The image [H, W, 3] RGB of the moment `time_ns`.
 
         Args:
             frames: what was heard around that moment, rising in time; older and later frames change
@@ -79,7 +79,7 @@ class TalkingHead:
         return self.draw(self.mouth(frames, time_ns), control)
 
     def draw(self, mouth: NDArray[np.float32], control: HeadControl) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
+        """The image [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
         c = basis_coefficients(self.head, mouth, control)
         splats = self._deform(c, bone_poses(control, self.head.info))
         image = self._drawer.draw_uint8(splats, self.camera, self._background)

@@ -1,4 +1,4 @@
-"""Values by time, looked up between their neighbors: what lets the rate of pictures be free."""
+"""Values by time, looked up between their neighbors: what lets the rate of images be free."""
 
 from bisect import bisect_right
 from collections.abc import Callable

@@ -13,7 +13,7 @@ from splatface.models.errors import HeadError, RenderError, SplatfaceError
 from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler
 from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, AudioFrame, Frame, HeadControl
-from splatface.models.render.render import background_of, renderer
+from splatface.models.render.render import parse_background, renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
 from splatface.nodes import conversions
@@ -109,7 +109,7 @@ class Renderer(FaceNode):
         grid = Grid(self.params["fps"])
         self.steps = LockstepScheduler(grid) if self.params["clock"] == "features" else None
         self.live = LiveScheduler(grid, PATIENCE_NS, BACKLOG_NS)
-        self.background = background_of(self.params["background"], self.size)
+        self.background = parse_background(self.params["background"], self.size)
         self.drawer = renderer(
             self.params["backend"], threads=self.params["threads"], supersample=self.params["supersample"]
         )

@@ -17,7 +17,7 @@ __all__ = [
     "Bones",
     "basis_coefficients",
     "bone_poses",
-    "controls_of",
+    "control_values",
     "limit_pose",
     "soft_limit_motion",
 ]
@@ -34,8 +34,8 @@ class Bones:
 def bone_poses(control: HeadControl, info: HeadInfo) -> Bones:
     """Turn a control (REP 103) into the two bones (canonical axes), limited to what training saw.
 
-    The head turns about its pivot, then shifts. The torso turns about the same pivot by a share of
-    each angle and shifts by a share of the way (`torso_follow`), so the neck stretches between them.
+    The head turns about its pivot, then shifts. The torso turns about the same pivot by a fraction of
+    each angle and shifts by a fraction of the way (`torso_follow`), so the neck stretches between them.
     """
     angles, shift = limit_pose(control, info.pose_limits)
     pivot = np.asarray(info.pivot_m)
@@ -74,7 +74,7 @@ EXPRESSIONS = tuple(sorted({*_SHOWN, *MOUTH_MODES}))
 _BEYOND = 0.1  # of a mode's range: how far past its limits it may go
 
 
-def controls_of(control: HeadControl) -> Float32Array:
+def control_values(control: HeadControl) -> Float32Array:
     """The values [8] of a control: 0..1 each, jaw_side -1..1, gaze in radians, all clamped.
 
     What is not finite counts as 0. Expressions outside CONTROLS move nothing here.
@@ -100,7 +100,7 @@ def basis_coefficients(head: Head, heard: Float32Array, control: HeadControl) ->
     for name, weight in control.expression:
         if name in MOUTH_MODES and name not in CONTROLS:
             mouth[MOUTH_MODES.index(name)] += _clamp(name, weight)
-    return head.motion_map(*soft_limit_motion(mouth, controls_of(control), head.info.motion_limits))
+    return head.motion_map(*soft_limit_motion(mouth, control_values(control), head.info.motion_limits))
 
 
 def soft_limit_motion(

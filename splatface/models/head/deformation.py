@@ -27,7 +27,7 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
         bones: where head and torso stand.
 
     Harmonics of degree 1 turn with the bones. Camera and light stand still and the head turns, so
-    this slope of color over the direction of view is what shades a turned cheek; those of degree 2
+    this gradient of color over the direction of view is what shades a turned cheek; those of degree 2
     and 3 keep the world's axes.
     """
     g = head.gaussians
@@ -51,7 +51,7 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
 def _skin(
     means: AnyArray, quats: AnyArray, skin: NDArray[np.float32], bones: Bones
 ) -> tuple[AnyArray, AnyArray]:
-    """Blend both bones' transforms by `skin` [N]: places [N, 3] linearly, turns [N, 4] as quaternions."""
+    """Blend both bones' transforms by `skin` [N]: positions [N, 3] linearly, turns [N, 4] as quaternions."""
     w = skin.astype(np.float64)[:, None]
     head, torso = bones.T_world_head, bones.T_world_torso
     by_head = means @ head[:3, :3].T + head[:3, 3]
@@ -61,7 +61,7 @@ def _skin(
 
 
 def rotate_sh1(sh1: AnyArray, skin: NDArray[np.float32], bones: Bones) -> AnyArray:
-    """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as places are."""
+    """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as positions are."""
     if not sh1.shape[1]:
         return sh1
     # Color = C (-y a0 + z a1 - x a2) = C d.g with g = (-a2, -a0, a1): a vector, turned as one.
@@ -102,7 +102,7 @@ class _Tiles:
 
 
 class Deformer:
-    """Moves one head's Gaussians, picture after picture, without allocating.
+    """Moves one head's Gaussians, image after image, without allocating.
 
     The `Splats` it returns are its own arrays: they hold until the next call.
     """
@@ -181,7 +181,7 @@ def _tiles(basis: Float32Array) -> _Tiles:
     by_block = padded.reshape(blocks, BLOCK, DELTA_CHANNELS, count).transpose(0, 2, 3, 1)
     tiles = by_block.reshape(blocks * DELTA_CHANNELS, count, BLOCK)
     line, coefficient = np.nonzero(np.abs(tiles).max(axis=2, initial=0.0) > 0)
-    # The n-th full tile of a line goes to its group n // 4, place n % 4.
+    # The n-th full tile of a line goes to its group n // 4, position n % 4.
     per_line = np.bincount(line, minlength=len(tiles))
     groups = -(-per_line // 4)
     first = np.concatenate([[0], np.cumsum(groups)])

@@ -30,8 +30,8 @@ __all__ = [
     "Splats",
     "check_motion_map",
     "linear_map",
-    "map_of_tensors",
-    "tensors_of_map",
+    "motion_map_from_tensors",
+    "motion_map_tensors",
 ]
 
 # One row of a head's linear basis: Δmean 3, Δquat 4, Δlog-scale 3, Δopacity logit 1, Δcolor (SH degree 0) 3.
@@ -75,7 +75,7 @@ class MotionMap:
     """The mouth modes and the controls to the coefficients of one head.
 
     `map(mouth, controls)` = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls],
-    GELU in its tanh form. At rest it is 0: the canonical Gaussians are the face at rest. The bend is
+    GELU in its tanh form. At rest it is 0: the canonical Gaussians are the face in the rest pose. The bend is
     for what a line cannot say: a lid slides over a ball, lips meet and press.
     """
 
@@ -113,12 +113,12 @@ def check_motion_map(motion_map: MotionMap, coefficients: int) -> None:
         expect_range(f"motion.{entry.name}", values, -_LARGEST, _LARGEST)
 
 
-def tensors_of_map(motion_map: MotionMap) -> dict[str, Float32Array]:
+def motion_map_tensors(motion_map: MotionMap) -> dict[str, Float32Array]:
     """Tensors named `motion.<name>`, as they stand in head.safetensors."""
     return {f"motion.{entry.name}": getattr(motion_map, entry.name) for entry in fields(motion_map)}
 
 
-def map_of_tensors(tensors: Mapping[str, Float32Array]) -> MotionMap:
+def motion_map_from_tensors(tensors: Mapping[str, Float32Array]) -> MotionMap:
     """Take the map out of named tensors; HeadError where one is missing."""
     names = [entry.name for entry in fields(MotionMap)]
     missing = [name for name in names if f"motion.{name}" not in tensors]
@@ -137,7 +137,7 @@ Range = tuple[float, float]
 class PoseLimits:
     """Poses seen in training, in REP 103 angles about the neck; the margin is added on both sides.
 
-    Beyond them a head shows what no picture ever taught it (streaks at ear and jaw, a double chin).
+    Beyond them a head shows what no image ever taught it (streaks at ear and jaw, a double chin).
     """
 
     yaw_rad: tuple[float, float] = (-0.45, 0.45)  # positive to the head's left
@@ -151,7 +151,7 @@ class PoseLimits:
 class MotionLimits:
     """How far each mode and control went in training; without a word of it, the motion space's own range.
 
-    Beyond them Gaussians go where no picture ever taught them to: torn lips, teeth through a closed mouth.
+    Beyond them Gaussians go where no image ever taught them to: torn lips, teeth through a closed mouth.
     """
 
     mouth: tuple[Range, ...] = ((-0.1, 1.0),) * len(MOUTH_MODES)  # lowest (<= 0), highest (>= 0)
@@ -172,8 +172,8 @@ class HeadInfo:
     pivot_m: tuple[float, float, float] = (0.0, 0.0, 0.0)  # neck joint, canonical frame
     pose_limits: PoseLimits = field(default_factory=PoseLimits)
     motion_limits: MotionLimits = field(default_factory=MotionLimits)
-    torso_follow: tuple[float, float] = (0.25, 0.5)  # share of the head's rotation and shift, 0..1
-    fps: float = 25.0  # of the film it was trained on
+    torso_follow: tuple[float, float] = (0.25, 0.5)  # fraction of the head's rotation and shift, 0..1
+    fps: float = 25.0  # of the video it was trained on
     reports: Mapping[str, object] = field(default_factory=dict)  # "training", "evaluation": plain data
 
 

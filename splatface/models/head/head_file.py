@@ -17,17 +17,17 @@ from safetensors import SafetensorError
 
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, net_of_tensors, tensors_of_net
 from splatface.models.errors import HeadError
-from splatface.models.head.head import Gaussians, Head, map_of_tensors, tensors_of_map
+from splatface.models.head.head import Gaussians, Head, motion_map_from_tensors, motion_map_tensors
 from splatface.models.head.head_yaml import (
     MAX_YAML_BYTES,
     RATE_HZ,
     StrictMapping,
     describe,
-    info_of,
+    head_info_from_yaml,
     read_yaml,
     yaml_text,
 )
-from splatface.models.head.migrations import Tensors, migrate, version_of
+from splatface.models.head.migrations import Tensors, format_version, migrate
 from splatface.models.head.validation import check_head
 from splatface.models.storage import atomic_write
 
@@ -94,7 +94,7 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
 
 def _load(path: Path) -> Head:
     description = read_yaml(_read(path, YAML, MAX_YAML_BYTES), path / YAML)
-    version_of(description)
+    format_version(description)
     stored = StrictMapping(description).inner("tensors")
     content = _read(path, TENSORS, MAX_TENSOR_BYTES)
     if len(content) != stored.whole("bytes") or hashlib.sha256(content).hexdigest() != stored.text("sha256"):
@@ -118,9 +118,9 @@ def _assemble(fields: StrictMapping, tensors: Tensors) -> Head:
     parts: dict[str, Any] = dict(tensors)
     head = Head(
         gaussians=Gaussians(**{name: parts[name] for name in _GAUSSIANS}),
-        motion_map=map_of_tensors(parts),
+        motion_map=motion_map_from_tensors(parts),
         nets=_nets_of(fields, parts),
-        info=info_of(fields),
+        info=head_info_from_yaml(fields),
         skinning_weight=parts["skin"],
         dynamic=parts["dynamic"],
         basis=parts["basis"],
@@ -197,7 +197,7 @@ def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
 def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
     tensors = {name: getattr(head.gaussians, name) for name in _GAUSSIANS}
     tensors |= {"skin": head.skinning_weight, "dynamic": head.dynamic, "basis": head.basis}
-    tensors |= tensors_of_map(head.motion_map)
+    tensors |= motion_map_tensors(head.motion_map)
     for net in head.nets.values():
         tensors |= tensors_of_net(net)
     content = safetensors.numpy.save({name: _narrowed(array) for name, array in tensors.items()})

@@ -18,7 +18,7 @@ __all__ = [
     "MAX_YAML_BYTES",
     "StrictMapping",
     "describe",
-    "info_of",
+    "head_info_from_yaml",
     "read_yaml",
     "yaml_text",
 ]
@@ -132,7 +132,7 @@ def describe(head: Head) -> dict[str, Any]:
             "translation_m": float(limits.translation_m),
             "margin_rad": float(limits.margin_rad),
         },
-        "motion_limits": ranges_of(info.motion_limits),
+        "motion_limits": motion_limits_to_yaml(info.motion_limits),
         "torso_follow": [float(x) for x in info.torso_follow],
         "coefficients": list(info.coefficient_names),
         "gaussians": len(head.gaussians),
@@ -141,7 +141,7 @@ def describe(head: Head) -> dict[str, Any]:
     }
 
 
-def info_of(fields: "StrictMapping") -> HeadInfo:
+def head_info_from_yaml(fields: "StrictMapping") -> HeadInfo:
     """The HeadInfo that a head.yaml describes; HeadError where a field is missing or of the wrong kind."""
     return HeadInfo(
         name=fields.text("name"),
@@ -184,7 +184,7 @@ def _limits_of(fields: "StrictMapping") -> PoseLimits:
     )
 
 
-def ranges_of(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
+def motion_limits_to_yaml(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
     """Motion limits as head.yaml has them, by name."""
     groups = {"mouth": (MOUTH_MODES, limits.mouth), "controls": (CONTROLS, limits.controls)}
     return {
@@ -280,7 +280,7 @@ class StrictMapping:
 
 
 def _shown(value: object) -> str:
-    """A short picture of a value that may be huge or deep."""
+    """A short image of a value that may be huge or deep."""
     if isinstance(value, str):
         return repr(value[:60])
     if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < MAX_NUMBER):

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import HeadError
-from splatface.models.head.head import MotionLimits, linear_map, tensors_of_map
-from splatface.models.head.head_yaml import FORMAT, FORMAT_VERSION, StrictMapping, ranges_of
+from splatface.models.head.head import MotionLimits, linear_map, motion_map_tensors
+from splatface.models.head.head_yaml import FORMAT, FORMAT_VERSION, StrictMapping, motion_limits_to_yaml
 
 __all__ = ["MIGRATIONS", "Migration", "migrate"]
 
@@ -30,12 +30,12 @@ def _with_motion_map(description: Description, tensors: Tensors) -> tuple[Descri
         )
     heard = np.eye(len(MOUTH_MODES), gain.shape[1], dtype=np.float32)
     line = linear_map(np.concatenate([heard, gain]))
-    return description, tensors | tensors_of_map(line)
+    return description, tensors | motion_map_tensors(line)
 
 
 def _with_motion_limits(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
     """2 -> 3: how far motion went in training was not kept; the space's own range stands for it."""
-    return {**description, "motion_limits": ranges_of(MotionLimits())}, tensors
+    return {**description, "motion_limits": motion_limits_to_yaml(MotionLimits())}, tensors
 
 
 def _with_person(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
@@ -84,7 +84,7 @@ def migrate(
     Raises:
         HeadError: for a head of a newer version, or of one so old that no migration is left.
     """
-    version = version_of(description)
+    version = format_version(description)
     if version > to_version:
         raise HeadError(
             f"head.yaml: version: expected at most {to_version}, found {version}: "
@@ -102,7 +102,7 @@ def migrate(
     return description, tensors
 
 
-def version_of(description: object) -> int:
+def format_version(description: object) -> int:
     """The format version of a head.yaml; HeadError where it is none."""
     fields = StrictMapping(description)
     if fields.data.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""An invisible mark in every picture that says: synthetic, made by splatface.
+"""An invisible mark in every image that says: synthetic, made by splatface.
 
 A spread-spectrum pattern (Cox et al. 1997) of half a level: each 8 x 8 block stands one level higher or
 not. Blocks repeat every 16 in both directions, half of them find the pattern, half carry 32 bits. It
@@ -19,10 +19,10 @@ __all__ = ["SYNTHETIC", "Detection", "Watermark", "detect"]
 
 SYNTHETIC = int.from_bytes(b"SPLF", "big")
 BLOCK = 8  # px, JPEG's block: there a level of difference is eight of the mean's coefficient and survives
-TILE = 16  # blocks after which the pattern repeats, so that a cropped picture still shows it
+TILE = 16  # blocks after which the pattern repeats, so that a cropped image still shows it
 BITS = 32
 PERIOD = BLOCK * TILE
-# Peak over the rms of all 128 x 128 places: chance alone reaches 4, a marked face 9 to 13.
+# Peak over the rms of all 128 x 128 positions: chance alone reaches 4, a marked face 9 to 13.
 FOUND = 5.0
 BITS_RIGHT = 28  # chance: 1e-5
 
@@ -36,7 +36,7 @@ _BIT_OF = (_ROW * (TILE // 2) + _COLUMN // 2) % BITS  # of the blocks that do no
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What a picture says about itself."""
+    """What an image says about itself."""
 
     found: bool  # the pattern is there and carries the identity asked for
     score: float  # how far the pattern stands out of chance
@@ -44,7 +44,7 @@ class Detection:
 
 
 class Watermark:
-    """Marks pictures of one size in place: 0.02 ms at 512 x 512."""
+    """Marks images of one size in place: 0.02 ms at 512 x 512."""
 
     def __init__(self, width: int, height: int, identity: int = SYNTHETIC) -> None:
         raised = (_tile(identity) > 0).astype(np.uint8)
@@ -53,7 +53,7 @@ class Watermark:
         self._raised = np.ascontiguousarray(np.repeat(pixels[..., None], 3, axis=2))
 
     def mark(self, image: NDArray[np.uint8]) -> None:
-        """Mark the RGB picture [H, W, 3] in place; no value changes by more than one."""
+        """Mark the RGB image [H, W, 3] in place; no value changes by more than one."""
         if image.shape != self._raised.shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
             raise RenderError(
                 f"watermark: expected a contiguous uint8 picture {list(self._raised.shape)}, found "
@@ -70,9 +70,9 @@ def _raise_blocks(values, raised):  # type: ignore[no-untyped-def]
 
 
 def detect(image: NDArray[np.uint8], identity: int = SYNTHETIC) -> Detection:
-    """Look for the mark in an RGB picture [H, W, 3] uint8, wherever it was cropped from.
+    """Look for the mark in an RGB image [H, W, 3] uint8, wherever it was cropped from.
 
-    At least 128 x 128 pixels in their original size; a scaled picture has lost the mark.
+    At least 128 x 128 pixels in their original size; a scaled image has lost the mark.
     """
     folded = _fold(_residual(image))
     spectrum = np.fft.rfft2(folded)

@@ -14,12 +14,12 @@ from splatface.models.render.cpu import CpuRenderer, ImageGrads, rasterize_backw
 from splatface.models.render.reference import SplatTensors
 from splatface.models.render.render import RenderOutput
 
-__all__ = ["DifferentiableRenderer", "TorchRendered"]
+__all__ = ["DifferentiableRenderer", "TorchRenderOutput"]
 
 
 @dataclass(frozen=True, slots=True)
-class TorchRendered:
-    """A picture that knows where it came from."""
+class TorchRenderOutput:
+    """An image that knows where it came from."""
 
     image: Tensor  # [H, W, 3]
     transmittance: Tensor  # [H, W]
@@ -27,10 +27,10 @@ class TorchRendered:
 
 
 class DifferentiableRenderer:
-    """Draws tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
+    """Renders tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
 
-    Several pictures may be drawn before their backward passes run. After a backward pass
-    `center_slopes` [N, 2] holds dL/d(place in the picture) of that picture's Gaussians, per px, which
+    Several images may be rendered before their backward passes run. After a backward pass
+    `center_slopes` [N, 2] holds dL/d(position in the image) of that image's Gaussians, per px, which
     densification asks for.
     """
 
@@ -39,8 +39,8 @@ class DifferentiableRenderer:
         self.center_slopes: Tensor | None = None
         self.idle: list[CpuRenderer] = []
 
-    def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRendered:
-        """Draw float32 CPU tensors; background is a color [3] or a picture [H, W, 3]."""
+    def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRenderOutput:
+        """Draw float32 CPU tensors; background is a color [3] or an image [H, W, 3]."""
         for field in fields(splats):
             tensor = getattr(splats, field.name)
             if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
@@ -51,11 +51,11 @@ class DifferentiableRenderer:
         arguments = [getattr(splats, field.name) for field in fields(splats)]
         color, through, others = _Draw.apply(self, camera, *arguments)
         image = torch.addcmul(color, through[..., None], background)
-        return TorchRendered(image, through, None if splats.extra is None else others)
+        return TorchRenderOutput(image, through, None if splats.extra is None else others)
 
 
 class _Lease:
-    """A renderer whose buffers hold one drawn picture, given back when the graph that needs it is gone."""
+    """A renderer whose buffers hold one rendered image, given back when the graph that needs it is gone."""
 
     def __init__(self, owner: DifferentiableRenderer) -> None:
         self.owner = owner

@@ -1,4 +1,4 @@
-"""The numbers every backend shares (3D Gaussian Splatting, Kerbl et al. 2023, as gsplat 1.5 has them)."""
+"""The numbers every backend fractions (3D Gaussian Splatting, Kerbl et al. 2023, as gsplat 1.5 has them)."""
 
 __all__ = [
     "ALPHA_MAX",
@@ -14,11 +14,11 @@ __all__ = [
 ]
 
 LOW_PASS_PX2 = 0.3  # px^2 added to the 2-D covariance: no Gaussian falls between two pixels
-ALPHA_MIN = 1.0 / 255.0  # fainter than one step of an 8-bit picture: not drawn
+ALPHA_MIN = 1.0 / 255.0  # fainter than one step of an 8-bit image: not rendered
 ALPHA_MAX = 0.999  # keeps 1 - alpha invertible in the backward pass
 TRANSMITTANCE_MIN = 1e-4  # behind this nothing can be seen: a block of pixels is closed
-NEAR_M = 0.01  # Gaussians nearer than this (or behind the camera) are not drawn
-FRUSTUM_MARGIN = 0.3  # the Jacobian is taken at most this share of the view outside the picture
+NEAR_M = 0.01  # Gaussians nearer than this (or behind the camera) are not rendered
+FRUSTUM_MARGIN = 0.3  # the Jacobian is taken at most this fraction of the view outside the image
 
 # Real spherical harmonics of degree 0..3 in the order and with the signs of the 3DGS code.
 SH_0 = 0.28209479177387814

@@ -34,9 +34,9 @@ _BLACK: Float32Array = np.zeros((1, 1, 3), np.float32)
 
 
 class CpuRenderer:
-    """Draws splats on `threads` cores; not to be used from two threads at once.
+    """Renders splats on `threads` cores; not to be used from two threads at once.
 
-    `supersample` 2 draws four samples for each pixel and averages them (2-3 times the cost).
+    `supersample` 2 renders four samples for each pixel and averages them (2-3 times the cost).
     Raises RenderError for threads < 1 or another supersample than 1 or 2.
     """
 
@@ -62,9 +62,9 @@ class CpuRenderer:
     def draw(
         self, splats: Splats, camera: Camera, background: ArrayLike, extra: Float32Array | None = None
     ) -> RenderOutput:
-        """The picture as float32, its transmittance and, given extra [N, C], those channels composited alike.
+        """The image as float32, its transmittance and, given extra [N, C], those channels composited alike.
 
-        background is a color [3] or a picture [H, W, 3]. Raises RenderError where something does not fit.
+        background is a color [3] or an image [H, W, 3]. Raises RenderError where something does not fit.
         """
         values = None if extra is None else check_extra(extra, len(splats))
         behind = as_background(background, camera)
@@ -74,7 +74,7 @@ class CpuRenderer:
     def draw_uint8(
         self, splats: Splats, camera: Camera, background: ArrayLike, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """The picture as uint8 [H, W, 3], in `out` (contiguous) when given."""
+        """The image as uint8 [H, W, 3], in `out` (contiguous) when given."""
         shape = (camera.height, camera.width, 3)
         image = np.empty(shape, np.uint8) if out is None else out
         if image.shape != shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
@@ -88,7 +88,7 @@ class CpuRenderer:
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
-        """The picture without background as uint8 [H, W, 4]: colors premultiplied with alpha, alpha last."""
+        """The image without background as uint8 [H, W, 4]: colors premultiplied with alpha, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
         self.composite_uint8(_BLACK, image)
@@ -166,7 +166,7 @@ def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Float32Array, F
 
 @dataclass(frozen=True, slots=True)
 class ImageGrads:
-    """dL/d of what was drawn, contiguous."""
+    """dL/d of what was rendered, contiguous."""
 
     image: Float32Array  # [H, W, 3]
     transmittance: Float32Array  # [H, W]
@@ -175,7 +175,7 @@ class ImageGrads:
 
 @dataclass(frozen=True, slots=True)
 class SplatGrads:
-    """dL/d of what was drawn from; `centers` is the slope in the picture that densification asks for."""
+    """dL/d of what was rendered from; `centers` is the gradient in the image that densification asks for."""
 
     means: Float32Array  # [N, 3]
     quats: Float32Array  # [N, 4]
@@ -193,10 +193,10 @@ def rasterize_backward(
     rendered: RenderOutput,
     slopes: ImageGrads,
 ) -> SplatGrads:
-    """Slopes of the splats that `renderer.draw` drew last.
+    """Gradients of the splats that `renderer.draw` drew last.
 
     scene, extra and rendered are that call's arguments and result (the background needs no mention: it is
-    in the picture). Raises RenderError for a supersampling renderer.
+    in the image). Raises RenderError for a supersampling renderer.
     """
     values = check_extra(extra, len(scene[0]))
     sums = composite_backward(renderer, values, rendered, slopes)
@@ -206,7 +206,7 @@ def rasterize_backward(
 def composite_backward(
     renderer: CpuRenderer, extra: Float32Array, rendered: RenderOutput, slopes: ImageGrads
 ) -> Float32Array:
-    """First stage: moments [threads, N, 9 + C] of the slopes about each Gaussian's center."""
+    """First stage: moments [threads, N, 9 + C] of the gradients about each Gaussian's center."""
     if renderer.supersample != 1:
         raise RenderError(
             f"backward: expected supersample 1, found {renderer.supersample}: train on the full-size picture"

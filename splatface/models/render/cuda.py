@@ -22,7 +22,7 @@ __all__ = ["CudaRenderer"]
 
 
 class CudaRenderer:
-    """Draws on one CUDA device. Raises RenderError where torch, gsplat or the device are missing."""
+    """Renders on one CUDA device. Raises RenderError where torch, gsplat or the device are missing."""
 
     def __init__(self, device: str = "cuda", *, supersample: int = 1) -> None:
         try:
@@ -41,7 +41,7 @@ class CudaRenderer:
     def draw(
         self, splats: Splats, camera: Camera, background: ArrayLike, extra: NDArray[np.float32] | None = None
     ) -> RenderOutput:
-        """As `CpuRenderer.draw`; the picture is back in the processor's memory when this returns."""
+        """As `CpuRenderer.draw`; the image is back in the processor's memory when this returns."""
         check_splats(splats)
         behind = self._to_device(as_background(background, camera))
         values = None if extra is None else self._to_device(check_extra(extra, len(splats)))
@@ -55,13 +55,13 @@ class CudaRenderer:
         )
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
-        """The picture as uint8 [H, W, 3]."""
+        """The image as uint8 [H, W, 3]."""
         return self.draw(splats, camera, background).as_uint8()
 
     def draw_tensors(self, splats: "SplatTensors", camera: Camera, background: Any) -> tuple[Any, Any, Any]:
         """Image [H, W, 3], transmittance [H, W] and extra [H, W, C] or None, differentiable, on the device.
 
-        splats are float32 on the device, background is a color [3] or a picture [H, W, 3] there.
+        splats are float32 on the device, background is a color [3] or an image [H, W, 3] there.
         """
         names = ("means", "quats", "scales", "opacities", "sh")
         tensors = {name: getattr(splats, name) for name in names}

@@ -130,7 +130,7 @@ def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
 def first_pixel(left):  # type: ignore[no-untyped-def]
     """First pixel >= 0 whose center is not left of `left`, or one too early (ceil would be a call).
 
-    Clamped as integers: whatever a NaN or an infinity became, the result lies in the picture.
+    Clamped as integers: whatever a NaN or an infinity became, the result lies in the image.
     """
     return max(np.int32(left + _ALMOST_HALF), np.int32(0))
 
@@ -145,7 +145,7 @@ def last_pixel(right, count):  # type: ignore[no-untyped-def]
 def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyped-def]
     """Write records [N, 16] and boxes [N, 4] (tiles x0, x1, y0, y1; x1 = x0 when unseen) of first..last.
 
-    splats (means, quats, scales, opacities, sh), view (T_camera_world's upper three rows [12], lens
+    splats (means, quats, scales, opacities, sh), view (T_camera_world's upper three rows [12], intrinsics
     (fx, fy, cx, cy), (width, height)).
     """
     means, quats, scales, opacities, sh = splats
@@ -243,7 +243,7 @@ def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
 @kernel
 def _color_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no-untyped-def]
     """Write dL/dsh of Gaussian i; returns dL/dmean through the viewing direction. pulls [15] is scratch."""
-    # A color clamped at 0 has no slope.
+    # A color clamped at 0 has no gradient.
     red = m[6] if records[i, 6] > _ZERO else _ZERO
     green = m[7] if records[i, 7] > _ZERO else _ZERO
     blue = m[8] if records[i, 8] > _ZERO else _ZERO
@@ -266,7 +266,7 @@ def _color_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no
 
 @kernel
 def _quat_grad(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignore[no-untyped-def]
-    """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> picture.
+    """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> image.
 
     d_axes [3, 3] is scratch, row k: dL/d axis k.
     """
@@ -310,10 +310,10 @@ def _quat_grad(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignor
 
 @kernel
 def project_backward(first, last, splats, view, records, sums, slopes):  # type: ignore[no-untyped-def]
-    """Write the slopes of Gaussians first..last.
+    """Write the gradients of Gaussians first..last.
 
-    splats (means, quats, scales, opacities, sh), view (pose [12], lens [4], (width, height)), sums
-    [threads, N, 9 + C] as `backward_tiles` leaves them, slopes as splats, then extra [N, C], centers [N, 2].
+    splats (means, quats, scales, opacities, sh), view (pose [12], intrinsics [4], (width, height)), sums
+    [threads, N, 9 + C] of `backward_tiles`, gradients as splats, then extra [N, C], centers [N, 2].
     """
     means, quats, scales, opacities, sh = splats
     d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centers = slopes
@@ -335,7 +335,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
                 d_extra[i, k - 9] = moment
         p0, p1, p2 = means[i, 0], means[i, 1], means[i, 2]
         z = v[8] * p0 + v[9] * p1 + v[10] * p2 + v[11]
-        drawn = False  # what was not drawn has no record and no slope
+        drawn = False  # what was not rendered has no record and no gradient
         for k in range(9):
             drawn |= m[k] != _ZERO
         if not drawn:

@@ -52,7 +52,7 @@ _ACROSS = TILE_WIDTH // 4
 
 @kernel
 def _put(image, y, x, channel, value):  # type: ignore[no-untyped-def]
-    """Store a color as the picture stores it; the branch falls away in compilation."""
+    """Store a color as the image stores it; the branch falls away in compilation."""
     if image.itemsize == 1:
         image[y, x, channel] = np.uint8(min(max(value * _WHITE + _HALF, _ZERO), _WHITE))
     else:
@@ -151,14 +151,14 @@ BLOCKS_ACROSS, BLOCKS_DOWN = TILE_WIDTH // 4, TILE_HEIGHT // 4
 _BLOCK = 64  # floats of a block: four channels of 16 pixels
 TILE_FLOATS = BLOCKS_ACROSS * BLOCKS_DOWN * _BLOCK
 _ALL_OPEN = (1 << BLOCKS_ACROSS) - 1
-WIDE = 8  # blocks: narrower ellipses are drawn by their box, the exact rows cost more than they save
+WIDE = 8  # blocks: narrower ellipses are rendered by their box, the exact rows cost more than they save
 
 _ALPHA_MAX, _DARK = f4(ALPHA_MAX), f4(TRANSMITTANCE_MIN)
 
 
 @kernel
 def clear_tile(buffer):  # type: ignore[no-untyped-def]
-    """Nothing drawn: black, transmittance 1."""
+    """Nothing rendered: black, transmittance 1."""
     zero, one = splat(_ZERO), splat(_ONE)
     for block in range(BLOCKS_ACROSS * BLOCKS_DOWN):
         store(buffer, block * _BLOCK, zero)
@@ -287,7 +287,7 @@ def draw_tiles(records, extra, bins, counter, background, supersample, picture):
     """Draw the tiles that no other thread has taken yet (counter [1] int64 says which), until none is left.
 
     records flat, extra [N, C] or None (compiled without them), bins (members, offsets, tile_order, tiles
-    across), picture (image [H, W, 3 | 4], transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
+    across), image (image [H, W, 3 | 4], transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
     """
     members, offsets, tile_order, across = bins
     image, transmittance, others = picture
@@ -312,7 +312,7 @@ _GRAD_BLOCK = 80  # floats of a block: dL/dimage 3, what is still to come 1, tra
 
 @kernel
 def _load_tile_grads(buffer, extra_buffer, tile_x, tile_y, picture, slopes):  # type: ignore[no-untyped-def]
-    """Lay the gradients of the picture into the tile; outside the picture they are 0."""
+    """Lay the gradients of the image into the tile; outside the image they are 0."""
     image, through, others = picture
     d_image, d_through, d_others = slopes
     channels = others.shape[2]
@@ -398,7 +398,7 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
                     behind = load(buffer, place + 48) - weight * pull
                     store(buffer, place + 48, behind)
                     v = weight * pull - alpha * behind / (one - alpha)
-                    v = select_ge(full, most, zero, v)  # a clamped alpha has no slope
+                    v = select_ge(full, most, zero, v)  # a clamped alpha has no gradient
                     through = through - weight
                     store(buffer, place + 64, through)
                     d_red, d_green = d_red + weight * slope_r, d_green + weight * slope_g
@@ -438,8 +438,8 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
 def backward_tiles(records, extra, bins, counter, picture, slopes, grads):  # type: ignore[no-untyped-def]
     """Add to grads [N, 9 + C] what the tiles give that no other thread has taken (each has its own grads).
 
-    records flat, extra [N, C], bins (members, offsets, tile_order, tiles across), picture (image [H, W, 3],
-    transmittance [H, W], extra [H, W, C]) as drawn, slopes their gradients.
+    records flat, extra [N, C], bins (members, offsets, tile_order, tiles across), image (image [H, W, 3],
+    transmittance [H, W], extra [H, W, C]) as rendered, gradients their gradients.
     """
     members, offsets, tile_order, across = bins
     blocks = BLOCKS_ACROSS * BLOCKS_DOWN

@@ -40,7 +40,7 @@ _STRIP_PAIRS = 4_000_000  # Gaussians x pixels handled at once if all touched th
 
 @dataclass(frozen=True, slots=True)
 class SplatTensors:
-    """`Splats` as tensors of one dtype; extra channels are drawn on a background of 0."""
+    """`Splats` as tensors of one dtype; extra channels are rendered on a background of 0."""
 
     means: Tensor  # [N, 3] m
     quats: Tensor  # [N, 4] wxyz, any length > 0
@@ -52,7 +52,7 @@ class SplatTensors:
 
 @dataclass(frozen=True, slots=True)
 class Projected:
-    """Ellipses in the picture."""
+    """Ellipses in the image."""
 
     centers: Tensor  # [N, 2] px
     covariances: Tensor  # [N, 2, 2] px^2, low-pass included
@@ -80,7 +80,7 @@ def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
     """Centers, 2-D covariances and depths of all Gaussians."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     points = splats.means @ pose[:3, :3].T + pose[:3, 3]
-    z = points[:, 2].clamp(min=NEAR_M)  # the nearer ones are not drawn: any finite value does
+    z = points[:, 2].clamp(min=NEAR_M)  # the nearer ones are not rendered: any finite value does
     x_z, y_z = points[:, 0] / z, points[:, 1] / z
     slack_x = FRUSTUM_MARGIN * 0.5 * camera.width / camera.fx
     slack_y = FRUSTUM_MARGIN * 0.5 * camera.height / camera.fy
@@ -169,7 +169,7 @@ def _draw_rows(
 
 
 class ReferenceRenderer:
-    """Draws by the definition, in float64; seconds per picture."""
+    """Renders by the definition, in float64; seconds per image."""
 
     def __init__(self, *, supersample: int = 1) -> None:
         self.supersample = supersample
@@ -181,7 +181,7 @@ class ReferenceRenderer:
         background: ArrayLike,
         extra: NDArray[np.float32] | None = None,
     ) -> RenderOutput:
-        """The picture, its transmittance and, with `extra` [N, C], the extra channels."""
+        """The image, its transmittance and, with `extra` [N, C], the extra channels."""
         check_splats(splats)
         values = check_extra(extra, len(splats))
         arrays = {f.name: torch.from_numpy(getattr(splats, f.name)).double() for f in fields(splats)}
@@ -198,7 +198,7 @@ class ReferenceRenderer:
         )
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
-        """The picture as uint8 [H, W, 3]."""
+        """The image as uint8 [H, W, 3]."""
         return self.draw(splats, camera, background).as_uint8()
 
     def _averaged(self, plane: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,9 +17,9 @@ __all__ = [
     "RenderOutput",
     "Renderer",
     "as_background",
-    "background_of",
     "check_extra",
     "check_splats",
+    "parse_background",
     "render",
     "renderer",
     "warm_up",
@@ -28,21 +28,21 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RenderOutput:
-    """A picture, and how much of the background is seen through it."""
+    """An image, and how much of the background is seen through it."""
 
     image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colors are
-    transmittance: NDArray[np.float32]  # [H, W] 1 = nothing drawn here, 0 = opaque
+    transmittance: NDArray[np.float32]  # [H, W] 1 = nothing rendered here, 0 = opaque
     extra: NDArray[np.float32] | None = None  # [H, W, C] the extra channels, on a background of 0
 
     def as_uint8(self) -> NDArray[np.uint8]:
-        """The picture [H, W, 3], rounded to 0..255."""
+        """The image [H, W, 3], rounded to 0..255."""
         return (np.clip(self.image, 0.0, 1.0) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """A color as [1, 1, 3] or a picture as [H, W, 3], contiguous float32.
+    """A color as [1, 1, 3] or an image as [H, W, 3], contiguous float32.
 
-    Raises RenderError when it is neither a color [3] nor a picture of the camera's size.
+    Raises RenderError when it is neither a color [3] nor an image of the camera's size.
     """
     array = np.asarray(background, dtype=np.float32)
     if array.shape == (3,):
@@ -89,18 +89,18 @@ def check_extra(extra: NDArray[np.float32] | None, count: int) -> NDArray[np.flo
     return extra
 
 
-def background_of(text: str, size: tuple[int, int]) -> NDArray[np.float32] | None:
+def parse_background(text: str, size: tuple[int, int]) -> NDArray[np.float32] | None:
     """The background that `text` names.
 
     Args:
-        text: empty for the head's own, a color such as `#2a3b4c`, or the path of a picture.
-        size: width and height of the canvas; a picture is scaled to cover it and its middle is kept.
+        text: empty for the head's own, a color such as `#2a3b4c`, or the path of an image.
+        size: width and height of the canvas; an image is scaled to cover it and its middle is kept.
 
     Returns:
-        None for the head's own, a color [3] or a picture [H, W, 3], RGB 0..1.
+        None for the head's own, a color [3] or an image [H, W, 3], RGB 0..1.
 
     Raises:
-        RenderError: when it is neither a color nor a picture that can be read.
+        RenderError: when it is neither a color nor an image that can be read.
     """
     # Rendering does without OpenCV; only an image file needs it.
     import cv2
@@ -141,7 +141,7 @@ class Renderer(Protocol):
     """What every backend can do."""
 
     def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> RenderOutput:
-        """The picture of `splats` seen by `camera` before `background` (color [3] or picture [H, W, 3])."""
+        """The image of `splats` seen by `camera` before `background` (color [3] or image [H, W, 3])."""
         ...
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
@@ -171,9 +171,9 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
 
 
 def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> RenderOutput:
-    """Draw one picture; to draw many, keep a `renderer(backend)` and its buffers.
+    """Draw one image; to draw many, keep a `renderer(backend)` and its buffers.
 
-    background is an RGB color [3] or a picture [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
+    background is an RGB color [3] or an image [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
     image is then premultiplied with alpha = 1 - transmittance.
     """
     return renderer(backend).draw(splats, camera, background)

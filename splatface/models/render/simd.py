@@ -1,6 +1,6 @@
 """Sixteen float32 in one value: a block of 4 x 4 pixels.
 
-Numba vectorises the short, branchy loops of a rasteriser badly, so kernels say what they mean. LLVM makes one
+Numba vectorizes the short, branchy loops of a rasterizer badly, so kernels say what they mean. LLVM makes one
 AVX-512 register of it, two of AVX2, four of SSE or NEON.
 """
 
@@ -248,7 +248,7 @@ def _interleaved(builder: Any, planes: list[Any], row: int) -> Any:
 
 @intrinsic
 def store_rgb(context, image, index, row_stride, red, green, blue):  # type: ignore[no-untyped-def]
-    """Write a block of colors to a flat picture: float32 as it is, uint8 as round(255 * clamp(color))."""
+    """Write a block of colors to a flat image: float32 as it is, uint8 as round(255 * clamp(color))."""
     to_bytes = image.dtype == types.uint8
 
     def as_bytes(b: Any, value: Any) -> Any:

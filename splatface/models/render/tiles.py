@@ -11,8 +11,8 @@ _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS
 _KEY_MAX = np.float32(
     (1 << 2 * _DIGIT_BITS) - 1
-)  # 22 bits over the depth of a head: a quarter of a micrometre
-_DEPTH = 14  # place in a record
+)  # 22 bits over the depth of a head: a quarter of a micrometer
+_DEPTH = 14  # position in a record
 
 
 def tile_grid(width: int, height: int) -> tuple[int, int]:
@@ -79,7 +79,7 @@ def count_per_tile(order, visible, boxes, across, offsets):  # type: ignore[no-u
 
 @kernel
 def bin_to_tiles(order, visible, boxes, across, offsets, members):  # type: ignore[no-untyped-def]
-    """Fill members with each tile's Gaussians, nearest first; False when it needs offsets[-1] places."""
+    """Fill members with each tile's Gaussians, nearest first; False when it needs offsets[-1] positions."""
     if count_per_tile(order, visible, boxes, across, offsets) > members.shape[0]:
         return False
     cursors = offsets[:-1].copy()

@@ -1,1 +1,1 @@
-"""A head's film: sound in, pictures and sound on one clock out, in a file. Any length, bounded memory."""
+"""A head's video: sound in, images and sound on one clock out, in a file. Any length, bounded memory."""

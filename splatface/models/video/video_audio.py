@@ -1,4 +1,4 @@
-"""What a film says: the blocks of a sound file or of a spoken text, as heard by people and by the encoder."""
+"""Audio of a video: blocks of a sound file or of a spoken text, for the file and for the encoder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,16 +15,16 @@ from splatface.models.tts.speak import speak
 from splatface.models.typing import Float32Array
 
 __all__ = [
-    "FILM_HZ",
+    "VIDEO_HZ",
     "AudioBlock",
     "Sound",
+    "audio_from_file",
+    "audio_from_text",
     "resample_for_video_and_encoder",
-    "sound_of_file",
-    "sound_of_text",
 ]
 
 
-FILM_HZ = 48_000
+VIDEO_HZ = 48_000
 BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
 REST_S = 0.4  # before and after a spoken text, the mouth closed
 
@@ -42,14 +42,14 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioBlock:
-    """A stretch of sound for the film and for the encoder: each a line from time 0 without a gap."""
+    """A stretch of sound for the video and for the encoder: each a line from time 0 without a gap."""
 
-    film: Float32Array  # [T, channels] at FILM_HZ
+    film: Float32Array  # [T, channels] at VIDEO_HZ
     heard: Float32Array  # [T'] at HEARD_HZ, mono
     share: float  # how much of the whole has come, 0..1
 
 
-def sound_of_file(path: Path) -> Sound:
+def audio_from_file(path: Path) -> Sound:
     """A sound file in its own quality; of more than two channels the mean.
 
     Raises:
@@ -83,7 +83,7 @@ def _read(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Float32Array,
             yield kept, min(done / max(file.frames, 1), 1.0)
 
 
-def sound_of_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
+def audio_from_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
     """A text, spoken sentence by sentence, with a moment of rest at both ends.
 
     Raises:
@@ -116,8 +116,8 @@ class _Resampler:
 
 
 def resample_for_video_and_encoder(sound: Sound) -> Iterator[AudioBlock]:
-    """The sound at the film's rate and at the encoder's, block by block."""
-    film = _Resampler(sound.rate_hz, FILM_HZ, sound.channels)
+    """The sound at the video's rate and at the encoder's, block by block."""
+    film = _Resampler(sound.rate_hz, VIDEO_HZ, sound.channels)
     heard = _Resampler(sound.rate_hz, SAMPLE_RATE, 1)
     for samples, share in sound.blocks:
         mono = samples.mean(axis=1, dtype=np.float32)

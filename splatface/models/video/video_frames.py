@@ -1,4 +1,4 @@
-"""From sound to the moments of a film: each picture with the sound that is heard while it stands."""
+"""From sound to the moments of a video: each image with the sound that is heard while it stands."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from splatface.models.frame_scheduler import Grid
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame, HeadControl
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline
-from splatface.models.video.video_audio import FILM_HZ, Sound, resample_for_video_and_encoder
+from splatface.models.video.video_audio import VIDEO_HZ, Sound, resample_for_video_and_encoder
 
 __all__ = ["VideoFrame", "render_frames"]
 
@@ -23,10 +23,10 @@ _FLUSH_STEPS = 100  # 2 s of silence: more than any encoder looks ahead
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoFrame:
-    """Picture k shows media time k / fps; its sound reaches from there to the next picture's time."""
+    """Image k shows media time k / fps; its sound reaches from there to the next image's time."""
 
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
-    samples: NDArray[np.float32]  # [T, channels] at FILM_HZ
+    samples: NDArray[np.float32]  # [T, channels] at VIDEO_HZ
     share: float  # how much of the whole sound has been shown, 0..1
     mouth: NDArray[np.float32]  # [n <= 8] mouth modes that were heard
     control: HeadControl  # what the face does besides
@@ -35,10 +35,10 @@ class VideoFrame:
 def render_frames(
     sound: Sound, encoder: Encoder, talker: TalkingHead, controller: HeadMotionController, fps: Fraction
 ) -> Iterator[VideoFrame]:
-    """The film of `sound`: ceil(duration * fps) moments, the last one's sound as short as it comes.
+    """The video of `sound`: ceil(duration * fps) moments, the last one's sound as short as it comes.
 
-    Sound goes in block by block, as it does live, and a picture comes as soon as what it listens to has
-    been heard; so nothing is held but the last seconds, and a picture is the one a live face would show.
+    Sound goes in block by block, as it does live, and an image comes as soon as what it listens to has
+    been heard; so nothing is held but the last seconds, and an image is the one a live face would show.
     """
     heard = _Hearing(encoder, controller)
     waiting = _AudioSlicer(sound.channels, fps)
@@ -75,11 +75,11 @@ class _Hearing:
         self._count += len(samples)
         for frame in self._encoder.push(chunk):
             self._frames.push(frame)
-            # A nod follows its syllable by more than any look-ahead: none begins in a picture already drawn.
+            # A nod follows its syllable by more than any look-ahead: none begins in a frame already rendered.
             self._controller.hear(frame, frame.center_ns)
 
     def covered_ns(self, talker: TalkingHead) -> int:
-        """Up to where pictures need no later sound."""
+        """Up to where images need no later sound."""
         latest_ns = self._frames.latest_ns
         return -1 if latest_ns is None else latest_ns - talker.lookahead_ns(self._encoder.name)
 
@@ -89,19 +89,19 @@ class _Hearing:
 
 
 class _AudioSlicer:
-    """Sound of the film whose picture is not drawn yet."""
+    """Sound of the video whose image is not rendered yet."""
 
     def __init__(self, channels: int, fps: Fraction) -> None:
         self._fps = fps
         self._grid = Grid(float(fps))
         self._samples = np.zeros((0, channels), np.float32)
-        self._index = 0  # of the next picture
+        self._index = 0  # of the next image
         self._come = self._shown = 0  # samples
         self._share_come = 0.0
 
     @property
     def time_ns(self) -> int:
-        """When the next picture shows."""
+        """When the next image shows."""
         return self._grid.time_ns(self._index)
 
     @property
@@ -110,13 +110,13 @@ class _AudioSlicer:
         return self._share_come * self._shown / max(self._come, 1)
 
     def push(self, samples: NDArray[np.float32], share: float) -> None:
-        """More sound, with which `share` of the whole has come."""
+        """More sound, with which `fraction` of the whole has come."""
         self._samples = np.concatenate([self._samples, samples])
         self._come += len(samples)
         self._share_come = share
 
     def whole(self) -> bool:
-        """Whether all the sound of the next picture is there."""
+        """Whether all the sound of the next image is there."""
         return len(self._samples) >= self._size()
 
     def left(self) -> bool:
@@ -124,7 +124,7 @@ class _AudioSlicer:
         return len(self._samples) > 0
 
     def take(self) -> NDArray[np.float32]:
-        """The sound of the next picture."""
+        """The sound of the next image."""
         size = self._size()
         taken, self._samples = self._samples[:size], self._samples[size:]
         self._index += 1
@@ -132,5 +132,5 @@ class _AudioSlicer:
         return taken
 
     def _size(self) -> int:
-        # Counted from the beginning: at 29.97 pictures a second stretches differ by a sample, never drift.
-        return round((self._index + 1) * FILM_HZ / self._fps) - round(self._index * FILM_HZ / self._fps)
+        # Counted from the beginning: at 29.97 images a second stretches differ by a sample, never drift.
+        return round((self._index + 1) * VIDEO_HZ / self._fps) - round(self._index * VIDEO_HZ / self._fps)

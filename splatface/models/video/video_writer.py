@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from splatface.models.errors import FilmError
+from splatface.models.errors import VideoError
 from splatface.models.head.head import HeadInfo
 from splatface.models.storage import PART
-from splatface.models.video.video_audio import FILM_HZ
+from splatface.models.video.video_audio import VIDEO_HZ
 
-__all__ = ["ASPECTS", "SUFFIXES", "FilmWriter", "VideoFormat", "shape_of", "tags_of"]
+__all__ = ["ASPECTS", "SUFFIXES", "VideoFileWriter", "VideoFormat", "metadata_tags", "parse_video_format"]
 
 ASPECTS = {"16:9": (16, 9), "9:16": (9, 16), "1:1": (1, 1)}
 SMALLEST, LARGEST = 64, 4096
@@ -25,29 +25,29 @@ SLOWEST, FASTEST = 1, 120
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """Of every picture of a film."""
+    """Of every image of a video."""
 
     width: int  # px, even: color is stored for two pixels at a time
     height: int  # px, even
     fps: Fraction
 
 
-def shape_of(size: str, aspect: str, fps: str, own: tuple[int, int]) -> VideoFormat:
+def parse_video_format(size: str, aspect: str, fps: str, own: tuple[int, int]) -> VideoFormat:
     """The shape that was asked for.
 
     Args:
         size: such as 1280x720; empty to follow the aspect.
         aspect: one of ASPECTS; empty for the size the head was made for.
-        fps: pictures per second, such as 25, 29.97 or 30000/1001.
+        fps: images per second, such as 25, 29.97 or 30000/1001.
         own: width and height of the head's own camera; with an aspect its shorter side is kept.
 
     Raises:
-        FilmError: for anything else, or an odd size.
+        VideoError: for anything else, or an odd size.
     """
     width, height = _size(size) if size else _even(_fitted(aspect, own))
     fits = min(width, height) >= SMALLEST and max(width, height) <= LARGEST
     if width % 2 or height % 2 or not fits:
-        raise FilmError(
+        raise VideoError(
             f"size: expected even numbers of {SMALLEST} to {LARGEST} such as 512x512, found "
             f"{width}x{height}: choose another"
         )
@@ -57,7 +57,7 @@ def shape_of(size: str, aspect: str, fps: str, own: tuple[int, int]) -> VideoFor
 def _size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
-        raise FilmError(f"size: expected width x height such as 1280x720, found {text!r}")
+        raise VideoError(f"size: expected width x height such as 1280x720, found {text!r}")
     return int(parts[0]), int(parts[1])
 
 
@@ -65,7 +65,7 @@ def _fitted(aspect: str, own: tuple[int, int]) -> tuple[float, float]:
     if not aspect:
         return own
     if aspect not in ASPECTS:
-        raise FilmError(f"aspect: expected one of {', '.join(ASPECTS)}, found {aspect!r}")
+        raise VideoError(f"aspect: expected one of {', '.join(ASPECTS)}, found {aspect!r}")
     across, down = ASPECTS[aspect]
     unit = min(own) / min(across, down)
     return across * unit, down * unit
@@ -81,7 +81,7 @@ def _rate(text: str) -> Fraction:
     except (ValueError, ZeroDivisionError):
         fps = Fraction(0)
     if not SLOWEST <= fps <= FASTEST:
-        raise FilmError(f"fps: expected {SLOWEST} to {FASTEST} pictures per second, found {text!r}")
+        raise VideoError(f"fps: expected {SLOWEST} to {FASTEST} pictures per second, found {text!r}")
     return fps
 
 
@@ -89,7 +89,7 @@ def _rate(text: str) -> Fraction:
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 
 
-def tags_of(info: HeadInfo) -> dict[str, str]:
+def metadata_tags(info: HeadInfo) -> dict[str, str]:
     """Title, comment and copyright; nothing that differs from one making to the next."""
     return {
         "title": f"{info.name} (synthetic)",
@@ -106,7 +106,7 @@ _THREADS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How the films of one suffix are coded; the first codec that is there is taken."""
+    """How the videos of one suffix are coded; the first codec that is there is taken."""
 
     container: str
     muxer: dict[str, str]
@@ -115,9 +115,9 @@ class _Kind:
     audio_format: str
 
 
-# No B-frames: pictures then need no edit list, which some players ignore and show them two late.
-# crf 18: the watermark's half level survives. Hybrid: a film that a power cut ends can be played, too;
-# with delay_moov AAC's first 1024 samples are cut off again, without it all pictures come 21 ms late.
+# No B-frames: images then need no edit list, which some players ignore and show them two late.
+# crf 18: the watermark's half level survives. Hybrid: a video that a power cut ends can be played, too;
+# with delay_moov AAC's first 1024 samples are cut off again, without it all images come 21 ms late.
 _KINDS = {
     ".mp4": _Kind(
         "mp4",
@@ -144,29 +144,31 @@ def _av() -> Any:
     try:
         return importlib.import_module("av")
     except ImportError:
-        raise FilmError("expected PyAV, which codes films, found none: pip install splatface[film]") from None
+        raise VideoError(
+            "expected PyAV, which codes films, found none: pip install splatface[film]"
+        ) from None
 
 
-class FilmWriter:
-    """A film being written, for use in a `with`: left without an error it is whole, else there is none.
+class VideoFileWriter:
+    """A video being written, for use in a `with`: left without an error it is whole, else there is none.
 
-    Memory is bounded but for the index of an .mp4: 200 bytes a picture, 18 MB for an hour.
+    Memory is bounded but for the index of an .mp4: 200 bytes an image, 18 MB for an hour.
 
     Args:
-        path: ends in .mp4 (H.264, AAC) or .webm (VP9, Opus); an older film there is replaced at the end.
-        shape: of the pictures.
+        path: ends in .mp4 (H.264, AAC) or .webm (VP9, Opus); an older video there is replaced at the end.
+        shape: of the images.
         channels: of the sound, 1 or 2.
         tags: what the file says about itself, such as title and comment.
 
     Raises:
-        FilmError: when PyAV or a codec is missing, for another suffix, when the file cannot be written.
+        VideoError: when PyAV or a codec is missing, for another suffix, when the file cannot be written.
     """
 
     def __init__(self, path: Path, shape: VideoFormat, channels: int, tags: dict[str, str]) -> None:
         if path.suffix.lower() not in _KINDS:
-            raise FilmError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
+            raise VideoError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
         if path.is_dir() or not path.absolute().parent.is_dir():
-            raise FilmError(f"{path}: expected a file in a folder that is there: make it, or choose another")
+            raise VideoError(f"{path}: expected a file in a folder that is there: make it, or choose another")
         self._av = _av()
         self.path, self._part = path, path.with_name(path.name + PART)
         self._shape = shape
@@ -189,11 +191,11 @@ class FilmWriter:
 
     @property
     def seconds(self) -> float:
-        """How long the film is so far."""
+        """How long the video is so far."""
         return float(self._pictures / self._shape.fps)
 
     def add(self, picture: NDArray[np.uint8], samples: NDArray[np.float32]) -> None:
-        """The next picture [H, W, 3] RGB and the sound [T, channels] until the one after it, -1..1."""
+        """The next image [H, W, 3] RGB and the sound [T, channels] until the one after it, -1..1."""
         try:
             for packet in self._video.encode(self._picture_frame(picture)):
                 self._file.mux(packet)
@@ -203,7 +205,7 @@ class FilmWriter:
         except self._errors as error:
             raise self._complaint(error) from None
 
-    def __enter__(self) -> "FilmWriter":
+    def __enter__(self) -> "VideoFileWriter":
         return self
 
     def __exit__(
@@ -246,7 +248,11 @@ class FilmWriter:
         frame = self._av.AudioFrame.from_ndarray(
             np.ascontiguousarray(planes), format=self._format, layout=self._layout
         )
-        frame.sample_rate, frame.pts, frame.time_base = FILM_HZ, self._samples, Fraction(1, FILM_HZ)
+        frame.sample_rate, frame.pts, frame.time_base = (
+            VIDEO_HZ,
+            self._samples,
+            Fraction(1, VIDEO_HZ),
+        )
         self._samples += len(samples)
         return frame
 
@@ -256,7 +262,7 @@ class FilmWriter:
             if name in there and kind.audio in there:
                 return name, options
         other = next(suffix for suffix in SUFFIXES if _KINDS[suffix] is not kind)
-        raise FilmError(
+        raise VideoError(
             f"{self.path}: expected PyAV with {kind.video[0][0]} and {kind.audio}, found one without: "
             f"choose a name that ends in {other}, or pip install --only-binary=av av"
         )
@@ -273,13 +279,13 @@ class FilmWriter:
 
     def _audio_stream(self, kind: _Kind, channels: int) -> Any:
         layout = "mono" if channels == 1 else "stereo"
-        stream = self._file.add_stream(kind.audio, rate=FILM_HZ, layout=layout, format=kind.audio_format)
+        stream = self._file.add_stream(kind.audio, rate=VIDEO_HZ, layout=layout, format=kind.audio_format)
         stream.bit_rate = 96_000 * channels
         return stream
 
-    def _complaint(self, error: BaseException) -> FilmError:
+    def _complaint(self, error: BaseException) -> VideoError:
         reason = getattr(error, "strerror", None) or str(error)
-        return FilmError(
+        return VideoError(
             f"{self.path}: expected to write a film, found: {reason}: free space or mend the rights, "
             "then try again"
         )

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.head.controls import EXPRESSIONS, basis_coefficients, controls_of, soft_limit_motion
+from splatface.models.head.controls import EXPRESSIONS, basis_coefficients, control_values, soft_limit_motion
 from splatface.models.head.head import MotionLimits
 from splatface.models.messages import HeadControl
 
@@ -18,7 +18,7 @@ def test_a_control_is_read_by_name():
     )
     expected = dict.fromkeys(CONTROLS, 0.0)
     expected |= {"blink_left": 0.25, "blink_right": 0.5, "gaze_yaw": 0.1, "gaze_pitch": -0.2, "brow_up": 0.75}
-    np.testing.assert_allclose(controls_of(control), list(expected.values()), rtol=1e-6)
+    np.testing.assert_allclose(control_values(control), list(expected.values()), rtol=1e-6)
 
 
 def test_controls_stay_in_their_ranges():
@@ -29,7 +29,7 @@ def test_controls_stay_in_their_ranges():
         gaze_pitch_rad=float("nan"),
         expression=(("smile", 2), ("smile", 3), ("jaw_side", -4)),
     )
-    np.testing.assert_allclose(controls_of(wild), [1, 0, 0.6, 0, 0, 0, 1, -1], rtol=1e-6)
+    np.testing.assert_allclose(control_values(wild), [1, 0, 0.6, 0, 0, 0, 1, -1], rtol=1e-6)
 
 
 def test_what_is_heard_and_what_is_meant_add_up(head):

@@ -10,7 +10,7 @@ import yaml
 
 from splatface.models.audio2motion.audio_to_mouth import tensors_of_net
 from splatface.models.errors import HeadError
-from splatface.models.head.head import Gaussians, linear_map, tensors_of_map
+from splatface.models.head.head import Gaussians, linear_map, motion_map_tensors
 from splatface.models.head.head_file import load_head, save_head
 from splatface.models.head.migrations import migrate
 
@@ -22,8 +22,8 @@ def same(first, second):
         )
     for name in ("skinning_weight", "dynamic", "basis"):
         np.testing.assert_array_equal(getattr(first, name), getattr(second, name))
-    for key, tensor in tensors_of_map(first.motion_map).items():
-        np.testing.assert_array_equal(tensor, tensors_of_map(second.motion_map)[key])
+    for key, tensor in motion_map_tensors(first.motion_map).items():
+        np.testing.assert_array_equal(tensor, motion_map_tensors(second.motion_map)[key])
     assert first.nets.keys() == second.nets.keys()
     for name, net in first.nets.items():
         assert net.lookahead_ms == second.nets[name].lookahead_ms

@@ -3,15 +3,15 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import RenderError
-from splatface.models.render.render import background_of
+from splatface.models.render.render import parse_background
 
 
 def test_nothing_is_the_heads_own():
-    assert background_of("", (64, 64)) is None
+    assert parse_background("", (64, 64)) is None
 
 
 def test_a_color():
-    np.testing.assert_allclose(background_of("#ff8000", (64, 64)), [1.0, 128 / 255, 0.0])
+    np.testing.assert_allclose(parse_background("#ff8000", (64, 64)), [1.0, 128 / 255, 0.0])
 
 
 @pytest.mark.parametrize("size", [(64, 64), (90, 160), (160, 90), (33, 17)])
@@ -19,7 +19,7 @@ def test_a_picture_covers_the_canvas_and_keeps_its_middle(tmp_path, size):
     picture = np.zeros((120, 200, 3), np.uint8)
     picture[:, 90:110] = (0, 0, 255)  # a red stripe down the middle, BGR
     cv2.imwrite(str(tmp_path / "wall.png"), picture)
-    background = background_of(str(tmp_path / "wall.png"), size)
+    background = parse_background(str(tmp_path / "wall.png"), size)
     assert background.shape == (size[1], size[0], 3)
     assert background.dtype == np.float32
     middle = background[size[1] // 2, size[0] // 2]
@@ -30,4 +30,4 @@ def test_a_picture_covers_the_canvas_and_keeps_its_middle(tmp_path, size):
 @pytest.mark.parametrize("text", ["#12", "#gggggg", "/no/such/wall.png", "blue"])
 def test_what_is_neither(text):
     with pytest.raises(RenderError, match="expected a color such as #2a3b4c"):
-        background_of(text, (64, 64))
+        parse_background(text, (64, 64))

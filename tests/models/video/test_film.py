@@ -14,7 +14,7 @@ import soundfile
 from splatface.models.audio.audio_file import read_sound
 from splatface.models.audio.encoder import encoder
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.errors import AudioError, FilmError, SpeechError
+from splatface.models.errors import AudioError, SpeechError, VideoError
 from splatface.models.head.head_file import load_head
 from splatface.models.messages import AudioChunk
 from splatface.models.provenance.watermark import detect
@@ -22,14 +22,14 @@ from splatface.models.render.cpu import CpuRenderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.tts.speak import engine
 from splatface.models.video.video_audio import (
-    FILM_HZ,
+    VIDEO_HZ,
     Sound,
+    audio_from_file,
+    audio_from_text,
     resample_for_video_and_encoder,
-    sound_of_file,
-    sound_of_text,
 )
 from splatface.models.video.video_frames import render_frames
-from splatface.models.video.video_writer import FilmWriter, VideoFormat, tags_of
+from splatface.models.video.video_writer import VideoFileWriter, VideoFormat, metadata_tags
 
 av = pytest.importorskip("av")
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
@@ -48,9 +48,9 @@ def speech(tmp_path_factory):
     samples, rate = soundfile.read(GREETING, dtype="float32", always_2d=True)
     import soxr
 
-    mono = soxr.resample(samples.mean(axis=1), rate, FILM_HZ)[: round(SECONDS * FILM_HZ)].astype(np.float32)
+    mono = soxr.resample(samples.mean(axis=1), rate, VIDEO_HZ)[: round(SECONDS * VIDEO_HZ)].astype(np.float32)
     path = tmp_path_factory.mktemp("film") / "speech.wav"
-    soundfile.write(path, np.stack([0.5 * mono, 0.5 * mono], 1), FILM_HZ, subtype="FLOAT")
+    soundfile.write(path, np.stack([0.5 * mono, 0.5 * mono], 1), VIDEO_HZ, subtype="FLOAT")
     return path
 
 
@@ -60,15 +60,15 @@ def shot(sound, talker, fps=FPS, seed=3):
 
 @pytest.fixture(scope="module")
 def taken(speech, talker):
-    return list(shot(sound_of_file(speech), talker))
+    return list(shot(audio_from_file(speech), talker))
 
 
 @pytest.mark.parametrize("fps", [Fraction(24), Fraction(30000, 1001), Fraction(60)])
 def test_a_longer_sound_is_a_longer_film_to_the_frame(talker, fps):
     for count in (1, 799, 48_000, 48_001, 51_200):
         blocks = iter([(np.full((count, 1), 0.1, np.float32), 1.0)])
-        film = list(shot(Sound(FILM_HZ, 1, blocks), talker, fps))
-        assert len(film) == math.ceil(count * fps / FILM_HZ)
+        film = list(shot(Sound(VIDEO_HZ, 1, blocks), talker, fps))
+        assert len(film) == math.ceil(count * fps / VIDEO_HZ)
         assert sum(len(moment.samples) for moment in film) == count
 
 
@@ -94,7 +94,7 @@ def test_how_the_sound_was_cut_changes_nothing(taken, speech, talker):
             (whole[at : at + size], min(at + size, len(whole)) / len(whole))
             for at in range(0, len(whole), size)
         )
-        film = list(shot(Sound(FILM_HZ, 2, cuts), talker))
+        film = list(shot(Sound(VIDEO_HZ, 2, cuts), talker))
         np.testing.assert_array_equal([m.picture for m in film[::9]], [m.picture for m in taken[::9]])
         np.testing.assert_array_equal(np.concatenate([m.samples for m in film]), whole)
         assert [m.share for m in film] == sorted(m.share for m in film)
@@ -131,7 +131,7 @@ def lag_of(signal, reference):
 def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, talker, tmp_path, suffix):
     path = tmp_path / f"film{suffix}"
     clicks = (37_123, 112_560)
-    with FilmWriter(path, VideoFormat(256, 256, FPS), 2, tags_of(talker.head.info)) as film:
+    with VideoFileWriter(path, VideoFormat(256, 256, FPS), 2, metadata_tags(talker.head.info)) as film:
         at = 0
         for moment in taken:
             samples = np.zeros_like(moment.samples)
@@ -152,7 +152,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 33
     assert np.abs(error.mean(axis=(0, 1, 2))).max() < 0.7  # colors keep their place
     sound = np.concatenate([values[0] for _, values in heard], axis=-1)
-    first = round(heard[0][0] * FILM_HZ)
+    first = round(heard[0][0] * VIDEO_HZ)
     for click in clicks:
         around = np.abs(sound[click - first - 2000 : click - first + 2000])
         assert abs(int(np.argmax(around)) - 2000) <= 1
@@ -164,7 +164,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
 
 def test_the_same_film_again_byte_for_byte(taken, tmp_path):
     for name in ("a.mp4", "b.mp4"):
-        with FilmWriter(tmp_path / name, VideoFormat(256, 256, FPS), 2, {"title": "x"}) as film:
+        with VideoFileWriter(tmp_path / name, VideoFormat(256, 256, FPS), 2, {"title": "x"}) as film:
             for moment in taken[:20]:
                 film.add(moment.picture, moment.samples)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
@@ -175,13 +175,13 @@ def test_a_film_that_is_given_up_leaves_nothing_and_keeps_the_old_one(taken, tmp
     path.write_bytes(b"an older film")
 
     def give_up():
-        with FilmWriter(path, VideoFormat(256, 256, FPS), 2, {}) as film:
+        with VideoFileWriter(path, VideoFormat(256, 256, FPS), 2, {}) as film:
             film.add(taken[0].picture, taken[0].samples)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         give_up()
-    with FilmWriter(path, VideoFormat(256, 256, FPS), 2, {}):
+    with VideoFileWriter(path, VideoFormat(256, 256, FPS), 2, {}):
         pass  # no picture, no film
     assert list(tmp_path.iterdir()) == [path]
     assert path.read_bytes() == b"an older film"
@@ -189,13 +189,13 @@ def test_a_film_that_is_given_up_leaves_nothing_and_keeps_the_old_one(taken, tmp
 
 def test_what_cannot_be_written_says_why(tmp_path, monkeypatch):
     shape = VideoFormat(256, 256, FPS)
-    with pytest.raises(FilmError, match=r"expected a name that ends in \.mp4 or \.webm"):
-        FilmWriter(tmp_path / "film.avi", shape, 1, {})
-    with pytest.raises(FilmError, match="expected a file in a folder that is there"):
-        FilmWriter(tmp_path / "nowhere" / "film.mp4", shape, 1, {})
+    with pytest.raises(VideoError, match=r"expected a name that ends in \.mp4 or \.webm"):
+        VideoFileWriter(tmp_path / "film.avi", shape, 1, {})
+    with pytest.raises(VideoError, match="expected a file in a folder that is there"):
+        VideoFileWriter(tmp_path / "nowhere" / "film.mp4", shape, 1, {})
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(FilmError, match=r"pip install splatface\[film\]"):
-        FilmWriter(tmp_path / "film.mp4", shape, 1, {})
+    with pytest.raises(VideoError, match=r"pip install splatface\[film\]"):
+        VideoFileWriter(tmp_path / "film.mp4", shape, 1, {})
     assert not list(tmp_path.iterdir())
 
 
@@ -204,17 +204,17 @@ import resource, signal, sys
 from fractions import Fraction
 from pathlib import Path
 import numpy as np
-from splatface.models.errors import FilmError
+from splatface.models.errors import VideoError
 from splatface.models.video.video_writer import VideoFormat
-from splatface.models.video.video_writer import FilmWriter
+from splatface.models.video.video_writer import VideoFileWriter
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
 noise = np.random.default_rng(0)
 try:
-    with FilmWriter(Path(sys.argv[1]), VideoFormat(256, 256, Fraction(25)), 1, {}) as film:
+    with VideoFileWriter(Path(sys.argv[1]), VideoFormat(256, 256, Fraction(25)), 1, {}) as film:
         for _ in range(200):
             film.add(noise.integers(0, 255, (256, 256, 3), dtype=np.uint8), np.zeros((1920, 1), np.float32))
-except FilmError as error:
+except VideoError as error:
     print(error)
 """
 
@@ -233,7 +233,7 @@ def test_the_two_rates_of_a_sound_are_one_line(tmp_path):
     rng = np.random.default_rng(0)
     samples = np.cumsum(rng.normal(size=(44_100, 3)), axis=0).astype(np.float32) / 1000
     soundfile.write(tmp_path / "three.wav", samples, 44_100, subtype="FLOAT")
-    sound = sound_of_file(tmp_path / "three.wav")
+    sound = audio_from_file(tmp_path / "three.wav")
     assert (sound.rate_hz, sound.channels) == (44_100, 1)
     pieces = list(resample_for_video_and_encoder(sound))
     film = np.concatenate([piece.film for piece in pieces])
@@ -245,14 +245,14 @@ def test_the_two_rates_of_a_sound_are_one_line(tmp_path):
 
 def test_what_cannot_be_heard_or_said_is_refused_before_the_film(tmp_path):
     with pytest.raises(AudioError, match="found nothing there"):
-        sound_of_file(tmp_path / "none.wav")
+        audio_from_file(tmp_path / "none.wav")
     with pytest.raises(SpeechError):
-        sound_of_text("...")
+        audio_from_text("...")
 
 
 @pytest.mark.skipif(not engine("flite").voices(), reason=engine("flite").INSTALL)
 def test_a_text_begins_and_ends_at_rest():
-    blocks = list(sound_of_text("One. Two. Three.", "flite/slt").blocks)
+    blocks = list(audio_from_text("One. Two. Three.", "flite/slt").blocks)
     assert not blocks[0][0].any()
     assert not blocks[-1][0].any()
     shares = [share for _, share in blocks]
@@ -263,10 +263,10 @@ def test_a_text_begins_and_ends_at_rest():
 def test_memory_does_not_grow_with_the_film(talker):
     def blocks():
         for index in range(40):
-            yield np.full((FILM_HZ, 1), 0.1, np.float32), (index + 1) / 40
+            yield np.full((VIDEO_HZ, 1), 0.1, np.float32), (index + 1) / 40
 
     peaks = []
-    for index, _ in enumerate(shot(Sound(FILM_HZ, 1, blocks()), talker, Fraction(5))):
+    for index, _ in enumerate(shot(Sound(VIDEO_HZ, 1, blocks()), talker, Fraction(5))):
         if index in (50, 199):
             peaks.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)  # KiB
     assert peaks[1] - peaks[0] < 3_000

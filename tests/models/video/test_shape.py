@@ -2,8 +2,8 @@ from fractions import Fraction
 
 import pytest
 
-from splatface.models.errors import FilmError
-from splatface.models.video.video_writer import VideoFormat, shape_of
+from splatface.models.errors import VideoError
+from splatface.models.video.video_writer import VideoFormat, parse_video_format
 
 OWN = (512, 512)
 
@@ -20,7 +20,7 @@ OWN = (512, 512)
     ],
 )
 def test_a_size_or_an_aspect_gives_the_shape(size, aspect, expected):
-    shape = shape_of(size, aspect, "25", OWN)
+    shape = parse_video_format(size, aspect, "25", OWN)
     assert shape == VideoFormat(*expected, Fraction(25))
     if aspect == "16:9":
         assert shape.width / shape.height == pytest.approx(16 / 9, rel=0.002)
@@ -31,7 +31,7 @@ def test_a_size_or_an_aspect_gives_the_shape(size, aspect, expected):
     [("25", Fraction(25)), ("29.97", Fraction(2997, 100)), ("30000/1001", Fraction(30000, 1001))],
 )
 def test_rates_are_fractions(text, fps):
-    assert shape_of("", "", text, OWN).fps == fps
+    assert parse_video_format("", "", text, OWN).fps == fps
 
 
 @pytest.mark.parametrize(
@@ -51,5 +51,5 @@ def test_rates_are_fractions(text, fps):
     ],
 )
 def test_anything_else_is_refused(size, aspect, fps, said):
-    with pytest.raises(FilmError, match=said):
-        shape_of(size, aspect, fps, OWN)
+    with pytest.raises(VideoError, match=said):
+        parse_video_format(size, aspect, fps, OWN)

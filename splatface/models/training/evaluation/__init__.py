@@ -1,1 +1,1 @@
-"""How good a head is, in numbers: pictures, lips, identity."""
+"""How good a head is, in numbers: images, lips, identity."""

@@ -24,20 +24,20 @@ from splatface.models.training.evaluation.image_metrics import (
     ssim_map,
     st_lpips,
 )
-from splatface.models.training.evaluation.mouth_metrics import LandmarkPair, lip_score, mouth_opening
-from splatface.models.training.evaluation.syncnet import FaceFilm, SyncNet
+from splatface.models.training.evaluation.mouth_metrics import LandmarkSequences, lip_score, mouth_opening
+from splatface.models.training.evaluation.syncnet import FaceCrops, SyncNet
 from splatface.models.training.tracking.landmarks import Landmarker
 from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = [
-    "FIGURES",
-    "Group",
-    "Tool",
-    "Tools",
+    "METRICS",
+    "MetricGroup",
+    "MetricTools",
+    "OptionalTool",
     "Truth",
     "UserWeights",
     "evaluate_frames",
-    "tools_of",
+    "make_metric_tools",
     "unavailable_metrics",
     "warmed_up_landmarker",
 ]
@@ -45,13 +45,13 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truth:
-    """The true film, seen once for all heads."""
+    """The true video that rendered ones are compared with."""
 
     dataset: Dataset
-    rows: NDArray[np.intp]  # [F] of the frame table
+    frame_indices: NDArray[np.intp]  # [F] of the frame table
     silent: NDArray[np.bool_]  # [F]
     landmarks: Float64Array | None  # [F, 478, 3] px
-    sampled: frozenset[int]  # places in `rows` where the costly tools look
+    sampled: frozenset[int]  # positions in `rows` where the costly tools look
 
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserWeights:
-    """Weights that no package carries, from a user's files."""
+    """Weight files of the user, for networks whose weights no package carries."""
 
     lpips: Path | None = None  # see `perceptual.lpips`
     fid: Path | None = None  # see `frechet.Inception`
@@ -67,38 +67,38 @@ class UserWeights:
 
 
 @dataclass(frozen=True, slots=True)
-class Tool(Generic[T]):
-    """A tool, or the reason why there is none."""
+class OptionalTool(Generic[T]):
+    """A measuring tool, or the reason why it is missing."""
 
     use: T | None = None
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tools:
-    """Everything that may be missing."""
+class MetricTools:
+    """All measuring tools that may be missing."""
 
-    landmarker: Tool[Callable[[], Landmarker]]
-    embedder: Tool[FaceEmbedder]
-    st_lpips: Tool[PerceptualDistance]
-    lpips: Tool[PerceptualDistance] = field(default_factory=lambda: _no_file("lpips"))
-    fid: Tool[Inception] = field(default_factory=lambda: _no_file("fid"))
-    syncnet: Tool[SyncNet] = field(default_factory=lambda: _no_file("syncnet"))
+    landmarker: OptionalTool[Callable[[], Landmarker]]
+    embedder: OptionalTool[FaceEmbedder]
+    st_lpips: OptionalTool[PerceptualDistance]
+    lpips: OptionalTool[PerceptualDistance] = field(default_factory=lambda: _no_file("lpips"))
+    fid: OptionalTool[Inception] = field(default_factory=lambda: _no_file("fid"))
+    syncnet: OptionalTool[SyncNet] = field(default_factory=lambda: _no_file("syncnet"))
 
 
-def tools_of(supplied: UserWeights) -> Tools:
-    """What is there of all tools.
+def make_metric_tools(supplied: UserWeights) -> MetricTools:
+    """Load every measuring tool that is installed or supplied.
 
     Raises:
         MetricError: when a file was given that does not hold what it should.
     """
-    return Tools(
+    return MetricTools(
         landmarker=_optional(_landmarker),
         embedder=_optional(FaceEmbedder),
         st_lpips=_optional(st_lpips),
-        lpips=Tool(lpips(supplied.lpips)) if supplied.lpips else _no_file("lpips"),
-        fid=Tool(Inception(supplied.fid)) if supplied.fid else _no_file("fid"),
-        syncnet=Tool(SyncNet(supplied.syncnet)) if supplied.syncnet else _no_file("syncnet"),
+        lpips=OptionalTool(lpips(supplied.lpips)) if supplied.lpips else _no_file("lpips"),
+        fid=OptionalTool(Inception(supplied.fid)) if supplied.fid else _no_file("fid"),
+        syncnet=OptionalTool(SyncNet(supplied.syncnet)) if supplied.syncnet else _no_file("syncnet"),
     )
 
 
@@ -107,18 +107,18 @@ def _landmarker() -> Callable[[], Landmarker]:
     return lambda: Landmarker(tracked=True)
 
 
-def _optional(make: Callable[[], T]) -> Tool[T]:
+def _optional(make: Callable[[], T]) -> OptionalTool[T]:
     try:
-        return Tool(make())
+        return OptionalTool(make())
     except SplatfaceError as error:
-        return Tool(None, str(error))
+        return OptionalTool(None, str(error))
 
 
-def _no_file(name: str) -> Tool[T]:
-    return Tool(None, f"no weights: give a file with --{name}")
+def _no_file(name: str) -> OptionalTool[T]:
+    return OptionalTool(None, f"no weights: give a file with --{name}")
 
 
-FIGURES = (
+METRICS = (
     "psnr",
     *(f"psnr_{name}" for name in REGIONS),
     "ssim",
@@ -140,7 +140,7 @@ FIGURES = (
     "lip_jitter_px",
     "fps",
 )
-_SETTLE = 4  # pictures
+_WARM_UP_FRAMES = 4  # images
 _FROM_LANDMARKS = (
     "lmd_px",
     "opening_correlation",
@@ -151,7 +151,7 @@ _FROM_LANDMARKS = (
     "head_jitter_px",
     "lip_jitter_px",
 )
-_WHY_NOT = {
+_MISSING_REASONS = {
     **{f"{figure}_{name}": f"no {name} in the labels" for name in REGIONS for figure in ("psnr", "ssim")},
     "lmd_px": "no face found in both pictures",
     "opening_correlation": "a mouth stands still, or fewer than 8 pictures show both faces",
@@ -168,127 +168,138 @@ _WHY_NOT = {
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Figures by name, None where there is none, then with a reason; and what to show of them."""
+class MetricGroup:
+    """Metrics by name, None where one is missing (then with a reason), and material to show."""
 
     figures: Mapping[str, float | None]
     reasons: Mapping[str, str]
-    faces_missed: tuple[int, int] = (0, 0)  # in the true and in the drawn pictures
-    opening: Float64Array | None = None  # [F] of the drawn mouth
-    shown: Mapping[int, UInt8Array] | None = None  # sampled pictures, by place in the rows
+    faces_missed: tuple[int, int] = (0, 0)  # in the true and in the rendered images
+    opening: Float64Array | None = None  # [F] of the rendered mouth
+    shown: Mapping[int, UInt8Array] | None = None  # sampled images, by position in the rows
 
 
-def unavailable_metrics(reason: str) -> Group:
-    """A group without any figure."""
-    return Group(dict.fromkeys(FIGURES), dict.fromkeys(FIGURES, reason))
+def unavailable_metrics(reason: str) -> MetricGroup:
+    """Return a group without any value and one reason for all."""
+    return MetricGroup(dict.fromkeys(METRICS), dict.fromkeys(METRICS, reason))
 
 
 def evaluate_frames(
-    truth: Truth, tools: Tools, draw: Callable[[int], UInt8Array], *, clock: Callable[[], float]
-) -> Group:
-    """Draw every row and measure it.
+    truth: Truth, tools: MetricTools, draw: Callable[[int], UInt8Array], *, clock: Callable[[], float]
+) -> MetricGroup:
+    """Render every frame and measure it.
 
     Args:
         truth: what it is measured against.
         tools: what may be missing.
-        draw: the picture [H, W, 3] of a row, by the live path; what it takes is the fps.
+        draw: the image [H, W, 3] of a row, by the live path; what it takes is the fps.
         clock: seconds.
     """
-    tally, seconds, shown = _Tally(tools, truth), [], {}
-    first = draw(int(truth.rows[0])).copy()  # also, what is made at the first picture does not count as fps
-    finder = warmed_up_landmarker(tools, first)
-    sights = []
-    for at, row in enumerate(truth.rows.tolist()):
+    accumulator, seconds, shown = _MetricAccumulator(tools, truth), [], {}
+    first = draw(
+        int(truth.frame_indices[0])
+    ).copy()  # also, what is made at the first image does not count as fps
+    landmarker = warmed_up_landmarker(tools, first)
+    rendered_landmarks = []
+    for position, row in enumerate(truth.frame_indices.tolist()):
         began = clock()
-        drawn = draw(row)
+        rendered = draw(row)
         seconds.append(clock() - began)
         true = picture(truth.dataset, row)
-        tally.compare(at, true, drawn, labels(truth.dataset, row))
-        sights.append(finder(drawn) if finder else np.empty(0))
-        if at in truth.sampled:
-            shown[at] = drawn
-            tally.add_expensive_metrics(at, true, drawn, sights[-1])
-    if finder:
-        finder.close()
-    figures = tally.means() | {"fps": 1 / max(float(np.median(seconds)), 1e-9)}
+        accumulator.compare(position, true, rendered, labels(truth.dataset, row))
+        rendered_landmarks.append(landmarker(rendered) if landmarker else np.empty(0))
+        if position in truth.sampled:
+            shown[position] = rendered
+            accumulator.add_expensive_metrics(position, true, rendered, rendered_landmarks[-1])
+    if landmarker:
+        landmarker.close()
+    figures = accumulator.means() | {"fps": 1 / max(float(np.median(seconds)), 1e-9)}
     if truth.landmarks is None:
         return _group(figures, tools, shown=shown)
-    found = np.stack(sights)
+    found = np.stack(rendered_landmarks)
     mouth, missed = _mouth_figures(truth, found)
     return _group(figures | mouth, tools, missed=missed, opening=mouth_opening(found), shown=shown)
 
 
-def warmed_up_landmarker(tools: Tools, first: UInt8Array) -> Landmarker | None:
-    """A landmarker that has found its place in a film's first picture; None where there is none.
+def warmed_up_landmarker(tools: MetricTools, first: UInt8Array) -> Landmarker | None:
+    """Return a landmarker that has settled on the first image of a video; None where there is none.
 
-    It looks for the face where it was: from its first sight it takes some pictures to come to rest.
+    It looks for the face where it was: from its first sight it takes some images to come to rest.
     """
     if tools.landmarker.use is None:
         return None
-    finder = tools.landmarker.use()
-    for _ in range(_SETTLE):
-        finder(first)
-    return finder
+    landmarker = tools.landmarker.use()
+    for _ in range(_WARM_UP_FRAMES):
+        landmarker(first)
+    return landmarker
 
 
-class _Tally:
-    """Sums up what is measured picture by picture."""
+class _MetricAccumulator:
+    """Accumulates metrics frame by frame."""
 
-    def __init__(self, tools: Tools, truth: Truth) -> None:
+    def __init__(self, tools: MetricTools, truth: Truth) -> None:
         self._tools, self._truth = tools, truth
         self._values: dict[str, list[float]] = {}
-        self._clouds: tuple[list[Float64Array], list[Float64Array]] = ([], [])
-        self._faces = FaceFilm(truth) if tools.syncnet.use else None
+        self._inception_features: tuple[list[Float64Array], list[Float64Array]] = ([], [])
+        self._face_crops = FaceCrops(truth) if tools.syncnet.use else None
 
-    def compare(self, at: int, true: UInt8Array, drawn: UInt8Array, label: NDArray[np.uint8]) -> None:
-        """What every picture is worth."""
-        if self._faces:
-            self._faces.add(at, drawn)
-        similarity = ssim_map(true, drawn)
-        self._note("psnr", psnr(true, drawn))
-        self._note("ssim", ssim(similarity))
-        for name, region_of in REGIONS.items():
-            region = region_of(label)
-            self._note(f"psnr_{name}", psnr(true, drawn, region))
-            self._note(f"ssim_{name}", ssim(similarity, region))
+    def compare(
+        self, position: int, true: UInt8Array, rendered: UInt8Array, label: NDArray[np.uint8]
+    ) -> None:
+        """Add the metrics that every frame has."""
+        if self._face_crops:
+            self._face_crops.add(position, rendered)
+        similarity = ssim_map(true, rendered)
+        self._add("psnr", psnr(true, rendered))
+        self._add("ssim", ssim(similarity))
+        for name, make_region in REGIONS.items():
+            region = make_region(label)
+            self._add(f"psnr_{name}", psnr(true, rendered, region))
+            self._add(f"ssim_{name}", ssim(similarity, region))
         if self._tools.fid.use:
-            for cloud, seen in zip(self._clouds, (true, drawn), strict=True):
-                cloud.append(self._tools.fid.use(seen))
+            for features, image in zip(self._inception_features, (true, rendered), strict=True):
+                features.append(self._tools.fid.use(image))
 
     def add_expensive_metrics(
-        self, at: int, true: UInt8Array, drawn: UInt8Array, sight: Float64Array
+        self, position: int, true: UInt8Array, rendered: UInt8Array, landmarks: Float64Array
     ) -> None:
-        """What only some pictures are worth."""
+        """Add the metrics that only sampled frames have."""
         for name, tool in (("st_lpips", self._tools.st_lpips), ("lpips", self._tools.lpips)):
             if tool.use:
-                self._note(name, tool.use(true, drawn))
-        true_sight = None if self._truth.landmarks is None else self._truth.landmarks[at]
+                self._add(name, tool.use(true, rendered))
+        true_landmarks = None if self._truth.landmarks is None else self._truth.landmarks[position]
         embed = self._tools.embedder.use
-        if embed and true_sight is not None and np.isfinite(true_sight).all() and np.isfinite(sight).all():
-            first, second = embed(true, true_sight), embed(drawn, sight)
-            self._note("identity_similarity", identity_similarity(first, second))
-            self._note("identity_distance", float(np.linalg.norm(first - second)))
+        if (
+            embed
+            and true_landmarks is not None
+            and np.isfinite(true_landmarks).all()
+            and np.isfinite(landmarks).all()
+        ):
+            first, second = embed(true, true_landmarks), embed(rendered, landmarks)
+            self._add("identity_similarity", identity_similarity(first, second))
+            self._add("identity_distance", float(np.linalg.norm(first - second)))
 
     def means(self) -> dict[str, float]:
-        """Mean of each figure over the pictures that have it."""
+        """Return the mean of each metric over the frames that have it."""
         found = {name: float(np.mean(values)) for name, values in self._values.items()}
-        if len(self._clouds[0]) >= 2:
-            found["fid"] = frechet_distance(np.stack(self._clouds[0]), np.stack(self._clouds[1]))
-        if self._tools.syncnet.use and self._faces and self._faces.long_enough:
-            score = self._tools.syncnet.use.score(*self._faces.film())
+        if len(self._inception_features[0]) >= 2:
+            found["fid"] = frechet_distance(
+                np.stack(self._inception_features[0]), np.stack(self._inception_features[1])
+            )
+        if self._tools.syncnet.use and self._face_crops and self._face_crops.long_enough:
+            score = self._tools.syncnet.use.score(*self._face_crops.crops_and_audio())
             found |= {"sync_confidence": score.confidence, "sync_distance": score.distance}
         return found
 
-    def _note(self, name: str, value: float) -> None:
+    def _add(self, name: str, value: float) -> None:
         if math.isfinite(value):
             self._values.setdefault(name, []).append(value)
 
 
 def _mouth_figures(truth: Truth, found: Float64Array) -> tuple[dict[str, float], tuple[int, int]]:
     assert truth.landmarks is not None
-    camera, time_ns = truth.dataset.camera, truth.dataset.frames.time_ns[truth.rows]
+    camera, time_ns = truth.dataset.camera, truth.dataset.frames.time_ns[truth.frame_indices]
     step_ms = float(np.median(np.diff(time_ns))) / 1e6 if len(time_ns) > 1 else 1000 / truth.dataset.fps
-    sight = LandmarkPair(
+    landmarks = LandmarkSequences(
         truth=truth.landmarks,
         found=found,
         side_px=max(camera.width, camera.height),
@@ -296,31 +307,31 @@ def _mouth_figures(truth: Truth, found: Float64Array) -> tuple[dict[str, float],
         step_ms=step_ms,
         silent=truth.silent,
     )
-    score = lip_score(sight)
+    score = lip_score(landmarks)
     figures = {name: float(getattr(score, name)) for name in _FROM_LANDMARKS}
     return figures, (score.missed_truth, score.missed_found)
 
 
 def _group(
     measured: Mapping[str, float],
-    tools: Tools,
+    tools: MetricTools,
     *,
     missed: tuple[int, int] = (0, 0),
     opening: Float64Array | None = None,
     shown: Mapping[int, UInt8Array] | None = None,
-) -> Group:
+) -> MetricGroup:
     figures: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
-    for name in FIGURES:
+    for name in METRICS:
         value = measured.get(name, math.nan)
         figures[name] = value if math.isfinite(value) else None
         if figures[name] is None:
-            reasons[name] = _reason_of(name, tools) or _WHY_NOT.get(name, "no face found")
-    return Group(figures, reasons, missed, opening, shown)
+            reasons[name] = _missing_tool_reason(name, tools) or _MISSING_REASONS.get(name, "no face found")
+    return MetricGroup(figures, reasons, missed, opening, shown)
 
 
-def _reason_of(name: str, tools: Tools) -> str:
-    """Why a figure's tool is not there; empty when it is, or none is needed."""
+def _missing_tool_reason(name: str, tools: MetricTools) -> str:
+    """Return why the tool of a metric is missing; empty when it is there or none is needed."""
     if name in ("st_lpips", "lpips", "fid"):
         return str(getattr(tools, name).reason)
     if name.startswith("sync"):

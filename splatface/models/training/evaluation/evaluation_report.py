@@ -10,16 +10,16 @@ import numpy as np
 from splatface.models.errors import MetricError
 from splatface.models.training.dataset.frame_images import picture
 from splatface.models.training.evaluation.evaluate import Evaluation, mouth_openings
-from splatface.models.training.evaluation.evaluate_frames import FIGURES
+from splatface.models.training.evaluation.evaluate_frames import METRICS
 from splatface.models.training.evaluation.image_metrics import REGIONS
 from splatface.models.typing import UInt8Array
 
-__all__ = ["comparison", "opening_plot", "side_by_side", "table"]
+__all__ = ["format_comparison", "format_table", "opening_plot", "side_by_side"]
 
 Figures = Mapping[str, Any]  # what `evaluation_json` gives
 
 # name -> (what it says, how it is printed)
-_ROWS = {
+_FORMATS = {
     "psnr": ("PSNR, dB (more is better)", ".2f"),
     **{f"psnr_{name}": (f"  {name}", ".2f") for name in REGIONS},
     "ssim": ("SSIM, 0..1 (more)", ".4f"),
@@ -57,8 +57,8 @@ _COMPARED = (
 )
 
 
-def table(result: Figures) -> str:
-    """One head on one data set, as text."""
+def format_table(result: Figures) -> str:
+    """Format one head on one data set as text."""
     motion, sound = result["by_motion"], result["by_sound"]
     size = "x".join(map(str, result["size"]))
     minutes = result["training_minutes"]
@@ -69,46 +69,52 @@ def table(result: Figures) -> str:
         f"sound through {result['encoder'] or 'nothing'}; {result.get('machine', 'unknown machine')}",
         "",
         f"{'':40s}{'by motion':>12s}{'by sound':>12s}",
-        *(f"{_ROWS[n][0]:40s}{_printed(n, motion[n]):>12s}{_printed(n, sound[n]):>12s}" for n in FIGURES),
-        *_seam_lines(result),
-        *_hearing_lines(sound),
+        *(
+            f"{_FORMATS[n][0]:40s}{_format_metric(n, motion[n]):>12s}{_format_metric(n, sound[n]):>12s}"
+            for n in METRICS
+        ),
+        *_neck_gap_lines(result),
+        *_motion_lines(sound),
         *_reason_lines(motion, sound),
     ]
     return "\n".join(lines)
 
 
-def comparison(results: Sequence[Figures]) -> str:
-    """Several heads on one data set, as a Markdown table: two rows for each, by motion and by sound."""
+def format_comparison(results: Sequence[Figures]) -> str:
+    """Format several heads on one data set as a Markdown table: two rows each, by motion and by sound."""
     columns = ["head", "driven by", *_COMPARED, "training minutes"]
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
     for result in results:
         minutes, named = result["training_minutes"], result.get("folder", result["head"])
         trained = "-" if minutes is None else f"{minutes:.1f}"
         for group in ("by_motion", "by_sound"):
-            cells = [_printed(name, result[group][name]) for name in _COMPARED]
+            cells = [_format_metric(name, result[group][name]) for name in _COMPARED]
             lines.append("| " + " | ".join([named, group[3:], *cells, trained]) + " |")
     return "\n".join(lines)
 
 
-def _seam_lines(result: Figures) -> list[str]:
-    seam = result.get("seam")
-    if not seam:
+def _neck_gap_lines(result: Figures) -> list[str]:
+    gap = result.get("seam")
+    if not gap:
         return []
-    where = f" (yaw {seam['yaw_deg']}, pitch {seam['pitch_deg']})" if seam["gap_px"] else ""
-    return ["", f"neck, turned by 20 and nodded by 15 degrees: {seam['gap_px']} px of gaps at most{where}"]
+    where = f" (yaw {gap['yaw_deg']}, pitch {gap['pitch_deg']})" if gap["gap_px"] else ""
+    return ["", f"neck, turned by 20 and nodded by 15 degrees: {gap['gap_px']} px of gaps at most{where}"]
 
 
-def _hearing_lines(sound: Figures) -> list[str]:
-    fits = sound.get("mode_correlations")
-    if not fits:
+def _motion_lines(sound: Figures) -> list[str]:
+    correlations = sound.get("mode_correlations")
+    if not correlations:
         return []
     motion = sound["motion"]
-    shown = ", ".join(f"{name} {_number(fit, '.2f')}" for name, fit in fits.items())
-    mean, lag = _number(motion["mean_correlation"], ".2f"), _number(motion["open_lag_ms"], "+.0f")
+    shown = ", ".join(f"{name} {_format_number(fit, '.2f')}" for name, fit in correlations.items())
+    mean, lag = (
+        _format_number(motion["mean_correlation"], ".2f"),
+        _format_number(motion["open_lag_ms"], "+.0f"),
+    )
     return [
         "",
         f"heard against tracked motion, {motion['moments']} moments: r {shown}; mean {mean}; "
-        f"opening late by {lag} ms, amplitude {_number(motion['open_amplitude'], '.2f')}",
+        f"opening late by {lag} ms, amplitude {_format_number(motion['open_amplitude'], '.2f')}",
     ]
 
 
@@ -116,21 +122,21 @@ def _reason_lines(motion: Figures, sound: Figures) -> list[str]:
     by_reason: dict[str, list[str]] = {}
     for driven, group in (("by motion", motion), ("by sound", sound)):
         missing = group["not_available"]
-        nothing = len(missing) == len(FIGURES)
+        nothing = len(missing) == len(METRICS)
         for name, reason in missing.items():
             names = by_reason.setdefault(reason, [])
-            said = driven if nothing else name
-            if said not in names:
-                names.append(said)
+            label = driven if nothing else name
+            if label not in names:
+                names.append(label)
     lines = [f"not available: {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
     return ["", *lines] if lines else []
 
 
-def _printed(name: str, value: float | None) -> str:
-    return _number(value, _ROWS[name][1])
+def _format_metric(name: str, value: float | None) -> str:
+    return _format_number(value, _FORMATS[name][1])
 
 
-def _number(value: float | None, form: str) -> str:
+def _format_number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
 
 
@@ -140,26 +146,30 @@ _GAIN = 3  # differences are small: three times as bright
 
 
 def side_by_side(evaluation: Evaluation) -> UInt8Array:
-    """The true pictures of up to six moments, below them those by motion, by sound, and the differences.
+    """Stack true images of up to six frames, those by motion, by sound, and the differences.
 
-    Rows of what could not be drawn are left out. RGB, each picture 256 px wide.
+    Rows of what could not be rendered are left out. RGB, each image 256 px wide.
     """
     truth = evaluation.truth
-    places = sorted(truth.sampled)
-    chosen = [
-        places[k] for k in np.round(np.linspace(0, len(places) - 1, min(_COLUMNS, len(places)))).astype(int)
+    positions = sorted(truth.sampled)
+    sampled = [
+        positions[k]
+        for k in np.round(np.linspace(0, len(positions) - 1, min(_COLUMNS, len(positions)))).astype(int)
     ]
-    true = [picture(truth.dataset, int(truth.rows[at])) for at in chosen]
-    rows = [("truth", true)]
+    true = [picture(truth.dataset, int(truth.frame_indices[at])) for at in sampled]
+    strips = [("truth", true)]
     for name, group in (("by motion", evaluation.by_motion), ("by sound", evaluation.by_sound)):
         if group.shown is not None:
-            drawn = [group.shown[at] for at in chosen]
-            rows += [(name, drawn), (f"{name}: difference x {_GAIN}", list(map(_difference, true, drawn)))]
-    return np.vstack([_strip(name, pictures) for name, pictures in rows])
+            rendered = [group.shown[at] for at in sampled]
+            strips += [
+                (name, rendered),
+                (f"{name}: difference x {_GAIN}", list(map(_amplified_difference, true, rendered))),
+            ]
+    return np.vstack([_strip(name, pictures) for name, pictures in strips])
 
 
 def opening_plot(evaluation: Evaluation, file: Path) -> bool:
-    """Write the mouth's opening over time, true and drawn, as a picture; False when no face was found.
+    """Write the mouth opening over time, true and rendered, as an image; False when no face was detected.
 
     Raises:
         MetricError: when matplotlib is not installed.
@@ -174,7 +184,7 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
         raise MetricError(
             f"plot: expected matplotlib, found {error}: pip install 'splatface[train]'"
         ) from error
-    time_s = truth.dataset.frames.time_ns[truth.rows] / 1e9
+    time_s = truth.dataset.frames.time_ns[truth.frame_indices] / 1e9
     figure: Any = Figure(figsize=(12, 3.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -182,17 +192,17 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
     groups = {"by motion": evaluation.by_motion, "by sound": evaluation.by_sound}
     for name, opening in mouth_openings(evaluation).items():
         r = groups[name].figures["opening_correlation"] if name in groups else None
-        said = "" if r is None else f", r = {r:.3f}"
-        axes.plot(time_s, opening, color=_COLORS[name], lw=1.2 if name in groups else 2, label=name + said)
+        label = "" if r is None else f", r = {r:.3f}"
+        axes.plot(time_s, opening, color=_COLORS[name], lw=1.2 if name in groups else 2, label=name + label)
     axes.set(xlabel="film time, s (gray: silence)", ylabel="inner lips / face height", xlim=time_s[[0, -1]])
     axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)
     figure.savefig(file, dpi=100)
     return True
 
 
-def _difference(true: UInt8Array, drawn: UInt8Array) -> UInt8Array:
-    apart = np.abs(true.astype(np.int32) - drawn) * _GAIN
-    shown: UInt8Array = np.minimum(apart, 255).astype(np.uint8)
+def _amplified_difference(true: UInt8Array, rendered: UInt8Array) -> UInt8Array:
+    difference = np.abs(true.astype(np.int32) - rendered) * _GAIN
+    shown: UInt8Array = np.minimum(difference, 255).astype(np.uint8)
     return shown
 
 

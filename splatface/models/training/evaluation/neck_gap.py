@@ -15,7 +15,7 @@ from splatface.models.messages import HeadControl
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.rotations import quat_from_euler
 
-__all__ = ["POSES_DEG", "Seam", "worst_neck_gap"]
+__all__ = ["POSES_DEG", "NeckGap", "worst_neck_gap"]
 
 POSES_DEG = tuple((yaw, pitch) for yaw in (-20, 0, 20) for pitch in (-15, 0, 15))
 _ANY_POSE = PoseLimits(
@@ -28,52 +28,52 @@ _SLIT_PX = 41  # the widest gap that counts as one
 
 
 @dataclass(frozen=True, slots=True)
-class Seam:
-    """The worst of POSES_DEG."""
+class NeckGap:
+    """The largest gap over POSES_DEG."""
 
     gap_px: int  # pixels of 512 x 512 at which the background shows through the neck
     yaw_deg: int
     pitch_deg: int
 
 
-def worst_neck_gap(head: Head, threads: int = 1) -> Seam:
-    """Turn a resting head by 20 degrees and nod it by 15, and look for gaps where it meets the shoulders.
+def worst_neck_gap(head: Head, threads: int = 1) -> NeckGap:
+    """Rotate a resting head by 20 degrees and nod it by 15, and look for gaps at the neck.
 
     A pixel is a gap when it is mostly background, lies among the Gaussians that stretch between the two
     bones, and is enclosed by the person within 41 px.
     """
     camera = head.info.camera.scaled_to(_SIDE_PX, _SIDE_PX)
     info = replace(head.info, pose_limits=_ANY_POSE)
-    deform, drawer = Deformer(head), CpuRenderer(threads)
+    deform, renderer = Deformer(head), CpuRenderer(threads)
     c = head.motion_map(np.zeros(len(MOUTH_MODES), np.float32), np.zeros(len(CONTROLS), np.float32))
     stretching = (head.skinning_weight > _BETWEEN[0]) & (head.skinning_weight < _BETWEEN[1])
     stretching &= head.gaussians.opacity_logits > 0
-    found = []
+    gaps = []
     for yaw, pitch in POSES_DEG:
-        turn = quat_from_euler(np.radians([yaw, pitch, 0.0]))
-        splats = deform(c, bone_poses(HeadControl(quat_world_head=turn), info))
-        seen = drawer.draw(splats, camera, (0.0, 0.0, 0.0)).transmittance
+        rotation = quat_from_euler(np.radians([yaw, pitch, 0.0]))
+        splats = deform(c, bone_poses(HeadControl(quat_world_head=rotation), info))
+        transmittance = renderer.draw(splats, camera, (0.0, 0.0, 0.0)).transmittance
         neck = _neck(camera.project(splats.means[stretching].astype(np.float64)))
-        found.append(Seam(int((_gaps(seen) & neck).sum()), yaw, pitch))
-    return max(found, key=lambda seam: seam.gap_px)
+        gaps.append(NeckGap(int((_gaps(transmittance) & neck).sum()), yaw, pitch))
+    return max(gaps, key=lambda gap: gap.gap_px)
 
 
 def _gaps(transmittance: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Pixels [H, W] of background enclosed by what is opaque."""
+    """Return the mask [H, W] of background enclosed by opaque pixels."""
     covered = (transmittance < _OPAQUE).astype(np.uint8)
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SLIT_PX, _SLIT_PX))
-    closed = np.asarray(cv2.morphologyEx(covered, cv2.MORPH_CLOSE, brush))
-    # Beside the neck the background is reached from the rim of the picture: that is a neck's outline, no gap.
-    _, parts = cv2.connectedComponents((1 - covered).astype(np.uint8))
-    rim = np.unique(np.concatenate([parts[0], parts[:, 0], parts[:, -1]]))
-    enclosed: NDArray[np.bool_] = (closed > covered) & ~np.isin(parts, rim)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (_SLIT_PX, _SLIT_PX))
+    closed = np.asarray(cv2.morphologyEx(covered, cv2.MORPH_CLOSE, kernel))
+    # Beside the neck the background is reached from the rim of the image: that is a neck's outline, no gap.
+    _, components = cv2.connectedComponents((1 - covered).astype(np.uint8))
+    border_components = np.unique(np.concatenate([components[0], components[:, 0], components[:, -1]]))
+    enclosed: NDArray[np.bool_] = (closed > covered) & ~np.isin(components, border_components)
     return enclosed
 
 
 def _neck(centers_px: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Pixels [H, W] inside the hull of centers [N, 2]."""
+    """Return the mask [H, W] of the convex hull of centers [N, 2] px."""
     inside = np.zeros((_SIDE_PX, _SIDE_PX), np.uint8)
-    at = np.clip(centers_px, -_SIDE_PX, 2 * _SIDE_PX).round().astype(np.int32)
-    if len(at) > 2:
-        cv2.fillConvexPoly(inside, cv2.convexHull(at), 1)
+    corners = np.clip(centers_px, -_SIDE_PX, 2 * _SIDE_PX).round().astype(np.int32)
+    if len(corners) > 2:
+        cv2.fillConvexPoly(inside, cv2.convexHull(corners), 1)
     return inside.astype(bool)

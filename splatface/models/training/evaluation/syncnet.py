@@ -27,7 +27,7 @@ __all__ = [
     "CEPSTRA",
     "FACE_PX",
     "SYNC_STEP_NS",
-    "FaceFilm",
+    "FaceCrops",
     "SyncNet",
     "SyncScore",
     "face_boxes",
@@ -41,32 +41,32 @@ _PREEMPHASIS, _LIFTER = 0.97, 22
 
 
 def mfcc(samples: NDArray[np.float32]) -> Float64Array:
-    """Cepstra [n, 13], 100 a second, of samples [T] at 16 kHz, -1..1; the last frame is filled with zeros."""
-    sound = np.asarray(samples, np.float64) * 32768  # the levels of 16-bit sound
-    sharp = np.concatenate([sound[:1], sound[1:] - _PREEMPHASIS * sound[:-1]])
-    count = 1 + max(0, -(-(len(sharp) - _FRAME) // _HOP))
-    padded = np.pad(sharp, (0, max(0, (count - 1) * _HOP + _FRAME - len(sharp))))
+    """Return SyncNet's cepstra [n, 13], 100 a second, of samples [T] at 16 kHz, -1..1."""
+    samples_16bit = np.asarray(samples, np.float64) * 32768  # the levels of 16-bit sound
+    emphasized = np.concatenate([samples_16bit[:1], samples_16bit[1:] - _PREEMPHASIS * samples_16bit[:-1]])
+    count = 1 + max(0, -(-(len(emphasized) - _FRAME) // _HOP))
+    padded = np.pad(emphasized, (0, max(0, (count - 1) * _HOP + _FRAME - len(emphasized))))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_HOP][:count]
     power = np.square(np.abs(np.fft.rfft(frames, _FFT))) / _FFT
     tiny = np.finfo(np.float64).eps
     bands = np.log(np.maximum(power @ htk_filters(_BANDS, _FFT).T, tiny))
-    lift = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
-    cepstra: Float64Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lift
+    lifter = 1 + _LIFTER / 2 * np.sin(np.pi * np.arange(CEPSTRA) / _LIFTER)
+    cepstra: Float64Array = dct(bands, type=2, axis=1, norm="ortho")[:, :CEPSTRA] * lifter
     cepstra[:, 0] = np.log(np.maximum(power.sum(axis=1), tiny))
     return cepstra
 
 
-FACE_PX, SYNC_STEP_NS = 224, 40_000_000  # the network sees 25 pictures a second
+FACE_PX, SYNC_STEP_NS = 224, 40_000_000  # the network sees 25 images a second
 _PICTURES, _CEPSTRA = 5, 20  # in a window of 0.2 s
-_LARGEST_SHIFT = 15  # pictures
-_CROP, _GRAY = 0.40, 110  # how much is cropped around a detected face, and what lies outside of the picture
-_SMOOTH = 13  # pictures over which a face's place is the median
+_LARGEST_SHIFT = 15  # images
+_CROP, _GRAY = 0.40, 110  # how much is cropped around a detected face, and what lies outside of the image
+_SMOOTH = 13  # images over which a face's position is the median
 _BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class SyncScore:
-    """The two figures of the papers, and where the network hears the lips."""
+    """The two metrics of the papers, and the offset at which lips and audio fit best."""
 
     confidence: float  # LSE-C, more is better: median over shifts - least distance
     distance: float  # LSE-D, less is better: the least mean distance over all shifts
@@ -74,7 +74,7 @@ class SyncScore:
 
 
 class SyncNet(nn.Module):
-    """The network, as its authors publish it.
+    """The network as its authors publish it.
 
     Args:
         file: their `syncnet_v2.model`.
@@ -98,10 +98,10 @@ class SyncNet(nn.Module):
         self.eval()
 
     def score(self, faces: UInt8Array, samples: NDArray[np.float32]) -> SyncScore:
-        """Compare faces [F, 224, 224, 3] RGB, 25 a second, with the sound [T] at 16 kHz from the first on.
+        """Compare faces [F, 224, 224, 3] RGB, 25 a second, with the audio [T] at 16 kHz from the first on.
 
         Raises:
-            MetricError: when they are shorter than six pictures.
+            MetricError: when they are shorter than six images.
         """
         count = min(len(faces), len(samples) // 640) - _PICTURES
         if count < 1:
@@ -110,10 +110,10 @@ class SyncNet(nn.Module):
                 f"and {len(samples) / SAMPLE_RATE:.2f} s: measure a longer film"
             )
         with torch.no_grad():
-            lips = torch.cat(list(self._lips(faces, count)))
-            heard = torch.cat(list(self._heard(samples, count)))
-            around = F.pad(heard, (0, 0, _LARGEST_SHIFT, _LARGEST_SHIFT))
-            shifts = [around[k : k + count] for k in range(2 * _LARGEST_SHIFT + 1)]
+            lips = torch.cat(list(self.lip_embeddings(faces, count)))
+            audio_embeddings = torch.cat(list(self.audio_embeddings(samples, count)))
+            padded = F.pad(audio_embeddings, (0, 0, _LARGEST_SHIFT, _LARGEST_SHIFT))
+            shifts = [padded[k : k + count] for k in range(2 * _LARGEST_SHIFT + 1)]
             distances = torch.stack([F.pairwise_distance(lips, shift).mean() for shift in shifts])
         least = int(distances.argmin())
         return SyncScore(
@@ -122,14 +122,14 @@ class SyncNet(nn.Module):
             offset_ms=(_LARGEST_SHIFT - least) * SYNC_STEP_NS / 1e6,
         )
 
-    def _lips(self, faces: UInt8Array, count: int) -> Iterator[Tensor]:
+    def lip_embeddings(self, faces: UInt8Array, count: int) -> Iterator[Tensor]:
         bgr = np.ascontiguousarray(faces[..., ::-1].transpose(3, 0, 1, 2))
         for first in range(0, count, _BATCH):
             windows = [bgr[:, k : k + _PICTURES] for k in range(first, min(first + _BATCH, count))]
             batch = torch.from_numpy(np.stack(windows)).float()
             yield self.netfclip(self.netcnnlip(batch).flatten(1))
 
-    def _heard(self, samples: NDArray[np.float32], count: int) -> Iterator[Tensor]:
+    def audio_embeddings(self, samples: NDArray[np.float32], count: int) -> Iterator[Tensor]:
         cepstra = mfcc(samples).T.astype(np.float32)  # [13, n]
         assert len(cepstra) == CEPSTRA
         for first in range(0, count, _BATCH):
@@ -139,30 +139,30 @@ class SyncNet(nn.Module):
 
 
 def face_boxes(landmarks: Float64Array) -> Float64Array:
-    """Middle x, y and half the longer side [F, 3] px of faces at landmarks [F, 478, 3], steady over time.
+    """Return center x, y and half the longer side [F, 3] px of faces at landmarks [F, 478, 3], smoothed.
 
     NaN where no face was found for a while.
     """
-    places = landmarks[:, :468, :2]
-    low, high = places.min(axis=1), places.max(axis=1)
+    indices = landmarks[:, :468, :2]
+    low, high = indices.min(axis=1), indices.max(axis=1)
     boxes = np.concatenate([(low + high) / 2, (high - low).max(axis=1, keepdims=True) / 2], axis=1)
-    reach = _SMOOTH // 2
-    around = np.pad(boxes, ((reach, reach), (0, 0)), mode="edge")
-    windows = np.lib.stride_tricks.sliding_window_view(around, _SMOOTH, axis=0)
+    half_window = _SMOOTH // 2
+    padded = np.pad(boxes, ((half_window, half_window), (0, 0)), mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _SMOOTH, axis=0)
     with np.errstate(invalid="ignore"):
         known = np.isfinite(windows).any(axis=2)
         steady: Float64Array = np.nanmedian(np.where(known[..., None], windows, 0.0), axis=2)
     return np.where(known, steady, np.nan)
 
 
-def face_crop(picture: UInt8Array, box: Float64Array) -> UInt8Array:
-    """The face [224, 224, 3] of a picture [H, W, 3] at a box [3] of `face_boxes`, with its neck."""
+def face_crop(image: UInt8Array, box: Float64Array) -> UInt8Array:
+    """Return the face [224, 224, 3] of an image [H, W, 3] at a box [3] of `face_boxes`, with its neck."""
     x, y, half = box.tolist()
     side = 2 * half * (1 + _CROP)
     scale = FACE_PX / side
-    place = np.array([[scale, 0, -scale * (x - side / 2)], [0, scale, -scale * (y - half)]])
+    transform = np.array([[scale, 0, -scale * (x - side / 2)], [0, scale, -scale * (y - half)]])
     gray = (_GRAY, _GRAY, _GRAY)
-    crop = cv2.warpAffine(picture, place, (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR, borderValue=gray)
+    crop = cv2.warpAffine(image, transform, (FACE_PX, FACE_PX), flags=cv2.INTER_LINEAR, borderValue=gray)
     return np.asarray(crop, np.uint8)
 
 
@@ -212,55 +212,55 @@ def _top() -> nn.Sequential:
     return nn.Sequential(nn.Linear(512, 512), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, 1024))
 
 
-_FEWEST = 6  # pictures
+_FEWEST = 6  # images
 
 
-class FaceFilm:
-    """Collects crops of the longest stretch that has 25 pictures a second.
+class FaceCrops:
+    """Face crops of the longest stretch that has 25 frames a second, with its audio.
 
-    Where the face is, the true film says: the drawn head is in the same place.
+    Where the face is, the true video says: the rendered head is in the same position.
     """
 
     def __init__(self, truth: "Truth") -> None:
         self._truth = truth
         self._boxes = None if truth.landmarks is None else face_boxes(truth.landmarks)
-        self._places = [] if self._boxes is None else _even_places(truth, self._boxes)
-        self._wanted = frozenset(self._places)
+        self._indices = [] if self._boxes is None else _longest_even_run(truth, self._boxes)
+        self._wanted_indices = frozenset(self._indices)
         self._crops: dict[int, NDArray[np.uint8]] = {}
 
     @property
     def long_enough(self) -> bool:
-        """Whether anything can be said of it."""
-        return len(self._places) >= _FEWEST
+        """Whether there are enough frames for a score."""
+        return len(self._indices) >= _FEWEST
 
-    def add(self, at: int, drawn: NDArray[np.uint8]) -> None:
-        """Take what is needed of the picture [H, W, 3] at a place of the film."""
-        if self._boxes is not None and at in self._wanted:
-            self._crops[at] = face_crop(drawn, self._boxes[at])
+    def add(self, frame: int, rendered: NDArray[np.uint8]) -> None:
+        """Add the crop of the rendered image [H, W, 3] of a frame if it is needed."""
+        if self._boxes is not None and frame in self._wanted_indices:
+            self._crops[frame] = face_crop(rendered, self._boxes[frame])
 
-    def film(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-        """Crops [F, 224, 224, 3] and the sound [T] at 16 kHz."""
-        start_ns = int(self._truth.dataset.frames.time_ns[self._truth.rows[self._places[0]]])
+    def crops_and_audio(self) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+        """Return crops [F, 224, 224, 3] and the audio [T] at 16 kHz."""
+        start_ns = int(self._truth.dataset.frames.time_ns[self._truth.frame_indices[self._indices[0]]])
         first = round(start_ns * SAMPLE_RATE / 1e9)
-        samples = load_audio(self._truth.dataset)[first : first + len(self._places) * SAMPLE_RATE // 25]
-        return np.stack([self._crops[at] for at in self._places]), samples
+        samples = load_audio(self._truth.dataset)[first : first + len(self._indices) * SAMPLE_RATE // 25]
+        return np.stack([self._crops[frame] for frame in self._indices]), samples
 
 
-def _even_places(truth: "Truth", boxes: NDArray[np.float64]) -> list[int]:
-    """Places whose times lie 40 ms apart, each within half of that; the longest such stretch."""
-    time_ns = truth.dataset.frames.time_ns[truth.rows]
+def _longest_even_run(truth: "Truth", boxes: NDArray[np.float64]) -> list[int]:
+    """Return the longest run of frames whose times lie 40 ms apart, each within half of that."""
+    time_ns = truth.dataset.frames.time_ns[truth.frame_indices]
     if len(time_ns) < _FEWEST:
         return []
     wanted = np.arange(time_ns[0], time_ns[-1] + 1, SYNC_STEP_NS)
     after = np.clip(np.searchsorted(time_ns, wanted), 1, len(time_ns) - 1)
     before = after - 1
     nearest = np.where(wanted - time_ns[before] <= time_ns[after] - wanted, before, after)
-    there = np.abs(time_ns[nearest] - wanted) < SYNC_STEP_NS // 2
-    there &= np.isfinite(boxes[nearest]).all(axis=1)
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], there, [False]]).astype(np.int8)))
+    usable = np.abs(time_ns[nearest] - wanted) < SYNC_STEP_NS // 2
+    usable &= np.isfinite(boxes[nearest]).all(axis=1)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], usable, [False]]).astype(np.int8)))
     if not len(edges):
         return []
     starts, ends = edges[::2], edges[1::2]
     longest = int(np.argmax(ends - starts))
-    places: list[int] = nearest[starts[longest] : ends[longest]].tolist()
-    return places
+    indices: list[int] = nearest[starts[longest] : ends[longest]].tolist()
+    return indices

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
-from splatface.models.training.fields.audio_conditioning import make_encoder
+from splatface.models.training.fields.audio_conditioning import make_condition_encoder
 from splatface.models.training.fields.factorized_planes import grid_values, make_layout, products
 from splatface.models.training.fields.field import Bounds, Box, Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.field_config import AttentionConfig, TriplaneConfig
@@ -47,7 +47,7 @@ class Triplane(nn.Module):
         self.values = nn.Parameter(low + (high - low) * torch.rand(self.layout.count, generator=generator))
 
     def forward(self, means: Tensor) -> Tensor:
-        """Features [N, config.width] of places [N, 3] m."""
+        """Features [N, config.width] of positions [N, 3] m."""
         features = products(self.values, self.layout, self.box(means))
         if self.config.combine == "product":
             return features
@@ -55,7 +55,7 @@ class Triplane(nn.Module):
         return per_scale.sum(2).flatten(1)
 
     def planes(self) -> list[Tensor]:
-        """The grids as pictures [R, R, C], scale by scale, each xy, yz, zx."""
+        """The grids as images [R, R, C], scale by scale, each xy, yz, zx."""
         grids = (grid for product in self.layout.products for grid in product)
         return [grid_values(self.values, grid, self.layout.width) for grid in grids]
 
@@ -116,7 +116,7 @@ class AttentionLayer(nn.Module):
     z' = LN(z + CA(z, tokens)); z'' = LN(z' + FFN(z')), the Gaussians' features being the queries and the
     tokens keys and values.
 
-    All Gaussians share the tokens, so keys fold into the query weights and values into the output weights:
+    All Gaussians fraction the tokens, so keys fold into the query weights and values into the output weights:
     per Gaussian two products with [width, heads * T] instead of two with [width, width].
     """
 
@@ -132,7 +132,7 @@ class AttentionLayer(nn.Module):
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
         """[N, width] from features [N, width] and tokens [T, width]."""
         weights = self.weights(features, tokens)
-        # [heads, T, width]: what each token adds through each head's share of the output weights.
+        # [heads, T, width]: what each token adds through each head's fraction of the output weights.
         values = torch.einsum(
             "thd,ohd->hto", self._by_head(self.value(tokens)), self._by_head(self.out.weight)
         )
@@ -207,7 +207,9 @@ class Tokens(nn.Module):
         self.names = config.tokens
         self.nets = nn.ModuleDict()
         if "audio" in config.tokens:
-            self.nets["audio"] = make_encoder(config.listening, width, feature_dim, generator, controls=False)
+            self.nets["audio"] = make_condition_encoder(
+                config.listening, width, feature_dim, generator, controls=False
+            )
         if "eye" in config.tokens:
             self.nets["eye"] = mlp((len(CONTROLS), width, width), generator, zero=False)
         if "pose" in config.tokens:
@@ -257,7 +259,7 @@ class AttentionField(nn.Module):
         )
 
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
-        """The Gaussians with the attributes that F_can predicts from their places."""
+        """The Gaussians with the attributes that F_can predicts from their positions."""
         if self.attributes is None:
             return gaussians
         predicted: GaussianTensors = self.attributes(self.triplane(gaussians.means), gaussians)

@@ -2,7 +2,7 @@
 
 Both papers smooth audio in two steps: a small net over each window of 16 feature frames, then attention over
 8 neighboring windows (AD-NeRF's AudioNet and AudioAttNet, VOCA's windows). Theirs look as far ahead as back.
-Ours end `lookahead_ms` after the picture: nothing later is ever read.
+Ours end `lookahead_ms` after the image: nothing later is ever read.
 """
 
 from typing import Protocol
@@ -19,7 +19,13 @@ from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.field_config import ConditioningConfig
 from splatface.models.training.fields.layers import linear, mlp
 
-__all__ = ["ConditionEncoder", "MotionEncoder", "SoundEncoder", "make_encoder", "windows_at"]
+__all__ = [
+    "AudioWindowEncoder",
+    "ConditionEncoder",
+    "MotionConditionEncoder",
+    "audio_windows",
+    "make_condition_encoder",
+]
 
 NS_PER_MS = 1_000_000
 SLOPE = 0.02  # of the leaky ReLUs, as in AD-NeRF
@@ -34,18 +40,18 @@ class ConditionEncoder(Protocol):
         """[width]."""
 
 
-def windows_at(
+def audio_windows(
     values: NDArray[np.float32], centers_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
 ) -> NDArray[np.float32]:
-    """Windows [S, W, D] for `Condition.audio` at a picture's time, the newest last, 20 ms apart.
+    """Windows [S, W, D] for `Condition.audio` at an image's time, the newest last, 20 ms apart.
 
     Args:
         values: [n, D] feature frames, n >= 1.
         centers_ns: [n] their centers, rising.
-        time_ns: of the picture.
+        time_ns: of the image.
         config: S, W and the look-ahead.
 
-    Sampled by time as live code does: the newest row stands `lookahead_ms` after the picture. Of later
+    Sampled by time as live code does: the newest row stands `lookahead_ms` after the image. Of later
     frames only the next is read, as the other end of the interpolation, and none if a frame stands there.
     """
     newest_ns = time_ns + round(config.lookahead_ms * NS_PER_MS)
@@ -56,21 +62,21 @@ def windows_at(
     return np.ascontiguousarray(views.transpose(0, 2, 1))
 
 
-def make_encoder(
+def make_condition_encoder(
     config: ConditioningConfig, width: int, feature_dim: int, generator: torch.Generator, *, controls: bool
 ) -> nn.Module:
     """The ConditionEncoder that `config` asks for; TrainingError if it needs features and has none."""
     if config.drive == "motion":
-        return MotionEncoder(width, generator, controls=controls)
+        return MotionConditionEncoder(width, generator, controls=controls)
     if feature_dim < 1:
         raise TrainingError(
             f"drive sound: expected the size of an encoder's features, found {feature_dim}: "
             "name an encoder whose features the data set holds"
         )
-    return SoundEncoder(config, width, feature_dim, generator, controls=controls)
+    return AudioWindowEncoder(config, width, feature_dim, generator, controls=controls)
 
 
-class MotionEncoder(nn.Module):
+class MotionConditionEncoder(nn.Module):
     """The motion space instead of sound: mouth modes [8], and controls [8] if asked, through an MLP."""
 
     def __init__(self, width: int, generator: torch.Generator, *, controls: bool) -> None:
@@ -85,7 +91,7 @@ class MotionEncoder(nn.Module):
         return heard
 
 
-class SoundEncoder(nn.Module):
+class AudioWindowEncoder(nn.Module):
     """Windows of encoder features [S, W, D], smoothed twice."""
 
     mean: Tensor
@@ -108,8 +114,8 @@ class SoundEncoder(nn.Module):
         self.smoother = AudioAttNet(config.windows, generator) if config.smoothing == "attention" else None
         self.out = mlp((64 + (len(CONTROLS) if controls else 0), 64, width), generator, zero=False)
 
-    def standardise(self, values: Tensor) -> None:
-        """Learn mean and spread from all features [n, D] of the training film."""
+    def fit_normalization(self, values: Tensor) -> None:
+        """Learn mean and spread from all features [n, D] of the training video."""
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0).clamp(min=1e-3))
 
@@ -129,7 +135,7 @@ class SoundEncoder(nn.Module):
             found = "none" if audio is None else str(list(audio.shape))
             raise TrainingError(
                 f"condition.audio: expected {list(wanted)} (windows, frames, features), found {found}: "
-                "make it with windows_at from the features of the encoder this field was made for"
+                "make it with audio_windows from the features of the encoder this field was made for"
             )
         return audio
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from splatface.models.head.head import DELTA_CHANNELS
-from splatface.models.training.fields.audio_conditioning import make_encoder
+from splatface.models.training.fields.audio_conditioning import make_condition_encoder
 from splatface.models.training.fields.factorized_planes import grid_values, make_layout, products
 from splatface.models.training.fields.field import Bounds, Box, Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.field_config import AudioPlaneConfig
@@ -46,7 +46,7 @@ class PrototypeGrid(nn.Module):
 class AudioPlaneField(nn.Module):
     """Audio-Plane (Shen et al. 2025), sections 3.3 and 3.4: Eq. 4 to 7.
 
-    What depends on the place alone, Interp(P_ij) * f_k, is one product of grids; what is heard scales its
+    What depends on the position alone, Interp(P_ij) * f_k, is one product of grids; what is heard scales its
     features and so folds into the first layers of D1 and D2.
     """
 
@@ -63,7 +63,9 @@ class AudioPlaneField(nn.Module):
         wanted = [[((i, j), size), ((k,), size)] for size in sizes for i, j, k in AXES]
         self.layout = make_layout(d, wanted)
         self.values = nn.Parameter(self._first_values(generator))
-        self.encoder = make_encoder(config.listening, d, feature_dim, generator, controls=config.controls)
+        self.encoder = make_condition_encoder(
+            config.listening, d, feature_dim, generator, controls=config.controls
+        )
         heard = d if config.representation == "concat" else 0
         self.prototypes = nn.ModuleList(
             PrototypeGrid(size, config, generator) for size in sizes if config.representation == "audio_plane"

@@ -25,7 +25,7 @@ def gelu(x: Tensor) -> Tensor:
 
 
 class MotionNet(nn.Module):
-    """c = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls], c = 0 at rest."""
+    """c = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls], c = 0 in the rest pose."""
 
     def __init__(self, coefficients: int, hidden: int, generator: torch.Generator) -> None:
         """At first c[:16] = x; the bend drives the others, whose rows of the basis are still zero."""
@@ -50,7 +50,7 @@ class MotionNet(nn.Module):
         return MotionMap(**arrays)
 
 
-LEAST_MOVEMENT_M = 2e-4  # per unit of any mode: a fifth of a pixel on a 512 x 512 picture of a head
+LEAST_MOVEMENT_M = 2e-4  # per unit of any mode: a fifth of a pixel on a 512 x 512 image of a head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +77,7 @@ def start_basis(means: Tensor, modes: PointModes | None, coefficients: int) -> t
 
     Means move by the modes of the nearest point, mouth modes first, then controls; all else starts at zero.
     Dynamic are those whose point is, or moves with some mode. Without points all Gaussians are dynamic and
-    start at rest.
+    start in the rest pose.
     """
     if modes is None:
         return torch.zeros(len(means), DELTA_CHANNELS, coefficients), torch.arange(len(means))
@@ -96,7 +96,7 @@ DYNAMISM_START = 2.0  # logit: 0.88, so that what is given moves nearly as given
 class BasisField(nn.Module):
     """deltas = d * (basis @ c) on the dynamic Gaussians, c from the motion map, d one dynamism per Gaussian.
 
-    Audio-Plane predicts dynamism from sound and place; here it belongs to the Gaussian, so that it can be
+    Audio-Plane predicts dynamism from sound and position; here it belongs to the Gaussian, so that it can be
     multiplied into the basis at the end and decide which Gaussians are dynamic at all.
     The basis belongs to Gaussians by row: after Gaussians were split or removed call `remap_gaussians`.
     """
@@ -131,7 +131,7 @@ class BasisField(nn.Module):
         return self.bind_positions(means, rows)(condition)
 
     def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
-        """See Field; places play no part, only their number is checked."""
+        """See Field; positions play no part, only their number is checked."""
         if len(means) != self.count:
             raise TrainingError(
                 f"basis field: expected {self.count} Gaussians, found {len(means)}: "
@@ -175,7 +175,7 @@ class BasisField(nn.Module):
         """Take over a new set of Gaussians: `source` [N'] (int64) tells which old one each comes from.
 
         The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one
-        continues, to carry the optimiser's state along.
+        continues, to carry the optimizer's state along.
         """
         place = self.dynamic.new_full((self.count,), -1)
         place[self.dynamic] = torch.arange(len(self.dynamic), device=place.device)

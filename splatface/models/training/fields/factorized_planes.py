@@ -36,14 +36,14 @@ _inlined = numba.njit(inline="always", error_model="numpy")  # by numba itself: 
 
 
 # Values that stand in arrays between the steps, or branches around them, cost four times as much as finding
-# a place anew for each grid and reading a line's only column twice.
+# a position anew for each grid and reading a line's only column twice.
 
 
 @kernel
 def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
     """Fill columns of some rows of `out`.
 
-    arrays: values, places [N, 3], out [N, all]; shape [F, 5] see Tables; lanes: first column, width;
+    arrays: values, positions [N, 3], out [N, all]; shape [F, 5] see Tables; lanes: first column, width;
     part: rows low..high.
     """
     values, places, out = arrays
@@ -59,9 +59,9 @@ def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
 
 @kernel
 def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
-    """Add the gradients of sixteen features to those of the values and, unless it is empty, the places.
+    """Add the gradients of sixteen features to those of the values and, unless it is empty, the positions.
 
-    arrays: values, places [N, 3], gradient [N, all]; lanes: first column, width, group of features.
+    arrays: values, positions [N, 3], gradient [N, all]; lanes: first column, width, group of features.
     """
     values, places, gradient = arrays
     d_values, d_places = results
@@ -84,7 +84,7 @@ def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
-    """Where place n falls on grid f: first value, steps down and right, shares of the further nodes."""
+    """Where position n falls on grid f: first value, steps down and right, fractions of the further nodes."""
     rows, columns = shape[f, 3], shape[f, 4]
     y = _within(places[n, shape[f, 1]]) * f4(rows - 1)
     x = _within(places[n, shape[f, 2]]) * f4(columns - 1)
@@ -130,7 +130,7 @@ def _add(array, at, value):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
-    """Add how the value changes with place n; beyond the border it does not."""
+    """Add how the value changes with position n; beyond the border it does not."""
     places, shape, d_places, n, f = where
     start, down, right, a, b = found
     first = start + at
@@ -187,7 +187,7 @@ class _Products(torch.autograd.Function):
         groups = [(i, at) for i in range(len(shapes)) for at in range(0, width, LANES)]
 
         def work(k: int) -> None:
-            # Whoever has a group of features has it alone: no two threads write the same place.
+            # Whoever has a group of features has it alone: no two threads write the same position.
             for i, at in groups[k :: workers.threads]:
                 out = results[0], results[1][k]
                 add_gradient(arrays, shapes[i], (i * width, width, at), out)
@@ -243,14 +243,14 @@ def grid_values(values: Tensor, grid: Grid, width: int) -> Tensor:
 
 
 def products(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
-    """Interpolate every grid at every place and multiply within a product: [N, products * C].
+    """Interpolate every grid at every position and multiply within a product: [N, products * C].
 
     Args:
         values: [layout.count].
         layout: how grids lie in `values`.
-        places: [N, 3]; what lies outside 0..1 takes the value at the border.
+        positions: [N, 3]; what lies outside 0..1 takes the value at the border.
 
-    Linear along each axis, so bilinear on planes. Differentiable in values and places.
+    Linear along each axis, so bilinear on planes. Differentiable in values and positions.
     """
     if places.device.type != "cpu" or places.dtype != torch.float32:
         return products_reference(values, layout, places)

@@ -6,7 +6,7 @@ from torch import nn
 from splatface.models.training.fields.attention_field import AttentionField
 from splatface.models.training.fields.audio_plane_field import AudioPlaneField
 from splatface.models.training.fields.basis_field import BasisField, PointModes, start_basis
-from splatface.models.training.fields.field import Bounds, GaussianTensors, bounds_of
+from splatface.models.training.fields.field import Bounds, GaussianTensors, bounding_box
 from splatface.models.training.fields.field_config import AttentionConfig, AudioPlaneConfig, FieldConfig
 
 __all__ = ["make_field"]
@@ -29,12 +29,12 @@ def make_field(
         modes: of points of the person, from which the basis starts.
         bounds: the box of the grids, if not around the Gaussians.
         feature_dim: size of a feature frame, for `drive: sound`.
-        generator: all weights are drawn from it.
+        generator: all weights are rendered from it.
 
     Raises:
         TrainingError: features are needed and `feature_dim` is 0.
     """
-    box = bounds or bounds_of(start.means)
+    box = bounds or bounding_box(start.means)
     if isinstance(config, AttentionConfig):
         return AttentionField(config, box, start, feature_dim, generator)
     if isinstance(config, AudioPlaneConfig):

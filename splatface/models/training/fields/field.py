@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from splatface.models.errors import TrainingError
 
-__all__ = ["Bounds", "Box", "Condition", "Deformation", "Field", "GaussianTensors", "bounds_of"]
+__all__ = ["Bounds", "Box", "Condition", "Deformation", "Field", "GaussianTensors", "bounding_box"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class GaussianTensors:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the person does in one picture."""
+    """What the person does in one image."""
 
     mouth: Tensor  # [8] MOUTH_MODES
     controls: Tensor  # [8] CONTROLS
@@ -54,7 +54,7 @@ class Field(Protocol):
         """
 
     def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
-        """`forward` with what depends on the places alone done once: for many conditions at one state."""
+        """`forward` with what depends on the positions alone done once: for many conditions at one state."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +72,8 @@ class Bounds:
             )
 
 
-def bounds_of(means: Tensor, margin: float = 0.05) -> Bounds:
-    """The box around points [N, 3] m, wider by a share of its size on every side.
+def bounding_box(means: Tensor, margin: float = 0.05) -> Bounds:
+    """The box around points [N, 3] m, wider by a fraction of its size on every side.
 
     The margin leaves room for Gaussians that training moves; further out they see the border's features.
     """
@@ -83,7 +83,7 @@ def bounds_of(means: Tensor, margin: float = 0.05) -> Bounds:
 
 
 class Box(nn.Module):
-    """Metres to 0..1 within bounds, kept with a field's weights."""
+    """Meters to 0..1 within bounds, kept with a field's weights."""
 
     low: Tensor
     size: Tensor

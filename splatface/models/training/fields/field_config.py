@@ -35,13 +35,13 @@ class ConditioningConfig:
     """How what is heard, or the motion that stands for it, becomes one vector.
 
     16 frames of 20 ms and 8 neighbors as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
-    filter); theirs look both ways, ours ends `lookahead_ms` after the picture.
+    filter); theirs look both ways, ours ends `lookahead_ms` after the image.
     """
 
     drive: Literal["motion", "sound"] = "motion"
     frames: int = 16  # W feature frames in a window
     windows: int = 8  # S windows that the second smoothing sees
-    lookahead_ms: float = 32.0  # center of the newest frame minus time of the picture
+    lookahead_ms: float = 32.0  # center of the newest frame minus time of the image
     smoothing: Literal["attention", "none"] = "attention"  # over the S windows
 
     def __post_init__(self) -> None:
@@ -119,7 +119,9 @@ class AudioPlaneConfig:
     """Audio-Plane (Shen et al. 2025)."""
 
     listening: ConditioningConfig = field(default_factory=ConditioningConfig)
-    representation: Literal["audio_plane", "concat"] = "audio_plane"  # table 1, "w/o A": a beside the place
+    representation: Literal["audio_plane", "concat"] = (
+        "audio_plane"  # table 1, "w/o A": a beside the position
+    )
     resolution: int = 64  # H
     scales: tuple[int, ...] = (1, 2, 3, 4)  # s
     features: int = 16  # D

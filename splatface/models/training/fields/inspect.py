@@ -1,9 +1,9 @@
-"""What a field does, as colors: one per Gaussian, to be drawn as its own, or a plane as a picture."""
+"""What a field does, as colors: one per Gaussian, to be rendered as its own, or a plane as an image."""
 
 import torch
 from torch import Tensor
 
-__all__ = ["attention_colors", "color_map", "dynamism_colors", "movement_colors", "plane_picture"]
+__all__ = ["attention_colors", "color_map", "displacement_colors", "dynamism_colors", "plane_picture"]
 
 # Blue (0) over cyan, green and yellow to red (1), dark at both ends: control points of our own.
 _STOPS = (
@@ -17,7 +17,7 @@ _STOPS = (
     (0.78, 0.16, 0.05),
     (0.48, 0.02, 0.02),
 )
-MOVEMENT_M = 0.01  # drawn in the last color
+MOVEMENT_M = 0.01  # rendered in the last color
 
 
 def color_map(values: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def dynamism_colors(dynamism: Tensor) -> Tensor:
     return color_map(dynamism)
 
 
-def movement_colors(deltas: Tensor, largest_m: float = MOVEMENT_M) -> Tensor:
+def displacement_colors(deltas: Tensor, largest_m: float = MOVEMENT_M) -> Tensor:
     """RGB [N, 3] by how far each Gaussian moves, 0 to `largest_m`, of deltas [N, 14]."""
     return color_map(deltas.detach()[:, :3].norm(dim=1) / largest_m)
 
@@ -47,7 +47,7 @@ def movement_colors(deltas: Tensor, largest_m: float = MOVEMENT_M) -> Tensor:
 def plane_picture(plane: Tensor) -> Tensor:
     """A plane of features [R, R', C] as RGB [R', R, 3] in 0..1: its three strongest directions.
 
-    The second axis points down: for an xy plane that is how the head stands in the picture.
+    The second axis points down: for an xy plane that is how the head stands in the image.
     """
     flat = plane.detach().reshape(-1, plane.shape[-1]).double()
     centerd = flat - flat.mean(0)

@@ -22,7 +22,7 @@ def linear(inputs: int, outputs: int, generator: torch.Generator, *, zero: bool 
 
 
 def mlp(sizes: Sequence[int], generator: torch.Generator, *, zero: bool = True) -> nn.Sequential:
-    """Layers with ReLU between. The last starts at zero unless told otherwise: a field begins at rest."""
+    """Return linear layers with ReLU between; the last starts at zero by default."""
     layers: list[nn.Module] = []
     for i, (inputs, outputs) in enumerate(pairwise(sizes)):
         last = i == len(sizes) - 2
@@ -41,7 +41,7 @@ PART_CHANNELS = {
     "color": slice(11, 14),
 }
 # What an output of 1 means: a large yet ordinary movement, so that one learning rate suits all parts.
-# Metres, quaternion, log-scale, opacity logit, SH degree 0. (The paper's heads have no units.)
+# Meters, quaternion, log-scale, opacity logit, SH degree 0. (The paper's heads have no units.)
 DELTA_UNITS = {"mean": 0.01, "rotation": 0.1, "scale": 0.2, "opacity": 1.0, "color": 0.2}
 
 

@@ -20,7 +20,7 @@ from splatface.models.training.speech_corpus.coarticulation import modes_from_ph
 from splatface.models.training.speech_corpus.forced_alignment import closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array, UInt8Array
-from splatface.models.video.video_audio import sound_of_file
+from splatface.models.video.video_audio import audio_from_file
 from splatface.models.video.video_frames import VideoFrame, render_frames
 from splatface.models.video.video_writer import VideoFormat
 
@@ -155,7 +155,7 @@ class HeardMoment:
     """All faces and the plot below them, and the sound until the next such picture."""
 
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
-    samples: Float32Array  # [T, channels] at FILM_HZ
+    samples: Float32Array  # [T, channels] at VIDEO_HZ
     share: float  # how much of the whole sound has been shown, 0..1
     heard: PlotSample
 
@@ -178,10 +178,10 @@ def heard_moments(
         phones: what is said in it; where given, one more face at the right moves as they do.
 
     Raises:
-        AudioError, EncoderError, HeadError: as `sound_of_file`, `encoder` and `Talker`.
+        AudioError, EncoderError, HeadError: as `audio_from_file`, `encoder` and `Talker`.
     """
     takes = [
-        render_frames(sound_of_file(path), encoder(name), talker, HeadMotionController(MotionConfig()), fps)
+        render_frames(audio_from_file(path), encoder(name), talker, HeadMotionController(MotionConfig()), fps)
         for name in encoders
     ]
     names = [*encoders, *(["aligned"] if phones else [])]

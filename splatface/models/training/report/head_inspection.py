@@ -23,7 +23,7 @@ from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.fields.attention_field import AttentionField
 from splatface.models.training.fields.field import Condition
-from splatface.models.training.fields.inspect import attention_colors, dynamism_colors, movement_colors
+from splatface.models.training.fields.inspect import attention_colors, displacement_colors, dynamism_colors
 from splatface.models.training.optimization.bake import DatasetRenderer, DeformationSource
 from splatface.models.training.optimization.dataset_statistics import known_frame_indices, motion_at
 from splatface.models.training.optimization.field_trainers import Conditions
@@ -268,7 +268,7 @@ def field_sheets(trained: TrainingResult) -> Iterator[tuple[str, UInt8Array]]:
     performer = make_deformation_source(trained)
     scene = _Scene(trained, performer)
     means = unpack(performer.table).means
-    yield "movement", scene.lines(lambda _, deltas: {"movement": movement_colors(deltas)})
+    yield "movement", scene.lines(lambda _, deltas: {"movement": displacement_colors(deltas)})
     field = trained.field
     rest = scene.conditions(scene.rows["rest"])
     with torch.no_grad():

@@ -23,8 +23,8 @@ from splatface.models.training.tracking.checks import Finding
 from splatface.models.training.tracking.fitted import FITTED, TrackingResult, fitted_landmarks, read_fitted
 from splatface.models.training.tracking.overlay import OverlayData, draw_tracked
 from splatface.models.typing import AnyArray, UInt8Array
-from splatface.models.video.video_audio import FILM_HZ
-from splatface.models.video.video_writer import FilmWriter, VideoFormat
+from splatface.models.video.video_audio import VIDEO_HZ
+from splatface.models.video.video_writer import VideoFileWriter, VideoFormat
 
 __all__ = ["TRACKING_FILM", "TRACKS_HEIGHT", "TrackingCurves", "TrackingView", "write_tracking_film"]
 
@@ -140,7 +140,7 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
         told: hears the share that is done.
 
     Raises:
-        FilmError: when PyAV or its codecs are missing, or the disk refuses.
+        VideoError: when PyAV or its codecs are missing, or the disk refuses.
         TrackingError: when tracking.safetensors is damaged.
         DatasetError: when a picture or the sound is.
     """
@@ -150,7 +150,7 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
     samples = load_audio(dataset)
     spans = _passages(dataset)
     path = dataset.folder / TRACKING_FILM
-    with FilmWriter(path, shape, 1, tags) as film:
+    with VideoFileWriter(path, shape, 1, tags) as film:
         for number, (begin_s, end_s) in enumerate(spans):
             ticks = max(1, round((end_s - begin_s) * float(shape.fps)))
             heard = _heard(samples, begin_s, ticks, shape.fps)
@@ -234,8 +234,8 @@ def _passages(dataset: Dataset) -> list[tuple[float, float]]:
 def _heard(samples: AnyArray, begin_s: float, ticks: int, fps: Fraction) -> Iterator[NDArray[np.float32]]:
     """The sound [T, 1] of each of so many pictures."""
     first, count = round(begin_s * SAMPLE_RATE), int(ticks / fps * SAMPLE_RATE) + 1
-    part = soxr.resample(samples[first : first + count], SAMPLE_RATE, FILM_HZ).astype(np.float32)
-    part = np.pad(part, (0, max(0, int(ticks / fps * FILM_HZ) + 1 - len(part))))
-    edges = [int(tick / fps * FILM_HZ) for tick in range(ticks + 1)]
+    part = soxr.resample(samples[first : first + count], SAMPLE_RATE, VIDEO_HZ).astype(np.float32)
+    part = np.pad(part, (0, max(0, int(ticks / fps * VIDEO_HZ) + 1 - len(part))))
+    edges = [int(tick / fps * VIDEO_HZ) for tick in range(ticks + 1)]
     for begin, end in itertools.pairwise(edges):
         yield part[begin:end, None]

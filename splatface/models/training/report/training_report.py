@@ -22,7 +22,7 @@ from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.frame_images import picture as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
-from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, hearing_of
+from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, make_audio_to_mouth
 from splatface.models.training.optimization.training_run import RunArtifacts
 from splatface.models.training.report.head_inspection import PosedRenderer, shown_rows
 from splatface.models.training.report.report_page import (
@@ -199,7 +199,7 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
     if not encoder or not len(rows):
         return deaf
     try:
-        hearing: AudioToMouth = hearing_of(head, dataset, encoder, (int(times[0]), int(times[-1])))
+        hearing: AudioToMouth = make_audio_to_mouth(head, dataset, encoder, (int(times[0]), int(times[-1])))
     except EncoderError:  # its weights are not installed here: the report does without
         return deaf
     return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
@@ -265,7 +265,7 @@ def _strips(seen: _Seen) -> Iterator[NDArray[np.uint8]]:
     for i, row in enumerate(seen.rows.tolist()):
         truth = true_picture(seen.dataset, row)
         moved = seen.live.render_with_tracked_mouth(row)
-        spoken = [seen.live.heard(row, seen.heard[i])] if seen.encoder else []
+        spoken = [seen.live.render_with_mouth(row, seen.heard[i])] if seen.encoder else []
         yield side_by_side([truth, moved, *spoken, difference(moved, truth)], _FILM_HEIGHT)
 
 

@@ -13,12 +13,12 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
 from splatface.models.errors import MetricError
 from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes
 from splatface.models.training.evaluation.evaluate import EvaluationConfig, evaluate, evaluation_json
-from splatface.models.training.evaluation.evaluate_frames import FIGURES
+from splatface.models.training.evaluation.evaluate_frames import METRICS
 from splatface.models.training.evaluation.evaluation_report import (
-    comparison,
+    format_comparison,
+    format_table,
     opening_plot,
     side_by_side,
-    table,
 )
 
 WANTED = {
@@ -70,7 +70,7 @@ def test_by_sound_is_worse_where_the_mouth_is_and_nowhere_else(evaluation):
     assert sound["lmd_px"] > motion["lmd_px"]
     assert sound["opening_correlation"] < motion["opening_correlation"]
     assert sound["opening_correlation"] > 0.3
-    fits = evaluation.hearing.mode_correlations
+    fits = evaluation.motion_score.mode_correlations
     assert tuple(fits) == MOUTH_MODES
     assert fits["open"] > 0.5
 
@@ -86,7 +86,7 @@ def test_json_has_both_groups_and_a_reason_for_every_gap(evaluation):
     for name in ("by_motion", "by_sound"):
         group = result[name]
         assert set(group) >= WANTED
-        gaps = {figure for figure in FIGURES if group[figure] is None}
+        gaps = {figure for figure in METRICS if group[figure] is None}
         assert gaps == set(group["not_available"])
         assert "--lpips" in group["not_available"]["lpips"]
     assert result["by_sound"]["mode_correlations"]["open"] > 0.5
@@ -95,10 +95,10 @@ def test_json_has_both_groups_and_a_reason_for_every_gap(evaluation):
 
 def test_tables_name_every_figure(evaluation):
     result = evaluation_json(evaluation)
-    text = table(result)
+    text = format_table(result)
     for word in ("PSNR", "lip landmarks", "by motion", "by sound", "not available: lpips", "heard against"):
         assert word in text
-    lines = comparison([result, result]).split("\n")
+    lines = format_comparison([result, result]).split("\n")
     assert len(lines) == 2 + 4
     assert {line.count("|") for line in lines} == {lines[0].count("|")}
 
@@ -133,7 +133,7 @@ def test_a_head_without_a_net_is_measured_by_motion_alone(film, player):
     assert result["by_motion"]["psnr"] > 32
     assert result["by_sound"]["psnr"] is None
     assert "no net" in result["by_sound"]["not_available"]["psnr"]
-    assert "not available: by sound: the head has no net" in table(result)
+    assert "not available: by sound: the head has no net" in format_table(result)
 
 
 def test_a_film_whose_mouth_nobody_tracked_is_measured_by_sound_alone(film, player):

@@ -9,7 +9,7 @@ import pytest
 from splatface.models.head.head_file import head_folder
 from splatface.models.training.evaluation.mouth_metrics import (
     STEADY,
-    LandmarkPair,
+    LandmarkSequences,
     lip_distance_px,
     lip_score,
     mouth_opening,
@@ -40,7 +40,7 @@ def speech(time_s):
 def sight():
     time_s = np.arange(FRAMES) * STEP_MS / 1000
     film = talking(speech(time_s))
-    return LandmarkPair(
+    return LandmarkSequences(
         truth=film,
         found=film.copy(),
         side_px=256,
@@ -95,7 +95,7 @@ def test_pictures_that_are_missing_in_the_film_do_not_pull_it_together(sight):
     time_s = np.arange(FRAMES) * STEP_MS / 1000
     late = replace(sight, found=talking(speech(time_s - 0.05)))
     kept = np.setdiff1d(np.arange(FRAMES), [20, 21, 50, 77])
-    part = LandmarkPair(
+    part = LandmarkSequences(
         truth=late.truth[kept],
         found=late.found[kept],
         side_px=256,
@@ -131,7 +131,7 @@ def test_a_real_face_moved_by_three_pixels_is_three_pixels_off():
     face = np.ascontiguousarray(cv2.imread(str(head_folder("robin") / "preview.png"))[..., ::-1])
     truth = landmarks([face] * 6, tracked=True)[-1:]
     found = landmarks([np.roll(face, 3, axis=1)] * 6, tracked=True)[-1:]
-    sight = LandmarkPair(truth, found, 512, np.zeros(1, np.int64), STEP_MS, np.zeros(1, bool))
+    sight = LandmarkSequences(truth, found, 512, np.zeros(1, np.int64), STEP_MS, np.zeros(1, bool))
     assert lip_distance_px(sight) == pytest.approx([3.0], abs=0.3)
 
 

@@ -10,7 +10,7 @@ from splatface.models.errors import MetricError
 from splatface.models.training.evaluation.evaluate_frames import Truth
 from splatface.models.training.evaluation.syncnet import (
     FACE_PX,
-    FaceFilm,
+    FaceCrops,
     SyncNet,
     face_boxes,
     face_crop,
@@ -68,8 +68,8 @@ def test_the_published_layout_loads_and_scores(network):
 def test_the_offset_is_where_sound_and_lips_agree(network, monkeypatch):
     """Both sides are told which window they see; the sound tells it three pictures late."""
     codes = torch.randn(60, 1024)
-    monkeypatch.setattr(network, "_lips", lambda faces, count: iter([codes[10 : 10 + count]]))
-    monkeypatch.setattr(network, "_heard", lambda samples, count: iter([codes[7 : 7 + count]]))
+    monkeypatch.setattr(network, "lip_embeddings", lambda faces, count: iter([codes[10 : 10 + count]]))
+    monkeypatch.setattr(network, "audio_embeddings", lambda samples, count: iter([codes[7 : 7 + count]]))
     score = network.score(np.zeros((45, 1, 1, 3), np.uint8), np.zeros(45 * 640, np.float32))
     assert score.offset_ms == -120
     assert score.confidence > 5
@@ -109,29 +109,31 @@ def test_boxes_are_steady_and_the_crop_holds_face_and_neck():
     picture[20:140, 60:140] = 200
     crop = face_crop(picture, boxes[0])
     assert crop.shape == (FACE_PX, FACE_PX, 3)
-    rows, columns = np.nonzero(crop[..., 0] == 200)
+    frame_indices, columns = np.nonzero(crop[..., 0] == 200)
     scale = FACE_PX / (2 * 60 * 1.4)
-    assert rows.min() <= 1
-    assert rows.max() == pytest.approx(120 * scale, abs=2)
+    assert frame_indices.min() <= 1
+    assert frame_indices.max() == pytest.approx(120 * scale, abs=2)
     assert columns.mean() == pytest.approx(FACE_PX / 2, abs=1)
     outside = face_crop(picture, np.array([0.0, 0.0, 60.0]))
     assert tuple(outside[0, 0]) == (110, 110, 110)
 
 
 def test_the_face_film_is_even_and_has_its_sound(film):
-    rows = np.arange(20, 40)
+    frame_indices = np.arange(20, 40)
     time_ns = film.frames.time_ns.copy()
-    time_ns[rows] = 1_000_000_000 + 20_000_000 * np.arange(20)  # 50 pictures a second, two of them lost
-    time_ns[rows[10:]] += 120_000_000
+    time_ns[frame_indices] = 1_000_000_000 + 20_000_000 * np.arange(
+        20
+    )  # 50 pictures a second, two of them lost
+    time_ns[frame_indices[10:]] += 120_000_000
     frames = replace(film.frames, time_ns=time_ns)
     sights = np.random.default_rng(0).uniform(50, 200, (20, 478, 3))
-    truth = Truth(replace(film, frames=frames), rows, np.zeros(20, bool), sights, frozenset())
-    faces = FaceFilm(truth)
+    truth = Truth(replace(film, frames=frames), frame_indices, np.zeros(20, bool), sights, frozenset())
+    faces = FaceCrops(truth)
     assert not faces.long_enough  # five before the gap, five after it
-    time_ns[rows] = 1_000_000_000 + 20_000_000 * np.arange(20)
-    faces = FaceFilm(truth)
+    time_ns[frame_indices] = 1_000_000_000 + 20_000_000 * np.arange(20)
+    faces = FaceCrops(truth)
     for at in range(20):
         faces.add(at, np.full((256, 256, 3), at, np.uint8))
-    crops, samples = faces.film()
+    crops, samples = faces.crops_and_audio()
     assert crops[:, 100, 100, 0].tolist() == list(range(0, 20, 2))
     assert len(samples) == 10 * 640

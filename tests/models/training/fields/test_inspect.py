@@ -5,8 +5,8 @@ from splatface.models.training.fields.factory import make_field
 from splatface.models.training.fields.inspect import (
     attention_colors,
     color_map,
+    displacement_colors,
     dynamism_colors,
-    movement_colors,
     plane_picture,
 )
 
@@ -43,7 +43,7 @@ def test_maps_become_a_color_per_gaussian():
 def test_movement_is_colored_by_distance():
     deltas = torch.zeros(2, 14)
     deltas[1, :3] = torch.tensor([0.006, 0.008, 0.0])
-    torch.testing.assert_close(movement_colors(deltas), color_map(torch.tensor([0.0, 1.0])))
+    torch.testing.assert_close(displacement_colors(deltas), color_map(torch.tensor([0.0, 1.0])))
 
 
 def test_a_planes_strongest_direction_is_seen():

@@ -8,7 +8,7 @@ from splatface.models.training.fields.factorized_planes import (
     products,
     products_reference,
 )
-from splatface.models.training.fields.field import Bounds, Box, bounds_of
+from splatface.models.training.fields.field import Bounds, Box, bounding_box
 
 LAYOUT = make_layout(32, [[((0, 1), 6), ((2, 0), 5)], [((2,), 7)], [((1, 2), 3), ((0,), 4), ((2, 1), 9)]])
 
@@ -109,7 +109,7 @@ def test_the_box_maps_its_corners():
 
 def test_bounds_hold_all_points_even_a_flat_set():
     means = torch.rand(20, 3) * torch.tensor([1.0, 2.0, 0.0])
-    inside = Box(bounds_of(means))(means)
+    inside = Box(bounding_box(means))(means)
     assert ((inside > 0) & (inside < 1)).all()
 
 

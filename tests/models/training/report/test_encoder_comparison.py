@@ -24,7 +24,7 @@ from splatface.models.training.report.encoder_comparison import (
 from splatface.models.training.speech_corpus.forced_alignment import align_phones, closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.tts.speak import engine
-from splatface.models.video.video_audio import sound_of_file
+from splatface.models.video.video_audio import audio_from_file
 from splatface.models.video.video_frames import render_frames
 from splatface.models.video.video_writer import VideoFormat
 
@@ -59,7 +59,7 @@ def test_every_encoder_has_a_face_and_it_is_the_one_of_its_own_film(talker, soun
     for number, name in enumerate(("fsmn", "logmel")):
         alone = list(
             render_frames(
-                sound_of_file(sound), encoder(name), talker, HeadMotionController(MotionConfig()), FPS
+                audio_from_file(sound), encoder(name), talker, HeadMotionController(MotionConfig()), FPS
             )
         )
         assert len(film) == len(alone) == 10
