@@ -123,6 +123,7 @@ class SyncNet(nn.Module):
         )
 
     def lip_embeddings(self, faces: UInt8Array, count: int) -> Iterator[Tensor]:
+        """Yield embeddings [B, 1024] of each window of five faces."""
         bgr = np.ascontiguousarray(faces[..., ::-1].transpose(3, 0, 1, 2))
         for first in range(0, count, _BATCH):
             windows = [bgr[:, k : k + _PICTURES] for k in range(first, min(first + _BATCH, count))]
@@ -130,6 +131,7 @@ class SyncNet(nn.Module):
             yield self.netfclip(self.netcnnlip(batch).flatten(1))
 
     def audio_embeddings(self, samples: NDArray[np.float32], count: int) -> Iterator[Tensor]:
+        """Yield embeddings [B, 1024] of the audio of each window of five frames."""
         cepstra = mfcc(samples).T.astype(np.float32)  # [13, n]
         assert len(cepstra) == CEPSTRA
         for first in range(0, count, _BATCH):
