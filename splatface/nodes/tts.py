@@ -159,7 +159,7 @@ class TtsNode(FaceNode):
         """Stop the sound at once; the goal ends when rclpy has answered."""
         for saying in self.sayings:
             if saying.goal == goal:
-                heard_s = saying.utterance.heard_s(self.now_ns())
+                heard_s = saying.utterance.played_s(self.now_ns())
                 self.canceled.append((saying, heard_s))
                 begun = saying.utterance.start_ns is not None
                 self.forget(saying)
@@ -183,7 +183,7 @@ class TtsNode(FaceNode):
         """Abort goals, telling how much of them was heard."""
         now_ns = self.now_ns()
         for saying in list(sayings):
-            heard_s = saying.utterance.heard_s(now_ns)
+            heard_s = saying.utterance.played_s(now_ns)
             self.forget(saying)
             saying.goal.abort()
             self.server.finish(saying.goal, Say.Result(duration_s=heard_s, interrupted=True))
@@ -221,9 +221,9 @@ class TtsNode(FaceNode):
     def publish_feedback(self, now_ns: int) -> None:
         """Feedback for words that are heard now; results for what has ended."""
         for saying in list(self.sayings):
-            for word in saying.utterance.heard(now_ns):
+            for word in saying.utterance.pop_started_words(now_ns):
                 saying.goal.publish_feedback(Say.Feedback(word=word.word, progress=word.progress))
-            if saying.utterance.ended(now_ns):
+            if saying.utterance.is_finished(now_ns):
                 self.finish_goal(saying, now_ns)
         for saying, heard_s in [entry for entry in self.canceled if entry[0].goal.is_cancel_requested]:
             self.canceled.remove((saying, heard_s))
@@ -243,7 +243,7 @@ class TtsNode(FaceNode):
             saying.goal.succeed()
         if utterance.start_ns is not None:
             self.first_sound_ms.add((utterance.start_ns - saying.asked_ns) / 1e6)
-        self.server.finish(saying.goal, Say.Result(duration_s=utterance.heard_s(now_ns), interrupted=False))
+        self.server.finish(saying.goal, Say.Result(duration_s=utterance.played_s(now_ns), interrupted=False))
 
     def health(self) -> NodeStatus:
         """What is being said."""

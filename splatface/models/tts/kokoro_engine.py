@@ -1,32 +1,33 @@
-"""Kokoro-82M (Apache-2.0): natural voices at 24 kHz, about as fast as they are heard on two cores.
+"""Kokoro-82M (Apache-2.0): natural voices at 24 kHz, about real time on two cores.
 
 The weights and five voices come in packages and are run by onnxruntime alone. The voices were recorded in
-Japanese and speak the other languages with the network's own ability; text is read by espeak-ng.
+Japanese; the network generalizes to the other languages. Text is phonemized by espeak-ng.
 """
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.errors import SpeechError
 from splatface.models.onnx_session import add_output, make_session, package_dir
 from splatface.models.tts.engine import RawSpeech, Voice
-from splatface.models.tts.text_frontend import Letter, dated, phrases, spelling
+from splatface.models.tts.text_frontend import Symbol, phonemize, symbols_of_phrases, time_symbols
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "ESPEAK",
     "INSTALL",
     "LATE_S",
-    "LETTERS",
     "RATE",
+    "SYMBOL_IPA",
     "VOICES",
     "Kokoro",
-    "alphabet",
     "has_voice",
     "say",
+    "to_kokoro_symbols",
     "voices",
 ]
 
@@ -40,27 +41,27 @@ VOICES = {
     "jm_kumo": "male",
 }
 RATE = 24_000
-STEP_S = 0.025  # durations come in these steps
-LATE_S = 0.070  # durations run behind the sound: measured by correlating loudness with vowels
+_STEP_S = 0.025  # unit of the network's durations
+LATE_S = 0.070  # delay of the durations relative to the audio, measured by correlating loudness with vowels
 ESPEAK = {"en": "en-us", "es": "es", "fr": "fr-fr", "it": "it", "pt": "pt-br", "de": "de"}
 # fmt: off
-# Kokoro writes a diphthong or affricate as one letter (the alphabet of its `misaki`).
+# Kokoro's alphabet (misaki) has one symbol for a diphthong or affricate.
 _TIED = {
     "a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "o^ʊ": "O", "ə^ʊ": "Q", "ɔ^ɪ": "Y",
     "t^ʃ": "ʧ", "d^ʒ": "ʤ", "t^s": "ʦ", "d^z": "ʣ", "^": "",
 }
-_ENGLISH = {
+_ENGLISH_SYMBOLS = {
     "oː": "ɔ", "ɜː": "ɜɹ", "ɚ": "əɹ", "ɾ": "T", "ː": "", "r": "ɹ", "e": "A", "o": "O", "ɐ": "ə", "ʔ": "t",
 }
-# What one letter of Kokoro's stands for.
-LETTERS = {"I": "aɪ", "W": "aʊ", "A": "eɪ", "O": "oʊ", "Q": "əʊ", "Y": "ɔɪ", "T": "ɾ", "S": "s"}
+# IPA of Kokoro's own symbols.
+SYMBOL_IPA = {"I": "aɪ", "W": "aʊ", "A": "eɪ", "O": "oʊ", "Q": "əʊ", "Y": "ɔɪ", "T": "ɾ", "S": "s"}
 # fmt: on
-_LONGEST = 509  # letters
+_MAX_SYMBOLS = 509
 
 
 @cache
 def voices() -> tuple[Voice, ...]:
-    """The five voices when all packages are there; see `say` for other languages and mixtures."""
+    """Return the five voices when all packages are installed; see `say` for other languages and mixtures."""
     if not all(package_dir(name.replace("-", "_")) for name in _PACKAGES):
         return ()
     return tuple(
@@ -84,18 +85,18 @@ class Kokoro:
         with np.load(data / "data" / "voices_ja.npz") as styles:
             self._styles = {name: styles[name] for name in styles.files}
 
-    def speak(
-        self, letters: list[str], blend: dict[str, float], speed: float
-    ) -> tuple[NDArray[np.float32], list[float]]:
-        """Sound at 24 kHz of letters of the vocabulary; how long the start, each of them and the end last, s.
+    def synthesize(
+        self, symbols: list[str], blend: dict[str, float], speed: float
+    ) -> tuple[Float32Array, list[float]]:
+        """Return samples at 24 kHz of symbols, and the durations of the start, each symbol and the end, s.
 
-        `blend` is a share for each voice: a mixture is a person of its own.
+        `blend` is the weight of each voice: a mixture is another speaker.
         """
         style: Any = sum(
-            share * self._styles[name][min(len(letters), _LONGEST)].reshape(1, 256)
-            for name, share in blend.items()
+            weight * self._styles[name][min(len(symbols), _MAX_SYMBOLS)].reshape(1, 256)
+            for name, weight in blend.items()
         )
-        tokens = [0, *(self.vocabulary[letter] for letter in letters), 0]
+        tokens = [0, *(self.vocabulary[symbol] for symbol in symbols), 0]
         wave, frames = self._session.run(
             None,
             {
@@ -104,36 +105,36 @@ class Kokoro:
                 "speed": np.array([speed], np.float32),
             },
         )
-        return np.ravel(wave).astype(np.float32), (np.ravel(frames) * STEP_S).tolist()
+        return np.ravel(wave).astype(np.float32), (np.ravel(frames) * _STEP_S).tolist()
 
 
-def alphabet(said: str, language: str) -> str:
-    """IPA of espeak-ng, tied, in the letters Kokoro was trained on."""
-    for tied, letter in (_TIED | (_ENGLISH if language == "en" else {})).items():
-        said = said.replace(tied, letter)
-    return said
+def to_kokoro_symbols(ipa: str, language: str) -> str:
+    """Convert IPA of espeak-ng, tied, to the symbols that Kokoro was trained on."""
+    for tied, symbol in (_TIED | (_ENGLISH_SYMBOLS if language == "en" else {})).items():
+        ipa = ipa.replace(tied, symbol)
+    return ipa
 
 
-def _parts(voice: str) -> tuple[list[str], str]:
+def _parse_voice(voice: str) -> tuple[list[str], str]:
     names, _, language = voice.partition("@")
     return names.split("+"), language or "en"
 
 
 def has_voice(voice: str) -> bool:
-    """Whether this is a voice or a mixture of them, in a language that can be read."""
-    names, language = _parts(voice)
+    """Return whether this is a voice or a mixture of them, in a language that can be phonemized."""
+    names, language = _parse_voice(voice)
     return bool(voices()) and set(names) <= set(VOICES) and language in ESPEAK
 
 
 @cache
-def _loaded() -> Kokoro:
+def _load() -> Kokoro:
     return Kokoro(threads=2)
 
 
 def say(text: str, voice: str, rate: float) -> RawSpeech:
-    """Speak one sentence.
+    """Synthesize a sentence.
 
-    `voice` is a voice or a mixture in equal parts (jf_alpha+jm_kumo), with the language if it is not
+    `voice` is a voice or an equal mixture (jf_alpha+jm_kumo), with the language if it is not
     English (jf_alpha@fr).
 
     Raises:
@@ -144,18 +145,20 @@ def say(text: str, voice: str, rate: float) -> RawSpeech:
             f"kokoro/{voice}: expected voices of {', '.join(VOICES)} joined by + and a language of "
             f"{', '.join(ESPEAK)} behind @, found another: splatface voices lists them"
         )
-    names, language = _parts(voice)
+    names, language = _parse_voice(voice)
     blend = {name: names.count(name) / len(names) for name in names}
-    kokoro = _loaded()
-    found = phrases(text, ESPEAK[language], tie=True)
-    spelt = [type(p)(alphabet(p.ipa, language), p.mark, p.begin, p.end) for p in found]
-    letters = spelling(spelt, text, kokoro.vocabulary)[:_LONGEST]
-    if not letters:
+    kokoro = _load()
+    phrases = [
+        replace(phrase, ipa=to_kokoro_symbols(phrase.ipa, language))
+        for phrase in phonemize(text, ESPEAK[language], tie=True)
+    ]
+    symbols = symbols_of_phrases(phrases, text, kokoro.vocabulary)[:_MAX_SYMBOLS]
+    if not symbols:
         raise SpeechError(
             f"kokoro/{voice}: expected text in {language}, found {text[:40]!r}: use another voice"
         )
-    samples, seconds = kokoro.speak([letter.letter for letter in letters], blend, rate)
-    edge = Letter("$", None)
-    tokens, phonemes = dated([edge, *letters, edge], seconds, late_s=LATE_S)
-    ipa = tuple((LETTERS.get(letter, letter), start, end) for letter, start, end in phonemes)
-    return RawSpeech(samples, RATE, tokens, ipa)
+    samples, durations_s = kokoro.synthesize([symbol.symbol for symbol in symbols], blend, rate)
+    edge = Symbol("$", None)
+    words, phonemes = time_symbols([edge, *symbols, edge], durations_s, late_s=LATE_S)
+    ipa = tuple((SYMBOL_IPA.get(symbol, symbol), start, end) for symbol, start, end in phonemes)
+    return RawSpeech(samples, RATE, words, ipa)

@@ -78,9 +78,9 @@ def espeak_library() -> tuple[ctypes.CDLL, int]:
 
 
 def espeak_speech(request: dict[str, str | int]) -> tuple[dict[str, object], bytes]:
-    """Speak one sentence."""
+    """Synthesize a sentence."""
     espeak, rate = espeak_library()
-    pieces: list[bytes] = []
+    blocks: list[bytes] = []
     phonemes: list[tuple[str, float]] = []
     words: list[tuple[int, int, float]] = []
 
@@ -88,7 +88,7 @@ def espeak_speech(request: dict[str, str | int]) -> tuple[dict[str, object], byt
         wave: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_EspeakEvent]"
     ) -> int:
         if count > 0:
-            pieces.append(ctypes.string_at(wave, 2 * count))
+            blocks.append(ctypes.string_at(wave, 2 * count))
         i = 0
         while events[i].type != _END_OF_LIST:
             event = events[i]
@@ -109,7 +109,7 @@ def espeak_speech(request: dict[str, str | int]) -> tuple[dict[str, object], byt
     espeak.espeak_SetParameter(_PITCH, int(request["pitch"]), 0)
     data = str(request["text"]).encode() + b"\0"
     espeak.espeak_Synth(data, len(data), 0, 1, 0, _UTF8, None, None)
-    sound = b"".join(pieces)
+    sound = b"".join(blocks)
     return {"rate": rate, "samples": len(sound) // 2, "phonemes": phonemes, "words": words}, sound
 
 
@@ -129,12 +129,12 @@ def _espeak_language(voice: _EspeakVoice) -> str:
 
 @cache
 def voice_files() -> dict[str, str]:
-    """Language to the voice's file, by which it is always found (fr-fr is the file roa/fr)."""
+    """Return the voice file of each language (fr-fr is the file roa/fr)."""
     return {_espeak_language(voice): voice.identifier.decode() for voice in _espeak_installed()}
 
 
 def espeak_voices(_: bool) -> dict[str, object]:
-    """Language, name and gender of each voice."""
+    """Return language, name and gender of each voice."""
     return {"voices": [(_espeak_language(v), v.name.decode(), int(v.gender)) for v in _espeak_installed()]}
 
 
@@ -179,12 +179,12 @@ _FLITE_FUNCTIONS = {
 def flite_library() -> ctypes.CDLL:
     """The flite_library, started."""
     flite = ctypes.CDLL("libflite.so.1", mode=ctypes.RTLD_GLOBAL)
-    for name, (takes, gives) in _FLITE_FUNCTIONS.items():
+    for name, (argument_types, result_type) in _FLITE_FUNCTIONS.items():
         function = getattr(flite, name)
-        function.argtypes, function.restype = takes, gives
-    # The voices need these and name them in no particular order.
-    for part in ("libflite_cmulex.so.1", "libflite_usenglish.so.1"):
-        ctypes.CDLL(part, mode=ctypes.RTLD_GLOBAL)
+        function.argtypes, function.restype = argument_types, result_type
+    # The voices need these but load them in no particular order.
+    for name in ("libflite_cmulex.so.1", "libflite_usenglish.so.1"):
+        ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
     flite.flite_init()
     return flite
 
@@ -218,7 +218,7 @@ def _segments(utterance: int) -> list[Entry]:
 
 
 def _words(utterance: int) -> list[Entry]:
-    """Each token of the text with the time of all words it is read as ("25" is two)."""
+    """Return each token of the text with the time of all words it is read as ("25" is two)."""
     flite = flite_library()
     tokens: dict[int, Entry] = {}
     for word in _items(utterance, b"Word"):
@@ -237,20 +237,20 @@ def _words(utterance: int) -> list[Entry]:
 
 
 def flite_voices(names: list[str]) -> dict[str, object]:
-    """Those of the names whose voices can be loaded."""
+    """Return those of the names whose voices can be loaded."""
     flite_library()
-    found = []
+    available = []
     for name in names:
         try:
             flite_voice(name)
         except OSError:
             continue
-        found.append(name)
-    return {"voices": found}
+        available.append(name)
+    return {"voices": available}
 
 
 def flite_speech(request: dict[str, str | float]) -> tuple[dict[str, object], bytes]:
-    """Speak one sentence."""
+    """Synthesize a sentence."""
     flite = flite_library()
     voice = flite_voice(str(request["voice"]))
     flite.flite_feat_set_float(

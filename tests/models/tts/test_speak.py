@@ -1,15 +1,18 @@
 """Every installed engine speaks; what holds for one holds for all."""
 
-import time
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from splatface.models.errors import SpeechError
+from splatface.models.tts import native_worker
 from splatface.models.tts.engine import EngineProcess
 from splatface.models.tts.speak import ENGINES, check_voice, default_voice, engine, speak, voices
 
+WORKER = Path(native_worker.__file__)
 ONE_EACH = {voice.engine: voice.name for voice in reversed(voices()) if voice.language == "en-us"}
 TEXT = "Bob bought 25 apples, didn't he? My mother sat in the sun."
 needs_voice = pytest.mark.skipif(not ONE_EACH, reason="no voice is installed: apt-get install libflite1")
@@ -18,37 +21,37 @@ needs_espeak = pytest.mark.skipif(not engine("espeak").voices(), reason=engine("
 
 
 @pytest.fixture(scope="module", params=ENGINES)
-def said(request):
+def speech(request):
     if request.param not in ONE_EACH:
         pytest.skip(engine(request.param).INSTALL)
     return list(speak(TEXT, ONE_EACH[request.param]))
 
 
-def test_a_text_comes_sentence_by_sentence(said):
-    assert [spoken.text for spoken in said] == [
+def test_a_text_comes_sentence_by_sentence(speech):
+    assert [spoken.text for spoken in speech] == [
         "Bob bought 25 apples, didn't he?",
         "My mother sat in the sun.",
     ]
-    assert [spoken.last for spoken in said] == [False, True]
-    for spoken in said:
+    assert [spoken.last for spoken in speech] == [False, True]
+    for spoken in speech:
         assert spoken.samples.dtype == np.float32
         assert 1.0 < len(spoken.samples) / 16_000 < 6.0
         assert np.isfinite(spoken.samples).all()
 
 
-def test_words_are_those_of_the_text_in_order(said):
-    words = [word for spoken in said for word in spoken.words]
+def test_words_are_those_of_the_text_in_order(speech):
+    words = [word for spoken in speech for word in spoken.words]
     expected = ["Bob", "bought", "25", "apples", "didn't", "he", "My", "mother", "sat", "in", "the", "sun"]
     assert [word.text for word in words] == expected
     assert all(word.text in TEXT[word.begin : word.end] for word in words)
-    for spoken in said:
+    for spoken in speech:
         starts = [word.start_ns for word in spoken.words]
         assert starts == sorted(starts)
         assert all(0 <= word.start_ns < word.end_ns <= spoken.speech_ns for word in spoken.words)
 
 
-def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(said):
-    for spoken in said:
+def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(speech):
+    for spoken in speech:
         assert all(a.end_ns <= b.start_ns + 1 for a, b in pairwise(spoken.phonemes))
         power = {"vowel": [], "other": []}
         for phoneme in spoken.phonemes:
@@ -60,8 +63,8 @@ def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(said):
         assert np.mean(power["vowel"]) > 1.2 * np.mean(power["other"])
 
 
-def test_sound_begins_at_once_and_ends_with_our_pause(said):
-    for spoken in said:
+def test_sound_begins_at_once_and_ends_with_our_pause(speech):
+    for spoken in speech:
         loud = np.flatnonzero(np.abs(spoken.samples) > 0.02)
         assert loud[0] < 0.15 * 16_000
         assert spoken.speech_ns / 62_500 - loud[-1] < 0.15 * 16_000
@@ -70,8 +73,8 @@ def test_sound_begins_at_once_and_ends_with_our_pause(said):
         assert not pause.any()
 
 
-def test_all_voices_are_equally_loud(said):
-    sound = np.concatenate([spoken.samples for spoken in said])
+def test_all_voices_are_equally_loud(speech):
+    sound = np.concatenate([spoken.samples for spoken in speech])
     power = np.square(sound[: len(sound) // 160 * 160].reshape(-1, 160)).mean(axis=1)
     loud = power[power > power.max() / 300]
     assert 10 * np.log10(loud.mean()) == pytest.approx(-23, abs=1.5)
@@ -113,20 +116,12 @@ def test_letters_that_flite_does_not_know_are_read_as_their_nearest():
 
 
 @needs_voice
-def test_the_first_sound_of_a_short_sentence_comes_in_time():
-    speak("Warm.").__next__()
-    began = time.perf_counter()
+def test_the_first_sentence_does_not_wait_for_the_others(monkeypatch):
+    module, texts = engine(default_voice().engine), []
+    synthesize = module.say
+    monkeypatch.setattr(module, "say", lambda text, *rest: texts.append(text) or synthesize(text, *rest))
     next(speak("Good morning, how are you today? And this follows. " * 20))
-    assert time.perf_counter() - began < 0.3
-
-
-@needs_voice
-def test_a_long_text_comes_faster_than_it_is_heard():
-    began, heard_s = time.perf_counter(), 0.0
-    for spoken in speak("This sentence is said again and again, for minutes, and nobody waits. " * 40):
-        assert time.perf_counter() - began < 1.0 + heard_s
-        heard_s += len(spoken.samples) / 16_000
-    assert heard_s > 120
+    assert texts == ["Good morning, how are you today?"]
 
 
 @pytest.mark.parametrize(
@@ -169,15 +164,17 @@ def test_the_default_voice_is_a_small_one():
 
 def test_a_library_that_is_not_there_or_dies_is_an_error():
     with pytest.raises(SpeechError, match="crashed"):
-        EngineProcess("no_such_program").ask(text="x")
+        EngineProcess("no_such_library").request(text="x")
 
 
 @needs_flite
 def test_an_engine_that_was_killed_is_started_again():
-    child = EngineProcess("flite")
-    child.ask(text="one", voice="kal16", stretch=1.0)
-    child._process.kill()
-    head, samples = child.ask(text="two", voice="kal16", stretch=1.0)
+    process = EngineProcess("flite")
+    process.request(text="one", voice="kal16", stretch=1.0)
+    for child in psutil.Process().children():
+        if child.cmdline()[-2:] == [str(WORKER), "flite"]:
+            child.kill()
+    head, samples = process.request(text="two", voice="kal16", stretch=1.0)
     assert head["words"][0][0] == "two"
     assert len(samples) > 1000
-    child.close()
+    process.close()

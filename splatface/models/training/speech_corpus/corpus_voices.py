@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, is_vowel
 from splatface.models.tts import espeak_engine, flite_engine, kokoro_engine, piper_engine
-from splatface.models.tts.text_frontend import PAUSES, ipa_of_romaji, ipa_of_text
+from splatface.models.tts.text_frontend import PAUSES, romaji_to_ipa, text_to_ipa
 
 __all__ = [
     "FLITE_VOICES",
@@ -72,7 +72,7 @@ def synthesize_espeak(
 ) -> LabeledSpeech:
     """Speak with the voice of a language and a variant ("+f2", "+m3", ...); pitch 0..99."""
     voice = language + variant
-    head, samples = espeak_engine.raw(text, voice, words_per_minute=words_per_minute, pitch=pitch)
+    head, samples = espeak_engine.synthesize(text, voice, words_per_minute=words_per_minute, pitch=pitch)
     marks = [(start, name) for name, start in head["phonemes"]]
     phones = _espeak_phones(marks, len(samples) / head["rate"])
     return make_labeled_speech(samples, head["rate"], phones, f"espeak/{voice}", language)
@@ -121,7 +121,7 @@ FLITE_VOICES = ("awb", "rms", "slt", "kal16")
 
 def synthesize_flite(text: str, voice: str, *, stretch: float = 1.0) -> LabeledSpeech:
     """Speak English; `stretch` above 1 is slower."""
-    head, samples = flite_engine.raw(text, voice, stretch)
+    head, samples = flite_engine.synthesize(text, voice, stretch)
     return make_labeled_speech(samples, head["rate"], _flite_phones(head["segments"]), f"flite/{voice}", "en")
 
 
@@ -155,7 +155,7 @@ def phones_from_durations(
         end = start + float(length)
         if letter in "ˈˌ":
             stress = 1.15 if letter == "ˈ" else 1.0
-        said = kokoro_engine.LETTERS.get(letter, letter)
+        said = kokoro_engine.SYMBOL_IPA.get(letter, letter)
         if (letter in "ˈˌːʰʲ^ " or unicodedata.combining(letter)) and phones:
             # The sound of a mark or of the seam between words belongs to what stands before it.
             last = phones[-1]
@@ -181,28 +181,30 @@ class KokoroVoice:
     def say(self, text: str, language: str, blend: dict[str, float], *, speed: float = 1.0) -> LabeledSpeech:
         """Speak with a blend of voices (name to share): a mixture is a person of its own."""
         letters = [letter for letter in self.ipa(text, language) if letter in self._kokoro.vocabulary]
-        wave, seconds = self._kokoro.speak(letters, blend, speed)
+        wave, seconds = self._kokoro.synthesize(letters, blend, speed)
         phones = phones_from_durations(["$", *letters, "$"], np.array(seconds), late_s=kokoro_engine.LATE_S)
         return make_labeled_speech(wave, kokoro_engine.RATE, phones, "kokoro/" + "+".join(blend), language)
 
     def ipa(self, text: str, language: str) -> str:
         """The letters Kokoro was trained on."""
         if language == "ja-romaji":
-            return ipa_of_romaji(text)
-        return kokoro_engine.alphabet(ipa_of_text(text, kokoro_engine.ESPEAK[language], tie=True), language)
+            return romaji_to_ipa(text)
+        return kokoro_engine.to_kokoro_symbols(
+            text_to_ipa(text, kokoro_engine.ESPEAK[language], tie=True), language
+        )
 
 
 class PiperJoeVoice:
     """Piper's voice en_US-joe-medium: 22.05 kHz, durations in steps of 11.6 ms."""
 
     def __init__(self) -> None:
-        self._joe = piper_engine.load("en_US-joe-medium")
+        self._joe = piper_engine.load_voice("en_US-joe-medium")
 
     def say(self, text: str, *, speed: float = 1.0) -> LabeledSpeech:
         """Speak English."""
-        said = unicodedata.normalize("NFD", ipa_of_text(text, self._joe.espeak))
-        letters = ["^", *(letter for letter in said if letter in self._joe.ids), "$"]
-        wave, seconds = self._joe.speak(letters, speed)
+        said = unicodedata.normalize("NFD", text_to_ipa(text, self._joe.espeak))
+        letters = ["^", *(letter for letter in said if letter in self._joe.symbol_ids), "$"]
+        wave, seconds = self._joe.synthesize(letters, speed)
         marked = ["$" if x in "^$" else x for x in letters]
         phones = phones_from_durations(marked, np.array(seconds), late_s=piper_engine.LATE_S)
         return make_labeled_speech(wave, self._joe.rate, phones, "piper/joe", "en")

@@ -23,7 +23,7 @@ from splatface.models.training.speech_corpus.corpus import (
 from splatface.models.training.speech_corpus.corpus_voices import phones_from_durations, trim_pauses
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone, is_vowel
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.tts.text_frontend import ipa_of_romaji
+from splatface.models.tts.text_frontend import romaji_to_ipa
 
 needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-ng is not installed")
 needs_flite = pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
@@ -142,8 +142,8 @@ def test_durations_become_phones():
 
 
 def test_romaji():
-    assert ipa_of_romaji("shinbun") == "ɕiɴbɯɴ"
-    assert ipa_of_romaji("chotto matte") == "ʨotto matte"
+    assert romaji_to_ipa("shinbun") == "ɕiɴbɯɴ"
+    assert romaji_to_ipa("chotto matte") == "ʨotto matte"
 
 
 def test_ten_languages_and_no_empty_sentence():

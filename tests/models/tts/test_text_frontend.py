@@ -1,11 +1,11 @@
 import pytest
 
 from splatface.models.errors import SpeechError
-from splatface.models.tts.text_frontend import MAX_TEXT, check_text, sentences
+from splatface.models.tts.text_frontend import MAX_TEXT, check_text, split_sentences
 
 
 def cut(text):
-    return [sentence.text for sentence in sentences(text)]
+    return [sentence.text for sentence in split_sentences(text)]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_sentences_of_many_languages(text, expected):
 
 def test_each_sentence_stands_where_it_says():
     text = "One.\n\nTwo, three; four!  (Five?) " + "and so on, " * 60
-    found = list(sentences(text))
+    found = list(split_sentences(text))
     assert all(text[s.begin : s.end] == s.text for s in found)
     assert [s.last for s in found] == [False] * (len(found) - 1) + [True]
 
@@ -45,7 +45,7 @@ def test_nothing_but_white_space_and_marks_is_lost():
     assert max(map(len, cut(text))) <= 220
 
 
-def test_the_first_breath_is_short_where_a_comma_allows_it():
+def test_the_first_unit_is_short_where_a_comma_allows_it():
     text = "While the long sentence goes on for quite some time, the face begins early, so that nobody waits."
     assert cut(text)[0] == "While the long sentence goes on for quite some time,"
     assert len(cut("Ah, this sentence goes on for quite some time without any comma in it.")) == 1
@@ -54,11 +54,11 @@ def test_the_first_breath_is_short_where_a_comma_allows_it():
 def test_pauses_follow_the_punctuation():
     pauses = [
         s.pause_ms
-        for s in sentences("While it goes on and on for a long time, it ends there soon enough.\n\nB. C")
+        for s in split_sentences("While it goes on and on for a long time, it ends soon enough.\n\nB. C")
     ]
     clause, sentence = pauses[0], pauses[1]
     assert 0 < clause < sentence
-    one, two = (s.pause_ms for s in sentences("One.\n\nTwo."))
+    one, two = (s.pause_ms for s in split_sentences("One.\n\nTwo."))
     assert one > two
 
 
@@ -74,7 +74,7 @@ def test_pauses_follow_the_punctuation():
         ("a" * (MAX_TEXT + 1), "several goals"),
     ],
 )
-def test_what_nobody_could_read_aloud_is_refused(text, why):
+def test_unreadable_text_is_refused(text, why):
     with pytest.raises(SpeechError, match=why):
         check_text(text)
 
