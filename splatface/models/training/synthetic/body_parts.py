@@ -14,7 +14,7 @@ from splatface.models.typing import AnyArray, Int64Array
 __all__ = [
     "ClothDeformer",
     "DeformablePart",
-    "Deformer",
+    "PartDeformer",
     "HeadAttached",
     "LinearDeformer",
     "Part",
@@ -143,7 +143,7 @@ def vertex_normals(points: AnyArray, faces: Int64Array) -> AnyArray:
     return unit
 
 
-class Deformer(Protocol):
+class PartDeformer(Protocol):
     """From a posed rig to the positions of one part, in the shape of `Part.positions`."""
 
     def __call__(self, posed: PosedRig) -> AnyArray:
@@ -156,7 +156,7 @@ class DeformablePart:
     """A part and what moves it."""
 
     part: Part
-    mover: Deformer
+    mover: PartDeformer
 
 
 @dataclass(frozen=True, eq=False)
