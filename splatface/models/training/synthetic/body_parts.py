@@ -14,10 +14,10 @@ from splatface.models.typing import AnyArray, Int64Array
 __all__ = [
     "ClothDeformer",
     "DeformablePart",
-    "PartDeformer",
     "HeadAttached",
     "LinearDeformer",
     "Part",
+    "PartDeformer",
     "PosedBody",
     "Rigid",
     "RootedStrands",
