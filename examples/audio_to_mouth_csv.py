@@ -13,14 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
-from splatface.models.audio.audio_file import read_sound
-from splatface.models.audio.encoder import encoder
+import splatface
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth
-from splatface.models.head.head_file import head_folder, load_head
-from splatface.models.messages import NS_PER_S, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
-SAMPLE_RATE = 16_000  # Hz, of all encoders
 FPS = 25
 
 
@@ -33,16 +29,18 @@ def main() -> None:
     parser.add_argument("--encoder", default="fsmn", help="fsmn, whisper or logmel")
     args = parser.parse_args()
 
-    samples = read_sound(args.audio)  # [T] mono at 16 kHz
-    after = np.zeros(SAMPLE_RATE, np.float32)  # the last images need the encoder's look-ahead
-    frames = encoder(args.encoder).push(AudioChunk(np.concatenate([samples, after]), SAMPLE_RATE, 0))
-    network = load_head(head_folder(args.head)).nets[args.encoder]
+    samples = splatface.read_sound(args.audio)  # [T] mono at 16 kHz
+    silence = np.zeros(SAMPLE_RATE, np.float32)  # covers the encoder's look-ahead at the end
+    chunk = AudioChunk(np.concatenate([samples, silence]), SAMPLE_RATE, start_ns=0)
+    frames = splatface.encoder(args.encoder).push(chunk)
+    head = splatface.load_head(splatface.head_folder(args.head))
+    talking_head = splatface.TalkingHead(head, splatface.renderer("cpu"))
     count = len(samples) * FPS // SAMPLE_RATE
     with args.csv.open("w", newline="") as file:
         table = csv.writer(file)
         table.writerow(["time_s", *MOUTH_MODES])
         for index in range(count):
-            modes = predict_mouth(network, frames, VoiceGate(), index * NS_PER_S // FPS)
+            modes = talking_head.mouth(frames, index * NS_PER_S // FPS)
             table.writerow([f"{index / FPS:.3f}", *(f"{mode:.4f}" for mode in modes)])
     print(f"{args.csv}: {count} rows, {count / FPS:.1f} s")
 

@@ -15,11 +15,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+import splatface
 from splatface.models.head.controls import EXPRESSIONS
-from splatface.models.head.head_file import head_folder, load_head
-from splatface.models.messages import HeadControl
-from splatface.models.render.render import renderer
-from splatface.models.talking_head import TalkingHead
 
 
 def main() -> None:
@@ -36,9 +33,9 @@ def main() -> None:
     if unknown:
         parser.error(f"expected names of {', '.join(EXPRESSIONS)}, found {', '.join(unknown)}")
 
-    head = load_head(head_folder(args.head))
-    talking_head = TalkingHead(head, renderer("cpu"), size=(args.size, args.size))
-    control = HeadControl(expression=tuple(weights.items()))
+    head = splatface.load_head(splatface.head_folder(args.head))
+    talking_head = splatface.TalkingHead(head, splatface.renderer("cpu"), size=(args.size, args.size))
+    control = splatface.HeadControl(expression=tuple(weights.items()))
     image = talking_head.draw(np.zeros(8, np.float32), control)  # [H, W, 3] RGB
     cv2.imwrite(str(args.image), image[..., ::-1])
     print(f"{args.image}: {args.size}x{args.size}")

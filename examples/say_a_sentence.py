@@ -10,11 +10,8 @@ The command line does the same: splatface render mira --say "Good morning." --ou
 import argparse
 from pathlib import Path
 
-from splatface.models.audio.encoder import encoder
+import splatface
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.head.head_file import head_folder, load_head
-from splatface.models.render.render import renderer
-from splatface.models.talking_head import TalkingHead
 from splatface.models.video.video_audio import audio_from_text
 from splatface.models.video.video_frames import render_frames
 from splatface.models.video.video_writer import VideoFileWriter, metadata_tags, parse_video_format
@@ -29,13 +26,16 @@ def main() -> None:
     parser.add_argument("--size", default="512x512", help="width x height in pixels")
     args = parser.parse_args()
 
-    head = load_head(head_folder(args.head))
+    head = splatface.load_head(splatface.head_folder(args.head))
     video_format = parse_video_format(args.size, aspect="", fps="25", own=(512, 512))
-    talking_head = TalkingHead(head, renderer("cpu"), size=(video_format.width, video_format.height))
+    talking_head = splatface.TalkingHead(
+        head, splatface.renderer("cpu"), size=(video_format.width, video_format.height)
+    )
     audio = audio_from_text(args.text)
     motion = HeadMotionController(MotionConfig(seed=1))  # blinks, gaze and nods; another seed, another motion
+    encoder = splatface.encoder("fsmn")
     with VideoFileWriter(args.film, video_format, audio.channels, metadata_tags(head.info)) as film:
-        for frame in render_frames(audio, encoder("fsmn"), talking_head, motion, video_format.fps):
+        for frame in render_frames(audio, encoder, talking_head, motion, video_format.fps):
             film.add(frame.picture, frame.samples)
         print(f"{args.film}: {film.seconds:.1f} s")
 

@@ -13,11 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from splatface.models.head.head_file import head_folder, load_head
-from splatface.models.messages import HeadControl
-from splatface.models.render.render import renderer
-from splatface.models.rotations import quat_from_euler
-from splatface.models.talking_head import TalkingHead
+import splatface
 
 
 def main() -> None:
@@ -29,12 +25,12 @@ def main() -> None:
     parser.add_argument("--yaw", type=float, default=20.0, help="degrees to each side")
     args = parser.parse_args()
 
-    head = load_head(head_folder(args.head))
-    talking_head = TalkingHead(head, renderer("cpu"), size=(args.size, args.size))
+    head = splatface.load_head(splatface.head_folder(args.head))
+    talking_head = splatface.TalkingHead(head, splatface.renderer("cpu"), size=(args.size, args.size))
     images = []  # of a head that turns while its eyes stay on the viewer
     for yaw_rad in np.radians(np.linspace(-args.yaw, args.yaw, 5)):  # REP 103: positive to the head's left
-        pose = quat_from_euler(np.array([yaw_rad, 0.0, 0.0]))
-        control = HeadControl(quat_world_head=pose, gaze_yaw_rad=-float(yaw_rad))
+        pose = np.array([np.cos(yaw_rad / 2), 0.0, 0.0, np.sin(yaw_rad / 2)])  # quaternion w x y z
+        control = splatface.HeadControl(quat_world_head=pose, gaze_yaw_rad=-float(yaw_rad))
         images.append(talking_head.draw(np.zeros(8, np.float32), control))
     cv2.imwrite(str(args.image), np.hstack(images)[..., ::-1])
     print(f"{args.image}: {len(images)} images")

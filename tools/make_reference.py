@@ -54,6 +54,13 @@ LAUNCH_INTRO = """# Launch files
 `ros2 launch splatface FILE name:=value ...` does the same. `--show-args` prints these tables. An argument
 without a default is required.
 """
+PYTHON_INTRO = """# Python interface
+
+`import splatface` offers these names. They are imported on first use, so the import is fast and needs no
+PyTorch; `train`, `track` and `evaluate` need the extra `[train]`. Everything else may change between
+versions.
+[examples/](../../examples/README.md) has short scripts.
+"""
 
 # Units that neither the suffix of a parameter's name nor its description carries.
 UNITS = {
@@ -90,6 +97,7 @@ def make_pages() -> dict[str, str]:
         "parameters.md": _parameters,
         "topics.md": _topics,
         "launch_files.md": _launch_files,
+        "python.md": _python,
     }
     return {name: "\n".join([NOTE, *make()]).rstrip("\n") + "\n" for name, make in makers.items()}
 
@@ -385,6 +393,45 @@ def _launched(entries: list[dict[str, Any]]) -> Iterator[str]:
             yield from _launched(entry["group"])
         elif "node" in entry:
             yield entry["node"]["exec"]
+
+
+# the Python interface
+
+
+def _python() -> Iterator[str]:
+    splatface = importlib.import_module("splatface")
+    yield PYTHON_INTRO
+    names = [name for name in splatface.__all__ if not name.startswith("_")]
+    values = [getattr(splatface, name) for name in names]
+    rows = [(_code(_call(value)), _summary(value)) for value in values]
+    yield from _table(("name", "purpose"), rows)
+    for value in values:
+        yield f"## {value.__name__}\n"
+        yield f"`{value.__module__}.{_call(value)}`\n"
+        yield f"```text\n{inspect.cleandoc(value.__doc__ or '')}\n```\n"
+        methods = _public_methods(value)
+        if methods:
+            yield from _table(
+                ("method", "purpose"), [(_code(_call(each)), _summary(each)) for each in methods]
+            )
+
+
+def _call(value: Any) -> str:
+    """Return a name with its parameters; optional ones end in =..."""
+    if isinstance(value, type) and issubclass(value, Exception):
+        return value.__name__
+    parameters = [each for each in inspect.signature(value).parameters.values() if each.name != "self"]
+    names = [each.name if each.default is each.empty else f"{each.name}=..." for each in parameters]
+    return f"{value.__name__}({', '.join(names)})"
+
+
+def _public_methods(value: Any) -> list[Any]:
+    functions = vars(value).items() if isinstance(value, type) else ()
+    return [each for name, each in functions if inspect.isfunction(each) and not name.startswith("_")]
+
+
+def _summary(value: Any) -> str:
+    return (value.__doc__ or "").strip().splitlines()[0]
 
 
 if __name__ == "__main__":
