@@ -59,7 +59,7 @@ def films_main(args: argparse.Namespace) -> None:
         SpeechRecognizer,
         phones_from_transcript,
     )
-    from splatface.models.training.tracking.mouth_track import track_mouth
+    from splatface.models.training.tracking.extract_frames import track_mouth
 
     args.out.mkdir(parents=True, exist_ok=True)
     cache = cache_dir()

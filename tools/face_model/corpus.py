@@ -14,7 +14,7 @@ from splatface.models.training.synthetic.blendshape_mapping import to_arkit_blen
 from splatface.models.training.synthetic.body import Body, make_body
 from splatface.models.training.synthetic.preview.preview_renderer import PreviewRenderer
 from splatface.models.training.synthetic.rig import BodyPose
-from splatface.models.training.tracking.landmarks import Landmarker
+from splatface.models.training.tracking.face_detection import Landmarker
 from splatface.models.typing import AnyArray
 
 __all__ = ["Shown", "draw_people", "shown_of"]

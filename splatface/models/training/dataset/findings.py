@@ -1,21 +1,19 @@
-"""What is good and what is odd about a data set: the table of `splatface dataset check`."""
+"""Findings about a data set: the table of `splatface dataset check`, and findings.json of tracking."""
 
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from splatface.models.errors import DatasetError
+from splatface.models.errors import DatasetError, TrackingError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE
+from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.dataset_io import points
-from splatface.models.training.dataset.file_format import (
-    DIGESTS,
-    plain_path,
-    read_regular_file,
-    sha256_of,
-)
+from splatface.models.training.dataset.file_format import DIGESTS, plain_path, read_regular_file, sha256_of
 from splatface.models.training.dataset.frame_images import (
     box_of,
     eyes_mask,
@@ -26,183 +24,263 @@ from splatface.models.training.dataset.frame_images import (
     picture,
 )
 from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset, rows_of
-from splatface.models.typing import FloatArray
+from splatface.models.typing import FloatArray, UInt8Array
 
-__all__ = ["BAD", "FINE", "ODD", "Finding", "findings"]
+__all__ = [
+    "BAD",
+    "CORRECTED",
+    "FINDINGS_FILE",
+    "FINE",
+    "NOTE",
+    "ODD",
+    "REJECTED",
+    "Finding",
+    "TimeSpans",
+    "inspect_dataset",
+    "made_from",
+    "read_findings",
+    "write_findings",
+]
 
-FINE, ODD, BAD = "fine", "odd", "bad"
-LOOKED_AT = 24  # pictures whose labels are looked at
+FINE, ODD, BAD = "fine", "odd", "bad"  # levels of a data set's findings
+NOTE, CORRECTED, REJECTED = "note", "mended", "refused"  # levels of a video's findings, as in findings.json
+FINDINGS_FILE = "findings.json"
+CHECKED_IMAGES = 24  # whose labels are checked
+_MAX_FINDINGS_BYTES = 1 << 22
 _MAX_LIST_BYTES = 1 << 28
-_FEWEST_TRAIN = 30
-_FASTEST_RAD_S = 6.0  # a head shaken as fast as can be
-_HITS, _REACH = 0.7, 0.03  # of lips and eyes must lie so near to theirs, share of the picture's height
-_LIPS_MISS = 0.6  # mouth landmarks and mouth label may differ by this share of the label's width
+_MIN_TRAIN = 30
+_MAX_HEAD_SPEED_RAD_S = 6.0  # of a head shaken as fast as possible
+# Fraction of lip and eye points that must lie near their label, and how near, fraction of the image's height.
+_MIN_ON_LABEL, _LABEL_DILATION = 0.7, 0.03
+_MAX_LIP_DISTANCE = 0.6  # of mouth landmarks from the mouth label, fraction of the label's width
+_SPLITS = {"train": TRAIN, "val": VAL, "test": TEST}
+
+TimeSpans = tuple[tuple[float, float], ...]  # (begin, end), s
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the table."""
+    """One result of a check of a video or a data set."""
 
-    level: str  # FINE, ODD or BAD
+    level: str  # of a data set FINE, ODD or BAD; of a video NOTE, CORRECTED or REJECTED
     subject: str
-    found: str  # and, where it is not fine, what to do
+    observation: str
+    action: str = ""  # taken by tracking, or, where rejected, for the user to take
+    spans_s: TimeSpans = ()  # when, video time
 
 
-def findings(dataset: Dataset, progress: Callable[[int, int], None] | None = None) -> Iterator[Finding]:
-    """Look at everything, files first; never raises for what is only odd.
+def write_findings(folder: Path, findings: Sequence[Finding], made_from: str) -> None:
+    """Write findings.json; `made_from` is the digest of what the data set was made from.
+
+    Raises OSError when the disk refuses.
+    """
+    rows = [
+        {
+            "level": f.level,
+            "subject": f.subject,
+            "found": f.observation,
+            "done": f.action,
+            "spans_s": f.spans_s,
+        }
+        for f in findings
+    ]
+    table = {"made_from": made_from, "findings": rows}
+    atomic_write(folder / FINDINGS_FILE, (json.dumps(table, indent=1) + "\n").encode())
+
+
+def read_findings(folder: Path) -> list[Finding]:
+    """Read the findings of tracking; empty when the data set was not made from a video.
+
+    Raises TrackingError when the file is damaged.
+    """
+    try:
+        return [
+            Finding(
+                level=str(row["level"]),
+                subject=str(row["subject"]),
+                observation=str(row["found"]),
+                action=str(row["done"]),
+                spans_s=tuple((float(a), float(b)) for a, b in row["spans_s"]),
+            )
+            for row in _read_table(folder).get("findings", [])
+        ]
+    except (ValueError, KeyError, TypeError) as error:
+        raise TrackingError(
+            f"{folder / FINDINGS_FILE}: expected a table of findings, found {error}: track again"
+        ) from error
+
+
+def made_from(folder: Path) -> str | None:
+    """Return the digest of what a tracked data set was made from; None when it was not tracked.
+
+    Raises TrackingError when findings.json is damaged.
+    """
+    return _read_table(folder).get("made_from")
+
+
+def _read_table(folder: Path) -> dict[str, Any]:
+    path = folder / FINDINGS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        table = json.loads(path.read_bytes()[:_MAX_FINDINGS_BYTES])
+    except ValueError as error:
+        raise TrackingError(f"{path}: expected JSON, found {error}: track again") from error
+    return table if isinstance(table, dict) else {}
+
+
+def inspect_dataset(
+    dataset: Dataset, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Finding]:
+    """Check everything, files first; never raises for what is only odd.
 
     Args:
-        dataset: as `load_dataset` gave it (tables and sound then are whole already).
-        progress: told (files read, files in all).
+        dataset: as `load_dataset` returned it (its tables and sound are intact).
+        progress: called with (files read, files in all).
     """
-    yield _pictures(dataset, progress)
-    yield _split(dataset)
-    yield from _sound(dataset)
-    yield _known(dataset, "mouth", dataset.motion.mouth)
-    yield _known(dataset, "controls", dataset.motion.controls)
-    yield _poses(dataset)
+    yield _check_images(dataset, progress)
+    yield _check_split(dataset)
+    yield from _check_audio(dataset)
+    yield _check_known(dataset, "mouth", dataset.motion.mouth)
+    yield _check_known(dataset, "controls", dataset.motion.controls)
+    yield _check_poses(dataset)
     try:
-        yield from _labels(dataset)
-        yield _points(dataset)
+        yield from _check_labels(dataset)
+        yield _check_points(dataset)
     except DatasetError as error:
         yield Finding(BAD, "labels", str(error))
 
 
-def _pictures(dataset: Dataset, progress: Callable[[int, int], None] | None) -> Finding:
-    """Every picture has the digest in pictures.sha256."""
-    lines = (
-        read_regular_file(dataset.folder, DIGESTS, _MAX_LIST_BYTES).decode("utf-8", "replace").splitlines()
-    )
+def _check_images(dataset: Dataset, progress: Callable[[int, int], None] | None) -> Finding:
+    """Compare every image with its digest in pictures.sha256."""
+    content = read_regular_file(dataset.folder, DIGESTS, _MAX_LIST_BYTES)
+    lines = content.decode("utf-8", "replace").splitlines()
     changed = []
-    for done, line in enumerate(lines, 1):
+    for number, line in enumerate(lines, 1):
         digest, _, name = line.partition("  ")
         try:
             changed += [name] if sha256_of(plain_path(dataset.folder, name)) != digest else []
         except DatasetError:
             changed.append(name)
         if progress:
-            progress(done, len(lines))
+            progress(number, len(lines))
     if len(lines) != 2 * len(dataset.frames):
-        return Finding(
-            BAD, "pictures", f"{len(lines)} listed for {len(dataset.frames)} rows: make them again"
-        )
+        text = f"{len(lines)} listed for {len(dataset.frames)} rows: make them again"
+        return Finding(BAD, "pictures", text)
     if changed:
-        return Finding(
-            BAD, "pictures", f"{len(changed)} of {len(lines)} changed, first {changed[0]}: restore them"
-        )
+        text = f"{len(changed)} of {len(lines)} changed, first {changed[0]}: restore them"
+        return Finding(BAD, "pictures", text)
     return Finding(
         FINE, "pictures", f"{len(dataset.frames)} with labels, none changed since they were written"
     )
 
 
-def _split(dataset: Dataset) -> Finding:
-    counts = {name: len(rows_of(dataset.frames, part)) for name, part in _PARTS.items()}
-    found = ", ".join(f"{count} {name}" for name, count in counts.items())
+def _check_split(dataset: Dataset) -> Finding:
+    counts = {name: len(rows_of(dataset.frames, split)) for name, split in _SPLITS.items()}
+    text = ", ".join(f"{count} {name}" for name, count in counts.items())
     if not counts["test"]:
-        return Finding(ODD, "split", f"{found}: nothing can be measured, split by time")
-    if counts["train"] < _FEWEST_TRAIN:
-        return Finding(ODD, "split", f"{found}: too few to train on")
+        return Finding(ODD, "split", f"{text}: nothing can be measured, split by time")
+    if counts["train"] < _MIN_TRAIN:
+        return Finding(ODD, "split", f"{text}: too few to train on")
     gaps = np.diff(dataset.frames.time_ns[rows_of(dataset.frames, TEST)]) * dataset.fps / NS_PER_S
     if len(gaps) and gaps.max() > 1.5:
-        return Finding(ODD, "split", f"{found}: the test part has gaps, jitter and lag cannot be measured")
-    return Finding(FINE, "split", found)
+        return Finding(ODD, "split", f"{text}: the test part has gaps, jitter and lag cannot be measured")
+    return Finding(FINE, "split", text)
 
 
-_PARTS = {"train": TRAIN, "val": VAL, "test": TEST}
-
-
-def _sound(dataset: Dataset) -> Iterator[Finding]:
+def _check_audio(dataset: Dataset) -> Iterator[Finding]:
     samples = load_audio(dataset)
     seconds, last_s = len(samples) / SAMPLE_RATE, float(dataset.motion.time_ns[-1]) / NS_PER_S
-    found = f"{seconds:.2f} s, film until {last_s:.2f} s"
-    # The last picture is shown for its own time too; containers round sound up and down by some frames.
+    text = f"{seconds:.2f} s, film until {last_s:.2f} s"
+    # The last frame has a duration too; containers round audio up and down by some frames.
     if not -0.2 < seconds - last_s < 1.0:
-        yield Finding(ODD, "sound", f"{found}: do they belong together?")
+        yield Finding(ODD, "sound", f"{text}: do they belong together?")
     else:
-        yield Finding(FINE, "sound", found)
+        yield Finding(FINE, "sound", text)
     clipped = float((np.abs(samples) > 0.999).mean())
     level_dbfs = 10 * np.log10(max(float((samples.astype(np.float64) ** 2).mean()), 1e-10))
-    heard = f"{level_dbfs:.1f} dBFS, {100 * clipped:.2g} % clipped"
+    text = f"{level_dbfs:.1f} dBFS, {100 * clipped:.2g} % clipped"
     if level_dbfs < -50 or clipped > 1e-3:
-        yield Finding(ODD, "level", f"{heard}: bring the speech to about -25 dBFS without clipping")
+        yield Finding(ODD, "level", f"{text}: bring the speech to about -25 dBFS without clipping")
     else:
-        yield Finding(FINE, "level", heard)
+        yield Finding(FINE, "level", text)
 
 
-def _known(dataset: Dataset, name: str, track: FloatArray) -> Finding:
+def _check_known(dataset: Dataset, name: str, track: FloatArray) -> Finding:
     unknown = 100 * np.isnan(track).mean(axis=0)
     if unknown.max() == 0:
         low, high = track.min(), track.max()
         level = FINE if low >= -1.0 and high <= 2.0 else ODD
         return Finding(level, name, f"known at all {len(track)} moments, {low:.2f}..{high:.2f}")
     some = f"{int((unknown > 0).sum())} of {track.shape[1]} unknown at up to {unknown.max():.0f} % of moments"
-    return Finding(ODD, name, f"{some}: splatface track fills them in")
+    return Finding(ODD, name, f"{some}: import it again, which tracks them")
 
 
-def _poses(dataset: Dataset) -> Finding:
-    """Fastest turn between neighboring moments."""
-    turns = dataset.motion.T_world_head[:, :3, :3]
-    between = np.einsum("fij,fik->fjk", turns[:-1], turns[1:])
-    angles = np.arccos(np.clip((np.trace(between, axis1=1, axis2=2) - 1) / 2, -1, 1))
+def _check_poses(dataset: Dataset) -> Finding:
+    """Find the largest rotation and the fastest one between neighboring moments."""
+    rotations = dataset.motion.T_world_head[:, :3, :3]
+    steps = np.einsum("fij,fik->fjk", rotations[:-1], rotations[1:])
+    angles = np.arccos(np.clip((np.trace(steps, axis1=1, axis2=2) - 1) / 2, -1, 1))
     speeds = angles / (np.diff(dataset.motion.time_ns) / NS_PER_S)
-    widest = np.degrees(np.arccos(np.clip((np.trace(turns, axis1=1, axis2=2) - 1) / 2, -1, 1)).max())
-    found = (
-        f"turned by up to {widest:.0f} degrees, {np.degrees(speeds.max(initial=0.0)):.0f} degrees a second"
-    )
-    if speeds.max(initial=0.0) > _FASTEST_RAD_S:
-        return Finding(
-            ODD, "poses", f"{found} at moment {int(speeds.argmax())}: the tracker may have slipped"
-        )
-    return Finding(FINE, "poses", found)
+    all_angles = np.arccos(np.clip((np.trace(rotations, axis1=1, axis2=2) - 1) / 2, -1, 1))
+    widest, fastest = np.degrees(all_angles.max()), speeds.max(initial=0.0)
+    text = f"turned by up to {widest:.0f} degrees, {np.degrees(fastest):.0f} degrees a second"
+    if fastest > _MAX_HEAD_SPEED_RAD_S:
+        text = f"{text} at moment {int(speeds.argmax())}: the tracker may have slipped"
+        return Finding(ODD, "poses", text)
+    return Finding(FINE, "poses", text)
 
 
-def _labels(dataset: Dataset) -> Iterator[Finding]:
-    """Some pictures decode, show somebody, and their landmarks lie where their labels do."""
-    rows = np.unique(np.linspace(0, len(dataset.frames) - 1, LOOKED_AT).astype(int))
-    shares, misses = [], []
+def _check_labels(dataset: Dataset) -> Iterator[Finding]:
+    """Check that some images decode, show a person, and have their landmarks where their labels are."""
+    rows = np.unique(np.linspace(0, len(dataset.frames) - 1, CHECKED_IMAGES).astype(int))
+    fractions, distances = [], []
     for row in rows:
         picture(dataset, int(row))
-        shown = labels(dataset, int(row))
-        shares.append([mask(shown).mean() for mask in (person_mask, face_mask, mouth_mask)])
-        misses.append(_lip_label_distance(dataset, int(row), shown))
-    person, face, mouth = np.mean(shares, axis=0)
-    found = f"person {100 * person:.0f} %, face {100 * face:.0f} %, mouth {100 * mouth:.1f} % of a picture"
+        label_image = labels(dataset, int(row))
+        fractions.append([mask(label_image).mean() for mask in (person_mask, face_mask, mouth_mask)])
+        distances.append(_lip_label_distance(dataset, int(row), label_image))
+    person, face, mouth = np.mean(fractions, axis=0)
+    text = f"person {100 * person:.0f} %, face {100 * face:.0f} %, mouth {100 * mouth:.1f} % of a picture"
     good = 0.05 < face < 0.7 and mouth > 5e-4 and person > face
-    yield Finding(FINE if good else ODD, "labels", found if good else f"{found}: look at --sheet")
-    if np.isfinite(misses).any():
-        miss = float(np.nanmedian(misses))
-        text = f"{dataset.landmark_scheme}, lips off their label by {100 * miss:.0f} % of its width"
-        yield Finding(FINE if miss < _LIPS_MISS else ODD, "landmarks", text)
+    yield Finding(FINE if good else ODD, "labels", text if good else f"{text}: look at --sheet")
+    if np.isfinite(distances).any():
+        distance = float(np.nanmedian(distances))
+        text = f"{dataset.landmark_scheme}, lips off their label by {100 * distance:.0f} % of its width"
+        yield Finding(FINE if distance < _MAX_LIP_DISTANCE else ODD, "landmarks", text)
 
 
-def _lip_label_distance(dataset: Dataset, row: int, shown: NDArray[np.uint8]) -> float:
-    """Distance between the middles of lip landmarks and mouth label, in widths of the label."""
-    box = box_of(mouth_mask(shown))
+def _lip_label_distance(dataset: Dataset, row: int, label_image: UInt8Array) -> float:
+    """Compute the distance of the lip landmarks from the mouth label, in widths of the label."""
+    box = box_of(mouth_mask(label_image))
     if dataset.landmark_scheme != "ibug68" or box is None:
         return float("nan")
-    middle = dataset.frames.landmarks_px[row, 48:60].mean(axis=0)
+    center = dataset.frames.landmarks_px[row, 48:60].mean(axis=0)
     top, bottom, left, right = box
-    apart = np.hypot(middle[0] - (left + right) / 2, middle[1] - (top + bottom) / 2)
-    return float(apart / max(right - left, 1))
+    distance = np.hypot(center[0] - (left + right) / 2, center[1] - (top + bottom) / 2)
+    return float(distance / max(right - left, 1))
 
 
-def _points(dataset: Dataset) -> Finding:
-    """Lips and eyes, posed and projected, must fall on lips and eyes: one look at all conventions."""
-    found = points(dataset)
-    if found is None:
+def _check_points(dataset: Dataset) -> Finding:
+    """Check that lip and eye points fall on lips and eyes: one test of all conventions."""
+    start = points(dataset)
+    if start is None:
         return Finding(FINE, "points", "none: training starts from points of its own")
     camera, row = dataset.camera, 0
     T = camera.T_camera_world @ dataset.frames.T_world_head[row]
-    seen = found.means @ T[:3, :3].T + T[:3, 3]
-    at = seen[:, :2] / np.maximum(seen[:, 2:], 1e-3) * (camera.fx, camera.fy) + (camera.cx, camera.cy)
-    column, line = np.clip(at, 0, (camera.width - 1, camera.height - 1)).astype(int).T
-    shown, reach_px = labels(dataset, row), _REACH * camera.height
+    in_camera = start.means @ T[:3, :3].T + T[:3, 3]
+    px = in_camera[:, :2] / np.maximum(in_camera[:, 2:], 1e-3)
+    px = px * np.array([camera.fx, camera.fy]) + np.array([camera.cx, camera.cy])
+    column, line = np.clip(px, 0, (camera.width - 1, camera.height - 1)).astype(int).T
+    label_image, dilation_px = labels(dataset, row), _LABEL_DILATION * camera.height
     hits = [
-        mask(shown, reach_px)[line[chosen], column[chosen]]
-        for mask, chosen in ((mouth_mask, found.labels == LIPS), (eyes_mask, found.labels == EYES))
+        mask(label_image, dilation_px)[line[chosen], column[chosen]]
+        for mask, chosen in ((mouth_mask, start.labels == LIPS), (eyes_mask, start.labels == EYES))
     ]
     if not sum(len(part) for part in hits):
-        return Finding(ODD, "points", f"{len(found.means)} without lips or eyes: the pose cannot be checked")
-    share = float(np.concatenate(hits).mean())
-    text = f"{len(found.means)}, {100 * share:.0f} % of lips and eyes lie on theirs in picture {row}"
-    return Finding(FINE, "points", text) if share > _HITS else Finding(ODD, "points", f"{text}: wrong pose?")
+        return Finding(ODD, "points", f"{len(start.means)} without lips or eyes: the pose cannot be checked")
+    fraction = float(np.concatenate(hits).mean())
+    text = f"{len(start.means)}, {100 * fraction:.0f} % of lips and eyes lie on theirs in picture {row}"
+    if fraction > _MIN_ON_LABEL:
+        return Finding(FINE, "points", text)
+    return Finding(ODD, "points", f"{text}: wrong pose?")

@@ -26,11 +26,11 @@ __all__ = [
     "SCHEMES",
     "SOURCES",
     "TEST",
-    "TEST_SHARE",
+    "TEST_FRACTION",
     "TORSO",
     "TRAIN",
     "VAL",
-    "VAL_SHARE",
+    "VAL_FRACTION",
     "Dataset",
     "FrameTable",
     "MotionTrack",
@@ -114,11 +114,11 @@ class Dataset:
         return self.source == "actor"
 
 
-TEST_SHARE, VAL_SHARE = 0.10, 0.05
+TEST_FRACTION, VAL_FRACTION = 0.10, 0.05
 
 
 def split_by_time(
-    time_ns: NDArray[np.int64], *, test_share: float = TEST_SHARE, val_share: float = VAL_SHARE
+    time_ns: NDArray[np.int64], *, test_fraction: float = TEST_FRACTION, val_fraction: float = VAL_FRACTION
 ) -> NDArray[np.uint8]:
     """TRAIN, then VAL, then TEST [F] for pictures at rising times [F].
 
@@ -128,16 +128,16 @@ def split_by_time(
     Raises:
         DatasetError: for fewer than two pictures, or shares that leave nothing to train on.
     """
-    if len(time_ns) < 2 or not 0 <= val_share < 1 - test_share < 1:
+    if len(time_ns) < 2 or not 0 <= val_fraction < 1 - test_fraction < 1:
         raise DatasetError(
             f"split: expected 2 pictures and shares that leave some to train on, found {len(time_ns)} "
-            f"with {test_share:g} test and {val_share:g} val: give more pictures or smaller shares"
+            f"with {test_fraction:g} test and {val_fraction:g} val: give more pictures or smaller shares"
         )
     span = float(time_ns[-1] - time_ns[0])
     through = (time_ns - time_ns[0]) / span
     split = np.full(len(time_ns), TRAIN, np.uint8)
-    split[through >= 1 - test_share - val_share] = VAL
-    split[through >= 1 - test_share] = TEST
+    split[through >= 1 - test_fraction - val_fraction] = VAL
+    split[through >= 1 - test_fraction] = TEST
     split[0] = TRAIN
     return split
 

@@ -9,7 +9,7 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.signals import parabolic_peak_offset
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.evaluation.live_path import AudioToMouth
-from splatface.models.training.tracking.landmarks import LIPS
+from splatface.models.training.tracking.face_detection import LIPS
 from splatface.models.typing import AnyArray, Float64Array
 
 __all__ = [

@@ -16,8 +16,8 @@ from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.speech_corpus.phonemes import Phone
-from splatface.models.training.tracking.mouth_track import MouthTrack
-from splatface.models.training.tracking.sound import mouth_shape_from_landmarks
+from splatface.models.training.tracking.av_sync import mouth_shape_from_landmarks
+from splatface.models.training.tracking.extract_frames import MouthTrack
 
 __all__ = [
     "FilmedMouth",

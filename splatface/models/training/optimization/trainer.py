@@ -64,7 +64,7 @@ from splatface.models.training.optimization.visible_colors import (
     accumulate_visible_colors_over_frames,
     color_bounds_from_sums,
 )
-from splatface.models.training.tracking.refollow import refit_motion_with_poses
+from splatface.models.training.tracking.face_fit import refit_motion_with_poses
 from splatface.models.typing import Float64Array, Int64Array
 
 __all__ = [

@@ -20,6 +20,7 @@ from splatface.models.head.head import Head
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
+from splatface.models.training.dataset.findings import read_findings
 from splatface.models.training.dataset.frame_images import picture as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, make_audio_to_mouth
@@ -42,8 +43,7 @@ from splatface.models.training.report.report_page import (
     table,
 )
 from splatface.models.training.report.tracking_video import TRACKING_FILM, TrackingView
-from splatface.models.training.tracking.fitted import FITTED
-from splatface.models.training.tracking.track import read_findings
+from splatface.models.training.tracking.face_fit import TRACKING_FILE
 
 __all__ = ["REFINED_LEGEND", "TRACKING_LEGEND", "refined_section", "tracking_section", "write_report"]
 
@@ -109,14 +109,14 @@ def tracking_section(dataset: Dataset) -> str:
         DatasetError: when a picture is.
     """
     findings = read_findings(dataset.folder)
-    if not (dataset.folder / FITTED).is_file():
+    if not (dataset.folder / TRACKING_FILE).is_file():
         return ""
     view = TrackingView(dataset, findings)
     rows = np.unique(np.linspace(0, len(dataset.frames) - 1, _STILLS).astype(int))
     times_s = (dataset.frames.time_ns[rows] / NS_PER_S).tolist()
     stills = [picture(np.vstack(view.panels(time_s)), f"{time_s:.1f} s") for time_s in times_s]
     lines = [
-        [finding.subject, finding.found, finding.done, _when(finding.spans_s), finding.level]
+        [finding.subject, finding.observation, finding.action, _when(finding.spans_s), finding.level]
         for finding in findings
     ]
     odd = table(["", "found", "what was done", "when", ""], lines) if lines else "<p>Nothing odd.</p>"

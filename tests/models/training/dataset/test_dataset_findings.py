@@ -10,12 +10,12 @@ from splatface.cli.dataset_command import add_arguments, main
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.body_poses import rewrite_tables
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.dataset.findings import BAD, FINE, ODD, findings
+from splatface.models.training.dataset.findings import BAD, FINE, ODD, inspect_dataset
 from splatface.models.training.dataset.frame_images import contact_sheet
 
 
 def levels(dataset):
-    return {finding.subject: finding.level for finding in findings(dataset)}
+    return {finding.subject: finding.level for finding in inspect_dataset(dataset)}
 
 
 def run(*words):
@@ -31,7 +31,7 @@ def test_a_good_data_set_is_fine(tiny):
 def test_a_changed_picture_is_found(copied):
     path = copied / "pictures" / "000009.png"
     path.write_bytes(path.read_bytes()[:-30])
-    found = {finding.subject: finding for finding in findings(load_dataset(copied))}
+    found = {finding.subject: finding for finding in inspect_dataset(load_dataset(copied))}
     assert found["pictures"].level == BAD
     assert "000009.png" in found["pictures"].found
 

@@ -52,7 +52,7 @@ def test_there_is_always_something_to_train_on_and_to_test():
         assert split[-1] == TEST
     for count, share in ((1, 0.1), (10, 1.0), (10, -0.1)):
         with pytest.raises(DatasetError, match="split"):
-            split_by_time(np.arange(count) * FRAME_NS, test_share=share)
+            split_by_time(np.arange(count) * FRAME_NS, test_fraction=share)
 
 
 def test_rows_of_all_parts_make_up_the_film(tiny):

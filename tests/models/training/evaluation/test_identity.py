@@ -9,7 +9,7 @@ import pytest
 from splatface.models.errors import MetricError
 from splatface.models.head.head_file import head_folder
 from splatface.models.training.evaluation.image_metrics import SAME_PERSON, FaceEmbedder, identity_similarity
-from splatface.models.training.tracking.landmarks import landmarks
+from splatface.models.training.tracking.face_detection import detect_landmarks
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_the_same_person_in_another_light_place_and_size_stays_near(embed, robin
     darker = (robin * 0.8).astype(np.uint8)
     smaller = cv2.resize(np.roll(robin, (9, -14), (0, 1)), (400, 400), interpolation=cv2.INTER_AREA)
     pictures = [robin, darker, smaller]
-    first, *others = (embed(picture, landmarks([picture])[0]) for picture in pictures)
+    first, *others = (embed(picture, detect_landmarks([picture])[0]) for picture in pictures)
     assert first.shape == (128,)
     for other in others:
         assert np.linalg.norm(first - other) < SAME_PERSON / 2
@@ -40,7 +40,7 @@ def test_the_same_person_in_another_light_place_and_size_stays_near(embed, robin
 def test_another_person_is_farther_than_the_same(embed, robin):
     other = preview("mira")
     first, same, stranger = (
-        embed(picture, landmarks([picture])[0]) for picture in (robin, robin[:, ::-1].copy(), other)
+        embed(picture, detect_landmarks([picture])[0]) for picture in (robin, robin[:, ::-1].copy(), other)
     )
     assert identity_similarity(first, stranger) < identity_similarity(first, same)
 

@@ -10,8 +10,8 @@ from splatface.models.training.filmed_lips.filmed_mouth import (
     load_filmed_mouth,
     save_filmed_mouth,
 )
-from splatface.models.training.tracking.mouth_track import MouthTrack
-from splatface.models.training.tracking.sound import Offset
+from splatface.models.training.tracking.av_sync import AudioOffset
+from splatface.models.training.tracking.extract_frames import MouthTrack
 
 
 def test_a_clip_is_kept_whole(tmp_path):
@@ -38,7 +38,7 @@ def test_frames_without_a_mouth_are_left_out():
     film = filmed()
     modes, gap = film.modes.copy(), film.gap.copy()
     modes[10:20], gap[10:20] = np.nan, np.nan
-    track = MouthTrack(film.samples, film.times_s, modes, gap, Offset(0.0, 0.5, 0.5, reliable=True))
+    track = MouthTrack(film.samples, film.times_s, modes, gap, AudioOffset(0.0, 0.5, 0.5, reliable=True))
     kept = filmed_mouth_from_track(track, name="x", person="x", license="CC0-1.0")
     assert len(kept.times_s) == len(film.times_s) - 10
     assert np.isfinite(kept.modes).all()

@@ -4,8 +4,7 @@ import av
 import numpy as np
 import pytest
 
-from splatface.models.training.tracking.bright_film import hdr_to_sdr
-from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
+from splatface.models.training.tracking.video_input import hdr_to_sdr, iter_frames, probe_video, target_fps
 
 TO_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
 LUMA = np.array([0.2627, 0.678, 0.0593])
@@ -75,7 +74,7 @@ def test_a_telephones_film_of_high_dynamic_range_is_read_in_ordinary_colors(tmp_
     path = bright_clip(tmp_path / "phone.mov", as_hlg(patches))
     info = probe_video(path)
     assert info.hdr_transfer == "HLG"
-    picture = next(iter_frames(path, info, film_rate(info))).picture
+    picture = next(iter_frames(path, info, target_fps(info))).picture
     for row, column in np.ndindex(2, 3):
         middle = np.s_[48 * row + 16 : 48 * row + 32, 48 * column + 16 : 48 * column + 32]
         np.testing.assert_allclose(picture[middle].mean((0, 1)), patches[middle].mean((0, 1)), atol=6)

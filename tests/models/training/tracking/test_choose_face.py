@@ -6,12 +6,12 @@ import pytest
 from clips import robin
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.choose_face import (
+from splatface.models.training.tracking.face_detection import (
     CropWindow,
     FaceDetector,
     choose_face,
+    crop,
     crop_window,
-    cropped,
 )
 
 
@@ -87,5 +87,5 @@ def test_the_window_never_leaves_the_film():
 
 def test_a_window_of_the_right_size_is_cut_and_others_are_scaled():
     picture = np.arange(60 * 80 * 3, dtype=np.uint32).reshape(60, 80, 3).astype(np.uint8)
-    np.testing.assert_array_equal(cropped(picture, CropWindow(10, 5, 32), 32), picture[5:37, 10:42])
-    assert cropped(picture, CropWindow(10, 5, 40), 64).shape == (64, 64, 3)
+    np.testing.assert_array_equal(crop(picture, CropWindow(10, 5, 32), 32), picture[5:37, 10:42])
+    assert crop(picture, CropWindow(10, 5, 40), 64).shape == (64, 64, 3)

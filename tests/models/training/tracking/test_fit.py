@@ -6,9 +6,14 @@ from scipy.spatial.transform import Rotation
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
-from splatface.models.training.tracking.fit import fit
+from splatface.models.training.tracking.face_fit import fit_clip
+from splatface.models.training.tracking.face_model import (
+    FacePoses,
+    Intrinsics,
+    deform_landmarks,
+    load_face_model,
+    project_landmarks,
+)
 
 FRAMES, SIDE, FPS = 60, 512, 25.0
 BLINK_AT, CLOSED_AT = 30, 45
@@ -27,7 +32,7 @@ def poses_made():
     motion[:, COLUMNS.index("jaw_side")] = 0.2 * np.sin(5 * t + 1)
     motion[:, COLUMNS.index("gaze_yaw")] = 0.15 * np.sign(np.sin(4 * t))
     motion[BLINK_AT : BLINK_AT + 3, [COLUMNS.index("blink_left"), COLUMNS.index("blink_right")]] = 1.0
-    return Poses(turns, places, motion)
+    return FacePoses(turns, places, motion)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +40,15 @@ def made():
     model, rng = load_face_model(), np.random.default_rng(1)
     poses = poses_made()
     shape = model.person(rng.normal(0, 0.7, model.identities))
-    px, _ = projected(deform_landmarks(model, shape, poses), poses, Lens(1800.0, (SIDE / 2, SIDE / 2)))
+    px, _ = project_landmarks(
+        deform_landmarks(model, shape, poses), poses, Intrinsics(1800.0, (SIDE / 2, SIDE / 2))
+    )
     return poses, px + rng.normal(0, 0.3, px.shape)
 
 
 @pytest.fixture(scope="module")
 def found(made):
-    return fit(made[1], SIDE, SIDE, FPS)
+    return fit_clip(made[1], SIDE, SIDE, FPS)
 
 
 def pose_errors(T, poses):
@@ -93,10 +100,10 @@ def test_a_head_that_blinks_and_stands_still_is_held_still(winking):
     motion[:, 0] = 0.3 + 0.25 * np.sin(1.1 * np.arange(count))
     for at in (20, 55, 90, 118):
         motion[at : at + 4, 8:10] = np.array([0.6, 1.0, 1.0, 0.4])[:, None]
-    poses = Poses(np.tile(np.eye(3), (count, 1, 1)), np.tile([0, 0, 1.2], (count, 1)), motion)
-    shown, lens = model.winking() if winking else model, Lens(1800.0, (SIDE / 2, SIDE / 2))
-    px, _ = projected(deform_landmarks(shown, shape, poses), poses, lens)
-    found = fit(px + rng.normal(0, 0.3, px.shape), SIDE, SIDE, FPS)
+    poses = FacePoses(np.tile(np.eye(3), (count, 1, 1)), np.tile([0, 0, 1.2], (count, 1)), motion)
+    shown, lens = model.winking() if winking else model, Intrinsics(1800.0, (SIDE / 2, SIDE / 2))
+    px, _ = project_landmarks(deform_landmarks(shown, shape, poses), poses, lens)
+    found = fit_clip(px + rng.normal(0, 0.3, px.shape), SIDE, SIDE, FPS)
     nose_px = 1800 / 1.2 * (found.T_world_head @ [0, 0.03, -0.05, 1])[:, :2]
     assert nose_px.std(axis=0).max() < 0.3
     assert found.controls[21:23, :2].min() > 0.6
@@ -116,7 +123,7 @@ def test_a_jaw_goes_to_the_side_it_goes_to(made, found):
 def test_a_lost_face_is_bridged_and_not_trusted(made):
     px = made[1].copy()
     px[10:13] = np.nan
-    found = fit(px, SIDE, SIDE, FPS)
+    found = fit_clip(px, SIDE, SIDE, FPS)
     assert (found.confidence[10:13] == 0).all()
     assert np.isfinite(found.T_world_head).all()
     assert np.isfinite(found.mouth).all()
@@ -125,22 +132,22 @@ def test_a_lost_face_is_bridged_and_not_trusted(made):
 def test_a_mistaken_picture_moves_nothing(made, found):
     px = made[1].copy()
     px[20] += np.linspace(0, 60, 478)[:, None]
-    mistaken = fit(px, SIDE, SIDE, FPS)
+    mistaken = fit_clip(px, SIDE, SIDE, FPS)
     assert mistaken.confidence[20] < 0.5
     moved_m = np.linalg.norm(mistaken.T_world_head[20, :3, 3] - mistaken.T_world_head[18, :3, 3])
     assert moved_m < 0.01
 
 
 def test_a_known_lens_is_kept(made):
-    assert fit(made[1], SIDE, SIDE, FPS, focal_px=1800.0).camera.fx == pytest.approx(1800, rel=1e-3)
+    assert fit_clip(made[1], SIDE, SIDE, FPS, focal_px=1800.0).camera.fx == pytest.approx(1800, rel=1e-3)
 
 
 @pytest.mark.parametrize("shape", [(4, 68, 2), (4, 478), (4, 478, 4)])
 def test_other_landmarks_are_refused(shape):
     with pytest.raises(TrackingError, match="478"):
-        fit(np.zeros(shape), SIDE, SIDE, FPS)
+        fit_clip(np.zeros(shape), SIDE, SIDE, FPS)
 
 
 def test_a_clip_without_a_face_is_refused():
     with pytest.raises(TrackingError, match="found it in 0"):
-        fit(np.full((10, 478, 2), np.nan), SIDE, SIDE, FPS)
+        fit_clip(np.full((10, 478, 2), np.nan), SIDE, SIDE, FPS)

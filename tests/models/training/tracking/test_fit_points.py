@@ -7,9 +7,9 @@ import pytest
 from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO, check_points
+from splatface.models.training.tracking.face_fit import ClipFit
 from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.fit import Fit
-from splatface.models.training.tracking.points import resting_row, sample_person_point_cloud
+from splatface.models.training.tracking.point_cloud import resting_row, sample_person_point_cloud
 
 SIDE, FOCAL = 256, 700.0
 AWAY = np.array([0, 0, 1.2])
@@ -35,7 +35,7 @@ def found():
     camera = Camera(SIDE, SIDE, FOCAL, FOCAL, SIDE / 2, SIDE / 2, T)
     busy = np.zeros((3, 8))
     busy[[0, 2], 0] = 0.8
-    return Fit(
+    return ClipFit(
         camera=camera,
         shape_m=shape,
         identity=np.zeros(40),

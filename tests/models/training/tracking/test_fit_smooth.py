@@ -3,10 +3,16 @@
 import numpy as np
 import pytest
 
-from splatface.models.training.tracking.blink import eye_closure
-from splatface.models.training.tracking.calm import SampleWeights, smooth_trajectories
-from splatface.models.training.tracking.smooth import noise_of, preserve_outliers, smooth
-from splatface.models.training.tracking.steady import interpolate_gaps, outlier_weights
+from splatface.models.training.tracking.face_fit import outlier_weights
+from splatface.models.training.tracking.face_motion import eye_closure
+from splatface.models.training.tracking.smoothing import (
+    SampleWeights,
+    estimate_noise,
+    interpolate_gaps,
+    preserve_outliers,
+    smooth,
+    smooth_trajectories,
+)
 
 FPS = 25.0
 
@@ -28,7 +34,7 @@ def lasting_noise(rng, count):
 def test_noise_is_measured_through_motion():
     rng = np.random.default_rng(0)
     motion = np.sin(np.arange(400) / 15)[:, None] * [1.0, 5.0]
-    noise = noise_of(motion + rng.normal(0, 0.05, motion.shape))
+    noise = estimate_noise(motion + rng.normal(0, 0.05, motion.shape))
     assert noise == pytest.approx([0.05, 0.05], rel=0.25)
 
 

@@ -9,8 +9,14 @@ import pytest
 
 from splatface.models.errors import TrackingError
 from splatface.models.head.head_file import head_folder
-from splatface.models.training.tracking.landmarks import LANDMARKS, LIPS, Landmarker, landmarks
-from splatface.models.training.tracking.mediapipe_door import PERSON_MASK, Graph
+from splatface.models.training.tracking.face_detection import (
+    LANDMARKS,
+    LIPS,
+    PERSON_MASK,
+    Graph,
+    Landmarker,
+    detect_landmarks,
+)
 
 LEFT_EYE, RIGHT_EYE, NOSE, CHIN = 263, 33, 1, 152  # of the person: the left eye is right in the picture
 
@@ -25,7 +31,7 @@ def shifted(picture, x, y):
 
 
 def test_features_stand_where_faces_have_them(face):
-    (found,) = landmarks([face])
+    (found,) = detect_landmarks([face])
     assert found.shape == (LANDMARKS, 3)
     assert found[RIGHT_EYE, 0] < found[NOSE, 0] < found[LEFT_EYE, 0]
     lips_y = found[list(LIPS), 1]
@@ -39,36 +45,36 @@ def test_the_forty_lip_landmarks_are_distinct_and_go_around():
 
 
 def test_a_moved_picture_moves_its_landmarks(face):
-    at_rest, moved = landmarks([face, shifted(face, 5, -3)])
+    at_rest, moved = detect_landmarks([face, shifted(face, 5, -3)])
     assert np.median(moved - at_rest, axis=0)[:2] == pytest.approx([5, -3], abs=0.5)
 
 
 def test_a_still_picture_gives_the_same_landmarks_whatever_came_before(face):
-    first, _, again = landmarks([face, shifted(face, 40, 0), face])
+    first, _, again = detect_landmarks([face, shifted(face, 40, 0), face])
     np.testing.assert_array_equal(first, again)
 
 
 def test_tracking_follows_a_moving_face(face):
     film = [shifted(face, 2 * i, 0) for i in range(9)]
-    found = landmarks(film, tracked=True)[3:]  # it settles in a few pictures
+    found = detect_landmarks(film, tracked=True)[3:]  # it settles in a few pictures
     assert np.diff(found[:, NOSE, 0]) == pytest.approx(np.full(5, 2.0), abs=0.5)
 
 
 def test_no_face_is_nan_and_the_next_is_found_again(face):
     gray = np.full_like(face, 128)
-    found = landmarks([gray, face, gray], tracked=True)
+    found = detect_landmarks([gray, face, gray], tracked=True)
     assert np.isnan(found[[0, 2]]).all()
     assert np.isfinite(found[1]).all()
 
 
 def test_pictures_need_not_be_square(face):
     wide = np.pad(face, ((0, 0), (100, 200), (0, 0)), mode="edge")
-    (found,), (alone,) = landmarks([wide]), landmarks([face])
+    (found,), (alone,) = detect_landmarks([wide]), detect_landmarks([face])
     assert found[NOSE, :2] - alone[NOSE, :2] == pytest.approx([100, 0], abs=4)
 
 
 def test_no_pictures_no_landmarks():
-    assert landmarks([]).shape == (0, LANDMARKS, 3)
+    assert detect_landmarks([]).shape == (0, LANDMARKS, 3)
 
 
 def test_what_is_no_picture_is_refused(face):

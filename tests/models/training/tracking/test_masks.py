@@ -5,18 +5,18 @@ import pytest
 from clips import robin
 
 from splatface.models.training.dataset.types import BACKGROUND, EYES, FACE, HAIR, LIPS, MOUTH, NECK, TORSO
-from splatface.models.training.tracking.landmarks import landmarks
-from splatface.models.training.tracking.masks import PersonSegmenter, learn_colors, segment_frame
+from splatface.models.training.tracking.face_detection import detect_landmarks
+from splatface.models.training.tracking.segmentation import PersonSegmenter, fit_color_model, segment_frame
 
 NOSE, CHIN, UPPER_LIP, LOWER_LIP, TOP, IRIS_RIGHT = 1, 152, 13, 14, 10, 468
 
 
 @pytest.fixture(scope="module")
 def seen():
-    (face,) = landmarks([robin()])
+    (face,) = detect_landmarks([robin()])
     with PersonSegmenter() as person:
         share = person(robin())
-    return share, face, learn_colors([(robin(), share, face)])
+    return share, face, fit_color_model([(robin(), share, face)])
 
 
 def label_at(labels, place):
@@ -60,7 +60,7 @@ def test_the_person_mask_is_soft_and_follows_the_person(seen):
 def test_a_face_without_hair_or_shoulders_still_has_labels(seen):
     _, face, _ = seen
     bald = np.zeros((512, 512), np.float32)
-    colors = learn_colors([(robin(), bald, face)])
+    colors = fit_color_model([(robin(), bald, face)])
     labels = segment_frame(robin(), bald, face, colors)
     assert (labels == FACE).any()
     assert set(np.unique(labels)) <= {BACKGROUND, FACE, EYES, LIPS, MOUTH}

@@ -10,7 +10,7 @@ from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import HeadControl
 from splatface.models.render.render import renderer
 from splatface.models.talking_head import TalkingHead
-from splatface.models.training.tracking.mouth_track import track_mouth
+from splatface.models.training.tracking.extract_frames import track_mouth
 
 FPS, SECONDS, SIDE = 12.5, 4.0, 256
 OPEN = MOUTH_MODES.index("open")

@@ -11,16 +11,25 @@ from splatface.models.camera import Camera
 from splatface.models.errors import TrackingError
 from splatface.models.training.dataset.body_poses import with_poses
 from splatface.models.training.dataset.types import Dataset, FrameTable, MotionTrack
-from splatface.models.training.tracking.face_model import load_face_model
-from splatface.models.training.tracking.face_solve import Lens, Poses, deform_landmarks, projected
-from splatface.models.training.tracking.fitted import FITTED, TrackingResult, write_fitted
-from splatface.models.training.tracking.landmarks import LIPS
-from splatface.models.training.tracking.motion import fit_motion_coefficients
-from splatface.models.training.tracking.refollow import refit_motion_with_poses
+from splatface.models.training.tracking.face_detection import LIPS
+from splatface.models.training.tracking.face_fit import (
+    TRACKING_FILE,
+    TrackingResult,
+    refit_motion_with_poses,
+    save_tracking_result,
+)
+from splatface.models.training.tracking.face_model import (
+    FacePoses,
+    Intrinsics,
+    deform_landmarks,
+    load_face_model,
+    project_landmarks,
+)
+from splatface.models.training.tracking.face_motion import fit_motion_coefficients
 
 FRAMES, SIDE, FOCAL_PX = 24, 512, 1800.0
 LOST = 7
-LENS = Lens(FOCAL_PX, (SIDE / 2, SIDE / 2))
+LENS = Intrinsics(FOCAL_PX, (SIDE / 2, SIDE / 2))
 
 
 def matrices(poses):
@@ -38,7 +47,7 @@ def true_poses():
     turns = turned("y", 6 * np.sin(3 * t))
     motion = np.zeros((FRAMES, len(MOUTH_MODES) + len(CONTROLS)))
     motion[:, 0] = 0.4 + 0.3 * np.sin(9 * t)
-    return Poses(turns, np.tile([0, 0, 1.2], (FRAMES, 1)), motion)
+    return FacePoses(turns, np.tile([0, 0, 1.2], (FRAMES, 1)), motion)
 
 
 def off(poses):
@@ -51,8 +60,8 @@ def off(poses):
 def lips_off_px(table, T, px):
     """Mean distance of modelled lips from those in the pictures."""
     model = load_face_model()
-    poses = Poses(T[:, :3, :3], T[:, :3, 3], np.hstack([table.mouth, table.controls]).astype(np.float64))
-    modelled, _ = projected(deform_landmarks(model, model.mean_m, poses), poses, LENS)
+    poses = FacePoses(T[:, :3, :3], T[:, :3, 3], np.hstack([table.mouth, table.controls]).astype(np.float64))
+    modelled, _ = project_landmarks(deform_landmarks(model, model.mean_m, poses), poses, LENS)
     return np.nanmean(np.linalg.norm(modelled[:, LIPS] - px[:, LIPS], axis=-1))
 
 
@@ -60,7 +69,7 @@ def lips_off_px(table, T, px):
 def film(tmp_path):
     """A data set whose poses nod wrongly, and the true ones."""
     model, true = load_face_model(), true_poses()
-    px, _ = projected(deform_landmarks(model, model.mean_m, true), true, LENS)
+    px, _ = project_landmarks(deform_landmarks(model, model.mean_m, true), true, LENS)
     wrong = off(true)
     motion = fit_motion_coefficients(model, model.mean_m, wrong, px, LENS).astype(np.float32)
     mouth, controls = motion[:, : len(MOUTH_MODES)], np.clip(motion[:, len(MOUTH_MODES) :], 0, 0.6)
@@ -82,7 +91,7 @@ def film(tmp_path):
         motion=MotionTrack(time_ns, mouth, controls, T, T),
     )
     zeros = np.zeros(FRAMES)
-    write_fitted(
+    save_tracking_result(
         tmp_path, TrackingResult(model.mean_m, np.zeros(model.identities), zeros, zeros + 1, np.zeros(3))
     )
     return dataset, matrices(true)
@@ -117,12 +126,12 @@ def test_the_same_poses_ask_for_the_same_motion(film):
 
 
 def test_what_was_not_tracked_here_keeps_its_motion(film):
-    (film[0].folder / FITTED).unlink()
+    (film[0].folder / TRACKING_FILE).unlink()
     posed = put_right(film)
     assert refit_motion_with_poses(film[0], posed) is posed
 
 
 def test_a_damaged_fit_is_told(film):
-    (film[0].folder / FITTED).write_bytes(b"no tensors")
+    (film[0].folder / TRACKING_FILE).write_bytes(b"no tensors")
     with pytest.raises(TrackingError, match="track again"):
         refit_motion_with_poses(film[0], put_right(film))

@@ -9,7 +9,7 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import SplatfaceError
 from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.sentences import SENTENCES
-from splatface.models.training.tracking.sound import (
+from splatface.models.training.tracking.av_sync import (
     Loudness,
     SpeechEvidence,
     advance_audio,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.stages import StageCache, digest_of
+from splatface.models.training.tracking.stage_cache import StageCache, digest_of
 
 PLAN = {"first": 1.0, "second": 3.0}
 
@@ -81,7 +81,7 @@ def test_a_killed_run_goes_on(tmp_path):
     code = f"""
 import time, sys, numpy as np
 from pathlib import Path
-from splatface.models.training.tracking.stages import Stages
+from splatface.models.training.tracking.stage_cache import Stages
 stages = Stages(Path({str(tmp_path)!r}), {PLAN!r}, clock=time.monotonic, report=lambda p: None)
 stages.run("first", "a", lambda told: {{"x": np.arange(3)}})
 print("first is done", flush=True)

@@ -4,24 +4,20 @@ import numpy as np
 import pytest
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.checks import (
-    MENDED,
-    NOTE,
-    REFUSED,
-    applied_shift_ms,
+from splatface.models.training.dataset.findings import CORRECTED, NOTE, REJECTED
+from splatface.models.training.tracking.av_sync import AudioOffset, Loudness, applied_shift_ms
+from splatface.models.training.tracking.segmentation import BackgroundEstimate
+from splatface.models.training.tracking.video_analysis import VideoScan, detect_cuts, select_shots
+from splatface.models.training.tracking.video_checks import (
     camera_moves,
-    check_film,
+    check_audio,
+    check_background,
     check_landmarks,
-    check_plate,
-    check_sound,
+    check_video,
+    find_spans_s,
     raise_if_rejected,
-    spans_s,
 )
-from splatface.models.training.tracking.plate import Plate
-from splatface.models.training.tracking.scan import Scan, detect_cuts
-from splatface.models.training.tracking.sound import Loudness, Offset
-from splatface.models.training.tracking.story import select_shots
-from splatface.models.training.tracking.video import VideoInfo
+from splatface.models.training.tracking.video_input import VideoInfo
 
 FPS = 25.0
 
@@ -60,7 +56,7 @@ def scan(seconds=30.0, cuts=(), **changed):
         "repeated": np.zeros(count, bool),
         "thumbs": np.full((looks, 48, 48, 3), 100, np.uint8),
     }
-    return Scan(**{**plain, **changed})
+    return VideoScan(**{**plain, **changed})
 
 
 def subjects(found, level=None):
@@ -68,7 +64,7 @@ def subjects(found, level=None):
 
 
 def checked(film, about=None):
-    return check_film(about or info(), FPS, film, select_shots(film, FPS))
+    return check_video(about or info(), FPS, film, select_shots(film, FPS))
 
 
 def test_a_good_film_has_nothing_odd():
@@ -78,7 +74,7 @@ def test_a_good_film_has_nothing_odd():
 
 def test_colors_of_high_dynamic_range_are_told():
     (found,) = checked(scan(120.0), info(duration_s=120.0, promised_s=120.0, pictures=3000, bright="HLG"))
-    assert (found.level, found.subject) == (MENDED, "colors")
+    assert (found.level, found.subject) == (CORRECTED, "colors")
 
 
 def test_a_cut_is_where_the_picture_jumps_and_movement_is_none():
@@ -105,7 +101,7 @@ def test_shots_of_another_view_are_left_out():
     story = select_shots(film, FPS)
     assert np.flatnonzero(story.used).tolist() == list(range(250, 750))
     (cut,) = (finding for finding in checked(film) if finding.subject == "cuts")
-    assert cut.level == MENDED
+    assert cut.level == CORRECTED
     assert cut.spans_s == ((0.0, 10.0),)
 
 
@@ -138,7 +134,7 @@ def test_a_hand_before_the_face_is_told_and_one_below_it_is_not():
 def test_a_camera_that_moves_is_noticed(shift):
     film = scan(shift=shift)
     assert camera_moves(film, select_shots(film, FPS))
-    assert "camera" in subjects(checked(film), MENDED)
+    assert "camera" in subjects(checked(film), CORRECTED)
 
 
 def test_a_plain_wall_does_not_move():
@@ -149,7 +145,7 @@ def test_a_plain_wall_does_not_move():
 @pytest.mark.parametrize("seconds", [2.0, 4.5])
 def test_too_short_is_refused(seconds):
     found = checked(scan(seconds), info(duration_s=seconds, promised_s=seconds))
-    assert subjects(found, REFUSED) == ["duration"]
+    assert subjects(found, REJECTED) == ["duration"]
     with pytest.raises(TrackingError, match="at least 5 s"):
         raise_if_rejected(found)
 
@@ -161,7 +157,7 @@ def test_five_seconds_are_enough():
 def test_a_tiny_face_is_refused_and_a_small_one_is_told():
     film = scan()
     film.boxes[:, 0] = (600, 300, 625, 330)
-    assert "face size" in subjects(checked(film), REFUSED)
+    assert "face size" in subjects(checked(film), REJECTED)
     film.boxes[:, 0] = (600, 300, 680, 400)
     assert "face size" in subjects(checked(film), NOTE)
 
@@ -175,7 +171,7 @@ def test_nobody_is_refused():
 
 def test_a_film_cut_off_and_a_variable_rate_are_told():
     found = checked(scan(20.0), info(promised_s=30.0, duration_s=20.0, variable=True))
-    assert subjects(found, MENDED) == ["file", "rate"]
+    assert subjects(found, CORRECTED) == ["file", "rate"]
 
 
 def test_lost_landmarks_are_told_and_a_face_hardly_seen_is_refused():
@@ -183,18 +179,18 @@ def test_lost_landmarks_are_told_and_a_face_hardly_seen_is_refused():
     known = used.copy()
     known[100:125] = False
     (lost,) = check_landmarks(known, used, FPS)
-    assert (lost.level, lost.spans_s) == (MENDED, ((4.0, 5.0),))
+    assert (lost.level, lost.spans_s) == (CORRECTED, ((4.0, 5.0),))
     assert check_landmarks(used, used, FPS) == []
     known[60:] = False
-    assert subjects(check_landmarks(known, used, FPS), REFUSED) == ["face"]
+    assert subjects(check_landmarks(known, used, FPS), REJECTED) == ["face"]
 
 
 def test_a_moving_background_is_told():
-    plate = Plate(np.zeros((8, 8, 3), np.float32), flat=False, seen=0.5, moving=0.4)
-    assert subjects(check_plate(plate, moving_camera=False), MENDED) == ["background"]
+    plate = BackgroundEstimate(np.zeros((8, 8, 3), np.float32), flat=False, seen=0.5, moving=0.4)
+    assert subjects(check_background(plate, moving_camera=False), CORRECTED) == ["background"]
 
 
-SURE, UNSURE = Offset(100.0, 0.5, 0.2, reliable=True), Offset(0.0, 0.1, 0.1, reliable=False)
+SURE, UNSURE = AudioOffset(100.0, 0.5, 0.2, reliable=True), AudioOffset(0.0, 0.1, 0.1, reliable=False)
 
 
 @pytest.mark.parametrize(
@@ -209,17 +205,17 @@ SURE, UNSURE = Offset(100.0, 0.5, 0.2, reliable=True), Offset(0.0, 0.1, 0.1, rel
     ],
 )
 def test_sound_is_described(loudness, offset, words):
-    found = check_sound(info(has_sound=loudness is not None), loudness, offset)
+    found = check_audio(info(has_sound=loudness is not None), loudness, offset)
     assert words in found[-1].found
-    assert REFUSED not in [finding.level for finding in found]
+    assert REJECTED not in [finding.level for finding in found]
 
 
 def test_only_what_is_sure_and_large_enough_moves_the_sound():
     assert applied_shift_ms(SURE) == 100
     assert applied_shift_ms(UNSURE) == 0
-    assert applied_shift_ms(Offset(12.0, 0.6, 0.6, reliable=True)) == 0
+    assert applied_shift_ms(AudioOffset(12.0, 0.6, 0.6, reliable=True)) == 0
 
 
 def test_spans_are_runs():
-    assert spans_s(np.array([1, 1, 0, 0, 1], bool), 0.5) == ((0.0, 1.0), (2.0, 2.5))
-    assert spans_s(np.zeros(4, bool), 0.5) == ()
+    assert find_spans_s(np.array([1, 1, 0, 0, 1], bool), 0.5) == ((0.0, 1.0), (2.0, 2.5))
+    assert find_spans_s(np.zeros(4, bool), 0.5) == ()

@@ -7,19 +7,19 @@ import pytest
 from clips import at_rate, gray_steps, number_of, write_film
 
 from splatface.models.errors import TrackingError
-from splatface.models.training.tracking.video import film_rate, iter_frames, probe_video
+from splatface.models.training.tracking.video_input import iter_frames, probe_video, target_fps
 
 
 def seen(path, **how):
     info = probe_video(path)
-    return info, list(iter_frames(path, info, film_rate(info), **how))
+    return info, list(iter_frames(path, info, target_fps(info), **how))
 
 
 @pytest.mark.parametrize("fps", [15.0, 25.0, 30000 / 1001, 30.0])
 def test_a_fixed_rate_is_kept_and_every_picture_with_it(tmp_path, fps):
     info, found = seen(write_film(tmp_path / "clip.mp4", gray_steps(30), at_rate(30, fps)))
     assert not info.variable
-    assert film_rate(info) == pytest.approx(fps, abs=0.01)
+    assert target_fps(info) == pytest.approx(fps, abs=0.01)
     assert [number_of(shot.picture) for shot in found] == list(range(30))
     assert max(abs(shot.time_error_s) for shot in found) < 0.002
     assert info.duration_s == pytest.approx(30 / fps, abs=0.01)
@@ -27,7 +27,7 @@ def test_a_fixed_rate_is_kept_and_every_picture_with_it(tmp_path, fps):
 
 def test_of_fifty_pictures_a_second_every_other_one_is_kept(tmp_path):
     info, found = seen(write_film(tmp_path / "clip.mp4", gray_steps(40), at_rate(40, 50.0)))
-    assert film_rate(info) == pytest.approx(25.0, abs=0.01)
+    assert target_fps(info) == pytest.approx(25.0, abs=0.01)
     assert [number_of(shot.picture) for shot in found] == list(range(0, 40, 2))
 
 
@@ -38,7 +38,7 @@ def test_a_variable_rate_is_resampled_by_time(tmp_path):
     times_s -= times_s[0]
     info, found = seen(write_film(tmp_path / "clip.mkv", gray_steps(50), times_s))
     assert info.variable
-    fps = film_rate(info)
+    fps = target_fps(info)
     assert fps in (25.0, 30.0)
     for shot in found:
         nearest = np.abs(times_s - shot.index / fps).min()
