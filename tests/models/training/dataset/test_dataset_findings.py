@@ -33,7 +33,7 @@ def test_a_changed_picture_is_found(copied):
     path.write_bytes(path.read_bytes()[:-30])
     found = {finding.subject: finding for finding in inspect_dataset(load_dataset(copied))}
     assert found["pictures"].level == BAD
-    assert "000009.png" in found["pictures"].found
+    assert "000009.png" in found["pictures"].observation
 
 
 def test_what_is_odd_is_said(copied):

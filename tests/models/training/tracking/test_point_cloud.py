@@ -12,7 +12,7 @@ from splatface.models.training.tracking.face_model import load_face_model
 from splatface.models.training.tracking.point_cloud import resting_row, sample_person_point_cloud
 
 SIDE, FOCAL = 256, 700.0
-AWAY = np.array([0, 0, 1.2])
+CAMERA_OFFSET = np.array([0, 0, 1.2])
 COLORS = np.array(
     [
         [0, 0, 0],
@@ -28,20 +28,20 @@ COLORS = np.array(
 
 
 @pytest.fixture(scope="module")
-def found():
+def fit():
     shape = load_face_model().mean_m
     T = np.eye(4)
     T[2, 3] = 1.2
     camera = Camera(SIDE, SIDE, FOCAL, FOCAL, SIDE / 2, SIDE / 2, T)
-    busy = np.zeros((3, 8))
-    busy[[0, 2], 0] = 0.8
+    mouth = np.zeros((3, 8))
+    mouth[[0, 2], 0] = 0.8
     return ClipFit(
         camera=camera,
         shape_m=shape,
         identity=np.zeros(40),
         T_world_head=np.tile(np.eye(4), (3, 1, 1)),
-        mouth=busy,
-        controls=np.zeros((3, 7)),
+        mouth=mouth,
+        controls=np.zeros((3, 8)),
         residual_px=np.ones(3),
         confidence=np.ones(3),
         pivot_m=np.array([0.0, 0.10, 0.04]),
@@ -49,10 +49,10 @@ def found():
 
 
 @pytest.fixture(scope="module")
-def shown(found):
+def frame(fit):
     """A picture painted by label, and its labels."""
-    seen = found.shape_m + AWAY
-    px = (seen[:, :2] / seen[:, 2:] * FOCAL + SIDE / 2).astype(np.int32)
+    in_camera = fit.shape_m + CAMERA_OFFSET
+    px = (in_camera[:, :2] / in_camera[:, 2:] * FOCAL + SIDE / 2).astype(np.int32)
     labels = np.zeros((SIDE, SIDE), np.uint8)
     cv2.ellipse(labels, (128, 120), (52, 66), 0, 0, 360, HAIR, -1)
     cv2.rectangle(labels, (108, 180), (148, 215), NECK, -1)
@@ -62,8 +62,8 @@ def shown(found):
 
 
 @pytest.fixture(scope="module")
-def points(found, shown):
-    return sample_person_point_cloud(found, lambda row: shown, [0, 1, 2])
+def points(fit, frame):
+    return sample_person_point_cloud(fit, lambda row: frame, np.arange(3))
 
 
 def test_points_are_sound_and_everywhere(points):
@@ -72,18 +72,18 @@ def test_points_are_sound_and_everywhere(points):
     assert 15_000 < len(points.means) < 25_000
 
 
-def test_the_picture_at_rest_is_chosen(found):
-    assert resting_row(found, [0, 1, 2]) == 1
+def test_the_picture_at_rest_is_chosen(fit):
+    assert resting_row(fit, np.arange(3)) == 1
 
 
-def test_the_silhouette_is_filled(points, shown):
-    seen = points.means + AWAY
-    px = (seen[:, :2] / seen[:, 2:] * FOCAL + SIDE / 2).astype(int)
+def test_the_silhouette_is_filled(points, frame):
+    in_camera = points.means + CAMERA_OFFSET
+    px = (in_camera[:, :2] / in_camera[:, 2:] * FOCAL + SIDE / 2).astype(int)
     inside = (px >= 0).all(1) & (px < SIDE).all(1)
     drawn = np.zeros((SIDE, SIDE), np.uint8)
     drawn[px[inside, 1], px[inside, 0]] = 1
     drawn = cv2.dilate(drawn, np.ones((5, 5), np.uint8))
-    assert drawn[shown[1] > 0].mean() > 0.97
+    assert drawn[frame[1] > 0].mean() > 0.97
 
 
 def test_colors_are_the_pictures(points):
@@ -107,6 +107,6 @@ def test_the_face_is_before_the_hair_and_the_neck_behind_the_chin(points):
     assert depth[LIPS] < depth[MOUTH]
 
 
-def test_no_pictures_no_points(found, shown):
+def test_no_pictures_no_points(fit, frame):
     with pytest.raises(TrackingError, match="found none"):
-        sample_person_point_cloud(found, lambda row: shown, [])
+        sample_person_point_cloud(fit, lambda row: frame, np.arange(0))

@@ -19,16 +19,16 @@ from splatface.models.training.tracking.track_video import Provenance, TrackOpti
 
 FPS, SECONDS, SIDE = 12.5, 5.2, 128
 OWNER = Provenance(name="Robin", license="Apache-2.0", consent="Nobody is shown: this face is drawn.")
-OPTIONS = TrackOptions(owner=OWNER, side_px=SIDE)
+OPTIONS = TrackOptions(provenance=OWNER, side_px=SIDE)
 
 
 def swaying(seconds):
     """A drawn face that sways before a gray wall: 384x288."""
     small = cv2.resize(robin(), (288, 288), interpolation=cv2.INTER_AREA)
     for time_s in at_rate(round(seconds * FPS), FPS):
-        turn = cv2.getRotationMatrix2D((144, 288), 5 * np.sin(2 * time_s), 1.0)
-        turn[:, 2] += (48 + 6 * np.sin(1.3 * time_s), 0)
-        yield cv2.warpAffine(small, turn, (384, 288), borderMode=cv2.BORDER_REPLICATE)
+        affine = cv2.getRotationMatrix2D((144, 288), 5 * np.sin(2 * time_s), 1.0)
+        affine[:, 2] += (48 + 6 * np.sin(1.3 * time_s), 0)
+        yield cv2.warpAffine(small, affine, (384, 288), borderMode=cv2.BORDER_REPLICATE)
 
 
 def film(path, seconds, sound=None):
@@ -45,24 +45,24 @@ def made(tmp_path_factory):
     """A data set made in two goes: the first is stopped at half the pictures."""
     place = tmp_path_factory.mktemp("clip")
     path = film(place / "clip.mp4", SECONDS)
-    calls, follow = [], tracking.process_chunk
+    calls, process_chunk = [], tracking.process_chunk
 
-    def counted(film, look, span, wanted, writer):
+    def counted(video, appearance, span, *others):
         calls.append(span)
-        return follow(film, look, span, wanted, writer)
+        return process_chunk(video, appearance, span, *others)
 
     def stop(progress):
-        if progress.stage == "pictures" and progress.share > 0.45:
+        if progress.stage == "frames" and progress.fraction > 0.45:
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tracking, "_CHUNK_S", 2.0)
-        patch.setattr(tracking, "follow", counted)
+        patch.setattr(tracking, "process_chunk", counted)
         with pytest.raises(KeyboardInterrupt):
             tracked(path, place / "data", stop)
-        seen = []
-        tracked(path, place / "data", seen.append)
-    return load_dataset(place / "data"), seen, calls
+        reported = []
+        tracked(path, place / "data", reported.append)
+    return load_dataset(place / "data"), reported, calls
 
 
 def test_a_film_becomes_a_data_set(made):
@@ -78,17 +78,17 @@ def test_a_film_becomes_a_data_set(made):
 def test_pictures_show_the_face_where_the_landmarks_are(made):
     dataset, _, _ = made
     for row in (0, 30):
-        shown, lips = labels(dataset, row), dataset.frames.landmarks_px[row, [61, 291, 0, 17]]
+        label_image, lips = labels(dataset, row), dataset.frames.landmarks_px[row, [61, 291, 0, 17]]
         assert picture(dataset, row).shape == (SIDE, SIDE, 3)
-        assert {BACKGROUND, FACE, LIPS} <= set(np.unique(shown))
-        y, x = np.nonzero(shown == LIPS)
+        assert {BACKGROUND, FACE, LIPS} <= set(np.unique(label_image))
+        y, x = np.nonzero(label_image == LIPS)
         assert (x.mean(), y.mean()) == pytest.approx(lips.mean(axis=0), abs=3)
 
 
 def test_the_head_turns_as_the_film_does(made):
     dataset, _, _ = made
-    turns = dataset.motion.T_world_head[:, :3, :3]
-    roll_deg = np.degrees(np.arctan2(turns[:, 1, 0], turns[:, 0, 0]))
+    rotations = dataset.motion.T_world_head[:, :3, :3]
+    roll_deg = np.degrees(np.arctan2(rotations[:, 1, 0], rotations[:, 0, 0]))
     true_deg = -5 * np.sin(2 * dataset.motion.time_ns / 1e9)
     assert abs(np.corrcoef(roll_deg, true_deg)[0, 1]) > 0.95
     assert roll_deg.std() == pytest.approx(true_deg.std(), rel=0.25)
@@ -99,7 +99,7 @@ def test_a_silent_film_has_silence_and_says_so(made):
     assert len(load_audio(dataset)) == pytest.approx(SECONDS * RATE, abs=RATE / 10)
     assert not load_audio(dataset).any()
     subjects = {finding.subject: finding for finding in read_findings(dataset.folder)}
-    assert subjects["sound"].found == "the film has none"
+    assert subjects["sound"].observation == "the film has none"
     assert "duration" in subjects
 
 
@@ -125,10 +125,10 @@ def test_there_are_points_to_start_from(made):
 
 
 def test_progress_never_falls_and_ends_whole(made):
-    _, seen, _ = made
-    shares = [progress.share for progress in seen]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1
+    _, reported, _ = made
+    fractions = [progress.fraction for progress in reported]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
 
 
 def test_two_seconds_are_refused_before_any_work(tmp_path):
@@ -142,7 +142,7 @@ def test_two_seconds_are_refused_before_any_work(tmp_path):
 def test_nothing_is_made_of_who_did_not_agree(tmp_path, missing):
     owner = replace(OWNER, **{missing: "  "})
     with pytest.raises(TrackingError, match=missing):
-        tracked(tmp_path / "clip.mp4", tmp_path / "data", options=TrackOptions(owner=owner))
+        tracked(tmp_path / "clip.mp4", tmp_path / "data", options=TrackOptions(provenance=owner))
 
 
 def test_a_wall_is_no_person(tmp_path):

@@ -1,4 +1,4 @@
-"""Sound that comes late is found to be late, and nothing else is."""
+"""Sound that comes late is estimate to be late, and nothing else is."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ OPEN, WIDE, ROUND = (MOUTH_MODES.index(mode) for mode in ("open", "wide", "round
 
 
 @pytest.fixture(scope="module")
-def talk():
+def speech():
     """Sound of some sentences, and the lips that say them: open and wide, with a tremble."""
     flite = pytest.importorskip("splatface.models.training.speech_corpus.corpus_voices")
     start, phones, pieces = 0.0, [], []
@@ -42,29 +42,29 @@ def talk():
 
 
 @pytest.mark.parametrize("late_ms", [-160.0, -80.0, 0.0, 80.0, 160.0])
-def test_an_offset_is_found_to_20_ms(talk, late_ms):
-    sound, mouth, time_s = talk
-    found = estimate_av_offset(analyze_speech(advance_audio(sound, -late_ms)), mouth, time_s)
-    assert found.reliable
-    assert found.audio_delay_ms == pytest.approx(late_ms, abs=20)
-    mended = estimate_av_offset(
-        analyze_speech(advance_audio(advance_audio(sound, -late_ms), found.audio_delay_ms)), mouth, time_s
+def test_an_offset_is_found_to_20_ms(speech, late_ms):
+    sound, mouth, time_s = speech
+    estimate = estimate_av_offset(analyze_speech(advance_audio(sound, -late_ms)), mouth, time_s)
+    assert estimate.reliable
+    assert estimate.audio_delay_ms == pytest.approx(late_ms, abs=20)
+    corrected = estimate_av_offset(
+        analyze_speech(advance_audio(advance_audio(sound, -late_ms), estimate.audio_delay_ms)), mouth, time_s
     )
-    assert abs(mended.audio_delay_ms) < 15
-    assert mended.correlation_at_zero > found.correlation - 0.05
+    assert abs(corrected.audio_delay_ms) < 15
+    assert corrected.correlation_at_zero > estimate.correlation - 0.05
 
 
-def test_lips_that_are_lost_for_a_while_are_not_missed(talk):
-    sound, mouth, time_s = talk
+def test_lips_that_are_lost_for_a_while_are_not_missed(speech):
+    sound, mouth, time_s = speech
     holes = mouth.copy()
     holes[20:40], holes[90:92] = np.nan, np.nan
-    found = estimate_av_offset(analyze_speech(advance_audio(sound, -80)), holes, time_s)
-    assert found.audio_delay_ms == pytest.approx(80, abs=20)
+    estimate = estimate_av_offset(analyze_speech(advance_audio(sound, -80)), holes, time_s)
+    assert estimate.audio_delay_ms == pytest.approx(80, abs=20)
 
 
 @pytest.mark.parametrize("kind", ["noise", "silence", "other speech"])
-def test_what_does_not_fit_the_lips_has_no_clear_peak(talk, kind):
-    sound, mouth, time_s = talk
+def test_what_does_not_fit_the_lips_has_no_clear_peak(speech, kind):
+    sound, mouth, time_s = speech
     rng = np.random.default_rng(2)
     if kind == "noise":
         sound = rng.normal(0, 0.05, len(sound)).astype(np.float32)
@@ -72,13 +72,13 @@ def test_what_does_not_fit_the_lips_has_no_clear_peak(talk, kind):
         sound = np.zeros_like(sound)
     else:
         mouth = mouth[::-1]  # as if somebody else spoke
-    found = estimate_av_offset(analyze_speech(sound), mouth, time_s)
-    assert not found.reliable
-    assert found.audio_delay_ms == 0
+    estimate = estimate_av_offset(analyze_speech(sound), mouth, time_s)
+    assert not estimate.reliable
+    assert estimate.audio_delay_ms == 0
 
 
-def test_farther_than_200_ms_is_not_mended(talk):
-    sound, mouth, time_s = talk
+def test_farther_than_200_ms_is_not_mended(speech):
+    sound, mouth, time_s = speech
     assert (
         abs(estimate_av_offset(analyze_speech(advance_audio(sound, -330)), mouth, time_s).audio_delay_ms)
         <= 205
@@ -101,8 +101,8 @@ def test_moving_sound_keeps_its_length():
     np.testing.assert_array_equal(advance_audio(sound, 0.0), sound)
 
 
-def test_speech_is_told_from_silence(talk):
-    loudness = analyze_speech(talk[0]).loudness
+def test_speech_is_told_from_silence(speech):
+    loudness = analyze_speech(speech[0]).loudness
     assert loudness.loudest_dbfs > -45
     quiet = analyze_speech(np.zeros(4 * RATE, np.float32)).loudness
     assert quiet.loudest_dbfs == -100
