@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from splatface.models.training.dataset.dataset_io import load_dataset
     from splatface.models.training.evaluation.evaluate import evaluate
     from splatface.models.training.optimization.training_run import train
-    from splatface.models.training.tracking.track import track
+    from splatface.models.training.tracking.track_video import track
     from splatface.models.tts.speak import speak
 
 # name -> module; `train`, `track` and `evaluate` need the extra [train]
@@ -48,7 +48,7 @@ _MODULES = {
     "renderer": "render.render",
     "save_head": "head.head_file",
     "speak": "tts.speak",
-    "track": "training.tracking.track",
+    "track": "training.tracking.track_video",
     "train": "training.optimization.training_run",
 }
 

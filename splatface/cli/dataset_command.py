@@ -86,11 +86,11 @@ def _describe(dataset: "Dataset") -> str:
 
 def _check(folder: Path) -> int:
     from splatface.models.training.dataset.dataset_io import load_dataset
-    from splatface.models.training.dataset.findings import BAD, findings
+    from splatface.models.training.dataset.findings import BAD, inspect_dataset
 
-    found = list(findings(load_dataset(folder), _count_progress("checked")))
+    found = list(inspect_dataset(load_dataset(folder), _count_progress("checked")))
     for finding in found:
-        print(f"{finding.level:5s} {finding.subject:10s} {finding.found}")
+        print(f"{finding.level:5s} {finding.subject:10s} {finding.observation}")
     return 1 if any(finding.level == BAD for finding in found) else 0
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
-    from splatface.models.training.tracking.stages import Progress
+    from splatface.models.training.tracking.stage_cache import TrackingProgress
 
 __all__ = ["CountProgress", "ProgressLine", "StageProgress", "VideoProgress"]
 
@@ -82,20 +82,20 @@ class VideoProgress:
 
 
 class StageProgress:
-    """Progress of tracking: a bar, the stage and the time left. Call it with each Progress."""
+    """Progress of tracking: a bar, the stage and the time left. Call it with each TrackingProgress."""
 
     def __init__(self, stream: TextIO, *, clock: Callable[[], float]) -> None:
         self._line = ProgressLine(stream, clock, log_interval_s=15.0)
         self._stage = ""
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: "TrackingProgress") -> None:
         """Show the progress; in a log at every new stage and every 15 s."""
-        filled = round(_BAR_WIDTH * progress.share)
+        filled = round(_BAR_WIDTH * progress.fraction)
         is_known = progress.seconds_left == progress.seconds_left  # not NaN
         left = f"  {progress.seconds_left:.0f} s left" if is_known else ""
         bar = f"{'█' * filled}{'░' * (_BAR_WIDTH - filled)}"
         self._line.show(
-            f"{bar} {progress.share:4.0%} {progress.stage}{left}", force=progress.stage != self._stage
+            f"{bar} {progress.fraction:4.0%} {progress.stage}{left}", force=progress.stage != self._stage
         )
         self._stage = progress.stage
 

@@ -12,10 +12,9 @@ from splatface.cli.progress_line import StageProgress
 from splatface.models.errors import TrackingError, VideoError
 
 if TYPE_CHECKING:
+    from splatface.models.training.dataset.findings import Finding
     from splatface.models.training.dataset.types import Dataset
-    from splatface.models.training.tracking.assemble import Provenance
-    from splatface.models.training.tracking.checks import Finding
-    from splatface.models.training.tracking.track import TrackOptions
+    from splatface.models.training.tracking.track_video import Provenance, TrackOptions
 
 __all__ = [
     "add_arguments",
@@ -54,17 +53,17 @@ def add_provenance_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Track and print the table of findings; return 130 after Ctrl-C."""
     limit_blas_threads()
-    from splatface.models.training.tracking.track import TrackOptions
+    from splatface.models.training.tracking.track_video import TrackOptions
 
     if not 64 <= args.size <= 2048 or args.pictures < 100:
         raise TrackingError(
             f"expected --size 64..2048 and --pictures 100 or more, found {args.size} and {args.pictures}"
         )
     options = TrackOptions(
-        owner=read_provenance(args, sys.stdin, sys.stderr),
+        provenance=read_provenance(args, sys.stdin, sys.stderr),
         side_px=args.size,
-        most_pictures=args.pictures,
-        work=args.work,
+        max_frames=args.pictures,
+        cache_folder=args.work,
     )
     try:
         dataset = track_video(args.video, args.out, options)
@@ -84,7 +83,8 @@ def limit_blas_threads() -> None:
 
 def track_video(video: Path, out: Path, options: "TrackOptions") -> "Dataset":
     """Track with a progress line, print the table of findings, and write the tracking video."""
-    from splatface.models.training.tracking.track import read_findings, track
+    from splatface.models.training.dataset.findings import read_findings
+    from splatface.models.training.tracking.track_video import track
 
     progress_line = StageProgress(sys.stdout, clock=time.monotonic)
     try:
@@ -102,7 +102,7 @@ def _write_tracking_video(
 ) -> str:
     """Write the tracking video unless it exists; return a line with the reason if that fails."""
     from splatface.models.training.report.tracking_video import TRACKING_FILM, write_tracking_film
-    from splatface.models.training.tracking.stages import Progress
+    from splatface.models.training.tracking.stage_cache import TrackingProgress
 
     if (dataset.folder / TRACKING_FILM).is_file():
         return ""
@@ -111,7 +111,7 @@ def _write_tracking_video(
     def report(fraction: float) -> None:
         seconds = time.monotonic() - start_s
         left_s = seconds * (1 - fraction) / max(fraction, 1e-3)
-        progress_line(Progress("tracking video", fraction, seconds, left_s))
+        progress_line(TrackingProgress("tracking video", fraction, seconds, left_s))
 
     try:
         write_tracking_film(dataset, findings, report)
@@ -126,7 +126,7 @@ def read_provenance(args: argparse.Namespace, answers: TextIO, questions: TextIO
     Raises:
         TrackingError: one of them is missing.
     """
-    from splatface.models.training.tracking.assemble import Provenance
+    from splatface.models.training.tracking.track_video import Provenance
 
     values = {name: (getattr(args, name) or "").strip() for name in _QUESTIONS}
     for name, question in _QUESTIONS.items():
@@ -146,7 +146,7 @@ def findings_table(findings: Sequence["Finding"]) -> str:
     """Return one line per finding: level, subject, problem, what was done, when."""
     if not findings:
         return "findings  none"
-    rows = [(f.level, f.subject, f"{f.found}: {f.done}{_format_spans(f.spans_s)}") for f in findings]
+    rows = [(f.level, f.subject, f"{f.observation}: {f.action}{_format_spans(f.spans_s)}") for f in findings]
     widths = [max(len(row[i]) for row in rows) for i in range(2)]
     return "\n".join(f"{level:{widths[0]}s}  {subject:{widths[1]}s}  {text}" for level, subject, text in rows)
 

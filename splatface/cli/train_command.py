@@ -100,10 +100,10 @@ def _load_or_track(args: argparse.Namespace) -> "Dataset":
 
     path: Path = args.source
     if path.is_file():
-        from splatface.models.training.tracking.track import TrackOptions
+        from splatface.models.training.tracking.track_video import TrackOptions
 
         folder = args.out.with_name(f"{args.out.name}-dataset")
-        options = TrackOptions(owner=read_provenance(args, sys.stdin, sys.stderr))
+        options = TrackOptions(provenance=read_provenance(args, sys.stdin, sys.stderr))
         return track_video(path, folder, options)
     dataset = load_dataset(path)
     for name in ("consent", "license"):

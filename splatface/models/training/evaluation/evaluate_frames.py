@@ -26,7 +26,7 @@ from splatface.models.training.evaluation.image_metrics import (
 )
 from splatface.models.training.evaluation.mouth_metrics import LandmarkSequences, lip_score, mouth_opening
 from splatface.models.training.evaluation.syncnet import FaceCrops, SyncNet
-from splatface.models.training.tracking.landmarks import Landmarker
+from splatface.models.training.tracking.face_detection import Landmarker
 from splatface.models.typing import Float64Array, UInt8Array
 
 __all__ = [

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
 from splatface.models.audio.offline_features import features
-from splatface.models.audio.vad import SILENCE_DBFS, VOICE_FRAME, SileroVad, level_dbfs
+from splatface.models.audio.vad import SILENCE_DBFS, VAD_WINDOW, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
 from splatface.models.errors import AudioError, EncoderError
@@ -185,8 +185,8 @@ def _speech_fraction(samples: Float32Array) -> float:
     except AudioError:
         return float("nan")
     probabilities = []
-    for end in range(VOICE_FRAME, len(samples) + 1, VOICE_FRAME):
-        detector.push(samples[end - VOICE_FRAME : end])
+    for end in range(VAD_WINDOW, len(samples) + 1, VAD_WINDOW):
+        detector.push(samples[end - VAD_WINDOW : end])
         probabilities.append(detector.probability(end - 1, end))
     return float(np.mean(np.array(probabilities) > _SPEECH_PROBABILITY)) if probabilities else 0.0
 

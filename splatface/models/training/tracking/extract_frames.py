@@ -169,7 +169,7 @@ class _FaceFinder:
 def track_mouth(video: Path, report: Callable[[float], None] = lambda fraction: None) -> MouthTrack:
     """Track the mouth of the largest face of a video, one continuous shot with sound.
 
-    No frames are kept, so it takes a third of the time of `track_video`.
+    No frames are kept, so it takes a third of the time of `track`.
 
     Args:
         video: whatever PyAV decodes.

@@ -59,7 +59,7 @@ from splatface.models.training.tracking.video_checks import (
 from splatface.models.training.tracking.video_input import probe_video, read_audio, target_fps
 from splatface.models.typing import BoolArray, Float32Array, Float64Array, Int64Array
 
-__all__ = ["Provenance", "TrackOptions", "track_video"]
+__all__ = ["Provenance", "TrackOptions", "track"]
 
 # Stages and their typical part of the time.
 _PLAN = {"scan": 2.0, "appearance": 0.8, "frames": 4.0, "audio": 0.2, "fit": 1.5, "torso": 0.6, "points": 0.2}
@@ -90,7 +90,7 @@ class TrackOptions:
     cache_folder: Path | None = None  # of the stages; default: beside the data set
 
 
-def track_video(
+def track(
     video: Path,
     folder: Path,
     options: TrackOptions,

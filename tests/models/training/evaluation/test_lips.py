@@ -14,7 +14,7 @@ from splatface.models.training.evaluation.mouth_metrics import (
     lip_score,
     mouth_opening,
 )
-from splatface.models.training.tracking.landmarks import LIPS, landmarks
+from splatface.models.training.tracking.face_detection import LIPS, detect_landmarks
 
 FRAMES, STEP_MS = 120, 40.0
 UPPER, LOWER = (82, 13, 312), (87, 14, 317)
@@ -129,8 +129,8 @@ def test_rest_error_is_the_share_of_a_full_opening(sight):
 
 def test_a_real_face_moved_by_three_pixels_is_three_pixels_off():
     face = np.ascontiguousarray(cv2.imread(str(head_folder("robin") / "preview.png"))[..., ::-1])
-    truth = landmarks([face] * 6, tracked=True)[-1:]
-    found = landmarks([np.roll(face, 3, axis=1)] * 6, tracked=True)[-1:]
+    truth = detect_landmarks([face] * 6, tracked=True)[-1:]
+    found = detect_landmarks([np.roll(face, 3, axis=1)] * 6, tracked=True)[-1:]
     sight = LandmarkSequences(truth, found, 512, np.zeros(1, np.int64), STEP_MS, np.zeros(1, bool))
     assert lip_distance_px(sight) == pytest.approx([3.0], abs=0.3)
 

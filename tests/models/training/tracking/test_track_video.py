@@ -15,7 +15,7 @@ from splatface.models.training.dataset.findings import read_findings
 from splatface.models.training.dataset.frame_images import labels, picture
 from splatface.models.training.dataset.types import BACKGROUND, FACE, LIPS, TEST, TRAIN
 from splatface.models.training.tracking import track_video as tracking
-from splatface.models.training.tracking.track_video import Provenance, TrackOptions, track_video
+from splatface.models.training.tracking.track_video import Provenance, TrackOptions, track
 
 FPS, SECONDS, SIDE = 12.5, 5.2, 128
 OWNER = Provenance(name="Robin", license="Apache-2.0", consent="Nobody is shown: this face is drawn.")
@@ -37,7 +37,7 @@ def film(path, seconds, sound=None):
 
 
 def tracked(path, folder, report=lambda progress: None, options=OPTIONS):
-    return track_video(path, folder, options, clock=itertools.count().__next__, report=report)
+    return track(path, folder, options, clock=itertools.count().__next__, report=report)
 
 
 @pytest.fixture(scope="module")
