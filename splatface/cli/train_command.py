@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from splatface.models.training.optimization.train_config import TrainConfig
 
 
-_FIELDS = ("basis", "attention", "audio_plane")
+_FIELDS = ("basis", "attention", "attention_light", "audio_plane")
 _FREE_BYTES = 500 * 2**20  # checkpoints, validation images, the head, the report
 _RUN_FILES = ("config.yaml", "log.jsonl")
 

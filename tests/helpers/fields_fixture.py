@@ -20,6 +20,10 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def features(count=500, seed=7):
+    return torch.randn(count, FEATURES, generator=generator(seed))
+
+
 def gaussians(count=COUNT, seed=3):
     g = generator(seed)
     return GaussianTensors(
@@ -31,14 +35,14 @@ def gaussians(count=COUNT, seed=3):
     )
 
 
-def condition(seed=0, listening=None):
+def condition(seed=0, conditioning=None):
     g = generator(seed + 100)
-    listening = listening or ConditioningConfig()
+    conditioning = conditioning or ConditioningConfig()
     return Condition(
         mouth=torch.rand(8, generator=g),
         controls=torch.rand(8, generator=g),
         pose=torch.randn(6, generator=g) * 0.1,
-        audio=torch.randn(listening.windows, listening.frames, FEATURES, generator=g),
+        audio=torch.randn(conditioning.windows, conditioning.frames, FEATURES, generator=g),
     )
 
 

@@ -29,14 +29,11 @@ class TorchRenderOutput:
 class DifferentiableRenderer:
     """Renders tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
 
-    Several images may be rendered before their backward passes run. After a backward pass
-    `center_slopes` [N, 2] holds dL/d(position in the image) of that image's Gaussians, per px, which
-    densification asks for.
+    Several images may be rendered before their backward passes run.
     """
 
     def __init__(self, threads: int = 1) -> None:
         self.threads = threads
-        self.center_slopes: Tensor | None = None
         self.idle: list[CpuRenderer] = []
 
     def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRenderOutput:
@@ -82,7 +79,6 @@ class _Draw(torch.autograd.Function):
         rendered: RenderOutput = ctx.rendered
         picture = ImageGrads(image, through, None if rendered.extra is None else others)
         found = rasterize_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
-        ctx.lease.owner.center_slopes = torch.from_numpy(found.centers)
         arrays = (found.means, found.quats, found.scales, found.opacities, found.sh)
         extra = None if ctx.extra is None else torch.from_numpy(found.extra)
         return None, None, *map(torch.from_numpy, arrays), extra

@@ -27,7 +27,6 @@ __all__ = [
     "splat",
     "store",
     "store_rgb",
-    "vec_max",
     "vec_min",
 ]
 
@@ -155,16 +154,6 @@ def vec_min(context, x, y):  # type: ignore[no-untyped-def]
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         return b.select(b.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
-
-    return Vec16(Vec16, Vec16), generate
-
-
-@intrinsic
-def vec_max(context, x, y):  # type: ignore[no-untyped-def]
-    """Lane by lane the larger; NaN in x gives y."""
-
-    def generate(c, b, s, args):  # type: ignore[no-untyped-def]
-        return b.select(b.fcmp_ordered(">", args[0], args[1]), args[0], args[1])
 
     return Vec16(Vec16, Vec16), generate
 

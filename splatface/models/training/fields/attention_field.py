@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.training.fields.audio_conditioning import make_condition_encoder
-from splatface.models.training.fields.factorized_planes import grid_values, make_layout, products
+from splatface.models.training.fields.factorized_planes import make_layout, products
 from splatface.models.training.fields.field import Bounds, Box, Condition, Deformation, GaussianTensors
 from splatface.models.training.fields.field_config import AttentionConfig, TriplaneConfig
 from splatface.models.training.fields.layers import DeltaHeads, linear, mlp
@@ -20,7 +20,6 @@ __all__ = [
     "MixingLayer",
     "Tokens",
     "Triplane",
-    "cross_attention_reference",
 ]
 
 PLANES = ((0, 1), (1, 2), (2, 0))  # P^xy, P^yz, P^zx
@@ -47,26 +46,16 @@ class Triplane(nn.Module):
         self.values = nn.Parameter(low + (high - low) * torch.rand(self.layout.count, generator=generator))
 
     def forward(self, means: Tensor) -> Tensor:
-        """Features [N, config.width] of positions [N, 3] m."""
+        """Return features [N, config.width] at positions [N, 3] m."""
         features = products(self.values, self.layout, self.box(means))
         if self.config.combine == "product":
             return features
         per_scale = features.view(len(means), len(self.config.scales), len(PLANES), self.config.features)
         return per_scale.sum(2).flatten(1)
 
-    def planes(self) -> list[Tensor]:
-        """The grids as images [R, R, C], scale by scale, each xy, yz, zx."""
-        grids = (grid for product in self.layout.products for grid in product)
-        return [grid_values(self.values, grid, self.layout.width) for grid in grids]
-
-    def total_variation(self) -> Tensor:
-        """Mean squared step between neighboring nodes: smooth planes (the authors weigh it by 2e-4)."""
-        steps = [(p.diff(dim=0).square().mean() + p.diff(dim=1).square().mean()) for p in self.planes()]
-        return torch.stack(steps).mean()
-
 
 class CanonicalAttributes(nn.Module):
-    """{s, r, SH, alpha} = F_can(f(mu)): the attributes of a still head, from its features.
+    """{s, r, SH, alpha} = F_can(f(mu)): the attributes of a resting head, from its features.
 
     `residual` adds to the given attributes instead of replacing them. The last layers start at zero: at first
     all Gaussians are alike (see `start_from`), or as given.
@@ -89,7 +78,7 @@ class CanonicalAttributes(nn.Module):
             self.heads["rotation"][-1].bias.data[0] = 1.0  # no turn
 
     def start_from(self, gaussians: GaussianTensors) -> None:
-        """Begin with the mean of these Gaussians' attributes; has no effect where they are added to."""
+        """Initialize with the mean of these Gaussians' attributes; without effect for `residual`."""
         if self.residual:
             return
         for part, name in _NAMES.items():
@@ -98,7 +87,7 @@ class CanonicalAttributes(nn.Module):
                 self.heads[part][-1].bias.data.copy_(mean.reshape(-1))
 
     def forward(self, features: Tensor, gaussians: GaussianTensors) -> GaussianTensors:
-        """The Gaussians with the predicted parts in place of (or added to) their own."""
+        """Return the Gaussians with the predicted parts in place of (or added to) their own."""
         made = {}
         for part, head in self.heads.items():
             given = getattr(gaussians, _NAMES[part])
@@ -130,7 +119,7 @@ class AttentionLayer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """[N, width] from features [N, width] and tokens [T, width]."""
+        """Return features [N, width] after attending to tokens [T, width]."""
         weights = self.weights(features, tokens)
         # [heads, T, width]: what each token adds through each head's fraction of the output weights.
         values = torch.einsum(
@@ -142,7 +131,7 @@ class AttentionLayer(nn.Module):
         return result
 
     def weights(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """Attention [heads, T, N], adding up to 1 over tokens: softmax(QK^T / sqrt(d)).
+        """Return attention [heads, T, N], adding up to 1 over tokens: softmax(QK^T / sqrt(d)).
 
         Gaussians come last: a softmax over four neighboring numbers at a time is slow.
         """
@@ -157,19 +146,8 @@ class AttentionLayer(nn.Module):
         return x.view(len(x), self.heads, -1)
 
 
-def cross_attention_reference(layer: AttentionLayer, features: Tensor, tokens: Tensor) -> Tensor:
-    """CA(z, tokens) [N, width] as textbooks write it: the definition that the folded form must equal."""
-    heads, width = layer.heads, features.shape[1]
-    q = layer.query(features).view(-1, heads, width // heads)
-    k = layer.key(tokens).view(-1, heads, width // heads)
-    v = layer.value(tokens).view(-1, heads, width // heads)
-    weights = torch.softmax(torch.einsum("nhd,thd->nht", q, k) / (width // heads) ** 0.5, dim=-1)
-    mixed: Tensor = layer.out(torch.einsum("nht,thd->nhd", weights, v).flatten(1))
-    return mixed
-
-
 class MixingLayer(nn.Module):
-    """What came before attention, for comparison: tokens beside the features, or multiplied onto them."""
+    """The baseline of the ablations: tokens beside the features, or multiplied onto them."""
 
     def __init__(self, config: AttentionConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -181,7 +159,7 @@ class MixingLayer(nn.Module):
         self.norm_attention, self.norm_forward = nn.LayerNorm(width), nn.LayerNorm(width)
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
-        """[N, width] from features [N, width] and tokens [T, width]."""
+        """Return features [N, width] mixed with tokens [T, width]."""
         heard = self.tokens(tokens.flatten())
         own = self.features(features)
         # A linear layer over [features, tokens] side by side is the sum of two linear layers.
@@ -195,7 +173,7 @@ POSE_SIZE = 6
 
 
 class Tokens(nn.Module):
-    """What there is to attend to, in the order of the config, each of the width of a Gaussian's features.
+    """The condition tokens in the order of the config, each as wide as a Gaussian's features.
 
     The paper's eye token is AU45 alone; ours sees all controls. The pose is the camera's viewpoint seen from
     the head. The null vector is learned and always the same: it is for what nothing moves.
@@ -208,7 +186,7 @@ class Tokens(nn.Module):
         self.nets = nn.ModuleDict()
         if "audio" in config.tokens:
             self.nets["audio"] = make_condition_encoder(
-                config.listening, width, feature_dim, generator, controls=False
+                config.conditioning, width, feature_dim, generator, controls=False
             )
         if "eye" in config.tokens:
             self.nets["eye"] = mlp((len(CONTROLS), width, width), generator, zero=False)
@@ -218,7 +196,7 @@ class Tokens(nn.Module):
             self.null = nn.Parameter(torch.randn(width, generator=generator))
 
     def forward(self, condition: Condition) -> Tensor:
-        """[T, width]."""
+        """Return tokens [T, width]."""
         return torch.stack([self._token(name, condition) for name in self.names])
 
     def _token(self, name: str, condition: Condition) -> Tensor:
@@ -259,7 +237,7 @@ class AttentionField(nn.Module):
         )
 
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
-        """The Gaussians with the attributes that F_can predicts from their positions."""
+        """Return the Gaussians with the attributes that F_can predicts from their positions."""
         if self.attributes is None:
             return gaussians
         predicted: GaussianTensors = self.attributes(self.triplane(gaussians.means), gaussians)
@@ -282,7 +260,7 @@ class AttentionField(nn.Module):
 
     @torch.no_grad()
     def attention_maps(self, means: Tensor, condition: Condition) -> dict[str, Tensor]:
-        """How much each Gaussian listens to each token: {token: [N]}, adding up to 1.
+        """Return how much each Gaussian attends to each token: {token: [N]}, adding up to 1.
 
         The mean of all heads and layers; {} without attention (fusion concat or multiply).
         """

@@ -34,16 +34,16 @@ SMOOTHERS = (16, 8, 4, 2, 1)  # of AudioAttNet's
 
 
 class ConditionEncoder(Protocol):
-    """A torch module: what the person does, as one vector."""
+    """A torch module from a condition to one vector."""
 
     def forward(self, condition: Condition) -> Tensor:
-        """[width]."""
+        """Return the vector [width]."""
 
 
 def audio_windows(
     values: NDArray[np.float32], centers_ns: NDArray[np.int64], time_ns: int, config: ConditioningConfig
 ) -> NDArray[np.float32]:
-    """Windows [S, W, D] for `Condition.audio` at an image's time, the newest last, 20 ms apart.
+    """Return windows [S, W, D] for `Condition.audio` at an image's time, the newest last, 20 ms apart.
 
     Args:
         values: [n, D] feature frames, n >= 1.
@@ -65,7 +65,7 @@ def audio_windows(
 def make_condition_encoder(
     config: ConditioningConfig, width: int, feature_dim: int, generator: torch.Generator, *, controls: bool
 ) -> nn.Module:
-    """The ConditionEncoder that `config` asks for; TrainingError if it needs features and has none."""
+    """Make the ConditionEncoder that `config` asks for; TrainingError if it needs features and has none."""
     if config.drive == "motion":
         return MotionConditionEncoder(width, generator, controls=controls)
     if feature_dim < 1:
@@ -77,7 +77,7 @@ def make_condition_encoder(
 
 
 class MotionConditionEncoder(nn.Module):
-    """The motion space instead of sound: mouth modes [8], and controls [8] if asked, through an MLP."""
+    """Encodes the motion space instead of audio: mouth modes [8], and controls [8] if asked, by an MLP."""
 
     def __init__(self, width: int, generator: torch.Generator, *, controls: bool) -> None:
         super().__init__()
@@ -86,13 +86,13 @@ class MotionConditionEncoder(nn.Module):
         self.net = mlp((inputs, 64, width), generator, zero=False)
 
     def forward(self, condition: Condition) -> Tensor:
-        """[width]."""
+        """Return the vector [width]."""
         heard: Tensor = self.net(_with_controls(condition.mouth, condition, self.controls))
         return heard
 
 
 class AudioWindowEncoder(nn.Module):
-    """Windows of encoder features [S, W, D], smoothed twice."""
+    """Encodes windows of audio features [S, W, D], normalized and smoothed twice."""
 
     mean: Tensor
     std: Tensor
@@ -115,12 +115,12 @@ class AudioWindowEncoder(nn.Module):
         self.out = mlp((64 + (len(CONTROLS) if controls else 0), 64, width), generator, zero=False)
 
     def fit_normalization(self, values: Tensor) -> None:
-        """Learn mean and spread from all features [n, D] of the training video."""
+        """Store the mean and standard deviation per dimension of training features [n, D]."""
         self.mean.copy_(values.mean(0))
         self.std.copy_(values.std(0).clamp(min=1e-3))
 
     def forward(self, condition: Condition) -> Tensor:
-        """[width]."""
+        """Return the vector [width]."""
         windows = self._checked(condition.audio)
         if self.smoother is None:
             smooth = self.window_net((windows[-1:] - self.mean) / self.std)[0]
@@ -156,7 +156,7 @@ class AudioNet(nn.Module):
         )
 
     def forward(self, windows: Tensor) -> Tensor:
-        """[S, 64] of windows [S, W, D]."""
+        """Return [S, 64] of windows [S, W, D]."""
         heard: Tensor = self.out(self.convolutions(windows.transpose(1, 2)).flatten(1))
         return heard
 
@@ -178,12 +178,12 @@ class AudioAttNet(nn.Module):
         self.score = linear(windows, windows, generator)
 
     def weights(self, windows: Tensor) -> Tensor:
-        """[S], adding up to 1."""
+        """Return weights [S], adding up to 1."""
         scores = self.score(self.convolutions(windows.T[None])[0, 0])
         return torch.softmax(scores, dim=0)
 
     def forward(self, windows: Tensor) -> Tensor:
-        """[64] of windows [S, 64]."""
+        """Return [64] of windows [S, 64]."""
         return self.weights(windows) @ windows
 
 

@@ -21,7 +21,7 @@ PLANE_START, LINE_START = (0.1, 0.5), (0.5, 1.5)
 
 
 class PrototypeGrid(nn.Module):
-    """A^s, a codebook of sound at one scale, and how a picks from it: Eq. 4.
+    """A^s, a codebook of audio prototypes at one scale, and the selection by a: Eq. 4.
 
     f_a = softmax(Q K^T / sqrt(d)) V with Q = a and K = V = A; or (table 2) an MLP gives the scores.
     """
@@ -33,13 +33,13 @@ class PrototypeGrid(nn.Module):
         self.scores = mlp((config.features, 64, rows), generator, zero=False) if by_mlp else None
 
     def weights(self, a: Tensor) -> Tensor:
-        """How much of each prototype [rows] a [D] picks, adding up to 1."""
+        """Return the weight of each prototype [rows] for a [D], adding up to 1."""
         if self.scores is not None:
             return torch.softmax(self.scores(a), dim=-1)
         return torch.softmax(self.prototypes @ a / len(a) ** 0.5, dim=-1)
 
     def forward(self, a: Tensor) -> Tensor:
-        """f_a [D] of a [D]."""
+        """Return f_a [D] of a [D]."""
         return self.weights(a) @ self.prototypes
 
 
@@ -64,7 +64,7 @@ class AudioPlaneField(nn.Module):
         self.layout = make_layout(d, wanted)
         self.values = nn.Parameter(self._first_values(generator))
         self.encoder = make_condition_encoder(
-            config.listening, d, feature_dim, generator, controls=config.controls
+            config.conditioning, d, feature_dim, generator, controls=config.controls
         )
         heard = d if config.representation == "concat" else 0
         self.prototypes = nn.ModuleList(
@@ -85,7 +85,7 @@ class AudioPlaneField(nn.Module):
         return values
 
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
-        """The Gaussians as they are: this field only moves them."""
+        """Return the Gaussians unchanged: this field only deforms them."""
         return gaussians
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
@@ -99,25 +99,19 @@ class AudioPlaneField(nn.Module):
         return lambda condition: self._moved(spatial, condition)
 
     def features(self, means: Tensor, condition: Condition) -> Tensor:
-        """f [N, width] of Eq. 6, written out: what D1 and D2 see, without folding."""
+        """Return f [N, width] of Eq. 6, written out: what D1 and D2 get, without folding."""
         spatial = products(self.values, self.layout, self.box(means))
         a = self.encoder(condition)
         if not len(self.prototypes):
             return torch.cat([self._fused(spatial), a.expand(len(means), -1)], dim=1)
         return self._fused(spatial * self._heard(a))
 
-    @torch.no_grad()
-    def dynamism_map(self, means: Tensor, condition: Condition) -> Tensor:
-        """How strongly each Gaussian moves, d [N] in 0..1; ones where the field has no dynamism."""
-        dynamism = self(means, condition).dynamism
-        return means.new_ones(len(means)) if dynamism is None else dynamism
-
     def _heard(self, a: Tensor) -> Tensor:
-        """f_a of every column of the spatial features: [scales * 3 * D]."""
+        """Return f_a of every column of the spatial features: [scales * 3 * D]."""
         return torch.cat([grid(a).repeat(len(AXES)) for grid in self.prototypes])
 
     def _fused(self, features: Tensor) -> Tensor:
-        """Bring the three (i, j, k) together: [N, width]."""
+        """Combine the three (i, j, k): [N, width]."""
         if self.config.fusion == "concat":
             return features
         apart = features.view(len(features), len(self.config.scales), len(AXES), self.config.features)

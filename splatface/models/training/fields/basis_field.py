@@ -20,7 +20,7 @@ __all__ = ["BasisField", "MotionNet", "PointModes", "apply_basis", "gelu", "star
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU in its tanh form (Hendrycks and Gimpel 2016), any shape."""
+    """Return GELU in its tanh form (Hendrycks and Gimpel 2016), any shape."""
     return nn.functional.gelu(x, approximate="tanh")
 
 
@@ -28,7 +28,7 @@ class MotionNet(nn.Module):
     """c = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls], c = 0 in the rest pose."""
 
     def __init__(self, coefficients: int, hidden: int, generator: torch.Generator) -> None:
-        """At first c[:16] = x; the bend drives the others, whose rows of the basis are still zero."""
+        """Start with c[:16] = x; the bend drives the others, whose rows of the basis are still zero."""
         super().__init__()
         self.linear = nn.Parameter(torch.eye(MOTION_SIZE, coefficients))
         self.w1 = nn.Parameter(torch.randn(MOTION_SIZE, hidden, generator=generator))
@@ -38,14 +38,14 @@ class MotionNet(nn.Module):
         self.w2 = nn.Parameter(w2)
 
     def forward(self, condition: Condition) -> Tensor:
-        """Coefficients [K]."""
+        """Return coefficients [K]."""
         x = torch.cat([condition.mouth, condition.controls])
         bend = gelu(x @ self.w1 + self.b1) - gelu(self.b1)
         c: Tensor = x @ self.linear + bend @ self.w2
         return c
 
     def motion_map(self) -> MotionMap:
-        """The same map as arrays, to be stored with a head."""
+        """Return the same map as arrays, to be stored with a head."""
         arrays = {name: tensor.detach().float().numpy().copy() for name, tensor in self.named_parameters()}
         return MotionMap(**arrays)
 
@@ -73,7 +73,7 @@ class PointModes:
 
 
 def start_basis(means: Tensor, modes: PointModes | None, coefficients: int) -> tuple[Tensor, Tensor]:
-    """Basis [M, 14, K] and dynamic [M] (rising) for Gaussians at `means` [N, 3] m.
+    """Return basis [M, 14, K] and dynamic [M] (rising) for Gaussians at `means` [N, 3] m.
 
     Means move by the modes of the nearest point, mouth modes first, then controls; all else starts at zero.
     Dynamic are those whose point is, or moves with some mode. Without points all Gaussians are dynamic and
@@ -107,7 +107,7 @@ class BasisField(nn.Module):
     def __init__(
         self, config: BasisConfig, basis: Tensor, dynamic: Tensor, count: int, generator: torch.Generator
     ) -> None:
-        """`basis` [M, 14, K] is where training starts, `dynamic` [M] its rows among `count` Gaussians."""
+        """Start training from `basis` [M, 14, K], whose rows are `dynamic` [M] among `count` Gaussians."""
         super().__init__()
         wanted = (len(dynamic), DELTA_CHANNELS, config.coefficients)
         if tuple(basis.shape) != wanted:
@@ -123,7 +123,7 @@ class BasisField(nn.Module):
         self.dynamism = nn.Parameter(torch.full((len(dynamic),), DYNAMISM_START)) if learned else None
 
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
-        """The Gaussians as they are: this field only moves them."""
+        """Return the Gaussians unchanged: this field only deforms them."""
         return gaussians
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
@@ -152,12 +152,12 @@ class BasisField(nn.Module):
         return Deformation(deltas=deltas[rows], dynamism=None if dynamism is None else dynamism[rows])
 
     def motion_map(self) -> MotionMap:
-        """Mouth and controls to coefficients, as a head stores it."""
+        """Return the map of mouth and controls to coefficients, as a head stores it."""
         return self.motion.motion_map()
 
     @torch.no_grad()
     def linear_basis(self) -> tuple[Tensor, Tensor]:
-        """What a head stores: dynamic [M] (rising) and basis [M, 14, K] with the dynamism multiplied in."""
+        """Return what a head stores: dynamic [M] (rising) and basis [M, 14, K] times the dynamism."""
         basis = self.basis.detach() * self.mask[:, None]
         if self.dynamism is not None:
             basis = basis * torch.sigmoid(self.dynamism)[:, None, None]
@@ -165,14 +165,8 @@ class BasisField(nn.Module):
         return self.dynamic[order], basis[order].contiguous()
 
     @torch.no_grad()
-    def dynamism_map(self, means: Tensor, condition: Condition) -> Tensor:
-        """d [N] in 0..1; without learned dynamism 1 for what may move and 0 for what may not."""
-        found = self(means, condition).dynamism
-        return means.new_zeros(self.count).index_fill(0, self.dynamic, 1.0) if found is None else found
-
-    @torch.no_grad()
     def remap_gaussians(self, source: Tensor) -> Tensor:
-        """Take over a new set of Gaussians: `source` [N'] (int64) tells which old one each comes from.
+        """Take over a new set of Gaussians: `source` [N'] (int64) names the old one that each comes from.
 
         The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one
         continues, to carry the optimizer's state along.
@@ -184,15 +178,6 @@ class BasisField(nn.Module):
         self._keep(dynamic, from_row[dynamic], len(source))
         return from_row[dynamic]
 
-    @torch.no_grad()
-    def prune(self, threshold: float) -> Tensor:
-        """Make Gaussians of a dynamism below `threshold` (0..1) static; return `taken` as above."""
-        if self.dynamism is None:
-            return torch.arange(len(self.dynamic), device=self.dynamic.device)
-        taken = (torch.sigmoid(self.dynamism) >= threshold).nonzero()[:, 0]
-        self._keep(self.dynamic[taken], taken, self.count)
-        return taken
-
     def _keep(self, dynamic: Tensor, taken: Tensor, count: int) -> None:
         self.dynamic, self.count = dynamic, count
         self.basis = nn.Parameter(self.basis.detach()[taken].contiguous())
@@ -201,7 +186,7 @@ class BasisField(nn.Module):
 
 
 def apply_basis(basis: Tensor, c: Tensor) -> Tensor:
-    """basis [M, 14, K] @ c [K] = [M, 14]; its gradient is written once, as an outer product."""
+    """Return basis [M, 14, K] @ c [K] = [M, 14]; its gradient is written once, as an outer product."""
     moved: Tensor = _Apply.apply(basis, c)
     return moved
 

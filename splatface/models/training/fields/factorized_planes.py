@@ -41,7 +41,7 @@ _inlined = numba.njit(inline="always", error_model="numpy")  # by numba itself: 
 
 @kernel
 def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
-    """Fill columns of some rows of `out`.
+    """Fill columns of some rows of `out` with products of interpolated grids.
 
     arrays: values, positions [N, 3], out [N, all]; shape [F, 5] see Tables; lanes: first column, width;
     part: rows low..high.
@@ -59,7 +59,7 @@ def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
 
 @kernel
 def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
-    """Add the gradients of sixteen features to those of the values and, unless it is empty, the positions.
+    """Add the gradients of sixteen features to those of the values and, unless empty, the positions.
 
     arrays: values, positions [N, 3], gradient [N, all]; lanes: first column, width, group of features.
     """
@@ -84,7 +84,7 @@ def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
-    """Where position n falls on grid f: first value, steps down and right, fractions of the further nodes."""
+    """Locate position n on grid f: first value, steps down and right, weights of the next nodes."""
     rows, columns = shape[f, 3], shape[f, 4]
     y = _within(places[n, shape[f, 1]]) * f4(rows - 1)
     x = _within(places[n, shape[f, 2]]) * f4(columns - 1)
@@ -96,7 +96,7 @@ def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _within(x):  # type: ignore[no-untyped-def]
-    """0..1, and 0 for NaN, which would read anywhere in memory."""
+    """Clamp to 0..1; 0 for NaN, which would read anywhere in memory."""
     x = x if x > f4(0) else f4(0)
     return x if x < f4(1) else f4(1)
 
@@ -130,7 +130,7 @@ def _add(array, at, value):  # type: ignore[no-untyped-def]
 
 @_inlined
 def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
-    """Add how the value changes with position n; beyond the border it does not."""
+    """Add the derivative of the value by position n; 0 beyond the border."""
     places, shape, d_places, n, f = where
     start, down, right, a, b = found
     first = start + at
@@ -151,7 +151,7 @@ Tables = tuple[tuple[tuple[int, int, int, int, int], ...], ...]
 
 
 def products_fast(values: Tensor, places: Tensor, tables: Tables, width: int) -> Tensor:
-    """`products` of grids [rows * columns * width] in `values`, all float32 on a CPU."""
+    """Return `products` of grids [rows * columns * width] in `values`, all float32 on a CPU."""
     result: Tensor = _Products.apply(values, places, tables, width)
     return result
 
@@ -238,7 +238,7 @@ def make_layout(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int
 
 
 def grid_values(values: Tensor, grid: Grid, width: int) -> Tensor:
-    """The values of one grid, a view: [R, R', C] or [R, C]."""
+    """Return the values of one grid as a view: [R, R', C] or [R, C]."""
     return values[grid.offset : grid.offset + prod(grid.sizes) * width].view(*grid.sizes, width)
 
 
@@ -259,7 +259,7 @@ def products(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
 
 
 def products_reference(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
-    """The definition of `products`."""
+    """Return `products` by its definition."""
     return torch.cat([_product(values, layout.width, product, places) for product in layout.products], dim=1)
 
 

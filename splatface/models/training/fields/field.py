@@ -25,7 +25,7 @@ class GaussianTensors:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the person does in one image."""
+    """Motion, pose and audio of the person in one frame."""
 
     mouth: Tensor  # [8] MOUTH_MODES
     controls: Tensor  # [8] CONTROLS
@@ -35,26 +35,26 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Deformation:
-    """How N Gaussians differ from their canonical state."""
+    """Differences of N Gaussians from their canonical state."""
 
     deltas: Tensor  # [N, 14] see DELTA_CHANNELS
     dynamism: Tensor | None  # [N] 0..1, or None where the field has none
 
 
 class Field(Protocol):
-    """A torch module. It also may predict the canonical state itself (GaussianTalker's F_can)."""
+    """A torch module that deforms Gaussians and may predict the canonical state (GaussianTalker's F_can)."""
 
     def canonical(self, gaussians: GaussianTensors) -> GaussianTensors:
-        """The canonical Gaussians; most fields hand back what they get."""
+        """Return the canonical Gaussians; most fields return their input."""
 
     def forward(self, means: Tensor, condition: Condition, rows: Tensor | None = None) -> Deformation:
-        """Movement of the canonical Gaussians at `means` [N, 3] under the condition.
+        """Return the deformation of the canonical Gaussians at `means` [N, 3] under the condition.
 
         With `rows` [M] (int64) only these are asked for: deltas [M, 14], dynamism [M].
         """
 
     def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
-        """`forward` with what depends on the positions alone done once: for many conditions at one state."""
+        """Return `forward` for fixed means, with what depends on them alone computed once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Bounds:
 
 
 def bounding_box(means: Tensor, margin: float = 0.05) -> Bounds:
-    """The box around points [N, 3] m, wider by a fraction of its size on every side.
+    """Return the box around points [N, 3] m, wider by a fraction of its size on every side.
 
     The margin leaves room for Gaussians that training moves; further out they see the border's features.
     """
@@ -95,5 +95,5 @@ class Box(nn.Module):
         self.register_buffer("size", torch.tensor(bounds.high) - low)
 
     def forward(self, means: Tensor) -> Tensor:
-        """Places [N, 3]; outside the box below 0 or above 1."""
+        """Return positions [N, 3] in the box; outside it below 0 or above 1."""
         return (means - self.low) / self.size

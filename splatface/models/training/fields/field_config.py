@@ -1,7 +1,7 @@
 """Which field, with every switch that the ablations of both papers turn."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from splatface.models.errors import TrainingError
@@ -32,7 +32,7 @@ SIMD_WIDTH = 16  # features come in groups of 16: one cache line, see products_f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditioningConfig:
-    """How what is heard, or the motion that stands for it, becomes one vector.
+    """How audio, or the motion in its place, becomes one condition vector.
 
     16 frames of 20 ms and 8 neighbors as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
     filter); theirs look both ways, ours ends `lookahead_ms` after the image.
@@ -45,16 +45,16 @@ class ConditioningConfig:
     smoothing: Literal["attention", "none"] = "attention"  # over the S windows
 
     def __post_init__(self) -> None:
-        _one_of("listening.drive", self.drive, ("motion", "sound"))
-        _one_of("listening.smoothing", self.smoothing, ("attention", "none"))
-        _between("listening.frames", self.frames, 2, 64)
-        _between("listening.windows", self.windows, 1, 32)
-        _between("listening.lookahead_ms", self.lookahead_ms, 0, 500)
+        _one_of("conditioning.drive", self.drive, ("motion", "sound"))
+        _one_of("conditioning.smoothing", self.smoothing, ("attention", "none"))
+        _between("conditioning.frames", self.frames, 2, 64)
+        _between("conditioning.windows", self.windows, 1, 32)
+        _between("conditioning.lookahead_ms", self.lookahead_ms, 0, 500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TriplaneConfig:
-    """GaussianTalker's: base resolution 64 and twice that, 2 x 32 = 64 features a Gaussian."""
+    """GaussianTalker's triplane: base resolution 64 and twice that, 2 x 32 = 64 features per Gaussian."""
 
     resolution: int = 64
     scales: tuple[int, ...] = (1, 2)
@@ -69,16 +69,16 @@ class TriplaneConfig:
 
     @property
     def width(self) -> int:
-        """Features of one Gaussian."""
+        """Number of features per Gaussian."""
         return len(self.scales) * self.features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionConfig:
-    """GaussianTalker (arXiv 2404.16012)."""
+    """Settings of GaussianTalker's field (arXiv 2404.16012)."""
 
     triplane: TriplaneConfig = field(default_factory=TriplaneConfig)
-    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     canonical: Literal["predicted", "residual", "free"] = "predicted"  # F_can, added to free ones, or none
     predicted: tuple[str, ...] = CANONICAL_PARTS
     tokens: tuple[str, ...] = TOKENS
@@ -109,16 +109,16 @@ class AttentionConfig:
             )
 
 
-def light_attention(config: AttentionConfig | None = None) -> AttentionConfig:
-    """GaussianTalker*, the faster variant: one layer, and (ours) one regressor for all parts."""
-    return replace(config or AttentionConfig(), layers=1, regressors="shared")
+def light_attention() -> AttentionConfig:
+    """Return GaussianTalker*, the faster variant: one layer, and (ours) one regressor for all parts."""
+    return AttentionConfig(layers=1, regressors="shared")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AudioPlaneConfig:
-    """Audio-Plane (Shen et al. 2025)."""
+    """Settings of Audio-Plane's field (Shen et al. 2025)."""
 
-    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     representation: Literal["audio_plane", "concat"] = (
         "audio_plane"  # table 1, "w/o A": a beside the position
     )
@@ -145,15 +145,15 @@ class AudioPlaneConfig:
 
     @property
     def width(self) -> int:
-        """Features of one Gaussian."""
+        """Number of features per Gaussian."""
         return len(self.scales) * self.features * (3 if self.fusion == "concat" else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasisConfig:
-    """Ours: a linear basis, driven by the motion space through a motion map."""
+    """Settings of our linear basis, driven by the motion space through a motion map."""
 
-    listening: ConditioningConfig = field(default_factory=ConditioningConfig)
+    conditioning: ConditioningConfig = field(default_factory=ConditioningConfig)
     coefficients: int = 32  # K; the first 16 start as the mouth modes and the controls
     hidden: int = 32  # H of the motion map's bend, 0: a line
     dynamism: Literal["learned", "off"] = "learned"
@@ -164,9 +164,9 @@ class BasisConfig:
         _between("basis.hidden", self.hidden, 0, 1024)
         _one_of("basis.dynamism", self.dynamism, ("learned", "off"))
         _some_of("basis.deltas", self.deltas, DELTA_PARTS)
-        if self.listening.drive != "motion":
+        if self.conditioning.drive != "motion":
             raise TrainingError(
-                "basis.listening.drive: expected motion, found sound: the basis is driven by the motion "
+                "basis.conditioning.drive: expected motion, found sound: the basis is driven by the motion "
                 "space; hearing learns that space (splatface hear), or take field attention or audio_plane"
             )
 

@@ -13,7 +13,7 @@ __all__ = ["DELTA_UNITS", "PART_CHANNELS", "DeltaHeads", "delta_units", "linear"
 
 
 def linear(inputs: int, outputs: int, generator: torch.Generator, *, zero: bool = False) -> nn.Linear:
-    """A layer with weights of variance 1 / inputs and no bias; all zero if asked."""
+    """Return a layer with weights of variance 1 / inputs and no bias; all zero if asked."""
     layer = nn.Linear(inputs, outputs)
     drawn = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
     layer.weight.data.copy_(torch.zeros_like(drawn) if zero else drawn)
@@ -46,7 +46,7 @@ DELTA_UNITS = {"mean": 0.01, "rotation": 0.1, "scale": 0.2, "opacity": 1.0, "col
 
 
 def delta_units(parts: tuple[str, ...]) -> Tensor:
-    """[14]: the unit of each channel, 0 where its part is not to move."""
+    """Return the unit of each channel [14], 0 where its part does not move."""
     units = torch.zeros(DELTA_CHANNELS)
     for part in parts:
         units[PART_CHANNELS[part]] = DELTA_UNITS[part]
@@ -78,11 +78,11 @@ class DeltaHeads(nn.Module):
         self.register_buffer("units", delta_units(parts))
 
     def forward(self, heard: Tensor) -> Tensor:
-        """Deltas [N, 14] for features [N, width]."""
+        """Return deltas [N, 14] for features [N, width]."""
         return torch.relu_(self.first(heard)) @ self._second().T + self.bias * self.units
 
     def _second(self) -> Tensor:
-        """[14, hidden of all]: each part reads its own hidden features, or all read the same."""
+        """Return [14, hidden of all]: each part reads its own hidden features, or all read the same."""
         rows = []
         for part in DELTA_PARTS:
             channels = PART_CHANNELS[part]

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import CUBIC, STEEP
-from splatface.models.audio2motion.mouth_inference import resample_window
 from splatface.models.errors import TrainingError
 from splatface.models.head.head import DELTA_CHANNELS
 from splatface.models.render.jit import Workers
 from splatface.models.rotations import rep103_angles
 from splatface.models.training.dataset.dataset_audio import features
-from splatface.models.training.dataset.types import Dataset
+from splatface.models.training.dataset.types import TRAIN, Dataset
+from splatface.models.training.fields.audio_conditioning import audio_windows
 from splatface.models.training.fields.basis_field import BasisField
 from splatface.models.training.fields.field import Condition, Field
 from splatface.models.training.fields.field_config import ConditioningConfig
@@ -59,17 +59,17 @@ def pose_of(T_world_head: NDArray[np.float64], pivot_m: NDArray[np.float64]) -> 
 class Conditions:
     """The condition of every row of a data set."""
 
-    def __init__(self, dataset: Dataset, listening: ConditioningConfig, encoder: str) -> None:
+    def __init__(self, dataset: Dataset, conditioning: ConditioningConfig, encoder: str) -> None:
         """Raises TrainingError where a field driven by sound is not told by which encoder."""
-        self._dataset, self._listening = dataset, listening
-        self._heard: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
-        if listening.drive == "sound":
+        self._dataset, self._config = dataset, conditioning
+        self._features: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        if conditioning.drive == "sound":
             if not encoder:
                 raise TrainingError(
                     "config encoder: expected the encoder whose features drive the field, found none: "
-                    "set encoder (logmel, fsmn, whisper), or listening.drive to motion"
+                    "set encoder (logmel, fsmn, whisper), or field.conditioning.drive to motion"
                 )
-            self._heard = features(dataset, encoder)
+            self._features = features(dataset, encoder)
 
     def __call__(self, row: int) -> Condition:
         """What happens in a row; float32 on the CPU."""
@@ -79,7 +79,7 @@ class Conditions:
             mouth=torch.from_numpy(frames.mouth[row].astype(np.float32)),
             controls=torch.from_numpy(frames.controls[row].astype(np.float32)),
             pose=torch.from_numpy(pose.astype(np.float32)),
-            audio=None if self._heard is None else self._windows(int(frames.time_ns[row])),
+            audio=None if self._features is None else self._windows(int(frames.time_ns[row])),
         )
 
     def of(self, dataset: Dataset) -> "Conditions":
@@ -88,18 +88,18 @@ class Conditions:
         other._dataset = dataset
         return other
 
-    @property
-    def feature_dim(self) -> int:
-        """D of the features that drive the field; 0 where motion does."""
-        return 0 if self._heard is None else int(self._heard[0].shape[1])
+    def training_features(self) -> Tensor | None:
+        """Return audio features [n, D] at the TRAIN frames; None for a field driven by motion."""
+        if self._features is None:
+            return None
+        values, centers_ns = self._features
+        frames = self._dataset.frames
+        nearest = np.clip(np.searchsorted(frames.time_ns, centers_ns), 0, len(frames) - 1)
+        return torch.from_numpy(values[frames.split[nearest] == TRAIN].astype(np.float32))
 
     def _windows(self, time_ns: int) -> Tensor:
-        """[S, W, D] windows 20 ms apart, newest last, sampled as a running head does."""
-        assert self._heard is not None
-        how = self._listening
-        newest_ns = time_ns + round(how.lookahead_ms * 1e6)
-        frames = resample_window(*self._heard, newest_ns, how.frames + how.windows - 1)
-        return torch.from_numpy(frames).unfold(0, how.frames, 1).transpose(1, 2).contiguous()
+        assert self._features is not None
+        return torch.from_numpy(audio_windows(*self._features, time_ns, self._config))
 
 
 f4 = np.float32

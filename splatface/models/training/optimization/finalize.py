@@ -329,7 +329,7 @@ def _baked(trained: TrainingResult, performer: DeformationSource, how: BakeConfi
 def make_deformation_source(trained: TrainingResult) -> DeformationSource:
     """The trained field, asked row by row."""
     config, field = trained.config, trained.field
-    conditions = Conditions(trained.dataset, config.field.listening, config.encoder)
+    conditions = Conditions(trained.dataset, config.field.conditioning, config.encoder)
     with torch.no_grad():
         resting = field.canonical(trained.gaussians)
         table = pack(resting, trained.skin_logits).detach().cpu().float()

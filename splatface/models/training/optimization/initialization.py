@@ -280,11 +280,11 @@ def _make_field_trainer(
     dataset: Dataset, rows: NDArray[np.int64], start: InitialGaussians, config: TrainConfig, workers: Workers
 ) -> FieldTrainer:
     if not isinstance(config.field, BasisConfig):
-        conditions = Conditions(dataset, config.field.listening, config.encoder)
+        conditions = Conditions(dataset, config.field.conditioning, config.encoder)
         field = make_field(
             config.field,
             unpack(torch.from_numpy(start.table)),
-            feature_dim=conditions.feature_dim,
+            training_features=conditions.training_features(),
             generator=torch.Generator().manual_seed(config.seed),
         )
         return TorchFieldTrainer(field.to(config.device), conditions, config)

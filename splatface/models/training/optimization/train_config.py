@@ -12,11 +12,13 @@ from splatface.models.training.fields.field_config import (
     AudioPlaneConfig,
     BasisConfig,
     FieldConfig,
+    light_attention,
 )
 
 __all__ = [
     "COLOR_REACH",
     "FIELDS",
+    "PRESETS",
     "DensifyConfig",
     "GaussianConstraints",
     "LearningRates",
@@ -36,6 +38,7 @@ FIELDS: dict[str, type[FieldConfig]] = {
     "attention": AttentionConfig,
     "audio_plane": AudioPlaneConfig,
 }
+PRESETS = (*FIELDS, "attention_light")
 
 COLOR_REACH = 0.12  # how far colors 0..1 of what was filmed may be from what pictures show
 
@@ -268,19 +271,20 @@ class TrainConfig:
 
 
 def preset(field_kind: str) -> TrainConfig:
-    """The settings that a kind of field is trained with unless told otherwise.
+    """Return the default settings of training a kind of field.
 
-    "basis": <= 30 minutes on two cores. "attention": 8,000 + 8,000 steps (GaussianTalker).
+    "basis": <= 30 minutes on two cores. "attention": 8,000 + 8,000 steps (GaussianTalker);
+    "attention_light": the same with one layer and one regressor for all deltas.
     "audio_plane": 1,000 random points, 3,000 + 100,000 steps (Audio-Plane). Raises TrainingError for
     another name.
     """
-    if field_kind not in FIELDS:
+    if field_kind not in PRESETS:
         raise TrainingError(
-            f"field: expected one of {', '.join(FIELDS)}, found {field_kind!r}: choose one of them"
+            f"field: expected one of {', '.join(PRESETS)}, found {field_kind!r}: choose one of them"
         )
-    if field_kind == "attention":
+    if field_kind in ("attention", "attention_light"):
         return TrainConfig(
-            field=AttentionConfig(),
+            field=AttentionConfig() if field_kind == "attention" else light_attention(),
             stages=StageConfig(canonical_steps=8000, deformation_steps=8000),
             losses=LossConfig(lips=0.8, mask=0.0),
         )
@@ -326,6 +330,8 @@ def _read(kind: Any, found: Any, at: str) -> Any:
     """A dataclass of plain data; numbers, texts and tuples are checked against the annotation."""
     _require(isinstance(found, dict), at, "names and values", found)
     hints = get_type_hints(kind)
+    if "conditioning" in hints and "listening" in found:  # the name until 0.2
+        found = {"conditioning" if name == "listening" else name: value for name, value in found.items()}
     unknown = sorted(set(map(str, found)) - set(hints))
     _require(not unknown, at, f"names among {', '.join(hints)}", ", ".join(unknown))
     values = {name: _value(hints[name], value, f"{at}.{name}") for name, value in found.items()}

@@ -23,7 +23,6 @@ from splatface.models.rotations import quat_from_euler
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.fields.attention_field import AttentionField
 from splatface.models.training.fields.field import Condition
-from splatface.models.training.fields.inspect import attention_colors, displacement_colors, dynamism_colors
 from splatface.models.training.optimization.bake import DatasetRenderer, DeformationSource
 from splatface.models.training.optimization.dataset_statistics import known_frame_indices, motion_at
 from splatface.models.training.optimization.field_trainers import Conditions
@@ -35,6 +34,8 @@ from splatface.models.typing import Float32Array, UInt8Array
 __all__ = [
     "SH_0",
     "PosedRenderer",
+    "color_map",
+    "displacement_colors",
     "field_sheets",
     "inspect_field",
     "inspect_head",
@@ -279,13 +280,14 @@ def field_sheets(trained: TrainingResult) -> Iterator[tuple[str, UInt8Array]]:
             with torch.no_grad():
                 share = field.forward(means, condition).dynamism
             assert share is not None
-            return {"dynamism": dynamism_colors(share)}
+            return {"dynamism": color_map(share)}
 
         yield "dynamism", scene.lines(dynamism)
     if isinstance(field, AttentionField) and field.attention_maps(means, rest):
 
         def attention(condition: Condition, _: Tensor) -> dict[str, Tensor]:
-            return attention_colors(field.attention_maps(means, condition))
+            maps = field.attention_maps(means, condition)
+            return {token: color_map(weights) for token, weights in maps.items()}
 
         yield "attention", scene.lines(attention)
 
@@ -295,7 +297,7 @@ class _Scene:
 
     def __init__(self, trained: TrainingResult, performer: DeformationSource) -> None:
         dataset = trained.dataset
-        self.conditions = Conditions(dataset, trained.config.field.listening, trained.config.encoder)
+        self.conditions = Conditions(dataset, trained.config.field.conditioning, trained.config.encoder)
         self.rows = _moments(dataset)
         self._performer, self._stage = performer, DatasetRenderer(dataset)
 
@@ -329,3 +331,32 @@ def _moments(dataset: Dataset) -> dict[str, int]:
     found |= {mode: int(mouth[:, MOUTH_MODES.index(mode)].argmax()) for mode in ("open", "round")}
     found["blink"] = int(controls[:, CONTROLS.index("blink_left")].argmax())
     return {name: int(rows[at]) for name, at in found.items()}
+
+
+# Blue (0) over cyan, green and yellow to red (1), dark at both ends: control points of our own.
+_COLOR_STOPS = (
+    (0.19, 0.11, 0.30),
+    (0.22, 0.36, 0.88),
+    (0.12, 0.66, 0.93),
+    (0.18, 0.89, 0.65),
+    (0.62, 0.97, 0.25),
+    (0.96, 0.79, 0.18),
+    (0.96, 0.45, 0.10),
+    (0.78, 0.16, 0.05),
+    (0.48, 0.02, 0.02),
+)
+_LARGEST_DISPLACEMENT_M = 0.01  # takes the last color
+
+
+def color_map(values: Tensor) -> Tensor:
+    """Return RGB [..., 3] in 0..1 for values [...] in 0..1; values outside take the color of the end."""
+    stops = torch.tensor(_COLOR_STOPS, dtype=values.dtype, device=values.device)
+    scaled = values.nan_to_num(0.0).clamp(0, 1) * (len(stops) - 1)
+    first = scaled.floor().long().clamp(max=len(stops) - 2)
+    weight = (scaled - first)[..., None]
+    return stops[first] * (1 - weight) + stops[first + 1] * weight
+
+
+def displacement_colors(deltas: Tensor, largest_m: float = _LARGEST_DISPLACEMENT_M) -> Tensor:
+    """Return RGB [N, 3] by how far each Gaussian moves, 0 to `largest_m`, of deltas [N, 14]."""
+    return color_map(deltas.detach()[:, :3].norm(dim=1) / largest_m)

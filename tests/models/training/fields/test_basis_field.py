@@ -80,8 +80,6 @@ def test_every_switch_gives_movement_and_gradients(changes):
     assert (movement.dynamism is None) == ("dynamism" in changes)
     if "deltas" in changes:
         assert not movement.deltas[:, 3:11].any()
-    if "dynamism" in changes:
-        assert made.dynamism_map(gaussians().means, condition()).sum() == COUNT // 2
 
 
 def test_rows_alone_give_the_same():
@@ -125,21 +123,6 @@ def test_split_and_removed_gaussians_keep_their_movement():
         made(gaussians().means, condition())
 
 
-def test_still_ones_leave_the_basis():
-    made = field()
-    with torch.no_grad():
-        made.dynamism[3:] = -8
-    taken = made.prune(0.1)
-    assert taken.tolist() == made.dynamic.tolist() == [0, 1, 2]
-    assert made.linear_basis()[1].shape == (3, 14, 18)
-    assert not made(gaussians().means, condition()).deltas[3:].any()
-
-
-def test_without_dynamism_nothing_is_pruned():
-    made = field(dynamism="off")
-    assert len(made.prune(0.5)) == COUNT // 2
-
-
 def test_it_learns_a_movement():
     start = gaussians(100)
     made = make_field(small_basis(), start, generator=generator())
@@ -152,7 +135,7 @@ def test_it_learns_a_movement():
 
 def test_what_cannot_be_is_refused():
     with pytest.raises(TrainingError, match="expected motion, found sound"):
-        BasisConfig(listening=ConditioningConfig(drive="sound"))
+        BasisConfig(conditioning=ConditioningConfig(drive="sound"))
     with pytest.raises(TrainingError, match=r"coefficients: expected 16\.\.256, found 8"):
         BasisConfig(coefficients=8)
     with pytest.raises(TrainingError, match=r"expected \[4, 14, 18\], found \[4, 14, 3\]"):

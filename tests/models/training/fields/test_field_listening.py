@@ -55,7 +55,7 @@ def test_what_comes_later_changes_nothing(time_ns):
 
 def test_a_windows_net_output_depends_on_its_frames_alone():
     made = AudioWindowEncoder(SOUND, 32, FEATURES, generator(), controls=False)
-    windows = condition(listening=SOUND).audio
+    windows = condition(conditioning=SOUND).audio
     heard = made.window_net(windows)
     changed = windows.clone()
     changed[-1] += 1
@@ -84,7 +84,7 @@ def test_without_the_second_smoothing_only_the_newest_window_counts():
 def test_windows_of_any_size_give_one_vector(frames, windows):
     config = ConditioningConfig(drive="sound", frames=frames, windows=windows)
     made = make_condition_encoder(config, 24, FEATURES, generator(), controls=True)
-    assert made(condition(listening=config)).shape == (24,)
+    assert made(condition(conditioning=config)).shape == (24,)
 
 
 def test_features_are_standardised_by_the_films():
@@ -115,6 +115,6 @@ def test_wrong_windows_are_refused():
     with pytest.raises(TrainingError, match=r"expected \[8, 16, 12\] .* found none"):
         made(still())
     with pytest.raises(TrainingError, match=r"found \[4, 16, 12\]"):
-        made(condition(listening=ConditioningConfig(windows=4)))
+        made(condition(conditioning=ConditioningConfig(windows=4)))
     with pytest.raises(TrainingError, match=r"lookahead_ms: expected 0\.\.500, found -1"):
         ConditioningConfig(lookahead_ms=-1)

@@ -119,7 +119,7 @@ def test_conditions_by_motion_and_by_sound(dataset):
     how = ConditioningConfig(drive="sound", frames=5, windows=3, lookahead_ms=40.0)
     conditions = Conditions(dataset, how, "logmel")
     audio = conditions(4).audio
-    assert audio.shape == (3, 5, conditions.feature_dim)
+    assert audio.shape == (3, 5, conditions.training_features().shape[1])
     assert np.array_equal(audio[0, 1:], audio[1, :-1])  # windows overlap, 20 ms apart
     later = Conditions(dataset, replace(how, lookahead_ms=60.0), "logmel")(4).audio
     assert np.allclose(later[:, :-1], audio[:, 1:], atol=1e-4)

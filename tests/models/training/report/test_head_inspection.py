@@ -3,12 +3,18 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
 from dataset_fixture import tiny_head
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrainingError
 from splatface.models.head.head import MotionLimits
-from splatface.models.training.report.head_inspection import inspect_head, sheets
+from splatface.models.training.report.head_inspection import (
+    color_map,
+    displacement_colors,
+    inspect_head,
+    sheets,
+)
 
 
 def test_every_sheet_is_written(tmp_path):
@@ -58,3 +64,29 @@ def test_no_mode_is_shown_farther_than_the_head_lets_it_go():
         mouth = dict(sheets(shown))["mouth"].astype(float)
         rest, opened = mouth[40:tile, :tile], mouth[40:tile, tile : 2 * tile]
         assert (np.abs(rest - opened).max() > 50) == deformed
+
+
+def test_colors_run_from_blue_to_red():
+    low, middle, high = color_map(torch.tensor([0.15, 0.5, 0.85]))
+    assert low.argmax() == 2
+    assert middle.argmax() == 1
+    assert high.argmax() == 0
+
+
+def test_colors_stay_in_range_and_bad_numbers_are_the_lowest():
+    colors = color_map(torch.tensor([-3.0, 0.0, 1.0, 9.0, torch.nan]))
+    assert ((colors >= 0) & (colors <= 1)).all()
+    torch.testing.assert_close(colors[0], colors[1])
+    torch.testing.assert_close(colors[2], colors[3])
+    torch.testing.assert_close(colors[4], colors[0])
+
+
+def test_colors_change_without_jumps():
+    steps = color_map(torch.linspace(0, 1, 200)).diff(dim=0)
+    assert steps.abs().max() < 0.03
+
+
+def test_movement_is_colored_by_distance():
+    deltas = torch.zeros(2, 14)
+    deltas[1, :3] = torch.tensor([0.006, 0.008, 0.0])
+    torch.testing.assert_close(displacement_colors(deltas), color_map(torch.tensor([0.0, 1.0])))
