@@ -105,7 +105,7 @@ def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Arr
     """When nods are lowest and when blinks begin, s."""
     controller = HeadMotionController(MotionConfig(seed=seed))
     for frame in frames:
-        controller.hear(frame, frame.center_ns - lead_ms * 1_000_000)
+        controller.push_speech(frame, frame.center_ns - lead_ms * 1_000_000)
     end_s = frames[-1].center_ns / NS_PER_S - 1.0
     nods = np.array([nod.begin_s + nod.down_s for nod in controller._speaking.nods])
     blinks = np.array([at for at, _ in controller._lids._shown(0.0, end_s)])

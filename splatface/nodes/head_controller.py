@@ -57,7 +57,7 @@ class HeadController(FaceNode):
                 gaze_variability=self.params["wander"],
                 nod=self.params["nod"],
                 brow=self.params["brow"],
-                listening=self.params["listening"],
+                backchannel=self.params["listening"],
                 yaw_limit_rad=float(np.radians(self.params["yaw_limit"])),
                 pitch_limit_rad=float(np.radians(self.params["pitch_limit"])),
                 roll_limit_rad=float(np.radians(self.params["roll_limit"])),
@@ -80,7 +80,7 @@ class HeadController(FaceNode):
 
     def on_features(self, msg: AudioFeatures) -> None:
         """Hear its own speech."""
-        self.controller.hear(conversions.audio_frame(msg), self.now_ns())
+        self.controller.push_speech(conversions.audio_frame(msg), self.now_ns())
 
     def on_person_speaking(self, msg: Bool) -> None:
         """Heed a person who talks; when nobody has said so for 3 s, none does."""

@@ -67,7 +67,7 @@ _EspeakCallback = ctypes.CFUNCTYPE(
 
 @cache
 def espeak_library() -> tuple[ctypes.CDLL, int]:
-    """The espeak_library, started, and its sample rate."""
+    """Return the library, initialized, and its sample rate."""
     espeak = ctypes.CDLL("libespeak-ng.so.1")
     espeak.espeak_ListVoices.restype = ctypes.POINTER(ctypes.POINTER(_EspeakVoice))
     options = _PHONEME_EVENTS | _IPA_EVENTS | _DONT_EXIT
@@ -114,7 +114,7 @@ def espeak_speech(request: dict[str, str | int]) -> tuple[dict[str, object], byt
 
 
 def _espeak_installed() -> Iterator[_EspeakVoice]:
-    """The voices of the espeak_library's own data: one for each language."""
+    """Yield the voices of the library's own data: one for each language."""
     espeak, _ = espeak_library()
     voices, i = espeak.espeak_ListVoices(None), 0
     while voices[i]:
@@ -177,7 +177,7 @@ _FLITE_FUNCTIONS = {
 
 @cache
 def flite_library() -> ctypes.CDLL:
-    """The flite_library, started."""
+    """Return the library, initialized."""
     flite = ctypes.CDLL("libflite.so.1", mode=ctypes.RTLD_GLOBAL)
     for name, (argument_types, result_type) in _FLITE_FUNCTIONS.items():
         function = getattr(flite, name)
@@ -191,7 +191,7 @@ def flite_library() -> ctypes.CDLL:
 
 @cache
 def flite_voice(name: str) -> "ctypes._Pointer[_FliteVoice]":
-    """A voice of the flite_library, such as slt."""
+    """Return a voice of the library, such as slt."""
     flite_library()
     register = getattr(ctypes.CDLL(f"libflite_cmu_us_{name}.so.1"), f"register_cmu_us_{name}")
     register.argtypes, register.restype = [ctypes.c_char_p], ctypes.POINTER(_FliteVoice)

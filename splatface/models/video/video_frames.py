@@ -76,7 +76,7 @@ class _Hearing:
         for frame in self._encoder.push(chunk):
             self._frames.push(frame)
             # A nod follows its syllable by more than any look-ahead: none begins in a frame already rendered.
-            self._controller.hear(frame, frame.center_ns)
+            self._controller.push_speech(frame, frame.center_ns)
 
     def covered_ns(self, talker: TalkingHead) -> int:
         """Up to where images need no later sound."""

@@ -78,7 +78,7 @@ def test_every_picture_is_the_one_a_live_face_shows_at_its_time(taken, speech, t
     frames = encoder("fsmn").push(chunk)
     controller = HeadMotionController(MotionConfig(seed=3))
     for frame in frames:
-        controller.hear(frame, frame.center_ns)
+        controller.push_speech(frame, frame.center_ns)
     assert len(taken) == 75
     for index in (0, 1, 17, 33, 52, 74):
         time_ns = index * 40_000_000

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
-from splatface.models.behavior.eyes import blink_line, gaze_line, glance_at, lids_at
-from splatface.models.behavior.head_movements import Nod, nods_at, sway_at, sway_of
-from splatface.models.behavior.trajectories import minimum_jerk_step, plan_to, resting, value_at
+from splatface.models.behavior.eyes import blink_stream, eyelid_closure_at, gaze_at, gaze_stream
+from splatface.models.behavior.head_movements import Nod, make_sway, nod_pitch_and_brow_at, sway_at
+from splatface.models.behavior.trajectories import constant_trajectory, minimum_jerk_step, plan_to, value_at
 from splatface.models.training.speech_corpus.coarticulation import modes_from_phones
 from splatface.models.training.speech_corpus.phonemes import Phone, is_vowel
 from splatface.models.training.synthetic.rig import BodyPose
@@ -124,7 +124,7 @@ def pose_exploration(seed: int, times_s: AnyArray, *, still_from_s: float) -> An
     """
     rng = np.random.default_rng([seed, 0x0A])
     offset = rng.uniform(0.0, 1.0, _CHANNELS)
-    glide = resting(np.zeros(_CHANNELS))
+    glide = constant_trajectory(np.zeros(_CHANNELS))
     positions = np.zeros((len(times_s), _CHANNELS))
     next_s, count = 0.4, 0
     for row, time_s in enumerate(times_s.tolist()):
@@ -239,12 +239,12 @@ def _nods(phones: tuple[Phone, ...], seed: int) -> list[Nod]:
 
 def _nod_track(nods: list[Nod], times_s: AnyArray) -> AnyArray:
     """Return pitch (rad) and brow [T, 2] of all nods."""
-    return np.array([nods_at(deque(nods), float(t)) for t in times_s]).reshape(-1, 2)
+    return np.array([nod_pitch_and_brow_at(deque(nods), float(t)) for t in times_s]).reshape(-1, 2)
 
 
 def _poses(times_s: AnyArray, nods: list[Nod], acting: ActingConfig) -> AnyArray:
     """Return poses [T, 6]: roaming over the whole range, sway and breath on it, nods with the speech."""
-    sway = sway_of(acting.seed, acting.motion_amplitude)
+    sway = make_sway(acting.seed, acting.motion_amplitude)
     swaying = np.array([sway_at(sway, float(t)) for t in times_s]).reshape(-1, 6)
     # Only the part that is learned from has to cover the range; the test is how one speaks.
     roaming = acting.motion_amplitude * pose_exploration(
@@ -275,10 +275,10 @@ def _controls(
 ) -> AnyArray:
     nods, episodes = acts
     shown = expression_weights(episodes, times_s)
-    blinks = blink_line(seed + 1, _BLINKS_PER_MINUTE)
-    lids = np.array([lids_at(blinks, float(t)) for t in times_s]).reshape(-1, 2)
-    glances = gaze_line(seed + 2, 1.3)
-    gaze = np.array([glance_at(glances, float(t)) for t in times_s]).reshape(-1, 2)
+    blinks = blink_stream(seed + 1, _BLINKS_PER_MINUTE)
+    lids = np.array([eyelid_closure_at(blinks, float(t)) for t in times_s]).reshape(-1, 2)
+    glances = gaze_stream(seed + 2, 1.3)
+    gaze = np.array([gaze_at(glances, float(t)) for t in times_s]).reshape(-1, 2)
     # Eyes hold the viewer while the head turns (vestibulo-ocular reflex), but for what is too far.
     gaze -= 0.8 * poses[:, :2]
     brows = _nod_track(nods, times_s)[:, 1]

@@ -1,13 +1,13 @@
-"""What one's own speech does to head, brows and lids."""
+"""What one's own speech does to head, brows and blinks."""
 
 import numpy as np
 import pytest
 from transforms3d.euler import quat2euler
 
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.behavior.eyes import BlinkScheduler, blink_of, gaze_line, held_glance_at
+from splatface.models.behavior.eyes import BlinkScheduler, gaze_stream, gaze_toward_viewer_at, random_blink
 from splatface.models.behavior.head_movements import Posture, PostureShift, fuzzy_or
-from splatface.models.behavior.prosody import AccentDetector, PhraseBegin, PhraseDetector, PhraseEnd
+from splatface.models.behavior.prosody import PhraseBegin, PhraseDetector, PhraseEnd, StressDetector
 from splatface.models.behavior.trajectories import ActivityIntervals
 from splatface.models.messages import NS_PER_S, AudioFrame
 
@@ -61,7 +61,7 @@ def told(heard, config, ahead_ns=60_000_000):
     controls, index = [], 0
     for now_ns in range(START_NS, START_NS + len(heard) * STEP_NS, STEP_NS // 2):
         while index < len(heard) and START_NS + index * STEP_NS <= now_ns + ahead_ns:
-            controller.hear(frame(index, *heard[index]), now_ns)
+            controller.push_speech(frame(index, *heard[index]), now_ns)
             index += 1
         controls.append(controller.control_at(now_ns))
     return controller, controls
@@ -75,8 +75,8 @@ def pitches(controls):
 
 
 def accents_of(heard):
-    detector = AccentDetector()
-    found = [(index, detector.hear(frame(index, *values))) for index, values in enumerate(heard)]
+    detector = StressDetector()
+    found = [(index, detector.push(frame(index, *values))) for index, values in enumerate(heard)]
     return [(index, accent) for index, accent in found if accent]
 
 
@@ -104,9 +104,9 @@ def test_what_does_not_change_has_no_accents(values):
 def test_phrases_begin_and_end_at_pauses_in_turn():
     heard, _, pauses = talk()
     detector = PhraseDetector()
-    turns = [turn for index, values in enumerate(heard) if (turn := detector.hear(frame(index, *values)))]
+    turns = [turn for index, values in enumerate(heard) if (turn := detector.push(frame(index, *values)))]
     assert [type(turn) for turn in turns] == [PhraseBegin, PhraseEnd] * 8
-    ends_s = np.array([turn.at_s for turn in turns[1::2]])
+    ends_s = np.array([turn.time_s for turn in turns[1::2]])
     # The last frames of a syllable are its dip.
     assert np.abs(ends_s - at_s(pauses)).max() < 0.1
     assert turns[2].pause_s == pytest.approx(0.6, abs=0.1)
@@ -115,14 +115,14 @@ def test_phrases_begin_and_end_at_pauses_in_turn():
 def test_a_stop_consonant_is_no_pause():
     detector = PhraseDetector()
     heard = [*syllable(-15.0), *[SILENT] * 6, *syllable(-15.0), *syllable(-15.0)]
-    turns = [turn for index, values in enumerate(heard) if (turn := detector.hear(frame(index, *values)))]
+    turns = [turn for index, values in enumerate(heard) if (turn := detector.push(frame(index, *values)))]
     assert len(turns) == 1
 
 
 def test_nods_are_lowest_on_stressed_syllables_and_not_on_all():
     heard, stressed, _ = talk(phrases=12)
     controller, _ = told(heard, MotionConfig(**STILL))
-    lowest_s = np.array([nod.begin_s + nod.down_s for nod in controller._speaking.nods])
+    lowest_s = np.array([nod.begin_s + nod.down_s for nod in controller.speech_gestures.nods])
     off_s = np.abs(lowest_s[:, None] - at_s(stressed)).min(axis=1)
     assert np.mean(off_s < 0.15) > 0.8
     assert 0.3 * len(stressed) < len(lowest_s) < 0.95 * len(stressed)
@@ -133,7 +133,7 @@ def test_nods_are_lowest_on_stressed_syllables_and_not_on_all():
 
 def test_nods_stay_within_bounds_however_much_is_asked_for():
     heard, _, _ = talk()
-    _, controls = told(heard, MotionConfig(**STILL, nod=3.0, listening=3.0))
+    _, controls = told(heard, MotionConfig(**STILL, nod=3.0, backchannel=3.0))
     assert 4.0 < pitches(controls).max() <= 14.0
     assert np.abs(pitches(controls)).max() <= 14.0
 
@@ -159,8 +159,8 @@ def test_blinks_gather_at_pauses_and_are_about_as_many_as_asked():
         heard, _, pauses = talk(seed, phrases=12)
         controller = HeadMotionController(MotionConfig(seed=seed))
         for index, values in enumerate(heard):
-            controller.hear(frame(index, *values), START_NS + index * STEP_NS - 60_000_000)
-        begins_s = np.array([at for at, _ in controller._lids._shown(at_s(0), at_s(len(heard)))])
+            controller.push_speech(frame(index, *values), START_NS + index * STEP_NS - 60_000_000)
+        begins_s = np.array([at for at, _ in controller.blinks.blinks_between(at_s(0), at_s(len(heard)))])
         since_s = begins_s[:, None] - at_s(pauses)
         in_pauses += np.sum(((since_s > -0.1) & (since_s < 0.6)).any(axis=1))
         shown += len(begins_s)
@@ -177,22 +177,22 @@ def test_no_blinks_are_called_at_zero():
 
 
 def test_a_called_blink_takes_the_place_of_the_next_one():
-    lids, plain = (BlinkScheduler(3, 18.0, lambda time_s: 1.0) for _ in range(2))
+    blinks, plain = (BlinkScheduler(3, 18.0, lambda time_s: 1.0) for _ in range(2))
     start_s = START_NS / NS_PER_S
-    own = [at for at, _ in plain._shown(start_s, start_s + 20)]
+    own = [at for at, _ in plain.blinks_between(start_s, start_s + 20)]
     begin_s = own[1] - 1.0
-    lids.request_blink(begin_s, begin_s, blink_of(np.random.default_rng(0)))
-    now = sorted(at for at, _ in lids._shown(start_s, start_s + 20))
+    blinks.request_blink(begin_s, begin_s, random_blink(np.random.default_rng(0)))
+    now = sorted(at for at, _ in blinks.blinks_between(start_s, start_s + 20))
     assert now == sorted([begin_s, *own[:1], *own[2:]])
 
 
 def test_a_blink_is_not_called_into_another_one():
-    lids = BlinkScheduler(3, 18.0, lambda time_s: 1.0)
+    blinks = BlinkScheduler(3, 18.0, lambda time_s: 1.0)
     start_s = START_NS / NS_PER_S
-    own = lids._shown(start_s, start_s + 20)[0][0]
-    before = lids._shown(start_s, start_s + 20)
-    lids.request_blink(own + 0.2, own + 0.1)
-    assert lids._shown(start_s, start_s + 20) == before
+    own = blinks.blinks_between(start_s, start_s + 20)[0][0]
+    before = blinks.blinks_between(start_s, start_s + 20)
+    blinks.request_blink(own + 0.2, own + 0.1)
+    assert blinks.blinks_between(start_s, start_s + 20) == before
 
 
 def test_told_ahead_or_at_once_asked_often_or_seldom_it_is_the_same_face():
@@ -203,7 +203,7 @@ def test_told_ahead_or_at_once_asked_often_or_seldom_it_is_the_same_face():
     index = 0
     for step, now_ns in enumerate(range(START_NS, START_NS + len(heard) * STEP_NS, STEP_NS // 2)):
         while index < len(heard) and START_NS + index * STEP_NS <= now_ns + 60_000_000:
-            controller.hear(frame(index, *heard[index]), now_ns)
+            controller.push_speech(frame(index, *heard[index]), now_ns)
             index += 1
         if step % 7 == 0:
             seldom.append(controller.control_at(now_ns))
@@ -233,10 +233,10 @@ def test_words_cut_off_are_not_nodded_and_nothing_jumps():
         index, part = divmod(step, 4)
         if part == 0:
             if index < cut:
-                controller.hear(frame(index, *heard[index]), now_ns - 60_000_000)
+                controller.push_speech(frame(index, *heard[index]), now_ns - 60_000_000)
             elif index < cut + 60:
                 # The new utterance begins at the present: 60 ms before the words that were published.
-                controller.hear(frame(index - 3, *SILENT, utterance=1), now_ns - 60_000_000)
+                controller.push_speech(frame(index - 3, *SILENT, utterance=1), now_ns - 60_000_000)
         track.append(controller.control_at(now_ns - 60_000_000))
     pitch = pitches(track)
     assert np.abs(np.diff(pitch)).max() / 0.005 < 90.0
@@ -248,28 +248,28 @@ def test_a_recording_played_again_begins_anew():
     once, _ = told(heard, MotionConfig(seed=2))
     twice, _ = told(heard, MotionConfig(seed=2))
     for index, values in enumerate(heard):
-        twice.hear(frame(index, *values), START_NS + index * STEP_NS - 60_000_000)
-    assert twice._speaking.nods[0].begin_s == once._speaking.nods[0].begin_s
-    assert len(twice._speaking.nods) == len(once._speaking.nods)
+        twice.push_speech(frame(index, *values), START_NS + index * STEP_NS - 60_000_000)
+    assert twice.speech_gestures.nods[0].begin_s == once.speech_gestures.nods[0].begin_s
+    assert len(twice.speech_gestures.nods) == len(once.speech_gestures.nods)
 
 
 def test_spans_rise_and_fall_smoothly_and_are_never_more_than_one():
-    spans, levels = ActivityIntervals(), []
+    intervals, levels = ActivityIntervals(), []
     random = np.random.default_rng(0)
     times_s = np.arange(0, 60, 0.01)
     for time_s in times_s:
         if random.random() < 0.02:
-            spans.last_until(time_s, time_s + random.uniform(0.05, 1.5))
+            intervals.extend(time_s, time_s + random.uniform(0.05, 1.5))
         if random.random() < 0.01:
-            spans.end(time_s)
-        levels.append(spans.level_at(time_s, 0.5))
+            intervals.end(time_s)
+        levels.append(intervals.level_at(time_s, 0.5))
     levels = np.array(levels)
     assert levels.min() >= 0.0
     assert levels.max() <= 1.0 + 1e-12
     # Minimum jerk reaches 1.875 of the mean speed.
     assert np.abs(np.diff(levels)).max() / 0.01 < 1.9 / 0.5
     for time_s, level in list(zip(times_s, levels, strict=True))[-200::20]:
-        assert spans.level_at(time_s, 0.5) == level
+        assert intervals.level_at(time_s, 0.5) == level
 
 
 def test_postures_follow_each_other_without_a_jolt():
@@ -278,7 +278,7 @@ def test_postures_follow_each_other_without_a_jolt():
     for step in range(6000):
         if step % 60 == 0:
             posture.add(PostureShift(step / 100, 0.8, random.normal(0, 1.0, 3)))
-        track.append(posture.at(step / 100))
+        track.append(posture.angles_at(step / 100))
     acceleration = np.diff(track, n=2, axis=0) / 0.01**2
     # 5.77 times way over time squared is the hardest of a minimum-jerk way; two overlap here.
     assert np.abs(acceleration).max() < 2 * 5.8 * 6.0 / 0.8**2
@@ -290,10 +290,10 @@ def test_two_raises_are_never_more_than_all():
 
 
 def test_a_held_gaze_stays_on_the_face_and_a_free_one_does_not_go_far():
-    line = gaze_line(4, 1.0)
+    line = gaze_stream(4, 1.0)
     times_s = START_NS / NS_PER_S + np.arange(0, 300, 0.02)
-    held = np.degrees([held_glance_at(line, time_s, 1.0) for time_s in times_s])
-    free = np.degrees([held_glance_at(line, time_s, 0.0) for time_s in times_s])
+    held = np.degrees([gaze_toward_viewer_at(line, time_s, 1.0) for time_s in times_s])
+    free = np.degrees([gaze_toward_viewer_at(line, time_s, 0.0) for time_s in times_s])
     assert np.hypot(*held.T).max() < 1.7
     assert 6.0 < np.hypot(*free.T).max() <= 14.0
     assert np.std(held[:, 0]) > 0.3  # alive

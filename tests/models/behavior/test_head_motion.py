@@ -3,8 +3,8 @@ import pytest
 from transforms3d.euler import quat2euler
 
 from splatface.models.behavior.controller import EXPRESSIONS, HeadMotionController, MotionConfig
-from splatface.models.behavior.eyes import blink_line, gaze_line, glance_at, lids_at, saccade_s
-from splatface.models.behavior.head_movements import sway_at, sway_of
+from splatface.models.behavior.eyes import blink_stream, eyelid_closure_at, gaze_at, gaze_stream, saccade_s
+from splatface.models.behavior.head_movements import make_sway, sway_at
 from splatface.models.messages import NS_PER_S, AudioFrame
 
 START_S = 1_790_000_000.0  # a time of today
@@ -20,9 +20,9 @@ def angles(control):
 
 
 def closures(per_minute, minutes, step_s=0.005, seed=3):
-    line = blink_line(seed, per_minute)
+    line = blink_stream(seed, per_minute)
     times = START_S + np.arange(0, minutes * 60, step_s)
-    return np.array([lids_at(line, time) for time in times]), step_s
+    return np.array([eyelid_closure_at(line, time) for time in times]), step_s
 
 
 def runs_of(closed):
@@ -32,30 +32,30 @@ def runs_of(closed):
 
 @pytest.mark.parametrize("per_minute", [10.0, 18.0, 26.0])
 def test_blinks_come_as_often_as_asked(per_minute):
-    line = blink_line(1, per_minute)
+    line = blink_stream(1, per_minute)
     count = len(line.between(START_S, START_S + 3600))
     assert 0.85 * per_minute < count / 60 < 1.25 * per_minute  # doubles come on top
 
 
 def test_blinks_have_human_timing():
-    lids, step_s = closures(18.0, 10)
-    begins, ends = runs_of(lids[:, 0] > 0.02)
+    blinks, step_s = closures(18.0, 10)
+    begins, ends = runs_of(blinks[:, 0] > 0.02)
     lengths_ms = (ends - begins) * step_s * 1e3
     assert lengths_ms.min() > 80
     assert lengths_ms.max() < 400
     gaps_s = np.diff(begins) * step_s
     # Log-normal, not regular and not without memory: the spread of the logarithms.
     assert 0.35 < np.std(np.log(gaps_s)) < 0.95
-    assert lids.max() <= 1.0
-    assert lids.min() == 0.0
-    peaks = [lids[a:b].max(axis=0) for a, b in zip(begins, ends, strict=True)]
-    assert np.min(peaks) > 0.85  # both lids, all the way
+    assert blinks.max() <= 1.0
+    assert blinks.min() == 0.0
+    peaks = [blinks[a:b].max(axis=0) for a, b in zip(begins, ends, strict=True)]
+    assert np.min(peaks) > 0.85  # both blinks, all the way
     assert np.abs(np.diff(peaks, axis=1)).max() < 0.06  # and alike
 
 
 def test_lids_close_faster_than_they_open():
-    lids, step_s = closures(18.0, 3, step_s=0.001)
-    speed = np.diff(lids[:, 0]) / step_s
+    blinks, step_s = closures(18.0, 3, step_s=0.001)
+    speed = np.diff(blinks[:, 0]) / step_s
     assert speed.max() > 1.4 * -speed.min()
 
 
@@ -64,9 +64,9 @@ def test_no_blinks_at_zero():
 
 
 def test_the_gaze_is_mostly_on_the_viewer_and_jumps():
-    line = gaze_line(4, 1.0)
+    line = gaze_stream(4, 1.0)
     times = START_S + np.arange(0, 300, 0.01)
-    yaw, pitch = np.degrees([glance_at(line, time) for time in times]).T
+    yaw, pitch = np.degrees([gaze_at(line, time) for time in times]).T
     assert 0.6 < np.mean(np.hypot(yaw, pitch) < 3.0) < 0.97
     assert np.abs(yaw).max() > 8.0
     # Between saccades the eyes stand still.
@@ -78,7 +78,7 @@ def test_saccades_follow_the_main_sequence():
 
 
 def test_sway_is_small_smooth_and_centerd():
-    sway = sway_of(5, 1.0)
+    sway = make_sway(5, 1.0)
     track = np.array([sway_at(sway, START_S + t) for t in np.arange(0, 600, 0.05)])
     degrees = np.degrees(track[:, :3])
     assert np.all(np.abs(degrees.mean(axis=0)) < 0.6)
@@ -144,7 +144,7 @@ def test_stressed_syllables_nod_and_silence_does_not():
         for index in range(250):
             time_ns = ns(START_S + index * 0.02)
             level = level_of(index)
-            controller.hear(AudioFrame(np.zeros(1, np.float32), "x", time_ns, voice, level), time_ns)
+            controller.push_speech(AudioFrame(np.zeros(1, np.float32), "x", time_ns, voice, level), time_ns)
             track.append(angles(controller.control_at(time_ns))[1])
         return np.array(track)
 
@@ -222,7 +222,7 @@ def test_a_nod_does_not_jump_when_features_come_late():
             loud = -14.0 if heard // 12 % 5 == 4 else -22.0
             level = loud if heard % 12 < 7 else -34.0
             frame = AudioFrame(np.zeros(1, np.float32), "x", ns(START_S + heard * 0.02), 0.9, level)
-            controller.hear(frame, ns(START_S + index * 0.02))
+            controller.push_speech(frame, ns(START_S + index * 0.02))
         pitches.append(angles(controller.control_at(ns(START_S + index * 0.02)))[1])
     assert max(pitches) > 1.0
     # The steepest a late nod of 3.6 degrees in 120 ms gets is 56 degrees per second.

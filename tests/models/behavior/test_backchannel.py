@@ -33,7 +33,7 @@ def listened(talks, seconds, config, told_per_s=2.0, speech=lambda time_s: False
         if step % 2 == 0:
             spoken = speech(step / 100)
             level, voice = (-20.0, 0.95) if spoken else (-90.0, 0.0)
-            controller.hear(AudioFrame(np.zeros(1, np.float32), "x", now_ns, voice, level), now_ns)
+            controller.push_speech(AudioFrame(np.zeros(1, np.float32), "x", now_ns, voice, level), now_ns)
         controls.append(controller.control_at(now_ns))
     return controls
 
@@ -97,7 +97,7 @@ def test_nobody_talks_nobody_nods():
 
 
 def test_listening_zero_takes_no_notice():
-    config = MotionConfig(listening=0.0, blink_per_minute=0.0)
+    config = MotionConfig(backchannel=0.0, blink_per_minute=0.0)
     with_talk, without = (listened(talks, 20, config) for talks in (talks_of(1, 20), []))
     np.testing.assert_array_equal(angles(with_talk), angles(without))
     np.testing.assert_array_equal(aims(with_talk), aims(without))
@@ -135,7 +135,7 @@ def test_how_often_it_is_told_adds_no_nods(told_per_s):
 
 @pytest.mark.parametrize("amount", [1.0, 3.0])
 def test_nothing_jolts_when_listening_and_speaking_take_turns(amount):
-    config = MotionConfig(listening=amount, nod=amount, brow=amount)
+    config = MotionConfig(backchannel=amount, nod=amount, brow=amount)
     # Talk that comes and goes quickly, over speech that does too.
     talks = [(at, at + 0.4 + at % 1.7) for at in np.arange(0.5, 38.0, 2.3)]
     controls = listened(talks, 40, config, speech=lambda time_s: time_s % 3.1 < 1.2)
