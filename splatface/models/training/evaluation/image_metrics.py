@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -34,20 +34,28 @@ __all__ = [
     "lpips_network",
     "mouth_region",
     "psnr",
+    "psnr_db",
     "ssim",
     "ssim_map",
     "st_lpips",
     "st_lpips_network",
+    "structural_similarity",
     "to_minus1_1",
 ]
 
+ImageT = TypeVar("ImageT", Float64Array, Tensor)
 MOST_DB = 100.0  # said of equal images, so that a mean over images stays a number
 # Wang et al. 2004, section III C: an 11x11 Gaussian window of 1.5 px, K1 = 0.01, K2 = 0.03.
 _WINDOW, _SIGMA_PX = 11, 1.5
-_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+_K1, _K2 = 0.01, 0.03
 # The mouth's region reaches this much of the image's width beyond lips and teeth: 10 px of 512. So a
 # mouth rendered too large or at the wrong position counts too.
 _MOUTH_MARGIN = 10 / 512
+
+
+def psnr_db(squared_error: float, peak: float = 1.0) -> float:
+    """Return the peak signal-to-noise ratio in dB of a mean squared error, at most MOST_DB."""
+    return float(min(MOST_DB, 10 * np.log10(peak**2 / squared_error))) if squared_error else MOST_DB
 
 
 def psnr(truth: UInt8Array, found: UInt8Array, region: BoolArray | None = None) -> float:
@@ -61,30 +69,39 @@ def psnr(truth: UInt8Array, found: UInt8Array, region: BoolArray | None = None) 
     _check(truth, found)
     difference = truth.astype(np.int32) - found
     squares = np.square(difference if region is None else difference[region])
-    if not squares.size:
-        return float("nan")
-    error = float(squares.mean())
-    return min(MOST_DB, 10 * np.log10(255**2 / error)) if error else MOST_DB
+    return psnr_db(float(squares.mean()), 255) if squares.size else float("nan")
+
+
+def structural_similarity(
+    x: ImageT, y: ImageT, blur: Callable[[ImageT], ImageT], peak: float = 1.0
+) -> ImageT:
+    """Return the structural similarity around each pixel (Wang et al. 2004, eq. 13), of arrays or tensors.
+
+    Args:
+        x: values 0..peak, any layout that `blur` knows.
+        y: the same shape.
+        blur: weighted mean over the window around each pixel.
+        peak: largest value.
+    """
+    c1, c2 = (_K1 * peak) ** 2, (_K2 * peak) ** 2
+    mean_x, mean_y = blur(x), blur(y)
+    variance_x, variance_y = blur(x * x) - mean_x * mean_x, blur(y * y) - mean_y * mean_y
+    covariance = blur(x * y) - mean_x * mean_y
+    numerator = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+    return numerator / ((mean_x**2 + mean_y**2 + c1) * (variance_x + variance_y + c2))
 
 
 def ssim_map(truth: UInt8Array, found: UInt8Array) -> Float64Array:
-    """Return the structural similarity [H, W] around each pixel, the mean over the colors (eq. 13).
+    """Return the structural similarity [H, W] around each pixel, the mean over the colors.
 
-    Windows at the rim see the image mirrored.
+    Windows at the border see the image mirrored.
 
     Raises:
         MetricError: when the images differ in shape.
     """
     _check(truth, found)
-    x, y = truth.astype(np.float64), found.astype(np.float64)
-    mean_x, mean_y = _blurred(x), _blurred(y)
-    spread_x = _blurred(x * x) - mean_x * mean_x
-    spread_y = _blurred(y * y) - mean_y * mean_y
-    together = _blurred(x * y) - mean_x * mean_y
-    alike = (2 * mean_x * mean_y + _C1) * (2 * together + _C2)
-    per_color = alike / ((mean_x**2 + mean_y**2 + _C1) * (spread_x + spread_y + _C2))
-    mean: Float64Array = per_color.mean(axis=2)
-    return mean
+    per_color = structural_similarity(truth.astype(np.float64), found.astype(np.float64), _blurred, 255)
+    return np.asarray(per_color.mean(axis=2))
 
 
 def ssim(similarity: Float64Array, region: BoolArray | None = None) -> float:

@@ -12,6 +12,7 @@ from torch import Tensor
 from splatface.models.errors import TrainingError
 from splatface.models.head.head import Gaussians, Head, Splats
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
+from splatface.models.training.evaluation.image_metrics import psnr_db
 from splatface.models.training.fields.basis_field import BasisField
 from splatface.models.training.optimization.bake import (
     BakeConfig,
@@ -38,7 +39,7 @@ from splatface.models.training.optimization.gaussian_skinning import (
     unpack,
 )
 from splatface.models.training.optimization.head_export import add_back_of_head_shell, export_head
-from splatface.models.training.optimization.image_loss import TargetCache, make_target, psnr_db
+from splatface.models.training.optimization.image_loss import TargetCache, make_target
 from splatface.models.training.optimization.optimizer import (
     DEFORMATION,
     LowRankGradient,

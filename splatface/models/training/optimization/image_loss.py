@@ -25,7 +25,12 @@ from splatface.models.training.dataset.frame_images import (
     silhouette_trimap,
 )
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.evaluation.image_metrics import lpips_network, st_lpips_network, to_minus1_1
+from splatface.models.training.evaluation.image_metrics import (
+    lpips_network,
+    st_lpips_network,
+    structural_similarity,
+    to_minus1_1,
+)
 from splatface.models.training.optimization.train_config import LossConfig
 from splatface.models.typing import Float32Array, UInt8Array
 
@@ -43,14 +48,12 @@ __all__ = [
     "make_target",
     "mask_loss",
     "picture_loss",
-    "psnr_db",
     "silhouette_loss",
     "ssim_map",
 ]
 
 WEIGHT_STEP = 1 / 32  # weights of regions are stored as bytes of this step
 LUMA = (0.299, 0.587, 0.114)
-_SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
 
 def _window() -> NDArray[np.float64]:
@@ -107,23 +110,14 @@ def silhouette_loss(transmittance: Tensor, cover: NDArray[np.int8], config: Loss
 
 
 def ssim_map(x: Tensor, y: Tensor) -> Tensor:
-    """Structural similarity [H, W] of two planes [H, W] in 0..1."""
+    """Return the structural similarity [H, W] of two planes [H, W] in 0..1; outside the image is 0."""
     window = torch.from_numpy(WINDOW).to(x)
     kernel = (window[:, None] * window)[None, None]
 
     def blur(plane: Tensor) -> Tensor:
         return torch.nn.functional.conv2d(plane[None, None], kernel, padding=5)[0, 0]
 
-    mean_x, mean_y = blur(x), blur(y)
-    var_x, var_y = blur(x * x) - mean_x**2, blur(y * y) - mean_y**2
-    both = blur(x * y) - mean_x * mean_y
-    likeness = (2 * mean_x * mean_y + _SSIM_C1) * (2 * both + _SSIM_C2)
-    return likeness / ((mean_x**2 + mean_y**2 + _SSIM_C1) * (var_x + var_y + _SSIM_C2))
-
-
-def psnr_db(squared_error: float) -> float:
-    """Peak signal-to-noise ratio of a mean squared error of pictures in 0..1, at most 100."""
-    return float(-10 * np.log10(max(squared_error, 1e-10)))
+    return structural_similarity(x, y, blur)
 
 
 f4 = np.float32

@@ -17,6 +17,7 @@ from splatface.models.render.cpu import CpuRenderer
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.body_poses import with_motion_offset, with_poses
 from splatface.models.training.dataset.types import MOUTH, TRAIN, VAL, Dataset
+from splatface.models.training.evaluation.image_metrics import psnr_db
 from splatface.models.training.optimization.dataset_statistics import (
     all_motion,
     known_frame_indices,
@@ -32,7 +33,7 @@ from splatface.models.training.optimization.densification import (
 )
 from splatface.models.training.optimization.field_trainers import FieldTrainer
 from splatface.models.training.optimization.gaussian_skinning import MEANS, SH_DC, skin_gaussians
-from splatface.models.training.optimization.image_loss import TargetCache, psnr_db
+from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.training.optimization.motion_refinement import (
     REFINED_CHANNELS,
     LossAndGrad,

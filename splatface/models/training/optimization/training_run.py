@@ -17,10 +17,10 @@ from splatface.models.errors import TrainingError
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.frame_images import png_bytes
 from splatface.models.training.dataset.types import TRAIN, VAL, Dataset
+from splatface.models.training.evaluation.image_metrics import psnr_db
 from splatface.models.training.fields.field import Field, GaussianTensors
 from splatface.models.training.optimization.dataset_statistics import known_frame_indices, subsample_evenly
 from splatface.models.training.optimization.gaussian_skinning import SKIN, unpack
-from splatface.models.training.optimization.image_loss import psnr_db
 from splatface.models.training.optimization.initialization import build_trainer
 from splatface.models.training.optimization.optimizer import ScheduleState, schedule_at
 from splatface.models.training.optimization.pose_refinement import pose_curves

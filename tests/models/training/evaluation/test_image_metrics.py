@@ -10,6 +10,7 @@ from splatface.models.training.evaluation.image_metrics import (
     face_region,
     mouth_region,
     psnr,
+    psnr_db,
     ssim,
     ssim_map,
 )
@@ -97,3 +98,9 @@ def test_the_mouth_reaches_ten_pixels_of_512_beyond_the_lips():
     assert (columns.min(), columns.max()) == (190, 309)
     assert (rows.min(), rows.max()) == (20, 43)
     assert not mouth_region(np.full((64, 512), FACE, np.uint8)).any()
+
+
+def test_psnr_of_known_errors():
+    assert psnr_db(1.0) == 0
+    assert psnr_db(0.01) == pytest.approx(20)
+    assert psnr_db(0.0) == 100

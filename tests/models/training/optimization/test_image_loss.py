@@ -19,7 +19,6 @@ from splatface.models.training.optimization.image_loss import (
     make_perceptual_loss,
     mask_loss,
     picture_loss,
-    psnr_db,
     ssim_map,
 )
 from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss, TorchRenderLoss
@@ -140,12 +139,6 @@ def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
     assert np.allclose(found.dynamism_grad[..., 0], drawn.grad, atol=1e-9)
     near = torch.where(moving > 0.5, 0.85, 0.15)
     assert mask_loss(near, moving, 0.2) == 0
-
-
-def test_psnr_of_known_errors():
-    assert psnr_db(1.0) == 0
-    assert psnr_db(0.01) == pytest.approx(20)
-    assert psnr_db(0.0) == 100
 
 
 PACKAGED = LossConfig(perceptual=0.5)
