@@ -17,9 +17,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import butter, find_peaks, sosfiltfilt
 
 from splatface.models.audio.audio_file import read_sound
-from splatface.models.audio.encoder import encoder
+from splatface.models.audio.offline_features import encode_recording
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
-from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioFrame
 from splatface.models.typing import Float64Array
 
 TOLERANCE_S = 0.15
@@ -97,8 +97,7 @@ def truth_of(samples: Float64Array) -> Truth:
 
 def frames_of(samples: Float64Array) -> list[AudioFrame]:
     """What the face hears of it, and a second of silence."""
-    padded = np.pad(samples, (0, SAMPLE_RATE)).astype(np.float32)
-    return encoder("fsmn").push(AudioChunk(padded, SAMPLE_RATE, 0))
+    return encode_recording("fsmn", samples.astype(np.float32), silence_after_s=1.0)
 
 
 def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Array, Float64Array]:

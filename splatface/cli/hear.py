@@ -1,4 +1,4 @@
-"""`splatface hear`: make, train and measure the nets that every head hears with."""
+"""`splatface hear`: make, train and evaluate the audio-to-mouth nets that every head shares."""
 
 import argparse
 import importlib.util
@@ -20,66 +20,80 @@ if TYPE_CHECKING:
 __all__ = ["add_arguments", "main"]
 
 _ENCODERS = ("fsmn", "logmel", "whisper")
-_COPIES = {"fsmn": 6.0, "logmel": 6.0, "whisper": 1.2}  # whisper hears a minute in 8 to 15 s
-_SHARES = (1.0, 0.7, 0.5)  # of the net, beside a linear regression
-_AS_GOOD = 0.002  # correlation on a few validating voices
+_COPIES = {"fsmn": 6.0, "logmel": 6.0, "whisper": 1.2}  # whisper encodes a minute in 8 to 15 s
+_NET_WEIGHTS = (1.0, 0.7, 0.5)  # of the net, beside a linear regression
+_R_TOLERANCE = 0.002  # of the correlation on a few validation voices
 _SOURCES = ("espeak", "flite", "joe", "kokoro")
+_RIDGE_COPIES = 0.2
+_SINGLE_SPEAKER_STEPS = 1000
+_SINGLE_SPEAKER_FRACTION = 0.6  # of a video is trained on
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """One subcommand for each verb."""
-    verbs = parser.add_subparsers(dest="verb", required=True)
-    data = verbs.add_parser("data", help="let many voices speak: the training data")
-    data.add_argument("corpus", type=Path, help="folder to write")
-    data.add_argument("--sources", nargs="*", choices=_SOURCES, default=list(_SOURCES), help="default: all")
-    data.add_argument("--rounds", type=int, help="how often each says its sentences")
-    data.add_argument("--recordings", type=Path, help="folder of a real person's recordings, to be aligned")
-    data.add_argument("--words", type=Path, help="what is said in them: lines `name: words`")
-    data.add_argument(
+    """Add the subcommands."""
+    commands = parser.add_subparsers(dest="verb", required=True)
+    _add_data(commands.add_parser("data", help="let many voices speak: the training data"))
+    _add_train(commands.add_parser("train", help="train a net; stopped, it goes on with the same command"))
+    _add_eval(commands.add_parser("eval", help="measure nets and baselines on what was held out"))
+    hear_films.add_films(
+        commands.add_parser("films", help="track the mouths of videos, to learn from or measure with")
+    )
+    hear_films.add_rule(commands.add_parser("rule", help="fit the coarticulation rule to filmed lips"))
+    hear_films.add_lips(commands.add_parser("lips", help="train a net on filmed lips and made voices"))
+    hear_film.add_arguments(
+        commands.add_parser("film", help="see a head say a recording as each net hears it")
+    )
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, help="folder to write")
+    parser.add_argument("--sources", nargs="*", choices=_SOURCES, default=list(_SOURCES), help="default: all")
+    parser.add_argument("--rounds", type=int, help="how often each says its sentences")
+    parser.add_argument("--recordings", type=Path, help="folder of a real person's recordings, to be aligned")
+    parser.add_argument("--words", type=Path, help="what is said in them: lines `name: words`")
+    parser.add_argument(
         "--voice", default="flite/slt", help="says the same to align with: flite/NAME, espeak/LANGUAGE"
     )
-    data.add_argument("--language", default="en", help="of the recordings")
-    train = verbs.add_parser("train", help="train a net; stopped, it goes on with the same command")
-    train.add_argument("corpus", type=Path, help="what `hear data` wrote")
-    train.add_argument("--encoder", choices=_ENCODERS, required=True)
-    train.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
-    train.add_argument(
+    parser.add_argument("--language", default="en", help="of the recordings")
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, help="what `hear data` wrote")
+    parser.add_argument("--encoder", choices=_ENCODERS, required=True)
+    parser.add_argument("--out", type=Path, help="file to write (default: the shipped one)")
+    parser.add_argument(
         "--copies",
         type=float,
         help=f"recordings of every sentence, or of a share of them (default: {_COPIES})",
     )
-    train.add_argument("--steps", type=int, default=8000, help="of training, 40 to 100 ms each")
-    train.add_argument(
+    parser.add_argument("--steps", type=int, default=8000, help="of training, 40 to 100 ms each")
+    parser.add_argument(
         "--lookahead", type=int, choices=range(5), help="frames of 20 ms (default: as the shipped net)"
     )
-    train.add_argument("--bf16", action="store_true", help="faster on processors with avx512_bf16")
-    measure = verbs.add_parser("eval", help="measure nets and baselines on what was held out")
-    measure.add_argument("corpus", type=Path, help="what `hear data` wrote")
-    measure.add_argument("--encoders", nargs="+", choices=_ENCODERS, default=list(_ENCODERS))
-    measure.add_argument("--net", type=Path, action="append", default=[], help="another net's file")
-    measure.add_argument("--tracked", type=Path, nargs="*", default=[], help="data sets of real films")
-    measure.add_argument(
+    parser.add_argument("--bf16", action="store_true", help="faster on processors with avx512_bf16")
+
+
+def _add_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("corpus", type=Path, help="what `hear data` wrote")
+    parser.add_argument("--encoders", nargs="+", choices=_ENCODERS, default=list(_ENCODERS))
+    parser.add_argument("--net", type=Path, action="append", default=[], help="another net's file")
+    parser.add_argument("--tracked", type=Path, nargs="*", default=[], help="data sets of real films")
+    parser.add_argument(
         "--person",
         action="store_true",
         help="also a net trained on the first 60 %% of each film of --tracked",
     )
-    measure.add_argument(
+    parser.add_argument(
         "--gated", action="store_true", help="also each net behind the voice gate, as in a running face"
     )
-    measure.add_argument("--ridge", action="store_true", help="also linear regression on each encoder")
-    measure.add_argument("--each", type=int, default=10, help="sentences a source and language")
-    measure.add_argument("--out", type=Path, help="folder for report.md, report.json and plots")
-    hear_films.add_films(
-        verbs.add_parser("films", help="track the mouths of videos, to learn from or measure with")
-    )
-    hear_films.add_rule(verbs.add_parser("rule", help="fit the coarticulation rule to filmed lips"))
-    hear_films.add_lips(verbs.add_parser("lips", help="train a net on filmed lips and made voices"))
-    hear_film.add_arguments(verbs.add_parser("film", help="see a head say a recording as each net hears it"))
+    parser.add_argument("--ridge", action="store_true", help="also linear regression on each encoder")
+    parser.add_argument("--each", type=int, default=10, help="sentences a source and language")
+    parser.add_argument("--out", type=Path, help="folder for report.md, report.json and plots")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Carry out the verb."""
-    verbs = {
+    """Run the subcommand."""
+    commands = {
         "data": _data,
         "train": _train,
         "eval": _eval,
@@ -88,11 +102,11 @@ def main(args: argparse.Namespace) -> int:
         "rule": hear_films.rule_main,
         "lips": hear_films.lips_main,
     }
-    verbs[args.verb](args)
+    commands[args.verb](args)
     return 0
 
 
-def _say(text: str) -> None:
+def _report(text: str) -> None:
     print(text, flush=True)
 
 
@@ -102,9 +116,8 @@ def _data(args: argparse.Namespace) -> None:
     if args.rounds is not None and args.rounds < 1:
         raise TrainingError(f"--rounds: expected 1 or more, found {args.rounds}: leave it out")
     if args.recordings is None:
-        make_corpus(args.corpus, args.sources, _say, rounds=args.rounds)
+        make_corpus(args.corpus, args.sources, _report, rounds=args.rounds)
         return
-    from splatface.models.audio.offline_features import features
     from splatface.models.training.speech_corpus.forced_alignment import (
         align_recordings,
         number_transcripts,
@@ -114,14 +127,15 @@ def _data(args: argparse.Namespace) -> None:
 
     if not args.recordings.is_dir():
         raise AudioError(f"{args.recordings}: expected a folder of recordings, found none: check the path")
-    words = number_transcripts() | (read_transcripts(args.words) if args.words else {})
+    transcripts = number_transcripts() | (read_transcripts(args.words) if args.words else {})
     name = args.recordings.name
-    say = voice_by_name(args.voice)
+    synthesize = voice_by_name(args.voice)
     args.corpus.mkdir(parents=True, exist_ok=True)
-    found = align_recordings(
-        args.recordings, words, say, features, voice=f"{name}/recording", language=args.language
+    recordings = align_recordings(
+        args.recordings, transcripts, synthesize, voice=f"{name}/recording", language=args.language
     )
-    _say(write_sentences(args.corpus, (each.said for each in found), f"recordings_{name}"))
+    sentences = (recording.speech for recording in recordings)
+    _report(write_sentences(args.corpus, sentences, f"recordings_{name}"))
 
 
 def _train(args: argparse.Namespace) -> None:
@@ -129,10 +143,13 @@ def _train(args: argparse.Namespace) -> None:
         raise TrainingError("expected torch, found none: pip install splatface[train]")
     import torch
 
-    from splatface.models.audio.offline_features import features
+    from splatface.models.audio.offline_features import extract_features
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES, store_net
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
-    from splatface.models.training.audio_to_mouth.encoded_clips import train_and_validation_clips
+    from splatface.models.training.audio_to_mouth.encoded_clips import (
+        CACHE_FOLDER,
+        train_and_validation_clips,
+    )
     from splatface.models.training.audio_to_mouth.net_postprocessing import (
         ridge_net,
         scale_outputs,
@@ -142,34 +159,36 @@ def _train(args: argparse.Namespace) -> None:
 
     torch.set_num_threads(1)
     copies = _COPIES[args.encoder] if args.copies is None else args.copies
-    ear = extract_features_bf16 if args.bf16 else features
+    extractor = extract_features_bf16 if args.bf16 else extract_features
     clips, validation = train_and_validation_clips(
-        args.corpus, args.encoder, copies=copies, ear=ear, report=_say
+        args.corpus, args.encoder, copies=copies, extractor=extractor, report=_report
     )
-    _say(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips")
-    frames = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
-    how = MouthTrainingConfig(steps=args.steps, lookahead=frames, bf16=args.bf16)
-    net = train_mouth_net(clips, how, _say, args.corpus / "heard" / f"{args.encoder}.state")
-    net = _blend_with_ridge(net, ridge_net(clips, frames), validation)
+    _report(f"{len(clips.values) / 50 / 60:.1f} min of sound in {len(clips.starts) - 1} clips")
+    lookahead = LOOKAHEAD_FRAMES[args.encoder] if args.lookahead is None else args.lookahead
+    config = MouthTrainingConfig(steps=args.steps, lookahead_frames=lookahead, bf16=args.bf16)
+    state_path = args.corpus / CACHE_FOLDER / f"{args.encoder}.state"
+    net = train_mouth_net(clips, config, _report, state_path)
+    net = _blend_with_ridge(net, ridge_net(clips, lookahead), validation)
     gains = variance_gains(net, validation)
-    _say("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
-    _say(f"wrote {store_net(scale_outputs(net, gains), args.out)}")
+    _report("amplitude: " + " ".join(f"{gain:.2f}" for gain in gains))
+    _report(f"wrote {store_net(scale_outputs(net, gains), args.out)}")
 
 
 def _blend_with_ridge(
-    net: "AudioToMouthNet", regression: "AudioToMouthNet", validation: "Clips"
+    net: "AudioToMouthNet", ridge: "AudioToMouthNet", validation: "Clips"
 ) -> "AudioToMouthNet":
-    """The net with as much of a regression as costs unknown voices nothing: it knows no voice by heart.
+    """Blend in as much of a regression as costs no correlation on unseen voices: it cannot overfit.
 
-    Where the features are far from linear in the mouth (log-mel), a second opinion only disturbs.
+    Where the modes are far from linear in the features (log-mel), this may be none.
     """
     from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, opening_correlation
 
-    opinions = {share: blend_nets(net, regression, share) if share < 1 else net for share in _SHARES}
-    heard = {share: opening_correlation(opinion, validation) for share, opinion in opinions.items()}
-    told = ", ".join(f"{1 - share:.0%} regression: r {r:.4f}" for share, r in heard.items())
-    _say(f"opening of unknown voices with {told}")
-    return opinions[min(share for share, r in heard.items() if r > max(heard.values()) - _AS_GOOD)]
+    blends = {weight: blend_nets(net, ridge, weight) if weight < 1 else net for weight in _NET_WEIGHTS}
+    correlations = {weight: opening_correlation(blend, validation) for weight, blend in blends.items()}
+    listed = ", ".join(f"{1 - weight:.0%} regression: r {r:.4f}" for weight, r in correlations.items())
+    _report(f"opening of unknown voices with {listed}")
+    best = max(correlations.values())
+    return blends[min(weight for weight, r in correlations.items() if r > best - _R_TOLERANCE)]
 
 
 def _eval(args: argparse.Namespace) -> None:
@@ -183,29 +202,29 @@ def _eval(args: argparse.Namespace) -> None:
     )
 
     nets = _nets(args)
-    listeners = _listeners(args, nets)
-    films = list(_tracked(args.tracked))
+    predictors = _predictors(args, nets)
+    video_trials = [_video_trial(folder) for folder in args.tracked]
     if args.person:
-        films, own = _per_person_baselines(films, args.encoders)
-        listeners |= own
-    trials = held_out_trials(args.corpus, each=args.each) + films
-    resting = nonspeech_trials(args.corpus, each=min(args.each, 4))
+        video_trials, baselines = _single_speaker_baselines(video_trials, args.encoders)
+        predictors |= baselines
+    trials = held_out_trials(args.corpus, each=args.each) + video_trials
+    nonspeech = nonspeech_trials(args.corpus, each=min(args.each, 4))
     if not trials:
         raise TrainingError(
             f"{args.corpus}: expected held-out sentences, found none: splatface hear data {args.corpus}"
         )
-    found = {}
-    for name, listener in listeners.items():
+    evaluations = {}
+    for name, predictor in predictors.items():
         print(f"measuring {name}", file=sys.stderr, flush=True)
-        found[name] = evaluate_predictor(listener, trials, resting)
-    print(markdown_table(found))
-    about = {f"{name}: delay and cost": _cost(net) for name, net in nets.items()}
+        evaluations[name] = evaluate_predictor(predictor, trials, nonspeech)
+    print(markdown_table(evaluations))
+    about = {f"{name}: delay and cost": _latency_and_cost(net) for name, net in nets.items()}
     for name, cost in about.items():
-        _say(f"{name}: {cost}")
+        _report(f"{name}: {cost}")
     if args.out:
-        write_evaluation(args.out, found, about)
-        for path in plot_openings(args.out, listeners, trials):
-            _say(f"wrote {path}")
+        write_evaluation(args.out, evaluations, about)
+        for path in plot_openings(args.out, predictors, trials):
+            _report(f"wrote {path}")
 
 
 def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
@@ -214,7 +233,7 @@ def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
     return {name: load_net(name) for name in args.encoders} | {path.stem: read_net(path) for path in args.net}
 
 
-def _listeners(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
+def _predictors(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.encoded_clips import train_and_validation_clips
     from splatface.models.training.audio_to_mouth.net_postprocessing import ridge_net
@@ -224,59 +243,63 @@ def _listeners(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> 
         net_predictor,
     )
 
-    found = {name: net_predictor(net) for name, net in nets.items()}
+    predictors = {name: net_predictor(net) for name, net in nets.items()}
     if args.gated:
-        found |= {f"{name} in a face": gated_predictor(net) for name, net in nets.items()}
+        predictors |= {f"{name} in a face": gated_predictor(net) for name, net in nets.items()}
     if args.ridge:
         for encoder in args.encoders:
-            clips, _ = train_and_validation_clips(args.corpus, encoder, copies=0.2)
-            found[f"ridge on {encoder}"] = net_predictor(ridge_net(clips, LOOKAHEAD_FRAMES[encoder]))
-    return found | {"level": loudness_baseline}
+            clips, _ = train_and_validation_clips(args.corpus, encoder, copies=_RIDGE_COPIES)
+            net = ridge_net(clips, LOOKAHEAD_FRAMES[encoder])
+            predictors[f"ridge on {encoder}"] = net_predictor(net)
+    return predictors | {"level": loudness_baseline}
 
 
-def _tracked(folders: Iterable[Path]) -> "Iterable[EvaluationTrial]":
-    """What people in films did, as the face tracker saw it."""
+def _video_trial(folder: Path) -> "EvaluationTrial":
+    """Make a trial of a tracked data set."""
     import numpy as np
 
     from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
     from splatface.models.training.dataset.dataset_audio import load_audio
     from splatface.models.training.dataset.dataset_io import load_dataset
 
-    for folder in folders:
-        dataset = load_dataset(folder)
-        track = dataset.motion
-        known = np.isfinite(track.mouth).all(axis=1)
-        times_s = track.time_ns[known] / 1e9
-        yield EvaluationTrial(
-            dataset.name, "film", "tracked", load_audio(dataset), times_s, track.mouth[known]
-        )
+    dataset = load_dataset(folder)
+    track = dataset.motion
+    known = np.isfinite(track.mouth).all(axis=1)
+    times_s = track.time_ns[known] / 1e9
+    return EvaluationTrial(dataset.name, "film", "tracked", load_audio(dataset), times_s, track.mouth[known])
 
 
-def _per_person_baselines(
-    films: "list[EvaluationTrial]", encoders: Iterable[str]
+def _single_speaker_baselines(
+    trials: "list[EvaluationTrial]", encoders: Iterable[str]
 ) -> "tuple[list[EvaluationTrial], dict[str, Predictor]]":
-    """What is left of the films to measure on, and for each a net that knows nothing but the rest."""
+    """Train a net on the beginning of each video alone; return the rest of the videos and the nets."""
     if importlib.util.find_spec("torch") is None:
         raise TrainingError("--person: expected torch, found none: pip install splatface[train]")
     import torch
 
     from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.predictors import net_predictor
-    from splatface.models.training.audio_to_mouth.train_mouth_net import split_trial, train_single_speaker_net
+    from splatface.models.training.audio_to_mouth.train_mouth_net import (
+        MouthTrainingConfig,
+        train_single_speaker_net,
+    )
 
     torch.set_num_threads(1)
-    left, found = [], {}
-    for film in films:
-        known, rest = split_trial(film)
-        left.append(rest)
+    rests, predictors = [], {}
+    for trial in trials:
+        beginning, rest = trial.split(_SINGLE_SPEAKER_FRACTION)
+        rests.append(rest)
         for encoder in encoders:
-            net = train_single_speaker_net(encoder, known, LOOKAHEAD_FRAMES[encoder], lambda told: None)
-            found[f"{encoder} of {film.source} alone"] = net_predictor(net)
-    return left, found
+            config = MouthTrainingConfig(
+                steps=_SINGLE_SPEAKER_STEPS, lookahead_frames=LOOKAHEAD_FRAMES[encoder], speaker_mixup=0.0
+            )
+            net = train_single_speaker_net(beginning, encoder, config)
+            predictors[f"{encoder} of {trial.source} alone"] = net_predictor(net)
+    return rests, predictors
 
 
-def _cost(net: "AudioToMouthNet") -> str:
-    """What a picture waits for, and what asking the net costs."""
+def _latency_and_cost(net: "AudioToMouthNet") -> str:
+    """Describe the look-ahead of an image, the time of an inference and the size of a net."""
     import numpy as np
 
     from splatface.models.audio.encoder import encoder
@@ -288,10 +311,10 @@ def _cost(net: "AudioToMouthNet") -> str:
     for _ in range(200):
         net(window)
     ms = (time.perf_counter() - begin) * 1000 / 200
-    ahead_ms = encoder(net.encoder).lookahead_ms
+    encoder_ms = encoder(net.encoder).lookahead_ms
     numbers = sum(tensor.size for tensor in tensors_of_net(net).values())
     return (
-        f"{ahead_ms + net.lookahead_ms:.0f} ms of sound after a picture's moment "
-        f"({ahead_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "
+        f"{encoder_ms + net.lookahead_ms:.0f} ms of sound after a picture's moment "
+        f"({encoder_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "
         f"{ms:.3f} ms a picture, {numbers * 2 / 1e6:.2f} MB"
     )

@@ -1,10 +1,15 @@
-"""`splatface hear films`, `hear rule` and `hear lips`: learn from lips that were filmed."""
+"""`splatface hear films`, `hear rule` and `hear lips`: train on filmed lips."""
 
 import argparse
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from splatface.models.errors import TrackingError, TrainingError
+
+if TYPE_CHECKING:
+    from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
+    from splatface.models.training.filmed_lips.recognized_words import SpeechRecognizer
 
 __all__ = ["add_films", "add_lips", "add_rule", "films_main", "lips_main", "rule_main"]
 
@@ -13,7 +18,7 @@ _CORPUS_COPIES = {"fsmn": 1.0, "whisper": 0.2, "logmel": 1.0}
 
 
 def add_films(parser: argparse.ArgumentParser) -> None:
-    """Options of `hear films`."""
+    """Add the options of `hear films`."""
     parser.add_argument("videos", type=Path, nargs="+", metavar="VIDEO", help="one speaking face each")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="for one .npz a video")
     parser.add_argument(
@@ -25,14 +30,14 @@ def add_films(parser: argparse.ArgumentParser) -> None:
 
 
 def add_rule(parser: argparse.ArgumentParser) -> None:
-    """Options of `hear rule`."""
+    """Add the options of `hear rule`."""
     parser.add_argument("films", type=Path, help="folder that `hear films --words` wrote")
     parser.add_argument("--out", type=Path, required=True, help="the rule's file (.safetensors)")
     parser.add_argument("--steps", type=int, default=300)
 
 
 def add_lips(parser: argparse.ArgumentParser) -> None:
-    """Options of `hear lips`."""
+    """Add the options of `hear lips`."""
     parser.add_argument("corpus", type=Path, help="made voices, as `hear data` wrote them")
     parser.add_argument("films", type=Path, help="folder that `hear films` wrote")
     parser.add_argument("--encoder", choices=tuple(_COPIES), required=True)
@@ -52,45 +57,49 @@ def add_lips(parser: argparse.ArgumentParser) -> None:
 
 
 def films_main(args: argparse.Namespace) -> None:
-    """Track the mouth of every video; what is there already is kept."""
+    """Track the mouth of every video that has not been tracked yet."""
     from splatface.models.storage import cache_dir
-    from splatface.models.training.filmed_lips.filmed_mouth import filmed_mouth_from_track, save_filmed_mouth
-    from splatface.models.training.filmed_lips.recognized_words import (
-        SpeechRecognizer,
-        phones_from_transcript,
-    )
-    from splatface.models.training.tracking.extract_frames import track_mouth
+    from splatface.models.training.filmed_lips.filmed_mouth import save_filmed_mouth
+    from splatface.models.training.filmed_lips.recognized_words import SpeechRecognizer
 
     args.out.mkdir(parents=True, exist_ok=True)
-    cache = cache_dir()
-    recognizer = SpeechRecognizer(args.recognizer, cache) if args.words else None
+    recognizer = SpeechRecognizer(args.recognizer, cache_dir()) if args.words else None
     failed = 0
     for number, video in enumerate(args.videos, 1):
         path = args.out / f"{video.stem}.npz"
         if path.exists():
             continue
         try:
-            track = track_mouth(video)
-            film = filmed_mouth_from_track(
-                track, name=video.stem, person=args.person or video.stem, license=args.license
-            )
+            clip, sync = _track(video, args.person or video.stem, args.license, recognizer)
         except TrackingError as error:
             failed += 1
             print(f"{video}: left out: {error}", flush=True)
             continue
-        if recognizer is not None:
-            film = film.with_phones(phones_from_transcript(film.samples, recognizer(film.samples)))
-        save_filmed_mouth(path, film)
-        offset = (
-            f"{track.offset.audio_delay_ms:.0f} ms late" if track.offset.reliable else "sound offset unsure"
-        )
+        save_filmed_mouth(path, clip)
         print(
-            f"{number} of {len(args.videos)}: {path}: {len(film.times_s)} frames, {offset}, "
-            f"{len(film.phones)} phones",
+            f"{number} of {len(args.videos)}: {path}: {len(clip.times_s)} frames, {sync}, "
+            f"{len(clip.phones)} phones",
             flush=True,
         )
     if failed == len(args.videos):
         raise TrackingError("hear films: expected a video that can be tracked, found none: see above")
+
+
+def _track(
+    video: Path, speaker: str, license: str, recognizer: "SpeechRecognizer | None"
+) -> "tuple[FilmedMouth, str]":
+    """Return the filmed mouth of a video, with phones where there is a recognizer, and its sync in words."""
+    from splatface.models.training.filmed_lips.filmed_mouth import filmed_mouth_from_track
+    from splatface.models.training.filmed_lips.recognized_words import phones_from_transcript
+    from splatface.models.training.tracking.extract_frames import track_mouth
+
+    track = track_mouth(video)
+    clip = filmed_mouth_from_track(track, name=video.stem, speaker=speaker, license=license)
+    if recognizer is not None:
+        clip = clip.with_phones(phones_from_transcript(clip.samples, recognizer(clip.samples)))
+    offset = track.offset
+    sync = f"{offset.audio_delay_ms:.0f} ms late" if offset.reliable else "sound offset unsure"
+    return clip, sync
 
 
 def rule_main(args: argparse.Namespace) -> None:
@@ -98,7 +107,6 @@ def rule_main(args: argparse.Namespace) -> None:
     _expect_torch()
     import torch
 
-    from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
     from splatface.models.training.filmed_lips.fit_coarticulation import (
         CoarticulationFitConfig,
         fit_coarticulation,
@@ -106,26 +114,23 @@ def rule_main(args: argparse.Namespace) -> None:
     from splatface.models.training.speech_corpus.coarticulation import save_coarticulation
 
     torch.set_num_threads(1)
-    films = [load_filmed_mouth(path) for path in _films(args.films)]
-    rule = fit_coarticulation(
-        films, CoarticulationFitConfig(steps=args.steps), lambda text: print(text, flush=True)
-    )
-    about = {"license": "Apache-2.0", "sources": f"measured on tracked mouths of {len(films)} clips"}
+    clips = _load_clips(args.films)
+    rule = fit_coarticulation(clips, CoarticulationFitConfig(steps=args.steps), _report)
+    about = {"license": "Apache-2.0", "sources": f"measured on tracked mouths of {len(clips)} clips"}
     save_coarticulation(args.out, rule, about)
-    print(f"wrote {args.out}")
+    _report(f"wrote {args.out}")
 
 
 def lips_main(args: argparse.Namespace) -> None:
-    """Train a net on filmed lips and made voices together."""
+    """Fine-tune a net on filmed lips and synthetic speech together."""
     _expect_torch()
     import torch
 
-    from splatface.models.audio.offline_features import features
+    from splatface.models.audio.offline_features import extract_features
     from splatface.models.audio2motion.weights import load_net, read_net, store_net
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
     from splatface.models.training.audio_to_mouth.encoded_clips import concatenate_clips, corpus_clips
     from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, ridge_net
-    from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
     from splatface.models.training.filmed_lips.fine_tune import (
         FineTuningConfig,
         encode_filmed_clips,
@@ -133,37 +138,46 @@ def lips_main(args: argparse.Namespace) -> None:
         match_filmed_amplitude,
     )
 
-    def say(text: str) -> None:
-        print(text, flush=True)
-
     torch.set_num_threads(1)
-    ear = extract_features_bf16 if args.bf16 else features
-    every = [load_filmed_mouth(path) for path in _films(args.films)]
-    known = [film for film in every if film.person not in args.without]
-    if not known:
+    extractor = extract_features_bf16 if args.bf16 else extract_features
+    clips = [clip for clip in _load_clips(args.films) if clip.speaker not in args.without]
+    if not clips:
         raise TrainingError("--without: expected some persons to learn from, found none: leave out fewer")
-    copies = _COPIES[args.encoder] if args.copies is None else args.copies
-    cache = args.films / "features"
-    films = encode_filmed_clips(known, args.encoder, copies=copies, cache=cache, ear=ear, report=say)
-    made = _CORPUS_COPIES[args.encoder] if args.corpus_copies is None else args.corpus_copies
-    corpus = corpus_clips(args.corpus, args.encoder, "train", copies=made, ear=ear, report=say)
+    filmed = encode_filmed_clips(
+        clips,
+        args.encoder,
+        copies=_COPIES[args.encoder] if args.copies is None else args.copies,
+        cache=args.films / "features",
+        extractor=extractor,
+        report=_report,
+    )
+    corpus_copies = _CORPUS_COPIES[args.encoder] if args.corpus_copies is None else args.corpus_copies
+    corpus = corpus_clips(
+        args.corpus, args.encoder, "train", copies=corpus_copies, extractor=extractor, report=_report
+    )
     start = load_net(args.encoder) if args.start is None else read_net(args.start)
-    net = fine_tune_soup(start, films, corpus, FineTuningConfig(steps=args.steps, bfloat16=args.bf16), say)
-    regression = ridge_net(concatenate_clips([films, corpus]), round(start.lookahead_ms / 20))
-    net = blend_nets(net, regression, args.share)
+    config = FineTuningConfig(steps=args.steps, bf16=args.bf16)
+    net = fine_tune_soup(start, filmed, corpus, config, _report)
+    ridge = ridge_net(concatenate_clips([filmed, corpus]), round(start.lookahead_ms / 20))
+    net = blend_nets(net, ridge, args.share)
     if args.amplitude is not None:
-        others = [load_filmed_mouth(path) for path in _films(args.amplitude)]
-        net = match_filmed_amplitude(net, others, ear)
-    say(f"wrote {store_net(net, args.out)}")
+        net = match_filmed_amplitude(net, _load_clips(args.amplitude), extractor)
+    _report(f"wrote {store_net(net, args.out)}")
 
 
-def _films(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.npz"))
-    if not found:
+def _load_clips(folder: Path) -> "list[FilmedMouth]":
+    from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
+
+    paths = sorted(folder.glob("*.npz"))
+    if not paths:
         raise TrainingError(
             f"{folder}: expected clips (.npz), found none: make them with `splatface hear films`"
         )
-    return found
+    return [load_filmed_mouth(path) for path in paths]
+
+
+def _report(text: str) -> None:
+    print(text, flush=True)
 
 
 def _expect_torch() -> None:

@@ -1,187 +1,197 @@
-"""Closed-form steps after training: ridge regression as a net, blending of nets, variance matching."""
+"""Closed-form steps after training: ridge regression as a net, blending of nets, variance matching.
+
+A net trained on few voices overfits to them; a linear regression cannot. Their mean is better than either on
+unseen voices, and because gelu(x) - gelu(-x) = x one AudioToMouthNet represents both exactly.
+"""
 
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet
 from splatface.models.errors import HeadError
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes
 from splatface.models.training.audio_to_mouth.predictors import predict_frames
-from splatface.models.typing import Float32Array
+from splatface.models.typing import Float32Array, Int64Array
 
 __all__ = ["blend_nets", "opening_correlation", "ridge_net", "scale_outputs", "variance_gains"]
 
-_WINDOW = 5  # frames
-_EVERY, _BLOCK = 3, 8000  # neighboring frames say the same; so many are looked at together
 _FRAME_MS = 20.0
+_RIDGE_WINDOW = 5  # frames
+_FRAME_STRIDE = 3  # neighboring frames are nearly equal
+_BLOCK_FRAMES = 8000  # in memory at once
+_MIN_STD = 0.02  # of a mode; below, it does not move
+_GAIN_RANGE = (1.0, 1.3)
+# Nets mute robotic voices, of which validation has most, more than natural ones: half of the correction (in
+# decibels) leaves both near their amplitude, all of it makes natural voices open too far.
+_GAIN_EXPONENT = 0.5
+_OPEN = MOUTH_MODES.index("open")
 
 
-def ridge_net(clips: Clips, lookahead: int, *, strength: float = 0.2) -> AudioToMouthNet:
-    """Ridge regression from five frames of an encoder to the mouth modes.
+def ridge_net(clips: Clips, lookahead_frames: int, *, ridge: float = 0.2) -> AudioToMouthNet:
+    """Fit a ridge regression from five frames of an encoder to the mouth modes.
 
     Args:
         clips: the mouth at the center of each frame.
-        lookahead: frames of 20 ms that the newest of the five stands after the mouth, 0 .. 4.
-        strength: of the ridge, against features of variance 1.
+        lookahead_frames: of 20 ms, from the mouth to the newest of the five, 0 .. 4.
+        ridge: penalty, relative to features of variance 1.
     """
     sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
     mean, std = sample.mean(axis=0), sample.std(axis=0) + np.float32(1e-2)
-    at = _moments(clips, lookahead)
-    bias = clips.modes[at].mean(axis=0)
-    dims = _WINDOW * len(mean)
-    square, product = np.zeros((dims, dims)), np.zeros((dims, len(bias)))
-    for first in range(0, len(at), _BLOCK):
-        block = at[first : first + _BLOCK]
-        steps = [clips.values[block + lookahead - _WINDOW + 1 + k] for k in range(_WINDOW)]
-        x = np.concatenate([(step.astype(np.float32) - mean) / std for step in steps], axis=1)
-        square += x.T @ x
+    frames = _regression_frames(clips, lookahead_frames)
+    bias = clips.modes[frames].mean(axis=0)
+    dims = _RIDGE_WINDOW * len(mean)
+    gram, product = np.zeros((dims, dims)), np.zeros((dims, len(bias)))
+    for first in range(0, len(frames), _BLOCK_FRAMES):
+        block = frames[first : first + _BLOCK_FRAMES]
+        taps = [clips.values[block + lookahead_frames - _RIDGE_WINDOW + 1 + k] for k in range(_RIDGE_WINDOW)]
+        x = np.concatenate([(tap.astype(np.float32) - mean) / std for tap in taps], axis=1)
+        gram += x.T @ x
         product += x.T @ (clips.modes[block] - bias)
-    weights = np.linalg.solve(square + strength * len(at) * np.eye(dims), product)
-    return _as_net(clips.encoder, lookahead, (mean, std), weights.astype(np.float32), bias)
-
-
-def _moments(clips: Clips, lookahead: int) -> NDArray[np.int64]:
-    """Frames whose window lies within their clip."""
-    spans = zip(clips.starts[:-1], clips.starts[1:], strict=True)
-    moments: NDArray[np.int64] = np.concatenate(
-        [np.arange(a + _WINDOW, b - lookahead, _EVERY) for a, b in spans]
-    )
-    known: NDArray[np.int64] = moments[clips.known_frames()[moments]]
-    return known
-
-
-def _as_net(
-    encoder: str,
-    lookahead: int,
-    scale: tuple[Float32Array, Float32Array],
-    weights: Float32Array,
-    bias: Float32Array,
-) -> AudioToMouthNet:
-    modes = len(MOUTH_MODES)
-    used = np.flatnonzero(np.abs(weights).max(axis=0) > 0)
-    taps = weights.reshape(_WINDOW, -1, modes)[:, :, used]  # [W, D, used]
-    count = len(used)
-    project = np.concatenate(list(taps), axis=1)  # [D, W * used]: every frame is asked for every tap
-    gather = np.zeros((_WINDOW, _WINDOW, count, count), np.float32)
-    gather[np.arange(_WINDOW), np.arange(_WINDOW)] = np.eye(count)  # and only its own tap is taken
-    summed = gather.reshape(_WINDOW * _WINDOW * count, count)
-    out = np.zeros((count, modes), np.float32)
-    out[np.arange(count), used] = 1
-    return AudioToMouthNet(
-        encoder=encoder,
-        lookahead_ms=_FRAME_MS * lookahead,
-        mean=scale[0],
-        std=scale[1],
-        project=np.ascontiguousarray(project),
-        w1=np.concatenate([summed, -summed], axis=1),
-        b1=np.zeros(2 * count, np.float32),
-        w2=np.concatenate([out, -out]),
+    weights = np.linalg.solve(gram + ridge * len(frames) * np.eye(dims), product)
+    net = _net_from_regression(weights.astype(np.float32))
+    return replace(
+        net,
+        encoder=clips.encoder,
+        lookahead_ms=_FRAME_MS * lookahead_frames,
+        mean=mean,
+        std=std,
         b2=bias.astype(np.float32),
     )
 
 
-def blend_nets(one: AudioToMouthNet, other: AudioToMouthNet, share: float = 0.5) -> AudioToMouthNet:
-    """One net that answers share * (what `one` answers) + (1 - share) * (what `other` answers).
+def _regression_frames(clips: Clips, lookahead_frames: int) -> Int64Array:
+    """Return the frames with a known mouth whose window is within their clip."""
+    spans = zip(clips.starts[:-1], clips.starts[1:], strict=True)
+    frames = np.concatenate(
+        [np.arange(a + _RIDGE_WINDOW, b - lookahead_frames, _FRAME_STRIDE) for a, b in spans]
+    )
+    known: Int64Array = frames[clips.known_frames()[frames]]
+    return known
 
-    Args:
-        one: its convolutions go on as they are.
-        other: has none.
-        share: of `one`.
 
-    Raises HeadError unless both hear by the same encoder and with the same look-ahead, and `other` has no
-    convolutions.
-    """
-    if (one.encoder, one.lookahead_ms, one.outputs) != (other.encoder, other.lookahead_ms, other.outputs):
-        raise HeadError(
-            f"blend: expected two nets of encoder {one.encoder} with {one.lookahead_ms:g} ms of look-ahead, "
-            f"found {other.encoder} with {other.lookahead_ms:g} ms: train both alike"
-        )
-    if other.convs:
-        raise HeadError(
-            "blend: expected a second net without convolutions: swap the two, or use a regression"
-        )
-    window = max(one.context_frames, other.context_frames)
-    # The other's features, from features in the scale of the first.
-    turned = other.project * (one.std / other.std)[:, None]
-    offset = ((one.mean - other.mean) / other.std) @ other.project
-    first, second = (_taps(net, window) for net in (one, other))
-    second_bias = other.b1 + np.einsum("p,kph->h", offset, _taps(other, other.context_frames))
-    shape = (window, first.shape[1] + second.shape[1], first.shape[2] + second.shape[2])
-    w1 = np.zeros(shape, np.float32)
-    w1[:, : first.shape[1], : first.shape[2]] = first
-    w1[:, first.shape[1] :, first.shape[2] :] = second
+def _net_from_regression(weights: Float32Array) -> AudioToMouthNet:
+    """Write regression weights [W * D, n] as a net of unscaled features without bias."""
+    modes = len(MOUTH_MODES)
+    used = np.flatnonzero(np.abs(weights).max(axis=0) > 0)
+    taps = weights.reshape(_RIDGE_WINDOW, -1, modes)[:, :, used]  # [W, D, used]
+    dims, count = taps.shape[1], len(used)
+    project = np.concatenate(list(taps), axis=1)  # [D, W * used]: every frame with every tap's weights
+    select = np.zeros((_RIDGE_WINDOW, _RIDGE_WINDOW, count, count), np.float32)
+    select[np.arange(_RIDGE_WINDOW), np.arange(_RIDGE_WINDOW)] = np.eye(count)  # and only its own tap is used
+    total = select.reshape(_RIDGE_WINDOW * _RIDGE_WINDOW * count, count)
+    output = np.zeros((count, modes), np.float32)
+    output[np.arange(count), used] = 1
     return AudioToMouthNet(
-        encoder=one.encoder,
-        lookahead_ms=one.lookahead_ms,
-        mean=one.mean,
-        std=one.std,
-        project=np.concatenate([one.project, turned], axis=1).astype(np.float32),
-        w1=w1.reshape(-1, shape[2]),
-        b1=np.concatenate([one.b1, second_bias]).astype(np.float32),
-        w2=np.concatenate([share * one.w2, (1 - share) * other.w2]).astype(np.float32),
-        b2=(share * one.b2 + (1 - share) * other.b2).astype(np.float32),
-        convs=one.convs,
+        encoder="",
+        lookahead_ms=0.0,
+        mean=np.zeros(dims, np.float32),
+        std=np.ones(dims, np.float32),
+        project=np.ascontiguousarray(project),
+        w1=np.concatenate([total, -total], axis=1),
+        b1=np.zeros(2 * count, np.float32),
+        w2=np.concatenate([output, -output]),
+        b2=np.zeros(modes, np.float32),
     )
 
 
-def _taps(net: AudioToMouthNet, window: int) -> Float32Array:
-    """[window, P, H]: what each frame adds to the hidden layer, older frames than the net's own nothing."""
+def blend_nets(first: AudioToMouthNet, second: AudioToMouthNet, weight: float = 0.5) -> AudioToMouthNet:
+    """Make one net whose output is weight * first + (1 - weight) * second.
+
+    Args:
+        first: its convolutions are kept.
+        second: without convolutions.
+        weight: of `first`.
+
+    Raises:
+        HeadError: the nets differ in encoder or look-ahead, or `second` has convolutions.
+    """
+    if (first.encoder, first.lookahead_ms, first.outputs) != (
+        second.encoder,
+        second.lookahead_ms,
+        second.outputs,
+    ):
+        raise HeadError(
+            f"blend: expected two nets of encoder {first.encoder} with {first.lookahead_ms:g} ms of "
+            f"look-ahead, found {second.encoder} with {second.lookahead_ms:g} ms: train both alike"
+        )
+    if second.convs:
+        raise HeadError(
+            "blend: expected a second net without convolutions: swap the two, or use a regression"
+        )
+    window = max(first.context_frames, second.context_frames)
+    # The second's projection, from features normalized as the first net does.
+    project = second.project * (first.std / second.std)[:, None]
+    offset = ((first.mean - second.mean) / second.std) @ second.project
+    taps = [_hidden_taps(net, window) for net in (first, second)]
+    second_b1 = second.b1 + np.einsum("p,kph->h", offset, _hidden_taps(second, second.context_frames))
+    (_, width, hidden), (_, second_width, second_hidden) = taps[0].shape, taps[1].shape
+    w1 = np.zeros((window, width + second_width, hidden + second_hidden), np.float32)
+    w1[:, :width, :hidden] = taps[0]
+    w1[:, width:, hidden:] = taps[1]
+    return AudioToMouthNet(
+        encoder=first.encoder,
+        lookahead_ms=first.lookahead_ms,
+        mean=first.mean,
+        std=first.std,
+        project=np.concatenate([first.project, project], axis=1).astype(np.float32),
+        w1=w1.reshape(-1, w1.shape[2]),
+        b1=np.concatenate([first.b1, second_b1]).astype(np.float32),
+        w2=np.concatenate([weight * first.w2, (1 - weight) * second.w2]).astype(np.float32),
+        b2=(weight * first.b2 + (1 - weight) * second.b2).astype(np.float32),
+        convs=first.convs,
+    )
+
+
+def _hidden_taps(net: AudioToMouthNet, window: int) -> Float32Array:
+    """Return the hidden layer's weights by frame [window, P, H], zero for frames older than the net's own."""
     taps = net.w1.reshape(net.context_frames, net.width, -1)
     return np.pad(taps, ((window - net.context_frames, 0), (0, 0), (0, 0)))
 
 
-_GAINS = (1.0, 1.3)
-# Robotic voices, which are what there is to spare, are heard more muted than natural ones: half the way (in
-# decibels) leaves both near their amplitude, the whole way makes natural voices shout.
-_SHARE = 0.5
-_MOVES = 0.02
-_OPEN = MOUTH_MODES.index("open")
+def variance_gains(net: AudioToMouthNet, clips: Clips) -> Float32Array:
+    """Compute gains [n] towards the target's standard deviation, on clips of voices not trained on.
 
-
-def variance_gains(net: AudioToMouthNet, clips: Clips) -> NDArray[np.float32]:
-    """Gains [n] towards the spread of the truth, mode by mode, on clips of voices the net was not trained on.
-
-    1 for a mode that does not move; never above 1.3, where noise would be heard as speech.
+    1 for a mode that does not move; never above 1.3, where noise would look like speech.
     """
-    heard, true = _spoken(net, clips)
-    spread_heard, spread_true = heard.std(axis=0), true.std(axis=0)
-    gains = np.where(spread_true > _MOVES, spread_true / np.maximum(spread_heard, 1e-3), 1.0)
-    limited: NDArray[np.float32] = np.clip(gains**_SHARE, *_GAINS).astype(np.float32)
+    predicted, target = _predict_speech(net, clips)
+    predicted_std, target_std = predicted.std(axis=0), target.std(axis=0)
+    gains = np.where(target_std > _MIN_STD, target_std / np.maximum(predicted_std, 1e-3), 1.0)
+    limited: Float32Array = np.clip(gains**_GAIN_EXPONENT, *_GAIN_RANGE).astype(np.float32)
     return limited
 
 
 def opening_correlation(net: AudioToMouthNet, clips: Clips) -> float:
-    """Correlation of the opening heard with the true one, where someone speaks."""
-    heard, true = _spoken(net, clips)
-    return float(np.corrcoef(heard[:, _OPEN], true[:, _OPEN])[0, 1])
+    """Compute the correlation of the predicted opening with the target, where someone speaks."""
+    predicted, target = _predict_speech(net, clips)
+    return float(np.corrcoef(predicted[:, _OPEN], target[:, _OPEN])[0, 1])
 
 
-def _spoken(net: AudioToMouthNet, clips: Clips) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Modes heard and true [F, n] of the clips in which someone speaks."""
+def _predict_speech(net: AudioToMouthNet, clips: Clips) -> tuple[Float32Array, Float32Array]:
+    """Return predicted and target modes [F, n] of the clips in which someone speaks."""
     clips = delay_modes(clips, round(net.lookahead_ms / _FRAME_MS))
-    heard, true = [], []
+    predicted, target = [], []
     for start, end in zip(clips.starts[:-1], clips.starts[1:], strict=True):
         if clips.modes[start:end].any():
-            heard.append(predict_frames(net, clips.values[start:end].astype(np.float32)))
-            true.append(clips.modes[start:end])
-    return np.concatenate(heard), np.concatenate(true)
+            predicted.append(predict_frames(net, clips.values[start:end].astype(np.float32)))
+            target.append(clips.modes[start:end])
+    return np.concatenate(predicted), np.concatenate(target)
 
 
 def scale_outputs(net: AudioToMouthNet, gain: ArrayLike, bias: ArrayLike = 0.0) -> AudioToMouthNet:
-    """The net whose every answer is gain * (what `net` answers) + bias, at no cost when it listens.
+    """Fold a gain and a bias for every mode into the last layer: gain * net(window) + bias.
 
     Args:
         net: left as it is.
-        gain: one number or [n], n = net.outputs: above 1 articulates more strongly; >= 0.
-        bias: one number or [n]: where the mouth rests.
+        gain: one number or [n], n = net.outputs, >= 0: above 1 articulates more strongly.
+        bias: one number or [n].
 
     Raises:
         HeadError: other shapes, negative gains, numbers that are not finite.
     """
-    scale, shift = (np.asarray(x, np.float32) for x in (gain, bias))
-    for name, x in (("gain", scale), ("bias", shift)):
+    scale, offset = (np.asarray(x, np.float32) for x in (gain, bias))
+    for name, x in (("gain", scale), ("bias", offset)):
         if x.shape not in ((), (net.outputs,)) or not np.isfinite(x).all():
             raise HeadError(
                 f"calibrate {name}: expected one finite number or {net.outputs}, found {list(x.shape)}: "
@@ -194,5 +204,5 @@ def scale_outputs(net: AudioToMouthNet, gain: ArrayLike, bias: ArrayLike = 0.0) 
     return replace(
         net,
         w2=np.ascontiguousarray(net.w2 * scale, np.float32),
-        b2=np.ascontiguousarray(net.b2 * scale + shift, np.float32),
+        b2=np.ascontiguousarray(net.b2 * scale + offset, np.float32),
     )

@@ -10,38 +10,78 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio.offline_features import FeatureExtractor, features
+from splatface.models.audio.offline_features import FeatureExtractor, extract_features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, AudioToMouthNet, Convolution
 from splatface.models.storage import atomic_write
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips, delay_modes
 from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
+from splatface.models.training.fields.basis_field import gelu
+from splatface.models.typing import Float32Array
 
 __all__ = [
     "MouthTrainingConfig",
     "NetConfig",
+    "RunBatch",
+    "RunSampler",
     "TorchMouthNet",
-    "split_trial",
     "train_mouth_net",
     "train_single_speaker_net",
 ]
 
+_OPEN = MOUTH_MODES.index("open")
+_RUN_FRAMES = 50  # 1 s, over which the velocity and amplitude losses are computed
+_REPORT_EVERY = 250  # steps
+_WARMUP_STEPS = 100
+_REST_BELOW = 0.02  # all modes of a mouth at rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetConfig:
+    """Size of a net."""
+
+    window: int = 16  # frames of input
+    projected: int = 64  # features after the projection
+    convs: int = 3  # convolutions after it
+    kernel: int = 4  # frames of each convolution
+    channels: int = 128  # outputs of each convolution
+    hidden: int = 384
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MouthTrainingConfig:
+    """Settings of a training."""
+
+    net: NetConfig = NetConfig()
+    lookahead_frames: int = 1  # of 20 ms between an image's time and the newest frame
+    batch_size: int = 32  # runs of 1 s
+    steps: int = 6000
+    learning_rate: float = 2e-3
+    velocity_weight: float = 6.0  # modes change by about a fifth of their spread a frame
+    rest_weight: float = 2.0
+    amplitude_weight: float = 0.05
+    dropout: float = 0.2  # of the projected features: there are few voices
+    hidden_dropout: float = 0.2  # of the inputs of later layers
+    weight_decay: float = 1e-2
+    speaker_mixup: float = 0.6  # largest offset of a run, as a fraction of the difference of two clips' means
+    bf16: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
+    seed: int = 0
+
 
 class TorchMouthNet(nn.Module):
-    """A CoefficientNet that learns.
+    """A trainable AudioToMouthNet on runs of frames.
 
     Args:
-        net: where it starts.
+        net: initial weights.
         dropout: of projected features, whole frames' features at once.
-        dropout_within: of what later layers see.
+        hidden_dropout: of the inputs of later layers.
     """
 
-    def __init__(self, net: AudioToMouthNet, *, dropout: float, dropout_within: float) -> None:
+    def __init__(self, net: AudioToMouthNet, *, dropout: float, hidden_dropout: float) -> None:
         super().__init__()
         self._encoder, self._lookahead_ms = net.encoder, net.lookahead_ms
-        self.window, self._view = net.window, net.context_frames
+        self.window, self._context_frames = net.window, net.context_frames
         self.register_buffer("mean", _tensor(net.mean))
         self.register_buffer("std", _tensor(net.std))
         self.project = nn.Parameter(_tensor(net.project))
@@ -51,27 +91,26 @@ class TorchMouthNet(nn.Module):
         self.conv_biases = nn.ParameterList([nn.Parameter(_tensor(conv.bias)) for conv in net.convs])
         self.w1, self.b1 = nn.Parameter(_tensor(net.w1)), nn.Parameter(_tensor(net.b1))
         self.w2, self.b2 = nn.Parameter(_tensor(net.w2)), nn.Parameter(_tensor(net.b2))
-        self._dropout, self._dropout_within = nn.Dropout(dropout), nn.Dropout(dropout_within)
+        self._dropout, self._hidden_dropout = nn.Dropout(dropout), nn.Dropout(hidden_dropout)
 
     def forward(self, values: Tensor) -> Tensor:
-        """Modes [B, L - W + 1, n] of runs of features [B, L, D]."""
-        # Whole frames' features are dropped, not a window's inputs: a sixteenth of the dice to throw.
+        """Compute modes [B, L - W + 1, n] of runs of features [B, L, D]."""
+        # Whole frames' features are dropped, not a window's inputs: a sixteenth of the random numbers.
         frames = self._dropout(((values - self.mean) / self.std) @ self.project).transpose(1, 2)
         for number, (weight, bias) in enumerate(zip(self.conv_weights, self.conv_biases, strict=True)):
-            taken, kernel = weight.shape[1], weight.shape[2]
-            inputs, passed = frames[:, :taken], frames[:, taken:, kernel - 1 :]
-            outputs = _gelu(
-                nn.functional.conv1d(self._dropout_within(inputs) if number else inputs, weight, bias)
-            )
-            if weight.shape[0] == taken:  # not a wider one, as Convolution has it
+            channels, kernel = weight.shape[1], weight.shape[2]
+            inputs, unchanged = frames[:, :channels], frames[:, channels:, kernel - 1 :]
+            dropped = self._hidden_dropout(inputs) if number else inputs
+            outputs = gelu(nn.functional.conv1d(dropped, weight, bias))
+            if weight.shape[0] == channels:  # a residual, as in Convolution
                 outputs = outputs + inputs[:, :, kernel - 1 :]
-            frames = torch.cat([outputs, passed], dim=1)
-        windows = frames.unfold(2, self._view, 1).permute(0, 2, 3, 1).flatten(2)
-        modes: Tensor = self._dropout_within(_gelu(windows @ self.w1 + self.b1)) @ self.w2 + self.b2
+            frames = torch.cat([outputs, unchanged], dim=1)
+        windows = frames.unfold(2, self._context_frames, 1).permute(0, 2, 3, 1).flatten(2)
+        modes: Tensor = self._hidden_dropout(gelu(windows @ self.w1 + self.b1)) @ self.w2 + self.b2
         return modes
 
     def to_numpy(self) -> AudioToMouthNet:
-        """The net as it is now."""
+        """Return the net with its present weights."""
         convs = zip(self.conv_weights, self.conv_biases, strict=True)
         return AudioToMouthNet(
             encoder=self._encoder,
@@ -87,231 +126,202 @@ class TorchMouthNet(nn.Module):
         )
 
 
-def _gelu(x: Tensor) -> Tensor:
-    return nn.functional.gelu(x, approximate="tanh")
-
-
-def _tensor(array: NDArray[np.float32]) -> Tensor:
+def _tensor(array: Float32Array) -> Tensor:
     return torch.from_numpy(np.array(array, np.float32))
 
 
-def _array(tensor: Any) -> NDArray[np.float32]:
+def _array(tensor: Any) -> Float32Array:
     return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
 
 
-_PRESS, _OPEN = MOUTH_MODES.index("press"), MOUTH_MODES.index("open")
-_RUN = 50  # frames in a row that the velocity and amplitude losses see: 1 s
-_REPORT_EVERY = 250  # steps
+@dataclass(frozen=True, slots=True, eq=False)
+class RunBatch:
+    """B runs of frames."""
+
+    values: Tensor  # [B, L, D]
+    modes: Tensor  # [B, R, 8] of the last R frames
+    known: Tensor  # [B, R] 1 where the modes are known
+    closed: Tensor | None  # [B, R] 1 where filmed lips meet
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NetConfig:
-    """How large a net is."""
+class RunSampler:
+    """Random runs of frames from single clips, with speaker mixup."""
 
-    window: int = 16  # frames it looks at
-    projected: int = 64  # features after the projection
-    convs: int = 3  # convolutions after it
-    kernel: int = 4  # frames that each of them looks at
-    channels: int = 128  # that they give
-    hidden: int = 384
+    def __init__(self, clips: Clips, net: AudioToMouthNet) -> None:
+        self._clips, self._known = clips, clips.known_frames()
+        self._window, self._dims, self._std = net.window, net.feature_dim, net.std
+        self._length = net.window - 1 + _RUN_FRAMES
+        spans = list(zip(clips.starts[:-1], clips.starts[1:], strict=True))
+        self._starts = np.concatenate(
+            [np.arange(a, b - self._length + 1) for a, b in spans if b - a >= self._length]
+        )
+        # A clip's mean feature is where its voice and room are in feature space.
+        self._means = np.stack(
+            [clips.values[a:b, : self._dims].astype(np.float32).mean(axis=0) for a, b in spans]
+        )
 
+    def sample(
+        self, count: int, rng: np.random.Generator, *, speaker_mixup: float, feature_noise: float = 0.0
+    ) -> RunBatch:
+        """Draw `count` runs.
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MouthTrainingConfig:
-    """How a net is trained."""
-
-    shape: NetConfig = NetConfig()
-    lookahead: int = 1  # frames of 20 ms between a picture's time and the newest frame
-    batch: int = 32  # runs of 1 s
-    steps: int = 6000
-    rate: float = 2e-3
-    velocity: float = 6.0  # weights of the losses; modes change by about a fifth of their spread a frame
-    closure: float = 1.0
-    rest: float = 2.0
-    amplitude: float = 0.05
-    dropout: float = 0.2  # of the projected features: there are few voices
-    dropout_within: float = 0.2  # of what later layers see
-    decay: float = 1e-2  # of weights
-    speaker_mixup: float = 0.6  # how far a run is moved towards another clip's mean: a voice between voices
-    bf16: bool = False  # products in bfloat16: four times as fast where the processor has avx512_bf16
-    seed: int = 0
-
-
-def _first_net(clips: Clips, how: MouthTrainingConfig) -> AudioToMouthNet:
-    """A net that has learned nothing, its projection the principal components of what was heard, whitened."""
-    shape = how.shape
-    sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
-    mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
-    _, spread, rows = np.linalg.svd((sample - mean) / std, full_matrices=False)
-    whiten = rows[: shape.projected].T * np.sqrt(len(sample)) / spread[: shape.projected]
-    widths = [whiten.shape[1]] + shape.convs * [shape.channels]
-    convs = [nn.Conv1d(*pair, shape.kernel) for pair in pairwise(widths)]
-    view = shape.window - shape.convs * (shape.kernel - 1)
-    first, second = nn.Linear(view * widths[-1], shape.hidden), nn.Linear(shape.hidden, len(MOUTH_MODES))
-
-    def array(tensor: Tensor) -> NDArray[np.float32]:
-        return np.ascontiguousarray(tensor.detach().numpy().astype(np.float32))
-
-    return AudioToMouthNet(
-        encoder=clips.encoder,
-        lookahead_ms=20.0 * how.lookahead,
-        mean=mean,
-        std=std,
-        project=np.ascontiguousarray(whiten, np.float32),
-        w1=array(first.weight.T),
-        b1=array(first.bias),
-        w2=array(second.weight.T),
-        b2=array(second.bias),
-        convs=tuple(Convolution(array(conv.weight.permute(2, 1, 0)), array(conv.bias)) for conv in convs),
-    )
-
-
-def _loss(heard: Tensor, true: Tensor, how: MouthTrainingConfig) -> Tensor:
-    """Distance, velocity, closures, rest, and amplitude: neither muted nor jittery."""
-    weight = torch.ones_like(true)
-    closed = (true[..., _PRESS] > 0.5).float()
-    weight[..., _PRESS] += how.closure * closed
-    weight[..., _OPEN] += 1.0 + how.closure * closed
-    weight = weight + how.rest * (true.abs().amax(-1, keepdim=True) < 0.02).float()
-    distance = (weight * (heard - true) ** 2).mean()
-    velocity = ((heard.diff(dim=1) - true.diff(dim=1)) ** 2).mean()
-    spread_heard = heard.flatten(0, 1).std(0)[:-1]  # the last mode, smile, is never heard
-    spread_true = true.flatten(0, 1).std(0)[:-1]
-    amplitude = ((spread_heard / (spread_true + 0.01) - 1) ** 2).mean()
-    return distance + how.velocity * velocity + how.amplitude * amplitude
-
-
-def _runs(clips: Clips, how: MouthTrainingConfig) -> NDArray[np.int64]:
-    """First frames of every run that lies within one clip."""
-    length = how.shape.window - 1 + _RUN
-    starts = [
-        np.arange(a, b - length + 1)
-        for a, b in zip(clips.starts[:-1], clips.starts[1:], strict=True)
-        if b - a >= length
-    ]
-    return np.concatenate(starts)
-
-
-def _means(clips: Clips) -> NDArray[np.float32]:
-    """Mean features of every clip, [clips, D]: where its voice and room stand."""
-    spans = zip(clips.starts[:-1], clips.starts[1:], strict=True)
-    return np.stack([clips.values[a:b].astype(np.float32).mean(axis=0) for a, b in spans])
-
-
-def _speaker_mixup_offsets(
-    means: NDArray[np.float32], how: MouthTrainingConfig, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Offsets [batch, 1, D] that make another speaker of each run: a share of the way between two clips."""
-    one, other = (means[rng.integers(0, len(means), how.batch)] for _ in range(2))
-    share = how.speaker_mixup * rng.random((how.batch, 1), np.float32)
-    return (share * (one - other))[:, None]
+        Args:
+            count: of runs.
+            rng: of all random numbers.
+            speaker_mixup: largest offset of a run, as a fraction of the difference of two clips' means.
+            feature_noise: standard deviation of the noise added to features of standard deviation 1.
+        """
+        frames = rng.choice(self._starts, count)[:, None] + np.arange(self._length)
+        first, second = (self._means[rng.integers(0, len(self._means), count)] for _ in range(2))
+        fraction = speaker_mixup * rng.random((count, 1), np.float32)
+        values = self._clips.values[frames][..., : self._dims].astype(np.float32)
+        values += (fraction * (first - second))[:, None]
+        if feature_noise:
+            values += feature_noise * self._std * rng.standard_normal(values.shape, np.float32)
+        last, closed = frames[:, self._window - 1 :], self._clips.closed
+        return RunBatch(
+            torch.from_numpy(values.astype(np.float32)),
+            torch.from_numpy(self._clips.modes[last]),
+            torch.from_numpy(self._known[last].astype(np.float32)),
+            None if closed is None else torch.from_numpy(closed[last].astype(np.float32)),
+        )
 
 
 def train_mouth_net(
-    clips: Clips, how: MouthTrainingConfig, report: Callable[[str], None], state: Path | None = None
+    clips: Clips,
+    config: MouthTrainingConfig,
+    report: Callable[[str], None],
+    state_path: Path | None = None,
 ) -> AudioToMouthNet:
-    """Train on one core, `how.steps` steps of 20 to 100 ms.
+    """Train on one core, `config.steps` steps of 20 to 100 ms.
 
     Args:
-        clips: what the encoder heard, the mouth at the center of each frame.
-        report: is told the loss every 250 steps.
-        state: file that keeps an unfinished training; one begun with the same settings is gone on with.
+        clips: features with the mouth at the center of each frame.
+        config: settings.
+        report: called with the loss every 250 steps.
+        state_path: file of an unfinished training; one with the same settings is continued.
     """
-    torch.manual_seed(how.seed)
-    rng = np.random.default_rng(how.seed)
-    clips = delay_modes(clips, how.lookahead)
-    first = _first_net(clips, how)
-    net = TorchMouthNet(first, dropout=how.dropout, dropout_within=how.dropout_within)
-    means = _means(clips)
-    adam = torch.optim.AdamW(net.parameters(), lr=how.rate, weight_decay=how.decay)
-    starts, length = _runs(clips, how), how.shape.window - 1 + _RUN
+    torch.manual_seed(config.seed)
+    rng = np.random.default_rng(config.seed)
+    clips = delay_modes(clips, config.lookahead_frames)
+    initial = _initial_net(clips, config)
+    net = TorchMouthNet(initial, dropout=config.dropout, hidden_dropout=config.hidden_dropout)
+    sampler = RunSampler(clips, initial)
+    adam = torch.optim.AdamW(net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
     losses: list[float] = []
-    for step in range(_resumed(state, net, adam, how), how.steps):
+    for step in range(_load_state(state_path, net, adam, config), config.steps):
+        cosine = 0.5 * (1 + math.cos(math.pi * step / config.steps))
         for group in adam.param_groups:
-            group["lr"] = how.rate * min(step / 100, 1.0) * 0.5 * (1 + math.cos(math.pi * step / how.steps))
-        at = rng.choice(starts, how.batch)[:, None] + np.arange(length)
-        values = torch.from_numpy(
-            clips.values[at].astype(np.float32) + _speaker_mixup_offsets(means, how, rng)
-        )
-        true = torch.from_numpy(clips.modes[at[:, how.shape.window - 1 :]])
-        losses.append(_step(net, adam, (values, true), how))
+            group["lr"] = config.learning_rate * min(step / _WARMUP_STEPS, 1.0) * cosine
+        batch = sampler.sample(config.batch_size, rng, speaker_mixup=config.speaker_mixup)
+        losses.append(_train_step(net, adam, batch, config))
         if (step + 1) % _REPORT_EVERY == 0:
-            report(f"step {step + 1} of {how.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.4f}")
-            _keep(state, step + 1, net, adam, how)
-    if state is not None:
-        state.unlink(missing_ok=True)
+            report(f"step {step + 1} of {config.steps}: loss {np.mean(losses[-_REPORT_EVERY:]):.4f}")
+            _save_state(state_path, step + 1, net, adam, config)
+    if state_path is not None:
+        state_path.unlink(missing_ok=True)
     net.eval()
     return net.to_numpy()
 
 
-def _step(
-    net: TorchMouthNet, adam: torch.optim.Optimizer, batch: tuple[Tensor, Tensor], how: MouthTrainingConfig
+def _initial_net(clips: Clips, config: MouthTrainingConfig) -> AudioToMouthNet:
+    """Make an untrained net whose projection is the whitened principal components of the features."""
+    size = config.net
+    sample = clips.values[:: max(len(clips.values) // 20000, 1)].astype(np.float32)
+    mean, std = sample.mean(axis=0), sample.std(axis=0) + 1e-2
+    _, singular_values, components = np.linalg.svd((sample - mean) / std, full_matrices=False)
+    whiten = components[: size.projected].T * np.sqrt(len(sample)) / singular_values[: size.projected]
+    widths = [whiten.shape[1]] + size.convs * [size.channels]
+    convs = [nn.Conv1d(*pair, size.kernel) for pair in pairwise(widths)]
+    context_frames = size.window - size.convs * (size.kernel - 1)
+    hidden = nn.Linear(context_frames * widths[-1], size.hidden)
+    output = nn.Linear(size.hidden, len(MOUTH_MODES))
+    return AudioToMouthNet(
+        encoder=clips.encoder,
+        lookahead_ms=20.0 * config.lookahead_frames,
+        mean=mean,
+        std=std,
+        project=np.ascontiguousarray(whiten, np.float32),
+        w1=_array(hidden.weight.T),
+        b1=_array(hidden.bias),
+        w2=_array(output.weight.T),
+        b2=_array(output.bias),
+        convs=tuple(Convolution(_array(conv.weight.permute(2, 1, 0)), _array(conv.bias)) for conv in convs),
+    )
+
+
+def _train_step(
+    net: TorchMouthNet, adam: torch.optim.Optimizer, batch: RunBatch, config: MouthTrainingConfig
 ) -> float:
-    values, true = batch
-    with torch.autocast("cpu", torch.bfloat16, enabled=how.bf16):
-        heard = net(values)
-    loss = _loss(heard.float(), true, how)
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        predicted = net(batch.values)
+    loss = _mouth_loss(predicted.float(), batch.modes, config)
     adam.zero_grad()
     loss.backward()
     adam.step()
     return float(loss.detach())
 
 
-def _keep(
-    state: Path | None, step: int, net: TorchMouthNet, adam: torch.optim.Optimizer, how: MouthTrainingConfig
+def _mouth_loss(predicted: Tensor, target: Tensor, config: MouthTrainingConfig) -> Tensor:
+    """Compute the loss of distance, velocity and amplitude: neither muted nor jittery."""
+    weight = torch.ones_like(target)
+    weight[..., _OPEN] += 1.0
+    weight = weight + config.rest_weight * (target.abs().amax(-1, keepdim=True) < _REST_BELOW).float()
+    distance = (weight * (predicted - target) ** 2).mean()
+    velocity = ((predicted.diff(dim=1) - target.diff(dim=1)) ** 2).mean()
+    predicted_std = predicted.flatten(0, 1).std(0)[:-1]  # the last mode, smile, does not follow from audio
+    target_std = target.flatten(0, 1).std(0)[:-1]
+    amplitude = ((predicted_std / (target_std + 0.01) - 1) ** 2).mean()
+    return distance + config.velocity_weight * velocity + config.amplitude_weight * amplitude
+
+
+def _save_state(
+    path: Path | None,
+    step: int,
+    net: TorchMouthNet,
+    adam: torch.optim.Optimizer,
+    config: MouthTrainingConfig,
 ) -> None:
-    if state is None:
+    if path is None:
         return
-    kept: dict[str, Any] = {"step": step, "net": net.state_dict(), "adam": adam.state_dict()}
+    state: dict[str, Any] = {"step": step, "net": net.state_dict(), "adam": adam.state_dict()}
     content = io.BytesIO()
-    torch.save(kept | {"how": asdict(how)}, content)
-    atomic_write(state, content.getvalue(), fsync=False)
+    torch.save(state | {"config": asdict(config)}, content)
+    atomic_write(path, content.getvalue(), fsync=False)
 
 
-def _resumed(
-    state: Path | None, net: TorchMouthNet, adam: torch.optim.Optimizer, how: MouthTrainingConfig
+def _load_state(
+    path: Path | None, net: TorchMouthNet, adam: torch.optim.Optimizer, config: MouthTrainingConfig
 ) -> int:
-    """The step to go on from; the dice fall anew, which no one can tell afterwards."""
-    if state is None or not state.is_file():
+    """Load an unfinished training with the same settings and return its step; random numbers start anew."""
+    if path is None or not path.is_file():
         return 0
-    kept = torch.load(state, weights_only=True)
-    if kept["how"] != asdict(how):
+    state = torch.load(path, weights_only=True)
+    if state.get("config") != asdict(config):
         return 0
-    net.load_state_dict(kept["net"])
-    adam.load_state_dict(kept["adam"])
-    return int(kept["step"])
-
-
-_STEPS = 1000
-_KNOWN = 0.6  # share of a film that is trained on
-
-
-def split_trial(film: EvaluationTrial, share: float = _KNOWN) -> tuple[EvaluationTrial, EvaluationTrial]:
-    """The beginning of a film to learn from, and the rest of it to be measured on."""
-    at = round(share * len(film.times_s))
-    return film.between(0, at), film.between(at, len(film.times_s))
+    net.load_state_dict(state["net"])
+    adam.load_state_dict(state["adam"])
+    return int(state["step"])
 
 
 def train_single_speaker_net(
+    trial: EvaluationTrial,
     encoder: str,
-    film: EvaluationTrial,
-    lookahead: int,
-    report: Callable[[str], None],
-    ear: FeatureExtractor = features,
+    config: MouthTrainingConfig,
+    report: Callable[[str], None] = lambda text: None,
+    extractor: FeatureExtractor = extract_features,
 ) -> AudioToMouthNet:
-    """A net of the shipped shape trained on nothing but one film.
+    """Train on one video alone: the baseline that one net for everybody must beat.
 
     Args:
+        trial: modes that are NaN count as rest.
         encoder: of `models.audio`.
-        film: modes that are NaN are taken for rest.
-        lookahead: frames of 20 ms.
-        report: is told the loss.
-        ear: hears the film.
+        config: settings; without speaker mixup.
+        report: called with the loss.
+        extractor: of the features.
     """
-    values, centers_s = ear(encoder, film.samples)
-    inside = (centers_s >= film.times_s[0]) & (centers_s <= film.times_s[-1])
-    modes = np.nan_to_num(film.truth(centers_s[inside]))
-    clips = Clips(encoder, values[inside].astype(np.float16), modes, np.array([0, len(modes)]))
-    return train_mouth_net(
-        clips, MouthTrainingConfig(steps=_STEPS, lookahead=lookahead, speaker_mixup=0.0), report
-    )
+    features = extractor(encoder, trial.samples)
+    inside = (features.times_s >= trial.times_s[0]) & (features.times_s <= trial.times_s[-1])
+    modes = np.nan_to_num(trial.target_modes(features.times_s[inside]))
+    clips = Clips(encoder, features.values[inside].astype(np.float16), modes, np.array([0, len(modes)]))
+    return train_mouth_net(clips, config, report)

@@ -2,7 +2,6 @@
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +10,9 @@ import soundfile
 from safetensors import SafetensorError, safe_open
 
 from splatface.models.audio.encoder import FEATURE_VERSION
-from splatface.models.audio.encoder import encoder as live_encoder
+from splatface.models.audio.offline_features import encode_recording
 from splatface.models.errors import DatasetError
-from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.file_format import read_regular_file, sha256_of
 from splatface.models.training.dataset.types import INTACT, Dataset
@@ -23,7 +22,6 @@ __all__ = ["AUDIO", "FEATURE_FOLDER", "features", "load_audio", "wav_bytes", "wr
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
 MAX_AUDIO_BYTES = 2**30  # nine hours
-_CHUNK = SAMPLE_RATE // 50  # 20 ms, as the microphone gives them
 _AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures
 
 
@@ -62,7 +60,7 @@ def wav_bytes(samples: Float32Array) -> bytes:
 def features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
     """What an encoder hears: values [n, D] and the film times [n] of their centers, 20 ms apart.
 
-    Made by the live streaming code, fed 20 ms at a time and a second of silence after the end; kept in
+    Made by the live streaming code, with a second of silence after the end; kept in
     features/<encoder>.safetensors for as long as the sound does not change. Features that an import brought
     along are found there too.
 
@@ -75,7 +73,7 @@ def features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
     kept = _kept(path, digest)
     if kept is not None:
         return kept
-    frames = list(_heard(load_audio(dataset), encoder))
+    frames = encode_recording(encoder, load_audio(dataset), silence_after_s=_AFTER_S)
     if not frames:
         raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
     values = np.stack([frame.values for frame in frames]).astype(np.float32)
@@ -115,11 +113,3 @@ def _kept(path: Path, audio_sha256: str) -> tuple[Float32Array, Int64Array] | No
         return None
     fits = values.ndim == 2 and centers_ns.shape == (len(values),) and centers_ns.dtype == np.int64
     return (values.astype(np.float32), centers_ns) if fits and np.isfinite(values).all() else None
-
-
-def _heard(samples: Float32Array, name: str) -> Iterator[AudioFrame]:
-    ear = live_encoder(name)
-    padded = np.concatenate([samples, np.zeros(round(_AFTER_S * SAMPLE_RATE), np.float32)])
-    for first in range(0, len(padded), _CHUNK):
-        start_ns = first * NS_PER_S // SAMPLE_RATE
-        yield from ear.push(AudioChunk(padded[first : first + _CHUNK], SAMPLE_RATE, start_ns))

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import ENCODERS
-from splatface.models.audio.encoder import encoder as live_encoder
+from splatface.models.audio.offline_features import encode_recording
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, FRAME_NS, AudioToMouthNet
 from splatface.models.audio2motion.mouth_inference import VoiceGate, predict_mouth, receptive_field_ns
 from splatface.models.errors import MetricError
 from splatface.models.head.controls import Bones, soft_limit_motion
 from splatface.models.head.deformation import Deformer
 from splatface.models.head.head import Head
-from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
 from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.types import Dataset
@@ -110,16 +110,7 @@ def encoded_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> 
     last = round((span_ns[1] / NS_PER_S + _AFTER_S) * SAMPLE_RATE)
     samples = load_audio(dataset)
     padded = np.pad(samples, (0, max(0, last - len(samples))))[first_s * SAMPLE_RATE : last]
-    audio_encoder = live_encoder(encoder)
-    return [
-        frame
-        for at in range(0, len(padded), _CHUNK)
-        for frame in audio_encoder.push(
-            AudioChunk(
-                padded[at : at + _CHUNK], SAMPLE_RATE, first_s * NS_PER_S + at * NS_PER_S // SAMPLE_RATE
-            )
-        )
-    ]
+    return encode_recording(encoder, padded, start_ns=first_s * NS_PER_S)
 
 
 def silence_mask(samples: Float32Array, times_ns: NDArray[np.int64]) -> NDArray[np.bool_]:

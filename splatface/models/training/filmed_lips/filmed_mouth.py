@@ -1,4 +1,4 @@
-"""One tracked clip to learn from or to measure with: its sound and how the mouth moved."""
+"""A filmed mouth: one tracked clip with its audio and mouth modes, to train on or to evaluate with."""
 
 import io
 from collections.abc import Sequence
@@ -7,7 +7,6 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError
@@ -18,6 +17,7 @@ from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.training.tracking.av_sync import mouth_shape_from_landmarks
 from splatface.models.training.tracking.extract_frames import MouthTrack
+from splatface.models.typing import Float32Array, Float64Array
 
 __all__ = [
     "FilmedMouth",
@@ -28,45 +28,45 @@ __all__ = [
     "save_filmed_mouth",
 ]
 
-_LEAST_FRAMES = 25
+_MIN_FRAMES = 25
 _OPEN = MOUTH_MODES.index("open")
-_PERSON_GAINS = (0.6, 1.7)
+_AMPLITUDE_GAIN_RANGE = (0.6, 1.7)
 _ARRAYS = ("samples", "times_s", "modes", "gap")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FilmedMouth:
-    """The mouth of one person in a video, in the frames that show it."""
+    """The mouth of one speaker in a video, in the frames in which it is visible."""
 
     name: str
-    person: str  # clips of one person carry the same name: they are held out together
+    speaker: str  # same for all clips of a person, which are held out together
     license: str  # of the clip: an SPDX name, or in words
-    samples: NDArray[np.float32]  # [T] mono 16 kHz
-    times_s: NDArray[np.float64]  # [F] rising
-    modes: NDArray[np.float64]  # [F, 8] MOUTH_MODES
-    gap: NDArray[np.float64]  # [F] inner-lip gap over the height from forehead to nose, from landmarks
-    phones: tuple[Phone, ...] = ()  # that are said, where the words are known
+    samples: Float32Array  # [T] mono 16 kHz
+    times_s: Float64Array  # [F] rising
+    modes: Float64Array  # [F, 8] MOUTH_MODES
+    gap: Float64Array  # [F] inner-lip gap over the height from forehead to nose, from landmarks
+    phones: tuple[Phone, ...] = ()  # empty where the words are unknown
 
     @property
     def step_s(self) -> float:
-        """Median time between two frames, s."""
+        """Median time between two frames."""
         return float(np.median(np.diff(self.times_s)))
 
     def with_phones(self, phones: Sequence[Phone]) -> "FilmedMouth":
-        """The same clip with the phones that are said in it."""
+        """Return the same clip with its phones."""
         return replace(self, phones=tuple(phones))
 
 
-def filmed_mouth_from_track(track: MouthTrack, *, name: str, person: str, license: str) -> FilmedMouth:
-    """Keep the frames of a tracked video that show the mouth.
+def filmed_mouth_from_track(track: MouthTrack, *, name: str, speaker: str, license: str) -> FilmedMouth:
+    """Keep the frames of a tracked video in which the mouth is visible.
 
     Raises:
-        TrackingError: when fewer than 25 frames do.
+        TrackingError: there are fewer than 25.
     """
     known = np.isfinite(track.modes).all(axis=1) & np.isfinite(track.gap)
     return _checked(
         FilmedMouth(
-            name, person, license, track.samples, track.times_s[known], track.modes[known], track.gap[known]
+            name, speaker, license, track.samples, track.times_s[known], track.modes[known], track.gap[known]
         )
     )
 
@@ -75,8 +75,8 @@ def filmed_mouth_from_dataset(dataset: Dataset) -> FilmedMouth:
     """Read the mouth of a tracked data set.
 
     Raises:
-        TrackingError: when it has no mediapipe landmarks, or fewer than 25 frames show the mouth.
-        DatasetError: when its sound is missing or damaged.
+        TrackingError: it has no mediapipe landmarks, or the mouth is visible in fewer than 25 frames.
+        DatasetError: its audio is missing or damaged.
     """
     if dataset.landmark_scheme != "mediapipe478":
         raise TrackingError(
@@ -102,13 +102,13 @@ def filmed_mouth_from_dataset(dataset: Dataset) -> FilmedMouth:
 
 
 def save_filmed_mouth(path: Path, film: FilmedMouth) -> None:
-    """Write a clip as .npz: sound and numbers, no picture."""
+    """Write a clip as .npz: audio and numbers, no images."""
     content = io.BytesIO()
-    halves = np.round(np.clip(film.samples, -1, 1) * 32767).astype(np.int16)
+    pcm16 = np.round(np.clip(film.samples, -1, 1) * 32767).astype(np.int16)
     np.savez(
         content,
-        samples=halves,
-        person=film.person,
+        samples=pcm16,
+        person=film.speaker,
         license=film.license,
         ipa=np.array([phone.ipa for phone in film.phones], np.str_),
         phone_times=np.array([(p.start_s, p.end_s, p.stress) for p in film.phones]).reshape(-1, 3),
@@ -118,39 +118,41 @@ def save_filmed_mouth(path: Path, film: FilmedMouth) -> None:
 
 
 def load_filmed_mouth(path: Path) -> FilmedMouth:
-    """Read what `save_filmed_mouth` wrote, or the folder of a tracked data set.
+    """Read a clip that `save_filmed_mouth` wrote, or the folder of a tracked data set.
 
     Raises:
-        TrackingError: when it is neither, or damaged.
-        DatasetError: when it is a data set that cannot be read.
+        TrackingError: it is neither, or damaged.
+        DatasetError: it is a data set that cannot be read.
     """
     if path.is_dir():
         return filmed_mouth_from_dataset(load_dataset(path))
     try:
-        with np.load(path) as kept:
-            arrays = {name: kept[name] for name in _ARRAYS}
-            person, license = str(kept["person"]), str(kept["license"])
-            rows = zip(kept["ipa"].tolist(), kept["phone_times"].tolist(), strict=True)
-            phones = tuple(Phone(ipa, *times) for ipa, times in rows)
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in _ARRAYS}
+            speaker, license = str(file["person"]), str(file["license"])
+            labels = zip(file["ipa"].tolist(), file["phone_times"].tolist(), strict=True)
+            phones = tuple(Phone(ipa, *times) for ipa, times in labels)
     except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
         raise TrackingError(
             f"{path}: expected a tracked clip, found none or a damaged one ({error}): "
             "make it with `splatface hear films`"
         ) from error
     samples = arrays.pop("samples").astype(np.float32) / np.float32(32767)
-    return _checked(FilmedMouth(path.stem, person, license, samples, **arrays, phones=phones))
+    return _checked(FilmedMouth(path.stem, speaker, license, samples, **arrays, phones=phones))
 
 
-def amplitude_gain(film: FilmedMouth, usual: float) -> float:
-    """Gain that brings the spread of a clip's `open` to the usual one, within limits."""
-    return float(np.clip(usual / max(float(film.modes[:, _OPEN].std()), 1e-6), *_PERSON_GAINS))
+def amplitude_gain(clip: FilmedMouth, common_std: float) -> float:
+    """Compute the gain that scales a clip's `open` to a common standard deviation, within limits."""
+    return float(np.clip(common_std / max(float(clip.modes[:, _OPEN].std()), 1e-6), *_AMPLITUDE_GAIN_RANGE))
 
 
 def _checked(film: FilmedMouth) -> FilmedMouth:
-    fits = film.modes.shape == (len(film.times_s), len(MOUTH_MODES)) and film.gap.shape == film.times_s.shape
-    if not fits or len(film.times_s) < _LEAST_FRAMES or (np.diff(film.times_s) <= 0).any():
+    consistent = (
+        film.modes.shape == (len(film.times_s), len(MOUTH_MODES)) and film.gap.shape == film.times_s.shape
+    )
+    if not consistent or len(film.times_s) < _MIN_FRAMES or (np.diff(film.times_s) <= 0).any():
         raise TrackingError(
-            f"{film.name}: expected at least {_LEAST_FRAMES} frames that show a mouth, found "
+            f"{film.name}: expected at least {_MIN_FRAMES} frames that show a mouth, found "
             f"{len(film.times_s)}: give a video in which one face is seen from the front"
         )
     return film

@@ -1,8 +1,8 @@
-"""Fit the coarticulation rule to filmed lips: what people do at each sound, not what we think they do.
+"""Fit the parameters of the coarticulation model to filmed lips.
 
-The rule is that of `hearing.coarticulation`; here it is written in torch, so that its numbers can follow the
-gradient of the distance to filmed modes. The film's alignment is uncertain by tens of ms, so closures are not
-fitted: their shape is the rule's, their depth is what the lips show where they meet.
+The model of `speech_corpus.coarticulation` is written in torch here, for gradients of the distance to filmed
+modes. The phones of a video are uncertain by tens of ms, so the times of closures are not fitted; their depth
+is that of filmed lips where they meet.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
@@ -25,13 +24,15 @@ from splatface.models.training.speech_corpus.coarticulation import (
     initial_coarticulation,
 )
 from splatface.models.training.speech_corpus.phonemes import REST, viseme_name
+from splatface.models.typing import Float32Array
 
 __all__ = ["CoarticulationFitConfig", "fit_coarticulation"]
 
-_LEAST_PHONES = 20
-_STRETCH = 400  # frames of a clip that one step looks at
-_MOST_GAIN = 1.8  # of a mode; more would show the rule's own errors
-_NEAR_S = 0.2  # around a phone; elsewhere nobody knows what is said
+_MIN_PHONES = 20
+_MAX_FRAMES = 400  # of a clip in one step
+_MAX_GAIN = 1.8  # of a mode; more would amplify the model's own errors
+_NEAR_S = 0.2  # around a phone; elsewhere the speech is unknown
+_PHONE_MARGIN_S = 0.5  # of phones around an excerpt
 _REST = VISEME_NAMES.index(REST)
 
 
@@ -40,16 +41,16 @@ class CoarticulationFitConfig:
     """Settings of the fit."""
 
     steps: int = 300
-    lr: float = 0.03
-    clips: int = 5  # of a step
+    learning_rate: float = 0.03
+    clips_per_step: int = 5
     velocity_weight: float = 1.5
-    prior_weight: float = 5e-4  # that holds every number to where it started
-    open_prior_weight: float = 0.3  # the same for the mode `open`, where the first rule is as good
+    prior_weight: float = 5e-4  # of the squared change of every parameter
+    open_prior_weight: float = 0.3  # the same for the mode `open`, where the initial parameters are as good
     seed: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Clip:
+class _ClipTensors:
     """One filmed clip as tensors; P phones with the pauses between them."""
 
     times_s: Tensor  # [F]
@@ -63,44 +64,61 @@ class _Clip:
 
 
 def fit_coarticulation(
-    films: Sequence[FilmedMouth],
+    clips: Sequence[FilmedMouth],
     config: CoarticulationFitConfig | None = None,
     report: Callable[[str], None] = lambda text: None,
 ) -> Coarticulation:
-    """Fit the rule to clips whose phones are known; the others are left out.
+    """Fit the model to clips whose phones are known; the others are left out.
 
     Args:
-        films: of `splatface hear films --words`.
+        clips: of `splatface hear films --words`.
         config: settings.
         report: called with the loss every 50 steps.
 
     Raises:
-        TrainingError: when no clip has 20 phones.
+        TrainingError: no clip has 20 phones.
     """
     config = config or CoarticulationFitConfig()
-    spoken = [film for film in films if len(film.phones) >= _LEAST_PHONES]
-    if not spoken:
+    labeled = [clip for clip in clips if len(clip.phones) >= _MIN_PHONES]
+    if not labeled:
         raise TrainingError(
-            f"rule: expected clips with {_LEAST_PHONES} phones or more, found none: "
+            f"rule: expected clips with {_MIN_PHONES} phones or more, found none: "
             "make them with `splatface hear films --words`"
         )
-    usual = float(np.mean([film.modes[:, OPEN].std() for film in spoken]))
-    first = initial_coarticulation(_closed_modes(spoken))
-    clips = [_clip(film, amplitude_gain(film, usual), first) for film in spoken]
+    common_std = float(np.mean([clip.modes[:, OPEN].std() for clip in labeled]))
+    initial = initial_coarticulation(_closed_modes(labeled))
+    tensors = [_clip_tensors(clip, amplitude_gain(clip, common_std), initial) for clip in labeled]
     torch.manual_seed(config.seed)
-    rule = _TorchRule(first)
-    start = {name: value.detach().clone() for name, value in rule.named_parameters()}
+    model = _TorchCoarticulation(initial)
+    _optimize(model, tensors, config, report)
+    gains = _amplitude_gains(model, tensors)
+    fitted = model.to_numpy()
+    return replace(
+        fitted,
+        targets=fitted.targets * gains,
+        stress=fitted.stress * gains,
+        duration=fitted.duration * gains,
+    )
+
+
+def _optimize(
+    model: "_TorchCoarticulation",
+    clips: Sequence["_ClipTensors"],
+    config: CoarticulationFitConfig,
+    report: Callable[[str], None],
+) -> None:
+    start = {name: value.detach().clone() for name, value in model.named_parameters()}
     weights = torch.full((len(MOUTH_MODES),), config.prior_weight)
     weights[OPEN] = config.open_prior_weight
-    spread = torch.stack([clip.modes.std(dim=0) for clip in clips]).mean(dim=0).clamp(min=0.03)
-    adam = torch.optim.Adam(rule.parameters(), lr=config.lr)
+    std = torch.stack([clip.modes.std(dim=0) for clip in clips]).mean(dim=0).clamp(min=0.03)
+    adam = torch.optim.Adam(model.parameters(), lr=config.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, config.steps)
     rng = np.random.default_rng(config.seed)
     losses: list[float] = []
     for step in range(config.steps):
-        chosen = rng.choice(len(clips), min(config.clips, len(clips)), replace=False)
-        parts = [_loss(rule, _stretch(clips[i], rng), spread, config.velocity_weight) for i in chosen]
-        prior = sum((weights * (value - start[name]) ** 2).sum() for name, value in rule.named_parameters())
+        chosen = rng.choice(len(clips), min(config.clips_per_step, len(clips)), replace=False)
+        parts = [_clip_loss(model, _excerpt(clips[i], rng), std, config.velocity_weight) for i in chosen]
+        prior = sum((weights * (value - start[name]) ** 2).sum() for name, value in model.named_parameters())
         loss = torch.stack(parts).mean() + prior
         adam.zero_grad()
         loss.backward()
@@ -109,54 +127,49 @@ def fit_coarticulation(
         losses.append(float(loss.detach()))
         if (step + 1) % 50 == 0:
             report(f"step {step + 1} of {config.steps}: loss {np.mean(losses[-50:]):.3f}")
-    return _as_wide(rule.fitted(), _gains(rule, clips))
 
 
-def _gains(rule: "_TorchRule", clips: Sequence["_Clip"]) -> NDArray[np.float32]:
-    """Gains [8] from the rule's spread to people's: a fit gives the mean of what it cannot foresee."""
+def _amplitude_gains(model: "_TorchCoarticulation", clips: Sequence["_ClipTensors"]) -> Float32Array:
+    """Compute gains [8] to the filmed standard deviations: a fit mutes what it cannot predict."""
     with torch.no_grad():
-        said = [rule(clip)[clip.near > 0] for clip in clips]
+        predicted = [model(clip)[clip.near > 0] for clip in clips]
     filmed = [clip.modes[clip.near > 0] for clip in clips]
-    ratio = [torch.stack([part.std(dim=0) for part in parts]).mean(dim=0).numpy() for parts in (filmed, said)]
-    return np.asarray(np.clip(ratio[0] / np.maximum(ratio[1], 1e-3), 1.0, _MOST_GAIN), np.float32)
-
-
-def _as_wide(rule: Coarticulation, gains: NDArray[np.float32]) -> Coarticulation:
-    return replace(
-        rule, targets=rule.targets * gains, stress=rule.stress * gains, duration=rule.duration * gains
+    filmed_std, std = (
+        torch.stack([part.std(dim=0) for part in parts]).mean(dim=0).numpy() for parts in (filmed, predicted)
     )
+    return np.asarray(np.clip(filmed_std / np.maximum(std, 1e-3), 1.0, _MAX_GAIN), np.float32)
 
 
-class _TorchRule(nn.Module):
-    """`mode_track` with gradients."""
+class _TorchCoarticulation(nn.Module):
+    """`modes_from_phones` with gradients."""
 
-    def __init__(self, first: Coarticulation) -> None:
+    def __init__(self, initial: Coarticulation) -> None:
         super().__init__()
-        self._first = first
-        self.targets = nn.Parameter(torch.from_numpy(first.targets.copy()))
-        self.strengths = nn.Parameter(torch.from_numpy(np.log(first.strengths)))
-        self.before = nn.Parameter(torch.from_numpy(np.log(first.before_s)))
-        self.after = nn.Parameter(torch.from_numpy(np.log(first.after_s)))
-        self.stress = nn.Parameter(torch.from_numpy(first.stress.copy()))
-        self.duration = nn.Parameter(torch.from_numpy(first.duration.copy()))
-        self.lead_s = nn.Parameter(torch.from_numpy(first.lead_s.copy()))
+        self._initial = initial
+        self.targets = nn.Parameter(torch.from_numpy(initial.targets.copy()))
+        self.log_strengths = nn.Parameter(torch.from_numpy(np.log(initial.strengths)))
+        self.log_before_s = nn.Parameter(torch.from_numpy(np.log(initial.before_s)))
+        self.log_after_s = nn.Parameter(torch.from_numpy(np.log(initial.after_s)))
+        self.stress = nn.Parameter(torch.from_numpy(initial.stress.copy()))
+        self.duration = nn.Parameter(torch.from_numpy(initial.duration.copy()))
+        self.lead_s = nn.Parameter(torch.from_numpy(initial.lead_s.copy()))
 
-    def forward(self, clip: _Clip) -> Tensor:
-        """Modes [F, 8] at the clip's times."""
-        first, visemes = self._first, clip.viseme
-        shortest, longest = first.fade_limits_s
-        at = clip.times_s[:, None, None] + self.lead_s
+    def forward(self, clip: _ClipTensors) -> Tensor:
+        """Compute modes [F, 8] at the clip's times."""
+        initial, visemes = self._initial, clip.viseme
+        shortest, longest = initial.fade_limits_s
+        mouth_s = clip.times_s[:, None, None] + self.lead_s
         duration = (clip.end_s - clip.start_s)[:, None]
-        log_duration = first.log_duration(duration.numpy())
-        core = torch.from_numpy(first.core_s(duration.numpy()))
-        before = (clip.start_s[:, None] + core - at).clamp(min=0)
-        after = (at - clip.end_s[:, None] + core).clamp(min=0)
+        log_duration = initial.log_duration(duration.numpy())
+        core = torch.from_numpy(initial.core_s(duration.numpy()))
+        before = (clip.start_s[:, None] + core - mouth_s).clamp(min=0)
+        after = (mouth_s - clip.end_s[:, None] + core).clamp(min=0)
         rest = (visemes == _REST)[:, None].float()
         dominance = (
-            self.strengths[visemes]
-            + rest * torch.from_numpy(np.log(first.rest_gain(duration.numpy())))
-            - (before / self.before[visemes].exp().clamp(shortest, longest) + 1e-4) ** 1.5
-            - (after / self.after[visemes].exp().clamp(shortest, longest) + 1e-4) ** 1.5
+            self.log_strengths[visemes]
+            + rest * torch.from_numpy(np.log(initial.rest_gain(duration.numpy())))
+            - (before / self.log_before_s[visemes].exp().clamp(shortest, longest) + 1e-4) ** 1.5
+            - (after / self.log_after_s[visemes].exp().clamp(shortest, longest) + 1e-4) ** 1.5
         )
         targets = (
             self.targets[visemes]
@@ -165,64 +178,66 @@ class _TorchRule(nn.Module):
         ) * (1 - rest)
         blended = (torch.softmax(dominance, dim=1) * targets).sum(dim=1)
         shut = clip.shut[:, None]
-        return blended * (1 - shut) + torch.from_numpy(first.closed) * shut
+        return blended * (1 - shut) + torch.from_numpy(initial.closed) * shut
 
-    def fitted(self) -> Coarticulation:
-        """As plain numbers."""
-        shortest, longest = self._first.fade_limits_s
+    def to_numpy(self) -> Coarticulation:
+        """Return the present parameters."""
+        shortest, longest = self._initial.fade_limits_s
 
-        def array(value: Tensor) -> NDArray[np.float32]:
+        def array(value: Tensor) -> Float32Array:
             return np.ascontiguousarray(value.detach().numpy().astype(np.float32))
 
         targets = array(self.targets)
         targets[_REST] = 0.0
         return Coarticulation(
             targets=targets,
-            strengths=array(self.strengths.exp()),
-            before_s=array(self.before.exp().clamp(shortest, longest)),
-            after_s=array(self.after.exp().clamp(shortest, longest)),
+            strengths=array(self.log_strengths.exp()),
+            before_s=array(self.log_before_s.exp().clamp(shortest, longest)),
+            after_s=array(self.log_after_s.exp().clamp(shortest, longest)),
             stress=array(self.stress),
             duration=array(self.duration),
             lead_s=array(self.lead_s),
-            closed=self._first.closed,
+            closed=self._initial.closed,
         )
 
 
-def _loss(rule: _TorchRule, clip: _Clip, spread: Tensor, velocity_weight: float) -> Tensor:
-    off = (rule(clip) - clip.modes) / spread
+def _clip_loss(
+    model: _TorchCoarticulation, clip: _ClipTensors, std: Tensor, velocity_weight: float
+) -> Tensor:
+    error = (model(clip) - clip.modes) / std
     near = clip.near
-    distance = ((off**2).mean(dim=1) * near).sum() / near.sum().clamp(min=1)
+    distance = ((error**2).mean(dim=1) * near).sum() / near.sum().clamp(min=1)
     return distance + velocity_weight * (
-        (off.diff(dim=0) ** 2).mean(dim=1) * near[1:]
+        (error.diff(dim=0) ** 2).mean(dim=1) * near[1:]
     ).sum() / near.sum().clamp(min=1)
 
 
-def _closed_modes(films: Sequence[FilmedMouth]) -> NDArray[np.float32]:
-    """Modes [8] of lips that meet: medians of each clip, averaged."""
+def _closed_modes(clips: Sequence[FilmedMouth]) -> Float32Array:
+    """Compute modes [8] of lips that meet: medians of each clip, averaged."""
     medians = []
-    for film in films:
-        closed = film.gap < closure_threshold(film.gap)
+    for clip in clips:
+        closed = clip.gap < closure_threshold(clip.gap)
         if closed.sum() > 4:
-            medians.append(np.median(film.modes[closed], axis=0))
+            medians.append(np.median(clip.modes[closed], axis=0))
     if not medians:
         raise TrainingError("rule: expected clips in which lips meet, found none: give other clips")
     return np.asarray(np.mean(medians, axis=0), np.float32)
 
 
-def _clip(film: FilmedMouth, gain: float, rule: Coarticulation) -> _Clip:
-    phones = fill_pauses(film.phones, film.times_s)
-    near = np.zeros(len(film.times_s), bool)
-    for phone in film.phones:
-        near |= (film.times_s > phone.start_s - _NEAR_S) & (film.times_s < phone.end_s + _NEAR_S)
+def _clip_tensors(clip: FilmedMouth, gain: float, initial: Coarticulation) -> _ClipTensors:
+    phones = fill_pauses(clip.phones, clip.times_s)
+    near = np.zeros(len(clip.times_s), bool)
+    for phone in clip.phones:
+        near |= (clip.times_s > phone.start_s - _NEAR_S) & (clip.times_s < phone.end_s + _NEAR_S)
 
     def tensor(values: object) -> Tensor:
         return torch.from_numpy(np.asarray(values, np.float32))
 
-    return _Clip(
-        times_s=tensor(film.times_s),
-        modes=tensor(film.modes * gain),
+    return _ClipTensors(
+        times_s=tensor(clip.times_s),
+        modes=tensor(clip.modes * gain),
         near=tensor(near),
-        shut=tensor(closure_curve(film.phones, film.times_s, rule)),
+        shut=tensor(closure_curve(clip.phones, clip.times_s, initial)),
         viseme=torch.tensor([VISEME_NAMES.index(viseme_name(phone.ipa)) for phone in phones]),
         start_s=tensor([phone.start_s for phone in phones]),
         end_s=tensor([phone.end_s for phone in phones]),
@@ -230,16 +245,16 @@ def _clip(film: FilmedMouth, gain: float, rule: Coarticulation) -> _Clip:
     )
 
 
-def _stretch(clip: _Clip, rng: np.random.Generator) -> _Clip:
-    """A part of a long clip with the phones near it."""
-    spare = len(clip.times_s) - _STRETCH
-    if spare <= 0:
+def _excerpt(clip: _ClipTensors, rng: np.random.Generator) -> _ClipTensors:
+    """Return a random part of a long clip with the phones near it."""
+    spare_frames = len(clip.times_s) - _MAX_FRAMES
+    if spare_frames <= 0:
         return clip
-    first = int(rng.integers(0, spare + 1))
-    frames = slice(first, first + _STRETCH)
+    first = int(rng.integers(0, spare_frames + 1))
+    frames = slice(first, first + _MAX_FRAMES)
     begin_s, end_s = clip.times_s[frames][[0, -1]]
-    close = (clip.end_s > begin_s - 0.5) & (clip.start_s < end_s + 0.5)
-    return _Clip(
+    close = (clip.end_s > begin_s - _PHONE_MARGIN_S) & (clip.start_s < end_s + _PHONE_MARGIN_S)
+    return _ClipTensors(
         times_s=clip.times_s[frames],
         modes=clip.modes[frames],
         near=clip.near[frames],

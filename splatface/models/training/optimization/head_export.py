@@ -183,7 +183,7 @@ def calibrated_nets(
     for encoder in shipped_encoders() if encoders is None else encoders:
         net = load_net(encoder)
         try:
-            net, calibration = calibrate_net(net, dataset, features(dataset, encoder))
+            net, calibration = calibrate_net(net, dataset, *features(dataset, encoder))
         except EncoderError as error:
             found[encoder] = {"not calibrated": str(error)}
         else:

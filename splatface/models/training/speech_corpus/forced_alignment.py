@@ -1,24 +1,30 @@
-"""Forced alignment: times of phones in a recording of known words, by warping a synthetic voice onto it."""
+"""Forced alignment: times of phones in a recording of known words, by warping a synthetic voice onto it.
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+Dynamic time warping after Sakoe & Chiba, "Dynamic programming algorithm optimization for spoken word
+recognition" (1978), with slope constraints, over an encoder's features, which hardly depend on the speaker.
+
+Folders of recordings: Debian's asterisk-core-sounds-{en,es,fr,it,ru}-g722 (/usr/share/asterisk/sounds), or
+any other folder with a file of transcripts: lines `name: words`, name without the suffix. Numbers need none.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from splatface.models.audio.audio_file import read_sound
-from splatface.models.audio.encoder import encoder
-from splatface.models.audio.offline_features import FeatureExtractor
+from splatface.models.audio.offline_features import RecordingFeatures, extract_features
 from splatface.models.errors import AudioError, SpeechError
-from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
+from splatface.models.messages import SAMPLE_RATE
 from splatface.models.training.speech_corpus.corpus_voices import (
     synthesize_espeak,
     synthesize_flite,
     trim_pauses,
 )
 from splatface.models.training.speech_corpus.phonemes import VISEMES, LabeledSpeech, Phone, viseme_name
-from splatface.models.typing import Float32Array, Float64Array
+from splatface.models.typing import BoolArray, Float32Array, Float64Array, Int64Array
 
 __all__ = [
     "AlignedRecording",
@@ -34,139 +40,207 @@ __all__ = [
     "voice_by_name",
 ]
 
-_STEPS = ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))  # frames of one side, of the other
-_QUIET_DB = -38.0  # under the loudest: a pause, which each side makes as it likes
-_HOP = 320
+Synthesizer: TypeAlias = Callable[[str], LabeledSpeech]  # from text
+
+_ENCODER = "fsmn"  # as good as whisper here (11 ms from the true starts) and ten times as cheap
+_MAX_DISTANCE = 0.58  # the same words are at 0.38 to 0.48, others above
+_STEPS = ((1, 1), (1, 2), (2, 1), (1, 3), (3, 1))  # frames of the reference, of the recording
+_PAUSE_DB = -38.0  # under the loudest; pauses need not correspond
+_HOP = 320  # samples
+_MIN_PHONE_S = 0.005
+_PEAK = 0.5
+_MIN_VOICE_PROBABILITY = 0.2
+_SILENCE_AFTER_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Alignment:
-    """Moments of the reference and the moments of the recording that sound the same."""
+    """Corresponding times of a reference and a recording."""
 
     reference_s: Float64Array  # [n], rising
     recording_s: Float64Array  # [n], rising
-    distance: float  # mean cosine distance along the way, 0 same .. 1 strangers
+    distance: float  # mean cosine distance along the path, 0 same .. 1 unrelated
 
-
-def align_features(
-    reference: tuple[Float32Array, Float64Array],
-    recording: tuple[Float32Array, Float64Array],
-    voiced: tuple[Float32Array, Float32Array],
-) -> Alignment | None:
-    """Warp one utterance onto another of the same words.
-
-    Args:
-        reference, recording: features [F, D] and centers [F] in s.
-        voiced: the samples [T] at 16 kHz of both; their pauses are left out of the matching.
-
-    None where one side is silent or more than three times as long as the other.
-    """
-    sides = []
-    for (values, centers_s), samples in zip((reference, recording), voiced, strict=True):
-        loud = _loud(samples, centers_s)
-        if loud.sum() < 5:
-            return None
-        x = values[loud] - values[loud].mean(axis=0)
-        x = x / (x.std(axis=0) + 1e-3)
-        sides.append((x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6), centers_s[loud]))
-    (a, a_s), (b, b_s) = sides
-    path = _path(1 - a @ b.T)
-    if path is None:
-        return None
-    steps, distance = path
-    return Alignment(a_s[steps[:, 0]], b_s[steps[:, 1]], distance)
-
-
-def transfer_phones(phones: tuple[Phone, ...], found: Alignment) -> tuple[Phone, ...]:
-    """The reference's phones at the recording's times; what lies across a pause of the recording is cut."""
-
-    def moved(time_s: float) -> float:
-        outside = time_s - float(np.clip(time_s, found.reference_s[0], found.reference_s[-1]))
-        return float(np.interp(time_s, found.reference_s, found.recording_s)) + outside
-
-    there = []
-    for phone in phones:
-        start_s, end_s = max(moved(phone.start_s), 0.0), moved(phone.end_s)
-        if end_s - start_s > 0.005:
-            there.append(Phone(phone.ipa, start_s, end_s, phone.stress))
-    return tuple(there)
-
-
-def _loud(samples: Float32Array, centers_s: Float64Array) -> NDArray[np.bool_]:
-    power = np.square(samples[: len(samples) // _HOP * _HOP].reshape(-1, _HOP)).mean(axis=1)
-    level = 10 * np.log10(power + 1e-12)
-    loud = level > np.percentile(level, 98) + _QUIET_DB
-    near = np.convolve(loud, np.ones(5), "same") > 0  # closures are quiet too: stay within 40 ms of speech
-    at = np.clip((centers_s * SAMPLE_RATE / _HOP).astype(np.int64), 0, len(near) - 1)
-    found: NDArray[np.bool_] = near[at]
-    return found
-
-
-def _path(cost: Float32Array) -> tuple[NDArray[np.int64], float] | None:
-    """Cheapest way from corner to corner, [n, 2], and the mean cost on it."""
-    rows, columns = cost.shape
-    total = np.full((rows, columns), np.inf)
-    came = np.zeros((rows, columns), np.int8)
-    total[0, 0] = cost[0, 0]
-    for i in range(1, rows):
-        for k, (down, right) in enumerate(_STEPS):
-            if down > i or right >= columns:
-                continue
-            weight = down + right  # both sides' frames count the same however the step leans
-            there = total[i - down, :-right] + weight * cost[i, right:]
-            better = there < total[i, right:]
-            total[i, right:][better] = there[better]
-            came[i, right:][better] = k
-    if not np.isfinite(total[-1, -1]):
-        return None
-    at, way = (rows - 1, columns - 1), []
-    while at != (0, 0):
-        way.append(at)
-        down, right = _STEPS[came[at]]
-        at = (at[0] - down, at[1] - right)
-    way.append((0, 0))
-    return np.array(way[::-1]), float(total[-1, -1] / (rows + columns))
-
-
-Synthesizer = Callable[[str], LabeledSpeech]
-_MAX_DISTANCE = 0.58  # the same words are at 0.38 to 0.48, others above
-_ENCODER = "fsmn"  # as good as whisper here (11 ms from the true starts) and ten times as cheap
+    def to_recording_s(self, reference_s: float) -> float:
+        """Map a time of the reference to the recording; outside the path by its nearest end."""
+        outside_s = reference_s - float(np.clip(reference_s, self.reference_s[0], self.reference_s[-1]))
+        return float(np.interp(reference_s, self.reference_s, self.recording_s)) + outside_s
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AlignedRecording:
     """A recording with the times of its phones."""
 
-    said: LabeledSpeech
-    distance: float  # 0 sure .. 1
+    speech: LabeledSpeech
+    distance: float  # of the alignment, 0 certain .. 1
 
 
-def read_transcripts(path: Path) -> dict[str, str]:
-    """Words by name, from lines `name: words`, without comments (`;`) and sounds that say nothing (`[`, `<`).
+def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
+    """Find the phones of a recording of known words, in its own time.
 
-    Raises AudioError where the file cannot be read or holds no such line.
+    Args:
+        path: the recording, read as a whole.
+        words: all that is spoken in it.
+        voice: synthesizes the reference: flite/NAME or espeak/LANGUAGE.
+
+    Raises:
+        AudioError: the recording cannot be read, or contains other words.
+        SpeechError: there is no such voice.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise AudioError(f"{path}: expected a file of words, found {error}: check the path") from error
-    pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
-    words = {name.strip().removesuffix(".wav"): text.strip(" .…") for name, text in pairs}
-    found = {name: text for name, text in words.items() if text and text[0] not in "[<"}
-    if not found:
-        raise AudioError(f"{path}: expected lines such as `goodbye: Goodbye!`, found none: check the file")
-    return found
+    samples = _scaled_to_peak(read_sound(path))
+    reference = voice_by_name(voice)(words)
+    alignment = align_features(
+        *_voiced_features(reference.samples),
+        *_voiced_features(samples),
+    )
+    if alignment is None or alignment.distance > _MAX_DISTANCE:
+        found = "nothing to compare" if alignment is None else f"a distance of {alignment.distance:.2f}"
+        raise AudioError(
+            f"{path}: expected {voice} to sound like it (at most {_MAX_DISTANCE}), found {found}: "
+            "check that --words is all that is said, and the voice's language"
+        )
+    return transfer_phones(reference.phones, alignment)
 
 
-def number_transcripts() -> dict[str, str]:
-    """What the files of every language called digits/N say: a number, which every voice can read."""
-    return {f"digits/{number}": str(number) for number in (*range(21), *range(30, 100, 10))}
+def align_recordings(
+    folder: Path, transcripts: Mapping[str, str], synthesize: Synthesizer, *, voice: str, language: str
+) -> Iterator[AlignedRecording]:
+    """Align every recording below `folder` that has a transcript; those with other words are left out.
+
+    Args:
+        folder: with NAME.g722, NAME.wav, ...
+        transcripts: words by NAME.
+        synthesize: a voice of the same language with exact phone times, best of similar sex and accent.
+        voice, language: labels of the recordings.
+    """
+    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.*")}
+    for name in sorted(transcripts.keys() & files.keys()):
+        samples = read_recording(files[name])
+        if len(samples) < SAMPLE_RATE // 4:
+            continue
+        samples = _scaled_to_peak(samples)
+        reference = trim_pauses(synthesize(transcripts[name]))
+        alignment = align_features(
+            extract_features(_ENCODER, reference.samples),
+            reference.samples,
+            extract_features(_ENCODER, samples),
+            samples,
+        )
+        if alignment is not None and alignment.distance < _MAX_DISTANCE:
+            phones = transfer_phones(reference.phones, alignment)
+            speech = trim_pauses(LabeledSpeech(samples, phones, voice, language))
+            yield AlignedRecording(speech, alignment.distance)
+
+
+def align_features(
+    reference: RecordingFeatures,
+    reference_samples: Float32Array,
+    recording: RecordingFeatures,
+    recording_samples: Float32Array,
+) -> Alignment | None:
+    """Warp one utterance onto another of the same words.
+
+    Args:
+        reference, recording: features of both.
+        reference_samples, recording_samples: [T] at 16 kHz, whose pauses are excluded.
+
+    Returns:
+        None where one side is silent or more than three times as long as the other.
+    """
+    sides = []
+    for features, samples in ((reference, reference_samples), (recording, recording_samples)):
+        loud = _loud_frames(samples, features.times_s)
+        if loud.sum() < 5:
+            return None
+        x = features.values[loud] - features.values[loud].mean(axis=0)
+        x = x / (x.std(axis=0) + 1e-3)
+        sides.append((x / (np.linalg.norm(x, axis=1, keepdims=True) + 1e-6), features.times_s[loud]))
+    (reference_units, reference_s), (recording_units, recording_s) = sides
+    path, distance = _cheapest_path(1 - reference_units @ recording_units.T)
+    if path is None:
+        return None
+    return Alignment(reference_s[path[:, 0]], recording_s[path[:, 1]], distance)
+
+
+def transfer_phones(phones: tuple[Phone, ...], alignment: Alignment) -> tuple[Phone, ...]:
+    """Move the reference's phones to the recording's times; those in a pause of the recording are dropped."""
+    moved = []
+    for phone in phones:
+        start_s = max(alignment.to_recording_s(phone.start_s), 0.0)
+        end_s = alignment.to_recording_s(phone.end_s)
+        if end_s - start_s > _MIN_PHONE_S:
+            moved.append(replace(phone, start_s=start_s, end_s=end_s))
+    return tuple(moved)
+
+
+def _loud_frames(samples: Float32Array, times_s: Float64Array) -> BoolArray:
+    """Mark the frames [F] at the given times that are within 40 ms of loud audio."""
+    power = np.square(samples[: len(samples) // _HOP * _HOP].reshape(-1, _HOP)).mean(axis=1)
+    level_db = 10 * np.log10(power + 1e-12)
+    loud = level_db > np.percentile(level_db, 98) + _PAUSE_DB
+    near = np.convolve(loud, np.ones(5), "same") > 0  # closures are quiet too
+    hops = np.clip((times_s * SAMPLE_RATE / _HOP).astype(np.int64), 0, len(near) - 1)
+    frames: BoolArray = near[hops]
+    return frames
+
+
+def _cheapest_path(cost: Float32Array) -> tuple[Int64Array | None, float]:
+    """Return the cheapest path [n, 2] from corner to corner and its mean cost; None where there is none."""
+    rows, columns = cost.shape
+    total = np.full((rows, columns), np.inf)
+    best_step = np.zeros((rows, columns), np.int8)
+    total[0, 0] = cost[0, 0]
+    for i in range(1, rows):
+        for k, (down, right) in enumerate(_STEPS):
+            if down > i or right >= columns:
+                continue
+            weight = down + right  # frames of both sides count the same in steps of any slope
+            new_total = total[i - down, :-right] + weight * cost[i, right:]
+            better = new_total < total[i, right:]
+            total[i, right:][better] = new_total[better]
+            best_step[i, right:][better] = k
+    if not np.isfinite(total[-1, -1]):
+        return None, np.inf
+    at, path = (rows - 1, columns - 1), []
+    while at != (0, 0):
+        path.append(at)
+        down, right = _STEPS[best_step[at]]
+        at = (at[0] - down, at[1] - right)
+    path.append((0, 0))
+    return np.array(path[::-1]), float(total[-1, -1] / (rows + columns))
+
+
+def _voiced_features(samples: Float32Array) -> tuple[RecordingFeatures, Float32Array]:
+    """Return features and samples [T] with unvoiced passages silenced: some pauses are as loud as speech."""
+    features = extract_features(_ENCODER, samples, silence_after_s=_SILENCE_AFTER_S)
+    times_s = np.arange(len(samples)) / SAMPLE_RATE
+    voiced = np.interp(times_s, features.times_s, features.voice_probability) > _MIN_VOICE_PROBABILITY
+    within = features.times_s < len(samples) / SAMPLE_RATE
+    return (
+        RecordingFeatures(
+            features.values[within], features.times_s[within], features.voice_probability[within]
+        ),
+        samples * voiced.astype(np.float32),
+    )
+
+
+def _scaled_to_peak(samples: Float32Array) -> Float32Array:
+    return samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-6))
+
+
+def closure_at(phones: tuple[Phone, ...], time_s: float) -> str:
+    """Return the phone that closes the lips at a time (p, b, m as IPA), else an empty string."""
+    for phone in phones:
+        if phone.start_s <= time_s < phone.end_s and VISEMES[viseme_name(phone.ipa)].closure == 1.0:
+            return phone.ipa[:1]
+    return ""
 
 
 def voice_by_name(name: str) -> Synthesizer:
-    """`flite/slt` or `espeak/fr-fr+f2` as a function from text to Spoken.
+    """Return `flite/slt` or `espeak/fr-fr+f2` as a function from text to labeled speech.
 
-    Raises SpeechError for other engines: their times are too coarse or their voices too few.
+    Raises:
+        SpeechError: another engine; their phone times are too coarse or their voices too few.
     """
     engine, _, voice = name.partition("/")
     if engine == "flite":
@@ -176,98 +250,42 @@ def voice_by_name(name: str) -> Synthesizer:
     raise SpeechError(f"voice {name}: expected flite/NAME or espeak/LANGUAGE, found another: choose one")
 
 
-def read_recording(path: Path) -> Float32Array:
-    """Samples [T] at 16 kHz of a sound file, .g722 or what soundfile reads."""
-    if path.suffix != ".g722":
-        from splatface.models.audio.audio_file import read_sound
+def read_transcripts(path: Path) -> dict[str, str]:
+    """Read words by name from lines `name: words`, without comments (`;`) and non-speech (`[`, `<`).
 
+    Raises:
+        AudioError: the file cannot be read or has no such line.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise AudioError(f"{path}: expected a file of words, found {error}: check the path") from error
+    pairs = (line.split(":", 1) for line in lines if ":" in line and not line.startswith(";"))
+    words = {name.strip().removesuffix(".wav"): text.strip(" .…") for name, text in pairs}
+    transcripts = {name: text for name, text in words.items() if text and text[0] not in "[<"}
+    if not transcripts:
+        raise AudioError(f"{path}: expected lines such as `goodbye: Goodbye!`, found none: check the file")
+    return transcripts
+
+
+def number_transcripts() -> dict[str, str]:
+    """Return the words of the files digits/N in every language: a number, which every voice can read."""
+    return {f"digits/{number}": str(number) for number in (*range(21), *range(30, 100, 10))}
+
+
+def read_recording(path: Path) -> Float32Array:
+    """Read samples [T] at 16 kHz of a sound file, .g722 or a format of soundfile.
+
+    Raises:
+        AudioError: it cannot be read.
+    """
+    if path.suffix != ".g722":
         return read_sound(path)
     try:
         import av
     except ImportError as error:
         raise AudioError(f"{path}: expected the package av to read G.722: pip install av") from error
-    with av.open(str(path), format="g722") as sound:
-        blocks = [frame.to_ndarray().reshape(-1) for frame in sound.decode(audio=0)]
-    whole: Float32Array = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
-    return whole
-
-
-def align_recordings(
-    folder: Path, words: dict[str, str], say: Synthesizer, ear: FeatureExtractor, *, voice: str, language: str
-) -> Iterator[AlignedRecording]:
-    """Every recording below `folder` whose words are known and which agrees with a voice that says them.
-
-    Args:
-        folder: holds NAME.g722, NAME.wav, ...
-        words: what is said, by NAME.
-        say: a voice of the same language with exact times; the nearer in sex and accent the better.
-        ear: hears both.
-        voice, language: what the recordings are called.
-    """
-    files = {str(path.relative_to(folder).with_suffix("")): path for path in folder.rglob("*.*")}
-    for name in sorted(words.keys() & files.keys()):
-        samples = read_recording(files[name])
-        if len(samples) < SAMPLE_RATE // 4:
-            continue
-        samples = samples * np.float32(0.5 / max(float(np.abs(samples).max()), 1e-6))
-        reference = trim_pauses(say(words[name]))
-        found = align_features(
-            ear(_ENCODER, reference.samples), ear(_ENCODER, samples), (reference.samples, samples)
-        )
-        if found is not None and found.distance < _MAX_DISTANCE:
-            phones = transfer_phones(reference.phones, found)
-            yield AlignedRecording(
-                trim_pauses(LabeledSpeech(samples, phones, voice, language)), found.distance
-            )
-
-
-_PEAK = 0.5
-_VOICED = 0.2  # voice probability
-
-
-def align_phones(path: Path, words: str, voice: str) -> tuple[Phone, ...]:
-    """The phones of a recording, in its own time; it is read whole.
-
-    Args:
-        path: the recording.
-        words: all that is said in it.
-        voice: says the same and is aligned with it: flite/NAME or espeak/LANGUAGE.
-
-    Raises:
-        AudioError: the recording cannot be read, or sounds like other words.
-        SpeechError: there is no such voice.
-    """
-    samples = read_sound(path)
-    samples = samples * np.float32(_PEAK / max(float(np.abs(samples).max()), 1e-6))
-    said = voice_by_name(voice)(words)
-    own, reference = _heard(samples), _heard(said.samples)
-    found = align_features(reference[:2], own[:2], (reference[2], own[2]))
-    if found is None or found.distance > _MAX_DISTANCE:
-        how_far = "nothing to compare" if found is None else f"a distance of {found.distance:.2f}"
-        raise AudioError(
-            f"{path}: expected {voice} to sound like it (at most {_MAX_DISTANCE}), found {how_far}: "
-            "check that --words is all that is said, and the voice's language"
-        )
-    return transfer_phones(said.phones, found)
-
-
-def _heard(samples: Float32Array) -> tuple[Float32Array, NDArray[np.float64], Float32Array]:
-    """Features, their times in s, and the samples [T] with pauses made silent: some are as loud as speech."""
-    ear = encoder(_ENCODER)
-    chunk = AudioChunk(np.pad(samples, (0, SAMPLE_RATE // 2)), SAMPLE_RATE, 0)
-    frames = ear.push(chunk)
-    centers_s = np.array([frame.center_ns for frame in frames], np.int64) / NS_PER_S
-    voice = np.array([frame.voice_probability for frame in frames])
-    times_s = np.arange(len(samples)) / SAMPLE_RATE
-    spoken = np.interp(times_s, centers_s, voice) > _VOICED
-    within = centers_s < len(samples) / SAMPLE_RATE
-    values = np.stack([frame.values for frame in frames])
-    return values[within], centers_s[within], samples * spoken.astype(np.float32)
-
-
-def closure_at(phones: tuple[Phone, ...], time_s: float) -> str:
-    """The sound that lips close for at a time (p, b, m as IPA), else nothing."""
-    for phone in phones:
-        if phone.start_s <= time_s < phone.end_s and VISEMES[viseme_name(phone.ipa)].closure == 1.0:
-            return phone.ipa[:1]
-    return ""
+    with av.open(str(path), format="g722") as container:
+        blocks = [frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)]
+    samples: Float32Array = np.concatenate(blocks).astype(np.float32) / np.float32(32768)
+    return samples

@@ -1,19 +1,21 @@
-"""Phones, their visemes (lip targets), and speech with known phone times."""
+"""Phones, their visemes (lip targets), and speech with known phone times.
+
+The viseme targets are set by hand from phonetics (lip aperture, spread, rounding, teeth); how they blend in
+time is in `coarticulation`.
+"""
 
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
+from splatface.models.typing import Float32Array
 
 __all__ = ["REST", "VISEMES", "LabeledSpeech", "Phone", "Viseme", "is_vowel", "viseme_name"]
 
 
 @dataclass(frozen=True, slots=True)
 class Phone:
-    """One speech sound and when it is heard."""
+    """One speech sound and its time."""
 
     ipa: str  # may carry length and other marks; "" or punctuation is a pause
     start_s: float
@@ -23,12 +25,12 @@ class Phone:
 
 @dataclass(frozen=True, slots=True)
 class Viseme:
-    """Where the lips go and how much they insist."""
+    """Lip targets of a group of sounds, and their dominance over the neighbors."""
 
     targets: tuple[float, ...]  # [len(MOUTH_MODES)]
-    jaw: float  # dominance over open, upper_lip and lower_lip, 0..~2
-    lips: float  # dominance over wide, round and funnel: small lets the neighbors' rounding through
-    closure: float = 0.0  # 1: the lips meet, whatever the neighbors want
+    jaw_dominance: float  # over open, upper_lip and lower_lip, 0..~2
+    lip_dominance: float  # over wide, round and funnel: small lets the neighbors' rounding through
+    closure: float = 0.0  # 1: the lips meet, whatever the neighbors' targets are
     vowel: bool = False
 
 
@@ -63,7 +65,7 @@ VISEMES: Final[dict[str, Viseme]] = {
     "y": _viseme(1.0, 1.4, vowel=True, open=0.22, round=0.80, funnel=0.55, lower_lip=0.10),
 }
 
-_SOUNDS: Final = {
+_LETTERS: Final = {
     "p": "pbmɓɸβɱ",
     "f": "fvʋⱱ",
     "th": "θð",
@@ -86,24 +88,29 @@ _SOUNDS: Final = {
     "uw": "uʊʉɥ",
     "y": "yøœʏ",
 }
-_VISEME_BY_LETTER: Final = {sound: name for name, sounds in _SOUNDS.items() for sound in sounds}
+_VISEME_BY_LETTER: Final = {letter: name for name, letters in _LETTERS.items() for letter in letters}
 
 
 def viseme_name(ipa: str) -> str:
-    """Name of the viseme of a sound: that of the first letter that is one; REST for a pause."""
+    """Return the viseme of a sound, that of its first letter that has one; REST for a pause."""
     return next((_VISEME_BY_LETTER[letter] for letter in ipa if letter in _VISEME_BY_LETTER), REST)
 
 
 def is_vowel(ipa: str) -> bool:
-    """Whether the sound is the core of a syllable."""
+    """Return whether the sound is the nucleus of a syllable."""
     return VISEMES[viseme_name(ipa)].vowel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledSpeech:
-    """A spoken sentence."""
+    """A sentence with the times of its phones."""
 
-    samples: NDArray[np.float32]  # [T], -1..1, 16 kHz
+    samples: Float32Array  # [T], -1..1, 16 kHz
     phones: tuple[Phone, ...]  # in order, without overlap
     voice: str  # "kokoro/jf_alpha", "espeak/de", ...
     language: str  # "en", ...
+
+    @property
+    def source(self) -> str:
+        """Engine or recording that the voice is from: "kokoro", "espeak", ..."""
+        return self.voice.split("/")[0]

@@ -1,4 +1,4 @@
-"""Text that the corpus voices speak: sentences in 14 languages, and pseudo-sentences without end."""
+"""Text that the corpus voices speak: sentences in 14 languages, and random pseudo-sentences."""
 
 from collections import defaultdict
 from functools import cache
@@ -8,7 +8,7 @@ import numpy as np
 
 __all__ = ["HELD_OUT_SENTENCES", "SENTENCES", "pseudo_sentence"]
 
-HELD_OUT_SENTENCES: Final = 8  # the last English ones: no training voice says them
+HELD_OUT_SENTENCES: Final = 8  # the last English ones, which no training voice speaks
 
 _ENGLISH = """
 Hello there, my name is Paula, and I am very pleased to meet you.
@@ -203,47 +203,51 @@ SENTENCES: Final[dict[str, tuple[str, ...]]] = {
 }
 
 
-_WORDS = (4, 10)
-_INVENTED = 0.5  # share of the words
-_LONGEST = 10  # letters of an invented word
-_MARKS = ".,;:!?，。？！"
+_WORD_COUNT_RANGE = (4, 10)
+_INVENTED_FRACTION = 0.5  # of the words
+_MAX_LETTERS = 10  # of an invented word
+_PUNCTUATION = ".,;:!?，。？！"
 _START, _END = "\x02", "\x03"
 
 
 def pseudo_sentence(language: str, rng: np.random.Generator) -> str:
-    """Four to nine words of one of the languages of SENTENCES, which together say nothing."""
-    words, chain = _known(language)
-    if language == "cmn":  # its writing knows no letters: its clauses are shuffled
+    """Make a meaningless sentence of four to nine words of a language of SENTENCES, half of them invented.
+
+    A net that is trained on the same sentences again and again overfits to them; sounds must follow each
+    other in every order.
+    """
+    words, following_letters = _word_model(language)
+    if language == "cmn":  # not written in letters: its clauses are shuffled
         return "，".join(str(word) for word in rng.choice(words, 2)) + "。"
-    said = [
-        _invented(chain, rng) if rng.random() < _INVENTED else str(rng.choice(words))
-        for _ in range(int(rng.integers(*_WORDS)))
+    chosen = [
+        _invent_word(following_letters, rng) if rng.random() < _INVENTED_FRACTION else str(rng.choice(words))
+        for _ in range(int(rng.integers(*_WORD_COUNT_RANGE)))
     ]
-    if len(said) > 5 and rng.random() < 0.5:
-        said[len(said) // 2] += ","
-    return " ".join(said) + str(rng.choice([".", ".", "?"]))
+    if len(chosen) > 5 and rng.random() < 0.5:
+        chosen[len(chosen) // 2] += ","
+    return " ".join(chosen) + str(rng.choice([".", ".", "?"]))
 
 
 @cache
-def _known(language: str) -> tuple[tuple[str, ...], dict[str, str]]:
-    """The language's words, and after every two letters the letters that may follow, as often as they do."""
+def _word_model(language: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Return a language's words and, for every two letters, all letters that follow them in the words."""
     sentences = SENTENCES[language]
     if language == "en":
         sentences = sentences[:-HELD_OUT_SENTENCES]
     if language == "cmn":
-        return tuple(clause for text in sentences for clause in text.strip(_MARKS).split("，")), {}
-    words = [word.strip(_MARKS) for text in sentences for word in text.lower().split()]
-    chain: dict[str, str] = defaultdict(str)
+        return tuple(clause for text in sentences for clause in text.strip(_PUNCTUATION).split("，")), {}
+    words = [word.strip(_PUNCTUATION) for text in sentences for word in text.lower().split()]
+    following_letters: dict[str, str] = defaultdict(str)
     for word in words:
         letters = _START * 2 + word + _END
         for i in range(2, len(letters)):
-            chain[letters[i - 2 : i]] += letters[i]
-    return tuple(words), dict(chain)
+            following_letters[letters[i - 2 : i]] += letters[i]
+    return tuple(words), dict(following_letters)
 
 
-def _invented(chain: dict[str, str], rng: np.random.Generator) -> str:
+def _invent_word(following_letters: dict[str, str], rng: np.random.Generator) -> str:
     word = _START * 2
-    while not word.endswith(_END) and len(word) < _LONGEST + 2:
-        following = chain[word[-2:]]
-        word += following[int(rng.integers(len(following)))]
+    while not word.endswith(_END) and len(word) < _MAX_LETTERS + 2:
+        letters = following_letters[word[-2:]]
+        word += letters[int(rng.integers(len(letters)))]
     return word.strip(_START + _END)

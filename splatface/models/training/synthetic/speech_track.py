@@ -76,7 +76,7 @@ def _joe() -> PiperJoeVoice:
 
 def _kokoro_voice(name: str, gender: str) -> ActorVoice:
     def say(text: str) -> LabeledSpeech:
-        return _kokoro().say(text, "en", {name: 1.0}, speed=0.92)
+        return _kokoro().synthesize(text, "en", {name: 1.0}, speed=0.92)
 
     return ActorVoice(f"kokoro/{name}", gender, "Kokoro-82M, Apache-2.0", say)
 
@@ -98,7 +98,10 @@ VOICES: Final[Mapping[str, ActorVoice]] = {
         _flite_voice("slt", "woman"),
         _kokoro_voice("jm_kumo", "man"),
         ActorVoice(
-            "piper/joe", "man", "Piper en_US-joe-medium, MIT, recordings CC0", lambda text: _joe().say(text)
+            "piper/joe",
+            "man",
+            "Piper en_US-joe-medium, MIT, recordings CC0",
+            lambda text: _joe().synthesize(text),
         ),
         _flite_voice("awb", "man"),
         _flite_voice("rms", "man"),

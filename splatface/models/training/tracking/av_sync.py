@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 
-from splatface.models.audio.offline_features import features
+from splatface.models.audio.offline_features import extract_features
 from splatface.models.audio.vad import SILENCE_DBFS, VAD_WINDOW, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.audio2motion.weights import load_net
@@ -166,16 +166,16 @@ def _predict_mouth(samples: Float32Array) -> tuple[Float64Array, Float64Array]:
     for name in _ENCODERS:
         net = load_net(name)
         try:
-            values, centers_s = features(name, samples)
+            features = extract_features(name, samples)
         except (EncoderError, ValueError):  # ValueError: too short for a single frame
             continue
-        padding = np.repeat(values[:1], net.window - 1, axis=0)
+        padding = np.repeat(features.values[:1], net.window - 1, axis=0)
         windows = np.lib.stride_tricks.sliding_window_view(
-            np.concatenate([padding, values]), net.window, axis=0
+            np.concatenate([padding, features.values]), net.window, axis=0
         )
         modes = np.array([net(window.T) for window in windows], np.float64)
         mouth = np.stack([modes[:, _OPEN], modes[:, _WIDE] - modes[:, _ROUND]], axis=1)
-        return mouth, centers_s - net.lookahead_ms / 1000
+        return mouth, features.times_s - net.lookahead_ms / 1000
     return np.zeros((0, 2)), np.zeros(0)
 
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from splatface.models.audio.offline_features import features
+from splatface.models.audio.offline_features import extract_features
 
 torch = pytest.importorskip("torch")
 onnx = pytest.importorskip("onnx")
@@ -15,30 +15,29 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def test_other_encoders_are_heard_as_they_are():
+def test_other_encoders_are_unchanged():
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
 
     sound = np.random.default_rng(0).standard_normal(8000).astype(np.float32) * 0.1
-    values, centers_s = features("logmel", sound)
-    same, times_s = extract_features_bf16("logmel", sound)
-    assert np.array_equal(values, same)
-    assert np.array_equal(centers_s, times_s)
+    expected, features = extract_features("logmel", sound), extract_features_bf16("logmel", sound)
+    assert np.array_equal(features.values, expected.values)
+    assert np.array_equal(features.times_s, expected.times_s)
 
 
-def test_half_precision_hears_what_the_streaming_whisper_hears():
+def test_bf16_whisper_is_close_to_the_streaming_whisper():
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
 
     t = np.arange(16000) / 16000
     sound = (0.3 * np.sin(2 * np.pi * 180 * t) * np.sin(2 * np.pi * 3 * t)).astype(np.float32)
-    for _ in range(2):  # what was heard before does not matter
-        values, centers_s = features("whisper", sound)
-        quick, times_s = extract_features_bf16("whisper", sound)
-        assert np.array_equal(centers_s, times_s)
-        assert quick.shape == values.shape
-        assert np.square(quick - values).mean() < 0.003 * values.var()
+    for _ in range(2):  # independent of earlier calls
+        expected, features = extract_features("whisper", sound), extract_features_bf16("whisper", sound)
+        assert np.array_equal(features.times_s, expected.times_s)
+        assert features.values.shape == expected.values.shape
+        error = np.square(features.values - expected.values).mean()
+        assert error < 0.003 * expected.values.var()
 
 
-def test_a_graph_gives_in_torch_what_it_gives_in_onnxruntime():
+def test_an_onnx_graph_in_torch_equals_onnxruntime():
     onnxruntime = pytest.importorskip("onnxruntime")
     from splatface.models.audio.whisper_encoder import WIDTH, whisper_network
     from splatface.models.training.audio_to_mouth.bf16_features import torch_from_onnx

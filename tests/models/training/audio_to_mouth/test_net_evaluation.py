@@ -1,5 +1,3 @@
-""""""
-
 import json
 
 import numpy as np
@@ -13,7 +11,6 @@ from splatface.models.training.audio_to_mouth.net_evaluation import (
     held_out_trials,
     markdown_table,
     nonspeech_trials,
-    plain,
     plot_openings,
     score_mouth,
     write_evaluation,
@@ -70,7 +67,7 @@ def test_what_the_truth_does_not_tell_is_not_judged(true):
     assert result.open_r == pytest.approx(1)
     assert result.modes_r == pytest.approx(1)
     assert result.closure_recall == 1  # told by the opening
-    assert np.isnan(plain(result)["mode_r"]["wide"])
+    assert np.isnan(result.as_dict()["mode_r"]["wide"])
 
 
 def test_a_still_mouth_has_no_correlation_and_breaks_nothing(true):
@@ -106,15 +103,15 @@ def test_only_what_was_held_out_is_measured(corpus):
     assert len(held_out_trials(corpus, each=1)) == 2
 
 
-def test_every_listener_meets_the_same_recordings(corpus):
+def test_every_predictor_gets_the_same_recordings(corpus):
     one, other = held_out_trials(corpus), held_out_trials(corpus)
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(one, other, strict=True))
 
 
 def test_the_truth_is_rest_before_the_first_sound(corpus):
     trial = held_out_trials(corpus)[0]
-    assert np.abs(trial.truth(np.array([0.1]))).max() < 0.05
-    assert trial.truth(np.array([0.5]))[0, MOUTH_MODES.index("open")] > 0.4
+    assert np.abs(trial.target_modes(np.array([0.1]))).max() < 0.05
+    assert trial.target_modes(np.array([0.5]))[0, MOUTH_MODES.index("open")] > 0.4
 
 
 def test_who_knows_the_truth_scores_fully_and_puppets_do_not(corpus):
@@ -123,7 +120,7 @@ def test_who_knows_the_truth_scores_fully_and_puppets_do_not(corpus):
     def oracle(samples):
         trial = next((x for x in trials if x.samples is samples), None)
         times_s = np.arange(0.01, len(samples) / 16000, 0.02)
-        return (trial.truth(times_s) if trial else np.zeros((len(times_s), 8), np.float32)), times_s
+        return (trial.target_modes(times_s) if trial else np.zeros((len(times_s), 8), np.float32)), times_s
 
     best, level = (
         evaluate_predictor(oracle, trials, resting),

@@ -1,5 +1,3 @@
-""""""
-
 import dataclasses
 
 import numpy as np
@@ -25,16 +23,16 @@ def test_what_is_linear_is_found_at_its_time(lookahead):
     modes = np.zeros((3000, 8))
     modes[:, 0] = 0.5 * VALUES[:, 2] + 0.1
     modes[:, 3] = 0.3 * VALUES[:, 1] - 0.2 * VALUES[:, 4]
-    net = ridge_net(clips_of(modes), lookahead, strength=1e-6)
+    net = ridge_net(clips_of(modes), lookahead, ridge=1e-6)
     assert net.lookahead_ms == 20 * lookahead
     heard = predict_frames(net, VALUES.astype(np.float32))
     assert heard[20:2900] == pytest.approx(modes[20 - lookahead : 2900 - lookahead], abs=0.02)
 
 
-def test_a_strong_ridge_says_the_mean():
+def test_a_strong_ridge_predicts_the_mean():
     modes = np.zeros((3000, 8))
     modes[:, 0] = 0.5 * VALUES[:, 2] + 0.1
-    heard = predict_frames(ridge_net(clips_of(modes), 1, strength=1e4), VALUES.astype(np.float32))
+    heard = predict_frames(ridge_net(clips_of(modes), 1, ridge=1e4), VALUES.astype(np.float32))
     assert heard[:, 0] == pytest.approx(np.full(3000, modes[:, 0].mean()), abs=0.01)
 
 

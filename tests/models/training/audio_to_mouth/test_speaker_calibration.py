@@ -62,35 +62,35 @@ def correlation(a, b):
 
 def test_a_person_who_opens_wider_gets_a_gain(tiny):
     net, values = listening(), speech(500)
-    said = predict_modes(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
+    said = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
     dataset, features = filmed(tiny, values, 1.6 * said)
-    calibrated, found = calibrate_net(net, dataset, features)
+    calibrated, found = calibrate_net(net, dataset, *features)
     assert found.method == "gain"
     assert found.gain[OPEN] == pytest.approx(0.95 * 1.6, rel=0.05)
     assert found.amplitude == pytest.approx(0.95, abs=0.08)
-    assert predict_modes(calibrated, features, features[1])[:, OPEN].std() > 1.4 * said[:, OPEN].std()
+    assert predict_modes(calibrated, *features, features[1])[:, OPEN].std() > 1.4 * said[:, OPEN].std()
 
 
 def test_who_moves_as_the_net_says_keeps_it(tiny):
     net, values = listening(), speech(500)
-    said = predict_modes(net, (values, np.arange(500) * STEP_NS), np.arange(500) * STEP_NS)
+    said = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
     dataset, features = filmed(tiny, values, said / 0.95)
-    calibrated, found = calibrate_net(net, dataset, features)
+    calibrated, found = calibrate_net(net, dataset, *features)
     assert found.method in ("shared", "gain")
-    assert correlation(predict_modes(calibrated, features, features[1])[:, OPEN], said[:, OPEN]) > 0.999
+    assert correlation(predict_modes(calibrated, *features, features[1])[:, OPEN], said[:, OPEN]) > 0.999
 
 
 def test_modes_that_a_person_does_together_are_mixed(tiny):
     net, values = listening(), speech(750)
-    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
     own = np.eye(8)
     own[2, 2], own[2, 6] = 0.2, 1.2
     rng = np.random.default_rng(2)
     done = said @ own + 0.02 * rng.normal(size=said.shape)
     dataset, features = filmed(tiny, values, done)
-    calibrated, found = calibrate_net(net, dataset, features)
+    calibrated, found = calibrate_net(net, dataset, *features)
     assert found.method in ("mix", "layer")
-    after = predict_modes(calibrated, features, features[1])
+    after = predict_modes(calibrated, *features, features[1])
     assert correlation(after[:, 6], done[:, 6]) > correlation(said[:, 6], done[:, 6]) + 0.1
 
 
@@ -100,30 +100,30 @@ def test_a_person_of_whom_nothing_is_heard_never_gets_worse_in_film_left_out(tin
     net, values = listening(), speech(200, seed)
     unheard = speech(200, seed + 50)[:, :8]
     dataset, features = filmed(tiny, values, unheard)
-    _, found = calibrate_net(net, dataset, features)
+    _, found = calibrate_net(net, dataset, *features)
     assert found.after[OPEN] >= found.before[OPEN] - 1e-3
 
 
 def test_one_odd_passage_is_left_out_and_reported(tiny):
     net, values = listening(), speech(750)
-    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
     done = 1.5 * said
     done[300:350] += 3.0 * speech(50, 7)[:, :8]  # a hand before the mouth, two seconds
     dataset, features = filmed(tiny, values, done)
-    _calibrated, found = calibrate_net(net, dataset, features)
+    _calibrated, found = calibrate_net(net, dataset, *features)
     assert found.method != "shared"
     assert found.gain[OPEN] == pytest.approx(0.95 * 1.5, rel=0.1)
-    assert any(begin < 14.0 and end > 12.0 for begin, end in found.odd_s)
+    assert any(begin < 14.0 and end > 12.0 for begin, end in found.outlier_spans_s)
     assert calibration_as_dict(found)["odd_passages_s"]
 
 
 def test_drift_of_the_tracker_is_not_learned(tiny):
     net, values = listening(), speech(750)
-    said = predict_modes(net, (values, np.arange(750) * STEP_NS), np.arange(750) * STEP_NS)
+    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
     drift = np.linspace(-0.6, 0.6, 750)[:, None]
     with_drift, features = filmed(tiny, values, 1.5 * said + drift)
     without, _ = filmed(tiny, values, 1.5 * said)
-    one, other = (calibrate_net(net, dataset, features)[1] for dataset in (with_drift, without))
+    one, other = (calibrate_net(net, dataset, *features)[1] for dataset in (with_drift, without))
     assert one.method == other.method
     np.testing.assert_allclose(one.gain, other.gain, rtol=0.1)
 
@@ -131,7 +131,7 @@ def test_drift_of_the_tracker_is_not_learned(tiny):
 def test_too_little_film_changes_nothing_and_says_so(tiny):
     net, values = listening(), speech(60)
     dataset, features = filmed(tiny, values, speech(60, 3)[:, :8])
-    calibrated, found = calibrate_net(net, dataset, features)
+    calibrated, found = calibrate_net(net, dataset, *features)
     assert found.method == "shared"
     assert "too little film" in found.reason
     np.testing.assert_array_equal(calibrated.w2, net.w2)
@@ -140,7 +140,7 @@ def test_too_little_film_changes_nothing_and_says_so(tiny):
 def test_a_description_is_plain_and_whole(tiny):
     net, values = listening(), speech(500)
     dataset, features = filmed(tiny, values, speech(500, 3)[:, :8])
-    told = calibration_as_dict(calibrate_net(net, dataset, features)[1])
+    told = calibration_as_dict(calibrate_net(net, dataset, *features)[1])
     assert told["method"] in METHODS
     assert set(MOUTH_MODES) < set(told)
     assert all(isinstance(value, float) for value in told["open"].values())

@@ -1,10 +1,9 @@
-""""""
-
 import dataclasses
-from functools import partial
 
 import numpy as np
 import pytest
+
+pytest.importorskip("torch")
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips
@@ -14,20 +13,18 @@ from splatface.models.training.audio_to_mouth.train_mouth_net import (
     MouthTrainingConfig,
     NetConfig,
     train_mouth_net,
+    train_single_speaker_net,
 )
 
-pytest.importorskip("torch")
-
-
 SHORT = MouthTrainingConfig(
-    shape=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
+    net=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
     steps=400,
-    batch=8,
-    lookahead=1,
+    batch_size=8,
+    lookahead_frames=1,
     speaker_mixup=0.0,
     dropout=0.0,
-    dropout_within=0.0,
-    rate=1e-2,
+    hidden_dropout=0.0,
+    learning_rate=1e-2,
 )
 
 
@@ -98,7 +95,7 @@ def test_a_state_of_other_settings_is_not_gone_on_with(clips, tmp_path):
 pytest.importorskip("torch")
 
 
-def a_film(seconds=20):
+def loud_tone_trial(seconds=20):
     """The mouth opens with the loudness of a tone."""
     t = np.arange(seconds * 16000) / 16000
     loud = 0.5 + 0.5 * np.sin(2 * np.pi * 0.9 * t)
@@ -109,27 +106,27 @@ def a_film(seconds=20):
     return EvaluationTrial("film", "en", "tracked", sound, times_s, modes)
 
 
-def test_a_film_is_parted_in_time():
-    from splatface.models.training.audio_to_mouth.train_mouth_net import split_trial
+def test_a_trial_is_split_in_time():
+    trial = loud_tone_trial()
+    beginning, rest = trial.split(0.5)
+    assert beginning.times_s[-1] < rest.times_s[0]
+    assert len(beginning.times_s) + len(rest.times_s) == len(trial.times_s)
+    assert len(rest.samples) == len(beginning.samples)
 
-    known, rest = split_trial(a_film(), 0.5)
-    assert known.times_s[-1] < rest.times_s[0]
-    assert len(known.times_s) + len(rest.times_s) == len(a_film().times_s)
-    assert len(rest.samples) == len(known.samples)
 
-
-def test_a_person_is_learnt_from_the_beginning_of_their_film(monkeypatch):
-    from splatface.models.training.audio_to_mouth import train_mouth_net
-    from splatface.models.training.audio_to_mouth.train_mouth_net import NetConfig
-
-    shape = NetConfig(window=4, projected=8, convs=1, kernel=2, hidden=24)
-    small = partial(train_mouth_net.MouthTrainingConfig, shape=shape, batch=8, dropout=0.0, rate=1e-2)
-    monkeypatch.setattr(train_mouth_net, "Training", small)
-    monkeypatch.setattr(train_mouth_net, "_STEPS", 250)
-    known, rest = train_mouth_net.split_trial(a_film())
-    net = train_mouth_net.train_single_speaker_net("logmel", known, 1, lambda told: None)
+def test_a_single_speaker_net_predicts_the_rest_of_its_video():
+    config = MouthTrainingConfig(
+        net=NetConfig(window=4, projected=8, convs=1, kernel=2, hidden=24),
+        steps=250,
+        batch_size=8,
+        dropout=0.0,
+        learning_rate=1e-2,
+        speaker_mixup=0.0,
+    )
+    beginning, rest = loud_tone_trial().split(0.6)
+    net = train_single_speaker_net(beginning, "logmel", config)
     assert net.lookahead_ms == 20
-    heard, times_s = predict_recording(net, rest.samples)
+    predicted, times_s = predict_recording(net, rest.samples)
     inside = (times_s >= rest.times_s[0]) & (times_s <= rest.times_s[-1])
-    truth = rest.truth(times_s[inside])
-    assert np.corrcoef(heard[inside, 0], truth[:, 0])[0, 1] > 0.8
+    target = rest.target_modes(times_s[inside])
+    assert np.corrcoef(predicted[inside, 0], target[:, 0])[0, 1] > 0.8

@@ -18,7 +18,7 @@ def test_a_clip_is_kept_whole(tmp_path):
     film = filmed()
     save_filmed_mouth(tmp_path / "clip0.npz", film)
     again = load_filmed_mouth(tmp_path / "clip0.npz")
-    assert (again.name, again.person, again.license) == (film.name, film.person, film.license)
+    assert (again.name, again.speaker, again.license) == (film.name, film.speaker, film.license)
     assert again.phones == film.phones
     np.testing.assert_array_equal(again.modes, film.modes)
     np.testing.assert_array_equal(again.gap, film.gap)
@@ -39,7 +39,7 @@ def test_frames_without_a_mouth_are_left_out():
     modes, gap = film.modes.copy(), film.gap.copy()
     modes[10:20], gap[10:20] = np.nan, np.nan
     track = MouthTrack(film.samples, film.times_s, modes, gap, AudioOffset(0.0, 0.5, 0.5, reliable=True))
-    kept = filmed_mouth_from_track(track, name="x", person="x", license="CC0-1.0")
+    kept = filmed_mouth_from_track(track, name="x", speaker="x", license="CC0-1.0")
     assert len(kept.times_s) == len(film.times_s) - 10
     assert np.isfinite(kept.modes).all()
 

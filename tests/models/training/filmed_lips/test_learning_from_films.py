@@ -11,10 +11,13 @@ from splatface.models.errors import TrainingError
 from splatface.models.training.audio_to_mouth.encoded_clips import delay_modes
 from splatface.models.training.audio_to_mouth.net_postprocessing import ridge_net
 from splatface.models.training.audio_to_mouth.predictors import predict_frames
-from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth, save_filmed_mouth
+from splatface.models.training.filmed_lips.filmed_mouth import (
+    amplitude_gain,
+    load_filmed_mouth,
+    save_filmed_mouth,
+)
 from splatface.models.training.filmed_lips.fine_tune import (
     FineTuningConfig,
-    amplitude_gain,
     encode_filmed_clips,
     fine_tune,
 )
@@ -63,7 +66,9 @@ def test_features_are_made_once(paths, clips):
         raise AssertionError("encoded again")
 
     films = [load_filmed_mouth(path) for path in paths]
-    again = encode_filmed_clips(films, "logmel", copies=1, cache=paths[0].parent / "features", ear=not_called)
+    again = encode_filmed_clips(
+        films, "logmel", copies=1, cache=paths[0].parent / "features", extractor=not_called
+    )
     np.testing.assert_array_equal(again.values, clips.values)
 
 
@@ -89,7 +94,12 @@ def test_a_net_learns_lips_from_films(paths, clips):
     torch.set_num_threads(1)
     start = ridge_net(clips, 2)
     start = replace(start, w2=0.0 * start.w2)  # knows nothing
-    net = fine_tune(start, clips, clips, FineTuningConfig(steps=120, batch=8, corpus_batch=4, rate=1e-2))
+    net = fine_tune(
+        start,
+        clips,
+        clips,
+        FineTuningConfig(steps=120, batch_size=8, corpus_batch_size=4, learning_rate=1e-2),
+    )
     spoken = slice(clips.starts[0], clips.starts[1])
     heard = predict_frames(net, clips.values[spoken].astype(np.float32))[2:, 0]
     true = clips.modes[spoken][:-2, 0]
@@ -99,7 +109,7 @@ def test_a_net_learns_lips_from_films(paths, clips):
 
 def test_training_is_the_same_for_the_same_seed(clips):
     start = zero_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
-    one, other = (fine_tune(start, clips, None, FineTuningConfig(steps=3, batch=4)) for _ in range(2))
+    one, other = (fine_tune(start, clips, None, FineTuningConfig(steps=3, batch_size=4)) for _ in range(2))
     np.testing.assert_array_equal(one.w2, other.w2)
 
 
@@ -158,5 +168,5 @@ def test_the_mean_of_nets_is_the_mean_of_their_weights(clips):
     window = clips.values[:16].astype(np.float32)
     mean = average_nets([one, other])
     np.testing.assert_allclose(mean(window[-mean.window :]), 2.0 * start(window[-start.window :]), rtol=1e-4)
-    taught = fine_tune_soup(start, clips, clips, FineTuningConfig(steps=4, batch=4, corpus_batch=4))
+    taught = fine_tune_soup(start, clips, clips, FineTuningConfig(steps=4, batch_size=4, corpus_batch_size=4))
     assert not np.array_equal(taught.w2, start.w2)

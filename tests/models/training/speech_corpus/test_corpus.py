@@ -88,7 +88,7 @@ def test_a_corpus_is_heard_once(tmp_path):
     clips, validation = train_and_validation_clips(tmp_path, "logmel", copies=1)
     assert clips.values.shape[1] == 120
     assert len(validation.starts) >= 2
-    again, _ = train_and_validation_clips(tmp_path, "logmel", copies=1, ear=not_called)
+    again, _ = train_and_validation_clips(tmp_path, "logmel", copies=1, extractor=not_called)
     assert np.array_equal(again.values, clips.values)
 
 
@@ -97,7 +97,7 @@ def not_called(encoder, samples):
 
 
 def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded_clips, "_PART", 2)
+    monkeypatch.setattr(encoded_clips, "_SENTENCES_PER_FILE", 2)
     for i in range(5):
         write_sentence(tmp_path, f"{i}", a_tone())
     whole = corpus_clips(tmp_path, "logmel", "train", copies=1)
@@ -105,14 +105,14 @@ def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monk
         path.unlink()
     told = []
     again = corpus_clips(tmp_path, "logmel", "train", copies=1, report=told.append)
-    assert told == ["logmel has heard 4 of 5 sentences to train with"]
+    assert told == ["logmel: encoded 4 of 5 sentences to train with"]
     assert np.array_equal(again.values, whole.values)
     assert np.array_equal(again.starts, whole.starts)
     assert len(whole.values) == whole.starts[-1] == len(whole.modes)
 
 
 def test_fewer_copies_are_the_beginning_of_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded_clips, "_PART", 2)
+    monkeypatch.setattr(encoded_clips, "_SENTENCES_PER_FILE", 2)
     for i in range(4):
         write_sentence(tmp_path, f"{i}", a_tone())
     half = corpus_clips(tmp_path, "logmel", "train", copies=0.5)

@@ -3,6 +3,7 @@ import shutil
 import numpy as np
 import pytest
 
+from splatface.models.audio.offline_features import RecordingFeatures
 from splatface.models.errors import AudioError, SpeechError
 from splatface.models.training.speech_corpus.forced_alignment import (
     align_features,
@@ -18,41 +19,47 @@ from splatface.models.training.speech_corpus.phonemes import Phone
 HOP_S = 0.02
 
 
-def a_walk(count, seed=0):
-    """Features that never come back to the same place, and a sound that is loud everywhere."""
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal((count, 12)).astype(np.float32)
-    return (values, (np.arange(count) + 0.5) * HOP_S), np.full(count * 320, 0.1, np.float32)
+def features_of(values, start_s=0.0):
+    times_s = (np.arange(len(values)) + 0.5) * HOP_S + start_s
+    return RecordingFeatures(values, times_s, np.ones(len(values), np.float32))
+
+
+def random_features(count, seed=0):
+    """Features without repetition, and samples that are loud everywhere."""
+    values = np.random.default_rng(seed).standard_normal((count, 12)).astype(np.float32)
+    return features_of(values), loud_samples(count)
+
+
+def loud_samples(count):
+    return np.full(count * 320, 0.1, np.float32)
 
 
 def test_a_stretched_utterance_is_followed():
-    (values, times_s), loud = a_walk(120)
-    (slow, _), slow_loud = (np.repeat(values, 2, axis=0), None), np.full(240 * 320, 0.1, np.float32)
-    found = align_features((values, times_s), (slow, (np.arange(240) + 0.5) * HOP_S), (loud, slow_loud))
-    assert found.distance < 0.05
-    assert found.recording_s == pytest.approx(2 * found.reference_s, abs=0.05)
+    reference, samples = random_features(120)
+    slow = features_of(np.repeat(reference.values, 2, axis=0))
+    alignment = align_features(reference, samples, slow, loud_samples(240))
+    assert alignment.distance < 0.05
+    assert alignment.recording_s == pytest.approx(2 * alignment.reference_s, abs=0.05)
 
 
 def test_other_words_are_far():
-    one, loud = a_walk(120)
-    other, _ = a_walk(120, seed=1)
-    assert align_features(one, one, (loud, loud)).distance < 0.01
-    assert align_features(one, other, (loud, loud)).distance > 0.5
+    features, samples = random_features(120)
+    other, _ = random_features(120, seed=1)
+    assert align_features(features, samples, features, samples).distance < 0.01
+    assert align_features(features, samples, other, samples).distance > 0.5
 
 
 def test_what_is_very_short_or_far_longer_cannot_be_aligned():
-    one, loud = a_walk(60)
-    far_longer, far_loud = a_walk(300)
-    assert align_features(one, far_longer, (loud, far_loud)) is None
-    short, _ = a_walk(3)
-    assert align_features(short, one, (loud[:960], loud)) is None
+    features, samples = random_features(60)
+    assert align_features(features, samples, *random_features(300)) is None
+    assert align_features(*random_features(3), features, samples) is None
 
 
 def test_phones_move_with_the_sound():
-    (values, times_s), loud = a_walk(100)
-    later = times_s + 0.5
-    found = align_features((values, times_s), (values, later), (loud, np.full(140 * 320, 0.1, np.float32)))
-    (phone,) = transfer_phones((Phone("a", 0.4, 0.6, 1.15),), found)
+    reference, samples = random_features(100)
+    later = features_of(reference.values, start_s=0.5)
+    alignment = align_features(reference, samples, later, loud_samples(140))
+    (phone,) = transfer_phones((Phone("a", 0.4, 0.6, 1.15),), alignment)
     assert (phone.start_s, phone.end_s) == pytest.approx((0.9, 1.1), abs=0.02)
     assert phone.stress == 1.15
 
@@ -83,25 +90,22 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
     """Truth: flite knows the times of both. 11 ms was measured over six sentences."""
     import soundfile
 
-    from splatface.models.audio.offline_features import features
     from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
     text = "Bob bought a big blue balloon."
     other = synthesize_flite(text, "rms", stretch=1.2)
     soundfile.write(tmp_path / "bob.wav", other.samples, 16000)
     words = {"bob": text, "absent": "Not there."}
-    (found,) = align_recordings(
-        tmp_path, words, voice_by_name("flite/slt"), features, voice="recordings/test", language="en"
+    (recording,) = align_recordings(
+        tmp_path, words, voice_by_name("flite/slt"), voice="recordings/test", language="en"
     )
     spoken = [phone for phone in other.phones if phone.ipa]
-    heard = [phone for phone in found.said.phones if phone.ipa]
+    heard = [phone for phone in recording.speech.phones if phone.ipa]
     assert [phone.ipa for phone in heard] == [phone.ipa for phone in spoken]
     late_s = [abs(a.start_s - b.start_s) for a, b in zip(heard, spoken, strict=True)]
     assert np.median(late_s) < 0.03
     wrong = {"bob": "Who knew that you would move to the moon so soon?"}
-    assert not list(
-        align_recordings(tmp_path, wrong, voice_by_name("flite/slt"), features, voice="x/y", language="en")
-    )
+    assert not list(align_recordings(tmp_path, wrong, voice_by_name("flite/slt"), voice="x/y", language="en"))
 
 
 def test_g722_is_decoded(tmp_path):
