@@ -23,7 +23,7 @@ setup(
     package_data={
         "splatface": ["py.typed"],
         "splatface.nodes": ["page/*"],
-        "splatface.models.audio2motion.weights": ["*.safetensors", "README.md", "FILMS.tsv"],
+        "splatface.models.audio2motion": ["weights/*"],
         "splatface.models.tts": ["weights/*"],
         "splatface.models.training.speech_corpus": ["coarticulation_data/*"],
         "splatface.models.training.tracking": ["face_model_data/*"],

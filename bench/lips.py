@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Score the nets and baselines and print the scores."""
-    from splatface.models.audio2motion.weights import load_net, read_net
+    from splatface.models.audio2motion.pretrained_nets import load_net, read_net
     from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
 
     clips = [load_filmed_mouth(path) for path in args.datasets]
@@ -100,7 +100,7 @@ def _score_nets(
 
 def _score_ridge(encoders: Sequence[str], clips: "Sequence[FilmedMouth]") -> "dict[str, list[LipScore]]":
     """Score every clip by ridge regression on the clips of the other speakers."""
-    from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
+    from splatface.models.audio2motion.pretrained_nets import LOOKAHEAD_FRAMES
     from splatface.models.training.filmed_lips.lip_score import lip_score, ridge_leave_one_out
 
     scores: dict[str, list[LipScore]] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from splatface.models.audio.audio_file import read_sound
     from splatface.models.audio.encoder import encoder
     from splatface.models.audio.offline_features import extract_features
-    from splatface.models.audio2motion.weights import load_net
+    from splatface.models.audio2motion.pretrained_nets import load_net
     from splatface.models.errors import SplatfaceError
     from splatface.models.head.head_file import head_folder, load_head, save_head
     from splatface.models.messages import HeadControl
@@ -42,7 +42,7 @@ _MODULES = {
     "head_folder": "head.head_file",
     "load_dataset": "training.dataset.dataset_io",
     "load_head": "head.head_file",
-    "load_net": "audio2motion.weights",
+    "load_net": "audio2motion.pretrained_nets",
     "read_sound": "audio.audio_file",
     "render": "render.render",
     "renderer": "render.render",

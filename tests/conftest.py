@@ -128,7 +128,7 @@ def tiny_head(tmp_path_factory):
     """The folder of the shipped head `robin` with the nets of every encoder."""
     from dataclasses import replace
 
-    from splatface.models.audio2motion.weights import load_net, shipped_encoders
+    from splatface.models.audio2motion.pretrained_nets import load_net, shipped_encoders
     from splatface.models.head.head_file import head_folder, load_head, save_head
 
     head = replace(

@@ -144,7 +144,7 @@ def _train(args: argparse.Namespace) -> None:
     import torch
 
     from splatface.models.audio.offline_features import extract_features
-    from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES, store_net
+    from splatface.models.audio2motion.pretrained_nets import LOOKAHEAD_FRAMES, store_net
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
     from splatface.models.training.audio_to_mouth.encoded_clips import (
         CACHE_FOLDER,
@@ -228,13 +228,13 @@ def _eval(args: argparse.Namespace) -> None:
 
 
 def _nets(args: argparse.Namespace) -> "dict[str, AudioToMouthNet]":
-    from splatface.models.audio2motion.weights import load_net, read_net
+    from splatface.models.audio2motion.pretrained_nets import load_net, read_net
 
     return {name: load_net(name) for name in args.encoders} | {path.stem: read_net(path) for path in args.net}
 
 
 def _predictors(args: argparse.Namespace, nets: "dict[str, AudioToMouthNet]") -> "dict[str, Predictor]":
-    from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
+    from splatface.models.audio2motion.pretrained_nets import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.encoded_clips import train_and_validation_clips
     from splatface.models.training.audio_to_mouth.net_postprocessing import ridge_net
     from splatface.models.training.audio_to_mouth.predictors import (
@@ -277,7 +277,7 @@ def _single_speaker_baselines(
         raise TrainingError("--person: expected torch, found none: pip install splatface[train]")
     import torch
 
-    from splatface.models.audio2motion.weights import LOOKAHEAD_FRAMES
+    from splatface.models.audio2motion.pretrained_nets import LOOKAHEAD_FRAMES
     from splatface.models.training.audio_to_mouth.predictors import net_predictor
     from splatface.models.training.audio_to_mouth.train_mouth_net import (
         MouthTrainingConfig,
@@ -303,7 +303,7 @@ def _latency_and_cost(net: "AudioToMouthNet") -> str:
     import numpy as np
 
     from splatface.models.audio.encoder import encoder
-    from splatface.models.audio2motion.audio_to_mouth import tensors_of_net
+    from splatface.models.audio2motion.audio_to_mouth import net_to_tensors
 
     window = np.zeros((net.window, net.feature_dim), np.float32)
     net(window)
@@ -312,7 +312,7 @@ def _latency_and_cost(net: "AudioToMouthNet") -> str:
         net(window)
     ms = (time.perf_counter() - begin) * 1000 / 200
     encoder_ms = encoder(net.encoder).lookahead_ms
-    numbers = sum(tensor.size for tensor in tensors_of_net(net).values())
+    numbers = sum(tensor.size for tensor in net_to_tensors(net).values())
     return (
         f"{encoder_ms + net.lookahead_ms:.0f} ms of sound after a picture's moment "
         f"({encoder_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "

@@ -127,7 +127,7 @@ def lips_main(args: argparse.Namespace) -> None:
     import torch
 
     from splatface.models.audio.offline_features import extract_features
-    from splatface.models.audio2motion.weights import load_net, read_net, store_net
+    from splatface.models.audio2motion.pretrained_nets import load_net, read_net, store_net
     from splatface.models.training.audio_to_mouth.bf16_features import extract_features_bf16
     from splatface.models.training.audio_to_mouth.encoded_clips import concatenate_clips, corpus_clips
     from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, ridge_net

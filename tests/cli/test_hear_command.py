@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from splatface.cli import hear
-from splatface.models.audio2motion.weights import read_net
+from splatface.models.audio2motion.pretrained_nets import read_net
 from splatface.models.errors import AudioError, TrainingError
 from splatface.models.training.speech_corpus.corpus import read_sentence, write_sentence
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone

@@ -102,7 +102,7 @@ def test_the_bench_is_listed_with_the_others():
 
 def test_a_net_is_taught_by_films(films, tmp_path, capsys):
     pytest.importorskip("torch")
-    from splatface.models.audio2motion.weights import read_net
+    from splatface.models.audio2motion.pretrained_nets import read_net
     from splatface.models.training.speech_corpus.corpus import write_sentence
     from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 

@@ -15,7 +15,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, net_of_tensors, tensors_of_net
+from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet, net_from_tensors, net_to_tensors
 from splatface.models.errors import HeadError
 from splatface.models.head.head import Gaussians, Head, motion_map_from_tensors, motion_map_tensors
 from splatface.models.head.head_yaml import (
@@ -140,7 +140,7 @@ def _nets_of(fields: StrictMapping, tensors: dict[str, Any]) -> dict[str, AudioT
     for entry in fields.items("encoders"):
         encoder = StrictMapping(entry, "encoders.")
         name = encoder.text("name")
-        net = net_of_tensors(name, encoder.number("lookahead_ms"), tensors)
+        net = net_from_tensors(name, encoder.number("lookahead_ms"), tensors)
         found = (net.feature_dim, net.window, RATE_HZ)
         wanted = (encoder.whole("dim"), encoder.whole("window"), encoder.number("rate_hz"))
         if found != wanted:
@@ -199,7 +199,7 @@ def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
     tensors |= {"skin": head.skinning_weight, "dynamic": head.dynamic, "basis": head.basis}
     tensors |= motion_map_tensors(head.motion_map)
     for net in head.nets.values():
-        tensors |= tensors_of_net(net)
+        tensors |= net_to_tensors(net)
     content = safetensors.numpy.save({name: _narrowed(array) for name, array in tensors.items()})
     description = describe(head)
     description["tensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}

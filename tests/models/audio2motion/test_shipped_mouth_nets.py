@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from splatface.models.audio.encoder import encoder
-from splatface.models.audio2motion import weights
+from splatface.models.audio2motion import pretrained_nets
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES, zero_net
-from splatface.models.audio2motion.weights import load_net, shipped_encoders, store_net
+from splatface.models.audio2motion.pretrained_nets import load_net, shipped_encoders, store_net
 from splatface.models.errors import EncoderError
 from splatface.models.training.audio_to_mouth.predictors import predict_recording
 
@@ -20,7 +20,7 @@ def test_shipped_nets_fit_their_encoder(name):
     assert net.feature_dim == encoder(name).dim
     assert net.outputs == len(MOUTH_MODES)
     assert net.w1.dtype == np.float32
-    assert (weights._FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
+    assert (pretrained_nets._FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
@@ -59,7 +59,7 @@ def test_an_unknown_encoder_is_refused_with_the_choices():
 
 def test_a_stored_net_comes_back(tmp_path, monkeypatch):
     net = dataclasses.replace(zero_net("mine", 7, lookahead_ms=20.0), b2=np.arange(8, dtype=np.float32))
-    monkeypatch.setattr(weights, "_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained_nets, "_FOLDER", tmp_path)
     store_net(net)
     again = load_net("mine")
     assert again.lookahead_ms == 20.0
@@ -67,7 +67,7 @@ def test_a_stored_net_comes_back(tmp_path, monkeypatch):
 
 
 def test_a_truncated_file_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "_FOLDER", tmp_path)
+    monkeypatch.setattr(pretrained_nets, "_FOLDER", tmp_path)
     path = store_net(zero_net("mine", 7))
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(EncoderError, match="damaged"):

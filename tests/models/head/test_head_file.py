@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from splatface.models.audio2motion.audio_to_mouth import tensors_of_net
+from splatface.models.audio2motion.audio_to_mouth import net_to_tensors
 from splatface.models.errors import HeadError
 from splatface.models.head.head import Gaussians, linear_map, motion_map_tensors
 from splatface.models.head.head_file import load_head, save_head
@@ -27,8 +27,8 @@ def same(first, second):
     assert first.nets.keys() == second.nets.keys()
     for name, net in first.nets.items():
         assert net.lookahead_ms == second.nets[name].lookahead_ms
-        for key, tensor in tensors_of_net(net).items():
-            np.testing.assert_array_equal(tensor, tensors_of_net(second.nets[name])[key])
+        for key, tensor in net_to_tensors(net).items():
+            np.testing.assert_array_equal(tensor, net_to_tensors(second.nets[name])[key])
     np.testing.assert_array_equal(first.info.camera.T_camera_world, second.info.camera.T_camera_world)
     plain = replace(first.info.camera, T_camera_world=None)
     assert replace(second.info.camera, T_camera_world=None) == plain

@@ -44,7 +44,7 @@ def predict_frames(net: AudioToMouthNet, values: Float32Array) -> Float32Array:
     """Apply `net(window)` to the window that ends at each frame of values [F, D], in one batch: [F, n]."""
     # As in the live graph, the first frame is repeated before the beginning.
     padded = np.concatenate([np.repeat(values[:1], net.window - 1, axis=0), values])[:, : net.feature_dim]
-    windows = np.lib.stride_tricks.sliding_window_view(net.frames(padded), net.context_frames, axis=0)
+    windows = np.lib.stride_tricks.sliding_window_view(net.hidden_input(padded), net.context_frames, axis=0)
     return net.forward_hidden(windows.transpose(0, 2, 1).reshape(len(values), -1)).astype(np.float32)
 
 

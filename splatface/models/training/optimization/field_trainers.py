@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from splatface.models.audio2motion.audio_to_mouth import CUBIC, STEEP
+from splatface.models.audio2motion.audio_to_mouth import GELU_CUBIC, GELU_SCALE
 from splatface.models.errors import TrainingError
 from splatface.models.head.head import DELTA_CHANNELS
 from splatface.models.render.jit import Workers
@@ -154,7 +154,7 @@ def _gather(first, last, flat, above, sums):  # type: ignore[no-untyped-def]
                 sums[k] += grad * row[k]
 
 
-_STEEP, _CUBIC = np.float32(STEEP), np.float32(CUBIC)
+_STEEP, _CUBIC = np.float32(GELU_SCALE), np.float32(GELU_CUBIC)
 
 
 class MotionMapGrad:

@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial import cKDTree
 
 from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
-from splatface.models.audio2motion.weights import load_net, shipped_encoders
+from splatface.models.audio2motion.pretrained_nets import load_net, shipped_encoders
 from splatface.models.errors import EncoderError, TrainingError
 from splatface.models.head.head import Gaussians, Head, HeadInfo, MotionMap
 from splatface.models.head.head_file import save_head

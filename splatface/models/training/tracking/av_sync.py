@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from splatface.models.audio.offline_features import extract_features
 from splatface.models.audio.vad import SILENCE_DBFS, VAD_WINDOW, SileroVad, level_dbfs
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.audio2motion.weights import load_net
+from splatface.models.audio2motion.pretrained_nets import load_net
 from splatface.models.errors import AudioError, EncoderError
 from splatface.models.messages import SAMPLE_RATE
 from splatface.models.signals import parabolic_peak_offset, pearson

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import Convolution
-from splatface.models.audio2motion.weights import load_net
+from splatface.models.audio2motion.pretrained_nets import load_net
 from splatface.models.errors import HeadError
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips
 from splatface.models.training.audio_to_mouth.net_postprocessing import blend_nets, ridge_net, scale_outputs

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.audio2motion.weights import load_net, shipped_encoders
+from splatface.models.audio2motion.pretrained_nets import load_net, shipped_encoders
 from splatface.models.training.audio_to_mouth.encoded_clips import Clips
 from splatface.models.training.audio_to_mouth.net_postprocessing import (
     opening_correlation,

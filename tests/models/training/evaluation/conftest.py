@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from dataset_fixture import make_dataset, tiny_film, tiny_head
 
-from splatface.models.audio2motion.weights import load_net
+from splatface.models.audio2motion.pretrained_nets import load_net
 from splatface.models.training.dataset.dataset_io import load_dataset
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from dataset_fixture import tiny_head
 
-from splatface.models.audio2motion.weights import load_net
+from splatface.models.audio2motion.pretrained_nets import load_net
 from splatface.models.errors import TrainingError
 from splatface.models.training.optimization.training_run import RunArtifacts, load_run_artifacts
 from splatface.models.training.report.report_page import (

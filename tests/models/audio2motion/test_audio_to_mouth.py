@@ -7,8 +7,9 @@ from splatface.models.audio2motion.audio_to_mouth import (
     MOUTH_MODES,
     Convolution,
     check_net,
-    net_of_tensors,
-    tensors_of_net,
+    gelu,
+    net_from_tensors,
+    net_to_tensors,
     zero_net,
 )
 from splatface.models.errors import HeadError
@@ -18,7 +19,7 @@ def test_a_net_says_what_torch_says(net):
     rng = np.random.default_rng(3)
     torch = pytest.importorskip("torch")
     window = rng.normal(size=(net.window, net.feature_dim)).astype(np.float32)
-    t = {name: torch.from_numpy(tensor).double() for name, tensor in tensors_of_net(net).items()}
+    t = {name: torch.from_numpy(tensor).double() for name, tensor in net_to_tensors(net).items()}
 
     def part(name):
         return t[f"net.logmel.{name}"]
@@ -49,23 +50,23 @@ def test_a_silent_net_never_moves():
 
 
 def test_tensors_and_back(net):
-    again = net_of_tensors("logmel", 40.0, tensors_of_net(net))
-    for name, tensor in tensors_of_net(net).items():
-        assert tensors_of_net(again)[name] is tensor
+    again = net_from_tensors("logmel", 40.0, net_to_tensors(net))
+    for name, tensor in net_to_tensors(net).items():
+        assert net_to_tensors(again)[name] is tensor
 
 
 def test_a_missing_tensor_is_named(net):
-    tensors = tensors_of_net(net)
+    tensors = net_to_tensors(net)
     del tensors["net.logmel.w2"]
     with pytest.raises(HeadError, match="w2"):
-        net_of_tensors("logmel", 40.0, tensors)
+        net_from_tensors("logmel", 40.0, tensors)
 
 
 def test_half_a_convolution_is_refused(net):
-    tensors = tensors_of_net(net)
+    tensors = net_to_tensors(net)
     del tensors["net.logmel.conv1_bias"]
     with pytest.raises(HeadError, match="conv1_bias"):
-        net_of_tensors("logmel", 40.0, tensors)
+        net_from_tensors("logmel", 40.0, tensors)
 
 
 def conv(weight, bias):
@@ -94,3 +95,13 @@ def conv(weight, bias):
 def test_what_does_not_fit_is_refused(net, change):
     with pytest.raises(HeadError, match="expected"):
         check_net(replace(net, **change))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_gelu_is_that_of_torch_in_the_precision_of_its_input(dtype):
+    x = np.linspace(-6, 6, 241).astype(dtype)
+    y = gelu(x)
+    assert y.dtype == dtype
+    torch = pytest.importorskip("torch")
+    expected = torch.nn.functional.gelu(torch.from_numpy(x), approximate="tanh").numpy()
+    np.testing.assert_allclose(y, expected, atol=1e-6 if dtype == np.float32 else 1e-12)
