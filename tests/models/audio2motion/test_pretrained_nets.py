@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +21,9 @@ def test_shipped_nets_fit_their_encoder(name):
     assert net.feature_dim == encoder(name).dim
     assert net.outputs == len(MOUTH_MODES)
     assert net.w1.dtype == np.float32
-    assert (pretrained_nets._FOLDER / f"{name}.safetensors").stat().st_size < 2_000_000
+    assert (
+        Path(pretrained_nets.__file__).parent / "weights" / f"{name}.safetensors"
+    ).stat().st_size < 2_000_000
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
