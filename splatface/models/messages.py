@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["NS_PER_S", "SAMPLE_RATE", "AudioChunk", "AudioFrame", "Frame", "HeadControl"]
+__all__ = ["NS_PER_S", "SAMPLE_RATE", "AudioChunk", "AudioFrame", "Frame", "HeadControl", "next_utterance"]
 
 NS_PER_S = 1_000_000_000
 SAMPLE_RATE = 16_000  # Hz, of all sound between the folders
@@ -24,6 +24,14 @@ class AudioChunk:
     def end_ns(self) -> int:
         """Time of the sample after the last, ROS time."""
         return self.start_ns + round(len(self.samples) * NS_PER_S / self.sample_rate)
+
+
+def next_utterance(last: int, now_ns: int) -> int:
+    """Return the utterance number of a new audio source: above `last` and those of an earlier process.
+
+    Receivers drop what belongs to a lower number, so a restarted node must not begin at 0.
+    """
+    return max(last + 1, now_ns // NS_PER_S % 2**31)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,16 +1,13 @@
-"""Sound into the graph: a microphone, or a file played in real time."""
+"""Node that publishes audio: of a microphone, or of a sound file in real time."""
 
 import sys
-from collections.abc import Iterator
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rclpy.guard_condition import GuardCondition
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.audio_file import check_sound, endless_chunks
+from splatface.models.audio.audio_file import check_sound
+from splatface.models.audio.capture_scheduler import FileScheduler, MicrophoneScheduler
 from splatface.models.audio.processing_chain import (
     ECHO_CHOICES,
     NOISE_CHOICES,
@@ -19,13 +16,14 @@ from splatface.models.audio.processing_chain import (
     choose_filters,
 )
 from splatface.models.audio.reconnecting_device import ReconnectingMicrophone
-from splatface.models.audio.sound_devices import INPUT, TimestampedChunker
+from splatface.models.audio.sound_devices import INPUT
 from splatface.models.audio.vad import SILENCE_DBFS, level_dbfs
 from splatface.models.errors import AudioError
-from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
+from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, next_utterance
 from splatface.nodes import conversions
 from splatface.nodes.face_node import ERROR, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
+from splatface.nodes.presentation_delay import DEFAULT_DELAY_NS, subscribe_presentation_delay
 
 PARAMETERS = (
     Parameter(name="source", default="microphone", description="microphone, or the path of a sound file"),
@@ -34,211 +32,157 @@ PARAMETERS = (
         default="",
         description="microphone: its number or a part of its name; empty for the default",
     ),
-    Parameter(name="loop", default=False, description="play the file again and again, a second apart"),
-    Parameter(name="chunk_ms", default=20, description="sound per message, ms", low=5, high=100),
+    Parameter(name="loop", default=False, description="repeat the file, with a second of silence between"),
+    Parameter(name="chunk_ms", default=20, description="audio per message, ms", low=5, high=100),
     Parameter(
-        name="echo",
+        name="echo_cancellation",
         default="none",
-        description="take our own voice out: none or webrtc; remap far_end to what the speaker plays",
+        description="remove the face's own voice: none or webrtc; remap far_end to the audio that is played",
         choices=ECHO_CHOICES,
+        old_name="echo",
     ),
     Parameter(
-        name="noise",
+        name="noise_suppression",
         default="none",
-        description="take noise out: none or webrtc",
+        description="remove noise: none or webrtc",
         choices=NOISE_CHOICES,
-    ),
-    Parameter(
-        name="presentation_delay",
-        default=0.2,
-        description="echo: the speaker's, seconds from the sound's own time to when it is played",
-        low=0.0,
-        high=5.0,
-        dynamic=True,
+        old_name="noise",
     ),
 )
 MICROPHONE = "microphone"
-EARLY_NS = 1_000_000  # a timer may fire this much before the chunk is complete: else it would wait a period
-BEHIND_NS = NS_PER_S  # further behind than this, the player does not hurry after: the computer slept
-WAIT_MS = 5000  # a file begins when somebody listens, or after this long: its first word is not lost
-QUIET_NS = 300_000_000  # a microphone that is this late is replaced by silence
+FAR_END_TIMEOUT_NS = NS_PER_S
 
 
 class AudioCapture(FaceNode):
-    """Publishes `audio`; serves `interrupt`, which raises the utterance and ends what a file was saying."""
+    """Publishes `audio`; serves `interrupt`, which raises the utterance number and silences a file."""
 
     PARAMETERS = PARAMETERS
 
     def __init__(self) -> None:
         super().__init__("audio_capture")
         self.utterance = 0
-        self.end_ns = 0  # of the last chunk
-        self.heard_ns = 0  # when a microphone last gave sound
-        self.level = SILENCE_DBFS
-        self.problem = ""
+        self.level_dbfs = SILENCE_DBFS
+        self.device_problem = ""
+        self.opened_count = 0
         self.microphone: ReconnectingMicrophone | None = None
-        self.woken: GuardCondition | None = None
-        self.far_end = FarEnd(self._delay_ns())
-        self.played_ns = 0  # when something to play last came
+        self.captured_condition: GuardCondition | None = None
+        self.far_end = FarEnd(DEFAULT_DELAY_NS)
+        self.far_end_ns = 0  # when the last chunk of the far end came
 
     def setup(self) -> None:
-        """Look at the file before anything starts."""
-        self.chunk_ns = self.params["chunk_ms"] * NS_PER_S // 1000
-        self.silence = np.zeros(self.params["chunk_ms"] * SAMPLE_RATE // 1000, np.float32)
-        if self.params["source"] == "":
+        """Check the file and choose the filters."""
+        source, chunk_ms = self.params["source"], self.params["chunk_ms"]
+        if source == "":
             raise AudioError("source: expected 'microphone' or the path of a sound file, found nothing")
-        if self.params["source"] != MICROPHONE:
-            check_sound(self.params["source"])
-        self.chosen = choose_filters(self.params["echo"], self.params["noise"], self.far_end)
-        if self.chosen.problem:
-            self.get_logger().warning(self.chosen.problem)
+        if source != MICROPHONE:
+            check_sound(source)
+        self.file_scheduler = FileScheduler(source, chunk_ms, self.params["loop"])
+        self.microphone_scheduler = MicrophoneScheduler(chunk_ms)
+        self.selection = choose_filters(
+            self.params["echo_cancellation"], self.params["noise_suppression"], self.far_end
+        )
+        if self.selection.problem:
+            self.get_logger().warning(self.selection.problem)
 
     def start(self) -> None:
-        """Open the topic and begin to play or to listen."""
-        self.audio = self.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
+        """Open the topics and start the file or the microphone."""
+        chunk_ms = self.params["chunk_ms"]
+        self.audio_pub = self.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
         self.create_service(Trigger, "interrupt", self.on_interrupt)
-        if self.chosen.echo:
+        if self.selection.echo:
             self.create_subscription(AudioChunkMsg, "far_end", self.on_far_end, conversions.AUDIO_QOS)
-        self.cleaning = ProcessingChain(self.chosen.filters, len(self.silence))
-        self.end_ns = self.now_ns()
-        self.utterance = conversions.new_utterance(self.utterance, self.end_ns)
-        period_s = self.params["chunk_ms"] / 1000
+            subscribe_presentation_delay(self, self.on_delay)
+        self.processing_chain = ProcessingChain(self.selection.filters, chunk_ms * SAMPLE_RATE // 1000)
+        self.utterance = next_utterance(self.utterance, self.now_ns())
         if self.params["source"] == MICROPHONE:
-            self._listen()
-            self.create_timer(period_s, self.fill_gap_with_silence)
+            self.microphone_scheduler.start(self.now_ns())
+            self.captured_condition = self.create_guard_condition(self.publish_captured)
+            self.microphone = ReconnectingMicrophone(
+                self.params["device"], self.now_ns, self.captured_condition.trigger
+            )
+            self.create_timer(chunk_ms / 1000, self.fill_gap_with_silence)
         else:
-            self.pieces = self._wait_for_subscriber()
-            self.create_timer(period_s / 2, self.play_due)
+            self.file_scheduler.start(self.now_ns())
+            self.create_timer(chunk_ms / 2000, self.publish_file)
         self.get_logger().info(f"source: {self.params['source']}")
 
     def stop(self) -> None:
-        """Give the microphone back."""
+        """Close the microphone."""
         if self.microphone is not None:
             self.microphone.close()
             self.microphone = None
-        if self.woken is not None:
-            self.destroy_guard_condition(self.woken)
-            self.woken = None
+        if self.captured_condition is not None:
+            self.destroy_guard_condition(self.captured_condition)
+            self.captured_condition = None
 
     def on_interrupt(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         """End the utterance: later chunks carry a higher number."""
         self.utterance += 1
-        if self.params["source"] != MICROPHONE:
-            self.pieces = self._after_interrupt()
+        self.file_scheduler.interrupt()
         response.success, response.message = True, f"utterance {self.utterance}"
         return response
 
     def on_far_end(self, msg: AudioChunkMsg) -> None:
-        """Remember what the speaker will play."""
+        """Pass on audio that the loudspeaker will play."""
         self.far_end.push(conversions.audio_chunk(msg))
-        self.played_ns = self.now_ns()
+        self.far_end_ns = self.now_ns()
 
-    def parameter_changed(self, name: str, value: Any) -> None:
-        """Take over a new delay."""
-        super().parameter_changed(name, value)
-        self.far_end.delay_ns = self._delay_ns()
+    def on_delay(self, delay_ns: int) -> None:
+        """Apply the presentation delay to the far end."""
+        self.far_end.delay_ns = delay_ns
 
-    def _delay_ns(self) -> int:
-        return round(self.params["presentation_delay"] * NS_PER_S)
-
-    # a file
-
-    def _pieces(self) -> Iterator[NDArray[np.float32]]:
-        return endless_chunks(self.params["source"], self.params["chunk_ms"], self.params["loop"])
-
-    def _wait_for_subscriber(self) -> Iterator[NDArray[np.float32]]:
-        for _ in range(WAIT_MS // self.params["chunk_ms"]):
-            if self.audio.get_subscription_count() > 0:
-                break
-            yield self.silence
-        yield from self._pieces()
-
-    def _after_interrupt(self) -> Iterator[NDArray[np.float32]]:
-        for _ in range(1000 // self.params["chunk_ms"]):
-            yield self.silence
-        if self.params["loop"]:
-            yield from self._pieces()
-        while True:
-            yield self.silence
-
-    def play_due(self) -> None:
-        """Publish every chunk whose last sample has now been heard."""
+    def publish_file(self) -> None:
+        """Publish every chunk of the file that is due."""
         now_ns = self.now_ns()
-        if abs(now_ns - self.end_ns) > BEHIND_NS + self.chunk_ns:
-            self.get_logger().warning(f"clock jumped by {(now_ns - self.end_ns) / NS_PER_S:.1f} s")
-            self.end_ns = now_ns - self.chunk_ns
-        # Each chunk begins where the last one ended, to the nanosecond: no drift however long it plays.
-        while self.end_ns + self.chunk_ns <= now_ns + EARLY_NS:
-            try:
-                samples = next(self.pieces)
-            except AudioError as error:
-                self.get_logger().fatal(str(error))
-                self.finish(1)
-                return
-            self.publish(AudioChunk(samples, SAMPLE_RATE, self.end_ns, self.utterance))
-
-    # a microphone
-
-    def _listen(self) -> None:
-        woken = self.create_guard_condition(self.publish_captured)
-        self.woken = woken
-        self.opened = 0
-        self.stamped = TimestampedChunker(self.params["chunk_ms"])
-        self.microphone = ReconnectingMicrophone(self.params["device"], self.now_ns, woken.trigger)
+        jump_s = self.file_scheduler.follow_clock(now_ns)
+        if jump_s:
+            self.get_logger().warning(f"clock jumped by {jump_s:.1f} s")
+        has_subscriber = self.audio_pub.get_subscription_count() > 0
+        try:
+            for chunk in self.file_scheduler.due(now_ns, self.utterance, has_subscriber):
+                self.publish(chunk)
+        except AudioError as error:
+            self.get_logger().fatal(str(error))
+            self.finish(1)
 
     def publish_captured(self) -> None:
-        """Publish what the microphone heard."""
+        """Publish what the microphone captured."""
         if self.microphone is None:
             return
-        if self.microphone.opened != self.opened:
-            self.opened = self.microphone.opened
-            self.stamped = TimestampedChunker(self.params["chunk_ms"])
+        if self.microphone.opened != self.opened_count:
+            self.opened_count = self.microphone.opened
+            self.microphone_scheduler.restart_device()
             self.get_logger().info(f"listening to {self.microphone.name}")
-        self._follow_clock()
         for block in self.microphone.read():
-            for chunk in self.stamped.push(block, self.utterance):
-                self.heard_ns = self.now_ns()
-                # The first sound may reach back into the silence that stood in for it.
-                if chunk.start_ns > self.end_ns - self.chunk_ns // 2:
-                    self.publish(chunk)
+            for chunk in self.microphone_scheduler.push(block, self.utterance, self.now_ns()):
+                self.publish(chunk)
 
     def fill_gap_with_silence(self) -> None:
-        """Publish silence while the microphone says nothing, so that the face lives on."""
+        """Publish silence while the microphone delivers nothing, so that the face stays alive."""
         problem = self.microphone.problem if self.microphone is not None else ""
-        if problem not in (self.problem, "", INPUT.opening):
+        if problem not in (self.device_problem, "", INPUT.opening):
             self.get_logger().warning(f"{problem} (silence meanwhile)")
-        self.problem = problem
-        now_ns = self._follow_clock()
-        if now_ns - self.heard_ns < QUIET_NS:
-            return
-        self.end_ns = max(self.end_ns, now_ns - QUIET_NS - 2 * self.chunk_ns)
-        while self.end_ns + self.chunk_ns <= now_ns + EARLY_NS:
-            self.publish(AudioChunk(self.silence, SAMPLE_RATE, self.end_ns, self.utterance))
-
-    def _follow_clock(self) -> int:
-        now_ns = self.now_ns()
-        if self.end_ns > now_ns + BEHIND_NS:  # it was set back: what was published lies in the future now
-            self.end_ns = self.heard_ns = 0
-        return now_ns
+        self.device_problem = problem
+        for chunk in self.microphone_scheduler.silence_due(self.now_ns(), self.utterance):
+            self.publish(chunk)
 
     def publish(self, chunk: AudioChunk) -> None:
-        """Publish one chunk, cleaned, and remember where it ended."""
-        self.end_ns = chunk.start_ns + self.chunk_ns
-        for clean in self.cleaning.push(chunk) if self.chosen.filters else [chunk]:
-            self.level = level_dbfs(clean.samples)
-            self.audio.publish(conversions.audio_chunk_msg(clean))
+        """Filter and publish one chunk."""
+        for filtered in self.processing_chain.push(chunk) if self.selection.filters else [chunk]:
+            self.level_dbfs = level_dbfs(filtered.samples)
+            self.audio_pub.publish(conversions.audio_chunk_msg(filtered))
 
     def health(self) -> NodeStatus:
-        """Is there sound, and from where."""
+        """Return the source, its level and its problems."""
         values: dict[str, object] = {
             "source": self.params["source"],
             "utterance": self.utterance,
-            "level_dbfs": f"{self.level:.0f}",
-            "cleaned_late_ms": f"{self.cleaning.delay_samples * 1000 / SAMPLE_RATE:.0f}",
-            "bad_samples": self.cleaning.nonfinite_samples,
+            "level_dbfs": f"{self.level_dbfs:.0f}",
+            "cleaned_late_ms": f"{self.processing_chain.delay_samples * 1000 / SAMPLE_RATE:.0f}",
+            "bad_samples": self.processing_chain.nonfinite_samples,
         }
-        if self.chosen.echo:
-            values["echo_loss_db"] = f"{self.chosen.echo.erle_db:.0f}"
+        if self.selection.echo:
+            values["echo_loss_db"] = f"{self.selection.echo.erle_db:.0f}"
         message = "playing"
         if self.microphone is not None:
             message = "listening"
@@ -251,17 +195,17 @@ class AudioCapture(FaceNode):
             if problem:
                 level = WARN if problem == INPUT.opening else ERROR
                 return NodeStatus(level=level, message=f"{problem} (silence meanwhile)", values=values)
-        problem = self.chosen.problem or self._far_end_problem()
+        problem = self.selection.problem or self._far_end_problem()
         return NodeStatus(WARN, problem, values) if problem else NodeStatus(message=message, values=values)
 
     def _far_end_problem(self) -> str:
-        if not self.chosen.echo:
+        if not self.selection.echo:
             return ""
         if self.far_end.refused:
             return "echo: expected far_end at 16000 Hz, found another rate: resample it before"
-        if self.now_ns() - self.played_ns > BEHIND_NS:
+        if self.now_ns() - self.far_end_ns > FAR_END_TIMEOUT_NS:
             return (
-                "echo: expected what the speaker plays on far_end, found none: remap it to the face's audio"
+                "echo: expected the audio that is played on far_end, found none: remap it to the face's audio"
             )
         return ""
 

@@ -1,4 +1,4 @@
-"""Hears: sound in, one frame of speech features every 20 ms out."""
+"""Node that encodes speech: audio in, one frame of features every 20 ms out."""
 
 import sys
 import time
@@ -16,11 +16,11 @@ PARAMETERS = (
     Parameter(
         name="encoder",
         default="fsmn",
-        description="how speech is heard: fsmn (shortest delay), whisper (clearest) or logmel (no weights)",
+        description="speech encoder: fsmn (lowest latency), whisper (most accurate) or logmel (no weights)",
         choices=ENCODERS,
     ),
 )
-QUIET_S = 2.0  # without sound for so long, diagnostics say so
+AUDIO_TIMEOUT_S = 2.0
 
 
 class FeatureExtractor(FaceNode):
@@ -30,9 +30,9 @@ class FeatureExtractor(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("audio_features")
-        self.frames = 0
-        self.refused = ""
-        self.heard_s = 0.0
+        self.frame_count = 0
+        self.audio_problem = ""
+        self.last_audio_s = 0.0
         self.compute_ms, self.age_ms = LatencyStats(), LatencyStats()
 
     def setup(self) -> None:
@@ -45,49 +45,51 @@ class FeatureExtractor(FaceNode):
     def start(self) -> None:
         """Open the topics."""
         self.encoder.reset()
-        self.heard_s = time.monotonic()
-        self.features = self.create_publisher(AudioFeaturesMsg, "audio_features", conversions.AUDIO_QOS)
+        self.last_audio_s = time.monotonic()
+        self.features_pub = self.create_publisher(AudioFeaturesMsg, "audio_features", conversions.AUDIO_QOS)
         self.create_subscription(AudioChunkMsg, "audio", self.on_audio, conversions.AUDIO_QOS)
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
-        """Hear a chunk, publish the frames it completes."""
-        began_s = self.heard_s = time.monotonic()
+        """Encode a chunk and publish the frames it completes."""
+        start_s = self.last_audio_s = time.monotonic()
         try:
             frames = self.encoder.push(conversions.audio_chunk(msg))
         except AudioError as error:
-            if str(error) != self.refused:
-                self.refused = str(error)
-                self.get_logger().error(self.refused)
+            if str(error) != self.audio_problem:
+                self.audio_problem = str(error)
+                self.get_logger().error(self.audio_problem)
             return
-        self.refused = ""
+        self.audio_problem = ""
         for frame in frames:
-            self.features.publish(conversions.audio_features_msg(frame))
+            self.features_pub.publish(conversions.audio_features_msg(frame))
         if frames:
-            self.frames += len(frames)
-            self.compute_ms.add(1000 * (time.monotonic() - began_s) / len(frames))
+            self.frame_count += len(frames)
+            self.compute_ms.add(1000 * (time.monotonic() - start_s) / len(frames))
             self.age_ms.add((self.now_ns() - frames[-1].center_ns) / 1e6)
 
     def health(self) -> NodeStatus:
-        """Is there sound, and how long hearing takes."""
+        """Return the encoder, its latency and the problems of the audio."""
         values: dict[str, object] = {
             "encoder": self.encoder.name,
             "lookahead_ms": self.encoder.lookahead_ms,
-            "frames": self.frames,
+            "frames": self.frame_count,
             "bad_samples": self.encoder.nonfinite_samples,
             **self.compute_ms.summary("compute_ms"),
             **self.age_ms.summary("age_ms"),
         }
-        if self.refused:
-            return NodeStatus(level=ERROR, message=self.refused, values=values)
-        if time.monotonic() - self.heard_s > QUIET_S:
+        if self.audio_problem:
+            return NodeStatus(level=ERROR, message=self.audio_problem, values=values)
+        if time.monotonic() - self.last_audio_s > AUDIO_TIMEOUT_S:
             return NodeStatus(
-                level=WARN, message=f"no sound for {QUIET_S:.0f} s: is audio_capture up?", values=values
+                level=WARN,
+                message=f"no audio for {AUDIO_TIMEOUT_S:.0f} s: is audio_capture or tts running?",
+                values=values,
             )
         if self.encoder.nonfinite_samples:
             return NodeStatus(
-                level=WARN, message="NaN or infinity in the sound, heard as silence", values=values
+                level=WARN, message="NaN or infinity in the audio, replaced by silence", values=values
             )
-        return NodeStatus(message="hearing", values=values)
+        return NodeStatus(message="encoding", values=values)
 
 
 def main() -> int:

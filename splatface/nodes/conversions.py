@@ -1,4 +1,4 @@
-"""Messages to values and back. The only place that knows how a value looks on the wire."""
+"""Conversions between ROS messages and the values of `models/`, and the QoS of the topics."""
 
 from array import array
 
@@ -25,8 +25,7 @@ __all__ = [
     "image_from_msg",
     "image_msg",
     "image_qos",
-    "new_utterance",
-    "stamp",
+    "time_msg",
     "time_ns",
 ]
 
@@ -35,31 +34,23 @@ def _reliable(depth: int) -> QoSProfile:
     return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE)
 
 
-# Two seconds of 20 ms messages: what a node may miss while it compiles or loads a head.
+# Two seconds of 20 ms messages: how long a node may take to compile or to load a head.
 AUDIO_QOS = _reliable(100)
 
 
 def image_qos(depth: int = 1) -> QoSProfile:
-    """Reliable, because generic tools ask for it; keep-last 1, because a late picture is worthless."""
+    """Return the QoS of images: reliable for generic tools, keep-last as a late image is worthless."""
     return _reliable(depth)
 
 
 def time_ns(msg: Time) -> int:
-    """A stamp as nanoseconds."""
+    """Decode a time, ns."""
     return int(msg.sec) * NS_PER_S + int(msg.nanosec)
 
 
-def stamp(ns: int) -> Time:
-    """Nanoseconds as a stamp."""
+def time_msg(ns: int) -> Time:
+    """Encode a time, ns."""
     return Time(sec=ns // NS_PER_S, nanosec=ns % NS_PER_S)
-
-
-def new_utterance(last: int, now_ns: int) -> int:
-    """The number a source of sound begins with, above its `last` one and those of a process before it.
-
-    Who listens drops what belongs to a lower utterance: a node that is started again must not begin at 0.
-    """
-    return max(last + 1, now_ns // NS_PER_S % 2**31)
 
 
 def _float32(values: NDArray[np.float32]) -> "array[float]":
@@ -70,7 +61,7 @@ def _float32(values: NDArray[np.float32]) -> "array[float]":
 
 
 def audio_chunk(msg: AudioChunkMsg) -> AudioChunk:
-    """Decode a chunk of sound."""
+    """Decode a chunk of audio."""
     return AudioChunk(
         samples=np.array(msg.samples, np.float32),
         sample_rate=int(msg.sample_rate),
@@ -80,9 +71,9 @@ def audio_chunk(msg: AudioChunkMsg) -> AudioChunk:
 
 
 def audio_chunk_msg(chunk: AudioChunk) -> AudioChunkMsg:
-    """Encode a chunk of sound."""
+    """Encode a chunk of audio."""
     msg = AudioChunkMsg(utterance=chunk.utterance, sample_rate=chunk.sample_rate)
-    msg.header.stamp = stamp(chunk.start_ns)
+    msg.header.stamp = time_msg(chunk.start_ns)
     msg.samples = _float32(chunk.samples)
     return msg
 
@@ -107,7 +98,7 @@ def audio_features_msg(frame: AudioFrame) -> AudioFeaturesMsg:
         voice_probability=float(frame.voice_probability),
         level_dbfs=float(frame.level_dbfs),
     )
-    msg.header.stamp = stamp(frame.center_ns)
+    msg.header.stamp = time_msg(frame.center_ns)
     msg.values = _float32(frame.values)
     return msg
 
@@ -138,7 +129,7 @@ def head_control_msg(control: HeadControl) -> HeadControlMsg:
         expression_names=[name for name, _ in control.expression],
         expression_weights=[float(weight) for _, weight in control.expression],
     )
-    msg.header.stamp = stamp(control.time_ns)
+    msg.header.stamp = time_msg(control.time_ns)
     msg.header.frame_id = "world"
     quat, vector = msg.orientation, msg.translation
     quat.w, quat.x, quat.y, quat.z = (float(v) for v in control.quat_world_head)
@@ -147,10 +138,10 @@ def head_control_msg(control: HeadControl) -> HeadControlMsg:
 
 
 def image_msg(frame: Frame) -> Image:
-    """Encode a picture as rgb8."""
+    """Encode an image as rgb8."""
     height, width = frame.image.shape[:2]
     msg = Image(height=height, width=width, encoding="rgb8", is_bigendian=0, step=3 * width)
-    msg.header.stamp = stamp(frame.time_ns)
+    msg.header.stamp = time_msg(frame.time_ns)
     msg.header.frame_id = "camera"
     data = array("B")
     data.frombytes(np.ascontiguousarray(frame.image).data.cast("B"))
@@ -158,17 +149,17 @@ def image_msg(frame: Frame) -> Image:
     return msg
 
 
-def compressed_msg(jpeg: bytes, time_ns_: int) -> CompressedImage:
-    """Encode an already compressed picture."""
+def compressed_msg(jpeg: bytes, stamp_ns: int) -> CompressedImage:
+    """Encode a JPEG image."""
     msg = CompressedImage(format="rgb8; jpeg compressed bgr8")
-    msg.header.stamp = stamp(time_ns_)
+    msg.header.stamp = time_msg(stamp_ns)
     msg.header.frame_id = "camera"
     msg.data = array("B", jpeg)
     return msg
 
 
 def image_from_msg(msg: Image) -> NDArray[np.uint8]:
-    """Decode an rgb8 picture, [H, W, 3], without copying.
+    """Decode an rgb8 image, [H, W, 3], without copying.
 
     Raises:
         ValueError: for any other encoding.

@@ -1,8 +1,7 @@
-"""Shows the face: a page in the browser, a full-screen window, or both; with sound from the same clock."""
+"""Node that displays the face: a page in the browser, a window, or both, with sound in the page."""
 
 import os
 import time
-from typing import Any
 
 import cv2
 import numpy as np
@@ -18,49 +17,9 @@ from splatface.nodes import conversions
 from splatface.nodes.face_node import OK, WARN, FaceNode, LatencyStats, NodeStatus, run
 from splatface.nodes.page_server import PageServer
 from splatface.nodes.parameters import Parameter
+from splatface.nodes.presentation_delay import DEFAULT_DELAY_NS, subscribe_presentation_delay
 
-__all__ = ["Window", "letterboxed"]
-
-
-def letterboxed(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """The whole picture [H, W, 3] as large as it fits, in the middle of a black canvas [height, width, 3]."""
-    if width < 1 or height < 1:  # the window has no size before its first picture
-        return image
-    scale = min(width / image.shape[1], height / image.shape[0])
-    inner = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
-    canvas = np.zeros((height, width, 3), np.uint8)
-    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
-    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner)
-    return canvas
-
-
-class Window:
-    """One window, letterboxed on black."""
-
-    def __init__(self, title: str, fullscreen: bool) -> None:
-        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
-            raise RenderError(
-                "display: expected a screen for the window, found neither DISPLAY nor WAYLAND_DISPLAY: "
-                "start it from a desktop session or use show:=page"
-            )
-        self.title = title
-        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO)
-        if fullscreen:
-            cv2.setWindowProperty(title, cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN)
-        self._shown = False
-
-    def show(self, image: NDArray[np.uint8]) -> bool:
-        """Show a picture [H, W, 3] RGB; False once the person has closed the window or pressed Escape."""
-        if self._shown and cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1:
-            return False
-        _, _, width, height = cv2.getWindowImageRect(self.title)
-        cv2.imshow(self.title, letterboxed(image, width, height)[..., ::-1])
-        self._shown = True
-        return cv2.waitKey(1) != 27
-
-    def close(self) -> None:
-        """Take the window away."""
-        cv2.destroyAllWindows()
+__all__ = ["Display", "DisplayWindow", "letterbox", "main"]
 
 
 PARAMETERS = (
@@ -81,28 +40,19 @@ PARAMETERS = (
     Parameter(
         name="sound",
         default=True,
-        description="play `audio` in the page, which then holds its pictures itself until they are heard",
-    ),
-    Parameter(
-        name="presentation_delay",
-        default=0.2,
-        description="seconds from the sound's own time to the picture (and sound in the page); the speaker's "
-        "must be the same; 0 without sound: pictures show at once",
-        low=0.0,
-        high=5.0,
-        dynamic=True,
+        description="play `audio` in the page, which then synchronizes its images itself",
     ),
     Parameter(
         name="jpeg_quality",
         default=90,
-        description="of the pictures sent to the page",
+        description="of the images sent to the page",
         low=1,
         high=100,
         dynamic=True,
     ),
     Parameter(name="fullscreen", default=True, description="the window covers the screen"),
 )
-IDLE_NS = 3600 * NS_PER_S  # the timer sleeps while nothing waits
+IDLE_NS = 3600 * NS_PER_S  # period of the timer while no image waits
 
 
 class Display(FaceNode):
@@ -113,27 +63,28 @@ class Display(FaceNode):
     def __init__(self) -> None:
         super().__init__("display")
         self.page: PageServer | None = None
-        self.window: Window | None = None
-        self.shown = 0
-        self.age = LatencyStats()
-        self.waiting = PresentationQueue[Image](self._delay_ns())
+        self.window: DisplayWindow | None = None
+        self.image_count = 0
+        self.age_ms = LatencyStats()
+        self.queue = PresentationQueue[Image](DEFAULT_DELAY_NS)
 
     def setup(self) -> None:
         """Open the port and the window."""
         show = self.params["show"]
         if show in ("page", "both"):
-            self.page = PageServer(self.params["address"], self.params["port"], self._greeting())
+            self.page = PageServer(self.params["address"], self.params["port"], self._settings())
             self.get_logger().info(f"the face is at {self.page.url}")
         if show in ("window", "both"):
-            self.window = Window("splatface", fullscreen=self.params["fullscreen"])
-        self.trace = self.create_publisher(FrameTrace, "~/frame_trace", 10)
+            self.window = DisplayWindow("splatface", fullscreen=self.params["fullscreen"])
+        self.trace_pub = self.create_publisher(FrameTrace, "~/frame_trace", 10)
 
     def start(self) -> None:
-        """Listen to pictures and sound."""
+        """Subscribe to images and audio."""
         self.create_subscription(Image, "image", self.on_image, conversions.image_qos(2))
         if self.page is not None and self.params["sound"]:
             self.create_subscription(AudioChunkMsg, "audio", self.on_audio, conversions.AUDIO_QOS)
-        self.next_due = self.create_timer(IDLE_NS / NS_PER_S, self.show_due)
+        subscribe_presentation_delay(self, self.on_delay)
+        self.due_timer = self.create_timer(IDLE_NS / NS_PER_S, self.show_due_image)
 
     def release(self) -> None:
         """Close the port and the window."""
@@ -145,65 +96,67 @@ class Display(FaceNode):
             self.window = None
 
     def on_image(self, msg: Image) -> None:
-        """Keep a picture until its moment; a page that plays the sound does that itself."""
-        began = time.perf_counter()
+        """Queue an image until it is due; a page that plays the sound does that itself."""
+        start_s = time.perf_counter()
         stamp_ns = conversions.time_ns(msg.header.stamp)
-        if self._page_holds:
-            self.send(msg)
-        if self._page_holds and self.window is None:
-            self.note(msg, began)
+        if self._page_synchronizes:
+            self.send_to_page(msg)
+        if self._page_synchronizes and self.window is None:
+            self.publish_trace(msg, start_s)
         else:
-            self.waiting.push(stamp_ns, msg)
-            self.show_due()
+            self.queue.push(stamp_ns, msg)
+            self.show_due_image()
 
-    def show_due(self) -> None:
-        """Show the picture whose moment has come, and wake up for the next one."""
-        began = time.perf_counter()
-        msg = self.waiting.due(self.now_ns())
+    def show_due_image(self) -> None:
+        """Show the image that is due, and set the timer for the next one."""
+        start_s = time.perf_counter()
+        msg = self.queue.due(self.now_ns())
         if msg is not None:
-            if not self._page_holds:
-                self.send(msg)
+            if not self._page_synchronizes:
+                self.send_to_page(msg)
             if self.window is not None and not self.window.show(conversions.image_from_msg(msg)):
                 self.get_logger().info("the window was closed")
                 self.finish(0)
-            self.note(msg, began)
-        wait_ns = self.waiting.wait_ns(self.now_ns())
-        self.next_due.timer_period_ns = IDLE_NS if wait_ns is None else max(wait_ns, 1)
-        self.next_due.reset()
+            self.publish_trace(msg, start_s)
+        wait_ns = self.queue.wait_ns(self.now_ns())
+        self.due_timer.timer_period_ns = IDLE_NS if wait_ns is None else max(wait_ns, 1)
+        self.due_timer.reset()
 
-    def send(self, msg: Image) -> None:
-        """Send a picture to the page."""
+    def send_to_page(self, msg: Image) -> None:
+        """Send an image to the page."""
         if self.page is not None:
             stamp_ns = conversions.time_ns(msg.header.stamp)
-            self.page.send_picture(conversions.image_from_msg(msg), stamp_ns, self.params["jpeg_quality"])
+            self.page.send_image(conversions.image_from_msg(msg), stamp_ns, self.params["jpeg_quality"])
 
-    def note(self, msg: Image, began_s: float) -> None:
-        """Tell when a picture was shown."""
+    def publish_trace(self, msg: Image, start_s: float) -> None:
+        """Publish the age of an image that was displayed."""
         age_ms = (self.now_ns() - conversions.time_ns(msg.header.stamp)) / 1e6
-        trace = FrameTrace(frame=self.shown, age_ms=age_ms, publish_ms=(time.perf_counter() - began_s) * 1e3)
+        trace = FrameTrace(
+            frame=self.image_count, age_ms=age_ms, publish_ms=(time.perf_counter() - start_s) * 1e3
+        )
         trace.header = msg.header
-        self.trace.publish(trace)
-        self.shown += 1
-        self.age.add(age_ms)
+        self.trace_pub.publish(trace)
+        self.image_count += 1
+        self.age_ms.add(age_ms)
 
     def on_audio(self, msg: AudioChunkMsg) -> None:
-        """Hand sound on to the page."""
+        """Send audio to the page."""
         if self.page is not None:
-            self.page.send_sound(conversions.audio_chunk(msg))
+            self.page.send_audio(conversions.audio_chunk(msg))
 
-    def parameter_changed(self, name: str, value: Any) -> None:
-        """Tell the page about a new delay."""
-        super().parameter_changed(name, value)
-        self.waiting.delay_ns = self._delay_ns()
+    def on_delay(self, delay_ns: int) -> None:
+        """Apply a new presentation delay, here and in the page."""
+        self.queue.delay_ns = delay_ns
         if self.page is not None:
-            self.page.greet(self._greeting())
+            self.page.send_settings(self._settings())
 
     def health(self) -> NodeStatus:
-        """Pictures, their age, and who is looking."""
+        """Return the number of images, their age, and the viewers."""
         values: dict[str, object] = {
-            "pictures": self.shown,
-            "late": self.waiting.skipped,
-            **self.age.summary("age_ms"),
+            "pictures": self.image_count,
+            "late": self.queue.skipped,
+            "presentation_delay_ms": f"{self.queue.delay_ns / 1e6:.0f}",
+            **self.age_ms.summary("age_ms"),
         }
         if self.page is None:
             return NodeStatus(OK, "showing", values)
@@ -213,14 +166,52 @@ class Display(FaceNode):
         return NodeStatus(OK, "showing", values)
 
     @property
-    def _page_holds(self) -> bool:
+    def _page_synchronizes(self) -> bool:
         return self.page is not None and bool(self.params["sound"])
 
-    def _delay_ns(self) -> int:
-        return round(self.params["presentation_delay"] * NS_PER_S)
+    def _settings(self) -> dict[str, object]:
+        return {"delay_ms": self.queue.delay_ns / 1e6, "sound": self.params["sound"]}
 
-    def _greeting(self) -> dict[str, object]:
-        return {"delay_ms": self.params["presentation_delay"] * 1e3, "sound": self.params["sound"]}
+
+def letterbox(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Scale an image [H, W, 3] to fit a black canvas [height, width, 3], centered."""
+    if width < 1 or height < 1:  # the window has no size before its first image
+        return image
+    scale = min(width / image.shape[1], height / image.shape[0])
+    inner = (max(round(image.shape[1] * scale), 1), max(round(image.shape[0] * scale), 1))
+    canvas = np.zeros((height, width, 3), np.uint8)
+    left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
+    canvas[top : top + inner[1], left : left + inner[0]] = cv2.resize(image, inner)
+    return canvas
+
+
+class DisplayWindow:
+    """A window on the screen, through OpenCV; the image is letterboxed on black."""
+
+    def __init__(self, title: str, fullscreen: bool) -> None:
+        if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+            raise RenderError(
+                "display: expected a screen for the window, found neither DISPLAY nor WAYLAND_DISPLAY: "
+                "start it from a desktop session or use show:=page"
+            )
+        self.title = title
+        cv2.namedWindow(title, cv2.WINDOW_NORMAL | cv2.WINDOW_FREERATIO)
+        if fullscreen:
+            cv2.setWindowProperty(title, cv2.WND_PROP_FULLSCREEN, cv2.WINDOW_FULLSCREEN)
+        self._has_image = False
+
+    def show(self, image: NDArray[np.uint8]) -> bool:
+        """Show an image [H, W, 3] RGB; return False once the window was closed or Escape was pressed."""
+        if self._has_image and cv2.getWindowProperty(self.title, cv2.WND_PROP_VISIBLE) < 1:
+            return False
+        _, _, width, height = cv2.getWindowImageRect(self.title)
+        cv2.imshow(self.title, letterbox(image, width, height)[..., ::-1])
+        self._has_image = True
+        return cv2.waitKey(1) != 27
+
+    def close(self) -> None:
+        """Close the window."""
+        cv2.destroyAllWindows()
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
-"""An example of who might speak through a face: it repeats what it is told, and can be interrupted by more.
+"""Example of a dialogue node: it repeats what it hears, and can be interrupted by more.
 
     ros2 topic pub --once /face/heard_text std_msgs/msg/String "{data: 'Hello there.'}"
 
-Put a chat bot in its place: take words from `heard_text`, send what it answers to `say`.
+Put a chat bot in its place: take texts from `heard_text`, send its answers to `say`.
 """
 
 from typing import Any
@@ -17,13 +17,14 @@ from splatface.nodes.face_node import OK, WARN, FaceNode, NodeStatus, run
 from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
-    Parameter(name="prefix", default="", description="said before what is repeated", dynamic=True),
+    Parameter(name="prefix", default="", description="put before the text that is repeated", dynamic=True),
     Parameter(name="voice", default="", description="of what is said; empty for the one of tts"),
     Parameter(
-        name="manner",
+        name="interruption_policy",
         default="interrupt",
-        description="words that come while it speaks: interrupt (fall silent, answer them) or queue (wait)",
+        description="a text that comes while the face speaks: interrupt (stop, answer it) or queue (wait)",
         choices=("interrupt", "queue"),
+        old_name="manner",
     ),
 )
 
@@ -35,77 +36,78 @@ class EchoBot(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("echo_bot")
-        self.waiting: str | None = None  # what to say when the face has fallen silent
-        self.saying = 0  # goals sent and not ended
-        self.said = self.interrupted = 0
-        self.complaint = ""
+        self.next_text: str | None = None  # spoken when the interruption is done
+        self.open_goals = 0
+        self.spoken_count = self.interrupted_count = 0
+        self.last_problem = ""
 
     def start(self) -> None:
-        """Find the face's mouth and listen."""
+        """Create the clients and subscribe."""
         self.say_client = ActionClient(self, Say, "say")
-        self.hush = self.create_client(Trigger, "interrupt")
-        self.create_subscription(String, "heard_text", self.on_heard, 10)
+        self.interrupt_client = self.create_client(Trigger, "interrupt")
+        self.create_subscription(String, "heard_text", self.on_text, 10)
 
     def stop(self) -> None:
-        """Let go of the mouth."""
+        """Destroy the clients."""
         self.say_client.destroy()
-        self.destroy_client(self.hush)
+        self.destroy_client(self.interrupt_client)
 
-    def on_heard(self, msg: String) -> None:
-        """Repeat what was heard; what is being said ends first."""
-        heard = msg.data.strip()
-        if not heard:
+    def on_text(self, msg: String) -> None:
+        """Repeat a text; interrupt what is being spoken first."""
+        text = msg.data.strip()
+        if not text:
             return
-        text = f"{self.params['prefix']}{heard}"
+        text = f"{self.params['prefix']}{text}"
+        interrupts = self.params["interruption_policy"] == "interrupt"
         if not self.say_client.server_is_ready():
-            self.complain("say: expected the node tts, found none: start it")
-        elif self.saying and self.params["manner"] == "interrupt" and self.hush.service_is_ready():
-            silencing, self.waiting = self.waiting is not None, text
-            if not silencing:  # of words that come meanwhile the newest count
-                self.hush.call_async(Trigger.Request()).add_done_callback(self.on_silent)
+            self.report_problem("say: expected the node tts, found none: start it")
+        elif self.open_goals and interrupts and self.interrupt_client.service_is_ready():
+            call_pending, self.next_text = self.next_text is not None, text
+            if not call_pending:  # of several texts that come meanwhile only the newest is spoken
+                self.interrupt_client.call_async(Trigger.Request()).add_done_callback(self.on_interrupted)
         else:
             self.say(text)
 
-    def on_silent(self, done: Future) -> None:
-        """The old words are over: say the new ones."""
-        text, self.waiting = self.waiting, None
+    def on_interrupted(self, future: Future) -> None:
+        """Say the new text: the old one has ended."""
+        text, self.next_text = self.next_text, None
         if text is not None:
             self.say(text)
 
     def say(self, text: str) -> None:
-        """Send the goal to tts."""
-        self.saying += 1
+        """Send a goal to tts."""
+        self.open_goals += 1
         goal = Say.Goal(text=text, voice=self.params["voice"])
-        self.say_client.send_goal_async(goal).add_done_callback(self.on_answer)
+        self.say_client.send_goal_async(goal).add_done_callback(self.on_goal_response)
 
-    def on_answer(self, done: Future) -> None:
-        """Wait for the end, or learn that it can not be said."""
-        handle: Any = done.result()
+    def on_goal_response(self, future: Future) -> None:
+        """Wait for the result, or report that the goal was rejected."""
+        handle: Any = future.result()
         if handle.accepted:
-            handle.get_result_async().add_done_callback(self.on_said)
+            handle.get_result_async().add_done_callback(self.on_result)
         else:
-            self.saying -= 1
-            self.complain("say: tts cannot say this; its log and /diagnostics tell why")
+            self.open_goals -= 1
+            self.report_problem("say: tts cannot say this; its log and /diagnostics have the reason")
 
-    def on_said(self, done: Future) -> None:
-        """Count."""
-        result: Any = done.result()
-        self.saying -= 1
-        self.said += not result.result.interrupted
-        self.interrupted += result.result.interrupted
+    def on_result(self, future: Future) -> None:
+        """Count a goal that has ended."""
+        result: Any = future.result()
+        self.open_goals -= 1
+        self.spoken_count += not result.result.interrupted
+        self.interrupted_count += result.result.interrupted
 
-    def complain(self, message: str) -> None:
-        """Say what could not be done."""
-        self.complaint = message
+    def report_problem(self, message: str) -> None:
+        """Log a problem and keep it for the next diagnostics."""
+        self.last_problem = message
         self.get_logger().warning(message)
 
     def health(self) -> NodeStatus:
-        """What it did; the last complaint, once."""
-        complaint, self.complaint = self.complaint, ""
-        values: dict[str, object] = {"said": self.said, "interrupted": self.interrupted}
-        if complaint:
-            return NodeStatus(WARN, complaint, values)
-        return NodeStatus(OK, "speaking" if self.saying else "listening", values)
+        """Return the counts; the last problem, once."""
+        problem, self.last_problem = self.last_problem, ""
+        values: dict[str, object] = {"said": self.spoken_count, "interrupted": self.interrupted_count}
+        if problem:
+            return NodeStatus(WARN, problem, values)
+        return NodeStatus(OK, "speaking" if self.open_goals else "listening", values)
 
 
 def main() -> int:

@@ -1,47 +1,36 @@
-"""Base class of every node: lifecycle, parameters, diagnostics and a clean end."""
+"""Base class of every node: lifecycle, parameters, diagnostics and a clean end.
 
+A node subclasses `FaceNode`, names its PARAMETERS and implements `setup`, `start`, `stop` and `health`.
+`run` is its main function.
+"""
+
+import itertools
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import rclpy
+import yaml
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.exceptions import InvalidParameterTypeException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 
 from splatface.models.errors import SplatfaceError, silence_unraisable_on_interrupt
-from splatface.nodes.parameters import Parameter, ParameterError, declare, unreadable
+from splatface.nodes.parameters import Parameter, ParameterError, command_line_error, declare_parameters
 
 __all__ = ["ERROR", "OK", "WARN", "FaceNode", "LatencyStats", "NodeStatus", "run"]
 
 
-class LatencyStats:
-    """The last `size` durations."""
-
-    def __init__(self, size: int = 500) -> None:
-        self._values: deque[float] = deque(maxlen=size)
-
-    def add(self, value: float) -> None:
-        """Add one."""
-        self._values.append(value)
-
-    def summary(self, name: str) -> dict[str, object]:
-        """p50, p95 and p99 under `name_p50` and so on; empty when nothing was added."""
-        if not self._values:
-            return {}
-        marks = np.percentile(np.array(self._values), [50, 95, 99])
-        return {f"{name}_p{q}": f"{mark:.2f}" for q, mark in zip((50, 95, 99), marks, strict=True)}
-
-
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 
-HANGS_S = 2.0  # a callback that lasts longer
+_HANG_S = 2.0  # a callback that takes longer is interrupted by a second signal
 
 AUTOSTART = Parameter(
     name="autostart", default=True, description="configure and activate without a lifecycle manager"
@@ -50,37 +39,59 @@ AUTOSTART = Parameter(
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """How a node is, for /diagnostics."""
+    """State of a node, for /diagnostics."""
 
     level: bytes = OK
     message: str = "running"
     values: dict[str, object] = field(default_factory=dict)
 
 
+class LatencyStats:
+    """Percentiles of the last `size` durations."""
+
+    def __init__(self, size: int = 500) -> None:
+        self._values: deque[float] = deque(maxlen=size)
+
+    def add(self, value: float) -> None:
+        """Add a duration."""
+        self._values.append(value)
+
+    def summary(self, name: str) -> dict[str, object]:
+        """Return p50, p95 and p99 as `name_p50` and so on; nothing before the first duration."""
+        if not self._values:
+            return {}
+        percentiles = np.percentile(np.array(self._values), [50, 95, 99])
+        return {f"{name}_p{q}": f"{value:.2f}" for q, value in zip((50, 95, 99), percentiles, strict=True)}
+
+
 class FaceNode(LifecycleNode):
-    """A lifecycle node that starts itself and says how it is once a second."""
+    """A lifecycle node that starts itself and publishes diagnostics once a second.
+
+    OLD_NAME: name of the node in earlier versions; a parameter file with a section of that name is reported.
+    """
 
     PARAMETERS: tuple[Parameter, ...] = ()
+    OLD_NAME = ""
 
     def __init__(self, name: str) -> None:
         try:
             super().__init__(name)
         except InvalidParameterTypeException as error:  # of rclpy's own parameters, such as use_sim_time
-            raise ParameterError(f"{error}: mend it and start again") from None
-        self.params = declare(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
+            raise ParameterError(f"{error}: fix it and start again") from None
+        self.params = declare_parameters(self, (AUTOSTART, *self.PARAMETERS), self.parameter_changed)
         self.exit_code: int | None = None  # set to end the process
         self._active = False
-        self._active_entities: list[Any] = []  # entities of the activity
+        self._active_entities: list[Any] = []  # created by `start`
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._diagnostics_timer = self.create_timer(1.0, self._report)
 
-    # what a node fills in
+    # implemented by a node
 
     def setup(self) -> None:
-        """Build what is costly: read files, compile, open devices. May raise SplatfaceError."""
+        """Prepare what takes time: read files, compile, open ports. May raise SplatfaceError."""
 
     def start(self) -> None:
-        """Begin to work. Publishers, subscriptions, services and timers made here end with the activity."""
+        """Start to work. Publishers, subscriptions, services and timers created here end with `stop`."""
 
     def stop(self) -> None:
         """Undo what else `start` did."""
@@ -89,17 +100,17 @@ class FaceNode(LifecycleNode):
         """Undo `setup`."""
 
     def health(self) -> NodeStatus:
-        """How the node is now."""
+        """Return the state of the node."""
         return NodeStatus()
 
     def parameter_changed(self, name: str, value: Any) -> None:
-        """Take over a live parameter."""
+        """Apply a change of a dynamic parameter."""
         self.params[name] = value
 
     # time
 
     def now_ns(self) -> int:
-        """ROS time; simulated when use_sim_time is set."""
+        """Return the ROS time, simulated if use_sim_time is set."""
         return int(self.get_clock().now().nanoseconds)
 
     def finish(self, exit_code: int) -> None:
@@ -121,7 +132,7 @@ class FaceNode(LifecycleNode):
         return result if not self._active else super().on_activate(state)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Call `stop` and take away what `start` made."""
+        """Call `stop` and destroy what `start` created."""
         self._end_activity()
         return super().on_deactivate(state)
 
@@ -131,7 +142,7 @@ class FaceNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop and release, in whatever state."""
+        """Stop and release, in any state."""
         self.close()
         return TransitionCallbackReturn.SUCCESS
 
@@ -167,7 +178,7 @@ class FaceNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def bring_up(self) -> bool:
-        """Configure and activate; False when a step failed."""
+        """Configure and activate; return False if a step failed."""
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
 
@@ -187,71 +198,86 @@ class FaceNode(LifecycleNode):
 
 
 def run(node_type: Callable[[], FaceNode], argv: list[str] | None = None) -> int:
-    """Run one node until it is asked to end. Returns the exit code.
+    """Run one node until a signal or `finish` ends it; return the exit code.
 
-    SIGINT and SIGTERM end it cleanly with 0; a node that cannot be built or started ends with 1 after one
+    SIGINT and SIGTERM end it cleanly with 0; a node that cannot be created or started ends with 1 after one
     clear line.
     """
-    end = _SignalHandler()
+    signals = _SignalHandler()
     node = None
     try:
-        _read_arguments(argv if argv is not None else sys.argv)
+        argv = sys.argv if argv is None else argv
+        _init_ros(argv)
         node = node_type()
+        _report_old_sections(node, argv)
         if node.params["autostart"] and not node.bring_up():
             return 1
-        return _spin(node, end)
+        return _spin(node, signals)
     except SplatfaceError as error:
         print(f"{getattr(node_type, '__name__', 'node')}: {error}", file=sys.stderr)
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
     finally:
-        end.ignore()
+        signals.ignore()
         if node is not None:
             node.close()
             node.destroy_node()
         rclpy.try_shutdown()
 
 
-def _read_arguments(argv: list[str]) -> None:
+def _init_ros(argv: list[str]) -> None:
     try:
         rclpy.init(args=argv, signal_handler_options=rclpy.SignalHandlerOptions.NO)
     except RuntimeError as error:  # RCLError and UnknownROSArgsError, which rclpy does not publish
-        raise unreadable(error) from None
+        raise command_line_error(error) from None
+
+
+def _report_old_sections(node: FaceNode, argv: list[str]) -> None:
+    """Warn about sections of parameter files with the node's old name: ROS ignores them silently."""
+    for option, path in itertools.pairwise(argv):
+        if option != "--params-file" or not node.OLD_NAME:
+            continue
+        sections = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        for section in sections if isinstance(sections, dict) else ():
+            if str(section).split("/")[-1] == node.OLD_NAME:
+                node.get_logger().warning(
+                    f"{path}: section {section} is ignored: the node is called {node.get_name()} now"
+                )
 
 
 class _SignalHandler:
-    """SIGINT and SIGTERM, that ask a process to end.
+    """Handler of SIGINT and SIGTERM, which ask a process to end.
 
-    While a node is built they raise KeyboardInterrupt, since that may take long. While it spins they are only
-    noted: an exception in the midst of rclpy's C code comes out as another one. A terminal and a launcher may
-    both ask: the second is the same request, unless it comes so late that a callback must be hanging.
+    While a node is created they raise KeyboardInterrupt, since that may take long. While it spins they are
+    only recorded: an exception inside rclpy's C code comes out as another one. A terminal and a launcher may
+    both send one: the second is the same request, unless it comes so late that a callback must hang.
     """
 
     def __init__(self) -> None:
-        self.asked_s: float | None = None
-        self.waits = False  # for the callback that is running
+        self.requested_s: float | None = None
+        self.spinning = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
 
     def ignore(self) -> None:
-        """Asked again while cleaning up, a process would leave devices open."""
+        """Ignore further signals: a process that ends during cleanup leaves devices open."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
 
     def _on_signal(self, number: int, frame: object) -> None:
         now_s = time.monotonic()
-        first = self.asked_s is None
-        self.asked_s = now_s if self.asked_s is None else self.asked_s
-        if (first and not self.waits) or now_s - self.asked_s > HANGS_S:
+        first = self.requested_s is None
+        self.requested_s = now_s if self.requested_s is None else self.requested_s
+        if (first and not self.spinning) or now_s - self.requested_s > _HANG_S:
             silence_unraisable_on_interrupt()
             raise KeyboardInterrupt
 
 
-def _spin(node: FaceNode, end: _SignalHandler) -> int:
+def _spin(node: FaceNode, signals: _SignalHandler) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    end.waits = True
-    while node.exit_code is None and end.asked_s is None:
+    signals.spinning = True
+    while node.exit_code is None and signals.requested_s is None:
         executor.spin_once(timeout_sec=0.2)
     return node.exit_code or 0

@@ -1,7 +1,7 @@
-"""Serves the page and streams pictures and sound to it, over one port.
+"""Web server of the page: serves it and streams images and audio to it, over one port.
 
-A message to the page is text (JSON settings) or binary, little endian: one byte kind (1 picture, 2 sound),
-float64 media time in ms, then for a picture a JPEG, for sound uint32 rate, uint32 utterance, float32 samples.
+A message to the page is text (JSON settings) or binary, little endian: one byte kind (1 image, 2 audio),
+float64 media time in ms, then for an image a JPEG, for audio uint32 rate, uint32 utterance, float32 samples.
 """
 
 import asyncio
@@ -28,9 +28,9 @@ from splatface.models.messages import AudioChunk
 __all__ = ["PageError", "PageServer"]
 
 PAGE = Path(__file__).parent / "page" / "index.html"
-PICTURE, SOUND = 1, 2
-# A viewer this far behind is on a slow line: it gets no further pictures until it has caught up.
-WAITING_BYTES = 1 << 20
+IMAGE_MESSAGE, AUDIO_MESSAGE = 1, 2
+# A viewer on a slow connection gets no further images while more than this is unsent.
+MAX_UNSENT_BYTES = 1 << 20
 
 
 class PageError(SplatfaceError):
@@ -40,17 +40,17 @@ class PageError(SplatfaceError):
 class PageServer:
     """A web server in its own thread; every method may be called from the node's thread."""
 
-    def __init__(self, address: str, port: int, greeting: dict[str, object]) -> None:
+    def __init__(self, address: str, port: int, settings: dict[str, object]) -> None:
         self.skipped = 0
-        self._greeting = json.dumps(greeting)
+        self._settings = json.dumps(settings)
         self._viewers: set[ServerConnection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="page", daemon=True)
         self._thread.start()
         try:
-            self._server = self._wait(self._open(address, port))
+            self._server = self._run(self._open(address, port))
         except OSError as error:
-            self._end_loop()
+            self._stop_loop()
             raise PageError(
                 f"display: expected port {port} of {address} to be free, found: {error.strerror or error}: "
                 f"stop what uses it or choose another one with port:={port + 1 if port else 8600}"
@@ -60,51 +60,51 @@ class PageServer:
 
     @property
     def viewers(self) -> int:
-        """How many pages are open."""
+        """Number of open pages."""
         return len(self._viewers)
 
-    def greet(self, greeting: dict[str, object]) -> None:
+    def send_settings(self, settings: dict[str, object]) -> None:
         """Send new settings to all pages, present and future."""
-        self._greeting = json.dumps(greeting)
-        self._loop.call_soon_threadsafe(self._send, self._greeting, False)
+        self._settings = json.dumps(settings)
+        self._loop.call_soon_threadsafe(self._send, self._settings, False)
 
-    def send_picture(self, image: NDArray[np.uint8], time_ns: int, quality: int) -> None:
-        """Send a picture [H, W, 3] RGB; costs nothing when nobody looks."""
+    def send_image(self, image: NDArray[np.uint8], time_ns: int, quality: int) -> None:
+        """Send an image [H, W, 3] RGB; without a viewer nothing is encoded."""
         if not self._viewers:
             return
         _, jpeg = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        head = struct.pack("<Bd", PICTURE, time_ns / 1e6)
-        self._loop.call_soon_threadsafe(self._send, head + jpeg.tobytes(), True)
+        header = struct.pack("<Bd", IMAGE_MESSAGE, time_ns / 1e6)
+        self._loop.call_soon_threadsafe(self._send, header + jpeg.tobytes(), True)
 
-    def send_sound(self, chunk: AudioChunk) -> None:
-        """Send a chunk of sound."""
+    def send_audio(self, chunk: AudioChunk) -> None:
+        """Send a chunk of audio."""
         if not self._viewers:
             return
-        head = struct.pack("<BdII", SOUND, chunk.start_ns / 1e6, chunk.sample_rate, chunk.utterance)
-        self._loop.call_soon_threadsafe(self._send, head + chunk.samples.tobytes(), False)
+        header = struct.pack("<BdII", AUDIO_MESSAGE, chunk.start_ns / 1e6, chunk.sample_rate, chunk.utterance)
+        self._loop.call_soon_threadsafe(self._send, header + chunk.samples.tobytes(), False)
 
     def close(self) -> None:
         """Close all connections and free the port."""
         self._server.close()
-        # A viewer on a dead line does not answer: the port is free all the same.
+        # A viewer on a dead connection does not answer: the port is free all the same.
         with contextlib.suppress(concurrent.futures.TimeoutError):
-            self._wait(self._server.wait_closed())
-        self._end_loop()
+            self._run(self._server.wait_closed())
+        self._stop_loop()
 
-    def _end_loop(self) -> None:
+    def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=2.0)
 
-    def _wait(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=5.0)
+    def _run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout=5.0)
 
     async def _open(self, address: str, port: int) -> Any:
-        # No compression: JPEG does not shrink, and deflating it costs more than drawing it.
+        # No compression: JPEG does not shrink, and deflating it costs more than rendering.
         return await serve(
-            self._stream, address, port, process_request=self._answer, compression=None, close_timeout=1
+            self._stream, address, port, process_request=self._respond, compression=None, close_timeout=1
         )
 
-    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _respond(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.path.split("?")[0] == "/stream":
             return None
         if request.path.split("?")[0] not in ("/", "/index.html"):
@@ -121,7 +121,7 @@ class PageServer:
         return Response(200, "OK", headers, body)
 
     async def _stream(self, viewer: ServerConnection) -> None:
-        await viewer.send(self._greeting)
+        await viewer.send(self._settings)
         self._viewers.add(viewer)
         try:
             await viewer.wait_closed()
@@ -130,17 +130,17 @@ class PageServer:
 
     def _send(self, message: str | bytes, may_skip: bool) -> None:
         for viewer in list(self._viewers):
-            waiting = viewer.transport.get_write_buffer_size()
-            if waiting > (WAITING_BYTES if may_skip else 8 * WAITING_BYTES):
+            unsent_bytes = viewer.transport.get_write_buffer_size()
+            if unsent_bytes > (MAX_UNSENT_BYTES if may_skip else 8 * MAX_UNSENT_BYTES):
                 self.skipped += 1
                 continue
             task = self._loop.create_task(_deliver(viewer, message))
-            _RUNNING.add(task)
-            task.add_done_callback(_RUNNING.discard)
+            _TASKS.add(task)
+            task.add_done_callback(_TASKS.discard)
 
 
 # The loop keeps only weak references to tasks.
-_RUNNING: set["asyncio.Task[None]"] = set()
+_TASKS: set["asyncio.Task[None]"] = set()
 
 
 async def _deliver(viewer: ServerConnection, message: str | bytes) -> None:

@@ -1,4 +1,4 @@
-"""Parameters of a node: described, ranged, and refused with the reason."""
+"""Parameters of a node: described, with ranges, and refused with the reason."""
 
 import re
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter as RclParameter
 
 from splatface.models.errors import SplatfaceError
 
-__all__ = ["Parameter", "ParameterError", "declare", "unreadable"]
+__all__ = ["Parameter", "ParameterError", "command_line_error", "declare_parameters", "was_given"]
 
 _EXPECTED = {
     "-p": "-p name:=value with a value as in YAML, such as 25, true or text",
@@ -32,7 +32,11 @@ class ParameterError(SplatfaceError):
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """One parameter: `low` and `high` bound a number, `choices` a string; `live` ones may change later."""
+    """One parameter of a node.
+
+    `low` and `high` bound a number, `choices` a string. A `dynamic` parameter may change while the node
+    runs. `old_name` is still accepted at the start.
+    """
 
     name: str
     default: bool | int | float | str
@@ -41,9 +45,10 @@ class Parameter:
     high: float | None = None
     choices: tuple[str, ...] = ()
     dynamic: bool = False
+    old_name: str = ""
 
     def descriptor(self) -> ParameterDescriptor:
-        """The same as ROS tools show it."""
+        """Return the description for ROS tools."""
         out = ParameterDescriptor(name=self.name, description=self.description, read_only=False)
         if self.choices:
             out.additional_constraints = "one of: " + ", ".join(self.choices)
@@ -57,7 +62,7 @@ class Parameter:
         return out
 
     def validation_error(self, value: Any) -> str:
-        """Why `value` cannot be taken, or an empty string."""
+        """Return the reason why `value` is refused, or an empty string."""
         if self.choices and value not in self.choices:
             return f"parameter {self.name}: expected one of {', '.join(self.choices)}, found {value!r}"
         if isinstance(value, float) and value != value:
@@ -65,31 +70,21 @@ class Parameter:
         return ""
 
 
-def unreadable(problem: RuntimeError) -> ParameterError:
-    """What rclpy says of a command line that it cannot parse, in one line that helps."""
-    found = re.search(r"(?:: |\[)'(.*?)'(?:\. Error|\])", str(problem))
-    argument = found[1] if found else str(problem)
-    option = argument.split(" ")[0]
-    expected = _EXPECTED.get(option, "ROS arguments such as -p name:=value or -r from:=to")
-    return ParameterError(f"command line: expected {expected}, found {argument!r}: mend it and start again")
-
-
-def declare(
-    node: Node, parameters: tuple[Parameter, ...], changed: Callable[[str, Any], None]
+def declare_parameters(
+    node: Node, parameters: tuple[Parameter, ...], on_change: Callable[[str, Any], None]
 ) -> dict[str, Any]:
     """Declare all parameters, return their values by name, and watch for changes.
 
-    `changed(name, value)` is called for a live parameter; a change of any other is refused with the reason.
+    `on_change(name, value)` is called for a dynamic parameter; a change of any other is refused with the
+    reason.
 
     Raises:
-        ParameterError: when a value given at the start has the wrong type or range.
+        ParameterError: a value given at the start has the wrong type or range.
     """
-    values = {}
-    for parameter in parameters:
-        values[parameter.name] = _declare_one(node, parameter)
+    values = {parameter.name: _declare(node, parameter) for parameter in parameters}
     by_name = {parameter.name: parameter for parameter in parameters}
 
-    def check(changes: list[RclParameter]) -> SetParametersResult:
+    def on_set(changes: list[RclParameter]) -> SetParametersResult:
         for change in changes:
             parameter = by_name.get(change.name)
             if parameter is None:
@@ -103,25 +98,31 @@ def declare(
                 return SetParametersResult(successful=False, reason=reason)
         for change in changes:
             if change.name in by_name:
-                changed(change.name, change.value)
+                on_change(change.name, change.value)
         return SetParametersResult(successful=True)
 
-    node.add_on_set_parameters_callback(check)
+    node.add_on_set_parameters_callback(on_set)
     return values
 
 
-def _declare_one(node: Node, parameter: Parameter) -> Any:
+def was_given(node: Node, name: str) -> bool:
+    """Return whether a value for the parameter `name`, declared or not, was given at the start."""
+    return name in node._parameter_overrides
+
+
+def command_line_error(problem: RuntimeError) -> ParameterError:
+    """Return rclpy's complaint about a command line as an error of one helpful line."""
+    found = re.search(r"(?:: |\[)'(.*?)'(?:\. Error|\])", str(problem))
+    argument = found[1] if found else str(problem)
+    option = argument.split(" ")[0]
+    expected = _EXPECTED.get(option, "ROS arguments such as -p name:=value or -r from:=to")
+    return ParameterError(f"command line: expected {expected}, found {argument!r}: fix it and start again")
+
+
+def _declare(node: Node, parameter: Parameter) -> Any:
+    _accept_old_name(node, parameter)
+    _convert_type(node, parameter)
     given = node._parameter_overrides.get(parameter.name)
-    if (
-        given is not None
-        and isinstance(parameter.default, float)
-        and given.type_ == RclParameter.Type.INTEGER
-    ):
-        # `fps:=25` is what people type for a floating-point parameter.
-        node._parameter_overrides[parameter.name] = RclParameter(parameter.name, value=float(given.value))
-    if given is not None and isinstance(parameter.default, str) and given.type_ != RclParameter.Type.STRING:
-        # `device:=3` and `path:=2026` arrive as numbers, launch files cannot quote them through.
-        node._parameter_overrides[parameter.name] = RclParameter(parameter.name, value=str(given.value))
     try:
         value = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
     except InvalidParameterTypeException as error:
@@ -136,3 +137,25 @@ def _declare_one(node: Node, parameter: Parameter) -> Any:
     if reason:
         raise ParameterError(reason)
     return value
+
+
+def _accept_old_name(node: Node, parameter: Parameter) -> None:
+    overrides = node._parameter_overrides
+    if parameter.old_name not in overrides:
+        return
+    node.get_logger().warning(f"parameter {parameter.old_name} is now {parameter.name}: use the new name")
+    if parameter.name not in overrides:
+        overrides[parameter.name] = RclParameter(parameter.name, value=overrides[parameter.old_name].value)
+
+
+def _convert_type(node: Node, parameter: Parameter) -> None:
+    """Convert a number given for a float or a text: `fps:=25`, `device:=3`."""
+    overrides = node._parameter_overrides
+    given = overrides.get(parameter.name)
+    if given is None:
+        return
+    if isinstance(parameter.default, float) and given.type_ == RclParameter.Type.INTEGER:
+        overrides[parameter.name] = RclParameter(parameter.name, value=float(given.value))
+    elif isinstance(parameter.default, str) and given.type_ != RclParameter.Type.STRING:
+        # launch files cannot pass quotes through
+        overrides[parameter.name] = RclParameter(parameter.name, value=str(given.value))

@@ -1,4 +1,4 @@
-"""Plays a recording: the same bytes on the same topics, in step with /clock."""
+"""Node that plays a recording: the same bytes on the same topics, synchronized with /clock."""
 
 import importlib
 import time
@@ -21,77 +21,33 @@ from splatface.nodes.parameters import Parameter
 
 __all__ = ["SubscriberReadiness"]
 
-# A listener without this service (a tool such as `ros2 topic echo`) is not waited for longer.
-PATIENCE_S = 2.0
-
-
-class SubscriberReadiness:
-    """Asks every lifecycle node that listens to some topics for its state: an answer proves both ways."""
-
-    def __init__(self, node: Node, topics: list[str]) -> None:
-        self._node = node
-        self._topics = topics
-        self._clients: dict[str, Client] = {}
-        self._answers: dict[str, Future] = {}
-        self._began: float | None = None
-
-    def done(self, now: float) -> bool:
-        """Whether every topic has a listener and every listener has answered; `now` in s, of any clock."""
-        names = [self._listeners(topic) for topic in self._topics]
-        if not all(names):
-            return False
-        if self._began is None:
-            self._began = now
-        waiting = [name for name in set().union(*names) if not self._answered(name)]
-        return not waiting or now - self._began > PATIENCE_S
-
-    def close(self) -> None:
-        """Give the clients back."""
-        for client in self._clients.values():
-            self._node.destroy_client(client)
-        self._clients.clear()
-
-    def _listeners(self, topic: str) -> set[str]:
-        found = self._node.get_subscriptions_info_by_topic(self._node.resolve_topic_name(topic))
-        return {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found}
-
-    def _answered(self, name: str) -> bool:
-        if name not in self._clients:
-            self._clients[name] = self._node.create_client(GetState, f"{name}/get_state")
-        client = self._clients[name]
-        if name not in self._answers and client.service_is_ready():
-            self._answers[name] = client.call_async(GetState.Request())
-        return name in self._answers and self._answers[name].done()
-
-
 PARAMETERS = (
     Parameter(name="path", default="recording", description="the recording's folder"),
-    Parameter(name="rate", default=1.0, description="speed, 1 is as it was", low=0.05, high=20.0),
-    Parameter(name="loop", default=False, description="begin again at the end"),
-    Parameter(
-        name="wait_s", default=30.0, description="longest wait for somebody who listens", low=0.0, high=600.0
-    ),
+    Parameter(name="rate", default=1.0, description="playback speed, 1 is real time", low=0.05, high=20.0),
+    Parameter(name="loop", default=False, description="start again at the end"),
+    Parameter(name="wait_s", default=30.0, description="longest wait for subscribers", low=0.0, high=600.0),
     Parameter(
         name="settle_s",
         default=1.0,
-        description="pause between the last listener's answer and the first message",
+        description="pause between the last subscriber's answer and the first message",
         low=0.0,
         high=60.0,
     ),
     Parameter(
         name="linger_s",
         default=1.0,
-        description="stay this long after the last message and the last picture",
+        description="stay this long after the last message and the last image",
         low=0.0,
         high=60.0,
     ),
 )
-# Topics that are made again from the others.
-REGENERATED_TOPICS = {"image"}
+REGENERATED_TOPICS = {"image"}  # rendered again from the others
 TICK_S = 0.002
-# How far a slow renderer may fall behind before playing waits for it, and how long it is waited for.
-AHEAD_NS = 1_000_000_000
-STALL_S = 2.0
+MAX_AHEAD_NS = 1_000_000_000  # further behind, a slow renderer is waited for
+STALL_TIMEOUT_S = 2.0  # a renderer that renders nothing for this long is not waited for
+STATE_TIMEOUT_S = (
+    2.0  # a subscriber without the service get_state, such as `ros2 topic echo`, is not waited for
+)
 
 
 class Player(FaceNode):
@@ -101,88 +57,92 @@ class Player(FaceNode):
 
     def __init__(self) -> None:
         super().__init__("player")
-        self.waiting: Iterator[RecordedMessage] = iter(())
-        self.next: RecordedMessage | None = None
-        self.played = 0
+        self.messages: Iterator[RecordedMessage] = iter(())
+        self.next_message: RecordedMessage | None = None
+        self.played_count = 0
 
     def setup(self) -> None:
-        """Look at the recording."""
+        """Read the topics of the recording."""
         self.path = Path(self.params["path"]).expanduser()
         types = {topic.rsplit("/", 1)[-1]: name for topic, name in read_topics(self.path).items()}
         self.types = {topic: name for topic, name in types.items() if topic not in REGENERATED_TOPICS}
         if not self.types:
             raise RecordingError(
-                f"recording {self.path}: expected messages, found none: did the face run when it was made?"
+                f"recording {self.path}: expected messages, found none: did a face run when it was made?"
             )
 
     def start(self) -> None:
-        """Open the topics and wait for somebody to listen."""
-        self.outputs = {
+        """Open the topics and wait for subscribers."""
+        self.message_pubs = {
             topic: self.create_publisher(_message_type(name), topic, conversions.AUDIO_QOS)
             for topic, name in self.types.items()
         }
-        self.clock = self.create_publisher(Clock, "/clock", 10)
+        self.clock_pub = self.create_publisher(Clock, "/clock", 10)
         self.create_subscription(FrameTrace, "frame_trace", self.on_trace, 100)
-        needed: list[str] = [t for t in ("audio_features", "head_control") if t in self.outputs]
-        self.handshake = SubscriberReadiness(self, needed or list(self.outputs))
-        self.waits_until = time.monotonic() + self.params["wait_s"]
-        self.drawn_ns: int | None = None
-        self.last_seen = time.monotonic()
+        required: list[str] = [t for t in ("audio_features", "head_control") if t in self.message_pubs]
+        self.readiness = SubscriberReadiness(self, required or list(self.message_pubs))
+        self.wait_end_s = time.monotonic() + self.params["wait_s"]
+        self.rendered_ns: int | None = None
+        self.last_activity_s = time.monotonic()
         self.create_timer(TICK_S, self.play)
-        self.begin_again()
+        self.rewind()
 
-    def begin_again(self) -> None:
+    def rewind(self) -> None:
         """Go to the first message."""
-        self.waiting = (m for m in read_messages(self.path) if m.topic.rsplit("/", 1)[-1] in self.types)
-        self.next = next(self.waiting)
-        self.begun: float | None = None
-        self.first_ns = self.next.time_ns
+        self.messages = (m for m in read_messages(self.path) if m.topic.rsplit("/", 1)[-1] in self.types)
+        self.next_message = next(self.messages)
+        self.start_s: float | None = None
+        self.first_ns = self.next_message.time_ns
 
     def on_trace(self, msg: FrameTrace) -> None:
-        """See how far the renderer is."""
-        self.drawn_ns = conversions.time_ns(msg.header.stamp)
-        self.last_seen = time.monotonic()
+        """Note the time of the newest rendered image."""
+        self.rendered_ns = conversions.time_ns(msg.header.stamp)
+        self.last_activity_s = time.monotonic()
 
     def play(self) -> None:
-        """Send everything whose time has come."""
+        """Publish every message that is due."""
         now = time.monotonic()
-        if self.begun is None:
-            if not self.handshake.done(now) and now < self.waits_until:
+        if self.start_s is None:
+            if not self.readiness.is_ready(now) and now < self.wait_end_s:
                 return
-            self.handshake.close()
-            self.begun = now + self.params["settle_s"]
-        if self.next is not None and self._too_far_ahead(now):
-            self.begun += TICK_S
+            self.readiness.close()
+            self.start_s = now + self.params["settle_s"]
+        if self.next_message is not None and self._too_far_ahead(now):
+            self.start_s += TICK_S
             return
-        reached_ns = self.first_ns + round((now - self.begun) * self.params["rate"] * 1e9)
-        while self.next is not None and self.next.time_ns <= reached_ns:
-            self._send(self.next)
-            self.next = next(self.waiting, None)
-            self.last_seen = now
-        self.clock.publish(Clock(clock=conversions.stamp(max(reached_ns, 0))))
-        if self.next is None and now - self.last_seen > self.params["linger_s"]:
+        now_in_recording_ns = self.first_ns + round((now - self.start_s) * self.params["rate"] * 1e9)
+        while self.next_message is not None and self.next_message.time_ns <= now_in_recording_ns:
+            self._publish(self.next_message)
+            self.next_message = next(self.messages, None)
+            self.last_activity_s = now
+        self.clock_pub.publish(Clock(clock=conversions.time_msg(max(now_in_recording_ns, 0))))
+        if self.next_message is None and now - self.last_activity_s > self.params["linger_s"]:
             self._end()
 
     def health(self) -> NodeStatus:
-        """How far the recording is played."""
-        state = "waiting for somebody to listen" if self.begun is None else "playing"
-        return NodeStatus(message=state, values={"path": self.path, "messages": self.played})
+        """Return the number of messages played."""
+        state = "waiting for subscribers" if self.start_s is None else "playing"
+        return NodeStatus(message=state, values={"path": self.path, "messages": self.played_count})
 
-    def _send(self, message: RecordedMessage) -> None:
-        self.outputs[message.topic.rsplit("/", 1)[-1]].publish(message.cdr)
-        self.played += 1
+    def _publish(self, message: RecordedMessage) -> None:
+        self.message_pubs[message.topic.rsplit("/", 1)[-1]].publish(message.cdr)
+        self.played_count += 1
 
     def _end(self) -> None:
         if self.params["loop"]:
-            self.begin_again()
+            self.rewind()
             return
-        self.get_logger().info(f"played {self.played} messages of {self.path}")
+        self.get_logger().info(f"played {self.played_count} messages of {self.path}")
         self.finish(0)
 
     def _too_far_ahead(self, now: float) -> bool:
-        if self.drawn_ns is None or self.next is None or now - self.last_seen > STALL_S:
+        if (
+            self.rendered_ns is None
+            or self.next_message is None
+            or now - self.last_activity_s > STALL_TIMEOUT_S
+        ):
             return False
-        return self.next.time_ns - self.drawn_ns > AHEAD_NS
+        return self.next_message.time_ns - self.rendered_ns > MAX_AHEAD_NS
 
 
 def _message_type(name: str) -> Any:
@@ -193,6 +153,49 @@ def _message_type(name: str) -> Any:
         raise RecordingError(
             f"recording: expected message types that are installed, found {name}: install {package}"
         ) from None
+
+
+class SubscriberReadiness:
+    """Check that the lifecycle nodes that subscribe to some topics are connected both ways.
+
+    DDS matches the two sides of a topic separately, seconds apart at worst. Each subscriber is asked for its
+    lifecycle state: its answer proves the connection.
+    """
+
+    def __init__(self, node: Node, topics: list[str]) -> None:
+        self._node = node
+        self._topics = topics
+        self._clients: dict[str, Client] = {}
+        self._answers: dict[str, Future] = {}
+        self._start_s: float | None = None
+
+    def is_ready(self, now: float) -> bool:
+        """Return whether every topic has a subscriber and all have answered; `now` in s, steady."""
+        names = [self._subscribers(topic) for topic in self._topics]
+        if not all(names):
+            return False
+        if self._start_s is None:
+            self._start_s = now
+        unanswered = [name for name in set().union(*names) if not self._answered(name)]
+        return not unanswered or now - self._start_s > STATE_TIMEOUT_S
+
+    def close(self) -> None:
+        """Destroy the clients."""
+        for client in self._clients.values():
+            self._node.destroy_client(client)
+        self._clients.clear()
+
+    def _subscribers(self, topic: str) -> set[str]:
+        subscriptions = self._node.get_subscriptions_info_by_topic(self._node.resolve_topic_name(topic))
+        return {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in subscriptions}
+
+    def _answered(self, name: str) -> bool:
+        if name not in self._clients:
+            self._clients[name] = self._node.create_client(GetState, f"{name}/get_state")
+        client = self._clients[name]
+        if name not in self._answers and client.service_is_ready():
+            self._answers[name] = client.call_async(GetState.Request())
+        return name in self._answers and self._answers[name].done()
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Record audio, features, head control and, if asked, pictures into a rosbag2 folder (MCAP)."""
+"""Node that records audio, features, head control and optionally images into a rosbag2 folder (MCAP)."""
 
 from functools import partial
 from pathlib import Path
@@ -15,18 +15,18 @@ from splatface.nodes.parameters import Parameter
 
 PARAMETERS = (
     Parameter(name="path", default="recording", description="a new folder"),
-    Parameter(name="pictures", default=False, description="record the pictures, too"),
+    Parameter(name="pictures", default=False, description="record the images, too"),
 )
 STREAMS = {
     "audio": (AudioChunk, "splatface_msgs/msg/AudioChunk"),
     "audio_features": (AudioFeatures, "splatface_msgs/msg/AudioFeatures"),
     "head_control": (HeadControl, "splatface_msgs/msg/HeadControl"),
 }
-PICTURES = {"image": (Image, "sensor_msgs/msg/Image")}
+IMAGES = {"image": (Image, "sensor_msgs/msg/Image")}
 
 
 class Recorder(FaceNode):
-    """`audio`, `audio_features`, `head_control` and, if asked, `image` in; a folder out."""
+    """`audio`, `audio_features`, `head_control` and optionally `image` in; a folder out."""
 
     PARAMETERS = PARAMETERS
 
@@ -35,8 +35,8 @@ class Recorder(FaceNode):
         self.bag: BagWriter | None = None
 
     def setup(self) -> None:
-        """Make the folder."""
-        self.streams = STREAMS | (PICTURES if self.params["pictures"] else {})
+        """Create the folder."""
+        self.streams = STREAMS | (IMAGES if self.params["pictures"] else {})
         self.names = {topic: self.resolve_topic_name(topic) for topic in self.streams}
         self.bag = BagWriter(Path(self.params["path"]).expanduser())
         self.get_logger().info(f"recording into {self.bag.folder}")
@@ -61,16 +61,16 @@ class Recorder(FaceNode):
             self.give_up(error)
 
     def offered_qos(self, topic: str) -> list[OfferedQos]:
-        """Return what the topic's publishers offer now; Fast DDS does not tell their history and depth."""
+        """Return the QoS of the topic's publishers; Fast DDS does not report their history and depth."""
         return [_offered_qos(publisher.qos_profile) for publisher in self.get_publishers_info_by_topic(topic)]
 
     def add_topic(self, bag: BagWriter, topic: str, offered_qos: list[OfferedQos]) -> None:
-        """Put a topic into the recording."""
+        """Add a topic to the recording."""
         _, type_name = self.streams[topic]
         bag.add_topic(self.names[topic], type_name, offered_qos)
 
     def flush(self) -> None:
-        """Lose no more than half a second to a crash; begin the topics that are published by now."""
+        """Write to disk, so that a crash loses half a second at most; add newly published topics."""
         if self.bag is None:
             return
         for topic, name in self.names.items():
@@ -93,7 +93,7 @@ class Recorder(FaceNode):
             return
         bag, self.bag = self.bag, None
         for topic, name in self.names.items():
-            if name not in bag:  # nobody published it; listed all the same
+            if name not in bag:  # without a publisher; listed all the same
                 self.add_topic(bag, topic, [])
         try:
             bag.close()
@@ -103,11 +103,11 @@ class Recorder(FaceNode):
         self.get_logger().info(f"{bag.message_count} messages in {bag.folder}")
 
     def health(self) -> NodeStatus:
-        """How much is written."""
+        """Return the number of recorded messages."""
         count = self.bag.message_count if self.bag is not None else 0
         values: dict[str, object] = {"path": self.params["path"], "messages": count}
         if not count:
-            return NodeStatus(WARN, "nothing heard yet: is the face running in this namespace?", values)
+            return NodeStatus(WARN, "nothing received yet: is the face running in this namespace?", values)
         return NodeStatus(OK, "recording", values)
 
 
