@@ -1,4 +1,4 @@
-"""Real processes for tests: each test has a DDS domain of its own and leaves nothing running."""
+"""Real processes for tests: each test has its own DDS domain and leaves no process running."""
 
 import contextlib
 import os
@@ -28,7 +28,7 @@ _domains = iter(range(1, 100))
 
 @pytest.fixture
 def ros_domain(monkeypatch):
-    """A ROS_DOMAIN_ID that no other test of this run uses; another process picks others by chance."""
+    """Return a ROS_DOMAIN_ID that no other test of this run uses; another process picks others by chance."""
     domain = (os.getpid() * 7 + next(_domains)) % 100 + 1
     monkeypatch.setenv("ROS_DOMAIN_ID", str(domain))
     return domain
@@ -95,7 +95,7 @@ def start(tmp_path, ros_domain):
 
 @pytest.fixture
 def others(ros_domain):
-    """A node in the face's namespace that plays the other nodes' part; `until(condition)` spins it."""
+    """Return a node in the face's namespace that acts as the other nodes; `until(condition)` spins it."""
     import rclpy
     from rclpy.executors import SingleThreadedExecutor
 
@@ -123,9 +123,18 @@ def others(ros_domain):
     context.shutdown()
 
 
+@pytest.fixture
+def set_presentation_delay(others):
+    """Return a function that publishes the presentation delay, as the renderer does."""
+    from splatface.nodes.presentation_delay import create_delay_publisher, delay_msg
+
+    publisher = create_delay_publisher(others)
+    return lambda seconds: publisher.publish(delay_msg(seconds))
+
+
 @pytest.fixture(scope="session")
 def tiny_head(tmp_path_factory):
-    """The folder of the shipped head `robin` with the nets of every encoder."""
+    """Return the folder of the shipped head `robin` with the networks of every encoder."""
     from dataclasses import replace
 
     from splatface.models.audio2motion.pretrained_nets import load_net, shipped_encoders

@@ -99,7 +99,7 @@ class AudioPlayer(FaceNode):
         values: dict[str, object] = {
             "device": loudspeaker.name,
             "opened": loudspeaker.opened,
-            "device_ms": f"{loudspeaker.ahead_ms:.1f}",
+            "device_ms": f"{loudspeaker.latency_ms:.1f}",
             "presentation_delay_ms": f"{playback.delay_ns / 1e6:.0f}",
             "utterance": playback.utterance,
             "underruns": playback.underruns,

@@ -14,7 +14,7 @@ from splatface.models.errors import HeadError, RenderError, SplatfaceError
 from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler
 from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, AudioFrame, Frame, HeadControl
-from splatface.models.render.render import background_of, renderer
+from splatface.models.render.render import parse_background, renderer
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline, control_between
 from splatface.nodes import conversions
@@ -104,7 +104,7 @@ class RendererNode(FaceNode):
         grid = Grid(self.params["fps"])
         self.lockstep = LockstepScheduler(grid) if self.params["clock"] == "features" else None
         self.live = LiveScheduler(grid, FEATURE_TIMEOUT_NS, MAX_BACKLOG_NS)
-        self.background = background_of(self.params["background"], self.size)
+        self.background = parse_background(self.params["background"], self.size)
         self.renderer = renderer(
             self.params["backend"], threads=self.params["threads"], supersample=self.params["supersample"]
         )

@@ -8,7 +8,7 @@ from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from splatface.models.audio.user_speech_detector import BargeIn, UserSpeechDetector
+from splatface.models.audio.user_speech_detector import BargeInPolicy, UserSpeechDetector
 from splatface.models.errors import AudioError
 from splatface.models.messages import NS_PER_S
 from splatface.nodes import conversions
@@ -51,7 +51,7 @@ class UserSpeechNode(FaceNode):
     def setup(self) -> None:
         """Load the voice activity detector."""
         self.detector = UserSpeechDetector()
-        self.barge_in = BargeIn()
+        self.barge_in = BargeInPolicy()
 
     def start(self) -> None:
         """Open the topics."""
@@ -73,7 +73,7 @@ class UserSpeechNode(FaceNode):
 
     def on_face_audio(self, msg: AudioChunkMsg) -> None:
         """Pass on the audio that the face will play."""
-        self.detector.face.push(conversions.audio_chunk(msg), self.delay_ns, self.now_ns())
+        self.detector.playback.push(conversions.audio_chunk(msg), self.delay_ns, self.now_ns())
 
     def on_microphone(self, msg: AudioChunkMsg) -> None:
         """Detect speech; publish a change, and interrupt the face when it is due."""
@@ -86,16 +86,16 @@ class UserSpeechNode(FaceNode):
                 self.get_logger().error(self.audio_problem)
             return
         self.audio_problem = ""
-        if self.detector.person.speaking != self.speaking:
+        if self.detector.onset.speaking != self.speaking:
             self.publish_speaking()
-        if self.params["barge_in"] and self.barge_in.due(self.detector, self.params["barge_in_ms"]):
+        if self.params["barge_in"] and self.barge_in.should_interrupt(self.detector, self.params["barge_in_ms"]):
             self.interrupt()
 
     def publish_speaking(self) -> None:
         """Publish whether a person speaks."""
         if self.now_ns() - self.microphone_ns > MICROPHONE_TIMEOUT_NS and self.detector.time_ns:
             self.detector.reset()
-        self.speaking = self.detector.person.speaking
+        self.speaking = self.detector.onset.speaking
         self.speaking_pub.publish(Bool(data=self.speaking))
 
     def interrupt(self) -> None:
@@ -110,7 +110,7 @@ class UserSpeechNode(FaceNode):
 
     def on_interrupted(self, future: Future) -> None:
         """Count the voice anew: what was detected has had its effect."""
-        self.detector.person.reset_evidence()
+        self.detector.onset.reset_evidence()
         response: Any = future.result()
         self.get_logger().info(f"a person speaks: {response.message}")
 
@@ -120,7 +120,7 @@ class UserSpeechNode(FaceNode):
             "person_speaking": self.speaking,
             "interrupts": self.interrupt_count,
             "level_dbfs": f"{self.detector.level_dbfs:.0f}",
-            "echo_loss_db": f"{self.detector.person.echo_loss_db:.0f}",
+            "echo_loss_db": f"{self.detector.onset.echo_loss_db:.0f}",
             "presentation_delay_ms": f"{self.delay_ns / 1e6:.0f}",
             "bad_samples": self.detector.nonfinite_samples,
         }

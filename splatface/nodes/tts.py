@@ -143,7 +143,7 @@ class TtsNode(FaceNode):
         """Stop the speech at once; the goal ends when rclpy has replied."""
         for active in self.active_goals:
             if active.goal == goal:
-                self.canceled_goals.append((active, active.utterance.heard_s(self.now_ns())))
+                self.canceled_goals.append((active, active.utterance.played_s(self.now_ns())))
                 has_started = active.utterance.start_ns is not None
                 self.remove_goal(active)
                 if has_started:
@@ -166,7 +166,7 @@ class TtsNode(FaceNode):
         """Abort all goals; the result says how long each was heard."""
         now_ns = self.now_ns()
         for active in list(self.active_goals):
-            heard_s = active.utterance.heard_s(now_ns)
+            heard_s = active.utterance.played_s(now_ns)
             self.remove_goal(active)
             active.goal.abort()
             self.server.finish(active.goal, Say.Result(duration_s=heard_s, interrupted=True))
@@ -198,9 +198,9 @@ class TtsNode(FaceNode):
     def publish_feedback(self, now_ns: int) -> None:
         """Publish feedback for the words that are heard now, and results of what has ended."""
         for active in list(self.active_goals):
-            for word in active.utterance.heard(now_ns):
+            for word in active.utterance.pop_started_words(now_ns):
                 active.goal.publish_feedback(Say.Feedback(word=word.word, progress=word.progress))
-            if active.utterance.ended(now_ns):
+            if active.utterance.is_finished(now_ns):
                 self.finish_goal(active, now_ns)
         for active, heard_s in [entry for entry in self.canceled_goals if entry[0].goal.is_cancel_requested]:
             self.canceled_goals.remove((active, heard_s))
@@ -220,7 +220,7 @@ class TtsNode(FaceNode):
             active.goal.succeed()
         if utterance.start_ns is not None:
             self.first_audio_ms.add((utterance.start_ns - active.accepted_ns) / 1e6)
-        self.server.finish(active.goal, Say.Result(duration_s=utterance.heard_s(now_ns), interrupted=False))
+        self.server.finish(active.goal, Say.Result(duration_s=utterance.played_s(now_ns), interrupted=False))
 
     def health(self) -> NodeStatus:
         """Return the voice, the goals and their latency."""

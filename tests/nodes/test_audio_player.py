@@ -22,8 +22,9 @@ LATENCY_MS = 200  # what a machine busy with other tests asks for
 
 
 @pytest.fixture
-def talk(others):
+def talk(others, set_presentation_delay):
     """Publishes `audio` as the speech node does, hears the sink's monitor, reads the speaker's health."""
+    set_presentation_delay(DELAY_S)
     others.heard, others.health = [], []
     others.reason = lambda: [(status.message, status.values) for status in others.health[-2:]]
     others.publisher = others.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
@@ -102,9 +103,7 @@ def test_sound_is_heard_at_its_moment_and_the_server_may_go(start, talk, tmp_pat
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        speaker = start.node(
-            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
-        )
+        speaker = start.node("audio_player", latency_ms=LATENCY_MS, env=environment)
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.spin(1.5)
@@ -137,9 +136,7 @@ def test_after_an_interruption_the_old_sound_is_gone(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
         start.node("audio_capture", namespace="ear", env=environment).wait_for("listening to")
-        start.node(
-            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
-        ).wait_for("playing on")
+        start.node("audio_player", latency_ms=LATENCY_MS, env=environment).wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.spin(1.5)
         ends_ms = []
@@ -171,9 +168,7 @@ def pactl(environment, *words):
 def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is_back(start, talk, tmp_path):
     (tmp_path / "pulse").mkdir()
     with pulseaudio(tmp_path / "pulse") as environment:
-        speaker = start.node(
-            "audio_player", presentation_delay=DELAY_S, latency_ms=LATENCY_MS, env=environment
-        )
+        speaker = start.node("audio_player", latency_ms=LATENCY_MS, env=environment)
         speaker.wait_for("playing on")
         talk.until(lambda: talk.health and talk.health[-1].message == "playing")
         talk.source = hum(60, 0)

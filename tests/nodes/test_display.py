@@ -16,7 +16,7 @@ from websockets.sync.client import connect
 from splatface.models.messages import AudioChunk as Chunk
 from splatface.models.messages import Frame
 from splatface.nodes import conversions
-from splatface.nodes.display import letterboxed
+from splatface.nodes.display import letterbox
 from splatface.nodes.page_server import PageError, PageServer
 
 
@@ -58,7 +58,7 @@ def test_a_picture_arrives_with_its_time(page):
     with stream_of(page) as viewer:
         assert json.loads(viewer.recv(timeout=5)) == {"delay_ms": 200.0, "sound": True}
         wait_until(lambda: page.viewers == 1)
-        page.send_picture(image, 123_456_789_000, 95)
+        page.send_image(image, 123_456_789_000, 95)
         message = viewer.recv(timeout=5)
     kind, time_ms = struct.unpack_from("<Bd", message)
     assert (kind, time_ms) == (1, 123_456.789)
@@ -71,7 +71,7 @@ def test_sound_arrives_to_the_sample(page):
     with stream_of(page) as viewer:
         viewer.recv(timeout=5)
         wait_until(lambda: page.viewers == 1)
-        page.send_sound(Chunk(samples=samples, sample_rate=16000, start_ns=5_000_000, utterance=3))
+        page.send_audio(Chunk(samples=samples, sample_rate=16000, start_ns=5_000_000, utterance=3))
         message = viewer.recv(timeout=5)
     assert struct.unpack_from("<BdII", message) == (2, 5.0, 16000, 3)
     np.testing.assert_array_equal(np.frombuffer(message[17:], np.float32), samples)
@@ -87,7 +87,7 @@ def test_a_viewer_that_does_not_read_is_skipped_and_memory_stays(page):
         wait_until(lambda: page.viewers == 1)
 
         def push():
-            page.send_picture(image, 0, 95)
+            page.send_image(image, 0, 95)
             return page.skipped > 3
 
         wait_until(push)
@@ -128,14 +128,19 @@ def test_the_node_streams_what_its_topics_bring(start, others):
 
 
 @pytest.mark.graph
-def test_where_the_page_plays_no_sound_pictures_wait_for_the_speaker(start, others):
-    display = start.node("display", port=0, sound=False, presentation_delay=0.6)
+def test_without_sound_in_the_page_images_wait_for_the_presentation_delay(
+    start, others, set_presentation_delay
+):
+    set_presentation_delay(0.6)
+    display = start.node("display", port=0, sound=False)
     display.wait_for("the face is at")
     url = re.search(r"http://\S+", display.output)[0]
     traces = []
     others.create_subscription(FrameTrace, "display/frame_trace", traces.append, 100)
     images = others.create_publisher(Image, "image", conversions.image_qos(10))
     others.until(lambda: images.get_subscription_count() and others.count_publishers("display/frame_trace"))
+    others.until(lambda: others.count_subscribers("presentation_delay"))
+    others.spin(0.5)
     begin_ns = time.time_ns()
     stamps = [begin_ns + k * 40_000_000 for k in range(10)]
 
@@ -182,7 +187,7 @@ def test_bad_parameters_are_one_clear_line(start, parameters, said):
 
 @pytest.mark.parametrize(("width", "height"), [(800, 600), (600, 800), (1920, 1080), (7, 3)])
 def test_a_window_shows_the_whole_picture_on_black(width, height):
-    canvas = letterboxed(np.full((64, 64, 3), 200, np.uint8), width, height)
+    canvas = letterbox(np.full((64, 64, 3), 200, np.uint8), width, height)
     assert canvas.shape == (height, width, 3)
     side = min(width, height)
     assert (canvas == 200).all(axis=-1).sum() == side * side

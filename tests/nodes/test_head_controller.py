@@ -16,7 +16,7 @@ def test_it_moves_looks_and_smiles(start, others):
     others.create_subscription(DiagnosticArray, "/diagnostics", diagnostics.append, 10)
     look = others.create_publisher(PointStamped, "look_at", 10)
     express = others.create_publisher(String, "expression", 10)
-    node = start.node("head_controller", sway=0.0, wander=0.0)
+    node = start.node("head_controller", sway=0.0, gaze_variability=0.0)
     others.until(lambda: len(controls) > 60)
     times = [conversions.time_ns(msg.header.stamp) / 1e9 for msg in controls]
     assert (times[-1] - times[0]) / (len(times) - 1) == pytest.approx(0.02, abs=0.003)
@@ -41,7 +41,7 @@ def test_it_listens_to_a_person_until_that_falls_silent(start, others):
     controls = []
     others.create_subscription(HeadControl, "head_control", controls.append, conversions.AUDIO_QOS)
     speaks = others.create_publisher(Bool, "person_speaking", 10)
-    node = start.node("head_controller", sway=0.0, wander=0.0, seed=1)
+    node = start.node("head_controller", sway=0.0, gaze_variability=0.0, seed=1)
     others.until(lambda: len(controls) > 10)
 
     def roll():
@@ -60,7 +60,7 @@ def test_it_nods_with_what_it_says(start, others):
     controls = []
     others.create_subscription(HeadControl, "head_control", controls.append, conversions.AUDIO_QOS)
     features = others.create_publisher(AudioFeatures, "audio_features", conversions.AUDIO_QOS)
-    node = start.node("head_controller", sway=0.0, wander=0.0)
+    node = start.node("head_controller", sway=0.0, gaze_variability=0.0)
     others.until(lambda: len(controls) > 10)
     first_ns = conversions.time_ns(controls[-1].header.stamp) + 60_000_000
     # A loud syllable after four soft ones, 33 times in 40 s (not every one is nodded at); all is told at

@@ -50,20 +50,20 @@ def test_an_interrupted_face_shows_no_later_picture_of_what_it_was_saying(page_o
         page = page_of(server)
         begin_ns = time.time_ns()
 
-        def tell(first, last, picture, utterance):
+        def send(first, last, image, utterance):
             for k in range(first, last):
                 stamp_ns = begin_ns + k * 40 * MS
-                server.send_sound(AudioChunk(np.zeros(640, np.float32), 16_000, stamp_ns, utterance))
-                server.send_picture(picture, stamp_ns, 90)
+                server.send_audio(AudioChunk(np.zeros(640, np.float32), 16_000, stamp_ns, utterance))
+                server.send_image(image, stamp_ns, 90)
 
         for k in range(40):
-            tell(k, k + 1, opened, 1)
+            send(k, k + 1, opened, 1)
             page.wait_for_timeout(max(begin_ns / 1e6 + 40 * (k + 1) - time.time_ns() / 1e6, 0))
         page.evaluate(WATCH)
         page.wait_for_timeout(100)
         # The sound is void, and the pictures that still wait come again.
-        server.send_sound(AudioChunk(np.zeros(640, np.float32), 16_000, begin_ns + 1600 * MS, 2))
-        tell(28, 41, rest, 2)
+        server.send_audio(AudioChunk(np.zeros(640, np.float32), 16_000, begin_ns + 1600 * MS, 2))
+        send(28, 41, rest, 2)
         page.wait_for_timeout(1500)
         shades = page.evaluate("shades")
     finally:

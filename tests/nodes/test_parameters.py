@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from splatface.nodes.parameters import unreadable
+from splatface.nodes.parameters import command_line_error
 
 
 @pytest.mark.graph
@@ -33,4 +33,22 @@ def test_a_command_line_that_cannot_be_read_is_one_line(start, arguments, said):
 
 
 def test_what_rclpy_says_in_other_words_is_passed_on():
-    assert "found 'something else'" in str(unreadable(RuntimeError("something else")))
+    assert "found 'something else'" in str(command_line_error(RuntimeError("something else")))
+
+
+@pytest.mark.graph
+def test_an_old_parameter_name_is_accepted_with_a_note(start, others):
+    node = start.node("head_controller", wander=7.5)
+    assert node.wait() == 1
+    assert "parameter wander is now gaze_variability: use the new name" in node.output
+    assert "parameter gaze_variability: expected 0.0 to 3.0, found 7.5" in node.output
+
+
+@pytest.mark.graph
+def test_a_parameter_file_with_the_old_name_of_a_node_is_reported(start, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("/**/listener:\n  ros__parameters:\n    barge_in_ms: 300\n")
+    command = [sys.executable, "-m", "splatface.nodes.speech_detector", "--ros-args", "--params-file", path]
+    node = start(*command)
+    node.wait_for("section /**/listener is ignored: the node is called speech_detector now")
+    assert node.interrupt() == 0, node.output

@@ -12,7 +12,7 @@ from splatface.models.messages import AudioFrame
 from splatface.models.messages import HeadControl as Control
 from splatface.nodes import conversions
 from splatface.nodes.observer import ImageHash
-from splatface.nodes.renderer import size_of
+from splatface.nodes.renderer import parse_size
 
 MS = 1_000_000
 START_NS = 1_700_000_000 * 1_000_000_000
@@ -148,8 +148,8 @@ def test_bad_parameters_are_one_clear_line(start, tiny_head, parameters, said):
 @pytest.mark.parametrize("text", ["", "512", "512x", "0x0", "12x5000", "axb", "64x64x3", "-64x64"])
 def test_sizes_that_are_none(text):
     with pytest.raises(Exception, match="expected width x height"):
-        size_of(text)
+        parse_size(text)
 
 
 def test_sizes():
-    assert size_of("720x1280") == (720, 1280)
+    assert parse_size("720x1280") == (720, 1280)
