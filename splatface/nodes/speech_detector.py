@@ -88,7 +88,9 @@ class UserSpeechNode(FaceNode):
         self.audio_problem = ""
         if self.detector.onset.speaking != self.speaking:
             self.publish_speaking()
-        if self.params["barge_in"] and self.barge_in.should_interrupt(self.detector, self.params["barge_in_ms"]):
+        if self.params["barge_in"] and self.barge_in.should_interrupt(
+            self.detector, self.params["barge_in_ms"]
+        ):
             self.interrupt()
 
     def publish_speaking(self) -> None:

@@ -80,9 +80,9 @@ def test_features_on_the_topic_are_the_encoders(start, speaker, name):
 
 
 @pytest.mark.graph
-def test_bad_sound_is_said_and_survived(start, speaker):
+def test_bad_audio_is_reported_and_survived(start, speaker):
     node = ready(start, speaker, encoder="logmel")
-    speaker.until(lambda: any("no sound" in status.message for status in speaker.health))
+    speaker.until(lambda: any("no audio" in status.message for status in speaker.health))
     first, *rest = spoken(20)
     speaker.say(AudioChunk(first.samples, 44_100, first.start_ns))
     speaker.until(lambda: any("found 44100 Hz" in status.message for status in speaker.health))

@@ -69,7 +69,7 @@ def test_it_nods_with_what_it_says(start, others):
         loud = -12.0 if index // 12 % 5 == 4 else -22.0
         level = loud if index % 12 < 7 else -36.0
         msg = AudioFeatures(encoder="x", values=[0.0], voice_probability=0.95, level_dbfs=level)
-        msg.header.stamp = conversions.stamp(first_ns + index * 20_000_000)
+        msg.header.stamp = conversions.time_msg(first_ns + index * 20_000_000)
         features.publish(msg)
     others.until(lambda: max(msg.orientation.y for msg in controls) > 0.006)
     begun = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from splatface.models.audio.audio_file import endless_chunks
-from splatface.models.audio.sound_devices import Block, TimestampedChunker
+from splatface.models.audio.sound_devices import CapturedBlock, TimestampedChunker
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 from splatface.models.typing import Float32Array
 
@@ -106,7 +106,7 @@ class MicrophoneScheduler:
         """Forget the timing of the last device: another one was opened."""
         self._chunker = TimestampedChunker(self._chunk_ms)
 
-    def push(self, block: Block, utterance: int, now_ns: int) -> list[AudioChunk]:
+    def push(self, block: CapturedBlock, utterance: int, now_ns: int) -> list[AudioChunk]:
         """Return the chunks that `block` completes, except where silence was published already."""
         self._follow_clock(now_ns)
         chunks = []

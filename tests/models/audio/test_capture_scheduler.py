@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from splatface.models.audio.capture_scheduler import FileScheduler, MicrophoneScheduler
-from splatface.models.audio.sound_devices import Block
+from splatface.models.audio.sound_devices import CapturedBlock
 from splatface.models.errors import AudioError
 
 MS = 1_000_000
@@ -81,7 +81,7 @@ def test_damaged_file_raises_after_its_good_chunks(tmp_path):
 
 
 def microphone_block(index, time_ns):
-    return Block(np.full(320, 0.5, np.float32), index * 320, time_ns, lost=False)
+    return CapturedBlock(np.full(320, 0.5, np.float32), index * 320, time_ns, lost=False)
 
 
 def test_silence_replaces_a_microphone_that_delivers_nothing():
