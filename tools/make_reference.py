@@ -286,6 +286,11 @@ ENDPOINTS = {
     "ActionServer": "serves action",
     "DeferredActionServer": "serves action",
 }
+# functions of nodes/presentation_delay.py
+DELAY_HELPERS = {
+    "create_delay_publisher": "publishes",
+    "subscribe_presentation_delay": "subscribes to",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -324,6 +329,9 @@ def _endpoints(module: ModuleType) -> Iterator[Endpoint]:
         if not isinstance(call, ast.Call):
             continue
         function = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+        if function in DELAY_HELPERS:
+            kind = "builtin_interfaces/msg/Duration"
+            yield Endpoint(DELAY_HELPERS[function], "presentation_delay", kind, "1, latched")
         if function not in ENDPOINTS:
             continue
         kind, name, *others = call.args[1:] if isinstance(call.func, ast.Name) else call.args
@@ -340,7 +348,7 @@ def _recorded_endpoints(direction: str, module: ModuleType, qos: str) -> Iterato
     """Yield the topics of the recorder and the player, which come from a table."""
     recorder = importlib.import_module("splatface.nodes.recorder")
     regenerated = getattr(module, "REGENERATED_TOPICS", ())  # of the player
-    for table in (recorder.STREAMS, recorder.PICTURES):
+    for table in (recorder.STREAMS, recorder.IMAGES):
         for name, (kind, _) in table.items():
             if name not in regenerated:
                 yield Endpoint(direction, name, _type_name(kind), qos)
