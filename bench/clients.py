@@ -26,86 +26,91 @@ from splatface.models.errors import SplatfaceError
 from splatface.models.messages import AudioChunk
 from splatface.nodes import conversions
 
-__all__ = ["BenchClients", "ConversationClient", "Seen", "Viewer"]
+__all__ = ["BenchClients", "ConversationClient", "ReceivedImages", "Viewer"]
 
-LOUD = 0.02  # of full scale
+_SPEECH_LEVEL = 0.02  # peak, of full scale
 
 
 class ConversationClient:
-    """A ROS node with a thread of its own; its methods may be called from another one. Close it at the end.
+    """A ROS node with its own thread, whose methods may be called from another one. Close it at the end.
 
     Args:
-        namespace: the face's.
+        namespace: of the face.
     """
 
     def __init__(self, namespace: str) -> None:
-        self.chunks: list[AudioChunk] = []  # all that went past on `audio`; the caller may clear it
-        self.health: dict[str, tuple[str, dict[str, str]]] = {}  # node -> message, values
+        self.chunks: list[AudioChunk] = []  # all of `audio`; the caller may clear it
+        self.diagnostics: dict[str, tuple[str, dict[str, str]]] = {}  # node -> message, values
         self.open_goals = 0  # accepted and not ended
-        self.refused = 0
-        self._news = threading.Condition()
+        self.rejected = 0
+        self._changed = threading.Condition()
         self._context = rclpy.Context()
         self._context.init()
-        node = Node("partner", namespace=namespace, context=self._context)
+        node = Node("conversation_client", namespace=namespace, context=self._context)
         self._node = node
         node.create_subscription(AudioChunkMsg, "audio", self._on_audio, conversions.AUDIO_QOS)
-        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_health, 100)
-        self._mouth = ActionClient(node, Say, "say")
-        self._hush = node.create_client(Trigger, "interrupt")
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 100)
+        self._say_client = ActionClient(node, Say, "say")
+        self._interrupt_client = node.create_client(Trigger, "interrupt")
         self._pending_calls: deque[Callable[[], None]] = deque()
-        self._errand = node.create_guard_condition(self._run_errands)
+        self._call_condition = node.create_guard_condition(self._run_pending_calls)
         self._ending = False
-        self._thread = threading.Thread(target=self._spin, name="partner", daemon=True)
+        self._thread = threading.Thread(target=self._spin, name="conversation_client", daemon=True)
         self._thread.start()
 
     @property
     def ready(self) -> bool:
-        """Whether the face can be told what to say, and be interrupted."""
-        return bool(self._mouth.server_is_ready()) and bool(self._hush.service_is_ready())
+        """True where the face can speak and be interrupted."""
+        return bool(self._say_client.server_is_ready()) and bool(self._interrupt_client.service_is_ready())
 
     def say(self, text: str) -> None:
-        """Ask the face to say something; returns at once."""
+        """Send a text to speak; return at once."""
         self.open_goals += 1
-        self._soon(
-            lambda: self._mouth.send_goal_async(Say.Goal(text=text)).add_done_callback(self._on_answer)
+        self._call_later(
+            lambda: self._say_client.send_goal_async(Say.Goal(text=text)).add_done_callback(
+                self._on_goal_response
+            )
         )
 
     def interrupt(self) -> tuple[int, int]:
-        """Interrupt the face: when that was asked for, and when it was answered, ns.
+        """Interrupt the face; return the times of the call and of the response, ns.
 
         Raises:
-            SplatfaceError: when no answer comes in 10 s.
+            SplatfaceError: no response comes within 10 s.
         """
-        answered = threading.Event()
+        responded = threading.Event()
         called_ns = time.time_ns()
-        self._soon(
-            lambda: self._hush.call_async(Trigger.Request()).add_done_callback(lambda done: answered.set())
+        self._call_later(
+            lambda: self._interrupt_client.call_async(Trigger.Request()).add_done_callback(
+                lambda future: responded.set()
+            )
         )
-        if not answered.wait(10.0):
-            raise SplatfaceError("interrupt: expected an answer in 10 s, found none: is tts running?")
+        if not responded.wait(10.0):
+            raise SplatfaceError("interrupt: expected a response within 10 s, found none: is tts running?")
         return called_ns, time.time_ns()
 
     def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something is so; asked whenever a message came. False when the time is over."""
-        with self._news:
-            return self._news.wait_for(condition, seconds)
+        """Wait until `condition`, checked after every message, is true; return False after `seconds`."""
+        with self._changed:
+            return self._changed.wait_for(condition, seconds)
 
-    def loud_since(self, index: int) -> bool:
-        """Whether there was speech of the newest utterance among the chunks from number `index` on."""
+    def has_speech_since(self, index: int) -> bool:
+        """Return whether the chunks from number `index` on contain speech of the newest utterance."""
         newest = self.chunks[-1].utterance if self.chunks else 0
         return any(
-            chunk.utterance == newest and np.abs(chunk.samples).max() > LOUD for chunk in self.chunks[index:]
+            chunk.utterance == newest and np.abs(chunk.samples).max() > _SPEECH_LEVEL
+            for chunk in self.chunks[index:]
         )
 
-    def values_of(self, node: str) -> dict[str, str]:
-        """What a node last told about itself."""
-        return self.health.get(node, ("", {}))[1]
+    def diagnostic_values(self, node: str) -> dict[str, str]:
+        """Return the newest diagnostic values of a node."""
+        return self.diagnostics.get(node, ("", {}))[1]
 
     def close(self) -> None:
         """End the thread and the node."""
         self._ending = True
         self._thread.join(5.0)
-        self._mouth.destroy()
+        self._say_client.destroy()
         self._node.destroy_node()
         self._context.try_shutdown()
 
@@ -116,40 +121,40 @@ class ConversationClient:
             executor.spin_once(timeout_sec=0.1)
         executor.shutdown()
 
-    def _soon(self, errand: Callable[[], None]) -> None:
-        """Have something done in the thread that also takes the answers: else one may come too early."""
-        self._pending_calls.append(errand)
-        self._errand.trigger()
+    def _call_later(self, call: Callable[[], None]) -> None:
+        """Run `call` in the thread that handles responses; in another one, a response could come too early."""
+        self._pending_calls.append(call)
+        self._call_condition.trigger()
 
-    def _run_errands(self) -> None:
+    def _run_pending_calls(self) -> None:
         while self._pending_calls:
             self._pending_calls.popleft()()
 
-    def _tell(self) -> None:
-        with self._news:
-            self._news.notify_all()
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _on_audio(self, msg: AudioChunkMsg) -> None:
         self.chunks.append(conversions.audio_chunk(msg))
-        self._tell()
+        self._notify()
 
-    def _on_health(self, msg: DiagnosticArray) -> None:
+    def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             values = {value.key: value.value for value in status.values}
-            self.health[status.name.split("/")[-1]] = (status.message, values)
-        self._tell()
+            self.diagnostics[status.name.split("/")[-1]] = (status.message, values)
+        self._notify()
 
-    def _on_answer(self, done: Future) -> None:
-        handle: Any = done.result()
+    def _on_goal_response(self, future: Future) -> None:
+        handle: Any = future.result()
         if handle.accepted:
             handle.get_result_async().add_done_callback(self._on_result)
         else:
-            self.refused += 1
-            self._on_result(done)
+            self.rejected += 1
+            self._on_result(future)
 
-    def _on_result(self, done: Future) -> None:
+    def _on_result(self, future: Future) -> None:
         self.open_goals -= 1
-        self._tell()
+        self._notify()
 
 
 _IMAGE_MESSAGE = 1
@@ -162,41 +167,36 @@ _DECODE_FLAGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Pictures in the order in which they came."""
+class ReceivedImages:
+    """Images in the order of arrival."""
 
-    stamps_ns: NDArray[np.int64]  # [P] the moment of sound they belong to
-    arrivals_ns: NDArray[np.int64]  # [P] when they came
+    stamps_ns: NDArray[np.int64]  # [P] time of the audio they belong to
+    arrivals_ns: NDArray[np.int64]  # [P]
     small: NDArray[np.uint8]  # [P, h, w] gray
-
-    def since(self, time_ns: int) -> "Seen":
-        """Those that came after a moment."""
-        first = int(np.searchsorted(self.arrivals_ns, time_ns, side="right"))
-        return Seen(self.stamps_ns[first:], self.arrivals_ns[first:], self.small[first:])
 
 
 class Viewer(threading.Thread):
-    """Looks at the page until it is closed; waits for the page, and for it to come back.
+    """Client of the page's image stream, in a thread; it reconnects until it is closed.
 
     Args:
-        port: the page's.
-        shrink: by how much smaller the pictures are kept: 1, 2, 4 or 8.
+        port: of the page.
+        shrink: factor by which stored images are smaller: 1, 2, 4 or 8.
     """
 
     def __init__(self, port: int, shrink: int = 8) -> None:
         super().__init__(name="viewer", daemon=True)
         self._port, self._decoder = port, _DECODE_FLAGS[shrink]
         self._ending = threading.Event()
-        self._pictures: list[tuple[int, int, NDArray[np.uint8]]] = []
+        self._images: list[tuple[int, int, NDArray[np.uint8]]] = []
         self.start()
 
     @property
     def count(self) -> int:
-        """Pictures seen."""
-        return len(self._pictures)
+        """Number of received images."""
+        return len(self._images)
 
     def run(self) -> None:
-        """Take in what the page is sent."""
+        """Receive images until `close`."""
         from websockets.exceptions import WebSocketException
         from websockets.sync.client import connect
 
@@ -205,70 +205,70 @@ class Viewer(threading.Thread):
             try:
                 with connect(address, max_size=None, compression=None) as socket:
                     while not self._ending.is_set():
-                        self._take(socket.recv(timeout=1.0), time.time_ns())
+                        self._store(socket.recv(timeout=1.0), time.time_ns())
             except (OSError, TimeoutError, WebSocketException):
                 self._ending.wait(0.2)
 
-    def _take(self, message: str | bytes, now_ns: int) -> None:
+    def _store(self, message: str | bytes, now_ns: int) -> None:
         if isinstance(message, str) or message[0] != _IMAGE_MESSAGE:
             return
         stamp_ns = round(struct.unpack_from("<d", message, 1)[0] * 1e6)
         jpeg = np.frombuffer(message, np.uint8)[9:]
         small = cv2.imdecode(jpeg, self._decoder)
-        if small is not None:  # no whole picture
-            self._pictures.append((stamp_ns, now_ns, small.astype(np.uint8)))
+        if small is not None:  # None: an incomplete JPEG
+            self._images.append((stamp_ns, now_ns, small.astype(np.uint8)))
 
-    def so_far(self) -> Seen:
-        """All pictures until now."""
-        pictures = list(self._pictures)
-        if not pictures:
-            return Seen(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1, 1), np.uint8))
-        stamps, arrivals, small = zip(*pictures, strict=True)
-        return Seen(np.array(stamps, np.int64), np.array(arrivals, np.int64), np.stack(small))
+    def received(self) -> ReceivedImages:
+        """Return all images so far."""
+        images = list(self._images)
+        if not images:
+            return ReceivedImages(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 1, 1), np.uint8))
+        stamps, arrivals, small = zip(*images, strict=True)
+        return ReceivedImages(np.array(stamps, np.int64), np.array(arrivals, np.int64), np.stack(small))
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self._pictures = []
+    def clear(self) -> None:
+        """Forget what was received."""
+        self._images = []
 
     def close(self) -> None:
-        """End."""
+        """End the thread."""
         self._ending.set()
         self.join(5.0)
 
 
-MOUTH_PX = 48  # pictures are kept as small as this allows: a mouth is to be seen
+MIN_STORED_PX = 48  # the mouth is still visible
 
 
 @dataclass(frozen=True)
 class BenchClients:
-    """Who talks to the face, hears and sees it."""
+    """The clients that a conversation is measured with."""
 
-    partner: ConversationClient
+    conversation: ConversationClient
     monitor: Monitor
     viewer: Viewer
 
     @classmethod
-    def of(cls, namespace: str, server: str, port: int, size: str) -> "BenchClients":
-        """Begin to listen and to look.
+    def connect(cls, namespace: str, server: str, port: int, size: str) -> "BenchClients":
+        """Connect to a running face.
 
         Args:
-            namespace: the face's.
+            namespace: of the face.
             server: PULSE_SERVER of the null sink.
-            port: the page's.
-            size: of the pictures, such as 512x512.
+            port: of the page.
+            size: of the images, such as 512x512.
         """
         side = min(int(part) for part in size.split("x"))
-        shrink = next((factor for factor in (8, 4, 2) if side // factor >= MOUTH_PX), 1)
+        shrink = next((factor for factor in (8, 4, 2) if side // factor >= MIN_STORED_PX), 1)
         return cls(ConversationClient(namespace), Monitor(server, MONITOR), Viewer(port, shrink))
 
-    def forget(self) -> None:
-        """Begin anew."""
-        self.partner.chunks.clear()
-        self.monitor.forget()
-        self.viewer.forget()
+    def clear(self) -> None:
+        """Forget what was received."""
+        self.conversation.chunks.clear()
+        self.monitor.clear()
+        self.viewer.clear()
 
     def close(self) -> None:
-        """End."""
+        """Close all clients."""
         self.viewer.close()
         self.monitor.close()
-        self.partner.close()
+        self.conversation.close()

@@ -10,7 +10,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg
 from test_audio_capture import best_correlation, pulseaudio
 
-from bench.av_sync import sound_lateness
+from bench.av_sync import sound_delays
 from bench.null_sink import FRAGMENT, RATE_HZ, Monitor
 from splatface.models.messages import AudioChunk
 from splatface.nodes import conversions
@@ -197,11 +197,11 @@ def test_a_loudspeaker_that_is_unplugged_while_it_plays_is_used_again_when_it_is
         talk.said.clear()
         talk.source = hum(4, 1)
         talk.spin(4.0 + DELAY_S + 1.0)
-        heard = monitor.so_far()
+        heard = monitor.recording()
         monitor.close()
         loud = np.abs(heard.samples.reshape(-1, FRAGMENT)).max(axis=1) > 1000
         assert loud.mean() * len(heard.samples) / RATE_HZ > 2.0, values(talk)
-        late_ms = sound_lateness(talk.said, heard, DELAY_S * 1e3).late_ms
+        late_ms = sound_delays(talk.said, heard, DELAY_S * 1e3).delay_ms
         print("late by", late_ms, values(talk))  # none where a busy machine leaves holes in the sound
         assert np.abs(late_ms - DELAY_S * 1e3).max(initial=0.0) < 100
         assert speaker.interrupt() == 0, speaker.output

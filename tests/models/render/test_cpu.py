@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.benchmark_scene import bench_camera, bench_splats
+from bench.render_benchmark import bench_camera, bench_splats
 from splatface.models.camera import Camera
 from splatface.models.errors import RenderError
 from splatface.models.head.head import Splats

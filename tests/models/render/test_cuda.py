@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from bench.benchmark_scene import bench_camera, bench_splats
+from bench.render_benchmark import bench_camera, bench_splats
 from splatface.models.render.render import renderer
 
 torch = pytest.importorskip("torch")

@@ -12,7 +12,7 @@ from splatface.models.render.render import BACKENDS, renderer
 KIOSK = """
 import sys
 from splatface.models.render.render import render, renderer
-from bench.benchmark_scene import bench_camera, bench_splats
+from bench.render_benchmark import bench_camera, bench_splats
 render(bench_splats(20), bench_camera(16, 16), (0, 0, 0))
 heavy = {"torch", "gsplat", "cv2"} & set(sys.modules)  # scipy: numba takes it where it is installed
 assert not heavy, heavy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.benchmark_scene import bench_camera, bench_splats
+from bench.render_benchmark import bench_camera, bench_splats
 from splatface.models.camera import Camera
 from splatface.models.render.autograd import DifferentiableRenderer
 from splatface.models.render.reference import SplatTensors, draw_reference

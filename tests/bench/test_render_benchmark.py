@@ -37,10 +37,10 @@ def test_other_backends_draw_too(capsys):
     assert "draw" in json.loads(run(capsys, "--json", "--backend", "reference"))["stages"]
 
 
-def test_table_names_the_rivals(capsys, monkeypatch):
+def test_table_lists_the_baselines(capsys, monkeypatch):
     monkeypatch.setattr("bench.render_benchmark.ATTENTION_GAUSSIANS", 100)
     table = run(capsys)
-    for row in ("raster", "attention field", "reference renderer", "gsplat", "pictures/s"):
+    for row in ("raster", "attention field", "reference renderer", "gsplat", "images/s"):
         assert row in table
 
 

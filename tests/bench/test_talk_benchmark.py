@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 
 from bench.av_sync import (
-    Course,
-    Lateness,
-    Mouth,
+    Delays,
+    MouthDetector,
+    TimeSeries,
+    cross_correlation_lag_ms,
     drift_ms_per_minute,
-    in_step,
-    lag_ms,
-    offsets,
-    picture_lateness,
-    sound_lateness,
+    image_delays,
+    measure_sync,
+    sound_delays,
+    sync_offsets,
 )
-from bench.clients import Seen
+from bench.clients import ReceivedImages
 from bench.null_sink import FRAGMENT, RATE_HZ, SinkRecording
-from bench.talk_benchmark import Interruption, interruption_latency, table
+from bench.talk_benchmark import Interruption, format_table, interruption_latency
 from splatface.models.messages import NS_PER_S, AudioChunk
 
 START_NS = 1_800_000_000_000_000_007
@@ -46,7 +46,7 @@ def said(seconds=SECONDS):
     ]
 
 
-def heard(late_ms, drift_ppm=0.0, seconds=SECONDS):
+def recorded(late_ms, drift_ppm=0.0, seconds=SECONDS):
     """The monitor, listened to from a second before the first stamp on."""
     rate_hz = RATE_HZ * (1 - drift_ppm * 1e-6)
     count = (seconds + 2) * RATE_HZ // FRAGMENT * FRAGMENT
@@ -72,34 +72,36 @@ def seen(late_ms, seconds=SECONDS, closed_from_ns=None):
     pictures = np.full((len(stamps_ns), 48, 48), 100.0)
     pictures[:, 30:36, 20:28] += 80 * open_at[:, None, None]
     pictures += random.normal(0, 0.5, pictures.shape)
-    return Seen(stamps_ns, arrivals_ns, pictures.astype(np.uint8))
+    return ReceivedImages(stamps_ns, arrivals_ns, pictures.astype(np.uint8))
 
 
 def mouth():
     resting = np.full((20, 48, 48), 100, np.uint8)
-    return Mouth(resting, seen(0).small)
+    return MouthDetector(resting, seen(0).small)
 
 
 @pytest.mark.parametrize("late_ms", [150.0, 200.0, 231.7])
 def test_sound_is_found_where_it_was_heard(late_ms):
-    sound = sound_lateness(said(), heard(late_ms), 200.0)
-    assert len(sound.late_ms) > SECONDS * 0.9
-    assert np.abs(sound.late_ms - late_ms).max() < 0.3
+    sound = sound_delays(said(), recorded(late_ms), 200.0)
+    assert len(sound.delay_ms) > SECONDS * 0.9
+    assert np.abs(sound.delay_ms - late_ms).max() < 0.3
 
 
 def test_another_sound_is_not_found():
-    silence = SinkRecording(np.zeros(SECONDS * RATE_HZ, np.int16), heard(200.0).arrivals_ns[: SECONDS * 200])
-    assert len(sound_lateness(said(), silence, 200.0).late_ms) == 0
+    silence = SinkRecording(
+        np.zeros(SECONDS * RATE_HZ, np.int16), recorded(200.0).arrivals_ns[: SECONDS * 200]
+    )
+    assert len(sound_delays(said(), silence, 200.0).delay_ms) == 0
 
 
 def test_the_offset_of_mouth_and_voice():
-    offset = offsets(
-        picture_lateness(seen(210.0)), sound_lateness(said(), heard(200.0, drift_ppm=50.0), 200.0)
+    offset = sync_offsets(
+        image_delays(seen(210.0)), sound_delays(said(), recorded(200.0, drift_ppm=50.0), 200.0)
     )
-    assert len(offset.late_ms) > 25 * SECONDS * 0.9
+    assert len(offset.delay_ms) > 25 * SECONDS * 0.9
     # 50 ppm too fast: the voice runs ahead of the mouth.
-    assert np.median(offset.late_ms) == pytest.approx(10.0 + 0.05 * SECONDS / 2, abs=0.3)
-    assert offset.late_ms[-1] > offset.late_ms[0] + 0.3
+    assert np.median(offset.delay_ms) == pytest.approx(10.0 + 0.05 * SECONDS / 2, abs=0.3)
+    assert offset.delay_ms[-1] > offset.delay_ms[0] + 0.3
 
 
 def test_drift_is_a_slope_that_single_pictures_do_not_change():
@@ -107,7 +109,7 @@ def test_drift_is_a_slope_that_single_pictures_do_not_change():
     seconds = np.arange(0, 300, 0.04)
     late_ms = 200 + 3.0 * seconds / 60 + np.where(random.random(len(seconds)) < 0.05, 40, 0)
     stamps_ns = START_NS + np.round(seconds * 1e9).astype(np.int64)
-    assert drift_ms_per_minute(Lateness(stamps_ns, late_ms)) == pytest.approx(3.0, abs=0.02)
+    assert drift_ms_per_minute(Delays(stamps_ns, late_ms)) == pytest.approx(3.0, abs=0.02)
 
 
 def test_of_a_picture_drawn_again_the_last_counts():
@@ -115,13 +117,13 @@ def test_of_a_picture_drawn_again_the_last_counts():
     stamps_ns = np.concatenate([first.stamps_ns, first.stamps_ns[-2:]])
     arrivals_ns = np.concatenate([first.arrivals_ns, first.arrivals_ns[-1] + np.array([5, 45]) * MS])
     small = np.concatenate([first.small, first.small[-2:]])
-    late = picture_lateness(Seen(stamps_ns, arrivals_ns, small))
+    late = image_delays(ReceivedImages(stamps_ns, arrivals_ns, small))
     assert len(late.stamps_ns) == 25
-    assert late.late_ms[-2:] == pytest.approx([245.0, 245.0])
+    assert late.delay_ms[-2:] == pytest.approx([245.0, 245.0])
 
 
 def test_the_mouth_is_seen_to_follow_the_voice():
-    result = in_step(said(), heard(200.0), seen(260.0), mouth(), 200.0)
+    result = measure_sync(said(), recorded(200.0), seen(260.0), mouth(), 200.0)
     assert result["offset_ms"]["median"] == pytest.approx(60.0, abs=0.5)
     lips = result["lips_after_voice_ms"]
     assert lips["live"] - lips["by_stamps"] == pytest.approx(60.0, abs=10.0)
@@ -130,15 +132,17 @@ def test_the_mouth_is_seen_to_follow_the_voice():
 
 def test_what_cannot_be_measured_is_none():
     nothing = SinkRecording(np.zeros(RATE_HZ, np.int16), np.arange(200) * 5 * MS + START_NS)
-    result = in_step(said(3), nothing, seen(200.0, 3), mouth(), 200.0)
+    result = measure_sync(said(3), nothing, seen(200.0, 3), mouth(), 200.0)
     assert result["offset_ms"] == {"p5": None, "median": None, "p95": None}
     assert result["drift_ms_per_minute"] is None
-    assert np.isnan(lag_ms(Course(np.arange(3), np.zeros(3)), Course(np.arange(3), np.zeros(3))))
+    assert np.isnan(
+        cross_correlation_lag_ms(TimeSeries(np.arange(3), np.zeros(3)), TimeSeries(np.arange(3), np.zeros(3)))
+    )
 
 
 def test_stillness_is_when_the_last_sound_and_the_last_open_mouth_are_over():
     called_ns = START_NS + 9_874 * MS  # in the middle of a syllable that is heard 200 ms later
-    sound = heard(200.0)
+    sound = recorded(200.0)
     times_ns = sound.times_ns()[:, None] + np.arange(FRAGMENT) * NS_PER_S // RATE_HZ
     sound.samples[times_ns.ravel() > called_ns + 30 * MS] = 0
     pictures = seen(210.0, closed_from_ns=called_ns + 55 * MS)
@@ -151,10 +155,10 @@ def test_stillness_is_when_the_last_sound_and_the_last_open_mouth_are_over():
     assert interruption_latency([nobody], sound, pictures, mouth())["silent_ms"] == [0.0]
 
 
-def test_the_table_names_what_it_shows():
+def test_table_has_a_row_per_figure():
     marks = {"p5": 1.0, "median": 2.0, "p95": 3.0, "max": None}
     result = {
-        **in_step(said(3), heard(200.0, seconds=3), seen(205.0, 3), mouth(), 200.0),
+        **measure_sync(said(3), recorded(200.0, seconds=3), seen(205.0, 3), mouth(), 200.0),
         "ready_s": 4.0,
         "speaker": {"underruns": 0, "device_underflows": 1, "jumps": 2, "drift_ppm": 3.0},
         "barge_in": {"count": 5, "silent_ms": marks, "mouth_at_rest_ms": marks},
@@ -165,6 +169,6 @@ def test_the_table_names_what_it_shows():
             "nodes": {"tts": {"memory_mb": [150.0, 151.0], "threads": [16, 16], "files": [24, 24]}},
         },
     }
-    text = table(result)
-    for part in ("picture after its sound", "barge-in: silent", "1000 interruptions", "150.0 -> 151.0"):
+    text = format_table(result)
+    for part in ("image after its sound", "barge-in: silent", "1000 interruptions", "150.0 -> 151.0"):
         assert part in text
