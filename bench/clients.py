@@ -122,7 +122,7 @@ class ConversationClient:
         executor.shutdown()
 
     def _call_later(self, call: Callable[[], None]) -> None:
-        """Run `call` in the thread that handles responses; in another one, a response could come too early."""
+        """Run `call` in the thread that handles responses, so that no response comes too early."""
         self._pending_calls.append(call)
         self._call_condition.trigger()
 
