@@ -107,15 +107,15 @@ class SpeechGestures:
         self._phrases.reset()
 
     def _on_stress(self, stress: StressedSyllable, present_s: float, random: Random) -> None:
-        if stress.peak_s >= self._next_nod_s and random.random() < 0.45 + 0.5 * stress.strength:
+        if stress.peak_s >= self._next_nod_s and random.random() < 0.45 + 0.5 * stress.prominence:
             self.nods.append(_speech_nod(stress, present_s, random))
             interval_s = float(np.clip(random.lognormal(np.log(0.75), 0.45), 0.45, 2.4))
             self._next_nod_s = stress.peak_s + interval_s
-        if random.random() < 0.55 * stress.strength**2:
+        if random.random() < 0.55 * stress.prominence**2:
             begin_s = max(stress.peak_s - BROW_RISE_S, present_s)
-            self._raise_brows(begin_s, 0.25 + 0.4 * stress.strength, random)
+            self._raise_brows(begin_s, 0.25 + 0.4 * stress.prominence, random)
         begin_s = max(stress.peak_s, present_s)
-        if random.random() < _STRESS_BLINK * stress.strength * self._blinks.blink_urgency(begin_s):
+        if random.random() < _STRESS_BLINK * stress.prominence * self._blinks.blink_urgency(begin_s):
             self._blinks.request_blink(begin_s, present_s)
 
     def _on_phrase_begin(self, phrase: PhraseBegin, present_s: float, random: Random) -> None:
@@ -143,7 +143,7 @@ class SpeechGestures:
 
 def _speech_nod(stress: StressedSyllable, present_s: float, random: Random) -> Nod:
     """Return a nod that is lowest when the syllable is loudest; late ones are faster and shallower."""
-    depth_rad = _SPEECH_NOD_RAD * (0.3 + 0.7 * stress.strength) * float(random.uniform(0.7, 1.1))
+    depth_rad = _SPEECH_NOD_RAD * (0.3 + 0.7 * stress.prominence) * float(random.uniform(0.7, 1.1))
     down_s = float(random.uniform(0.13, 0.19))
     begin_s = max(stress.peak_s - down_s, present_s)
     if begin_s + down_s > stress.peak_s + _NOD_SYNC_S:

@@ -45,7 +45,7 @@ class StressedSyllable:
     """A stressed syllable."""
 
     peak_s: float  # when it was loudest so far
-    strength: float  # 0..1 relative to the syllables before it
+    prominence: float  # 0..1 relative to the syllables before it
 
 
 @dataclass(slots=True)

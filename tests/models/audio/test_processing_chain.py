@@ -1,4 +1,4 @@
-"""Stages that clean a microphone: what they take away, what they leave, and when it was heard."""
+"""Filters of the microphone: what they remove, what they preserve, and the time of the audio."""
 
 import importlib.util
 import sys
@@ -16,7 +16,7 @@ START_NS = 1_700_000_000_000_000_000
 DELAY_MS = 200
 installed = importlib.util.find_spec
 webrtc = pytest.mark.skipif(not installed("livekit"), reason="pip install splatface[microphone]")
-STAGES = [
+FILTERS = [
     pytest.param("none", "none", 0, id="none"),
     pytest.param("none", "webrtc", 96, marks=webrtc, id="noise"),
     pytest.param("webrtc", "none", 128, marks=webrtc, id="echo"),
@@ -25,7 +25,7 @@ STAGES = [
 
 
 def syllables(seconds, seed=0):
-    """Sound like speech to a filter: harmonics of a voice, 4 syllables a second, pauses between."""
+    """Return audio like speech to a filter: harmonics of a voice, 4 syllables a second, pauses between."""
     rng = np.random.default_rng(seed)
     times = np.arange(round(seconds * RATE)) / RATE
     pitch = 130 + 30 * np.sin(2 * np.pi * 0.7 * times + rng.uniform(0, 6))
@@ -52,13 +52,13 @@ def db(samples):
 
 
 class Room:
-    """A microphone that hears the loudspeaker 35 ms late, through a small room, and a person."""
+    """A microphone with the loudspeaker 35 ms late, through a small room, and a user."""
 
     def __init__(self, echo, noise):
         self.far_end = FarEnd(DELAY_MS * MS)
         self.chosen = choose_filters(echo, noise, self.far_end)
         assert not self.chosen.problem
-        self.cleaning = ProcessingChain(self.chosen.filters, 320)
+        self.chain = ProcessingChain(self.chosen.filters, 320)
 
     def echo_of(self, played):
         rng = np.random.default_rng(3)
@@ -67,29 +67,29 @@ class Room:
         clap[560] = 0.5
         return np.convolve(played, clap)[: len(played)].astype(np.float32)
 
-    def clean(self, heard, played, cut_at=None):
-        """What comes out; from `cut_at` on the played sound is of an utterance that replaced the first."""
+    def clean(self, captured, played, cut_at=None):
+        """Return the output; from `cut_at` on the played audio is of an utterance that replaced the first."""
         out = []
         to_play = list(chunked(played, [320]))
-        for chunk in chunked(heard, [320]):
+        for chunk in chunked(captured, [320]):
             # published 100 ms before its stamp, which is DELAY_MS before it is played
             until_ns = chunk.start_ns + (100 + DELAY_MS) * MS
             while to_play and to_play[0].start_ns <= until_ns:
-                said = to_play.pop(0)
-                stamp_ns = said.start_ns - DELAY_MS * MS
+                spoken = to_play.pop(0)
+                stamp_ns = spoken.start_ns - DELAY_MS * MS
                 old = cut_at is None or chunk.start_ns < START_NS + cut_at * 62_500
-                self.far_end.push(AudioChunk(said.samples, RATE, stamp_ns, 0 if old else 1))
-            out += self.cleaning.push(chunk)
-        return np.concatenate([chunk.samples for chunk in out])[self.cleaning.delay_samples :]
+                self.far_end.push(AudioChunk(spoken.samples, RATE, stamp_ns, 0 if old else 1))
+            out += self.chain.push(chunk)
+        return np.concatenate([chunk.samples for chunk in out])[self.chain.delay_samples :]
 
 
-@pytest.mark.parametrize(("echo", "noise", "delay"), STAGES)
-def test_the_sound_keeps_its_time_whatever_stages_it_goes_through(echo, noise, delay):
+@pytest.mark.parametrize(("echo", "noise", "delay"), FILTERS)
+def test_timestamps_are_corrected_for_the_delay_of_the_filters(echo, noise, delay):
     chosen = choose_filters(echo, noise, FarEnd(0))
-    cleaning = ProcessingChain(chosen.filters, 320)
+    chain = ProcessingChain(chosen.filters, 320)
     sound = syllables(6) + hiss(6 * RATE, -80)
-    chunks = [out for chunk in chunked(sound, [320]) for out in cleaning.push(chunk)]
-    assert cleaning.delay_samples == delay
+    chunks = [out for chunk in chunked(sound, [320]) for out in chain.push(chunk)]
+    assert chain.delay_samples == delay
     clean = np.concatenate([chunk.samples for chunk in chunks])
     size = 2 * len(clean)
     product = np.fft.rfft(clean, size) * np.conj(np.fft.rfft(sound[: len(clean)], size))
@@ -100,26 +100,26 @@ def test_the_sound_keeps_its_time_whatever_stages_it_goes_through(echo, noise, d
     assert abs(db(clean[RATE:]) - db(sound[RATE:])) < 2.5
 
 
-@pytest.mark.parametrize(("echo", "noise", "delay"), STAGES)
+@pytest.mark.parametrize(("echo", "noise", "delay"), FILTERS)
 @pytest.mark.parametrize("sizes", [[7], [160, 33, 512], [4000]])
-def test_how_the_sound_was_cut_changes_nothing(echo, noise, delay, sizes):
+def test_chunk_sizes_change_nothing(echo, noise, delay, sizes):
     sound = syllables(1) + hiss(RATE, -50)
     outs = []
     for cut in ([320], sizes):
-        cleaning = ProcessingChain(choose_filters(echo, noise, FarEnd(0)).filters, 240)
-        outs.append([out for chunk in chunked(sound, cut, utterance=5) for out in cleaning.push(chunk)])
+        chain = ProcessingChain(choose_filters(echo, noise, FarEnd(0)).filters, 240)
+        outs.append([out for chunk in chunked(sound, cut, utterance=5) for out in chain.push(chunk)])
     for one, other in zip(*outs, strict=True):
         np.testing.assert_array_equal(one.samples, other.samples)
         assert (one.start_ns, one.utterance, len(one.samples)) == (other.start_ns, 5, 240)
 
 
-def test_a_gap_moves_the_stamps_on_and_bad_samples_are_silence():
-    cleaning = ProcessingChain((), 320)
+def test_a_gap_advances_the_timestamps_and_nonfinite_samples_are_silence():
+    chain = ProcessingChain((), 320)
     sound = syllables(1)
     sound[100], sound[200] = np.nan, np.inf
-    out = cleaning.push(AudioChunk(sound[:800], RATE, 0, 0))
-    later = cleaning.push(AudioChunk(sound[800:1760], RATE, 500 * MS, 1))
-    assert cleaning.nonfinite_samples == 2
+    out = chain.push(AudioChunk(sound[:800], RATE, 0, 0))
+    later = chain.push(AudioChunk(sound[800:1760], RATE, 500 * MS, 1))
+    assert chain.nonfinite_samples == 2
     assert [chunk.start_ns for chunk in out] == [0, 20 * MS]
     assert [chunk.start_ns for chunk in later] == [490 * MS, 510 * MS, 530 * MS]  # begun before the gap
     clean = np.concatenate([chunk.samples for chunk in out + later])
@@ -129,13 +129,13 @@ def test_a_gap_moves_the_stamps_on_and_bad_samples_are_silence():
 @pytest.mark.parametrize(
     ("samples", "rate"), [(np.zeros(320), 44_100), (np.zeros((160, 2)), RATE)], ids=["rate", "stereo"]
 )
-def test_sound_that_does_not_fit_is_refused(samples, rate):
+def test_audio_of_another_format_is_refused(samples, rate):
     with pytest.raises(AudioError, match=r"expected mono samples \[T\] at 16000 Hz, found"):
         ProcessingChain((), 320).push(AudioChunk(samples.astype(np.float32), rate, 0))
 
 
 @pytest.mark.parametrize(("echo", "noise"), [("webrtc", "none"), ("none", "webrtc")])
-def test_a_stage_that_is_not_installed_is_left_out_and_named(echo, noise, monkeypatch):
+def test_a_filter_that_is_not_installed_is_omitted_and_named(echo, noise, monkeypatch):
     monkeypatch.setitem(sys.modules, "livekit.rtc", None)
     chosen = choose_filters(echo, noise, FarEnd(0))
     assert chosen.filters == ()
@@ -151,39 +151,39 @@ def test_samples_survive_sixteen_bits():
     )
 
 
-def test_an_unknown_stage_is_refused_with_the_choices():
+def test_an_unknown_filter_is_refused_with_the_choices():
     with pytest.raises(AudioError, match="noise: expected one of none, webrtc, found 'speex'"):
         choose_filters("none", "speex", FarEnd(0))
 
 
 @webrtc
-def test_steady_noise_is_taken_out_and_a_voice_stays():
-    cleaning = ProcessingChain(choose_filters("none", "webrtc", FarEnd(0)).filters, 320)
+def test_steady_noise_is_removed_and_a_voice_preserved():
+    chain = ProcessingChain(choose_filters("none", "webrtc", FarEnd(0)).filters, 320)
     sound = hiss(8 * RATE, -45)
     sound[5 * RATE :] += syllables(3)
-    clean = np.concatenate([c.samples for chunk in chunked(sound, [320]) for c in cleaning.push(chunk)])
+    clean = np.concatenate([c.samples for chunk in chunked(sound, [320]) for c in chain.push(chunk)])
     assert db(sound[3 * RATE : 5 * RATE]) - db(clean[3 * RATE : 5 * RATE]) > 10
     assert abs(db(sound[5 * RATE :]) - db(clean[5 * RATE :])) < 3
 
 
 @webrtc
 @pytest.mark.parametrize("noise", ["none", "webrtc"])
-def test_our_own_voice_is_taken_out_and_a_persons_stays(noise):
+def test_the_echo_is_removed_and_the_users_voice_preserved(noise):
     room = Room("webrtc", noise)
-    played, person = syllables(12), syllables(12, seed=8)
-    person[: 8 * RATE] = 0
+    played, user = syllables(12), syllables(12, seed=8)
+    user[: 8 * RATE] = 0
     played[10 * RATE :] = 0
-    heard = room.echo_of(played) + person + hiss(12 * RATE, -70)
-    clean = room.clean(heard, played)
-    assert db(heard[3 * RATE : 8 * RATE]) - db(clean[3 * RATE : 8 * RATE]) > 25
+    captured = room.echo_of(played) + user + hiss(12 * RATE, -70)
+    clean = room.clean(captured, played)
+    assert db(captured[3 * RATE : 8 * RATE]) - db(clean[3 * RATE : 8 * RATE]) > 25
     both = slice(round(8.5 * RATE), 10 * RATE)
-    assert db(clean[both]) > db(clean[3 * RATE : 8 * RATE]) + 20  # a person is heard over the echo
+    assert db(clean[both]) > db(clean[3 * RATE : 8 * RATE]) + 20  # a user is captured over the echo
     alone = slice(round(10.5 * RATE), len(clean))
-    assert abs(db(clean[alone]) - db(person[alone])) < 2
+    assert abs(db(clean[alone]) - db(user[alone])) < 2
 
 
 @webrtc
-def test_echo_loss_is_known_once_there_was_echo():
+def test_erle_is_known_once_there_was_echo():
     room = Room("webrtc", "none")
     played = syllables(6)
     assert np.isnan(room.chosen.echo.erle_db)
@@ -192,27 +192,27 @@ def test_echo_loss_is_known_once_there_was_echo():
 
 
 @webrtc
-def test_what_an_interruption_took_back_is_no_echo():
-    """After it the canceller knows what is played: the new utterance is taken out as the old one was."""
+def test_canceled_audio_is_no_echo():
+    """After an interruption the canceller knows what is played: the new utterance is removed as well."""
     room = Room("webrtc", "none")
     cut, again = 5 * RATE, 6 * RATE
-    said, replaced = syllables(10), syllables(10, seed=4)
+    spoken, replaced = syllables(10), syllables(10, seed=4)
     # The speaker holds 40 ms; what else was sent is flushed, and silence is what replaces it.
-    played = np.where(np.arange(len(said)) < cut + 640, said, np.float32(0.0))
+    played = np.where(np.arange(len(spoken)) < cut + 640, spoken, np.float32(0.0))
     played[again:] = replaced[again:]
-    sent = np.where(np.arange(len(said)) < cut + (100 + DELAY_MS) * 16, said, np.float32(0.0))
+    sent = np.where(np.arange(len(spoken)) < cut + (100 + DELAY_MS) * 16, spoken, np.float32(0.0))
     sent[again:] = replaced[again:]
-    heard = room.echo_of(played) + hiss(10 * RATE, -70)
-    clean = room.clean(heard, sent, cut_at=cut)
+    captured = room.echo_of(played) + hiss(10 * RATE, -70)
+    clean = room.clean(captured, sent, cut_at=cut)
     assert db(clean[cut + RATE // 4 : again]) < -55
-    assert db(heard[again + RATE :]) - db(clean[again + RATE :]) > 20
+    assert db(captured[again + RATE :]) - db(clean[again + RATE :]) > 20
 
 
-def test_the_far_end_is_what_the_speaker_plays_when_it_plays_it():
+def test_the_far_end_is_the_played_audio_at_its_time():
     far_end = FarEnd(DELAY_MS * MS)
     sound = syllables(2)
     for chunk in chunked(sound, [320]):
-        far_end.push(chunk)  # heard from START_NS + 200 ms on
+        far_end.push(chunk)  # captured from START_NS + 200 ms on
     out = [far_end.take(START_NS + block * 10 * MS) for block in range(180)]
     taken = np.concatenate(out)
     # 20 ms early, as a canceller needs it

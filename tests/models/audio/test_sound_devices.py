@@ -1,4 +1,4 @@
-"""Microphones: which one is meant, and when its sound was heard. A real stream runs in tests/nodes."""
+"""Choice of a microphone and the time of its audio. A real stream runs in tests/nodes."""
 
 import numpy as np
 import pytest
@@ -23,16 +23,16 @@ def test_a_device_is_chosen_by_number_or_name(wanted, found):
     assert choose_device(INPUT, DEVICES, wanted, default=7) == found
 
 
-def test_without_a_default_the_first_device_listens():
+def test_without_a_default_the_first_device_is_chosen():
     assert choose_device(INPUT, DEVICES, "", default=-1) == 2
 
 
 @pytest.mark.parametrize(
-    ("wanted", "said"),
+    ("wanted", "message"),
     [("webcam", "no such device"), ("3", "no such device"), ("c", "several fit"), ("-1", "no such device")],
 )
-def test_what_does_not_fit_lists_what_there_is(wanted, said):
-    with pytest.raises(AudioError, match=said) as raised:
+def test_an_unknown_device_lists_the_known_ones(wanted, message):
+    with pytest.raises(AudioError, match=message) as raised:
         choose_device(INPUT, DEVICES, wanted, default=7)
     assert all(f"{index}: {name}" in str(raised.value) for index, name in DEVICES.items())
 
@@ -62,7 +62,7 @@ def test_blocks_become_chunks_with_their_time(chunk_ms):
         assert (chunk.utterance, chunk.sample_rate) == (4, 16_000)
 
 
-def test_lost_sound_moves_the_time_on():
+def test_lost_samples_advance_the_time():
     stamped = TimestampedChunker(20)
     before = [c for i in range(50) for c in stamped.push(block(i * 160, 160, i * 10 * MS), 0)]
     after = [

@@ -1,4 +1,4 @@
-"""Hearing a person next to a face that speaks, and when the face falls silent for them."""
+"""Detection of a user next to a face that speaks, and the decision to interrupt the face."""
 
 import numpy as np
 import pytest
@@ -22,67 +22,67 @@ FACE_ALONE = VadWindow(0.02, -60.0, -20.0)  # an echo 40 dB below what is played
 needs_voice = pytest.mark.skipif(not voices(), reason="no voice is installed: apt-get install libflite1")
 
 
-def heard(onset, moment, windows):
-    return [onset.push(moment) for _ in range(windows)]
+def push_windows(onset, window, windows):
+    return [onset.push(window) for _ in range(windows)]
 
 
-def test_a_person_speaks_after_a_tenth_of_a_second_and_through_pauses():
+def test_the_user_speaks_after_a_tenth_of_a_second_and_through_pauses():
     onset = SpeechOnsetDetector()
-    assert heard(onset, VOICED, 4) == [False, False, True, True]
-    assert all(heard(onset, SILENT, 15))  # 480 ms
+    assert push_windows(onset, VOICED, 4) == [False, False, True, True]
+    assert all(push_windows(onset, SILENT, 15))  # 480 ms
     assert not onset.push(SILENT)
-    assert heard(onset, VOICED, 1) == [False]
+    assert push_windows(onset, VOICED, 1) == [False]
 
 
 def test_a_long_speech_ends_once():
     onset = SpeechOnsetDetector()
-    assert all(heard(onset, VOICED, 100)[2:])
-    after = heard(onset, SILENT, 100)
+    assert all(push_windows(onset, VOICED, 100)[2:])
+    after = push_windows(onset, SILENT, 100)
     assert after.index(False) == 15
     assert not any(after[15:])
 
 
-@pytest.mark.parametrize("moment", [VadWindow(0.4, -20.0), VadWindow(0.9, -70.0)], ids=["noise", "far away"])
-def test_what_is_no_voice_near_by_is_nobody(moment):
+@pytest.mark.parametrize("window", [VadWindow(0.4, -20.0), VadWindow(0.9, -70.0)], ids=["noise", "far away"])
+def test_noise_and_distant_speech_are_no_user(window):
     onset = SpeechOnsetDetector()
-    assert not any(heard(onset, moment, 100))
+    assert not any(push_windows(onset, window, 100))
 
 
-def test_an_echo_is_nobody_and_its_loss_is_learnt():
+def test_an_echo_is_no_user_and_its_loss_is_estimated():
     onset = SpeechOnsetDetector()
     assert np.isnan(onset.echo_loss_db)
-    assert not any(heard(onset, FACE_ALONE, 60))
+    assert not any(push_windows(onset, FACE_ALONE, 60))
     assert onset.echo_loss_db == pytest.approx(40)
     # A little more of it, even if it sounds like a voice, is still the face.
-    assert not any(heard(onset, VadWindow(0.9, -52.0, -20.0), 60))
+    assert not any(push_windows(onset, VadWindow(0.9, -52.0, -20.0), 60))
 
 
 @pytest.mark.parametrize("gain_db", [-30.0, -6.0, 5.0])
-def test_an_echo_that_nobody_cancels_interrupts_nothing(gain_db):
+def test_an_echo_without_canceller_interrupts_nothing(gain_db):
     onset = SpeechOnsetDetector()
-    assert not any(heard(onset, VadWindow(0.95, -24.0 + gain_db, -24.0), 200))
+    assert not any(push_windows(onset, VadWindow(0.95, -24.0 + gain_db, -24.0), 200))
     assert onset.voiced_ms == 0.0
-    # and who is much louder than it is heard all the same
-    assert any(heard(onset, VadWindow(0.95, -24.0 + gain_db + 12, -24.0), 10))
+    # a user who is much louder is detected all the same
+    assert any(push_windows(onset, VadWindow(0.95, -24.0 + gain_db + 12, -24.0), 10))
 
 
-def test_a_person_chopped_by_the_canceller_counts_a_little_less():
+def test_a_user_chopped_by_the_canceller_counts_a_little_less():
     clear, chopped = SpeechOnsetDetector(), SpeechOnsetDetector()
     for onset in (clear, chopped):
-        heard(onset, FACE_ALONE, 60)
-    heard(clear, VadWindow(0.9, -25.0, -20.0), 4)
-    heard(chopped, VadWindow(0.05, -25.0, -20.0), 4)
+        push_windows(onset, FACE_ALONE, 60)
+    push_windows(clear, VadWindow(0.9, -25.0, -20.0), 4)
+    push_windows(chopped, VadWindow(0.05, -25.0, -20.0), 4)
     assert clear.voiced_ms == 128.0
     assert chopped.voiced_ms == pytest.approx(0.67 * 128.0)
 
 
-def test_knocks_into_the_face_are_nobody():
+def test_knocks_are_no_user():
     onset = SpeechOnsetDetector()
-    heard(onset, FACE_ALONE, 60)
+    push_windows(onset, FACE_ALONE, 60)
     for _ in range(20):
-        heard(onset, VadWindow(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
+        push_windows(onset, VadWindow(0.05, -15.0, -20.0), 3)  # 96 ms of a knock
         assert onset.voiced_ms < 150
-        heard(onset, FACE_ALONE, 20)
+        push_windows(onset, FACE_ALONE, 20)
 
 
 def chunk(first_ms, level, utterance=1, length_ms=20):
@@ -90,7 +90,7 @@ def chunk(first_ms, level, utterance=1, length_ms=20):
     return AudioChunk(samples, RATE, START_NS + first_ms * MS, utterance)
 
 
-def test_the_face_sounds_when_it_is_played_and_what_was_taken_back_never_does():
+def test_the_face_is_audible_when_played_and_not_after_an_interruption():
     face = PlaybackLevelTracker()
     for first in range(0, 400, 20):
         face.push(chunk(first, -20), DELAY_NS, START_NS + first * MS)
@@ -116,28 +116,28 @@ def test_the_face_sounds_when_it_is_played_and_what_was_taken_back_never_does():
 
 
 def conversation(detector, microphone, face, ends=None):
-    """(ms, person speaking, due) after every 20 ms of a microphone and a face heard at once."""
+    """Return (ms, user speaking, interrupt) after every 20 ms of a microphone and a face at once."""
     barge_in, out = BargeInPolicy(), []
     ends = ends if ends is not None else len(face)
     for first in range(0, len(microphone) - 319, 320):
         now_ns = START_NS + first * 62_500
-        ahead = first + 4800  # the face is known 300 ms before it is heard
+        ahead = first + 4800  # the face is known 300 ms before it is played
         utterance = 1 + (first >= ends)
-        said = face[ahead : ahead + 320] if ahead < ends else np.zeros(320, np.float32)
-        said_ns = now_ns + 300 * MS - DELAY_NS
-        detector.playback.push(AudioChunk(said, RATE, said_ns, utterance), DELAY_NS, now_ns)
+        samples = face[ahead : ahead + 320] if ahead < ends else np.zeros(320, np.float32)
+        start_ns = now_ns + 300 * MS - DELAY_NS
+        detector.playback.push(AudioChunk(samples, RATE, start_ns, utterance), DELAY_NS, now_ns)
         detector.push(AudioChunk(microphone[first : first + 320], RATE, now_ns))
         out.append((first / 16 + 20, detector.onset.speaking, barge_in.should_interrupt(detector, 200.0)))
     return out
 
 
-def spoken(text, voice):
+def synthesize(text, voice):
     return np.concatenate([part.samples for part in speak(text, voice)])
 
 
 @needs_voice
-def test_a_person_is_heard_with_and_without_a_face():
-    question = spoken(
+def test_a_user_is_detected_with_and_without_a_face():
+    question = synthesize(
         "Excuse me, I would like to ask you something about the way to the station.", "flite/rms"
     )
     begin = int(np.argmax(np.abs(question) > 0.02))
@@ -152,7 +152,7 @@ def test_a_person_is_heard_with_and_without_a_face():
     assert not alone[-1][1]
     assert not any(due for _, _, due in alone)  # nothing to interrupt
 
-    face = spoken(
+    face = synthesize(
         "This is a long story about a king, his daughters, and the gray coat of a stranger. " * 3, ""
     )
     face = np.resize(face, len(microphone))
@@ -165,7 +165,7 @@ def test_a_person_is_heard_with_and_without_a_face():
     assert [ms for ms, _, due in fell_silent if due] == due[:1]
 
 
-def test_nan_and_other_rates_do_no_lasting_harm():
+def test_nan_and_other_rates_have_no_lasting_effect():
     detector = UserSpeechDetector()
     bad = np.full(320, np.nan, np.float32)
     for block in range(50):
@@ -175,13 +175,13 @@ def test_nan_and_other_rates_do_no_lasting_harm():
     with pytest.raises(AudioError, match="expected mono samples"):
         detector.push(AudioChunk(np.zeros(320, np.float32), 48_000, START_NS))
     if voices():
-        question = spoken("Can you hear me now?", "")
+        question = synthesize("Can you hear me now?", "")
         for first in range(0, len(question) - 319, 320):
             detector.push(AudioChunk(question[first : first + 320], RATE, START_NS + first * 62_500))
         assert detector.onset.voiced_ms > 200
 
 
-def test_how_the_sound_was_cut_changes_nothing():
+def test_chunk_sizes_change_nothing():
     noise = np.random.default_rng(2).normal(0, 0.1, RATE).astype(np.float32)
     times = []
     for size in (320, 77):

@@ -15,7 +15,7 @@ from splatface.models.audio2motion.audio_to_mouth import (
 from splatface.models.errors import HeadError
 
 
-def test_a_net_says_what_torch_says(net):
+def test_a_net_agrees_with_torch(net):
     rng = np.random.default_rng(3)
     torch = pytest.importorskip("torch")
     window = rng.normal(size=(net.window, net.feature_dim)).astype(np.float32)
@@ -27,11 +27,13 @@ def test_a_net_says_what_torch_says(net):
     x = ((torch.from_numpy(window).double() - part("mean")) / part("std")) @ part("project")
     for name in ("conv0", "conv1"):
         weight, bias = part(name).permute(2, 1, 0), part(f"{name}_bias")
-        given, taken, kernel = weight.shape
-        meant = torch.nn.functional.conv1d(x[:, :taken].T, weight, bias).T
-        meant = torch.nn.functional.gelu(meant, approximate="tanh")
+        channels_out, channels_in, kernel = weight.shape
+        out = torch.nn.functional.conv1d(x[:, :channels_in].T, weight, bias).T
+        out = torch.nn.functional.gelu(out, approximate="tanh")
         x = x[kernel - 1 :]
-        x = torch.cat([meant + x[:, :taken] if given == taken else meant, x[:, taken:]], 1)
+        x = torch.cat(
+            [out + x[:, :channels_in] if channels_out == channels_in else out, x[:, channels_in:]], 1
+        )
     x = torch.nn.functional.gelu(x.flatten() @ part("w1") + part("b1"), approximate="tanh")
     np.testing.assert_allclose(net(window), (x @ part("w2") + part("b2")).numpy(), atol=2e-5)
 
@@ -40,7 +42,7 @@ def test_sizes_follow_from_the_tensors(net):
     assert (net.feature_dim, net.width, net.context_frames, net.window, net.outputs) == (12, 6, 5, 8, 8)
 
 
-def test_a_silent_net_never_moves():
+def test_a_zero_net_never_moves():
     rng = np.random.default_rng(0)
     net = zero_net("whisper", 384)
     check_net(net)
@@ -92,7 +94,7 @@ def conv(weight, bias):
         {"convs": conv((0, 4, 4), 4)},
     ],
 )
-def test_what_does_not_fit_is_refused(net, change):
+def test_tensors_that_do_not_fit_are_refused(net, change):
     with pytest.raises(HeadError, match="expected"):
         check_net(replace(net, **change))
 

@@ -46,7 +46,7 @@ def test_between_frames_features_are_interpolated():
     np.testing.assert_allclose(sampled[:, 0], [8.25, 9.25, 10.25], atol=1e-6)
 
 
-def test_before_the_first_and_after_the_last_frame_features_stand():
+def test_before_the_first_and_after_the_last_frame_features_are_constant():
     values = np.array([[1.0], [2.0]], np.float32)
     centers = START_NS + np.array([0, FRAME_NS])
     np.testing.assert_array_equal(
@@ -65,7 +65,7 @@ def test_the_gate_is_shut_in_silence_and_open_in_speech():
     assert gate_openness(gate, np.zeros(0, np.float32), centers[:0], late) == 0.0
 
 
-def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
+def test_150_ms_after_the_last_voice_the_mouth_is_at_rest_without_a_jump():
     frames = sound(20)
     centers = np.array([frame.center_ns for frame in frames])
     voice = np.ones(20, np.float32)
@@ -77,17 +77,17 @@ def test_150_ms_after_the_last_voice_the_mouth_rests_and_never_jumps():
     assert np.abs(np.diff(gate)).max() < 0.12  # in 2 ms
 
 
-def test_hearing_does_not_depend_on_the_rate_of_pictures_or_on_what_lies_far_away(net):
+def test_coefficients_depend_neither_on_the_image_rate_nor_on_distant_frames(net):
     frames = sound()
     for time_ns in (START_NS + 1_000_000_000, START_NS + 1_000_000_001, START_NS + 1_007_654_321):
-        everything = predict_mouth(net, frames, ALWAYS_OPEN, time_ns)
+        from_all_frames = predict_mouth(net, frames, ALWAYS_OPEN, time_ns)
         needed = [
             f
             for f in frames
             if time_ns - receptive_field_ns(net, ALWAYS_OPEN) <= f.center_ns <= time_ns + 60 * MS
         ]
         assert len(needed) < 14
-        np.testing.assert_array_equal(predict_mouth(net, needed, ALWAYS_OPEN, time_ns), everything)
+        np.testing.assert_array_equal(predict_mouth(net, needed, ALWAYS_OPEN, time_ns), from_all_frames)
 
 
 def test_at_a_frames_time_no_later_sound_is_used(net):
@@ -108,7 +108,7 @@ def test_a_shifted_sound_moves_the_mouth_as_much_later(net):
     np.testing.assert_array_equal(first, later)
 
 
-def test_silence_no_sound_and_broken_sound_are_rest(net):
+def test_the_mouth_rests_in_silence_without_frames_and_with_nan(net):
     time_ns = START_NS + 1_000 * MS
     assert not predict_mouth(net, [], VoiceGate(), time_ns).any()
     assert not predict_mouth(net, sound(voice=0.0), VoiceGate(), time_ns).any()
@@ -118,7 +118,7 @@ def test_silence_no_sound_and_broken_sound_are_rest(net):
     assert predict_mouth(net, sound(), VoiceGate(), time_ns).any()
 
 
-def test_a_net_from_before_its_encoder_grew_hears_what_it_knows(net):
+def test_a_net_of_a_smaller_encoder_uses_the_first_features(net):
     frames = sound()
     more = np.full(5, 7, np.float32)
     grown = [replace(frame, values=np.concatenate([frame.values, more])) for frame in frames]

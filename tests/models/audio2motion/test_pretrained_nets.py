@@ -15,7 +15,7 @@ OPEN = MOUTH_MODES.index("open")
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
-def test_shipped_nets_fit_their_encoder(name):
+def test_pretrained_nets_fit_their_encoder(name):
     net = load_net(name)
     assert net.encoder == name
     assert net.feature_dim == encoder(name).dim

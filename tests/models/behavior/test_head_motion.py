@@ -31,7 +31,7 @@ def runs_of(closed):
 
 
 @pytest.mark.parametrize("per_minute", [10.0, 18.0, 26.0])
-def test_blinks_come_as_often_as_asked(per_minute):
+def test_blinks_come_at_the_configured_rate(per_minute):
     line = blink_stream(1, per_minute)
     count = len(line.between(START_S, START_S + 3600))
     assert 0.85 * per_minute < count / 60 < 1.25 * per_minute  # doubles come on top
@@ -53,7 +53,7 @@ def test_blinks_have_human_timing():
     assert np.abs(np.diff(peaks, axis=1)).max() < 0.06  # and alike
 
 
-def test_lids_close_faster_than_they_open():
+def test_eyelids_close_faster_than_they_open():
     blinks, step_s = closures(18.0, 3, step_s=0.001)
     speed = np.diff(blinks[:, 0]) / step_s
     assert speed.max() > 1.4 * -speed.min()
@@ -77,7 +77,7 @@ def test_saccades_follow_the_main_sequence():
     assert saccade_s(np.radians(10.0)) == pytest.approx(0.043)
 
 
-def test_sway_is_small_smooth_and_centerd():
+def test_sway_is_small_smooth_and_centered():
     sway = make_sway(5, 1.0)
     track = np.array([sway_at(sway, START_S + t) for t in np.arange(0, 600, 0.05)])
     degrees = np.degrees(track[:, :3])
@@ -87,7 +87,7 @@ def test_sway_is_small_smooth_and_centerd():
     assert np.abs(track[:, 3:]).max() < 0.02
 
 
-def test_what_is_asked_does_not_depend_on_when_or_how_often():
+def test_motion_does_not_depend_on_the_query_times():
     often, seldom = (HeadMotionController(MotionConfig(seed=9)) for _ in range(2))
     times = [ns(START_S + t) for t in np.arange(0, 20, 0.01)]
     all_of_them = [often.control_at(time) for time in times]
@@ -97,12 +97,12 @@ def test_what_is_asked_does_not_depend_on_when_or_how_often():
         assert (a.blink_left, a.gaze_yaw_rad, a.expression) == (b.blink_left, b.gaze_yaw_rad, b.expression)
 
 
-def test_another_seed_is_another_person():
+def test_another_seed_is_another_motion():
     one, two = (HeadMotionController(MotionConfig(seed=seed)).control_at(ns(START_S)) for seed in (1, 2))
     assert np.abs(one.quat_world_head - two.quat_world_head).max() > 1e-4
 
 
-def test_it_turns_to_what_it_is_told_and_keeps_its_limits():
+def test_the_head_turns_to_a_target_within_its_limits():
     controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
     controller.look_at(np.array([1.0, 1.0, 0.0]), ns(START_S))  # 45 degrees to its left
     control = controller.control_at(ns(START_S + 1))
@@ -115,7 +115,7 @@ def test_it_turns_to_what_it_is_told_and_keeps_its_limits():
     assert abs(np.degrees(control.gaze_pitch_rad)) <= 20.001
 
 
-def test_eyes_keep_to_the_viewer_while_the_head_sways():
+def test_eyes_stay_on_the_viewer_while_the_head_sways():
     controller = HeadMotionController(MotionConfig(gaze_variability=0.0))
     for t in np.arange(0, 30, 0.5):
         control = controller.control_at(ns(START_S + t))
@@ -124,7 +124,7 @@ def test_eyes_keep_to_the_viewer_while_the_head_sways():
         assert pitch + np.degrees(control.gaze_pitch_rad) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_nothing_jumps():
+def test_motion_is_continuous():
     controller = HeadMotionController(MotionConfig())
     controller.look_at(np.array([1.0, 0.4, 0.3]), ns(START_S + 1))
     controller.set_expression("smile", 1.0, ns(START_S + 1.2))
@@ -163,7 +163,7 @@ def test_unknown_expressions_are_refused():
         HeadMotionController(MotionConfig()).set_expression("wink", 1.0, 0)
 
 
-def test_a_jaw_goes_both_ways_and_no_farther_than_it_can():
+def test_the_jaw_moves_to_both_sides_within_its_limits():
     controller = HeadMotionController(MotionConfig())
     for told, wanted in ((-0.5, -0.5), (7.0, 1.0), (-7.0, -1.0)):
         controller.set_expression("jaw_side", told, ns(START_S))
@@ -184,15 +184,15 @@ def aim_deg(control):
     return angles(control)[0] + np.degrees(control.gaze_yaw_rad)
 
 
-@pytest.mark.parametrize("told_per_second", [10, 30, 60])
-def test_a_target_named_again_and_again_is_reached_as_fast(told_per_second):
+@pytest.mark.parametrize("updates_per_s", [10, 30, 60])
+def test_a_repeated_target_is_reached_as_fast(updates_per_s):
     controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
-    for index in range(told_per_second):
-        controller.look_at(np.array([1.0, 0.5, 0.0]), ns(START_S + index / told_per_second))
+    for index in range(updates_per_s):
+        controller.look_at(np.array([1.0, 0.5, 0.0]), ns(START_S + index / updates_per_s))
     assert aim_deg(controller.control_at(ns(START_S + 1.0))) == pytest.approx(26.57, abs=0.5)
 
 
-def test_the_eyes_are_there_before_the_head():
+def test_the_eyes_arrive_before_the_head():
     controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0))
     controller.look_at(np.array([1.0, 0.4, 0.0]), ns(START_S))
     early, late = (controller.control_at(ns(START_S + t)) for t in (0.13, 0.6))
@@ -201,7 +201,7 @@ def test_the_eyes_are_there_before_the_head():
     assert aim_deg(late) == pytest.approx(21.8, abs=0.1)
 
 
-def test_the_head_is_never_jolted():
+def test_head_acceleration_is_limited():
     controller = HeadMotionController(MotionConfig(gaze_variability=0.0))
     step_s, turned = 0.005, []
     for index in range(600):
@@ -213,15 +213,15 @@ def test_the_head_is_never_jolted():
     assert np.abs(acceleration).max() < 3000.0
 
 
-def test_a_nod_does_not_jump_when_features_come_late():
+def test_a_nod_does_not_jump_when_features_are_late():
     controller = HeadMotionController(MotionConfig(sway=0.0, gaze_variability=0.0, seed=2))
     pitches = []
     for index in range(300):
-        heard = index - 9  # 180 ms late
-        if heard >= 0:
-            loud = -14.0 if heard // 12 % 5 == 4 else -22.0
-            level = loud if heard % 12 < 7 else -34.0
-            frame = AudioFrame(np.zeros(1, np.float32), "x", ns(START_S + heard * 0.02), 0.9, level)
+        frames = index - 9  # 180 ms late
+        if frames >= 0:
+            loud = -14.0 if frames // 12 % 5 == 4 else -22.0
+            level = loud if frames % 12 < 7 else -34.0
+            frame = AudioFrame(np.zeros(1, np.float32), "x", ns(START_S + frames * 0.02), 0.9, level)
             controller.push_speech(frame, ns(START_S + index * 0.02))
         pitches.append(angles(controller.control_at(ns(START_S + index * 0.02)))[1])
     assert max(pitches) > 1.0
@@ -229,14 +229,14 @@ def test_a_nod_does_not_jump_when_features_come_late():
     assert np.abs(np.diff(pitches)).max() < 1.13
 
 
-def test_a_limit_of_zero_holds_still():
+def test_a_limit_of_zero_prevents_motion():
     controller = HeadMotionController(
         MotionConfig(yaw_limit_rad=0.0, pitch_limit_rad=0.0, roll_limit_rad=0.0)
     )
     assert angles(controller.control_at(ns(START_S))) == pytest.approx([0.0, 0.0, 0.0], abs=1e-12)
 
 
-def test_a_weight_that_is_no_number_is_refused_and_harms_nothing():
+def test_a_weight_that_is_no_number_is_refused_without_effect():
     controller = HeadMotionController(MotionConfig(nod=0.0))
     with pytest.raises(ValueError, match="expected a weight"):
         controller.set_expression("smile", float("nan"), ns(START_S))

@@ -27,7 +27,7 @@ def speech(request):
     return list(speak(TEXT, ONE_EACH[request.param]))
 
 
-def test_a_text_comes_sentence_by_sentence(speech):
+def test_a_text_is_synthesized_sentence_by_sentence(speech):
     assert [spoken.text for spoken in speech] == [
         "Bob bought 25 apples, didn't he?",
         "My mother sat in the sun.",
@@ -50,7 +50,7 @@ def test_words_are_those_of_the_text_in_order(speech):
         assert all(0 <= word.start_ns < word.end_ns <= spoken.speech_ns for word in spoken.words)
 
 
-def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(speech):
+def test_vowels_are_louder_than_pauses_and_closures(speech):
     for spoken in speech:
         assert all(a.end_ns <= b.start_ns + 1 for a, b in pairwise(spoken.phonemes))
         power = {"vowel": [], "other": []}
@@ -63,7 +63,7 @@ def test_vowels_are_louder_than_what_is_called_a_pause_or_closure(speech):
         assert np.mean(power["vowel"]) > 1.2 * np.mean(power["other"])
 
 
-def test_sound_begins_at_once_and_ends_with_our_pause(speech):
+def test_audio_begins_at_once_and_ends_with_the_pause(speech):
     for spoken in speech:
         loud = np.flatnonzero(np.abs(spoken.samples) > 0.02)
         assert loud[0] < 0.15 * 16_000
@@ -108,7 +108,7 @@ def test_words_in_other_languages(voice, text, words):
 
 
 @needs_flite
-def test_letters_that_flite_does_not_know_are_read_as_their_nearest():
+def test_letters_unknown_to_flite_are_replaced_by_similar_ones():
     (spoken,) = speak("The café’s naïve.", "flite/kal16")
     assert [word.text for word in spoken.words] == ["The", "café’s", "naïve"]
     with pytest.raises(SpeechError, match="expected English text"):
@@ -135,12 +135,12 @@ def test_the_first_sentence_does_not_wait_for_the_others(monkeypatch):
         (("Hi.", "", -1.0), "rate: expected"),
     ],
 )
-def test_what_is_asked_is_checked_before_anything_is_spoken(arguments, why):
+def test_arguments_are_checked_before_synthesis(arguments, why):
     with pytest.raises(SpeechError, match=why):
         speak(*arguments)
 
 
-def test_an_unknown_voice_names_the_known_or_how_to_install_them():
+def test_an_unknown_voice_lists_the_known_ones_or_the_installation():
     for name in ENGINES:
         with pytest.raises(SpeechError, match=r"splatface voices|install"):
             check_voice(f"{name}/nobody")
@@ -162,7 +162,7 @@ def test_the_default_voice_is_a_small_one():
     assert check_voice("") == default_voice().name
 
 
-def test_a_library_that_is_not_there_or_dies_is_an_error():
+def test_a_library_that_is_missing_or_crashes_is_an_error():
     with pytest.raises(SpeechError, match="crashed"):
         EngineProcess("no_such_library").request(text="x")
 

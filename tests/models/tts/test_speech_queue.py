@@ -74,7 +74,7 @@ def test_a_dropped_utterance_gives_no_further_sample_and_the_next_begins():
     assert not speech_queue.take(320, 40 * MS).any()
 
 
-def test_a_text_that_is_not_ready_is_silence_and_a_gap_is_counted_once():
+def test_a_text_that_is_not_ready_gives_silence_and_a_gap_is_counted_once():
     ready = threading.Event()
 
     def slow():
@@ -111,7 +111,7 @@ def test_a_failing_engine_ends_the_utterance_with_the_reason():
     assert utterance.is_finished(10_000 * MS)
 
 
-def test_a_bug_in_an_engine_does_not_leave_the_face_waiting():
+def test_a_bug_in_an_engine_ends_the_synthesis():
     def broken():
         yield sentence(0.1)
         raise ZeroDivisionError("oops")
@@ -122,7 +122,7 @@ def test_a_bug_in_an_engine_does_not_leave_the_face_waiting():
     assert "ZeroDivisionError: oops" in synthesis.problem
 
 
-def test_what_waits_is_bounded_and_an_abandoned_thread_ends():
+def test_memory_is_bounded_and_a_canceled_thread_ends():
     made = []
 
     def endless():

@@ -31,17 +31,17 @@ def test_sentences_of_many_languages(text, expected):
     assert cut(text) == expected
 
 
-def test_each_sentence_stands_where_it_says():
+def test_each_sentence_has_its_position():
     text = "One.\n\nTwo, three; four!  (Five?) " + "and so on, " * 60
-    found = list(split_sentences(text))
-    assert all(text[s.begin : s.end] == s.text for s in found)
-    assert [s.last for s in found] == [False] * (len(found) - 1) + [True]
+    units = list(split_sentences(text))
+    assert all(text[s.begin : s.end] == s.text for s in units)
+    assert [s.last for s in units] == [False] * (len(units) - 1) + [True]
 
 
 def test_nothing_but_white_space_and_marks_is_lost():
     text = "word " * 300 + "x" * 700 + ". " + "clause, " * 100
-    kept = "".join(cut(text))
-    assert sum(map(str.isalnum, kept)) == sum(map(str.isalnum, text))
+    joined = "".join(cut(text))
+    assert sum(map(str.isalnum, joined)) == sum(map(str.isalnum, text))
     assert max(map(len, cut(text))) <= 220
 
 

@@ -34,7 +34,7 @@ def sound(voice, text=OTHER):
 
 
 @pytest.mark.skipif(len(SMALL) < 4, reason="apt-get install libflite1 libespeak-ng1")
-def test_every_voice_sounds_most_like_itself():
+def test_every_voice_is_most_similar_to_itself():
     known = {voice.name: embed_voice(voice) for voice in SMALL}
     for voice in SMALL:
         first, second, *_ = rank_voices(sound(voice), SMALL, lambda v: known[v.name])
@@ -59,7 +59,7 @@ def test_the_onnx_network_is_the_torch_network():
 
 
 @pytest.mark.skipif(not SMALL, reason="no voice is installed")
-def test_loudness_and_silence_do_not_change_who_speaks():
+def test_loudness_and_silence_do_not_change_the_speaker():
     plain = sound(SMALL[0])
     quiet = 0.05 * plain
     gaps = np.concatenate([np.zeros(16_000, np.float32), plain, np.zeros(32_000, np.float32)])
@@ -68,7 +68,7 @@ def test_loudness_and_silence_do_not_change_who_speaks():
 
 
 @pytest.mark.parametrize("samples", [np.zeros(0), np.zeros(80_000), np.ones(2000) * 0.1])
-def test_too_little_speech_is_said(samples):
+def test_too_little_speech_is_refused(samples):
     with pytest.raises(SpeechError, match="half a second of speech"):
         embed_speaker(samples.astype(np.float32))
 
