@@ -1,4 +1,9 @@
-"""Install data files where ROS looks for them; pyproject.toml says everything else."""
+"""Install data files where ROS looks for them; pyproject.toml says everything else.
+
+Two fields of pyproject.toml stand here, because colcon and old and new setuptools must all read them:
+colcon cannot read the object that setuptools makes of `requires-python`, and of `license` setuptools below 77
+knows only the table, which setuptools refuses from 2027 on.
+"""
 
 from pathlib import Path
 
@@ -19,6 +24,8 @@ def share(*patterns: str) -> list[tuple[str, list[str]]]:
 
 
 setup(
+    license="Apache-2.0",
+    python_requires=">=3.10",
     packages=find_packages(include=["splatface*"]),
     package_data={
         "splatface": ["py.typed"],
