@@ -18,8 +18,7 @@ from std_srvs.srv import Trigger
 from splatface.models.errors import SpeechError
 from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.tts.speak import check_voice, speak
-from splatface.models.tts.speech_queue import SpeechQueue, Synthesis, Utterance
-from splatface.models.tts.speech_scheduler import SpeechScheduler
+from splatface.models.tts.speech_queue import SpeechQueue, SpeechScheduler, Synthesis, Utterance
 from splatface.models.tts.voice_matching import voice_of_head
 from splatface.nodes import conversions
 from splatface.nodes.face_node import WARN, FaceNode, LatencyStats, NodeStatus, run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from splatface.models.messages import NS_PER_S
-from splatface.models.tts.speech_scheduler import SpeechScheduler
+from splatface.models.tts.speech_queue import SpeechScheduler
 
 MS = 1_000_000
 START_NS = 1_700_000_000_000_000_000
