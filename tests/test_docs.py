@@ -43,6 +43,7 @@ CHEAP = (
     "splatface launch kiosk.launch.yaml --show-args",
     'splatface render mira --say "Good morning."',
 )
+SHELLS = {"", "bash", "sh"}
 SAFETY_S = 300  # only ends a command that hangs
 
 
@@ -93,7 +94,7 @@ def command_lines():
     lines = []
     for page in command_pages():
         for language, body in code_blocks(page):
-            if language or body[0].split()[0] not in PROGRAMS:
+            if language not in SHELLS or body[0].split()[0] not in PROGRAMS:
                 continue
             for line in body:
                 text = re.sub(r"(^|\s)#.*", "", line).strip()
@@ -279,6 +280,16 @@ def test_links_and_images_resolve(page):
         assert file.exists(), f"{page.name}: no {path}"
         if anchor:
             assert anchor in anchors(file), f"{page.name}: {file.name} has no heading {anchor}"
+
+
+@pytest.mark.parametrize("index", [ROOT / "README.md", ROOT / "docs" / "README.md"], ids=["top", "docs"])
+def test_every_page_is_in_the_index(index):
+    text = index.read_text()
+    for page in (ROOT / "docs").rglob("*.md"):
+        if page != index and NOTES not in page.parents and page.name != "README.md":
+            assert f"{page.parent.name}/{page.name})" in text or f"({page.name})" in text, (
+                f"{page} is not in it"
+            )
 
 
 def test_paths_in_the_text_exist():
