@@ -19,16 +19,16 @@ MAX_LOG_CHANGE = 8.0
 
 
 def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splats:
-    """Canonical Gaussians + basis @ c on the dynamic rows, activated and skinned, in float64.
+    """Return canonical Gaussians + basis @ c on the dynamic rows, activated and skinned, in float64.
 
     Args:
         head: N Gaussians, M of them dynamic.
         c: [K] coefficients.
-        bones: where head and torso stand.
+        bones: poses of head and torso.
 
-    Harmonics of degree 1 turn with the bones. Camera and light stand still and the head turns, so
-    this gradient of color over the direction of view is what shades a turned cheek; those of degree 2
-    and 3 keep the world's axes.
+    Harmonics of degree 1 rotate with the bones. Camera and light are fixed while the head rotates, so
+    the change of color over the viewing direction shades a rotated cheek; degrees 2 and 3 keep the world's
+    axes.
     """
     g = head.gaussians
     delta: AnyArray = np.zeros((len(g), DELTA_CHANNELS))
@@ -51,24 +51,24 @@ def deform_reference(head: Head, c: NDArray[np.floating], bones: Bones) -> Splat
 def _skin(
     means: AnyArray, quats: AnyArray, skin: NDArray[np.float32], bones: Bones
 ) -> tuple[AnyArray, AnyArray]:
-    """Blend both bones' transforms by `skin` [N]: positions [N, 3] linearly, turns [N, 4] as quaternions."""
+    """Blend both bones' transforms by `skin` [N]: positions [N, 3] linearly, rotations as quaternions."""
     w = skin.astype(np.float64)[:, None]
     head, torso = bones.T_world_head, bones.T_world_torso
     by_head = means @ head[:3, :3].T + head[:3, 3]
     by_torso = means @ torso[:3, :3].T + torso[:3, 3]
-    turn = blend_quats(quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3]), w)
-    return (1 - w) * by_torso + w * by_head, multiply_quats(turn, quats)
+    rotation = blend_quats(quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3]), w)
+    return (1 - w) * by_torso + w * by_head, multiply_quats(rotation, quats)
 
 
 def rotate_sh1(sh1: AnyArray, skin: NDArray[np.float32], bones: Bones) -> AnyArray:
-    """Harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) turned by both bones, blended as positions are."""
+    """Rotate harmonics of degree 1 [N, 3 or 0, 3] (order y, z, x) by both bones, blended as positions are."""
     if not sh1.shape[1]:
         return sh1
     # Color = C (-y a0 + z a1 - x a2) = C d.g with g = (-a2, -a0, a1): a vector, turned as one.
     g = np.stack([-sh1[:, 2], -sh1[:, 0], sh1[:, 1]], axis=1)
     w = skin.astype(np.float64)[:, None, None]
-    turn = (1 - w) * bones.T_world_torso[:3, :3] + w * bones.T_world_head[:3, :3]
-    g = turn @ g
+    rotation = (1 - w) * bones.T_world_torso[:3, :3] + w * bones.T_world_head[:3, :3]
+    g = rotation @ g
     return np.stack([-g[:, 1], g[:, 2], -g[:, 0]], axis=1)
 
 
@@ -102,7 +102,7 @@ class _Tiles:
 
 
 class Deformer:
-    """Moves one head's Gaussians, image after image, without allocating.
+    """Deforms one head's Gaussians frame after frame, without allocating.
 
     The `Splats` it returns are its own arrays: they hold until the next call.
     """
@@ -110,9 +110,9 @@ class Deformer:
     def __init__(self, head: Head) -> None:
         g = head.gaussians
         order = _sort_by_sparsity(head.basis)
-        still = np.setdiff1d(np.arange(len(g)), head.dynamic).astype(np.int32)
-        self._dynamic = _rows(head, head.dynamic[order])
-        self._still = _rows(head, still)
+        static = np.setdiff1d(np.arange(len(g)), head.dynamic).astype(np.int32)
+        self._dynamic = _make_rows(head, head.dynamic[order])
+        self._static = _make_rows(head, static)
         self._tiles = _tiles(head.basis[order])
         self._splats = Splats(
             means=g.means.copy(),
@@ -123,29 +123,29 @@ class Deformer:
         )
 
     def __call__(self, c: Float32Array, bones: Bones) -> Splats:
-        """Splats in the world for coefficients [K] and bones; see `deform_reference` for the meaning."""
+        """Return the splats in the world for coefficients [K] and bones; see `deform_reference`."""
         out, tiles = self._splats, self._tiles
         weights = np.ascontiguousarray(c, np.float32)
         pose = _pose_vector(bones)
-        d, s = self._dynamic, self._still
-        _move_dynamic(
+        d, s = self._dynamic, self._static
+        _deform_dynamic(
             (tiles.values, tiles.coefficient, tiles.first),
             (d.index, d.base, d.skin, d.sh1_vectors),
             weights,
             pose,
             (out.means, out.quats, out.scales, out.opacities, out.sh),
         )
-        _move_still((s.index, s.base, s.skin, s.sh1_vectors), pose, (out.means, out.quats, out.sh))
+        _pose_static((s.index, s.base, s.skin, s.sh1_vectors), pose, (out.means, out.quats, out.sh))
         return out
 
 
 def _sort_by_sparsity(basis: Float32Array) -> NDArray[np.intp]:
-    """Order rows by which coefficients move them: eyes and mouth fall into different blocks."""
-    moved = np.abs(basis).max(axis=1, initial=0.0) > 0  # [M, K]
-    return np.lexsort(moved.T) if moved.size else np.arange(len(basis))
+    """Order rows by the coefficients that move them: eyes and mouth fall into different blocks."""
+    affected = np.abs(basis).max(axis=1, initial=0.0) > 0  # [M, K]
+    return np.lexsort(affected.T) if affected.size else np.arange(len(basis))
 
 
-def _rows(head: Head, index: NDArray[np.int32]) -> _Rows:
+def _make_rows(head: Head, index: NDArray[np.int32]) -> _Rows:
     g, blocks = head.gaussians, -(-len(index) // BLOCK)
     filled = np.resize(index, blocks * BLOCK).astype(np.int32) if blocks else np.zeros(0, np.int32)
     odds = np.exp(-np.clip(g.opacity_logits[filled], -60, 60))
@@ -161,12 +161,12 @@ def _rows(head: Head, index: NDArray[np.int32]) -> _Rows:
         index=filled,
         base=np.ascontiguousarray(base.reshape(blocks, BLOCK, DELTA_CHANNELS).transpose(0, 2, 1)),
         skin=head.skinning_weight[filled].reshape(blocks, BLOCK),
-        sh1_vectors=_slopes(g.sh[filled, 1:4]),
+        sh1_vectors=_sh1_vectors(g.sh[filled, 1:4]),
     )
 
 
-def _slopes(sh1: Float32Array) -> Float32Array:
-    """Degree-1 coefficients [B * 64, 3, 3] (order y, z, x; signs of the renderer) as vectors in blocks."""
+def _sh1_vectors(sh1: Float32Array) -> Float32Array:
+    """Return degree-1 coefficients [B * 64, 3, 3] (order y, z, x; renderer's signs) as vectors in blocks."""
     if not sh1.shape[1]:
         return np.zeros((0, 9, BLOCK), np.float32)
     vectors = np.stack([-sh1[:, 2], -sh1[:, 0], sh1[:, 1]], axis=1)  # [n, xyz, rgb]
@@ -194,7 +194,7 @@ def _tiles(basis: Float32Array) -> _Tiles:
 
 
 def _pose_vector(bones: Bones) -> Float32Array:
-    """[32]: torso's R, t and quaternion, then by how much the head's differ."""
+    """Return [32]: the torso's R, t and quaternion, then the differences of the head's."""
     torso, head = bones.T_world_torso, bones.T_world_head
     q_torso, q_head = quat_from_matrix(torso[:3, :3]), quat_from_matrix(head[:3, :3])
     if q_torso @ q_head < 0:
@@ -206,7 +206,7 @@ def _pose_vector(bones: Bones) -> Float32Array:
 
 @numba.njit(inline="always", **_OPTIONS)
 def _exp(x):  # type: ignore[no-untyped-def]
-    """e^x for |x| <= 8 as (e^(x/32))^32: only products, eight at a time (error < 2e-5, near 0 < 4e-6)."""
+    """Return e^x for |x| <= 8 as (e^(x/32))^32: only products, eight at a time (error < 2e-5)."""
     y = min(max(x, f4(-MAX_LOG_CHANGE)), f4(MAX_LOG_CHANGE)) * f4(1 / 32)
     p = f4(1) + y * (f4(1) + y * (f4(1 / 2) + y * (f4(1 / 6) + y * (f4(1 / 24) + y * f4(1 / 120)))))
     p = p * p
@@ -217,24 +217,24 @@ def _exp(x):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _skin_block(local, skin, pose, moved):  # type: ignore[no-untyped-def]
-    """Blend and apply both bones to a block: local [>= 7, 64] -> moved [7, 64]."""
+def _skin_block(local, skin, pose, posed):  # type: ignore[no-untyped-def]
+    """Blend and apply both bones to a block: local [>= 7, 64] -> posed [7, 64]."""
     for i in range(BLOCK):
         w = skin[i]
         x, y, z = local[0, i], local[1, i], local[2, i]
-        moved[0, i] = (
+        posed[0, i] = (
             (pose[0] + w * pose[16]) * x
             + (pose[1] + w * pose[17]) * y
             + (pose[2] + w * pose[18]) * z
             + (pose[9] + w * pose[25])
         )
-        moved[1, i] = (
+        posed[1, i] = (
             (pose[3] + w * pose[19]) * x
             + (pose[4] + w * pose[20]) * y
             + (pose[5] + w * pose[21]) * z
             + (pose[10] + w * pose[26])
         )
-        moved[2, i] = (
+        posed[2, i] = (
             (pose[6] + w * pose[22]) * x
             + (pose[7] + w * pose[23]) * y
             + (pose[8] + w * pose[24]) * z
@@ -244,65 +244,65 @@ def _skin_block(local, skin, pose, moved):  # type: ignore[no-untyped-def]
         aw, ax = pose[12] + w * pose[28], pose[13] + w * pose[29]
         ay, az = pose[14] + w * pose[30], pose[15] + w * pose[31]
         bw, bx, by, bz = local[3, i], local[4, i], local[5, i], local[6, i]
-        moved[3, i] = aw * bw - ax * bx - ay * by - az * bz
-        moved[4, i] = aw * bx + ax * bw + ay * bz - az * by
-        moved[5, i] = aw * by - ax * bz + ay * bw + az * bx
-        moved[6, i] = aw * bz + ax * by - ay * bx + az * bw
+        posed[3, i] = aw * bw - ax * bx - ay * by - az * bz
+        posed[4, i] = aw * bx + ax * bw + ay * bz - az * by
+        posed[5, i] = aw * by - ax * bz + ay * bw + az * bx
+        posed[6, i] = aw * bz + ax * by - ay * bx + az * bw
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _rotate_sh1(slope, skin, index, pose, turned, sh):  # type: ignore[no-untyped-def]
+def _rotate_sh1(sh1_vectors, skin, index, pose, rotated, sh):  # type: ignore[no-untyped-def]
     """Blend and apply both bones' rotations to a block of degree-1 harmonics."""
     for color in range(3):
         at = 3 * color
         for i in range(BLOCK):
             w = skin[i]
-            x, y, z = slope[at, i], slope[at + 1, i], slope[at + 2, i]
-            turned[0, i] = (
+            x, y, z = sh1_vectors[at, i], sh1_vectors[at + 1, i], sh1_vectors[at + 2, i]
+            rotated[0, i] = (
                 (pose[0] + w * pose[16]) * x + (pose[1] + w * pose[17]) * y + (pose[2] + w * pose[18]) * z
             )
-            turned[1, i] = (
+            rotated[1, i] = (
                 (pose[3] + w * pose[19]) * x + (pose[4] + w * pose[20]) * y + (pose[5] + w * pose[21]) * z
             )
-            turned[2, i] = (
+            rotated[2, i] = (
                 (pose[6] + w * pose[22]) * x + (pose[7] + w * pose[23]) * y + (pose[8] + w * pose[24]) * z
             )
         for i in range(BLOCK):
             row = index[i]
-            sh[row, 1, color] = -turned[1, i]
-            sh[row, 2, color] = turned[2, i]
-            sh[row, 3, color] = -turned[0, i]
+            sh[row, 1, color] = -rotated[1, i]
+            sh[row, 2, color] = rotated[2, i]
+            sh[row, 3, color] = -rotated[0, i]
 
 
 @numba.njit(inline="always", **_OPTIONS)
-def _scatter_pose(moved, index, means, quats):  # type: ignore[no-untyped-def]
+def _scatter_pose(posed, index, means, quats):  # type: ignore[no-untyped-def]
     for i in range(BLOCK):
         row = index[i]
         for j in range(3):
-            means[row, j] = moved[j, i]
+            means[row, j] = posed[j, i]
         for j in range(4):
-            quats[row, j] = moved[3 + j, i]
+            quats[row, j] = posed[3 + j, i]
 
 
 @numba.njit(**_OPTIONS)
-def _move_still(rows, pose, out):  # type: ignore[no-untyped-def]
-    index, base, skin, slope = rows
+def _pose_static(rows, pose, out):  # type: ignore[no-untyped-def]
+    index, base, skin, sh1_vectors = rows
     means, quats, sh = out
-    moved = np.empty((7, BLOCK), np.float32)
+    posed = np.empty((7, BLOCK), np.float32)
     for b in range(len(base)):
         at = index[b * BLOCK : (b + 1) * BLOCK]
-        _skin_block(base[b], skin[b], pose, moved)
-        _scatter_pose(moved, at, means, quats)
-        if len(slope):
-            _rotate_sh1(slope[b], skin[b], at, pose, moved, sh)
+        _skin_block(base[b], skin[b], pose, posed)
+        _scatter_pose(posed, at, means, quats)
+        if len(sh1_vectors):
+            _rotate_sh1(sh1_vectors[b], skin[b], at, pose, posed, sh)
 
 
 @numba.njit(**_OPTIONS)
-def _move_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
+def _deform_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
     values, coefficient, first = tiles
-    index, base, skin, slope = rows
+    index, base, skin, sh1_vectors = rows
     means, quats, scales, opacities, sh = out
-    moved = np.empty((7, BLOCK), np.float32)
+    posed = np.empty((7, BLOCK), np.float32)
     local = np.empty((14, BLOCK), np.float32)
     for b in range(len(base)):
         for j in range(14):
@@ -325,11 +325,11 @@ def _move_dynamic(tiles, rows, c, pose, out):  # type: ignore[no-untyped-def]
         for j in range(11, 14):
             for i in range(BLOCK):
                 local[j, i] += base[b, j, i]
-        _skin_block(local, skin[b], pose, moved)
+        _skin_block(local, skin[b], pose, posed)
         at = index[b * BLOCK : (b + 1) * BLOCK]
-        _scatter_pose(moved, at, means, quats)
-        if len(slope):
-            _rotate_sh1(slope[b], skin[b], at, pose, moved, sh)
+        _scatter_pose(posed, at, means, quats)
+        if len(sh1_vectors):
+            _rotate_sh1(sh1_vectors[b], skin[b], at, pose, posed, sh)
         for i in range(BLOCK):
             row = at[i]
             for j in range(3):

@@ -54,7 +54,7 @@ class Gaussians:
 
 @dataclass(frozen=True, slots=True)
 class Splats:
-    """N Gaussians ready to draw."""
+    """N Gaussians ready to render."""
 
     means: Float32Array  # [N, 3] m, world
     quats: Float32Array  # [N, 4] wxyz, any length > 0
@@ -72,11 +72,11 @@ _LARGEST = 1e6
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionMap:
-    """The mouth modes and the controls to the coefficients of one head.
+    """The map from mouth modes and controls to the coefficients of one head.
 
     `map(mouth, controls)` = x @ linear + (gelu(x @ w1 + b1) - gelu(b1)) @ w2, x = [mouth, controls],
-    GELU in its tanh form. At rest it is 0: the canonical Gaussians are the face in the rest pose. The bend is
-    for what a line cannot say: a lid slides over a ball, lips meet and press.
+    GELU in its tanh form. It is 0 for 0: the canonical Gaussians are the face at rest. The nonlinear part
+    is for lids that slide over the eyeball, and for lips that meet and press.
     """
 
     linear: Float32Array  # [16, K]
@@ -85,14 +85,14 @@ class MotionMap:
     w2: Float32Array  # [H, K]
 
     def __call__(self, mouth: Float32Array, controls: Float32Array) -> Float32Array:
-        """Coefficients [K] for mouth modes [8] and controls [8]."""
+        """Return coefficients [K] for mouth modes [8] and controls [8]."""
         x = np.concatenate([mouth, controls]).astype(np.float32)
         bend = (gelu(x @ self.w1 + self.b1) - gelu(self.b1)) @ self.w2
         return np.asarray(x @ self.linear + bend, np.float32)
 
 
 def linear_map(linear: Float32Array) -> MotionMap:
-    """A map without a bend: linear [16, K]."""
+    """Return a purely linear map: linear [16, K]."""
     return MotionMap(
         linear=linear,
         w1=np.zeros((len(linear), 0), np.float32),
@@ -114,12 +114,12 @@ def check_motion_map(motion_map: MotionMap, coefficients: int) -> None:
 
 
 def motion_map_tensors(motion_map: MotionMap) -> dict[str, Float32Array]:
-    """Tensors named `motion.<name>`, as they stand in head.safetensors."""
+    """Return the map's tensors, named `motion.<name>` as in head.safetensors."""
     return {f"motion.{entry.name}": getattr(motion_map, entry.name) for entry in fields(motion_map)}
 
 
 def motion_map_from_tensors(tensors: Mapping[str, Float32Array]) -> MotionMap:
-    """Take the map out of named tensors; HeadError where one is missing."""
+    """Build the map from named tensors; HeadError where one is missing."""
     names = [entry.name for entry in fields(MotionMap)]
     missing = [name for name in names if f"motion.{name}" not in tensors]
     if missing:
@@ -135,9 +135,9 @@ Range = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class PoseLimits:
-    """Poses seen in training, in REP 103 angles about the neck; the margin is added on both sides.
+    """Range of poses in training, in REP 103 angles about the neck; the margin is added on both sides.
 
-    Beyond them a head shows what no image ever taught it (streaks at ear and jaw, a double chin).
+    Beyond them a head shows artifacts (streaks at ear and jaw, a double chin).
     """
 
     yaw_rad: tuple[float, float] = (-0.45, 0.45)  # positive to the head's left
@@ -149,9 +149,9 @@ class PoseLimits:
 
 @dataclass(frozen=True, slots=True)
 class MotionLimits:
-    """How far each mode and control went in training; without a word of it, the motion space's own range.
+    """Range of each mode and control in training; by default the full range of the motion space.
 
-    Beyond them Gaussians go where no image ever taught them to: torn lips, teeth through a closed mouth.
+    Beyond them Gaussians were never supervised: torn lips, teeth through a closed mouth.
     """
 
     mouth: tuple[Range, ...] = ((-0.1, 1.0),) * len(MOUTH_MODES)  # lowest (<= 0), highest (>= 0)
@@ -160,7 +160,7 @@ class MotionLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeadInfo:
-    """What stands in head.yaml beside the tensors."""
+    """The description of a head, stored in head.yaml beside the tensors."""
 
     name: str
     person: str  # who is shown; never empty
@@ -181,7 +181,7 @@ class HeadInfo:
 class Head:
     """N Gaussians of which M move with K coefficients.
 
-    c[K] = motion_map(mouth modes that a net hears, controls). Harmonics of degree 1 turn with the bones.
+    c[K] = motion_map(mouth modes predicted by a net, controls). Harmonics of degree 1 rotate with the bones.
     """
 
     gaussians: Gaussians  # N, canonical frame (OpenCV axes, meters)

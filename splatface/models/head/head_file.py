@@ -41,7 +41,7 @@ INTACT = "take an intact copy of the head"
 
 
 def save_head(head: Head, folder: str | os.PathLike[str], preview: NDArray[np.uint8] | None) -> None:
-    """Write a head so that the folder holds all of it or is as it was.
+    """Write a head so that the folder holds all of it or stays unchanged.
 
     Args:
         head: checked before anything is written.
@@ -60,21 +60,21 @@ def save_head(head: Head, folder: str | os.PathLike[str], preview: NDArray[np.ui
         )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as error:
         raise _disk_error(target, error) from error
     try:
-        _write(head, made, preview)
-        made.chmod(0o755)
-        _put_in_place(made, target)
+        _write(head, temporary, preview)
+        temporary.chmod(0o755)
+        _replace_folder(temporary, target)
     except OSError as error:
         raise _disk_error(target, error) from error
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_head(folder: str | os.PathLike[str]) -> Head:
-    """Read a head, check all of it and bring it to today's format version.
+    """Read a head, check all of it and migrate it to the current format version.
 
     Raises:
         HeadError: when a file is missing, damaged, hostile or of a newer version, in words a user
@@ -93,16 +93,16 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
 
 
 def _load(path: Path) -> Head:
-    description = read_yaml(_read(path, YAML, MAX_YAML_BYTES), path / YAML)
+    description = read_yaml(_read_file(path, YAML, MAX_YAML_BYTES), path / YAML)
     format_version(description)
     stored = StrictMapping(description).inner("tensors")
-    content = _read(path, TENSORS, MAX_TENSOR_BYTES)
+    content = _read_file(path, TENSORS, MAX_TENSOR_BYTES)
     if len(content) != stored.whole("bytes") or hashlib.sha256(content).hexdigest() != stored.text("sha256"):
         raise HeadError(
             f"{TENSORS}: expected the {stored.whole('bytes')} bytes that {YAML} names by their sha256, "
             f"found {len(content)} others: the file is truncated or changed, {INTACT}"
         )
-    description, tensors = migrate(description, _tensors_in(content))
+    description, tensors = migrate(description, _read_tensors(content))
     head = _assemble(StrictMapping(description), tensors)
     check_head(head)
     return head
@@ -119,40 +119,40 @@ def _assemble(fields: StrictMapping, tensors: Tensors) -> Head:
     head = Head(
         gaussians=Gaussians(**{name: parts[name] for name in _GAUSSIANS}),
         motion_map=motion_map_from_tensors(parts),
-        nets=_nets_of(fields, parts),
+        nets=_nets_from_tensors(fields, parts),
         info=head_info_from_yaml(fields),
         skinning_weight=parts["skin"],
         dynamic=parts["dynamic"],
         basis=parts["basis"],
     )
     found = (head.gaussians.means.shape[:1], head.dynamic.shape[:1])
-    wanted = (fields.whole("gaussians"), fields.whole("dynamic"))
-    if found != ((wanted[0],), (wanted[1],)):
+    expected = (fields.whole("gaussians"), fields.whole("dynamic"))
+    if found != ((expected[0],), (expected[1],)):
         raise HeadError(
-            f"{YAML}: expected {wanted[0]} Gaussians of which {wanted[1]} are dynamic, found "
+            f"{YAML}: expected {expected[0]} Gaussians of which {expected[1]} are dynamic, found "
             f"{found[0]} and {found[1]} in {TENSORS}: {INTACT}"
         )
     return head
 
 
-def _nets_of(fields: StrictMapping, tensors: dict[str, Any]) -> dict[str, AudioToMouthNet]:
+def _nets_from_tensors(fields: StrictMapping, tensors: dict[str, Any]) -> dict[str, AudioToMouthNet]:
     nets = {}
     for entry in fields.items("encoders"):
         encoder = StrictMapping(entry, "encoders.")
         name = encoder.text("name")
         net = net_from_tensors(name, encoder.number("lookahead_ms"), tensors)
         found = (net.feature_dim, net.window, RATE_HZ)
-        wanted = (encoder.whole("dim"), encoder.whole("window"), encoder.number("rate_hz"))
-        if found != wanted:
+        expected = (encoder.whole("dim"), encoder.whole("window"), encoder.number("rate_hz"))
+        if found != expected:
             raise HeadError(
-                f"{YAML}: encoder {name!r:.40}: expected {wanted[0]} features, {wanted[1]} frames at "
-                f"{wanted[2]:g} Hz, found a net for {found[0]}, {found[1]} at {found[2]:g} Hz: {INTACT}"
+                f"{YAML}: encoder {name!r:.40}: expected {expected[0]} features, {expected[1]} frames at "
+                f"{expected[2]:g} Hz, found a net for {found[0]}, {found[1]} at {found[2]:g} Hz: {INTACT}"
             )
         nets[name] = net
     return nets
 
 
-def _read(folder: Path, name: str, limit: int) -> bytes:
+def _read_file(folder: Path, name: str, limit: int) -> bytes:
     """Read a plain file that lies in the folder itself and is not larger than the limit."""
     path = folder / name
     if not folder.is_dir() or not path.exists():
@@ -171,22 +171,22 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
         return file.read(status.st_size)  # read(limit) would reserve the limit
 
 
-def _tensors_in(content: bytes) -> Tensors:
-    """All tensors of a safetensors file; its reader checks every size against the bytes that are there."""
+def _read_tensors(content: bytes) -> Tensors:
+    """Read all tensors of a safetensors file; its reader checks every size against the file."""
     try:
         loaded = safetensors.numpy.load(content)
-        return {name: _widened(array) for name, array in loaded.items()}
+        return {name: _to_float32(array) for name, array in loaded.items()}
     # Kinds numpy lacks end as KeyError or TypeError, odd shapes as ValueError.
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise HeadError(f"{TENSORS}: expected safetensors, found {str(error)[:120]}: {INTACT}") from error
 
 
-def _widened(array: NDArray[np.generic]) -> NDArray[np.generic]:
+def _to_float32(array: NDArray[np.generic]) -> NDArray[np.generic]:
     return np.array(array, np.float32 if array.dtype == np.float16 else array.dtype)
 
 
-def _narrowed(array: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Half the bytes where that loses nothing: who makes a head decides by rounding to float16."""
+def _to_lossless_float16(array: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Return float16 where that loses nothing: the maker of a head decides by rounding to it."""
     if array.dtype != np.float32:
         return np.ascontiguousarray(array)
     with np.errstate(over="ignore"):
@@ -200,7 +200,7 @@ def _write(head: Head, folder: Path, preview: NDArray[np.uint8] | None) -> None:
     tensors |= motion_map_tensors(head.motion_map)
     for net in head.nets.values():
         tensors |= net_to_tensors(net)
-    content = safetensors.numpy.save({name: _narrowed(array) for name, array in tensors.items()})
+    content = safetensors.numpy.save({name: _to_lossless_float16(array) for name, array in tensors.items()})
     description = describe(head)
     description["tensors"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     if len(content) > MAX_TENSOR_BYTES:
@@ -223,20 +223,20 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     return bytes(cv2.imencode(".png", image[..., ::-1])[1])
 
 
-def _put_in_place(made: Path, target: Path) -> None:
+def _replace_folder(temporary: Path, target: Path) -> None:
     if not target.exists():
-        made.rename(target)
+        temporary.rename(target)
         return
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
+    old_folder = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.old."))
     try:
-        target.rename(aside)  # an empty folder may be renamed over
+        target.rename(old_folder)  # an empty folder may be renamed over
         try:
-            made.rename(target)
+            temporary.rename(target)
         except OSError:
-            aside.rename(target)
+            old_folder.rename(target)
             raise
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(old_folder, ignore_errors=True)
 
 
 def _is_head_or_empty(folder: Path) -> bool:
@@ -256,17 +256,17 @@ def _search_paths() -> list[Path]:
 
 
 def shipped_heads() -> dict[str, Path]:
-    """Name to folder of every installed head."""
+    """Return name and folder of every installed head."""
     found: dict[str, Path] = {}
-    for shelf in _search_paths():
-        for info in sorted(shelf.glob("*/head.yaml")):
+    for prefix_heads in _search_paths():
+        for info in sorted(prefix_heads.glob("*/head.yaml")):
             # colcon --symlink-install links each file: the head is where they really are.
             found.setdefault(info.parent.name, info.resolve().parent)
     return found
 
 
 def head_folder(name_or_path: str) -> Path:
-    """The folder of a shipped head by its name, or of any head by its path.
+    """Return the folder of a shipped head by its name, or of any head by its path.
 
     Raises:
         HeadError: when there is neither.

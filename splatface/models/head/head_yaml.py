@@ -1,5 +1,6 @@
 """head.yaml: a head's description as plain data, checked field by field when it is read."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ MAX_DEPTH = 32
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """SafeLoader without aliases and without depths in which nobody writes."""
+    """SafeLoader without aliases and with limited depth."""
 
     depth = 0
 
@@ -69,7 +70,7 @@ def read_yaml(content: bytes, path: Path) -> Any:
 
 
 def yaml_text(description: dict[str, Any]) -> str:
-    """Write plain data as YAML; HeadError where it holds anything but text, numbers, lists and mappings."""
+    """Write plain data as YAML; HeadError for anything but text, numbers, lists and mappings."""
     try:
         text: str = yaml.dump(
             description, Dumper=_PlainDumper, sort_keys=False, allow_unicode=True, width=100
@@ -94,7 +95,7 @@ MAX_NUMBER = 2**53  # beyond it whole numbers and floats part ways; nothing here
 
 
 def describe(head: Head) -> dict[str, Any]:
-    """Everything of a head that is not a tensor, as head.yaml holds it."""
+    """Return everything of a head that is not a tensor, as head.yaml holds it."""
     info, camera, limits = head.info, head.info.camera, head.info.pose_limits
     return {
         "format": FORMAT,
@@ -142,27 +143,37 @@ def describe(head: Head) -> dict[str, Any]:
 
 
 def head_info_from_yaml(fields: "StrictMapping") -> HeadInfo:
-    """The HeadInfo that a head.yaml describes; HeadError where a field is missing or of the wrong kind."""
+    """Read the HeadInfo of a head.yaml; HeadError where a field is missing or of the wrong kind."""
     return HeadInfo(
         name=fields.text("name"),
         person=fields.text("person"),
-        license=fields.text("licence" if "licence" in fields.data else "license"),  # "licence" until 0.1
+        license=_license(fields),
         consent=fields.text("consent"),
-        camera=_camera_of(fields.inner("camera")),
+        camera=_camera_from_yaml(fields.inner("camera")),
         coefficient_names=fields.texts("coefficients"),
         background=fields.triple("background"),
         pivot_m=fields.triple("pivot_m"),
-        pose_limits=_limits_of(fields.inner("pose_limits")),
-        motion_limits=_motion_of(fields.inner("motion_limits")),
+        pose_limits=_pose_limits_from_yaml(fields.inner("pose_limits")),
+        motion_limits=_motion_limits_from_yaml(fields.inner("motion_limits")),
         torso_follow=fields.pair("torso_follow"),
         fps=fields.number("fps"),
         reports=fields.inner("reports").data,
     )
 
 
-def _camera_of(fields: "StrictMapping") -> Camera:
+def _license(fields: "StrictMapping") -> str:
+    if "license" in fields.data or "licence" not in fields.data:
+        return fields.text("license")
+    # The spelling of heads made before 0.2.
+    warnings.warn(
+        "head.yaml: licence is now spelled license: save the head again", FutureWarning, stacklevel=2
+    )
+    return fields.text("licence")
+
+
+def _camera_from_yaml(fields: "StrictMapping") -> Camera:
     rows = fields.items("T_camera_world", 4)
-    inner = [StrictMapping({"row": row}, f"{fields.at}T_camera_world.").numbers("row", 4) for row in rows]
+    inner = [StrictMapping({"row": row}, f"{fields.path}T_camera_world.").numbers("row", 4) for row in rows]
     return Camera(
         width=fields.whole("width"),
         height=fields.whole("height"),
@@ -174,7 +185,7 @@ def _camera_of(fields: "StrictMapping") -> Camera:
     )
 
 
-def _limits_of(fields: "StrictMapping") -> PoseLimits:
+def _pose_limits_from_yaml(fields: "StrictMapping") -> PoseLimits:
     return PoseLimits(
         yaw_rad=fields.pair("yaw_rad"),
         pitch_rad=fields.pair("pitch_rad"),
@@ -185,7 +196,7 @@ def _limits_of(fields: "StrictMapping") -> PoseLimits:
 
 
 def motion_limits_to_yaml(limits: MotionLimits) -> dict[str, dict[str, list[float]]]:
-    """Motion limits as head.yaml has them, by name."""
+    """Return motion limits as head.yaml has them, by name."""
     groups = {"mouth": (MOUTH_MODES, limits.mouth), "controls": (CONTROLS, limits.controls)}
     return {
         group: {name: [float(low), float(high)] for name, (low, high) in zip(names, ranges, strict=True)}
@@ -193,7 +204,7 @@ def motion_limits_to_yaml(limits: MotionLimits) -> dict[str, dict[str, list[floa
     }
 
 
-def _motion_of(fields: "StrictMapping") -> MotionLimits:
+def _motion_limits_from_yaml(fields: "StrictMapping") -> MotionLimits:
     mouth, controls = fields.inner("mouth"), fields.inner("controls")
     return MotionLimits(
         tuple(mouth.pair(name) for name in MOUTH_MODES), tuple(controls.pair(name) for name in CONTROLS)
@@ -201,86 +212,87 @@ def _motion_of(fields: "StrictMapping") -> MotionLimits:
 
 
 class StrictMapping:
-    """A mapping from a file, each value asked for by name and kind; HeadError says what else it found."""
+    """A mapping from a file, read by name and kind; HeadError says what was found."""
 
-    def __init__(self, data: object, at: str = "") -> None:
-        self.at = at
+    def __init__(self, data: object, path: str = "") -> None:
+        self.path = path
         if not isinstance(data, Mapping):
-            raise self._refusal("", "a mapping", data)
+            raise self._error("", "a mapping", data)
         self.data: Mapping[str, Any] = data
 
-    def _refusal(self, name: str, wanted: str, found: object) -> HeadError:
+    def _error(self, name: str, expected: str, found: object) -> HeadError:
         return HeadError(
-            f"head.yaml: {self.at}{name}: expected {wanted}, found {_shown(found)}: "
+            f"head.yaml: {self.path}{name}: expected {expected}, found {_short_text(found)}: "
             "take an intact copy of the head or correct the line"
         )
 
     def _get(self, name: str) -> Any:
         if name not in self.data:
             raise HeadError(
-                f"head.yaml: expected the field {self.at}{name}, found none: take an intact copy of the head"
+                f"head.yaml: expected the field {self.path}{name}, found none: "
+                "take an intact copy of the head"
             )
         return self.data[name]
 
     def inner(self, name: str) -> "StrictMapping":
-        """The mapping called `name`."""
-        return StrictMapping(self._get(name), f"{self.at}{name}.")
+        """Return the mapping called `name`."""
+        return StrictMapping(self._get(name), f"{self.path}{name}.")
 
     def text(self, name: str) -> str:
-        """The text called `name`."""
+        """Return the text called `name`."""
         value = self._get(name)
         if not isinstance(value, str):
-            raise self._refusal(name, "text", value)
+            raise self._error(name, "text", value)
         return value
 
     def whole(self, name: str) -> int:
-        """The whole number 0..2^53 called `name`."""
+        """Return the whole number 0..2^53 called `name`."""
         value = self._get(name)
         if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_NUMBER:
-            raise self._refusal(name, "a whole number", value)
+            raise self._error(name, "a whole number", value)
         return value
 
     def number(self, name: str) -> float:
-        """The number called `name`."""
+        """Return the number called `name`."""
         return self._number(name, self._get(name))
 
     def _number(self, name: str, value: object) -> float:
         fits = isinstance(value, int | float) and not isinstance(value, bool)
         if not fits or not -MAX_NUMBER < value < MAX_NUMBER:  # type: ignore[operator]
-            raise self._refusal(name, "a number", value)
+            raise self._error(name, "a number", value)
         return float(value)  # type: ignore[arg-type]
 
     def items(self, name: str, count: int | None = None) -> list[Any]:
-        """The list called `name`, of `count` entries where it says so."""
+        """Return the list called `name`, of `count` entries where that is given."""
         value = self._get(name)
         if not isinstance(value, list) or count not in (None, len(value)):
-            raise self._refusal(name, "a list" if count is None else f"a list of {count}", value)
+            raise self._error(name, "a list" if count is None else f"a list of {count}", value)
         return value
 
     def numbers(self, name: str, count: int) -> tuple[float, ...]:
-        """The list of `count` numbers called `name`."""
+        """Return the list of `count` numbers called `name`."""
         return tuple(self._number(name, value) for value in self.items(name, count))
 
     def pair(self, name: str) -> tuple[float, float]:
-        """The two numbers called `name`."""
+        """Return the two numbers called `name`."""
         first, second = self.numbers(name, 2)
         return first, second
 
     def triple(self, name: str) -> tuple[float, float, float]:
-        """The three numbers called `name`."""
+        """Return the three numbers called `name`."""
         first, second, third = self.numbers(name, 3)
         return first, second, third
 
     def texts(self, name: str) -> tuple[str, ...]:
-        """The list of texts called `name`."""
+        """Return the list of texts called `name`."""
         values = self.items(name)
         if not all(isinstance(value, str) for value in values):
-            raise self._refusal(name, "a list of texts", values)
+            raise self._error(name, "a list of texts", values)
         return tuple(values)
 
 
-def _shown(value: object) -> str:
-    """A short image of a value that may be huge or deep."""
+def _short_text(value: object) -> str:
+    """Return a short text of a value that may be huge or deep."""
     if isinstance(value, str):
         return repr(value[:60])
     if isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < MAX_NUMBER):

@@ -16,35 +16,35 @@ __all__ = ["MIGRATIONS", "Migration", "migrate"]
 Description = dict[str, Any]
 Tensors = dict[str, NDArray[np.generic]]
 Migration = Callable[[Description, Tensors], tuple[Description, Tensors]]
-_CONTROLS_THEN = 7  # before version 5
+_CONTROLS_BEFORE_V5 = 7  # before version 5
 
 
 def _with_motion_map(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """1 -> 2: what was heard were the first coefficients, the controls had a matrix; now one map has both."""
+    """Migrate 1 -> 2: mouth modes were the first coefficients, controls had a matrix; now one map."""
     tensors = dict(tensors)
-    gain = tensors.pop("control_gain", None)
-    if gain is None or gain.ndim != 2 or len(gain) != _CONTROLS_THEN:
+    control_gain = tensors.pop("control_gain", None)
+    if control_gain is None or control_gain.ndim != 2 or len(control_gain) != _CONTROLS_BEFORE_V5:
         raise HeadError(
-            f"control_gain: expected [{_CONTROLS_THEN}, K] in a head of version 1, found "
-            f"{'none' if gain is None else list(gain.shape)}: take an intact copy of the head"
+            f"control_gain: expected [{_CONTROLS_BEFORE_V5}, K] in a head of version 1, found "
+            f"{'none' if control_gain is None else list(control_gain.shape)}: take an intact copy of the head"
         )
-    heard = np.eye(len(MOUTH_MODES), gain.shape[1], dtype=np.float32)
-    line = linear_map(np.concatenate([heard, gain]))
-    return description, tensors | motion_map_tensors(line)
+    mouth_rows = np.eye(len(MOUTH_MODES), control_gain.shape[1], dtype=np.float32)
+    motion_map = linear_map(np.concatenate([mouth_rows, control_gain]))
+    return description, tensors | motion_map_tensors(motion_map)
 
 
 def _with_motion_limits(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """2 -> 3: how far motion went in training was not kept; the space's own range stands for it."""
+    """Migrate 2 -> 3: the range of motion in training was not kept; the full range replaces it."""
     return {**description, "motion_limits": motion_limits_to_yaml(MotionLimits())}, tensors
 
 
 def _with_person(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """3 -> 4: who is shown was told by the head's name alone."""
+    """Migrate 3 -> 4: only the head's name said who is shown."""
     return {**description, "person": description.get("name", "unknown")}, tensors
 
 
 def _with_jaw_side(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """4 -> 5: a control more, the last one, which no older head has seen: it moves nothing."""
+    """Migrate 4 -> 5: one more control, the last one, which moves nothing in an older head."""
     limits = description.get("motion_limits")
     if isinstance(limits, dict) and isinstance(limits.get("controls"), dict):
         controls = {**limits["controls"], "jaw_side": [0.0, 0.0]}
@@ -58,7 +58,7 @@ def _with_jaw_side(description: Description, tensors: Tensors) -> tuple[Descript
 
 
 def _with_convolutions(description: Description, tensors: Tensors) -> tuple[Description, Tensors]:
-    """5 -> 6: a net that hears may hold convolutions; none did."""
+    """Migrate 5 -> 6: an audio-to-mouth net may hold convolutions; older ones have none."""
     return description, tensors
 
 
@@ -103,7 +103,7 @@ def migrate(
 
 
 def format_version(description: object) -> int:
-    """The format version of a head.yaml; HeadError where it is none."""
+    """Return the format version of a head.yaml; HeadError where there is none."""
     fields = StrictMapping(description)
     if fields.data.get("format") != FORMAT:
         raise HeadError(
