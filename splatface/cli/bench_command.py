@@ -24,7 +24,7 @@ BENCHMARKS = {
         "splatface bench talk --seconds 60",
     ),
     "lips": (
-        "lips",
+        "lips_benchmark",
         "compare the mouth predicted from audio with filmed lips",
         "splatface bench lips alice/ --encoders fsmn",
     ),

@@ -72,7 +72,7 @@ COMMANDS = {
         'splatface render mira --say "Hello." --out film.mp4',
     ),
     "hear": Command(
-        "hear", "make, train and measure the audio-to-mouth networks", "splatface hear eval CORPUS"
+        "hear_command", "make, train and measure the audio-to-mouth networks", "splatface hear eval CORPUS"
     ),
     "voices": Command(
         "voices_command",

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import lips
-from splatface.cli import hear, render_command
+from bench import lips_benchmark
+from splatface.cli import hear_command, render_command
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError, TrainingError
 from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
@@ -36,7 +36,7 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def films(videos):
     folder = videos[0].parent / "films"
-    call(hear, "films", *videos, "--out", folder, "--license", "Apache-2.0")
+    call(hear_command, "films", *videos, "--out", folder, "--license", "Apache-2.0")
     return folder
 
 
@@ -49,14 +49,14 @@ def test_a_video_becomes_a_clip_of_numbers(films, capsys):
 
 def test_what_is_tracked_already_is_kept(videos, films):
     before = {path: path.stat().st_mtime_ns for path in films.glob("*.npz")}
-    call(hear, "films", *videos, "--out", films, "--license", "Apache-2.0")
+    call(hear_command, "films", *videos, "--out", films, "--license", "Apache-2.0")
     assert {path: path.stat().st_mtime_ns for path in films.glob("*.npz")} == before
 
 
 def test_lips_that_a_net_moved_are_told_to_follow_it(films, capsys):
     """The ground truth of the bench: this mouth was driven by the very net that is measured."""
     clips = sorted(films.glob("*.npz"))
-    call(lips, *clips, "--encoders", "fsmn", "--json", "--again", *clips)
+    call(lips_benchmark, *clips, "--encoders", "fsmn", "--json", "--again", *clips)
     found = json.loads(capsys.readouterr().out)
     assert set(found["clips"]) == {"mira", "theo"}
     own, ceiling = found["mean"]["fsmn"], found["mean"]["tracked again"]
@@ -70,7 +70,7 @@ def test_lips_that_a_net_moved_are_told_to_follow_it(films, capsys):
 
 def test_tables_and_pictures_are_for_people(films, tmp_path, capsys):
     clip = films / "mira.npz"
-    call(lips, clip, "--encoders", "fsmn", "--no-ridge", "--plots", tmp_path)
+    call(lips_benchmark, clip, "--encoders", "fsmn", "--no-ridge", "--plots", tmp_path)
     told = capsys.readouterr().out
     assert "| fsmn |" in told
     assert "| mira | fsmn |" in told
@@ -79,14 +79,14 @@ def test_tables_and_pictures_are_for_people(films, tmp_path, capsys):
 
 def test_as_many_trackings_as_clips_are_asked_for(films):
     with pytest.raises(TrainingError, match="expected 2 data sets, found 1"):
-        call(lips, *sorted(films.glob("*.npz")), "--again", films / "mira.npz")
+        call(lips_benchmark, *sorted(films.glob("*.npz")), "--again", films / "mira.npz")
 
 
 def test_videos_of_nobody_are_left_out_with_the_reason(tmp_path, capsys):
     nothing = tmp_path / "nothing.mp4"
     nothing.write_bytes(b"no film")
     with pytest.raises(TrackingError, match="expected a video that can be tracked"):
-        call(hear, "films", nothing, "--out", tmp_path / "films", "--license", "CC0-1.0")
+        call(hear_command, "films", nothing, "--out", tmp_path / "films", "--license", "CC0-1.0")
     assert "left out: " in capsys.readouterr().out
 
 
@@ -114,7 +114,7 @@ def test_a_net_is_taught_by_films(films, tmp_path, capsys):
     write_sentence(corpus, "flite_slt", LabeledSpeech(sound, phones, "flite/slt", "en"))
     out = tmp_path / "net.safetensors"
     words = ("lips", corpus, films, "--encoder", "fsmn", "--out", out, "--steps", 3, "--copies", 0)
-    call(hear, *words, "--amplitude", films)
+    call(hear_command, *words, "--amplitude", films)
     assert read_net(out).encoder == "fsmn"
     with pytest.raises(TrainingError, match="expected some persons to learn from"):
-        call(hear, *words, "--without", "mira", "theo")
+        call(hear_command, *words, "--without", "mira", "theo")

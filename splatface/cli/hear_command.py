@@ -8,14 +8,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from splatface.cli import hear_film, hear_films
+from splatface.cli import filmed_lips_command
+from splatface.cli.progress_line import VideoProgress
 from splatface.models.errors import AudioError, TrainingError
 
 if TYPE_CHECKING:
     from splatface.models.audio2motion.audio_to_mouth import AudioToMouthNet
+    from splatface.models.head.head import Head
     from splatface.models.training.audio_to_mouth.encoded_clips import Clips
     from splatface.models.training.audio_to_mouth.net_evaluation import EvaluationTrial
     from splatface.models.training.audio_to_mouth.predictors import Predictor
+    from splatface.models.training.speech_corpus.phonemes import Phone
+    from splatface.models.video.video_writer import VideoFormat
 
 __all__ = ["add_arguments", "main"]
 
@@ -35,14 +39,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_data(commands.add_parser("data", help="let many voices speak: the training data"))
     _add_train(commands.add_parser("train", help="train a net; stopped, it goes on with the same command"))
     _add_eval(commands.add_parser("eval", help="measure nets and baselines on what was held out"))
-    hear_films.add_films(
+    filmed_lips_command.add_films(
         commands.add_parser("films", help="track the mouths of videos, to learn from or measure with")
     )
-    hear_films.add_rule(commands.add_parser("rule", help="fit the coarticulation rule to filmed lips"))
-    hear_films.add_lips(commands.add_parser("lips", help="train a net on filmed lips and made voices"))
-    hear_film.add_arguments(
-        commands.add_parser("film", help="see a head say a recording as each net hears it")
+    filmed_lips_command.add_rule(
+        commands.add_parser("rule", help="fit the coarticulation rule to filmed lips")
     )
+    filmed_lips_command.add_lips(
+        commands.add_parser("lips", help="train a net on filmed lips and made voices")
+    )
+    _add_film(commands.add_parser("film", help="see a head say a recording as each net hears it"))
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -91,16 +97,31 @@ def _add_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="folder for report.md, report.json and plots")
 
 
+def _add_film(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("sound", type=Path, help="a recording of speech")
+    parser.add_argument("--head", default="mira", help="a shipped head's name or a head folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="FILM", help="a .mp4 or .webm")
+    parser.add_argument(
+        "--encoder", nargs="+", default=["whisper", "fsmn"], help="side by side (default: whisper fsmn)"
+    )
+    parser.add_argument("--size", default="", metavar="WxH", help="of one face, e.g. 384x384")
+    parser.add_argument("--fps", default="25", help="pictures per second, 1 to 120 (default: 25)")
+    parser.add_argument("--words", default="", help="all that is said: one more face, moved by its phones")
+    parser.add_argument(
+        "--voice", default="flite/slt", help="says --words to align with: flite/NAME, espeak/LANGUAGE"
+    )
+
+
 def main(args: argparse.Namespace) -> int:
     """Run the subcommand."""
     commands = {
         "data": _data,
         "train": _train,
         "eval": _eval,
-        "film": hear_film.main,
-        "films": hear_films.films_main,
-        "rule": hear_films.rule_main,
-        "lips": hear_films.lips_main,
+        "film": _film,
+        "films": filmed_lips_command.films_main,
+        "rule": filmed_lips_command.rule_main,
+        "lips": filmed_lips_command.lips_main,
     }
     commands[args.verb](args)
     return 0
@@ -318,3 +339,41 @@ def _latency_and_cost(net: "AudioToMouthNet") -> str:
         f"({encoder_ms:.0f} encoder + {net.lookahead_ms:.0f} net), "
         f"{ms:.3f} ms a picture, {numbers * 2 / 1e6:.2f} MB"
     )
+
+
+def _film(args: argparse.Namespace) -> None:
+    """Write a video of a head that speaks a recording by each net, side by side, above a running plot."""
+    from splatface.models.head.head_file import head_folder, load_head
+    from splatface.models.training.speech_corpus.forced_alignment import align_phones
+    from splatface.models.video.video_writer import parse_video_format
+
+    head = load_head(head_folder(args.head))
+    size = head.info.camera.width, head.info.camera.height
+    face = parse_video_format(args.size, "", args.fps, size)
+    phones = align_phones(args.sound, args.words, args.voice) if args.words else ()
+    _write_video(args, head, face, phones)
+
+
+def _write_video(
+    args: argparse.Namespace, head: "Head", face: "VideoFormat", phones: "tuple[Phone, ...]"
+) -> None:
+    from splatface.models.render.render import renderer
+    from splatface.models.talking_head import TalkingHead
+    from splatface.models.training.report.encoder_comparison import heard_moments, shape_around
+    from splatface.models.video.video_audio import audio_from_file
+    from splatface.models.video.video_writer import VideoFileWriter, metadata_tags
+
+    talking_head = TalkingHead(head, renderer("cpu"), size=(face.width, face.height))
+    for name in args.encoder:
+        talking_head.lookahead_ns(name)  # raises where the head has no net for the encoder
+    video_format = shape_around(face, len(args.encoder) + bool(phones))
+    channels = audio_from_file(args.sound).channels
+    with VideoFileWriter(args.out, video_format, channels, metadata_tags(head.info)) as video:
+        progress = VideoProgress(sys.stderr, time.monotonic)
+        for frame in heard_moments(args.sound, args.encoder, talking_head, face.fps, phones):
+            video.add(frame.picture, frame.samples)
+            progress.show(video.seconds, frame.share)
+        progress.end()
+        seconds = video.seconds
+    size = f"{video_format.width}x{video_format.height}"
+    print(f"{args.out}: {seconds:.1f} s, {size}, {float(video_format.fps):g} fps")
