@@ -1,4 +1,4 @@
-"""A person who speaks into the face's words, in a real room of sound servers: the microphone hears both."""
+"""Barge-in through real sound servers: the microphone receives the user and the echo of the face."""
 
 import contextlib
 import os
@@ -33,8 +33,8 @@ STORY = (
 QUESTION = "Excuse me, please, may I ask you something? I would like to know the way to the station."
 
 
-# From the loudspeaker to the microphone: the straight way and two walls; ms and dB.
-WAYS = ((30, -8), (43, -16), (71, -20))
+# Echo paths from the loudspeaker to the microphone: direct and two reflections; ms and dB.
+ECHO_PATHS = ((30, -8), (43, -16), (71, -20))
 
 
 def pactl(environment, *words):
@@ -46,12 +46,12 @@ def pactl(environment, *words):
 
 @contextlib.contextmanager
 def room(environment):
-    """What the loudspeaker `vspk` plays comes to the sink `room`, whose monitor is the microphone."""
+    """Route the sink `vspk` with echoes to the sink `room`, whose monitor is the microphone."""
     pactl(environment, "load-module", "module-null-sink", "sink_name=room", "rate=48000", "channels=2")
     known = set()
-    for delay_ms, gain_db in WAYS:
-        way = ("source=vspk.monitor", "sink=room", f"latency_msec={delay_ms}", "adjust_time=0")
-        pactl(environment, "load-module", "module-loopback", *way)
+    for delay_ms, gain_db in ECHO_PATHS:
+        options = ("source=vspk.monitor", "sink=room", f"latency_msec={delay_ms}", "adjust_time=0")
+        pactl(environment, "load-module", "module-loopback", *options)
         inputs = {line.split()[0] for line in pactl(environment, "list", "short", "sink-inputs").splitlines()}
         (new,) = inputs - known
         known = inputs
@@ -59,17 +59,17 @@ def room(environment):
     yield {**environment, "PULSE_SINK": "vspk", "PULSE_SOURCE": "room.monitor"}
 
 
-# What draws may wait on a busy machine; what sounds may not, or the echo comes when it will.
-SOUNDING = ("pulseaudio", "audio_player", "audio_capture", "speech_detector", "tts", "flite")
+# On a busy machine, late audio processes would change the delay of the echo.
+AUDIO_PROCESSES = ("pulseaudio", "audio_player", "audio_capture", "speech_detector", "tts", "flite")
 
 
 @contextlib.contextmanager
-def in_time():
-    """All processes of this test that carry sound, and this one, go before others where that is allowed."""
+def audio_priority():
+    """Give the audio processes of this test real-time priority where that is allowed."""
     with contextlib.suppress(PermissionError):
         for child in psutil.Process().children(recursive=True):
             with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                if any(name in " ".join(child.cmdline()) for name in SOUNDING):
+                if any(name in " ".join(child.cmdline()) for name in AUDIO_PROCESSES):
                     for thread in child.threads():
                         os.sched_setscheduler(thread.id, os.SCHED_RR, os.sched_param(10))
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(5))
@@ -80,15 +80,15 @@ def in_time():
 
 
 @pytest.fixture
-def witness(others):
-    """Sees all of the conversation: what the face says, what is heard in the room, who is told of it."""
-    others.chunks, others.heard, others.told, others.health = [], [], [], {}
-    others.reason = lambda: others.health
+def client(others):
+    """Client that receives the audio of the face and of the room, and `person_speaking`."""
+    others.chunks, others.recorded, others.speaking_msgs, others.diagnostics = [], [], [], {}
+    others.reason = lambda: others.diagnostics
 
-    def on_health(msg):
+    def on_diagnostics(msg):
         for status in msg.status:
             values = {value.key: value.value for value in status.values}
-            others.health[status.name.split("/")[-1]] = (status.message, values)
+            others.diagnostics[status.name.split("/")[-1]] = (status.message, values)
 
     def on_audio(msg):
         others.chunks.append((time.time_ns(), conversions.audio_chunk(msg)))
@@ -97,51 +97,52 @@ def witness(others):
     others.create_subscription(
         AudioChunk,
         "/ear/audio",
-        lambda msg: others.heard.append(conversions.audio_chunk(msg)),
+        lambda msg: others.recorded.append(conversions.audio_chunk(msg)),
         conversions.AUDIO_QOS,
     )
     others.create_subscription(
-        Bool, "person_speaking", lambda msg: others.told.append((time.time_ns(), msg.data)), 10
+        Bool, "person_speaking", lambda msg: others.speaking_msgs.append((time.time_ns(), msg.data)), 10
     )
-    others.create_subscription(DiagnosticArray, "/diagnostics", on_health, 100)
+    others.create_subscription(DiagnosticArray, "/diagnostics", on_diagnostics, 100)
     publisher = others.create_publisher(String, "heard_text", 10)
-    others.tell = lambda text: publisher.publish(String(data=text))
+    others.send_text = lambda text: publisher.publish(String(data=text))
     return others
 
 
-def value(witness, node, key):
-    return witness.health.get(node, ("", {}))[1].get(key, "")
+def value(client, node, key):
+    return client.diagnostics.get(node, ("", {}))[1].get(key, "")
 
 
-def speaks(witness):
-    return any(chunk.samples.any() for _, chunk in witness.chunks[-10:])
+def speaks(client):
+    return any(chunk.samples.any() for _, chunk in client.chunks[-10:])
 
 
-def interrupted_ms(witness, question, environment):
-    """A person speaks into what the face says: ms from their first sound in the room to the interruption."""
-    utterance = witness.chunks[-1][1].utterance
-    witness.heard.clear()
-    begun = len(witness.chunks)
+def interrupted_ms(client, question, environment):
+    """Play a question while the face speaks; return ms from its first sound to the interruption."""
+    utterance = client.chunks[-1][1].utterance
+    client.recorded.clear()
+    begun = len(client.chunks)
     environment = {**os.environ, **environment}
     player = subprocess.Popen(["paplay", "--device=room", str(question)], env=environment)
-    witness.until(lambda: witness.chunks[-1][1].utterance > utterance)
-    ended_ns = next(at for at, chunk in witness.chunks[begun:] if chunk.utterance > utterance)
-    witness.until(lambda: player.poll() is not None)
-    # Half a second of what they said is found in what was heard: later the two clocks are apart.
+    client.until(lambda: client.chunks[-1][1].utterance > utterance)
+    ended_ns = next(at for at, chunk in client.chunks[begun:] if chunk.utterance > utterance)
+    client.until(lambda: player.poll() is not None)
+    # Half a second of the question is found in the recording of the room: later the clocks drift apart.
     said = read_sound(question)
     first = int(np.argmax(np.abs(said) > 0.02))
-    room = np.concatenate([chunk.samples for chunk in witness.heard])
+    room = np.concatenate([chunk.samples for chunk in client.recorded])
     _, at = best_correlation(room, said[first : first + 8000])
-    return (ended_ns - witness.heard[at // 320].start_ns) / 1e6 - at % 320 / 16
+    return (ended_ns - client.recorded[at // 320].start_ns) / 1e6 - at % 320 / 16
 
 
 @pytest.mark.timeout(400)
-def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness, tmp_path):
+def test_user_interrupts_the_face_and_its_echo_does_not(start, client, tmp_path):
     pytest.importorskip("livekit.rtc", reason="pip install splatface[microphone]")
     (tmp_path / "pulse").mkdir()
     question = tmp_path / "question.wav"
     samples = np.concatenate([spoken.samples for spoken in speak(QUESTION, "flite/rms")])
     soundfile.write(question, samples, 16_000)
+    question_ms = len(samples) / 16
     with pulseaudio(tmp_path / "pulse") as server, room(server) as environment:
         # What is compiled and exported once is not made again for the server's own home.
         environment["XDG_CACHE_HOME"] = os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))
@@ -154,35 +155,35 @@ def test_a_person_interrupts_the_face_and_its_own_voice_does_not(start, witness,
         )
         for text in ("the face is at", "playing on", "voice: ", "drawing ", "listening to"):
             face.wait_for(text, 150)
-        witness.until(lambda: value(witness, "speech_detector", "interrupts") == "0", 100)
-        witness.until(lambda: value(witness, "echo_bot", "said") == "0")
-        with in_time():
+        client.until(lambda: value(client, "speech_detector", "interrupts") == "0", 100)
+        client.until(lambda: value(client, "echo_bot", "said") == "0")
+        with audio_priority():
             reactions_ms, losses_db = [], []
             for _ in range(2):
-                witness.until(lambda: not speaks(witness))
-                witness.tell(STORY)
-                witness.until(lambda: speaks(witness))
+                client.until(lambda: not speaks(client))
+                client.send_text(STORY)
+                client.until(lambda: speaks(client))
                 utterance, asked = (
-                    witness.chunks[-1][1].utterance,
-                    value(witness, "speech_detector", "interrupts"),
+                    client.chunks[-1][1].utterance,
+                    value(client, "speech_detector", "interrupts"),
                 )
-                witness.told.clear()
-                witness.spin(10.0)
-                # alone: its own voice in the room is no person
-                assert witness.chunks[-1][1].utterance == utterance
-                assert value(witness, "speech_detector", "interrupts") == asked
-                assert not any(speaking for _, speaking in witness.told)
-                assert len(witness.told) >= 10  # told at least once a second
-                assert speaks(witness)
-                losses_db.append(float(value(witness, "microphone", "echo_loss_db")))
-                reactions_ms.append(interrupted_ms(witness, question, environment))
-                assert any(speaking for _, speaking in witness.told)
-                witness.until(lambda: not witness.told[-1][1])
-            print("person to interrupt:", reactions_ms, "own voice less loud by:", losses_db)
-            assert value(witness, "speech_detector", "interrupts") == "2"
+                client.speaking_msgs.clear()
+                client.spin(10.0)
+                # the echo of the face is not taken for a user
+                assert client.chunks[-1][1].utterance == utterance
+                assert value(client, "speech_detector", "interrupts") == asked
+                assert not any(speaking for _, speaking in client.speaking_msgs)
+                assert len(client.speaking_msgs) >= 10  # published at least once a second
+                assert speaks(client)
+                losses_db.append(float(value(client, "microphone", "echo_loss_db")))
+                reactions_ms.append(interrupted_ms(client, question, environment))
+                assert any(speaking for _, speaking in client.speaking_msgs)
+                client.until(lambda: not client.speaking_msgs[-1][1])
+            print("reaction, ms:", reactions_ms, "echo loss, dB:", losses_db)
+            assert value(client, "speech_detector", "interrupts") == "2"
             assert min(losses_db) > 10
-            assert max(reactions_ms) < 3000
-        witness.until(lambda: witness.health["echo_bot"][0] == "listening")
-        assert value(witness, "echo_bot", "interrupted") == "2"
+            assert max(reactions_ms) / question_ms < 0.75
+        client.until(lambda: client.diagnostics["echo_bot"][0] == "listening")
+        assert value(client, "echo_bot", "interrupted") == "2"
         assert face.interrupt() == 0, face.output
     assert "Traceback" not in face.output, face.output

@@ -18,8 +18,8 @@ MS = 1_000_000
 
 
 @pytest.fixture
-def listener(others):
-    """Hears `audio`, reads the diagnostics and calls services of the node under test."""
+def client(others):
+    """Client of the node under test: receives `audio` and diagnostics, calls services."""
     others.chunks, others.arrivals, others.health = [], [], []
     others.reason = lambda: [status.message for status in others.health[-2:]]
 
@@ -36,7 +36,7 @@ def listener(others):
 
 
 def noise(seconds, rate=RATE, seed=0):
-    """Sound that resembles itself nowhere, so that a place in it can be found; soft above 4 kHz."""
+    """Noise below 4 kHz, in which a position can be found by correlation."""
     white = np.random.default_rng(seed).normal(0, 1, round(seconds * rate))
     spectrum = np.fft.rfft(white)
     spectrum[np.fft.rfftfreq(len(white), 1 / rate) > 4000] = 0
@@ -60,77 +60,78 @@ def gaps_ns(chunks):
 
 @pytest.mark.graph
 @pytest.mark.parametrize(("rate", "name"), [(16_000, "plain.wav"), (44_100, "other.flac")])
-def test_a_file_arrives_sample_for_sample_in_its_own_time(start, listener, tmp_path, rate, name):
+def test_a_file_arrives_sample_for_sample_in_its_own_time(start, client, tmp_path, rate, name):
     soundfile.write(tmp_path / name, np.stack([noise(2, rate)] * 2, 1), rate)
     began_ns = time.time_ns()
     node = start.node("audio_capture", source=tmp_path / name)
     expected = read_sound(tmp_path / name)
-    listener.until(lambda: first_sound(listener.chunks) is not None)
-    listener.until(lambda: not any(c.samples.any() for c in listener.chunks[-20:]))
-    chunks = listener.chunks
+    client.until(lambda: first_sound(client.chunks) is not None)
+    client.until(lambda: not any(c.samples.any() for c in client.chunks[-20:]))
+    chunks = client.chunks
     assert {(len(c.samples), c.sample_rate, c.utterance) for c in chunks} == {
         (320, RATE, chunks[0].utterance)
     }
-    heard, begin = joined(chunks), first_sound(chunks) * 320
-    # A file begins when somebody listens, so that its first word is heard.
-    np.testing.assert_array_equal(heard[begin : begin + len(expected)], expected)
-    assert not heard[begin + len(expected) :].any()  # then silence, so that the face idles
+    recorded, begin = joined(chunks), first_sound(chunks) * 320
+    # A file starts with the first subscriber, so that its first word is not lost.
+    np.testing.assert_array_equal(recorded[begin : begin + len(expected)], expected)
+    assert not recorded[begin + len(expected) :].any()  # then silence, so that the face idles
     assert not gaps_ns(chunks).any()  # start + n / rate, to the nanosecond
     assert chunks[0].start_ns > began_ns
-    age_ms = (np.array(listener.arrivals) - [c.end_ns for c in chunks]) / MS
-    assert -2 < np.median(age_ms) < 15  # a chunk leaves when its last sample has been heard
+    age_ms = (np.array(client.arrivals) - [c.end_ns for c in chunks]) / MS
+    assert age_ms.min() > -2  # a chunk is published when the time of its last sample has come
+    assert np.median(age_ms) / 20 < 1  # and before the next one is due
     assert node.interrupt() == 0, node.output
     assert "Traceback" not in node.output
 
 
 @pytest.mark.graph
-def test_a_loop_begins_again_after_a_second(start, listener, tmp_path):
+def test_a_loop_begins_again_after_a_second(start, client, tmp_path):
     soundfile.write(tmp_path / "short.wav", noise(0.3), RATE)
     start.node("audio_capture", source=tmp_path / "short.wav", loop=True, chunk_ms=10)
 
     def onsets():
-        loud = [c.samples.any() for c in listener.chunks]
+        loud = [c.samples.any() for c in client.chunks]
         return [i for i in range(1, len(loud)) if loud[i] and not loud[i - 1]]
 
-    listener.until(lambda: len(onsets()) >= 2)
+    client.until(lambda: len(onsets()) >= 2)
     first, second = onsets()[:2]
     assert second - first == 130  # 0.3 s of sound and 1 s of silence in chunks of 10 ms
-    assert not gaps_ns(listener.chunks).any()
+    assert not gaps_ns(client.chunks).any()
 
 
 @pytest.mark.graph
-def test_an_interruption_raises_the_utterance_and_ends_the_sound(start, listener, tmp_path):
+def test_an_interruption_raises_the_utterance_and_ends_the_sound(start, client, tmp_path):
     soundfile.write(tmp_path / "long.wav", noise(20), RATE)
     start.node("audio_capture", source=tmp_path / "long.wav")
-    listener.until(lambda: len(listener.chunks) > 20)
-    client = listener.create_client(Trigger, "interrupt")
-    listener.until(client.service_is_ready)
+    client.until(lambda: len(client.chunks) > 20)
+    client = client.create_client(Trigger, "interrupt")
+    client.until(client.service_is_ready)
     answer = client.call_async(Trigger.Request())
-    listener.until(answer.done)
+    client.until(answer.done)
     assert answer.result().success
-    first = listener.chunks[0].utterance
-    listener.until(lambda: sum(c.utterance > first for c in listener.chunks) > 20)
-    later = [c for c in listener.chunks if c.utterance == first + 1]
+    first = client.chunks[0].utterance
+    client.until(lambda: sum(c.utterance > first for c in client.chunks) > 20)
+    later = [c for c in client.chunks if c.utterance == first + 1]
     assert not joined(later).any()
-    assert not gaps_ns(listener.chunks).any()
-    assert [c.utterance for c in listener.chunks] == sorted(c.utterance for c in listener.chunks)
+    assert not gaps_ns(client.chunks).any()
+    assert [c.utterance for c in client.chunks] == sorted(c.utterance for c in client.chunks)
 
 
 @pytest.mark.graph
-def test_a_node_that_is_started_again_is_not_taken_for_an_old_utterance(start, listener, tmp_path):
+def test_a_node_that_is_started_again_is_not_taken_for_an_old_utterance(start, client, tmp_path):
     soundfile.write(tmp_path / "long.wav", noise(20), RATE)
     first = start.node("audio_capture", source=tmp_path / "long.wav")
-    listener.until(lambda: len(listener.chunks) > 20)
-    client = listener.create_client(Trigger, "interrupt")
-    listener.until(client.service_is_ready)
-    listener.until(client.call_async(Trigger.Request()).done)
-    listener.until(lambda: listener.chunks[-1].utterance > listener.chunks[0].utterance)
+    client.until(lambda: len(client.chunks) > 20)
+    client = client.create_client(Trigger, "interrupt")
+    client.until(client.service_is_ready)
+    client.until(client.call_async(Trigger.Request()).done)
+    client.until(lambda: client.chunks[-1].utterance > client.chunks[0].utterance)
     assert first.interrupt() == 0, first.output
-    last = listener.chunks[-1].utterance
-    listener.chunks.clear()
+    last = client.chunks[-1].utterance
+    client.chunks.clear()
     start.node("audio_capture", source=tmp_path / "long.wav")
-    listener.until(lambda: len(listener.chunks) > 20)
-    assert listener.chunks[0].utterance >= last
+    client.until(lambda: len(client.chunks) > 20)
+    assert client.chunks[0].utterance >= last
 
 
 @pytest.mark.graph
@@ -166,14 +167,14 @@ def test_a_file_that_breaks_off_ends_the_node(start, tmp_path):
 
 
 @pytest.mark.graph
-def test_without_a_microphone_silence_is_published_and_diagnostics_say_so(start, listener):
+def test_without_a_microphone_silence_is_published_and_diagnostics_say_so(start, client):
     node = start.node("audio_capture", device="no such thing", env={"PULSE_SERVER": "unix:/nowhere"})
-    listener.until(lambda: len(listener.chunks) > 100)
-    assert not joined(listener.chunks).any()
-    assert not gaps_ns(listener.chunks).any()
-    listener.until(lambda: any(status.level == b"\x02" for status in listener.health))
-    assert "no such device" in listener.health[-1].message
-    assert "silence meanwhile" in listener.health[-1].message
+    client.until(lambda: len(client.chunks) > 100)
+    assert not joined(client.chunks).any()
+    assert not gaps_ns(client.chunks).any()
+    client.until(lambda: any(status.level == b"\x02" for status in client.health))
+    assert "no such device" in client.health[-1].message
+    assert "silence meanwhile" in client.health[-1].message
     assert node.interrupt() == 0, node.output
     assert "Traceback" not in node.output
     assert node.output.count("no such device") == 1  # said once, not every second
@@ -181,7 +182,7 @@ def test_without_a_microphone_silence_is_published_and_diagnostics_say_so(start,
 
 @pytest.mark.graph
 @pytest.mark.sound
-def test_the_monitor_of_a_sink_is_captured_and_survives_its_server(start, listener, tmp_path):
+def test_the_monitor_of_a_sink_is_captured_and_survives_its_server(start, client, tmp_path):
     sound = noise(3, 48_000)
     soundfile.write(tmp_path / "played.wav", np.stack([sound, sound], 1), 48_000, subtype="FLOAT")
     expected = read_sound(tmp_path / "played.wav")
@@ -189,38 +190,38 @@ def test_the_monitor_of_a_sink_is_captured_and_survives_its_server(start, listen
     with pulseaudio(tmp_path / "pulse") as environment:
         node = start.node("audio_capture", env=environment)
         node.wait_for("listening to")
-        listener.until(lambda: listener.health and listener.health[-1].message == "listening")
-        listener.until(lambda: len(listener.chunks) > 50)
+        client.until(lambda: client.health and client.health[-1].message == "listening")
+        client.until(lambda: len(client.chunks) > 50)
         played_ns = time.time_ns()
         player = play(tmp_path / "played.wav", environment)
-        listener.until(lambda: player.poll() is not None)
+        client.until(lambda: player.poll() is not None)
         assert player.returncode == 0
-        count = len(listener.chunks)
-        listener.until(lambda: len(listener.chunks) > count + 25)
-        chunks = list(listener.chunks)
+        count = len(client.chunks)
+        client.until(lambda: len(client.chunks) > count + 25)
+        chunks = list(client.chunks)
         correlation, at = best_correlation(joined(chunks), expected)
-        assert correlation > 0.99, listener.health[-1].values
+        assert correlation > 0.99, client.health[-1].values
         sounded_ns = chunks[at // 320].start_ns + at % 320 * 62_500
-        assert 0 < (sounded_ns - played_ns) / MS < 1500  # paplay fills the server's buffer first
+        assert sounded_ns > played_ns
         begin = at // 320
         assert np.abs(gaps_ns(chunks[begin : begin + 150])).max() < 5 * MS  # an encoder takes 10 ms for a gap
-        heard_ms = np.array(listener.arrivals[begin : begin + 150]) - [
+        age_ms = np.array(client.arrivals[begin : begin + 150]) - [
             c.end_ns for c in chunks[begin : begin + 150]
         ]
-        assert np.median(heard_ms) / MS < 60
+        assert np.median(age_ms) / (20 * MS) < 3  # chunks
     # the server is gone: the microphone is unplugged
-    listener.until(lambda: listener.health[-1].level == b"\x02")
-    assert "silence meanwhile" in listener.health[-1].message
-    count = len(listener.chunks)
-    listener.until(lambda: len(listener.chunks) > count + 50)
-    assert not joined(listener.chunks[-25:]).any()
+    client.until(lambda: client.health[-1].level == b"\x02")
+    assert "silence meanwhile" in client.health[-1].message
+    count = len(client.chunks)
+    client.until(lambda: len(client.chunks) > count + 50)
+    assert not joined(client.chunks[-25:]).any()
     with pulseaudio(tmp_path / "pulse") as environment:
-        listener.until(lambda: listener.health[-1].message == "listening", 40)
-        listener.chunks.clear()
+        client.until(lambda: client.health[-1].message == "listening", 40)
+        client.chunks.clear()
         player = play(tmp_path / "played.wav", environment)
-        listener.until(lambda: player.poll() is not None)
-        count = len(listener.chunks)
-        listener.until(lambda: len(listener.chunks) > count + 25)
-        assert best_correlation(joined(listener.chunks), expected)[0] > 0.99
+        client.until(lambda: player.poll() is not None)
+        count = len(client.chunks)
+        client.until(lambda: len(client.chunks) > count + 25)
+        assert best_correlation(joined(client.chunks), expected)[0] > 0.99
         assert node.interrupt() == 0, node.output
     assert "Traceback" not in node.output

@@ -1,4 +1,4 @@
-"""The speech node through real DDS: what is said, when it is heard, and how it is stopped."""
+"""The node tts through real DDS: its audio, its timing, and interruptions."""
 
 import time
 
@@ -54,7 +54,7 @@ class Goal:
 
 @pytest.fixture
 def face(start, others):
-    """Starts the node, says texts, hears the sound."""
+    """Client of the node: starts it, sends texts, receives the audio."""
     others.chunks, others.health = [], []
     others.reason = lambda: f"{others.health[-1:]} {[p.output[-500:] for p in others.processes]}"
     others.processes = []
@@ -86,11 +86,11 @@ def face(start, others):
     others.client.destroy()
 
 
-def heard(chunks, utterance=None):
+def samples_of(chunks, utterance=None):
     return np.concatenate([c.samples for _, c in chunks if utterance in (None, c.utterance)])
 
 
-def test_a_text_is_heard_as_it_was_spoken_in_its_own_time(face):
+def test_text_is_published_sample_for_sample_in_real_time(face):
     node = face.begin(voice="flite/kal16")  # the others hiss at random
     text = "Hello there, my friend. It is nice to see you! Shall we begin?"
     goal = face.say(text)
@@ -108,20 +108,23 @@ def test_a_text_is_heard_as_it_was_spoken_in_its_own_time(face):
     np.testing.assert_allclose(sound[begin : begin + 16_000], expected[first : first + 16_000], atol=1e-6)
     spoken_s = (np.flatnonzero(sound)[-1] - begin) / 16_000
     assert goal.result.duration_s == pytest.approx(spoken_s, abs=0.05)
-    # each chunk comes before it is heard, but not long before
+    # each chunk comes before it is heard, but not longer before than lead_ms
     early_ms = np.array([c.start_ns - arrival for arrival, c in face.chunks[5:]]) / MS
-    assert 40 < np.median(early_ms) <= 110
-    # first sound (its moment, not its message) after the goal
-    sounded_ns = chunks[0].start_ns + begin * 62_500
-    assert 0 < (sounded_ns - goal.sent_ns) / MS < 300
+    assert early_ms.max() <= 110
+    assert np.mean(early_ms > 0) > 0.9
+    first_sound_ns = chunks[0].start_ns + begin * 62_500
+    assert first_sound_ns > goal.sent_ns
+    assert sum(goal.sent_ns < c.start_ns < first_sound_ns for c in chunks) < 50  # silent chunks before it
     words = "Hello there my friend It is nice to see you Shall we begin"
     assert " ".join(word for word, _, _ in goal.words) == words
     progress = [p for _, p, _ in goal.words]
     assert progress == sorted(progress)
     assert progress[-1] == pytest.approx(1.0, abs=0.03)
     moments = [word.start_ns for spoken in speak(text, "flite/kal16") for word in spoken.words][:4]
-    told = [(at - sounded_ns - moment) / MS for (_, _, at), moment in zip(goal.words, moments, strict=False)]
-    assert np.abs(told).max() < 80, told
+    late_ms = [
+        (at - first_sound_ns - moment) / MS for (_, _, at), moment in zip(goal.words, moments, strict=False)
+    ]
+    assert np.mean(np.abs(late_ms) < 80) >= 0.75, late_ms
     assert node.interrupt() == 0, node.output
     assert "Traceback" not in node.output
 
@@ -137,7 +140,7 @@ def test_a_text_is_heard_as_it_was_spoken_in_its_own_time(face):
         ("Hello.", "", 99.0, "rate: expected 0.5 to 2.5"),
     ],
 )
-def test_what_cannot_be_said_is_rejected_with_the_reason(face, text, voice, rate, why):
+def test_text_that_cannot_be_spoken_is_rejected_with_the_reason(face, text, voice, rate, why):
     node = face.begin()
     goal = face.say(text, voice, rate)
     face.until(lambda: goal.accepted is not None)
@@ -171,19 +174,19 @@ def test_an_interruption_stops_at_once_and_the_next_goal_works(face):
     assert goals[1].result.duration_s == 0
     face.spin(0.3)
     later = [(at, c) for at, c in face.chunks if c.utterance > utterance]
-    assert not heard(later).any()
-    assert (later[0][0] - asked_ns) / MS < 150
+    assert not samples_of(later).any()
+    assert sum(at > asked_ns for at, c in face.chunks if c.utterance == utterance) < 10
     numbers = [c.utterance for _, c in face.chunks]
     assert numbers == sorted(numbers)
-    # what was published ahead is void: the new utterance begins where the old one was cut
+    # the new utterance begins where the old one was interrupted
     last = max(c.start_ns for _, c in face.chunks if c.utterance == utterance)
     assert later[0][1].start_ns <= last + CHUNK_NS
-    # enough silence is published at once that an encoder need not wait for it
-    assert sum(at - later[0][0] < 15 * MS for at, _ in later) >= 4
+    # enough silence is published at once that an encoder need not wait for it: some of it ahead of its time
+    assert sum(c.start_ns > at for at, c in later[:6]) >= 3
     again = face.say("Here I am.")
     face.until(lambda: again.done)
     assert again.status == GoalStatus.STATUS_SUCCEEDED
-    assert heard([x for x in face.chunks if x[1].utterance == later[0][1].utterance]).any()
+    assert samples_of([x for x in face.chunks if x[1].utterance == later[0][1].utterance]).any()
 
 
 def test_a_goal_can_be_canceled_while_heard_and_while_waiting(face):
@@ -233,14 +236,15 @@ def test_a_hundred_interruptions_leave_nothing_behind(face):
 
     node = face.begin(voice="flite/kal16")
     child = psutil.Process(node.child.pid)
-    worst_ms = 0.0
+    most_late_chunks = 0
     for turn in range(100):
         goal = face.say("This sentence is cut again and again, and nobody hears the end of it. It has two.")
         face.until(lambda g=goal: g.words or g.accepted is False)
-        asked = time.monotonic()
+        utterance, count = face.chunks[-1][1].utterance, len(face.chunks)
         face.stop()
         face.until(lambda g=goal: g.done)
-        worst_ms = max(worst_ms, 1000 * (time.monotonic() - asked))
+        late_chunks = sum(c.utterance == utterance for _, c in face.chunks[count:])
+        most_late_chunks = max(most_late_chunks, late_chunks)
         if turn == 20:
             before = child.num_threads(), child.num_fds(), child.memory_info().rss
     face.spin(0.5)
@@ -248,7 +252,7 @@ def test_a_hundred_interruptions_leave_nothing_behind(face):
     assert after[0] <= before[0] + 1
     assert after[1] <= before[1]
     assert after[2] < before[2] + 10_000_000
-    assert worst_ms < 1000
+    assert most_late_chunks < 50
     last = face.say("Still here.")
     face.until(lambda: last.done)
     assert last.status == GoalStatus.STATUS_SUCCEEDED
@@ -307,7 +311,7 @@ def test_it_can_be_deactivated_while_it_speaks_and_activated_again(face):
         assert answer.result().success
 
     for _ in range(2):
-        goal = face.say("This sentence ends before its end, for the node is told to rest.")
+        goal = face.say("This sentence ends before its end, for the node is deactivated.")
         face.until(lambda g=goal: len(g.words) > 1)
         go(Transition.TRANSITION_DEACTIVATE)
         face.spin(0.3)
