@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -95,7 +96,8 @@ def _check(folder: Path) -> int:
 
 
 def _import(args: argparse.Namespace) -> int:
-    from splatface.models.training.dataset.import_ernerf import ImportPlan, import_transforms
+    from splatface.models.training.dataset.import_ernerf import ImportPlan, import_ernerf
+    from splatface.models.training.tracking.track_imported import track_imported
 
     plan = ImportPlan(
         source=args.folder,
@@ -105,9 +107,11 @@ def _import(args: argparse.Namespace) -> int:
         name=args.name,
         fps=args.fps,
     )
-    dataset = import_transforms(plan, _count_progress("imported"))
+    dataset = import_ernerf(
+        plan, _count_progress("imported"), partial(track_imported, progress=_count_progress("tracked"))
+    )
     print(_describe(dataset))
-    print(f"next: splatface dataset check {args.out}")
+    print(f"next: splatface train {args.out} --out HEAD")
     return 0
 
 

@@ -18,7 +18,17 @@ from splatface.models.training.dataset.file_format import read_regular_file, sha
 from splatface.models.training.dataset.types import INTACT, Dataset
 from splatface.models.typing import Float32Array, Int64Array
 
-__all__ = ["AUDIO", "FEATURE_FOLDER", "features", "load_audio", "wav_bytes", "write_features"]
+__all__ = [
+    "AUDIO",
+    "FEATURE_FOLDER",
+    "FeatureStream",
+    "features",
+    "load_audio",
+    "wav_bytes",
+    "write_features",
+]
+
+FeatureStream = tuple[Float32Array, Int64Array]  # values [n, D], video times [n] of their centers, ns
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
 MAX_AUDIO_BYTES = 2**30  # nine hours

@@ -14,6 +14,7 @@ from splatface.models.head.head_yaml import MAX_YAML_BYTES
 from splatface.models.storage import PART, atomic_write
 from splatface.models.training.dataset.dataset_audio import (
     AUDIO,
+    FeatureStream,
     wav_bytes,
     write_features,
 )
@@ -174,9 +175,6 @@ def _check_pictures(dataset: Dataset, count: int) -> None:
 UNFINISHED = "unfinished.txt"  # there while the data set is being written
 
 
-Heard = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-
 class DatasetWriter:
     """Writes the pictures of a data set one by one, in any order, and goes on where another one stopped.
 
@@ -250,7 +248,7 @@ class DatasetWriter:
         dataset: Dataset,
         audio: NDArray[np.float32],
         points: Points | None = None,
-        heard: Mapping[str, Heard] | None = None,
+        features: Mapping[str, FeatureStream] | None = None,
     ) -> Dataset:
         """Write everything beside the pictures, dataset.yaml last; the data set, in its folder.
 
@@ -258,7 +256,7 @@ class DatasetWriter:
             dataset: as many frames as pictures were added; its `folder` is not looked at.
             audio: [n] samples at 16 kHz, the first at film time 0.
             points: where training may start.
-            heard: features of foreign encoders, by name: values [n, D] and film times of their centers [n].
+            features: of other encoders, by name.
 
         Raises:
             DatasetError: when something is not sound or a picture is missing; nothing is lost.
@@ -278,7 +276,7 @@ class DatasetWriter:
         if points is not None:
             check_points(points)
         try:
-            _write_beside(whole, audio, points, heard or {})
+            _write_beside(whole, audio, points, features or {})
         except OSError as error:
             raise disk_error(self.folder, error) from error
         return whole
@@ -328,7 +326,7 @@ def _claim(folder: Path, note: bytes) -> None:
 
 
 def _write_beside(
-    dataset: Dataset, audio: NDArray[np.float32], points: Points | None, heard: Mapping[str, Heard]
+    dataset: Dataset, audio: NDArray[np.float32], points: Points | None, features: Mapping[str, FeatureStream]
 ) -> None:
     contents = {
         AUDIO: wav_bytes(audio),
@@ -342,7 +340,7 @@ def _write_beside(
         contents[BACKGROUND_FILE] = png_bytes((dataset.background * 255 + 0.5).astype(np.uint8))
     for name, content in contents.items():
         atomic_write(dataset.folder / name, content)
-    for encoder, (values, centers_ns) in heard.items():
+    for encoder, (values, centers_ns) in features.items():
         write_features(dataset.folder, encoder, values, centers_ns)
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     atomic_write(dataset.folder / YAML, describe(dataset, digests))

@@ -113,6 +113,11 @@ class Dataset:
         """Whether its points lie all around the person: an actor's do, a film's only where it looked."""
         return self.source == "actor"
 
+    @property
+    def is_tracked(self) -> bool:
+        """Whether poses and motion were tracked in images; an actor's are exact."""
+        return self.source != "actor"
+
 
 TEST_FRACTION, VAL_FRACTION = 0.10, 0.05
 

@@ -200,7 +200,7 @@ def adapt_config_to_dataset(dataset: Dataset, config: TrainConfig) -> AdaptedCon
     from all sides. All of it stands in config.yaml.
     """
     notes = []
-    if dataset.source == "video":
+    if dataset.is_tracked:
         config = replace(config, refine=replace(config.refine, rounds=_ROUNDS))
         notes.append(f"poses come from tracking: refined {_ROUNDS} times through the renderer")
     rows = known_frame_indices(dataset, TRAIN)
@@ -211,7 +211,7 @@ def adapt_config_to_dataset(dataset: Dataset, config: TrainConfig) -> AdaptedCon
     shortage = _data_scarcity(seconds, len(rows))
     errs, little = 0.0, shortage
     turned = _turned_deg(dataset, rows)
-    if dataset.source == "video":
+    if dataset.is_tracked:
         errs = _TRACKER_ERRS
         little = max(shortage, _share(seconds, _MUCH_S, _LITTLE_S))
         hold = _log_lerp(*_SKIN_HOLDS, _share(turned, _NEVER_TURNED_DEG, _TURNED_DEG))

@@ -128,7 +128,12 @@ def fit_clip(
 
 
 def fit_clip_with_poses(
-    landmarks_px: AnyArray, T_camera_head: AnyArray, camera: Camera, fps: float
+    landmarks_px: AnyArray,
+    T_camera_head: AnyArray,
+    camera: Camera,
+    fps: float,
+    *,
+    segment_start: BoolArray | None = None,
 ) -> tuple[ClipFit, bool]:
     """Fit landmarks like `fit_clip`, with head poses [F, 4, 4] and a camera that are known.
 
@@ -141,7 +146,7 @@ def fit_clip_with_poses(
     Raises:
         TrackingError: like `fit_clip`.
     """
-    clip = _clip(landmarks_px, (camera.width, camera.height), fps, None)
+    clip = _clip(landmarks_px, (camera.width, camera.height), fps, segment_start)
     model = load_face_model()
     intrinsics = Intrinsics(float(np.sqrt(camera.fx * camera.fy)), (camera.cx, camera.cy))
     person = _estimate_clip_person(model, clip, intrinsics)

@@ -14,9 +14,9 @@ from splatface.models.rotations import CANONICAL_REP103, matrix_from_quat, quat_
 from splatface.models.training.dataset.body_poses import neck_joint
 from splatface.models.training.dataset.dataset_audio import features, load_audio
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.dataset.ernerf_files import read_shots
+from splatface.models.training.dataset.ernerf_files import read_transforms
 from splatface.models.training.dataset.frame_images import labels, picture
-from splatface.models.training.dataset.import_ernerf import ImportPlan, import_transforms, labels_of_parsing
+from splatface.models.training.dataset.import_ernerf import ImportPlan, import_ernerf, labels_from_parsing
 from splatface.models.training.dataset.types import (
     BACKGROUND,
     EYES,
@@ -50,7 +50,7 @@ def plan(source, target, **others):
 @pytest.fixture(scope="module")
 def imported(shared, tmp_path_factory):
     folder = tmp_path_factory.mktemp("imported") / "set"
-    import_transforms(plan(shared, folder))
+    import_ernerf(plan(shared, folder))
     return load_dataset(folder)
 
 
@@ -116,7 +116,7 @@ def test_features_of_other_encoders_are_one_stream_again(imported):
 
 def test_a_point_of_the_head_is_seen_where_their_camera_sees_it(shared, tiny):
     """proj_x = -f X / Z + cx, proj_y = f Y / Z + cy of AD-NeRF's geo_transform.py, on the other axes."""
-    shots = read_shots(shared)
+    shots = read_transforms(shared)
     frames = json.loads((shared / "transforms_train.json").read_text())["frames"]
     point = np.array([0.03, 0.02, -0.08])
     for row in (0, 5, 20):
@@ -137,16 +137,16 @@ def test_an_import_cut_short_goes_on(shared, imported, tmp_path):
             raise Stopped
 
     with pytest.raises(Stopped):
-        import_transforms(plan(shared, tmp_path / "set"), stop)
+        import_ernerf(plan(shared, tmp_path / "set"), stop)
     early = (tmp_path / "set" / "pictures" / "000003.png").stat().st_mtime_ns
     counts = []
-    import_transforms(plan(shared, tmp_path / "set"), lambda done, total: counts.append((done, total)))
+    import_ernerf(plan(shared, tmp_path / "set"), lambda done, total: counts.append((done, total)))
     assert counts[-1] == (36, 36)
     assert (tmp_path / "set" / "pictures" / "000003.png").stat().st_mtime_ns == early
     again = load_dataset(tmp_path / "set")
     assert np.array_equal(picture(again, 35), picture(imported, 35))
     with pytest.raises(DatasetError, match="finished data set"):
-        import_transforms(plan(shared, tmp_path / "set"))
+        import_ernerf(plan(shared, tmp_path / "set"))
 
 
 def test_what_is_optional_may_be_missing(broken, tmp_path):
@@ -155,7 +155,7 @@ def test_what_is_optional_may_be_missing(broken, tmp_path):
     for name in ("gt_imgs", "torso_imgs"):
         shutil.rmtree(broken / name)
     (broken / "ori_imgs" / "3.lms").unlink()
-    dataset = import_transforms(plan(broken, tmp_path / "set"))
+    dataset = import_ernerf(plan(broken, tmp_path / "set"))
     assert np.isnan(dataset.frames.controls).all()
     assert np.isnan(dataset.frames.landmarks_px[3]).all()
     assert set(np.unique(labels(dataset, 3))) <= {BACKGROUND, TORSO, NECK, FACE}
@@ -194,7 +194,7 @@ def test_broken_folders_are_refused(broken, tmp_path, name, content, words):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DatasetError) as error:
-        import_transforms(plan(broken, tmp_path / "set"))
+        import_ernerf(plan(broken, tmp_path / "set"))
     for word in ("expected", "found", *words):
         assert word in str(error.value)
 
@@ -216,7 +216,7 @@ def test_broken_folders_are_refused(broken, tmp_path, name, content, words):
 def test_odd_transforms_are_refused(broken, tmp_path, change, word):
     edit(broken / "transforms_train.json", change)
     with pytest.raises(DatasetError, match=word):
-        import_transforms(plan(broken, tmp_path / "set"))
+        import_ernerf(plan(broken, tmp_path / "set"))
 
 
 def test_odd_features_are_refused(broken, tmp_path):
@@ -228,28 +228,28 @@ def test_odd_features_are_refused(broken, tmp_path):
     ):
         np.save(broken / "aud_ds.npy", array)
         with pytest.raises(DatasetError) as error:
-            import_transforms(plan(broken, tmp_path / "set"))
+            import_ernerf(plan(broken, tmp_path / "set"))
         assert word in str(error.value)
 
 
 def test_license_and_consent_must_be_said(shared, tmp_path):
     with pytest.raises(DatasetError, match="consent"):
-        import_transforms(replace(plan(shared, tmp_path / "set"), consent=" "))
+        import_ernerf(replace(plan(shared, tmp_path / "set"), consent=" "))
 
 
 def test_every_way_to_say_the_focal_length(broken):
     path = broken / "transforms_train.json"
-    focal = read_shots(broken).camera.fx
+    focal = read_transforms(broken).camera.fx
     edit(path, lambda data: data.update(fl_x=data.pop("focal_len"), w=96, h=96))
-    assert read_shots(broken).camera.fx == pytest.approx(focal)
+    assert read_transforms(broken).camera.fx == pytest.approx(focal)
     edit(path, lambda data: data.update(camera_angle_x=2 * np.arctan(48 / data.pop("fl_x"))))
-    assert read_shots(broken).camera.fy == pytest.approx(focal)
+    assert read_transforms(broken).camera.fy == pytest.approx(focal)
 
 
 def test_the_colors_are_bgr():
     strip = np.array([[0, 1, 2, 4]], np.uint8)
     nowhere = np.full((68, 2), np.nan, np.float32)
-    assert labels_of_parsing(parsed(strip), nowhere).tolist() == [[BACKGROUND, TORSO, NECK, FACE]]
+    assert labels_from_parsing(parsed(strip), nowhere).tolist() == [[BACKGROUND, TORSO, NECK, FACE]]
     red_in_a_viewer = cv2.imencode(".png", parsed(strip))[1]
     assert cv2.imdecode(red_in_a_viewer, cv2.IMREAD_COLOR)[0, 1].tolist() == [0, 0, 255]
 
@@ -259,9 +259,9 @@ def test_a_mouth_is_only_seen_where_it_is_open(tiny):
     head = np.full((96, 96, 3), (255, 0, 0), np.uint8)
     landmarks = tiny.frames.landmarks_px[row].copy()
     assert LABELS[MOUTH] == "mouth"
-    assert (labels_of_parsing(head, landmarks) == MOUTH).any()
+    assert (labels_from_parsing(head, landmarks) == MOUTH).any()
     landmarks[60:] = landmarks[60:].mean(axis=0)
-    shut = labels_of_parsing(head, landmarks)
+    shut = labels_from_parsing(head, landmarks)
     assert not (shut == MOUTH).any()
     assert (shut == LIPS).any()
 
