@@ -50,9 +50,11 @@ def tiny_dataset(folder: Path) -> Path:
     return make_dataset(folder, size=96, film=tiny_film(38), left_out=(7, 15))
 
 
-def make_dataset(folder: Path, size: int, film: Film, left_out: tuple[int, ...] = ()) -> Path:
-    """The film of `tiny_head` (or a head as full as the shipped one, from 256 px on) as a data set."""
-    thin = size < 200
+def make_dataset(
+    folder: Path, size: int, film: Film, left_out: tuple[int, ...] = (), thin: bool | None = None
+) -> Path:
+    """The film of the thin `tiny_head` (below 200 px) or of the shipped head as a data set."""
+    thin = size < 200 if thin is None else thin
     head, labels = tiny_head(thin)
     camera = head.info.camera.scaled_to(size, size)
     kept = np.setdiff1d(np.arange(len(film.time_ns)), left_out)

@@ -12,6 +12,7 @@ from splatface.models.training.dataset.body_poses import rewrite_tables
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.findings import BAD, FINE, ODD, inspect_dataset
 from splatface.models.training.dataset.frame_images import contact_sheet
+from splatface.models.training.dataset.import_ernerf import ImportPlan, import_ernerf
 
 
 def levels(dataset):
@@ -70,16 +71,19 @@ def test_the_command_describes_checks_and_draws(tiny_folder, tmp_path, capsys):
     assert capsys.readouterr().out.count("fine") >= 9
 
 
-def test_the_command_imports(tiny, tmp_path, capsys):
-    shared = write_shared(tiny, tmp_path / "shared")
-    words = ("import", shared, "--out", tmp_path / "set", "--license", "CC0-1.0", "--fps", "12.5")
+def test_an_import_needs_consent(tmp_path):
     with pytest.raises(SystemExit):
-        run(*words)
-    assert run(*words, "--consent", "nobody is shown") == 0
-    assert "ibug68" in capsys.readouterr().out
+        run("import", tmp_path, "--out", tmp_path / "set", "--license", "CC0-1.0")
+
+
+def test_an_import_that_was_not_tracked_is_odd(tiny, tmp_path, capsys):
+    source = write_shared(tiny, tmp_path / "shared")
+    import_ernerf(
+        ImportPlan(source=source, target=tmp_path / "set", license="CC0-1.0", consent="nobody", fps=12.5)
+    )
     assert run("check", tmp_path / "set") == 0
     out = capsys.readouterr().out
-    assert "splatface track fills them in" in out
+    assert "import it again, which tracks them" in out
     assert "bad" not in out
 
 
