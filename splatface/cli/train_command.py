@@ -147,7 +147,12 @@ def make_config(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainCon
     The second value is a list of texts: what the data set changed.
     """
     from splatface.models.training.optimization.dataset_statistics import adapt_config_to_dataset
-    from splatface.models.training.optimization.train_config import config_from_yaml, config_to_yaml, preset
+    from splatface.models.training.optimization.train_config import (
+        config_from_yaml,
+        config_to_yaml,
+        current_setting_name,
+        preset,
+    )
 
     fitted = adapt_config_to_dataset(dataset, preset(args.field))
     values: dict[str, Any] = yaml.safe_load(config_to_yaml(fitted.config))
@@ -167,7 +172,7 @@ def make_config(args: argparse.Namespace, dataset: "Dataset") -> tuple["TrainCon
                 f"--set: expected KEY=VALUE, found {setting!r}: try densify.max_gaussians=30000"
             )
         try:
-            _set_value(values, key, yaml.safe_load(text))
+            _set_value(values, current_setting_name(key), yaml.safe_load(text))
         except yaml.YAMLError as error:
             raise TrainingError(f"--set {key}: expected a value, found {text!r}: quote it") from error
     return config_from_yaml(yaml.safe_dump(values)), fitted.notes

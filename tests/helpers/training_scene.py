@@ -1,6 +1,9 @@
-"""A few Gaussians and a camera for the tests of training."""
+"""Gaussians, a camera, targets and short runs for the tests of training."""
+
+from dataclasses import replace
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from splatface.models.camera import Camera
 from splatface.models.training.optimization.gaussian_skinning import (
@@ -10,8 +13,17 @@ from splatface.models.training.optimization.gaussian_skinning import (
     pack_bone_poses,
     row_width,
 )
+from splatface.models.training.optimization.image_loss import ImageTarget
 from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss
-from splatface.models.training.optimization.train_config import LossConfig
+from splatface.models.training.optimization.train_config import (
+    DensifyConfig,
+    GaussianConstraints,
+    LossConfig,
+    RefineConfig,
+    StageConfig,
+    preset,
+)
+from splatface.models.training.optimization.training_run import train
 
 
 def camera(size=64):
@@ -43,4 +55,75 @@ def still(table):
 
 def drawn(table):
     render_loss = RenderLoss(camera(), np.full(3, 0.5, np.float32), LossConfig(), 1)
-    return render_loss.draw(still(table), at_rest())
+    return render_loss.render(still(table), at_rest())
+
+
+HEIGHT, WIDTH = 47, 61
+
+
+def smooth(generator):
+    noise = generator.random((HEIGHT, WIDTH, 3))
+    return np.clip(gaussian_filter(noise, (1.5, 1.5, 0)) * 3 - 1, 0, 1)
+
+
+def random_target(generator, lips=(20, 11, 33, 42)):
+    return ImageTarget(
+        image=(smooth(generator) * 255).astype(np.uint8),
+        weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
+        dynamic_mask=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
+        silhouette_trimap=-generator.integers(0, 2, (HEIGHT, WIDTH), dtype=np.int8),  # nobody, or an edge
+        lips=lips,
+    )
+
+
+ALL_LOSSES = LossConfig(
+    l1=0.8, dssim=0.2, lips=0.5, mask=0.3, background_opacity_weight=0.2, foreground_transparency_weight=0.3
+)
+
+
+def square_target(size=64):
+    generator = np.random.default_rng(5)
+    small = random_target(generator)
+    wide = [
+        np.pad(a, [(0, size), (0, size)] + [(0, 0)] * (a.ndim - 2))[:size, :size]
+        for a in (small.image, small.weights, small.dynamic_mask)
+    ]
+    return ImageTarget(*wide, generator.integers(-1, 2, (size, size), dtype=np.int8), small.lips)
+
+
+SHORT_RUN = replace(
+    preset("basis"),
+    threads=1,
+    stages=StageConfig(canonical_steps=20, deformation_steps=60),
+    densify=DensifyConfig(interval=20, max_gaussians=3000),
+    constraints=GaussianConstraints(max_color_deviation=0.25),
+    report_every=20,
+    validate_every=40,
+    checkpoint_s=0.0,
+)
+SHORT_STEPS = 80
+
+
+def counting_clock():
+    """Return a clock that advances by 0.01 s at each call."""
+    now = [0.0]
+
+    def clock():
+        now[0] += 0.01
+        return now[0]
+
+    return clock
+
+
+def run_training(dataset, config, folder, report=lambda progress: None):
+    return train(dataset, config, folder, clock=counting_clock(), report=report)
+
+
+REFINED_RUN = replace(
+    SHORT_RUN,
+    stages=StageConfig(canonical_steps=80, deformation_steps=80),
+    densify=DensifyConfig(interval=20, max_gaussians=3000),
+    refine=RefineConfig(rounds=2, iterations=3, focal_sigma=0.0),
+    report_every=20,
+    validate_every=1000,
+)

@@ -1,4 +1,10 @@
-"""x"""
+"""Fields in training: deformations of a frame, their gradients, and the optimizer step of the field.
+
+`TorchFieldTrainer` trains any field by autograd. `BasisFieldTrainer` trains the linear basis,
+deltas = dynamism * (basis @ map(motion)), with gradients written by hand in compiled loops on a few threads
+(a BLAS spins its own threads between calls). The gradient of the basis, [M, 14, K] numbers, is never stored,
+see `step_basis`.
+"""
 
 from copy import copy
 from typing import Any, Protocol
@@ -22,7 +28,7 @@ from splatface.models.training.fields.field import Condition, Field
 from splatface.models.training.fields.field_config import ConditioningConfig
 from splatface.models.training.optimization.dataset_statistics import all_motion, motion_std
 from splatface.models.training.optimization.densification import DensificationResult
-from splatface.models.training.optimization.gaussian_skinning import SKIN, pack, unpack
+from splatface.models.training.optimization.gaussian_skinning import SKIN, chunk_bounds, pack, unpack
 from splatface.models.training.optimization.optimizer import (
     CANONICAL,
     AdamState,
@@ -35,7 +41,7 @@ from splatface.models.training.optimization.optimizer import (
 )
 from splatface.models.training.optimization.render_loss import DeformedGaussians, Gradients
 from splatface.models.training.optimization.train_config import TrainConfig
-from splatface.models.typing import Float32Array
+from splatface.models.typing import Float32Array, Int64Array
 
 __all__ = [
     "BasisFieldTrainer",
@@ -45,24 +51,24 @@ __all__ = [
     "TorchFieldTrainer",
     "apply_basis",
     "coefficient_grad",
-    "pose_of",
+    "pose_parameters",
 ]
 
 
-def pose_of(T_world_head: NDArray[np.float64], pivot_m: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Yaw, pitch, roll (rad, REP 103) and shift x, y, z (m, canonical axes) [6] of a head about its pivot."""
+def pose_parameters(T_world_head: NDArray[np.float64], pivot_m: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return yaw, pitch, roll (rad, REP 103) and translation (m, canonical axes) [6] about the pivot."""
     rotation = T_world_head[:3, :3]
     angles = rep103_angles(rotation)
     return np.concatenate([angles, T_world_head[:3, 3] - pivot_m + rotation @ pivot_m])
 
 
 class Conditions:
-    """The condition of every row of a data set."""
+    """Field conditions of the frames of a data set."""
 
     def __init__(self, dataset: Dataset, conditioning: ConditioningConfig, encoder: str) -> None:
-        """Raises TrainingError where a field driven by sound is not told by which encoder."""
+        """Raise TrainingError where a field driven by audio has no encoder."""
         self._dataset, self._config = dataset, conditioning
-        self._features: tuple[NDArray[np.float32], NDArray[np.int64]] | None = None
+        self._features: tuple[Float32Array, Int64Array] | None = None
         if conditioning.drive == "sound":
             if not encoder:
                 raise TrainingError(
@@ -71,19 +77,19 @@ class Conditions:
                 )
             self._features = features(dataset, encoder)
 
-    def __call__(self, row: int) -> Condition:
-        """What happens in a row; float32 on the CPU."""
+    def __call__(self, frame_index: int) -> Condition:
+        """Return the condition of a frame; float32 on the CPU."""
         frames = self._dataset.frames
-        pose = pose_of(frames.T_world_head[row], self._dataset.pivot_m)
+        pose = pose_parameters(frames.T_world_head[frame_index], self._dataset.pivot_m)
         return Condition(
-            mouth=torch.from_numpy(frames.mouth[row].astype(np.float32)),
-            controls=torch.from_numpy(frames.controls[row].astype(np.float32)),
+            mouth=torch.from_numpy(frames.mouth[frame_index].astype(np.float32)),
+            controls=torch.from_numpy(frames.controls[frame_index].astype(np.float32)),
             pose=torch.from_numpy(pose.astype(np.float32)),
-            audio=None if self._features is None else self._windows(int(frames.time_ns[row])),
+            audio=None if self._features is None else self._windows(int(frames.time_ns[frame_index])),
         )
 
-    def of(self, dataset: Dataset) -> "Conditions":
-        """The same sound with the motion and poses of another reading of the data set."""
+    def with_dataset(self, dataset: Dataset) -> "Conditions":
+        """Return the conditions with the motion and poses of a refined data set, and the same audio."""
         other = copy(self)
         other._dataset = dataset
         return other
@@ -107,37 +113,33 @@ _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "nump
 
 
 def apply_basis(basis: Float32Array, coefficients: Float32Array, workers: Workers) -> Float32Array:
-    """basis [M, 14, K] @ coefficients [K] = [M, 14]."""
+    """Return basis [M, 14, K] @ coefficients [K] = [M, 14]."""
     count, channels, width = basis.shape
     flat, out = basis.reshape(count * channels, width), np.empty(count * channels, f4)
 
-    def part(k: int) -> None:
-        _apply(*_share(len(flat), k, workers), flat, coefficients, out)
+    def run_chunk(k: int) -> None:
+        _multiply_rows(*chunk_bounds(len(flat), k, workers), flat, coefficients, out)
 
-    workers.run(part)
+    workers.run(run_chunk)
     return out.reshape(count, channels)
 
 
 def coefficient_grad(basis: Float32Array, grads: Float32Array, workers: Workers) -> Float32Array:
-    """dL/d(coefficients) [K] of dL/d(movements) [M, 14]."""
+    """Return dL/d(coefficients) [K] from dL/d(deltas) [M, 14]."""
     count, channels, width = basis.shape
-    flat, above = basis.reshape(count * channels, width), np.ascontiguousarray(grads).reshape(-1)
+    flat, output_grads = basis.reshape(count * channels, width), np.ascontiguousarray(grads).reshape(-1)
     sums = np.zeros((workers.threads, width), f4)
 
-    def part(k: int) -> None:
-        _gather(*_share(len(flat), k, workers), flat, above, sums[k])
+    def run_chunk(k: int) -> None:
+        _accumulate_grad(*chunk_bounds(len(flat), k, workers), flat, output_grads, sums[k])
 
-    workers.run(part)
+    workers.run(run_chunk)
     total: Float32Array = sums.sum(axis=0)
     return total
 
 
-def _share(count: int, k: int, workers: Workers) -> tuple[int, int]:
-    return k * count // workers.threads, (k + 1) * count // workers.threads
-
-
 @numba.njit(**_OPTIONS)
-def _apply(first, last, flat, coefficients, out):  # type: ignore[no-untyped-def]
+def _multiply_rows(first, last, flat, coefficients, out):  # type: ignore[no-untyped-def]
     for i in range(first, last):
         row, total = flat[i], f4(0)
         for k in range(len(coefficients)):
@@ -146,192 +148,200 @@ def _apply(first, last, flat, coefficients, out):  # type: ignore[no-untyped-def
 
 
 @numba.njit(**_OPTIONS)
-def _gather(first, last, flat, above, sums):  # type: ignore[no-untyped-def]
+def _accumulate_grad(first, last, flat, output_grads, sums):  # type: ignore[no-untyped-def]
     for i in range(first, last):
-        row, grad = flat[i], above[i]
+        row, grad = flat[i], output_grads[i]
         if grad != f4(0):
             for k in range(len(sums)):
                 sums[k] += grad * row[k]
 
 
-_STEEP, _CUBIC = np.float32(GELU_SCALE), np.float32(GELU_CUBIC)
+_GELU_SCALE, _GELU_CUBIC = np.float32(GELU_SCALE), np.float32(GELU_CUBIC)
 
 
 class MotionMapGrad:
-    """`MotionMap` of models/head/motion_map.py at the motion x [16]; `coefficients` [K]."""
+    """`MotionMap` at one motion x [16], with its gradients written by hand; `coefficients` [K]."""
 
     def __init__(
         self, x: Float32Array, linear: Float32Array, w1: Float32Array, b1: Float32Array, w2: Float32Array
     ) -> None:
         self._x, self._linear, self._w1, self._w2 = x, linear, w1, w2
-        bent, self._grad = _gelu(x @ w1 + b1)
-        still, self._grad_at_zero = _gelu(b1)
-        self._bend = bent - still
-        made: Float32Array = np.asarray(x @ linear + self._bend @ w2, np.float32)
-        self.coefficients = made
+        activated, self._grad = _gelu(x @ w1 + b1)
+        at_zero, self._grad_at_zero = _gelu(b1)
+        self._activation = activated - at_zero
+        coefficients: Float32Array = np.asarray(x @ linear + self._activation @ w2, np.float32)
+        self.coefficients = coefficients
 
-    def back(self, grads: Float32Array) -> dict[str, Float32Array]:
-        """dL/d of linear, w1, b1 and w2 of dL/d(coefficients) [K]."""
+    def parameter_grads(self, grads: Float32Array) -> dict[str, Float32Array]:
+        """Return dL/d(linear, w1, b1, w2) from dL/d(coefficients) [K]."""
         hidden = self._w2 @ grads
-        inner = hidden * self._grad
+        hidden_grad = hidden * self._grad
         return {
             "linear": np.outer(self._x, grads),
-            "w1": np.outer(self._x, inner),
-            "b1": inner - hidden * self._grad_at_zero,
-            "w2": np.outer(self._bend, grads),
+            "w1": np.outer(self._x, hidden_grad),
+            "b1": hidden_grad - hidden * self._grad_at_zero,
+            "w2": np.outer(self._activation, grads),
         }
 
     def input_grad(self, grads: Float32Array) -> Float32Array:
-        """dL/dx [16] of dL/d(coefficients) [K]."""
-        found: Float32Array = self._linear @ grads + self._w1 @ (self._grad * (self._w2 @ grads))
-        return found
+        """Return dL/dx [16] from dL/d(coefficients) [K]."""
+        result: Float32Array = self._linear @ grads + self._w1 @ (self._grad * (self._w2 @ grads))
+        return result
 
 
 def _gelu(x: Float32Array) -> tuple[Float32Array, Float32Array]:
-    """GELU in its tanh form, and its slope."""
-    t = np.tanh(_STEEP * (x + _CUBIC * x * x * x))
+    """Return GELU in its tanh form, and its derivative."""
+    t = np.tanh(_GELU_SCALE * (x + _GELU_CUBIC * x * x * x))
     half = np.float32(0.5)
-    steep = _STEEP * (1 + 3 * _CUBIC * x * x)
-    return half * x * (1 + t), half * (1 + t) + half * x * (1 - t * t) * steep
+    inner_derivative = _GELU_SCALE * (1 + 3 * _GELU_CUBIC * x * x)
+    return half * x * (1 + t), half * (1 + t) + half * x * (1 - t * t) * inner_derivative
 
 
 Arrays = dict[str, NDArray[np.generic]]
 
 
 class FieldTrainer(Protocol):
-    """A field in training."""
+    """Interface of a field in training."""
 
     @property
     def field(self) -> Field:
-        """The field as it is now."""
+        """Return the field as it is now."""
 
     def set_motion(self, dataset: Dataset) -> None:
-        """Move as the frames of a data set say: the one that is trained on, better known by now."""
+        """Use the motion of a data set: the one that is trained on, refined."""
 
-    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """What a row looks like; changes nothing."""
+    def forward_eval(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Return the deformation of a frame; changes nothing."""
 
-    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
-        """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row.
+    def motion_grad(self, table: Float32Array, frame_index: int, grads: Gradients) -> Float32Array:
+        """Return dL/d(mouth modes and controls) [16] for a frame that `forward_eval` deformed.
 
-        0 for what the field does not ask for: one driven by sound knows of no mouth mode.
+        0 for what the field does not use: one driven by audio uses no mouth mode.
         """
 
-    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """What is drawn to learn from a row."""
+    def forward_train(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Return the deformation of a frame to learn from."""
 
     def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
-        """Learn from the slopes of the last move at a share of the usual rate: slopes of the table [N, W]."""
+        """Step the field after `forward_train`, its rates times `rate`; return dL/d(table) [N, W]."""
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
-        """Which of N Gaussians have rows of their own, and how many more could have."""
+        """Return which of N Gaussians have rows of their own, and how many more could have."""
 
-    def regrow(self, regrown: DensificationResult) -> None:
-        """Follow a table that was parted and pruned."""
+    def remap_gaussians(self, densified: DensificationResult) -> None:
+        """Follow a table that was densified and pruned."""
 
     def state_dict(self) -> Arrays:
-        """All that learning changes."""
+        """Return all arrays that training changes."""
 
     def load_state_dict(self, arrays: Arrays) -> None:
-        """Go on from what `arrays` gave."""
+        """Continue from what `state_dict` returned."""
 
 
 class TorchFieldTrainer:
-    """Any field of places: torch finds its slopes."""
+    """Any field that is a function of position, trained by autograd."""
 
     def __init__(self, field: nn.Module, conditions: Conditions, config: TrainConfig) -> None:
-        """The field lies on the config's device; tables and slopes are exchanged as arrays."""
+        """Keep the field on the config's device; tables and gradients are exchanged as arrays."""
         rates = config.rates
         self._field, self._conditions, self._rates = field, conditions, rates
-        self._masked, self._device = config.losses.mask > 0, torch.device(config.device)
+        self._use_mask, self._device = config.losses.mask > 0, torch.device(config.device)
         planes = [p for p in field.parameters() if p.dim() > 2]
         nets = [p for p in field.parameters() if p.dim() <= 2]
-        groups = [{"params": p, "pace": r} for p, r in ((planes, rates.planes), (nets, rates.field)) if p]
-        self._optimiser = torch.optim.Adam(groups, lr=0.0, eps=1e-15)
+        groups = [{"params": p, "base_lr": r} for p, r in ((planes, rates.planes), (nets, rates.field)) if p]
+        self._optimizer = torch.optim.Adam(groups, lr=0.0, eps=1e-15)
         self._graph: tuple[Tensor, list[Tensor]] | None = None
 
     @property
     def field(self) -> Field:
-        """The field as it is now."""
-        found: Field = self._field
-        return found
+        """Return the field as it is now."""
+        result: Field = self._field
+        return result
 
     def set_motion(self, dataset: Dataset) -> None:
-        """Move as the frames of a data set say."""
-        self._conditions = self._conditions.of(dataset)
+        """Use the motion of a data set."""
+        self._conditions = self._conditions.with_dataset(dataset)
 
-    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """What a row looks like; changes nothing."""
+    def forward_eval(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Return the deformation of a frame; changes nothing."""
         with torch.no_grad():
-            return self.forward_train(table, row, schedule)
+            return self.forward_train(table, frame_index, schedule)
 
-    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """Ask the field; in the canonical stage nothing moves, but the field may say how it rests."""
+    def forward_train(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Evaluate the field; in the canonical stage it may change the rest shape, but nothing moves."""
         leaf = torch.from_numpy(table).to(self._device).detach().requires_grad_()
-        resting = self.field.canonical(unpack(leaf))
-        whole = pack(resting, leaf[:, SKIN])
+        canonical = self.field.canonical(unpack(leaf))
+        canonical_table = pack(canonical, leaf[:, SKIN])
         if schedule.stage == CANONICAL:
-            self._graph = leaf, [whole]
+            self._graph = leaf, [canonical_table]
             return DeformedGaussians(
-                _array(whole), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32)
+                _array(canonical_table), np.empty(0, np.int64), np.empty((0, DELTA_CHANNELS), np.float32)
             )
-        movement = self.field.forward(resting.means, self._condition(row))
-        outputs = [whole, movement.deltas]
-        dynamism = movement.dynamism if self._masked else None
+        deformation = self.field.forward(canonical.means, self._condition(frame_index))
+        outputs = [canonical_table, deformation.deltas]
+        dynamism = deformation.dynamism if self._use_mask else None
         if dynamism is not None:
             outputs.append(dynamism)
         self._graph = leaf, outputs
         arrays = [_array(output) for output in outputs]
         return DeformedGaussians(arrays[0], np.arange(len(table)), *arrays[1:])
 
-    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
-        """dL/d(mouth modes and controls) [16] of the movements that `show` gave for a row."""
-        condition = self._condition(row)
-        asked = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
-        resting = self.field.canonical(unpack(torch.from_numpy(table).to(self._device)))
-        deltas = self.field.forward(resting.means, condition).deltas
-        above = torch.from_numpy(grads.deltas).to(self._device)
-        found = torch.autograd.grad(deltas, asked, above, allow_unused=True, materialize_grads=True)
-        return np.concatenate([_array(grad) for grad in found])
+    def motion_grad(self, table: Float32Array, frame_index: int, grads: Gradients) -> Float32Array:
+        """Return dL/d(mouth modes and controls) [16] for a frame that `forward_eval` deformed."""
+        condition = self._condition(frame_index)
+        inputs = [condition.mouth.requires_grad_(), condition.controls.requires_grad_()]
+        canonical = self.field.canonical(unpack(torch.from_numpy(table).to(self._device)))
+        deltas = self.field.forward(canonical.means, condition).deltas
+        output_grads = torch.from_numpy(grads.deltas).to(self._device)
+        result = torch.autograd.grad(deltas, inputs, output_grads, allow_unused=True, materialize_grads=True)
+        return np.concatenate([_array(grad) for grad in result])
 
-    def _condition(self, row: int) -> Condition:
-        found = self._conditions(row)
-        tensors = (found.mouth, found.controls, found.pose, found.audio)
+    def _condition(self, frame_index: int) -> Condition:
+        result = self._conditions(frame_index)
+        tensors = (result.mouth, result.controls, result.pose, result.audio)
         return Condition(*(None if tensor is None else tensor.to(self._device) for tensor in tensors))
 
     def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
-        """Back through the field, and a step of Adam."""
+        """Back-propagate through the field, and make a step of Adam."""
         assert self._graph is not None
         leaf, outputs = self._graph
-        above = [grads.table, grads.deltas, grads.dynamism][: len(outputs)]
-        tensors = [torch.from_numpy(a).to(self._device) for a in above if a is not None]
+        output_grads = [grads.table, grads.deltas, grads.dynamism][: len(outputs)]
+        tensors = [torch.from_numpy(a).to(self._device) for a in output_grads if a is not None]
         torch.autograd.backward(outputs, tensors)
         self._graph = None
-        cooled = rate * self._rates.last**schedule.progress
-        for group in self._optimiser.param_groups:
-            group["lr"] = group["pace"] * cooled
-        self._optimiser.step()
-        self._optimiser.zero_grad()
+        decayed_rate = rate * self._rates.final_lr_ratio**schedule.progress
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base_lr"] * decayed_rate
+        self._optimizer.step()
+        self._optimizer.zero_grad()
         assert leaf.grad is not None
         return _array(leaf.grad)
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
-        """A field of places has no rows."""
+        """Return none: a field of positions has no rows."""
         return np.zeros(count, np.bool_), 0
 
-    def regrow(self, regrown: DensificationResult) -> None:
-        """A field of places does not mind."""
+    def remap_gaussians(self, densified: DensificationResult) -> None:
+        """Do nothing: a field of positions does not depend on the table."""
 
     def state_dict(self) -> Arrays:
-        """Parameters and moments."""
-        found: Arrays = {f"field.{k}": v.cpu().numpy() for k, v in self._field.state_dict().items()}
-        state = self._optimiser.state_dict()["state"]
-        for number, values in state.items():
-            found |= {f"adam.{number}.{k}": v.cpu().numpy() for k, v in values.items()}
-        return found
+        """Return parameters and running means."""
+        result: Arrays = {f"field.{k}": v.cpu().numpy() for k, v in self._field.state_dict().items()}
+        state = self._optimizer.state_dict()["state"]
+        for index, values in state.items():
+            result |= {f"adam.{index}.{k}": v.cpu().numpy() for k, v in values.items()}
+        return result
 
     def load_state_dict(self, arrays: Arrays) -> None:
-        """Go on from what `arrays` gave."""
+        """Continue from what `state_dict` returned."""
         prefix = "field."
         tensors = {
             k.removeprefix(prefix): torch.from_numpy(v.copy())
@@ -342,156 +352,169 @@ class TorchFieldTrainer:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in arrays.items():
             if name.startswith("adam."):
-                _, number, part = name.split(".")
-                state.setdefault(int(number), {})[part] = torch.from_numpy(value.copy())
-        whole = self._optimiser.state_dict()
-        self._optimiser.load_state_dict({**whole, "state": state})
+                _, index, key = name.split(".")
+                state.setdefault(int(index), {})[key] = torch.from_numpy(value.copy())
+        optimizer_state = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**optimizer_state, "state": state})
 
 
 def _array(tensor: Tensor) -> Float32Array:
-    found: Float32Array = np.ascontiguousarray(tensor.detach().cpu().numpy())
-    return found
+    result: Float32Array = np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return result
 
 
-_MASKED_EVERY = 4  # pictures: drawing the dynamism costs a fifth of a step
+_MASKED_EVERY = 4  # frames: rendering the dynamism costs a fifth of a step
 _MAP = ("linear", "w1", "b1", "w2")
 
 
 class BasisFieldTrainer:
-    """A basis field whose `rows` of the table move."""
+    """A basis field over the Gaussians `dynamic_indices` of the table."""
 
     def __init__(
         self, field: BasisField, motion: Float32Array, config: TrainConfig, workers: Workers
     ) -> None:
-        """Motion [F, 16] of all rows of the data set; the field's tensors are learned in place."""
+        """Train the field's tensors in place; motion [F, 16] of all frames of the data set."""
         self._field, self._motion, self._config, self._workers = field, motion, config, workers
-        self._masked = config.losses.mask > 0 and field.dynamism is not None
-        self._noise = config.steady.motion_noise_std * motion_std(motion)
+        self._use_mask = config.losses.mask > 0 and field.dynamism is not None
+        self._noise = config.regularization.motion_noise_std * motion_std(motion)
         self._bind_arrays()
-        self._moments = {name: zero_adam_state(array) for name, array in self._learned().items()}
-        self._count = np.zeros(2, np.int64)  # moves, and steps of Adam
-        self._kept: tuple[MotionMapGrad, Float32Array, Float32Array] | None = None
+        self._moments = {name: zero_adam_state(array) for name, array in self._parameters().items()}
+        self._count = np.zeros(2, np.int64)  # forward passes, and steps of Adam
+        self._forward: tuple[MotionMapGrad, Float32Array, Float32Array] | None = None
 
     def _bind_arrays(self) -> None:
-        """The field's tensors as arrays on the same memory."""
+        """Bind the field's tensors as arrays on the same memory."""
         field = self._field
         count = len(field.dynamic)
-        self.rows = field.dynamic.numpy()
+        self.dynamic_indices = field.dynamic.numpy()
         self._basis = field.basis.detach().numpy()
         # sigmoid(30) is 1: a field without dynamism.
-        fixed = torch.full((count,), 30.0)
-        self._dynamism = (fixed if field.dynamism is None else field.dynamism.detach()).numpy()
+        constant = torch.full((count,), 30.0)
+        self._dynamism = (constant if field.dynamism is None else field.dynamism.detach()).numpy()
         self._map = {name: getattr(field.motion, name).detach().numpy() for name in _MAP}
 
     @property
     def field(self) -> BasisField:
-        """The field as it is now."""
+        """Return the field as it is now."""
         return self._field
 
     def set_motion(self, dataset: Dataset) -> None:
-        """Move as the frames of a data set say."""
+        """Use the motion of a data set."""
         self._motion = all_motion(dataset)
 
-    def forward_eval(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """Movements of a row, to look at."""
-        c = MotionMapGrad(self._motion[row], **self._map).coefficients
-        free = apply_basis(self._basis, c, self._workers)
-        return DeformedGaussians(table, self.rows, free / (1 + np.exp(-self._dynamism[:, None])))
+    def forward_eval(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Return the deformation of a frame without noise."""
+        coefficients = MotionMapGrad(self._motion[frame_index], **self._map).coefficients
+        full_deltas = apply_basis(self._basis, coefficients, self._workers)
+        return DeformedGaussians(
+            table, self.dynamic_indices, full_deltas / (1 + np.exp(-self._dynamism[:, None]))
+        )
 
-    def motion_grad(self, table: Float32Array, row: int, grads: Gradients) -> Float32Array:
-        """dL/d(motion) [16] of the movements that `show` gave for a row."""
-        _, back = self._back(grads, 1 / (1 + np.exp(-self._dynamism)))
-        return MotionMapGrad(self._motion[row], **self._map).input_grad(back)
+    def motion_grad(self, table: Float32Array, frame_index: int, grads: Gradients) -> Float32Array:
+        """Return dL/d(motion) [16] for a frame that `forward_eval` deformed."""
+        _, coefficients_grad = self._basis_grads(grads, 1 / (1 + np.exp(-self._dynamism)))
+        return MotionMapGrad(self._motion[frame_index], **self._map).input_grad(coefficients_grad)
 
-    def forward_train(self, table: Float32Array, row: int, schedule: ScheduleState) -> DeformedGaussians:
-        """Movements of a row, a little off; the dynamism is drawn in every fourth picture once it is learned.
+    def forward_train(
+        self, table: Float32Array, frame_index: int, schedule: ScheduleState
+    ) -> DeformedGaussians:
+        """Return the deformation of a frame with noise; every fourth one includes the dynamism.
 
-        What the person did is known to a few percent only: a basis that is told otherwise bends itself to
-        hit every picture.
+        Motion is known to a few percent only: without noise a basis overfits to every frame.
         """
         generator = np.random.default_rng([self._config.seed, 4, int(self._count[0])])
-        off = self._noise * generator.standard_normal(len(self._noise), np.float32)
-        known = MotionMapGrad(self._motion[row] + off, **self._map)
-        free = apply_basis(self._basis, known.coefficients, self._workers)
-        share = 1 / (1 + np.exp(-self._dynamism))
-        self._kept = known, free, share
+        noise = self._noise * generator.standard_normal(len(self._noise), np.float32)
+        motion_map = MotionMapGrad(self._motion[frame_index] + noise, **self._map)
+        full_deltas = apply_basis(self._basis, motion_map.coefficients, self._workers)
+        dynamism = 1 / (1 + np.exp(-self._dynamism))
+        self._forward = motion_map, full_deltas, dynamism
         self._count[0] += 1
-        drawn = self._masked and schedule.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
-        return DeformedGaussians(table, self.rows, free * share[:, None], share if drawn else None)
+        with_dynamism = self._use_mask and schedule.stage != CANONICAL and self._count[0] % _MASKED_EVERY == 0
+        return DeformedGaussians(
+            table, self.dynamic_indices, full_deltas * dynamism[:, None], dynamism if with_dynamism else None
+        )
 
     def backward_and_step(self, grads: Gradients, schedule: ScheduleState, rate: float) -> Float32Array:
-        """A step of Adam on basis, map and dynamism; in the canonical stage they stay."""
-        assert self._kept is not None
-        known, free, share = self._kept
+        """Make a step of Adam on basis, map and dynamism; in the canonical stage they stay."""
+        assert self._forward is not None
+        motion_map, full_deltas, dynamism = self._forward
         if schedule.stage == CANONICAL:
             return grads.table
         self._count[1] += 1
         steps = int(self._count[1])
-        own, back = self._back(grads, share)
+        deltas_grad, coefficients_grad = self._basis_grads(grads, dynamism)
         rates, moments = self._config.rates, self._moments
-        calm = rate * schedule.warmup * rates.last**schedule.progress
+        decayed_rate = rate * schedule.warmup * rates.final_lr_ratio**schedule.progress
         step = LowRankGradient(
-            grads=own,
-            coefficients=known.coefficients,
+            grads=deltas_grad,
+            coefficients=motion_map.coefficients,
             rates=basis_rates(rates, schedule) * np.float32(rate),
             steps=steps,
-            weight_decay_factor=1 - self._config.steady.basis_weight_decay * calm,
+            weight_decay_factor=1 - self._config.regularization.basis_weight_decay * decayed_rate,
         )
         step_basis(self._basis, moments["basis"], step, self._workers)
-        for name, grad in known.back(back).items():
-            step_array(self._map[name], grad, moments[name], rates.field * calm, steps)
-        if self._masked:
-            pull = (grads.deltas * free).sum(axis=1)
+        for name, grad in motion_map.parameter_grads(coefficients_grad).items():
+            step_array(self._map[name], grad, moments[name], rates.field * decayed_rate, steps)
+        if self._use_mask:
+            dynamism_grad = (grads.deltas * full_deltas).sum(axis=1)
             if grads.dynamism is not None:
-                pull += _MASKED_EVERY * grads.dynamism
-            pull *= share * (1 - share)
-            step_array(self._dynamism, pull, moments["dynamism"], rates.opacity * calm * 0.3, steps)
+                dynamism_grad += _MASKED_EVERY * grads.dynamism
+            dynamism_grad *= dynamism * (1 - dynamism)
+            step_array(
+                self._dynamism, dynamism_grad, moments["dynamism"], rates.opacity * decayed_rate * 0.3, steps
+            )
         return grads.table
 
-    def _back(self, grads: Gradients, share: Float32Array) -> tuple[Float32Array, Float32Array]:
-        """dL/d of basis @ coefficients [M, 14], and of the coefficients [K]; `share` [M] is the dynamism."""
-        own: Float32Array = grads.deltas * share[:, None] * self._field.mask.numpy()
-        return own, coefficient_grad(self._basis, own, self._workers)
+    def _basis_grads(self, grads: Gradients, dynamism: Float32Array) -> tuple[Float32Array, Float32Array]:
+        """Return dL/d(basis @ coefficients) [M, 14] and dL/d(coefficients) [K]; `dynamism` is [M]."""
+        deltas_grad: Float32Array = grads.deltas * dynamism[:, None] * self._field.mask.numpy()
+        return deltas_grad, coefficient_grad(self._basis, deltas_grad, self._workers)
 
     def dynamic_mask(self, count: int) -> tuple[NDArray[np.bool_], int]:
-        """The Gaussians of the basis; no more are taken in."""
-        mine = np.zeros(count, np.bool_)
-        mine[self.rows] = True
-        return mine, 0
+        """Return the Gaussians of the basis; no more can be added."""
+        dynamic = np.zeros(count, np.bool_)
+        dynamic[self.dynamic_indices] = True
+        return dynamic, 0
 
-    def regrow(self, regrown: DensificationResult) -> None:
-        """Halves move as the whole did."""
-        taken = self._field.remap_gaussians(torch.from_numpy(regrown.sources)).numpy()
+    def remap_gaussians(self, densified: DensificationResult) -> None:
+        """Let the halves of a split Gaussian move as it did."""
+        sources = self._field.remap_gaussians(torch.from_numpy(densified.sources)).numpy()
         self._bind_arrays()
-        fresh = regrown.fresh[self.rows]
+        is_new = densified.is_new[self.dynamic_indices]
         for name in ("basis", "dynamism"):
-            first, second = self._moments[name].exp_avg[taken], self._moments[name].exp_avg_sq[taken]
-            first[fresh] = 0
+            first, second = self._moments[name].exp_avg[sources], self._moments[name].exp_avg_sq[sources]
+            first[is_new] = 0
             self._moments[name] = AdamState(first, second)
 
     def state_dict(self) -> Arrays:
-        """All that learning changes."""
-        found: Arrays = {"rows": self.rows, "total": np.array(self._field.count), "count": self._count}
-        found |= self._learned()
+        """Return all arrays that training changes."""
+        result: Arrays = {
+            "rows": self.dynamic_indices,
+            "total": np.array(self._field.count),
+            "count": self._count,
+        }
+        result |= self._parameters()
         for name, moments in self._moments.items():
-            found |= {f"{name}.first": moments.exp_avg, f"{name}.second": moments.exp_avg_sq}
-        return found
+            result |= {f"{name}.first": moments.exp_avg, f"{name}.second": moments.exp_avg_sq}
+        return result
 
     def load_state_dict(self, arrays: Arrays) -> None:
-        """Go on from what `arrays` gave."""
+        """Continue from what `state_dict` returned."""
         field = self._field
-        found: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
-        field.dynamic, field.count = torch.from_numpy(found["rows"]), int(found["total"])
-        field.basis = nn.Parameter(torch.from_numpy(found["basis"]))
+        result: dict[str, Any] = {name: np.array(array) for name, array in arrays.items()}
+        field.dynamic, field.count = torch.from_numpy(result["rows"]), int(result["total"])
+        field.basis = nn.Parameter(torch.from_numpy(result["basis"]))
         if field.dynamism is not None:
-            field.dynamism = nn.Parameter(torch.from_numpy(found["dynamism"]))
+            field.dynamism = nn.Parameter(torch.from_numpy(result["dynamism"]))
         for name in _MAP:
-            getattr(field.motion, name).data = torch.from_numpy(found[name])
+            getattr(field.motion, name).data = torch.from_numpy(result[name])
         self._bind_arrays()
-        self._count = found["count"]
+        self._count = result["count"]
         self._moments = {
-            name: AdamState(found[f"{name}.first"], found[f"{name}.second"]) for name in self._learned()
+            name: AdamState(result[f"{name}.first"], result[f"{name}.second"]) for name in self._parameters()
         }
 
-    def _learned(self) -> dict[str, Float32Array]:
+    def _parameters(self) -> dict[str, Float32Array]:
         return {"basis": self._basis, "dynamism": self._dynamism, **self._map}

@@ -1,4 +1,9 @@
-"""x"""
+"""Table of canonical Gaussians, and linear blend skinning of it with gradients.
+
+`skin_gaussians_torch` is the definition in plain torch: the same as `deform_reference` of models/head, with
+gradients to the table, its skinning weights, the deltas and the bones. `skin_gaussians` and `skin_backward`
+do the same in compiled loops over rows on a few threads.
+"""
 
 import math
 from dataclasses import dataclass
@@ -31,6 +36,7 @@ __all__ = [
     "SkinningCache",
     "SkinningGrads",
     "apply_small_twist",
+    "chunk_bounds",
     "logit",
     "pack",
     "pack_bone_poses",
@@ -43,7 +49,7 @@ __all__ = [
     "unpack",
 ]
 
-# Columns of a row. The first eleven stand as in DELTA_CHANNELS; harmonics follow, coefficient by coefficient.
+# Columns of the table. The first eleven are those of DELTA_CHANNELS; harmonics follow by coefficient.
 MEANS = slice(0, 3)
 DEPTH = 2
 QUATS = slice(3, 7)
@@ -56,19 +62,19 @@ _HARMONICS = 12
 
 
 def row_width(sh_degree: int) -> int:
-    """Columns of a table with harmonics up to this degree."""
+    """Return the number of columns of a table with harmonics up to this degree."""
     return _HARMONICS + 3 * (sh_degree + 1) ** 2
 
 
-def pack(gaussians: GaussianTensors, skin_logits: Tensor) -> Tensor:
-    """N Gaussians and their skin logits [N] -> [N, row_width]; keeps the graph."""
+def pack(gaussians: GaussianTensors, logits: Tensor) -> Tensor:
+    """Return the table [N, row_width] of N Gaussians and their skinning logits [N]; keeps the graph."""
     g = gaussians
-    columns = [g.means, g.quats, g.log_scales, g.opacity_logits[:, None], skin_logits[:, None]]
+    columns = [g.means, g.quats, g.log_scales, g.opacity_logits[:, None], logits[:, None]]
     return torch.cat([*columns, g.sh.flatten(1)], dim=1)
 
 
 def unpack(table: Tensor) -> GaussianTensors:
-    """The Gaussians of a table, as views of it; their skin logits are table[:, SKIN]."""
+    """Return the Gaussians of a table as views of it; their skinning logits are table[:, SKIN]."""
     return GaussianTensors(
         means=table[:, MEANS],
         quats=table[:, QUATS],
@@ -79,12 +85,12 @@ def unpack(table: Tensor) -> GaussianTensors:
 
 
 def sh_of(table: Tensor) -> Tensor:
-    """Harmonics [N, (d + 1)^2, 3] of a table."""
+    """Return the harmonics [N, (d + 1)^2, 3] of a table."""
     return table[:, _HARMONICS:].unflatten(1, (-1, 3))
 
 
 def skin_logits(weights: Float32Array) -> Float32Array:
-    """Logits [N] of skin weights [N], 0..1, as a table has them: none so far out that it cannot return."""
+    """Return logits [N] of skinning weights [N], 0..1, clipped so that training can still change them."""
     return logit(np.clip(weights, 0.005, 0.995))
 
 
@@ -100,7 +106,10 @@ POSE = 16  # rotation 9, translation 3, quaternion 4
 def pack_bone_poses(
     T_world_head: NDArray[np.float64], T_world_torso: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """[2, POSE]: torso and head as rotation (row by row), translation and quaternion on the same side."""
+    """Return torso and head as rotation (row by row), translation and quaternion [2, POSE].
+
+    Both quaternions lie in the same hemisphere.
+    """
     rows = [_pack_pose(T_world_torso), _pack_pose(T_world_head)]
     if rows[0][12:] @ rows[1][12:] < 0:
         rows[1][12:] *= -1
@@ -112,47 +121,47 @@ def _pack_pose(T: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def apply_small_twist(pose: Tensor, twist: Tensor) -> Tensor:
-    """Poses [2, POSE] moved by small twists [2, 6] (turn about the world's origin in rad, shift in m).
+    """Return poses [2, POSE] after small twists [2, 6]: rotation about the origin in rad, translation in m.
 
     Exact to first order, which is all a gradient at twist 0 needs.
     """
-    turn, shift = twist[:, :3], twist[:, 3:]
+    angular, linear = twist[:, :3], twist[:, 3:]
     rotation = pose[:, :9].unflatten(1, (3, 3))
-    rotation = rotation + torch.cross(turn[:, :, None].expand_as(rotation), rotation, dim=1)
-    place = pose[:, 9:12] + torch.cross(turn, pose[:, 9:12], dim=1) + shift
+    rotation = rotation + torch.cross(angular[:, :, None].expand_as(rotation), rotation, dim=1)
+    translation = pose[:, 9:12] + torch.cross(angular, pose[:, 9:12], dim=1) + linear
     w, v = pose[:, 12:13], pose[:, 13:16]
     quat = torch.cat(
         [
-            w - 0.5 * (turn * v).sum(1, keepdim=True),
-            v + 0.5 * (turn * w + torch.cross(turn, v, dim=1)),
+            w - 0.5 * (angular * v).sum(1, keepdim=True),
+            v + 0.5 * (angular * w + torch.cross(angular, v, dim=1)),
         ],
         dim=1,
     )
-    return torch.cat([rotation.flatten(1), place, quat], dim=1)
+    return torch.cat([rotation.flatten(1), translation, quat], dim=1)
 
 
 def skin_gaussians_torch(table: Tensor, deltas: Tensor, pose: Tensor) -> SplatTensors:
-    """Splats in the world.
+    """Return splats in the world frame.
 
     Args:
-        table: [N, row_width] canonical Gaussians, see packed.py.
+        table: [N, row_width] canonical Gaussians.
         deltas: [N, 14], see DELTA_CHANNELS.
-        pose: [2, POSE] torso and head, see `pose_rows`.
+        pose: [2, POSE] torso and head, see `pack_bone_poses`.
     """
     changes = deltas[:, 7:11].clamp(-MAX_LOG_CHANGE, MAX_LOG_CHANGE)
-    share = torch.sigmoid(table[:, SKIN])
-    blended = pose[0] + share[:, None] * (pose[1] - pose[0])
-    rotation, place, turn = blended[:, :9].unflatten(1, (3, 3)), blended[:, 9:12], blended[:, 12:16]
-    means = (rotation @ (table[:, MEANS] + deltas[:, 0:3])[:, :, None])[:, :, 0] + place
+    weight = torch.sigmoid(table[:, SKIN])
+    blended = pose[0] + weight[:, None] * (pose[1] - pose[0])
+    rotation, translation, quat = blended[:, :9].unflatten(1, (3, 3)), blended[:, 9:12], blended[:, 12:16]
+    means = (rotation @ (table[:, MEANS] + deltas[:, 0:3])[:, :, None])[:, :, 0] + translation
     sh = sh_of(table)
     parts = [sh[:, :1] + deltas[:, None, 11:14]]
     if sh.shape[1] > 1:
-        # g = (-a2, -a0, a1) of the coefficients in their order y, z, x is a vector and turned as one.
+        # g = (-a2, -a0, a1) of the coefficients in their order y, z, x is a vector and is rotated as one.
         g = rotation @ torch.stack([-sh[:, 3], -sh[:, 1], sh[:, 2]], dim=1)
         parts += [-g[:, 1:2], g[:, 2:3], -g[:, 0:1]]
     return SplatTensors(
         means=means,
-        quats=_product(turn, table[:, QUATS] + deltas[:, 3:7]),
+        quats=_product(quat, table[:, QUATS] + deltas[:, 3:7]),
         scales=torch.exp(table[:, 7:10] + changes[:, :3]),
         opacities=torch.sigmoid(table[:, OPACITY] + changes[:, 3]),
         sh=torch.cat(parts, dim=1),
@@ -160,7 +169,7 @@ def skin_gaussians_torch(table: Tensor, deltas: Tensor, pose: Tensor) -> SplatTe
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:
-    """Hamilton product of quaternions [N, 4] wxyz."""
+    """Return the Hamilton product of quaternions [N, 4] wxyz."""
     aw, ax, ay, az = a.unbind(1)
     bw, bx, by, bz = b.unbind(1)
     return torch.stack(
@@ -181,35 +190,35 @@ _LIMIT = f4(MAX_LOG_CHANGE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SkinningCache:
-    """What a picture is drawn from: kept for the way back."""
+    """Splats of one frame with what the backward pass needs."""
 
-    local: Float32Array  # [N, row_width] the table with its movements
-    held: NDArray[np.uint8]  # [N, 4] log-scales and opacity whose movement stopped at its limit
+    local: Float32Array  # [N, row_width] the table with its deltas
+    clamped: NDArray[np.uint8]  # [N, 4] log-scales and opacity whose delta reached its limit
     pose: Float32Array  # [2, POSE]
     splats: Splats
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SkinningGrads:
-    """dL/d of what splats are made of."""
+    """dL/d of table, deltas and bones."""
 
     table: Float32Array  # [N, row_width]
-    deltas: Float32Array  # [R, 14] in the order of `rows`
+    deltas: Float32Array  # [R, 14] in the order of `indices`
     pose: Float32Array  # [2, POSE]
 
 
 def skin_gaussians(
     table: Float32Array,
-    rows: NDArray[np.int64],
+    indices: NDArray[np.int64],
     deltas: Float32Array,
     pose: NDArray[np.float64],
     workers: Workers,
 ) -> SkinningCache:
-    """Splats of a table [N, row_width] whose `rows` [R] move by deltas [R, 14]."""
+    """Return splats of a table [N, row_width] whose Gaussians `indices` [R] move by deltas [R, 14]."""
     count, width = table.shape
-    local, held = table.copy(), np.zeros((count, 4), np.uint8)
-    _add_deltas(local, rows, deltas, held)
-    made = (
+    local, clamped = table.copy(), np.zeros((count, 4), np.uint8)
+    _add_deltas(local, indices, deltas, clamped)
+    splats = (
         np.empty((count, 3), f4),
         np.empty((count, 4), f4),
         np.empty((count, 3), f4),
@@ -217,63 +226,66 @@ def skin_gaussians(
         np.empty((count, (width - 12) // 3, 3), f4),
     )
     bones = np.ascontiguousarray(pose, f4)
-    workers.run(lambda k: _skin_rows(*_share(count, k, workers), local, bones, made))
-    return SkinningCache(local=local, held=held, pose=bones, splats=Splats(*made))
+    workers.run(lambda k: _skin_rows(*chunk_bounds(count, k, workers), local, bones, splats))
+    return SkinningCache(local=local, clamped=clamped, pose=bones, splats=Splats(*splats))
 
 
 def skin_backward(
-    moved: SkinningCache, rows: NDArray[np.int64], grads: SplatGrads, workers: Workers
+    cache: SkinningCache, indices: NDArray[np.int64], grads: SplatGrads, workers: Workers
 ) -> SkinningGrads:
-    """From slopes of the splats to slopes of table, movements and bones."""
-    count = len(moved.local)
-    found = np.empty_like(moved.local)
-    bones = np.zeros((workers.threads, 2, POSE), f4)
-    above = (grads.means, grads.quats, grads.scales, grads.opacities, grads.sh)
-    below = (moved.splats.scales, moved.splats.opacities)
+    """Return gradients of table, deltas and bones from those of the splats."""
+    count = len(cache.local)
+    table_grad = np.empty_like(cache.local)
+    bone_grads = np.zeros((workers.threads, 2, POSE), f4)
+    splat_grads = (grads.means, grads.quats, grads.scales, grads.opacities, grads.sh)
+    activated = (cache.splats.scales, cache.splats.opacities)
 
-    def part(k: int) -> None:
-        first, last = _share(count, k, workers)
-        _skin_rows_backward(first, last, moved.local, moved.pose, below, above, found, bones[k])
+    def run_chunk(k: int) -> None:
+        first, last = chunk_bounds(count, k, workers)
+        _skin_rows_backward(
+            first, last, cache.local, cache.pose, activated, splat_grads, table_grad, bone_grads[k]
+        )
 
-    workers.run(part)
-    deltas = np.empty((len(rows), DELTA_CHANNELS), f4)
-    _take_deltas(found, rows, moved.held, deltas)
-    return SkinningGrads(table=found, deltas=deltas, pose=bones.sum(axis=0))
+    workers.run(run_chunk)
+    deltas = np.empty((len(indices), DELTA_CHANNELS), f4)
+    _deltas_grad(table_grad, indices, cache.clamped, deltas)
+    return SkinningGrads(table=table_grad, deltas=deltas, pose=bone_grads.sum(axis=0))
 
 
-def _share(count: int, k: int, workers: Workers) -> tuple[int, int]:
+def chunk_bounds(count: int, k: int, workers: Workers) -> tuple[int, int]:
+    """Return first and last + 1 of the k-th of `workers.threads` equal chunks of `count` items."""
     return k * count // workers.threads, (k + 1) * count // workers.threads
 
 
 @numba.njit(**_OPTIONS)
-def _add_deltas(local, rows, deltas, held):  # type: ignore[no-untyped-def]
-    for r in range(len(rows)):
-        row, d = local[rows[r]], deltas[r]
+def _add_deltas(local, indices, deltas, clamped):  # type: ignore[no-untyped-def]
+    for r in range(len(indices)):
+        row, d = local[indices[r]], deltas[r]
         for j in range(7):
             row[j] += d[j]
         for j in range(7, 11):
             change = min(max(d[j], -_LIMIT), _LIMIT)
-            held[rows[r], j - 7] = change != d[j]
+            clamped[indices[r], j - 7] = change != d[j]
             row[j] += change
         for j in range(3):
             row[12 + j] += d[11 + j]
 
 
 @numba.njit(**_OPTIONS)
-def _take_deltas(found, rows, held, deltas):  # type: ignore[no-untyped-def]
-    for r in range(len(rows)):
-        row, d = found[rows[r]], deltas[r]
+def _deltas_grad(table_grad, indices, clamped, deltas):  # type: ignore[no-untyped-def]
+    for r in range(len(indices)):
+        row, d = table_grad[indices[r]], deltas[r]
         for j in range(7):
             d[j] = row[j]
         for j in range(7, 11):
-            d[j] = f4(0) if held[rows[r], j - 7] else row[j]
+            d[j] = f4(0) if clamped[indices[r], j - 7] else row[j]
         for j in range(3):
             d[11 + j] = row[12 + j]
 
 
 @numba.njit(**_OPTIONS)
-def _skin_rows(first, last, local, pose, made):  # type: ignore[no-untyped-def]
-    means, quats, scales, opacities, sh = made
+def _skin_rows(first, last, local, pose, splats):  # type: ignore[no-untyped-def]
+    means, quats, scales, opacities, sh = splats
     b = np.empty(16, np.float32)
     for i in range(first, last):
         row = local[i]
@@ -302,12 +314,12 @@ def _skin_rows(first, last, local, pose, made):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_OPTIONS)
-def _skin_rows_backward(first, last, local, pose, below, above, found, bones):  # type: ignore[no-untyped-def]
-    scales, opacities = below
-    g_means, g_quats, g_scales, g_opacities, g_sh = above
+def _skin_rows_backward(first, last, local, pose, activated, splat_grads, table_grad, bone_grads):  # type: ignore[no-untyped-def]
+    scales, opacities = activated
+    g_means, g_quats, g_scales, g_opacities, g_sh = splat_grads
     b, g = np.empty(16, np.float32), np.empty(16, np.float32)
     for i in range(first, last):
-        row, out = local[i], found[i]
+        row, out = local[i], table_grad[i]
         w = f4(1) / (f4(1) + math.exp(-row[11]))
         for j in range(16):
             b[j] = pose[0, j] + w * (pose[1, j] - pose[0, j])
@@ -346,9 +358,9 @@ def _skin_rows_backward(first, last, local, pose, below, above, found, bones):  
                 g[6] += s2 * v0
                 g[7] += s2 * v1
                 g[8] += s2 * v2
-        pull = f4(0)
+        weight_grad = f4(0)
         for j in range(16):
-            pull += g[j] * (pose[1, j] - pose[0, j])
-            bones[0, j] += (f4(1) - w) * g[j]
-            bones[1, j] += w * g[j]
-        out[11] = pull * w * (f4(1) - w)
+            weight_grad += g[j] * (pose[1, j] - pose[0, j])
+            bone_grads[0, j] += (f4(1) - w) * g[j]
+            bone_grads[1, j] += w * g[j]
+        out[11] = weight_grad * w * (f4(1) - w)

@@ -1,4 +1,14 @@
-"""x"""
+"""Loss of a rendered frame: the definition in plain torch, the same in compiled loops, and the targets.
+
+L = l1 mean(W |x - y|) + lips mean over the lips' box(|x - y|) + dssim mean(W (1 - SSIM) / 2)
+  + mask mean(max(0, |m - g| - margin)) + outside mean(o (1 - T)) + inside mean(p T)
+
+W weighs regions, m is the dilated mask of mouth and eyes, g the rendered dynamism (Audio-Plane, eq. 9), lips
+is GaussianTalker's extra term. o is where only the background is, p where the person is, T the transmittance:
+a head that rendered the background as well would carry pieces of it in front of every other one, and a
+transparent person would be glass. SSIM is that of Wang et al. 2004 (11 x 11 Gaussian, sigma 1.5, zeros
+outside) on luma: a third of the cost on RGB.
+"""
 
 import math
 from collections.abc import Callable
@@ -27,12 +37,14 @@ from splatface.models.training.dataset.frame_images import (
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.evaluation.image_metrics import (
     lpips_network,
+    psnr_db,
     st_lpips_network,
     structural_similarity,
     to_minus1_1,
 )
+from splatface.models.training.optimization.gaussian_skinning import chunk_bounds
 from splatface.models.training.optimization.train_config import LossConfig
-from splatface.models.typing import Float32Array, UInt8Array
+from splatface.models.typing import BoolArray, Float32Array, UInt8Array
 
 __all__ = [
     "LUMA",
@@ -44,68 +56,71 @@ __all__ = [
     "PerceptualLoss",
     "TargetCache",
     "add_perceptual_loss",
+    "image_psnr_db",
     "make_perceptual_loss",
     "make_target",
     "mask_loss",
-    "picture_loss",
     "silhouette_loss",
     "ssim_map",
+    "weighted_image_loss",
 ]
 
 WEIGHT_STEP = 1 / 32  # weights of regions are stored as bytes of this step
 LUMA = (0.299, 0.587, 0.114)
 
 
-def _window() -> NDArray[np.float64]:
-    taps: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
-    taps /= taps.sum()
-    return taps
+def _gaussian_window() -> NDArray[np.float64]:
+    window: NDArray[np.float64] = np.exp(-0.5 * (np.arange(-5, 6) / 1.5) ** 2)
+    window /= window.sum()
+    return window
 
 
-WINDOW: NDArray[np.float64] = _window()  # [11], sum 1
+WINDOW: NDArray[np.float64] = _gaussian_window()  # [11], sum 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageTarget:
-    """What one picture is compared with."""
+    """Ground truth that one frame is compared with."""
 
-    picture: UInt8Array  # [H, W, 3]
+    image: UInt8Array  # [H, W, 3]
     weights: UInt8Array  # [H, W] in WEIGHT_STEP
     dynamic_mask: UInt8Array  # [H, W] 255 where mouth and eyes are, dilated
-    silhouette_trimap: NDArray[
-        np.int8
-    ]  # [H, W] 1 where the person is, -1 where the background is, 0 at the edge
-    lips: tuple[int, int, int, int]  # top, left, bottom, right in px; empty (0, 0, 0, 0) where unseen
+    silhouette_trimap: NDArray[np.int8]  # [H, W] 1: person, -1: background, 0: edge
+    lips: tuple[int, int, int, int]  # top, left, bottom, right in px; (0, 0, 0, 0) where not visible
 
 
-def picture_loss(image: Tensor, target: ImageTarget, config: LossConfig) -> Tensor:
-    """The loss of a picture [H, W, 3], 0..1, without the mask's term; a scalar."""
-    truth = torch.from_numpy(target.picture).to(image) / 255
+def weighted_image_loss(image: Tensor, target: ImageTarget, config: LossConfig) -> Tensor:
+    """Return the loss of an image [H, W, 3], 0..1, without the terms of mask and silhouette."""
+    truth = torch.from_numpy(target.image).to(image) / 255
     weights = torch.from_numpy(target.weights).to(image) * WEIGHT_STEP
-    off = (image - truth).abs().mean(dim=2)
-    value = config.l1 * (weights * off).mean()
+    error = (image - truth).abs().mean(dim=2)
+    value = config.l1 * (weights * error).mean()
     top, left, bottom, right = target.lips
     if config.lips and bottom > top:
-        value = value + config.lips * off[top:bottom, left:right].mean()
+        value = value + config.lips * error[top:bottom, left:right].mean()
     if config.dssim:
         luma = image.new_tensor(LUMA)
-        unlike = 1 - ssim_map(image @ luma, truth @ luma)
-        value = value + config.dssim * (weights * unlike).mean() / 2
+        dissimilarity = 1 - ssim_map(image @ luma, truth @ luma)
+        value = value + config.dssim * (weights * dissimilarity).mean() / 2
     return value
 
 
-def mask_loss(drawn: Tensor, moving: Tensor, margin: float) -> Tensor:
-    """How far the drawn dynamism [H, W] is from the mask [H, W], beyond a margin (dynamism is not binary)."""
-    return ((moving - drawn).abs() - margin).clamp(min=0).mean()
+def mask_loss(dynamism: Tensor, mask: Tensor, margin: float) -> Tensor:
+    """Return the distance of the rendered dynamism [H, W] from the mask [H, W] beyond a margin.
+
+    The margin is there because dynamism is not binary (Audio-Plane, eq. 9).
+    """
+    return ((mask - dynamism).abs() - margin).clamp(min=0).mean()
 
 
-def silhouette_loss(transmittance: Tensor, cover: NDArray[np.int8], config: LossConfig) -> Tensor:
-    """How much of the background [H, W] is covered where nobody is, and seen where somebody is."""
-    where = torch.from_numpy(cover).to(transmittance)
-    covered, seen = (-where).clamp(min=0) * (1 - transmittance), where.clamp(min=0) * transmittance
+def silhouette_loss(transmittance: Tensor, trimap: NDArray[np.int8], config: LossConfig) -> Tensor:
+    """Return the loss of opacity where nobody is, and of transmittance [H, W] where somebody is."""
+    sign = torch.from_numpy(trimap).to(transmittance)
+    opaque_background = (-sign).clamp(min=0) * (1 - transmittance)
+    transparent_person = sign.clamp(min=0) * transmittance
     return (
-        config.background_opacity_weight * covered.mean()
-        + config.foreground_transparency_weight * seen.mean()
+        config.background_opacity_weight * opaque_background.mean()
+        + config.foreground_transparency_weight * transparent_person.mean()
     )
 
 
@@ -120,27 +135,32 @@ def ssim_map(x: Tensor, y: Tensor) -> Tensor:
     return structural_similarity(x, y, blur)
 
 
+def image_psnr_db(image: Float32Array, target: ImageTarget) -> float:
+    """Return the peak signal-to-noise ratio of an image [H, W, 3], 0..1, against its target."""
+    return psnr_db(float(np.mean((image - target.image / 255.0) ** 2)))
+
+
 f4 = np.float32
 _OPTIONS = {"cache": True, "nogil": True, "fastmath": True, "error_model": "numpy", "boundscheck": False}
 _PAD = 5
-_TAPS: Float32Array = WINDOW.astype(np.float32)
-_R, _G, _B = (f4(share) for share in LUMA)
+_WINDOW_F32: Float32Array = WINDOW.astype(np.float32)
+_R, _G, _B = (f4(scale) for scale in LUMA)
 _C1, _C2 = f4(0.01**2), f4(0.03**2)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageLossResult:
-    """A loss and its slopes."""
+    """A loss and its gradients."""
 
     value: float
-    squared_error: float  # mean over the picture
-    grads: Float32Array  # [H, W, 3] dL/d(image); the comparison's own array, until the next call
-    transmittance_grad: Float32Array  # [H, W] dL/d(how much of the background is seen)
-    dynamism_grad: Float32Array | None  # [H, W, 1] dL/d(drawn dynamism)
+    squared_error: float  # mean over the image
+    image_grad: Float32Array  # [H, W, 3], an internal buffer, valid until the next call
+    transmittance_grad: Float32Array  # [H, W]
+    dynamism_grad: Float32Array | None  # [H, W, 1]
 
 
 class ImageLoss:
-    """Compares pictures of one size with their targets; keeps its buffers."""
+    """Loss and gradients of images of one size; keeps its buffers."""
 
     def __init__(self, height: int, width: int, config: LossConfig, workers: Workers) -> None:
         def padded() -> Float32Array:
@@ -155,58 +175,63 @@ class ImageLoss:
         self._through = np.empty((height, width), f4)
         self._dynamism = np.empty((height, width, 1), f4)
 
-    def __call__(self, drawn: RenderOutput, target: ImageTarget) -> ImageLossResult:
-        """Loss and slopes of a picture [H, W, 3]; its extra channel [H, W, 1], if any, is dynamism."""
-        image, dynamism = drawn.image, drawn.extra
+    def __call__(self, rendered: RenderOutput, target: ImageTarget) -> ImageLossResult:
+        """Return loss and gradients of an image [H, W, 3]; an extra channel [H, W, 1] is dynamism."""
+        image, dynamism = rendered.image, rendered.extra
         config, (height, width) = self.config, self._size
         pixels = height * width
         top, left, bottom, right = target.lips
         lips = max((bottom - top) * (right - left), 1)
-        shares = (f4(config.l1 * WEIGHT_STEP / (3 * pixels)), f4(config.lips / (3 * lips)))
+        scales = (f4(config.l1 * WEIGHT_STEP / (3 * pixels)), f4(config.lips / (3 * lips)))
         sums = np.zeros((self.workers.threads, 3))
 
         def colors(k: int) -> None:
             rows = self._rows(k)
-            sums[k, :2] = _l1(rows, image, target.picture, target.weights, target.lips, shares, *self._out())
+            sums[k, :2] = _l1_rows(
+                rows, image, target.image, target.weights, target.lips, scales, *self._buffers()
+            )
 
         self.workers.run(colors)
         if config.dssim:
-            share = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
-            self.workers.run(lambda k: self._ssim_forward(k, target, share, sums))
+            scale = f4(config.dssim * WEIGHT_STEP / (2 * pixels))
+            self.workers.run(lambda k: self._ssim_forward(k, target, scale, sums))
             self.workers.run(
-                lambda k: _ssim_backward(self._rows(k), self._planes, self._maps, _TAPS, self._grads)
+                lambda k: _ssim_backward_rows(
+                    self._rows(k), self._planes, self._maps, _WINDOW_F32, self._grads
+                )
             )
         value = float(sums[:, 0].sum() + sums[:, 2].sum())
-        costs = (
+        weights_by_sign = (
             f4(config.background_opacity_weight / pixels),
             f4(config.foreground_transparency_weight / pixels),
         )
-        value += _cover(drawn.transmittance, target.silhouette_trimap, costs, self._through)
-        above = None
+        value += _silhouette(rendered.transmittance, target.silhouette_trimap, weights_by_sign, self._through)
+        dynamism_grad = None
         if dynamism is not None:
-            share = f4(config.mask / pixels)
-            value += _mask(dynamism, target.dynamic_mask, f4(config.mask_margin), share, self._dynamism)
-            above = self._dynamism
+            scale = f4(config.mask / pixels)
+            value += _dynamism_mask(
+                dynamism, target.dynamic_mask, f4(config.mask_margin), scale, self._dynamism
+            )
+            dynamism_grad = self._dynamism
         return ImageLossResult(
-            value, float(sums[:, 1].sum()) / (3 * pixels), self._grads, self._through, above
+            value, float(sums[:, 1].sum()) / (3 * pixels), self._grads, self._through, dynamism_grad
         )
 
-    def _out(self) -> tuple[Float32Array, tuple[Float32Array, Float32Array]]:
+    def _buffers(self) -> tuple[Float32Array, tuple[Float32Array, Float32Array]]:
         return self._grads, self._planes
 
     def _ssim_forward(
-        self, k: int, target: ImageTarget, share: np.float32, sums: NDArray[np.float64]
+        self, k: int, target: ImageTarget, scale: np.float32, sums: NDArray[np.float64]
     ) -> None:
-        sums[k, 2] = _ssim(self._rows(k), self._planes, target.weights, _TAPS, share, self._maps)
+        sums[k, 2] = _ssim_rows(self._rows(k), self._planes, target.weights, _WINDOW_F32, scale, self._maps)
 
     def _rows(self, k: int) -> tuple[int, int]:
-        height, threads = self._size[0], self.workers.threads
-        return k * height // threads, (k + 1) * height // threads
+        return chunk_bounds(self._size[0], k, self.workers)
 
 
 @numba.njit(**_OPTIONS)
-def _l1(rows, image, truth, weights, lips, shares, grads, planes):  # type: ignore[no-untyped-def]
-    """Weighted L1 with its slopes, the squared error, and the lumas, padded."""
+def _l1_rows(rows, image, truth, weights, lips, scales, grads, planes):  # type: ignore[no-untyped-def]
+    """Compute weighted L1 with its gradient, the squared error, and both lumas, padded."""
     width = image.shape[1]
     to_unit = f4(1 / 255)
     total = squared = 0.0
@@ -214,9 +239,9 @@ def _l1(rows, image, truth, weights, lips, shares, grads, planes):  # type: igno
         line_x, line_y = planes[0][y + _PAD, _PAD:], planes[1][y + _PAD, _PAD:]
         row_total, row_squared = f4(0), f4(0)
         for x in range(width):
-            w = shares[0] * f4(weights[y, x])
+            w = scales[0] * f4(weights[y, x])
             if lips[0] <= y < lips[2] and lips[1] <= x < lips[3]:
-                w += shares[1]
+                w += scales[1]
             p0, p1, p2 = image[y, x, 0], image[y, x, 1], image[y, x, 2]
             t0, t1, t2 = truth[y, x, 0] * to_unit, truth[y, x, 1] * to_unit, truth[y, x, 2] * to_unit
             e0, e1, e2 = p0 - t0, p1 - t1, p2 - t2
@@ -233,20 +258,20 @@ def _l1(rows, image, truth, weights, lips, shares, grads, planes):  # type: igno
 
 
 @numba.njit(**_OPTIONS)
-def _across(line, taps, out):  # type: ignore[no-untyped-def]
+def _blur_row(line, window, out):  # type: ignore[no-untyped-def]
     """Blur one padded line [width + 10] along itself."""
     width = len(out)
     for i in range(width):
-        out[i] = taps[5] * line[i + 5]
+        out[i] = window[5] * line[i + 5]
     for t in range(5):
         near, far = line[t : t + width], line[10 - t : 10 - t + width]
         for i in range(width):
-            out[i] += taps[t] * (near[i] + far[i])
+            out[i] += window[t] * (near[i] + far[i])
 
 
 @numba.njit(**_OPTIONS)
-def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-def]
-    """Sum of the weighted 1 - SSIM, and the three maps that its slope is made of."""
+def _ssim_rows(rows, planes, weights, window, scale, maps):  # type: ignore[no-untyped-def]
+    """Compute the sum of weighted 1 - SSIM, and the three maps of its gradient."""
     plane_x, plane_y = planes
     width = weights.shape[1]
     span = width + 2 * _PAD
@@ -257,7 +282,7 @@ def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-
         sums[:] = f4(0)
         s0, s1, s2, s3, s4 = sums[0], sums[1], sums[2], sums[3], sums[4]
         for t in range(11):
-            tap, line_x, line_y = taps[t], plane_x[y + t], plane_y[y + t]
+            tap, line_x, line_y = window[t], plane_x[y + t], plane_y[y + t]
             for i in range(span):
                 u, v = line_x[i], line_y[i]
                 s0[i] += tap * u
@@ -266,32 +291,32 @@ def _ssim(rows, planes, weights, taps, share, maps):  # type: ignore[no-untyped-
                 s3[i] += tap * v * v
                 s4[i] += tap * u * v
         for j in range(5):
-            _across(sums[j], taps, blurred[j])
+            _blur_row(sums[j], window, blurred[j])
         mean_x, mean_y, xx, yy, xy = blurred[0], blurred[1], blurred[2], blurred[3], blurred[4]
         a, b, c = maps[0][y + _PAD, _PAD:], maps[1][y + _PAD, _PAD:], maps[2][y + _PAD, _PAD:]
         weight = weights[y]
         row_total = f4(0)
         for i in range(width):
             u, v = mean_x[i], mean_y[i]
-            over_1, over_2 = f4(2) * u * v + _C1, f4(2) * (xy[i] - u * v) + _C2
-            under_1, under_2 = u * u + v * v + _C1, xx[i] - u * u + yy[i] - v * v + _C2
-            inverse = f4(1) / (under_1 * under_2)
-            like = over_1 * over_2 * inverse
-            w = share * f4(weight[i])
-            row_total += w * (f4(1) - like)
-            by_xx = -like * under_1 * inverse
-            by_xy = f4(2) * over_1 * inverse
-            by_mean = f4(2) * v * over_2 * inverse - like * f4(2) * u * under_2 * inverse
-            a[i] = -w * (by_mean - f4(2) * u * by_xx - v * by_xy)
-            b[i] = -w * by_xx
-            c[i] = -w * by_xy
+            numerator_1, numerator_2 = f4(2) * u * v + _C1, f4(2) * (xy[i] - u * v) + _C2
+            denominator_1, denominator_2 = u * u + v * v + _C1, xx[i] - u * u + yy[i] - v * v + _C2
+            inverse = f4(1) / (denominator_1 * denominator_2)
+            similarity = numerator_1 * numerator_2 * inverse
+            w = scale * f4(weight[i])
+            row_total += w * (f4(1) - similarity)
+            d_xx = -similarity * denominator_1 * inverse
+            d_xy = f4(2) * numerator_1 * inverse
+            d_mean = f4(2) * v * numerator_2 * inverse - similarity * f4(2) * u * denominator_2 * inverse
+            a[i] = -w * (d_mean - f4(2) * u * d_xx - v * d_xy)
+            b[i] = -w * d_xx
+            c[i] = -w * d_xy
         total += float(row_total)
     return total
 
 
 @numba.njit(**_OPTIONS)
-def _ssim_backward(rows, planes, maps, taps, grads):  # type: ignore[no-untyped-def]
-    """Add the slope of the SSIM's term: the blur is its own transpose."""
+def _ssim_backward_rows(rows, planes, maps, window, grads):  # type: ignore[no-untyped-def]
+    """Add the gradient of the SSIM term: the blur is its own transpose."""
     width = grads.shape[1]
     span = width + 2 * _PAD
     sums = np.zeros((3, span), np.float32)
@@ -300,29 +325,29 @@ def _ssim_backward(rows, planes, maps, taps, grads):  # type: ignore[no-untyped-
         sums[:] = f4(0)
         s0, s1, s2 = sums[0], sums[1], sums[2]
         for t in range(11):
-            tap, a, b, c = taps[t], maps[0][y + t], maps[1][y + t], maps[2][y + t]
+            tap, a, b, c = window[t], maps[0][y + t], maps[1][y + t], maps[2][y + t]
             for i in range(span):
                 s0[i] += tap * a[i]
                 s1[i] += tap * b[i]
                 s2[i] += tap * c[i]
         for j in range(3):
-            _across(sums[j], taps, blurred[j])
+            _blur_row(sums[j], window, blurred[j])
         line_x, line_y = planes[0][y + _PAD, _PAD:], planes[1][y + _PAD, _PAD:]
         a, b, c = blurred[0], blurred[1], blurred[2]
         for x in range(width):
-            pull = a[x] + f4(2) * line_x[x] * b[x] + line_y[x] * c[x]
-            grads[y, x, 0] += _R * pull
-            grads[y, x, 1] += _G * pull
-            grads[y, x, 2] += _B * pull
+            luma_grad = a[x] + f4(2) * line_x[x] * b[x] + line_y[x] * c[x]
+            grads[y, x, 0] += _R * luma_grad
+            grads[y, x, 1] += _G * luma_grad
+            grads[y, x, 2] += _B * luma_grad
 
 
 @numba.njit(**_OPTIONS)
-def _cover(transmittance, cover, costs, grads):  # type: ignore[no-untyped-def]
+def _silhouette(transmittance, trimap, weights_by_sign, grads):  # type: ignore[no-untyped-def]
     total = 0.0
-    for y in range(cover.shape[0]):
+    for y in range(trimap.shape[0]):
         row = f4(0)
-        for x in range(cover.shape[1]):
-            outside, inside = costs[0] * (cover[y, x] < 0), costs[1] * (cover[y, x] > 0)
+        for x in range(trimap.shape[1]):
+            outside, inside = weights_by_sign[0] * (trimap[y, x] < 0), weights_by_sign[1] * (trimap[y, x] > 0)
             row += outside * (f4(1) - transmittance[y, x]) + inside * transmittance[y, x]
             grads[y, x] = inside - outside
         total += float(row)
@@ -330,26 +355,26 @@ def _cover(transmittance, cover, costs, grads):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(**_OPTIONS)
-def _mask(drawn, moving, margin, share, grads):  # type: ignore[no-untyped-def]
+def _dynamism_mask(rendered, mask, margin, scale, grads):  # type: ignore[no-untyped-def]
     total = 0.0
-    for y in range(moving.shape[0]):
-        for x in range(moving.shape[1]):
-            off = drawn[y, x, 0] - moving[y, x] * f4(1 / 255)
-            beyond = abs(off) - margin
-            if beyond > f4(0):
-                total += share * beyond
-                grads[y, x, 0] = math.copysign(share, off)
+    for y in range(mask.shape[0]):
+        for x in range(mask.shape[1]):
+            difference = rendered[y, x, 0] - mask[y, x] * f4(1 / 255)
+            excess = abs(difference) - margin
+            if excess > f4(0):
+                total += scale * excess
+                grads[y, x, 0] = math.copysign(scale, difference)
             else:
                 grads[y, x, 0] = f4(0)
     return total
 
 
-# The picture and the truth [H, W, 3] in 0..1 to the weighted term, a scalar with a gradient.
+# Maps image and truth [H, W, 3] in 0..1 to the weighted term, a scalar with a gradient.
 PerceptualLoss = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_perceptual_loss(config: LossConfig, device: str = "cpu") -> PerceptualLoss | None:
-    """The term that the config asks for, LPIPS from a user's file or ST-LPIPS; None where it weighs nothing.
+    """Return the perceptual term: LPIPS from a user's file or ST-LPIPS; None where its weight is 0.
 
     Raises:
         MetricError: when the file or the package is missing.
@@ -359,64 +384,72 @@ def make_perceptual_loss(config: LossConfig, device: str = "cpu") -> PerceptualL
     file = config.perceptual_weights
     network = (lpips_network(Path(file)) if file else st_lpips_network()).to(device)
 
-    def opinion(image: Tensor, truth: Tensor) -> Tensor:
+    def perceptual_loss(image: Tensor, truth: Tensor) -> Tensor:
         return config.perceptual * network(to_minus1_1(image), to_minus1_1(truth)).squeeze()
 
-    return opinion
+    return perceptual_loss
 
 
 def add_perceptual_loss(
-    opinion: PerceptualLoss, image: NDArray[np.float32], truth: NDArray[np.uint8], grads: NDArray[np.float32]
+    perceptual_loss: PerceptualLoss,
+    image: NDArray[np.float32],
+    truth: NDArray[np.uint8],
+    grads: NDArray[np.float32],
 ) -> float:
-    """The term of a picture [H, W, 3]; its slopes are added to `slopes` [H, W, 3]."""
+    """Return the perceptual term of an image [H, W, 3]; add its gradient to `grads`."""
     leaf = torch.from_numpy(image.copy()).requires_grad_()
-    value = opinion(leaf, torch.from_numpy(truth.astype(np.float32) / 255))
+    value = perceptual_loss(leaf, torch.from_numpy(truth.astype(np.float32) / 255))
     (grad,) = torch.autograd.grad(value, leaf)
     grads += grad.numpy()
     return float(value.detach())
 
 
-_LIPS_MARGIN, _MOVING_REACH, _EDGE = 0.02, 0.02, 0.012  # shares of the picture's height
+_LIPS_MARGIN, _MASK_DILATION, _EDGE = 0.02, 0.02, 0.012  # fractions of the image height
 
 
-def make_target(dataset: Dataset, row: int, config: LossConfig) -> ImageTarget:
-    """Picture, weights, masks and lips' box of a row."""
-    parts = labels(dataset, row)
+def make_target(dataset: Dataset, frame_index: int, config: LossConfig) -> ImageTarget:
+    """Return image, weights, masks and lips' box of a frame."""
+    parts = labels(dataset, frame_index)
     height = len(parts)
-    choice = LossWeights(
+    region_weights = LossWeights(
         background=config.background,
         person=config.person,
         face=config.person,
         eyes=config.eyes,
         mouth=config.mouth,
     )
-    weights = np.clip(loss_weights(parts, choice) / WEIGHT_STEP + 0.5, 0, 255).astype(np.uint8)
-    reach = _MOVING_REACH * height
-    moving = (mouth_mask(parts, reach) | eyes_mask(parts, reach)).astype(np.uint8) * 255
+    weights = np.clip(loss_weights(parts, region_weights) / WEIGHT_STEP + 0.5, 0, 255).astype(np.uint8)
+    dilation = _MASK_DILATION * height
+    dynamic_mask = (mouth_mask(parts, dilation) | eyes_mask(parts, dilation)).astype(np.uint8) * 255
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
-    return ImageTarget(picture(dataset, row), weights, moving, silhouette_trimap(parts, _EDGE * height), lips)
+    trimap = silhouette_trimap(parts, _EDGE * height)
+    return ImageTarget(picture(dataset, frame_index), weights, dynamic_mask, trimap, lips)
 
 
 class TargetCache:
-    """Targets of a data set by row; those that came first stay until `max_bytes` are full."""
+    """Targets of a data set by frame; each is decoded once, those that come first stay in memory.
 
-    def __init__(self, dataset: Dataset, config: LossConfig, max_bytes: float) -> None:
+    One cache serves training, validation, refinement and fine-tuning of a run.
+    """
+
+    def __init__(self, dataset: Dataset, config: LossConfig, max_gb: float) -> None:
+        """Keep targets until `max_gb` (1e9 bytes) are full."""
         self._dataset, self._config = dataset, config
-        self._room = max_bytes
-        self._kept: dict[int, ImageTarget] = {}
+        self._free_bytes = max_gb * 1e9
+        self._targets: dict[int, ImageTarget] = {}
 
-    def person(self, row: int) -> NDArray[np.bool_]:
-        """Where the person is [H, W]. Raises DatasetError where the file is damaged."""
-        return person_mask(labels(self._dataset, row))
+    def person_mask(self, frame_index: int) -> BoolArray:
+        """Return where the person is [H, W]. Raises DatasetError where the file is damaged."""
+        return person_mask(labels(self._dataset, frame_index))
 
-    def __call__(self, row: int) -> ImageTarget:
-        """The target of a row. Raises DatasetError where its files are damaged."""
-        target = self._kept.get(row)
+    def __call__(self, frame_index: int) -> ImageTarget:
+        """Return the target of a frame. Raises DatasetError where its files are damaged."""
+        target = self._targets.get(frame_index)
         if target is None:
-            target = make_target(self._dataset, row, self._config)
-            size = 2 * target.picture.nbytes  # and three masks
-            if size <= self._room:
-                self._room -= size
-                self._kept[row] = target
+            target = make_target(self._dataset, frame_index, self._config)
+            size = 2 * target.image.nbytes  # and three masks
+            if size <= self._free_bytes:
+                self._free_bytes -= size
+                self._targets[frame_index] = target
         return target

@@ -1,10 +1,9 @@
-"""x"""
+"""Everything before the first step: Gaussians from points or random, the basis field, the trainer."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from splatface.models.audio2motion.audio_to_mouth import gelu
 from splatface.models.errors import TrainingError
@@ -59,24 +58,22 @@ from splatface.models.training.optimization.gaussian_skinning import (
 from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.training.optimization.optimizer import zero_adam_state
 from splatface.models.training.optimization.pose_refinement import PoseTrack
+from splatface.models.training.optimization.refinement import Refiner, pose_refinement_config, usable_frames
 from splatface.models.training.optimization.render_loss import RenderLoss, TorchRenderLoss
-from splatface.models.training.optimization.train_config import RegularizationConfig, TrainConfig
-from splatface.models.training.optimization.trainer import (
-    Refiner,
-    Trainer,
-    TrainingState,
-    pose_refinement_config,
-    usable_frames,
-)
-from splatface.models.typing import Float32Array
+from splatface.models.training.optimization.train_config import TrainConfig
+from splatface.models.training.optimization.trainer import Trainer, TrainingState
+from splatface.models.typing import Float32Array, Float64Array, Int64Array, UInt8Array
 
-__all__ = ["InitialGaussians", "build_trainer", "initialize_gaussians", "start_field"]
+__all__ = ["InitialGaussians", "build_trainer", "initialize_basis_field", "initialize_gaussians"]
 
 _HEAD_PARTS = (HAIR, FACE, EYES, LIPS, MOUTH)
-_OPACITY = 0.7
-_THICKNESS_M = 0.2  # of the box that random points fill
-# Where room is short, points of the parts that are looked at most are kept first.
-_KEEP = {TORSO: 0.5, NECK: 0.8, HAIR: 0.8, FACE: 1.5, EYES: 4.0, LIPS: 4.0, MOUTH: 3.0}
+_FACE_PARTS = (FACE, EYES, LIPS, MOUTH)
+_OPACITY, _RANDOM_OPACITY = 0.7, 0.1  # that of random points as in 3DGS
+_RANDOM_DEPTH_M = 0.2  # of the box that random points fill
+# Under a limit on their number, points of the parts that are looked at most are kept first.
+_SAMPLING_WEIGHTS = {TORSO: 0.5, NECK: 0.8, HAIR: 0.8, FACE: 1.5, EYES: 4.0, LIPS: 4.0, MOUTH: 3.0}
+_MIN_MOTION_M = 2e-4  # smaller displacements are not visible
+_RIDGE = 1e-2  # fraction of the motion's variance
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,189 +81,52 @@ class InitialGaussians:
     """N Gaussians before the first step."""
 
     table: Float32Array  # [N, row_width]
-    labels: NDArray[np.uint8]  # [N] LABELS
-    modes: Float32Array  # [N, 16, 3] m per unit of each mouth mode and control; zeros where nobody knows
-
-
-def initialize_gaussians(dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig) -> InitialGaussians:
-    """The Gaussians that training starts from.
-
-    rows are those trained on; they are looked at only where the data set has no points. Raises
-    TrainingError where nothing can be started from.
-    """
-    generator = np.random.default_rng([config.seed, 1])
-    found = points(dataset)
-    if found is None or not len(found.means):
-        return _random(dataset, rows, config, generator)
-    kept = _chosen(found, config.densify.max_gaussians, generator)
-    table = np.zeros((len(kept), row_width(config.sh_degree)), np.float32)
-    table[:, MEANS], table[:, QUATS] = found.means[kept], found.quats[kept]
-    # Fewer points stand for the same surface: each grows.
-    grown = np.sqrt(len(found.means) / len(kept))
-    sizes = np.clip(found.scales[kept] * grown, config.shape.min_scale_m, config.shape.max_scale_m)
-    table[:, LOG_SCALES] = np.log(sizes)
-    table[:, SH_DC] = (found.colors[kept] - 0.5) / SH_0
-    table[:, OPACITY] = logit(_OPACITY)
-    table[:, SKIN] = skin_logits(found.skin[kept])
-    modes = np.concatenate([found.mouth_modes, found.control_modes], axis=1)[kept]
-    return InitialGaussians(table, found.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
-
-
-def _chosen(found: Points, most: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    count = len(found.means)
-    if count <= most:
-        return np.arange(count)
-    weight = np.array([_KEEP.get(label, 0.1) for label in found.labels.tolist()])
-    # Efraimidis and Spirakis 2006: the largest of u^(1/w) are a weighted sample without replacement.
-    key = np.log(generator.random(count)) / weight
-    return np.sort(np.argsort(-key)[:most])
-
-
-def _random(
-    dataset: Dataset, rows: NDArray[np.int64], config: TrainConfig, generator: np.random.Generator
-) -> InitialGaussians:
-    """Points in the box of the person's silhouette, about the depth of the pivot, colored as they look."""
-    if not len(rows):
-        raise TrainingError(
-            "data set: expected TRAIN pictures with known poses, found none: track them first"
-        )
-    row = int(rows[len(rows) // 2])
-    shown, parts = picture(dataset, row), labels(dataset, row)
-    person = person_mask(parts)
-    box = box_of(person)
-    if box is None:
-        raise TrainingError(
-            f"labels of row {row}: expected a person, found only background: make masks first"
-        )
-    camera, count = dataset.camera, config.random_points
-    to_world = np.linalg.inv(camera.T_camera_world)
-    center = camera.T_camera_world[:3, :3] @ dataset.pivot_m + camera.T_camera_world[:3, 3]
-    y, x = (generator.uniform(low, high, count) for low, high in (box[:2], box[2:]))
-    z = center[2] + generator.uniform(-0.7, 0.3, count) * _THICKNESS_M
-    seen = np.stack([(x - camera.cx) * z / camera.fx, (y - camera.cy) * z / camera.fy, z], axis=1)
-    pixels = y.astype(int), x.astype(int)
-    part = np.where(person[pixels], parts[pixels], TORSO).astype(np.uint8)
-    table = np.zeros((count, row_width(config.sh_degree)), np.float32)
-    table[:, MEANS] = seen @ to_world[:3, :3].T + to_world[:3, 3]
-    table[:, QUATS] = (1, 0, 0, 0)
-    area = np.ptp(seen[:, 0]) * np.ptp(seen[:, 1])
-    table[:, LOG_SCALES] = np.log(np.clip(0.5 * np.sqrt(area / count), 1e-3, config.shape.max_scale_m))
-    table[:, SH_DC] = (shown[pixels] / 255 - 0.5) / SH_0
-    table[:, OPACITY] = logit(0.1)  # as 3DGS starts
-    by_head = np.where(np.isin(part, _HEAD_PARTS), 0.95, np.where(part == NECK, 0.5, 0.05))
-    table[:, SKIN] = logit(by_head)
-    return InitialGaussians(table, part, np.zeros((count, MOTION_SIZE, 3), np.float32))
-
-
-_MOVES_M = 2e-4  # by less nobody sees a Gaussian move
-_FACE_PARTS = (FACE, EYES, LIPS, MOUTH)
-_HELD = 1e-2  # ridge, share of the motion's variance
-
-
-def start_field(
-    config: BasisConfig,
-    start: InitialGaussians,
-    motion: Float32Array,
-    most: int,
-    steady: RegularizationConfig,
-    seed: int,
-) -> BasisField:
-    """The basis field before the first step, over at most `most` Gaussians; motion [n, 16] trained on.
-
-    Unlike `make_field`'s its coefficients are in units of the person's spread: steps of Adam are then of
-    like size for all.
-    """
-    rows = _moving_rows(start, motion, most)
-    basis = torch.from_numpy(_first_basis(start, rows, motion, config.coefficients))
-    generator = torch.Generator().manual_seed(seed)
-    field = BasisField(config, basis, torch.from_numpy(rows), len(start.table), generator)
-    for name, array in _first_map(
-        motion, config, steady.residual_init_scale, np.random.default_rng([seed, 3])
-    ).items():
-        getattr(field.motion, name).data = torch.from_numpy(np.ascontiguousarray(array, np.float32))
-    return field
-
-
-def _moving_rows(start: InitialGaussians, motion: Float32Array, most: int) -> NDArray[np.int64]:
-    """Rising indices of at most `most` Gaussians: those that move most, then the rest of the face."""
-    way = np.abs(start.modes * motion_std(motion)[:, None]).sum(axis=1).max(axis=1)
-    face = np.isin(start.labels, _FACE_PARTS)
-    known = (way > _MOVES_M).any()
-    # Without known modes all of the face, the mouth first, is free to move.
-    nearness = np.where(np.isin(start.labels, (LIPS, MOUTH, EYES)), 2.0, 1.0) * face
-    rank = np.where(way > _MOVES_M, 10.0 + way, 0.5 * nearness) if known else nearness
-    candidates = np.flatnonzero(rank > 0)
-    best = candidates[np.argsort(-rank[candidates], kind="stable")[:most]]
-    return np.sort(best)
-
-
-def _first_basis(
-    start: InitialGaussians, rows: NDArray[np.int64], motion: Float32Array, coefficients: int
-) -> Float32Array:
-    """[M, 14, K]: places follow the known modes, in units of their spread; all else is 0."""
-    basis = np.zeros((len(rows), DELTA_CHANNELS, coefficients), np.float32)
-    scaled = start.modes[rows] * motion_std(motion)[:, None]
-    basis[:, :3, :MOTION_SIZE] = scaled.transpose(0, 2, 1)
-    return basis
-
-
-def _first_map(
-    motion: Float32Array, config: BasisConfig, size: float, generator: np.random.Generator
-) -> dict[str, NDArray[np.float64]]:
-    """linear, w1, b1 and w2 of a map whose first 16 coefficients are the motion in units of its spread.
-
-    The others are what a random layer says about the motion [n, 16] beyond a line: its principal
-    components, the largest with a spread of `size`, so that what is rare starts small.
-    """
-    coefficients, hidden = config.coefficients, config.hidden
-    spread = motion_std(motion)
-    linear = np.zeros((MOTION_SIZE, coefficients))
-    linear[:, :MOTION_SIZE] = np.diag(1 / spread)
-    w1 = generator.normal(size=(MOTION_SIZE, hidden)) / spread[:, None] / np.sqrt(3)
-    b1 = generator.normal(size=hidden) * 0.5
-    w2 = np.zeros((hidden, coefficients))
-    extra = min(coefficients - MOTION_SIZE, hidden)
-    if extra > 0 and len(motion) > 1:
-        bends = gelu(motion @ w1 + b1) - gelu(b1)
-        variance = np.diag(spread.astype(np.float64) ** 2) * _HELD * len(motion)
-        line = np.linalg.solve(motion.T @ motion + variance, motion.T @ bends)
-        _, sizes, ways = np.linalg.svd(bends - motion @ line, full_matrices=False)
-        extra = min(extra, len(ways))
-        unit = max(float(sizes[0]) / np.sqrt(len(motion)), 1e-6) / max(size, 1e-6)
-        w2[:, MOTION_SIZE : MOTION_SIZE + extra] = ways[:extra].T / unit
-        linear[:, MOTION_SIZE : MOTION_SIZE + extra] = -line @ ways[:extra].T / unit
-    return {"linear": linear, "w1": w1, "b1": b1, "w2": w2}
+    labels: UInt8Array  # [N] LABELS
+    modes: Float32Array  # [N, 16, 3] m per unit of each mouth mode and control; zeros where unknown
 
 
 def build_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
-    """A trainer before its first step. Raises TrainingError where the data set has nothing to train on."""
-    rows = known_frame_indices(dataset, TRAIN)
-    if not len(rows):
+    """Return a trainer before its first step.
+
+    Raises:
+        TrainingError: where the data set has nothing to train on.
+    """
+    frame_indices = known_frame_indices(dataset, TRAIN)
+    if not len(frame_indices):
         raise TrainingError(
             "data set: expected TRAIN pictures with known motion and poses, found none: track them first"
         )
-    start = initialize_gaussians(dataset, rows, config)
+    initial = initialize_gaussians(dataset, frame_indices, config)
     render_loss = _make_render_loss(dataset, config)
     state = TrainingState(
-        table=start.table,
-        labels=start.labels,
-        anchors=start.table[:, [DEPTH, SKIN]],
-        moments=zero_adam_state(start.table),
-        densification_stats=zero_densification_stats(len(start.table)),
+        table=initial.table,
+        labels=initial.labels,
+        anchors=initial.table[:, [DEPTH, SKIN]],
+        moments=zero_adam_state(initial.table),
+        densification_stats=zero_densification_stats(len(initial.table)),
         poses=PoseTrack(dataset),
         motion=np.zeros((len(dataset.frames), MOTION_SIZE)),
-        field_trainer=_make_field_trainer(dataset, rows, start, config, render_loss.workers),
+        field_trainer=_make_field_trainer(dataset, frame_indices, initial, config, render_loss.workers),
     )
-    targets = TargetCache(dataset, config.losses, config.cache_gb * 2**30)
+    targets = TargetCache(dataset, config.losses, config.cache_gb)
     refiner = Refiner(
-        config,
-        dataset.frames.split,
-        usable_frames(dataset),
-        targets,
-        _make_render_loss(dataset, pose_refinement_config(config)),
+        config=config,
+        split=dataset.frames.split,
+        known=usable_frames(dataset),
+        targets=targets,
+        render_loss=_make_render_loss(dataset, pose_refinement_config(config)),
     )
     surface_prior = surface_prior_from_points(None if dataset.has_full_geometry else points(dataset))
-    return Trainer(state, config, dataset, rows, targets, render_loss, refiner, surface_prior)
+    return Trainer(
+        state=state,
+        config=config,
+        dataset=dataset,
+        frame_indices=frame_indices,
+        targets=targets,
+        render_loss=render_loss,
+        refiner=refiner,
+        surface_prior=surface_prior,
+    )
 
 
 def _make_render_loss(dataset: Dataset, config: TrainConfig) -> RenderLoss | TorchRenderLoss:
@@ -277,17 +137,193 @@ def _make_render_loss(dataset: Dataset, config: TrainConfig) -> RenderLoss | Tor
 
 
 def _make_field_trainer(
-    dataset: Dataset, rows: NDArray[np.int64], start: InitialGaussians, config: TrainConfig, workers: Workers
+    dataset: Dataset,
+    frame_indices: Int64Array,
+    initial: InitialGaussians,
+    config: TrainConfig,
+    workers: Workers,
 ) -> FieldTrainer:
     if not isinstance(config.field, BasisConfig):
         conditions = Conditions(dataset, config.field.conditioning, config.encoder)
         field = make_field(
             config.field,
-            unpack(torch.from_numpy(start.table)),
+            unpack(torch.from_numpy(initial.table)),
             training_features=conditions.training_features(),
             generator=torch.Generator().manual_seed(config.seed),
         )
         return TorchFieldTrainer(field.to(config.device), conditions, config)
-    every = all_motion(dataset)
-    field = start_field(config.field, start, every[rows], config.dynamic, config.steady, config.seed)
-    return BasisFieldTrainer(field, every, config, workers)
+    motion = all_motion(dataset)
+    basis_field = initialize_basis_field(
+        config.field,
+        initial,
+        motion[frame_indices],
+        max_dynamic=config.dynamic,
+        residual_scale=config.regularization.residual_init_scale,
+        seed=config.seed,
+    )
+    return BasisFieldTrainer(basis_field, motion, config, workers)
+
+
+def initialize_gaussians(
+    dataset: Dataset, frame_indices: Int64Array, config: TrainConfig
+) -> InitialGaussians:
+    """Return the Gaussians that training starts from: the data set's points, or random ones.
+
+    Args:
+        dataset: with or without points.
+        frame_indices: those trained on; one is read where the data set has no points.
+        config: limits on number and size.
+
+    Raises:
+        TrainingError: where there is neither.
+    """
+    generator = np.random.default_rng([config.seed, 1])
+    cloud = points(dataset)
+    if cloud is None or not len(cloud.means):
+        return _random_gaussians(dataset, frame_indices, config, generator)
+    kept = _sample_points(cloud, config.densify.max_gaussians, generator)
+    table = np.zeros((len(kept), row_width(config.sh_degree)), np.float32)
+    table[:, MEANS], table[:, QUATS] = cloud.means[kept], cloud.quats[kept]
+    # Fewer points cover the same surface: each grows.
+    growth = np.sqrt(len(cloud.means) / len(kept))
+    limits = config.constraints
+    table[:, LOG_SCALES] = np.log(
+        np.clip(cloud.scales[kept] * growth, limits.min_scale_m, limits.max_scale_m)
+    )
+    table[:, SH_DC] = (cloud.colors[kept] - 0.5) / SH_0
+    table[:, OPACITY] = logit(_OPACITY)
+    table[:, SKIN] = skin_logits(cloud.skin[kept])
+    modes = np.concatenate([cloud.mouth_modes, cloud.control_modes], axis=1)[kept]
+    return InitialGaussians(table, cloud.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
+
+
+def _sample_points(cloud: Points, max_count: int, generator: np.random.Generator) -> Int64Array:
+    """Return rising indices of at most `max_count` points."""
+    count = len(cloud.means)
+    if count <= max_count:
+        return np.arange(count)
+    weight = np.array([_SAMPLING_WEIGHTS.get(label, 0.1) for label in cloud.labels.tolist()])
+    # Efraimidis and Spirakis 2006: the largest of u^(1/w) are a weighted sample without replacement.
+    key = np.log(generator.random(count)) / weight
+    return np.sort(np.argsort(-key)[:max_count])
+
+
+def _random_gaussians(
+    dataset: Dataset, frame_indices: Int64Array, config: TrainConfig, generator: np.random.Generator
+) -> InitialGaussians:
+    """Return Gaussians with true colors in the box of the person's silhouette, near the pivot's depth."""
+    if not len(frame_indices):
+        raise TrainingError(
+            "data set: expected TRAIN pictures with known poses, found none: track them first"
+        )
+    frame_index = int(frame_indices[len(frame_indices) // 2])
+    image, parts = picture(dataset, frame_index), labels(dataset, frame_index)
+    person = person_mask(parts)
+    box = box_of(person)
+    if box is None:
+        raise TrainingError(
+            f"labels of row {frame_index}: expected a person, found only background: make masks first"
+        )
+    camera, count = dataset.camera, config.random_points
+    to_world = np.linalg.inv(camera.T_camera_world)
+    pivot = camera.T_camera_world[:3, :3] @ dataset.pivot_m + camera.T_camera_world[:3, 3]
+    y, x = (generator.uniform(low, high, count) for low, high in (box[:2], box[2:]))
+    z = pivot[2] + generator.uniform(-0.7, 0.3, count) * _RANDOM_DEPTH_M
+    in_camera = np.stack([(x - camera.cx) * z / camera.fx, (y - camera.cy) * z / camera.fy, z], axis=1)
+    pixels = y.astype(int), x.astype(int)
+    label = np.where(person[pixels], parts[pixels], TORSO).astype(np.uint8)
+    table = np.zeros((count, row_width(config.sh_degree)), np.float32)
+    table[:, MEANS] = in_camera @ to_world[:3, :3].T + to_world[:3, 3]
+    table[:, QUATS] = (1, 0, 0, 0)
+    area = np.ptp(in_camera[:, 0]) * np.ptp(in_camera[:, 1])
+    size = np.clip(0.5 * np.sqrt(area / count), 1e-3, config.constraints.max_scale_m)
+    table[:, LOG_SCALES] = np.log(size)
+    table[:, SH_DC] = (image[pixels] / 255 - 0.5) / SH_0
+    table[:, OPACITY] = logit(_RANDOM_OPACITY)
+    weight = np.where(np.isin(label, _HEAD_PARTS), 0.95, np.where(label == NECK, 0.5, 0.05))
+    table[:, SKIN] = logit(weight)
+    return InitialGaussians(table, label, np.zeros((count, MOTION_SIZE, 3), np.float32))
+
+
+def initialize_basis_field(
+    config: BasisConfig,
+    initial: InitialGaussians,
+    motion: Float32Array,
+    *,
+    max_dynamic: int,
+    residual_scale: float,
+    seed: int,
+) -> BasisField:
+    """Return the basis field before the first step.
+
+    Unlike those of `make_field` its coefficients are in units of the person's standard deviation: steps of
+    Adam are then of similar size for all.
+
+    Args:
+        config: number of coefficients and hidden units.
+        initial: Gaussians with known modes.
+        motion: [n, 16] of the frames trained on.
+        max_dynamic: number of Gaussians that may move.
+        residual_scale: standard deviation of the largest coefficient beyond the known modes.
+        seed: of the map's random layer.
+    """
+    dynamic = _dynamic_indices(initial, motion, max_dynamic)
+    basis = torch.from_numpy(_initial_basis(initial, dynamic, motion, config.coefficients))
+    generator = torch.Generator().manual_seed(seed)
+    field = BasisField(config, basis, torch.from_numpy(dynamic), len(initial.table), generator)
+    motion_map = _initial_map(motion, config, residual_scale, np.random.default_rng([seed, 3]))
+    for name, array in motion_map.items():
+        getattr(field.motion, name).data = torch.from_numpy(np.ascontiguousarray(array, np.float32))
+    return field
+
+
+def _dynamic_indices(initial: InitialGaussians, motion: Float32Array, max_count: int) -> Int64Array:
+    """Return rising indices of the Gaussians that move most, then of the rest of the face."""
+    displacement_m = np.abs(initial.modes * motion_std(motion)[:, None]).sum(axis=1).max(axis=1)
+    face = np.isin(initial.labels, _FACE_PARTS)
+    known = (displacement_m > _MIN_MOTION_M).any()
+    # Without known modes all of the face, the mouth first, is free to move.
+    part_rank = np.where(np.isin(initial.labels, (LIPS, MOUTH, EYES)), 2.0, 1.0) * face
+    by_displacement = np.where(displacement_m > _MIN_MOTION_M, 10.0 + displacement_m, 0.5 * part_rank)
+    rank = by_displacement if known else part_rank
+    candidates = np.flatnonzero(rank > 0)
+    best = candidates[np.argsort(-rank[candidates], kind="stable")[:max_count]]
+    return np.sort(best)
+
+
+def _initial_basis(
+    initial: InitialGaussians, dynamic: Int64Array, motion: Float32Array, coefficients: int
+) -> Float32Array:
+    """Return the basis [M, 14, K]: means follow the known modes per standard deviation; all else is 0."""
+    basis = np.zeros((len(dynamic), DELTA_CHANNELS, coefficients), np.float32)
+    scaled = initial.modes[dynamic] * motion_std(motion)[:, None]
+    basis[:, :3, :MOTION_SIZE] = scaled.transpose(0, 2, 1)
+    return basis
+
+
+def _initial_map(
+    motion: Float32Array, config: BasisConfig, residual_scale: float, generator: np.random.Generator
+) -> dict[str, Float64Array]:
+    """Return linear, w1, b1 and w2 of a map whose first 16 coefficients are the normalized motion.
+
+    The others are the principal components of what a random layer gives for the motion [n, 16] beyond a
+    linear function, the largest with a standard deviation of `residual_scale`, so that rare ones start small.
+    """
+    coefficients, hidden = config.coefficients, config.hidden
+    std = motion_std(motion)
+    linear = np.zeros((MOTION_SIZE, coefficients))
+    linear[:, :MOTION_SIZE] = np.diag(1 / std)
+    w1 = generator.normal(size=(MOTION_SIZE, hidden)) / std[:, None] / np.sqrt(3)
+    b1 = generator.normal(size=hidden) * 0.5
+    w2 = np.zeros((hidden, coefficients))
+    extra = min(coefficients - MOTION_SIZE, hidden)
+    if extra > 0 and len(motion) > 1:
+        activation = gelu(motion @ w1 + b1) - gelu(b1)
+        ridge = np.diag(std.astype(np.float64) ** 2) * _RIDGE * len(motion)
+        linear_part = np.linalg.solve(motion.T @ motion + ridge, motion.T @ activation)
+        _, sizes, components = np.linalg.svd(activation - motion @ linear_part, full_matrices=False)
+        extra = min(extra, len(components))
+        unit = max(float(sizes[0]) / np.sqrt(len(motion)), 1e-6) / max(residual_scale, 1e-6)
+        w2[:, MOTION_SIZE : MOTION_SIZE + extra] = components[:extra].T / unit
+        linear[:, MOTION_SIZE : MOTION_SIZE + extra] = -linear_part @ components[:extra].T / unit
+    return {"linear": linear, "w1": w1, "b1": b1, "w2": w2}

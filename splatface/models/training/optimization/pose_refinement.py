@@ -1,4 +1,13 @@
-"""x"""
+"""Refinement of poses and intrinsics through the renderer, with all Gaussians fixed.
+
+A round makes a few steps of Gauss-Newton over all frames at once on
+  sum_i n log L_i(x_i, k) + |x_i - tracked|^2 / anchor^2 + |acceleration|^2 / inertia^2 + |k|^2 / intrinsics^2
+with each frame's loss L as the likelihood of n independent residuals (Laplace: n log L), and one curvature
+for all frames. A frame that determines little of a direction leaves it to its neighbors and to tracking.
+
+Validation and test frames get their poses the same way, after the training frames: their colors are never
+learned from, and they change neither the intrinsics nor the poses of training frames.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import scipy.sparse as sparse
 import torch
-from numpy.typing import NDArray
 from scipy.sparse.linalg import spsolve
 from scipy.spatial.transform import Rotation
 
@@ -31,7 +39,7 @@ from splatface.models.training.optimization.render_loss import (
     TorchRenderLoss,
 )
 from splatface.models.training.optimization.train_config import RefineConfig
-from splatface.models.typing import Float64Array, Int64Array
+from splatface.models.typing import BoolArray, Float32Array, Float64Array, Int64Array, UInt8Array
 
 __all__ = [
     "DAMPING",
@@ -45,176 +53,369 @@ __all__ = [
     "apply_twist",
     "effective_residual_count",
     "gauss_newton_step",
-    "jitter_px",
     "loss_and_pose_grad",
     "nearest_psd",
-    "pose_curves",
     "refine_round",
-    "refinement_metrics",
     "twist_between",
 ]
 
-POSE_DOF = 12  # of a picture: turn (rotation vector, rad, about the world's origin), shift (m); torso, head
-# Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the picture
-# stays, for size alone is as well the Gaussians'), and the principal point's shift in px.
+# Per frame: rotation vector about the world's origin (rad), translation (m); of torso and head.
+POSE_DOF = 12
+# Log of the change of focal lengths and camera distance together (a dolly zoom: the size in the image stays,
+# since size alone can as well be learned by the Gaussians), and the change of the principal point in px.
 INTRINSICS_DOF = 3
+DAMPING = 0.2  # Levenberg and Marquardt: fraction of the curvature's diagonal
+
+_PX_PER_RESIDUAL = 150.0  # errors of neighboring pixels are correlated
+_MIN_EIGENVALUE = 1e-3  # of a curvature, fraction of the mean
+_CURVATURE_FRAMES = 4
+_CURVATURE_STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])
+_EVALUATED_FRAMES = 24
+_MAX_TWIST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one iteration
 
 
 class PoseTrack:
-    """Torso and head of every row, [2, F, 4, 4], torso first, and the lens they were seen through."""
+    """Tracked and refined poses of torso and head in all frames [2, F, 4, 4], torso first, and intrinsics."""
 
     def __init__(self, dataset: Dataset) -> None:
         frames = dataset.frames
         self.time_s: Float64Array = frames.time_ns / 1e9
         self.tracked = np.stack([frames.T_world_torso, frames.T_world_head]).astype(np.float64)
         self.T: Float64Array = self.tracked.copy()
-        self.lens: Float64Array = np.zeros(INTRINSICS_DOF)
-        self.rounds: list[dict[str, float]] = []  # what each refinement found, see refine_poses.py
+        self.intrinsics: Float64Array = np.zeros(INTRINSICS_DOF)
+        self.rounds: list[dict[str, float]] = []  # metrics of each refinement round
         self._camera = dataset.camera
 
     @property
     def camera(self) -> Camera:
-        """The data set's camera with the refined lens."""
-        return self.with_intrinsics(self.lens)
+        """Return the data set's camera with refined intrinsics."""
+        return self.with_intrinsics(self.intrinsics)
 
-    def with_intrinsics(self, lens: Float64Array) -> Camera:
-        """The data set's camera with a lens [LENS]."""
-        own, zoom = self._camera, float(np.exp(lens[0]))
-        cx, cy = own.cx + float(lens[1]), own.cy + float(lens[2])
-        T = own.T_camera_world.copy()
+    def with_intrinsics(self, intrinsics: Float64Array) -> Camera:
+        """Return the data set's camera with changed intrinsics [INTRINSICS_DOF]."""
+        tracked, zoom = self._camera, float(np.exp(intrinsics[0]))
+        cx, cy = tracked.cx + float(intrinsics[1]), tracked.cy + float(intrinsics[2])
+        T = tracked.T_camera_world.copy()
         T[2, 3] *= zoom
-        return replace(own, fx=own.fx * zoom, fy=own.fy * zoom, cx=cx, cy=cy, T_camera_world=T)
+        return replace(tracked, fx=tracked.fx * zoom, fy=tracked.fy * zoom, cx=cx, cy=cy, T_camera_world=T)
 
-    def at(self, row: int) -> Float64Array:
-        """Both bones in a row, refined, [2, POSE]; see `pose_rows`."""
-        return pack_bone_poses(self.T[1, row], self.T[0, row])
+    def at(self, frame_index: int) -> Float64Array:
+        """Return the refined bones of a frame [2, POSE]; see `pack_bone_poses`."""
+        return pack_bone_poses(self.T[1, frame_index], self.T[0, frame_index])
 
-    def changes(self, rows: NDArray[np.int64]) -> Float64Array:
-        """How far refinement moved rows [n], [n, FREEDOMS]."""
-        return twist_between(self.tracked[:, rows], self.T[:, rows])
+    def changes(self, frame_indices: Int64Array) -> Float64Array:
+        """Return the twists [n, POSE_DOF] from tracked to refined poses of frames [n]."""
+        return twist_between(self.tracked[:, frame_indices], self.T[:, frame_indices])
 
 
 def twist_between(before: Float64Array, after: Float64Array) -> Float64Array:
-    """The twists [n, FREEDOMS] that turn poses [2, n, 4, 4] into others; `moved` undoes it."""
+    """Return the twists [n, POSE_DOF] from poses [2, n, 4, 4] to others; the inverse of `apply_twist`."""
     change = after @ np.linalg.inv(before)
-    turns = [Rotation.from_matrix(bone[:, :3, :3]).as_rotvec() for bone in change]
-    return np.concatenate([turns[0], change[0, :, :3, 3], turns[1], change[1, :, :3, 3]], axis=1)
+    rotations = [Rotation.from_matrix(bone[:, :3, :3]).as_rotvec() for bone in change]
+    return np.concatenate([rotations[0], change[0, :, :3, 3], rotations[1], change[1, :, :3, 3]], axis=1)
 
 
 def apply_twist(T: Float64Array, twists: Float64Array) -> Float64Array:
-    """Poses [2, n, 4, 4] after twists [n, FREEDOMS]: a turn about the world's origin, then a shift."""
+    """Return poses [2, n, 4, 4] rotated about the world's origin, then translated by twists [n, POSE_DOF]."""
     change = np.tile(np.eye(4), (2, len(twists), 1, 1))
     for bone in (0, 1):
-        own = twists[:, 6 * bone : 6 * bone + 6]
-        change[bone, :, :3, :3] = Rotation.from_rotvec(own[:, :3]).as_matrix()
-        change[bone, :, :3, 3] = own[:, 3:]
-    found: Float64Array = change @ T
-    return found
+        twist = twists[:, 6 * bone : 6 * bone + 6]
+        change[bone, :, :3, :3] = Rotation.from_rotvec(twist[:, :3]).as_matrix()
+        change[bone, :, :3, 3] = twist[:, 3:]
+    result: Float64Array = change @ T
+    return result
 
 
-DAMPING = 0.2  # Levenberg and Marquardt: share of the curvature's diagonal
-_ONE_RESIDUAL_PX = 150.0  # neighboring pixels are missed alike
-_LEAST = 1e-3  # eigenvalue of a curvature, share of the mean
+@dataclass(frozen=True, slots=True, eq=False)
+class PoseRefinementProblem:
+    """Inputs of a refinement; nothing in it changes but the camera of `render_loss`."""
+
+    render_loss: RenderLoss | TorchRenderLoss
+    deformed: Callable[[int], DeformedGaussians]  # of a frame
+    target: Callable[[int], ImageTarget]
+    split: UInt8Array  # [F]
+    known: Int64Array  # frames with known poses, rising
+
+    def gradient(self, pose: Float64Array, frame_index: int) -> "PoseGradient":
+        """Return loss and gradient of a frame in a pose [2, POSE]."""
+        return loss_and_pose_grad(
+            self.render_loss, self.deformed(frame_index), pose, self.target(frame_index)
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FrameGradients:
+    """Losses and gradients of n frames at the current poses."""
+
+    losses: Float64Array  # [n]
+    grads: Float64Array  # [n, POSE_DOF + INTRINSICS_DOF]
+
+    def select(self, mask: BoolArray) -> "_FrameGradients":
+        return _FrameGradients(self.losses[mask], self.grads[mask])
+
+    def mean_loss(self, mask: BoolArray) -> float:
+        return float(self.losses[mask].mean())
+
+
+def refine_round(
+    poses: PoseTrack,
+    problem: PoseRefinementProblem,
+    config: RefineConfig,
+    *,
+    validation_only: bool = False,
+) -> bool:
+    """Move the poses of known frames, and the intrinsics; return whether the loss is lower than before.
+
+    Where it is not, everything stays as it was. `validation_only`: only frames not trained on move.
+    """
+    frame_indices = subsample_with_stride(problem.known, config.max_frames)
+    trained = problem.split[frame_indices] == TRAIN
+    moving = ~trained if validation_only else np.ones(len(frame_indices), np.bool_)
+    if not moving.any():
+        return False
+    evaluated = _evaluated(moving)
+    start = poses.T.copy(), poses.intrinsics.copy()
+    curvature = _curvature(poses, problem, config, frame_indices[trained] if trained.any() else frame_indices)
+    first = best = _frame_gradients(poses, problem, frame_indices, moving)
+    best_poses, damping = start, DAMPING
+    for iteration in range(config.iterations):
+        if not validation_only and trained.any():
+            _step(poses, problem, config, frame_indices[trained], best.select(trained), curvature, damping)
+        if not trained.all():
+            _step(poses, problem, config, frame_indices, best, curvature, damping, free=~trained)
+        compared = evaluated if iteration == config.iterations - 1 else moving
+        current = _frame_gradients(poses, problem, frame_indices, compared)
+        if current.mean_loss(compared) < best.mean_loss(compared):
+            best, best_poses = current, (poses.T.copy(), poses.intrinsics.copy())
+            damping = max(damping / 2, DAMPING)
+        else:
+            # Levenberg and Marquardt: near the optimum an absolute error curves more than measured.
+            poses.T, poses.intrinsics, damping = best_poses[0].copy(), best_poses[1].copy(), 5 * damping
+            problem.render_loss.camera = poses.camera
+    if not validation_only and trained.any():
+        _remove_mean_change(poses, frame_indices, trained)
+    _interpolate_others(poses, problem, frame_indices, validation_only)
+    last = _frame_gradients(poses, problem, frame_indices, evaluated)
+    better = last.mean_loss(evaluated) < first.mean_loss(evaluated)
+    if not better:
+        poses.T, poses.intrinsics = start
+        problem.render_loss.camera = poses.camera
+    return better
+
+
+def _evaluated(moving: BoolArray) -> BoolArray:
+    """Return a few of the frames that move, evenly spread."""
+    few = np.zeros(len(moving), np.bool_)
+    few[subsample_evenly(np.flatnonzero(moving), _EVALUATED_FRAMES)] = True
+    return few
+
+
+def _frame_gradients(
+    poses: PoseTrack, problem: PoseRefinementProblem, frame_indices: Int64Array, selected: BoolArray
+) -> _FrameGradients:
+    """Return losses and gradients of selected frames; a frame that is not finite has gradient 0."""
+    losses = np.ones(len(frame_indices))
+    grads = np.zeros((len(frame_indices), POSE_DOF + INTRINSICS_DOF))
+    for i in np.flatnonzero(selected):
+        frame_index = int(frame_indices[i])
+        gradient = problem.gradient(poses.at(frame_index), frame_index)
+        if gradient.finite:
+            losses[i], grads[i] = gradient.loss, gradient.grads
+    return _FrameGradients(losses, grads)
+
+
+def _step(
+    poses: PoseTrack,
+    problem: PoseRefinementProblem,
+    config: RefineConfig,
+    frame_indices: Int64Array,
+    gradients: _FrameGradients,
+    curvature: Float64Array,
+    damping: float,
+    free: BoolArray | None = None,
+) -> None:
+    """Move the `free` ones of frames [n] (all when left out) by one step of Gauss-Newton."""
+    free = np.ones(len(frame_indices), np.bool_) if free is None else free
+    pose_problem = PoseProblem(
+        time_s=poses.time_s[frame_indices],
+        T=poses.T[:, frame_indices],
+        deviation=poses.changes(frame_indices),
+        intrinsics=poses.intrinsics,
+        free=free,
+        losses=gradients.losses,
+        grads=gradients.grads,
+        residuals=effective_residual_count(problem.render_loss.camera),
+        damping=damping,
+    )
+    trained = bool((problem.split[frame_indices[free]] == TRAIN).all())
+    twists, intrinsics = gauss_newton_step(pose_problem, curvature, _priors(config, trained))
+    twists = np.clip(twists, -_MAX_TWIST, _MAX_TWIST)
+    poses.T[:, frame_indices] = apply_twist(poses.T[:, frame_indices], twists)
+    poses.intrinsics = poses.intrinsics + intrinsics
+    problem.render_loss.camera = poses.camera
+
+
+def _remove_mean_change(poses: PoseTrack, frame_indices: Int64Array, trained: BoolArray) -> None:
+    """Remove the change common to all frames, which is the Gaussians' part: poses must not drift with it."""
+    mean = poses.changes(frame_indices[trained]).mean(axis=0)
+    twists = np.tile(-mean, (len(frame_indices), 1))
+    poses.T[:, frame_indices] = apply_twist(poses.T[:, frame_indices], twists)
+
+
+def _interpolate_others(
+    poses: PoseTrack, problem: PoseRefinementProblem, frame_indices: Int64Array, validation_only: bool
+) -> None:
+    """Interpolate the changes of known frames between those that were rendered."""
+    others = np.setdiff1d(problem.known, frame_indices)
+    others = others[problem.split[others] != TRAIN] if validation_only else others
+    if len(others):
+        changes, time_s = poses.changes(frame_indices), poses.time_s
+        twists = np.stack(
+            [np.interp(time_s[others], time_s[frame_indices], change) for change in changes.T], axis=1
+        )
+        poses.T[:, others] = apply_twist(poses.tracked[:, others], twists)
+
+
+def _priors(config: RefineConfig, trained: bool) -> "PosePriors":
+    rotation, translation = np.radians(config.rotation_sigma_deg), config.translation_sigma_m
+    angular, linear = config.angular_accel_sigma, config.linear_accel_sigma
+    # The torso moves least, and has the plainer image.
+    anchor = np.repeat([rotation / 2, translation, rotation, translation], 3)
+    inertia = np.repeat([angular / 2, linear, angular, linear], 3)
+    intrinsics = np.array([config.focal_sigma, config.center_sigma_px, config.center_sigma_px])
+    return PosePriors(anchor, inertia, intrinsics if trained else np.zeros(INTRINSICS_DOF))
+
+
+def _curvature(
+    poses: PoseTrack, problem: PoseRefinementProblem, config: RefineConfig, frame_indices: Int64Array
+) -> Float64Array:
+    """Return the mean second derivative of the loss at a few frames, from differences; positive."""
+    selected = subsample_interior(frame_indices, _CURVATURE_FRAMES)
+    dof = POSE_DOF + (INTRINSICS_DOF if config.focal_sigma or config.center_sigma_px else 0)
+    total = np.zeros((POSE_DOF + INTRINSICS_DOF, POSE_DOF + INTRINSICS_DOF))
+    for frame_index in selected.tolist():
+        for k, size in enumerate(_CURVATURE_STEPS[:dof]):
+            ends = [_perturbed(poses, problem, frame_index, k, sign * size).grads for sign in (1, -1)]
+            total[k] += (ends[0] - ends[1]) / (2 * size)
+    scale = np.outer(_CURVATURE_STEPS, _CURVATURE_STEPS)
+    result: Float64Array = nearest_psd(total * scale / len(selected)) / scale
+    return result
+
+
+def _perturbed(
+    poses: PoseTrack, problem: PoseRefinementProblem, frame_index: int, parameter: int, size: float
+) -> "PoseGradient":
+    """Return the gradient of a frame with one parameter changed by `size`."""
+    change = np.zeros(POSE_DOF + INTRINSICS_DOF)
+    change[parameter] = size
+    T = apply_twist(poses.T[:, frame_index : frame_index + 1], change[None, :POSE_DOF])
+    problem.render_loss.camera = poses.with_intrinsics(poses.intrinsics + change[POSE_DOF:])
+    gradient = problem.gradient(pack_bone_poses(T[1, 0], T[0, 0]), frame_index)
+    problem.render_loss.camera = poses.camera
+    return gradient
 
 
 def effective_residual_count(camera: Camera) -> float:
-    """How many independent residuals a picture has."""
-    return camera.width * camera.height / _ONE_RESIDUAL_PX
+    """Return the number of independent residuals of a frame."""
+    return camera.width * camera.height / _PX_PER_RESIDUAL
 
 
-def nearest_psd(bend: Float64Array) -> Float64Array:
-    """The nearest symmetric matrix to a measured curvature [m, m] that bends upward in all directions."""
-    values, ways = np.linalg.eigh((bend + bend.T) / 2)
-    values = np.maximum(values, _LEAST * max(float(values.mean()), 1e-12))
-    found: Float64Array = (ways * values) @ ways.T
-    return found
+def nearest_psd(curvature: Float64Array) -> Float64Array:
+    """Return the nearest symmetric positive definite matrix to a measured curvature [m, m]."""
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    values = np.maximum(values, _MIN_EIGENVALUE * max(float(values.mean()), 1e-12))
+    result: Float64Array = (vectors * values) @ vectors.T
+    return result
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PosePriors:
-    """Standard deviations of what is expected before any picture is looked at."""
+    """Standard deviations expected before any frame is rendered."""
 
-    anchor: Float64Array  # [FREEDOMS] rad and m, between tracking and truth
-    inertia: Float64Array  # [FREEDOMS] rad/s^2 and m/s^2
-    lens: Float64Array  # [LENS]; 0 keeps a value
+    anchor: Float64Array  # [POSE_DOF] rad and m, between tracking and truth
+    inertia: Float64Array  # [POSE_DOF] rad/s^2 and m/s^2
+    intrinsics: Float64Array  # [INTRINSICS_DOF]; 0 keeps a value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseProblem:
-    """What is known before the step: n pictures, rising in time."""
+    """Inputs of a Gauss-Newton step: n frames, rising in time."""
 
     time_s: Float64Array  # [n]
-    T: Float64Array  # [2, n, 4, 4] now
-    deviation: Float64Array  # [n, FREEDOMS] now, from tracking
-    lens: Float64Array  # [LENS] now
-    free: NDArray[np.bool_]  # [n] pictures that may move
+    T: Float64Array  # [2, n, 4, 4] current
+    deviation: Float64Array  # [n, POSE_DOF] current, from tracking
+    intrinsics: Float64Array  # [INTRINSICS_DOF] current
+    free: BoolArray  # [n] frames that may move
     losses: Float64Array  # [n]
-    grads: Float64Array  # [n, FREEDOMS + LENS]
-    residuals: float  # of a picture, independent ones
-    damping: float = 0.2  # share of the curvature's diagonal that is added
+    grads: Float64Array  # [n, POSE_DOF + INTRINSICS_DOF]
+    residuals: float  # of a frame, independent ones
+    damping: float = DAMPING
 
 
 def gauss_newton_step(
-    asked: PoseProblem, curvature: Float64Array, priors: PosePriors
+    problem: PoseProblem, curvature: Float64Array, priors: PosePriors
 ) -> tuple[Float64Array, Float64Array]:
-    """Twists [n, FREEDOMS] (0 where not free) and the lens's change [LENS].
+    """Return twists [n, POSE_DOF] (0 where not free) and the change of intrinsics [INTRINSICS_DOF].
 
-    `curvature` [FREEDOMS + LENS] squared, positive, is the second derivative of a picture's loss.
+    `curvature` [POSE_DOF + INTRINSICS_DOF] squared, positive, is the second derivative of a frame's loss.
     """
-    free = np.flatnonzero(asked.free)
-    lens = np.flatnonzero(priors.lens > 0) + POSE_DOF
-    sure = asked.residuals / np.maximum(asked.losses[free], 1e-6)
-    damped = curvature + asked.damping * np.diag(np.diag(curvature))
-    own, across, shared = damped[:POSE_DOF, :POSE_DOF], damped[:POSE_DOF, lens], damped[np.ix_(lens, lens)]
-    seconds, bends = _accelerations(asked)
-    kept, still = 1 / priors.anchor**2, 1 / priors.inertia**2
-    among = seconds[:, free]
-    poses = sparse.kron(sparse.diags(sure), own) + sparse.kron(sparse.eye(len(free)), np.diag(kept))
-    poses = poses + sparse.kron(among.T @ among, np.diag(still))
-    pull = sure[:, None] * asked.grads[free, :POSE_DOF] + kept * asked.deviation[free]
-    pull += among.T @ (bends * still)
-    if len(lens):
-        held = 1 / priors.lens[lens - POSE_DOF] ** 2
-        border = sparse.kron(sure[:, None], across)
-        corner = sparse.csr_matrix(sure.sum() * shared + np.diag(held))
-        poses = sparse.bmat([[poses, border], [border.T, corner]])
-        below = sure @ asked.grads[np.ix_(free, lens)] + held * asked.lens[lens - POSE_DOF]
-        found = spsolve(poses.tocsc(), -np.concatenate([pull.ravel(), below]))
+    free = np.flatnonzero(problem.free)
+    shared = np.flatnonzero(priors.intrinsics > 0) + POSE_DOF
+    precision = problem.residuals / np.maximum(problem.losses[free], 1e-6)
+    damped = curvature + problem.damping * np.diag(np.diag(curvature))
+    operator, acceleration = _accelerations(problem)
+    anchor_weight, inertia_weight = 1 / priors.anchor**2, 1 / priors.inertia**2
+    operator = operator[:, free]
+    hessian = sparse.kron(sparse.diags(precision), damped[:POSE_DOF, :POSE_DOF])
+    hessian = hessian + sparse.kron(sparse.eye(len(free)), np.diag(anchor_weight))
+    hessian = hessian + sparse.kron(operator.T @ operator, np.diag(inertia_weight))
+    gradient = precision[:, None] * problem.grads[free, :POSE_DOF] + anchor_weight * problem.deviation[free]
+    gradient += operator.T @ (acceleration * inertia_weight)
+    if len(shared):
+        prior_weight = 1 / priors.intrinsics[shared - POSE_DOF] ** 2
+        border = sparse.kron(precision[:, None], damped[:POSE_DOF, shared])
+        corner = precision.sum() * damped[np.ix_(shared, shared)] + np.diag(prior_weight)
+        hessian = sparse.bmat([[hessian, border], [border.T, sparse.csr_matrix(corner)]])
+        shared_gradient = precision @ problem.grads[np.ix_(free, shared)]
+        shared_gradient = shared_gradient + prior_weight * problem.intrinsics[shared - POSE_DOF]
+        step = spsolve(hessian.tocsc(), -np.concatenate([gradient.ravel(), shared_gradient]))
     else:
-        found = spsolve(poses.tocsc(), -pull.ravel())
-    twists, change = np.zeros((len(asked.time_s), POSE_DOF)), np.zeros(INTRINSICS_DOF)
-    twists[free] = found[: pull.size].reshape(-1, POSE_DOF)
-    change[lens - POSE_DOF] = found[pull.size :]
+        step = spsolve(hessian.tocsc(), -gradient.ravel())
+    twists, change = np.zeros((len(problem.time_s), POSE_DOF)), np.zeros(INTRINSICS_DOF)
+    twists[free] = step[: gradient.size].reshape(-1, POSE_DOF)
+    change[shared - POSE_DOF] = step[gradient.size :]
     return twists, change
 
 
-def _accelerations(asked: PoseProblem) -> tuple[sparse.csr_matrix, Float64Array]:
-    """The operator [n - 2, n] that makes accelerations of twists, and those [n - 2, FREEDOMS] there are."""
-    count = len(asked.time_s)
+def _accelerations(problem: PoseProblem) -> tuple[sparse.csr_matrix, Float64Array]:
+    """Return the operator [n - 2, n] from twists to accelerations, and the current ones [n - 2, POSE_DOF]."""
+    count = len(problem.time_s)
     if count < 3:
         return sparse.csr_matrix((0, count)), np.zeros((0, POSE_DOF))
-    gaps = np.diff(asked.time_s)
+    gaps = np.diff(problem.time_s)
     middle = (gaps[1:] + gaps[:-1]) / 2
     before, after = 1 / (gaps[:-1] * middle), 1 / (gaps[1:] * middle)
     operator = sparse.diags([before, -before - after, after], [0, 1, 2], shape=(count - 2, count))
     speeds = np.empty((count - 1, POSE_DOF))
     for bone in (0, 1):
-        turns = Rotation.from_matrix(asked.T[bone, :, :3, :3])
-        speeds[:, 6 * bone : 6 * bone + 3] = (turns[1:] * turns[:-1].inv()).as_rotvec() / gaps[:, None]
-        speeds[:, 6 * bone + 3 : 6 * bone + 6] = np.diff(asked.T[bone, :, :3, 3], axis=0) / gaps[:, None]
+        rotations = Rotation.from_matrix(problem.T[bone, :, :3, :3])
+        speeds[:, 6 * bone : 6 * bone + 3] = (rotations[1:] * rotations[:-1].inv()).as_rotvec() / gaps[
+            :, None
+        ]
+        speeds[:, 6 * bone + 3 : 6 * bone + 6] = np.diff(problem.T[bone, :, :3, 3], axis=0) / gaps[:, None]
     return sparse.csr_matrix(operator), np.diff(speeds, axis=0) / middle[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoseGradient:
-    """A picture's loss and its slopes."""
+    """A frame's loss, and its gradient with respect to pose and intrinsics."""
 
     loss: float
-    grads: Float64Array  # [FREEDOMS + LENS]
+    grads: Float64Array  # [POSE_DOF + INTRINSICS_DOF]
 
     @property
     def finite(self) -> bool:
-        """Whether a step may follow it."""
+        """Return whether loss and gradient are finite."""
         return bool(np.isfinite(self.loss) and np.isfinite(self.grads).all())
 
 
@@ -224,306 +425,33 @@ def loss_and_pose_grad(
     pose: Float64Array,
     target: ImageTarget,
 ) -> PoseGradient:
-    """The loss of a picture in a pose [2, POSE], with its slopes at twist 0 and at the easel's lens.
+    """Return the loss of a frame in a pose [2, POSE], and its gradient at twist 0 and at the camera used.
 
     Mouth and eyes count as they do in training: poses fitted without them lost 1.1 dB in the mouth, whose
     motion was tracked together with the pose.
     """
     grads = render_loss.loss_and_grads(deformed, pose, target)
     twist = torch.zeros(2, 6, dtype=torch.float64, requires_grad=True)
-    above = torch.from_numpy(grads.pose.astype(np.float64))
-    (apply_small_twist(torch.from_numpy(pose), twist) * above).sum().backward()
+    pose_grad = torch.from_numpy(grads.pose.astype(np.float64))
+    (apply_small_twist(torch.from_numpy(pose), twist) * pose_grad).sum().backward()
     assert twist.grad is not None
-    found = np.empty(POSE_DOF + INTRINSICS_DOF)
-    found[:POSE_DOF] = twist.grad.numpy().ravel()
-    means = skin_gaussians(
-        deformed.table, deformed.rows, deformed.deltas, pose, render_loss.workers
-    ).splats.means
-    found[POSE_DOF:] = _intrinsics_grad(grads, means, render_loss.camera)
+    result = np.empty(POSE_DOF + INTRINSICS_DOF)
+    result[:POSE_DOF] = twist.grad.numpy().ravel()
+    skinned = skin_gaussians(deformed.table, deformed.indices, deformed.deltas, pose, render_loss.workers)
+    result[POSE_DOF:] = _intrinsics_grad(grads, skinned.splats.means, render_loss.camera)
     # A camera farther away is a person farther away.
-    farther = found[3:6] + found[9:12]
-    found[POSE_DOF] += render_loss.camera.T_camera_world[2, 3] * (
-        render_loss.camera.T_camera_world[2, :3] @ farther
-    )
-    return PoseGradient(grads.loss, found)
+    translation_grad = result[3:6] + result[9:12]
+    T = render_loss.camera.T_camera_world
+    result[POSE_DOF] += T[2, 3] * (T[2, :3] @ translation_grad)
+    return PoseGradient(grads.loss, result)
 
 
-def _intrinsics_grad(grads: Gradients, means: NDArray[np.float32], camera: Camera) -> Float64Array:
-    """A longer lens moves every center away from the principal point and makes every ellipse larger."""
-    seen = means @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
+def _intrinsics_grad(grads: Gradients, means: Float32Array, camera: Camera) -> Float64Array:
+    """Return dL/d(intrinsics): a longer focal length moves centers outwards and enlarges ellipses."""
+    in_camera = means @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
     with np.errstate(divide="ignore", invalid="ignore"):
-        away = seen[:, :2] / seen[:, 2:] * (camera.fx, camera.fy)
-    pull = grads.means2d_grad.astype(np.float64)
-    apart = np.where(pull != 0, pull * away, 0.0).sum()
-    grown = grads.table[:, LOG_SCALES].sum(dtype=np.float64)
-    return np.array([apart + grown, *pull.sum(axis=0)])
-
-
-_PROBED = 4  # pictures whose curvature is measured
-_STEPS = np.array([4e-3, 4e-3, 4e-3, 1e-3, 1e-3, 4e-3] * 2 + [1e-2, 0.5, 0.5])  # of the measuring
-_WATCHED = 24
-_FARTHEST = np.array([0.02, 0.02, 0.02, 4e-3, 4e-3, 0.02] * 2)  # in one sweep
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PoseRefinementProblem:
-    """What refinement looks at; nothing in it changes but the easel's camera."""
-
-    render_loss: RenderLoss | TorchRenderLoss
-    show: Callable[[int], DeformedGaussians]  # what a row is drawn from
-    target: Callable[[int], ImageTarget]
-    split: NDArray[np.uint8]  # [F]
-    known: Int64Array  # rows with known poses, rising
-
-
-def refine_round(
-    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, *, validation_only: bool = False
-) -> bool:
-    """Move the poses of known rows, and the lens; whether the pictures are hit better than before.
-
-    Where they are not, everything stays as it was. `held_only`: only rows not trained on move.
-    """
-    rows = subsample_with_stride(scene.known, how.most)
-    trained = scene.split[rows] == TRAIN
-    moving = ~trained if validation_only else np.ones(len(rows), np.bool_)
-    if not moving.any():
-        return False
-    before = poses.T.copy(), poses.lens.copy()
-    curvature = _curvature(poses, scene, how, rows[trained] if trained.any() else rows)
-    first = best = _looks(poses, scene, rows, moving)
-    kept, damping = before, DAMPING
-    for sweep in range(how.iterations):
-        _steps(poses, scene, how, (rows, trained, validation_only), (best, curvature, damping))
-        last = sweep == how.iterations - 1
-        found = _looks(poses, scene, rows, _watched(moving) if last else moving)
-        if _mean(found, moving, last) < _mean(best, moving, last):
-            best, kept, damping = found, (poses.T.copy(), poses.lens.copy()), max(damping / 2, DAMPING)
-        else:
-            # Levenberg and Marquardt: near the optimum an absolute difference bends more than measured.
-            poses.T, poses.lens, damping = kept[0].copy(), kept[1].copy(), 5 * damping
-            scene.render_loss.camera = poses.camera
-    if not validation_only and trained.any():
-        _take_back_mean(poses, rows, trained)
-    _fill_in(poses, scene, rows, validation_only)
-    after = _looks(poses, scene, rows, _watched(moving))
-    better = _mean(after, moving, True) < _mean(first, moving, True)
-    if not better:
-        poses.T, poses.lens = before
-        scene.render_loss.camera = poses.camera
-    return better
-
-
-def _watched(moving: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """A few of the rows that move, evenly spread."""
-    rows = np.flatnonzero(moving)
-    few = np.zeros(len(moving), np.bool_)
-    few[subsample_evenly(rows, _WATCHED)] = True
-    return few
-
-
-def _mean(looks: tuple[Float64Array, Float64Array], moving: NDArray[np.bool_], few: bool) -> float:
-    return float(looks[0][_watched(moving) if few else moving].mean())
-
-
-def _steps(
-    poses: PoseTrack,
-    scene: PoseRefinementProblem,
-    how: RefineConfig,
-    which: tuple[Int64Array, NDArray[np.bool_], bool],
-    known: tuple[tuple[Float64Array, Float64Array], Float64Array, float],
-) -> None:
-    """Pictures trained on first, by themselves, then the others beside them."""
-    rows, trained, held_only = which
-    looks, curvature, damping = known
-    if not held_only and trained.any():
-        own = np.ones(int(trained.sum()), np.bool_)
-        turn = _Step(rows[trained], own, looks[0][trained], looks[1][trained], damping)
-        _step(poses, scene, how, turn, curvature)
-    if not trained.all():
-        _step(poses, scene, how, _Step(rows, ~trained, *looks, damping), curvature)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Step:
-    """One step of a sweep."""
-
-    rows: Int64Array
-    free: NDArray[np.bool_]  # [n]
-    losses: Float64Array  # [n]
-    grads: Float64Array  # [n, FREEDOMS + LENS]
-    damping: float
-
-
-def _look(scene: PoseRefinementProblem, pose: Float64Array, row: int) -> PoseGradient:
-    return loss_and_pose_grad(scene.render_loss, scene.show(row), pose, scene.target(row))
-
-
-def _looks(
-    poses: PoseTrack, scene: PoseRefinementProblem, rows: Int64Array, moving: NDArray[np.bool_]
-) -> tuple[Float64Array, Float64Array]:
-    """Losses [n] and slopes [n, FREEDOMS + LENS]; a picture that cannot be looked at pulls nowhere."""
-    losses, grads = np.ones(len(rows)), np.zeros((len(rows), POSE_DOF + INTRINSICS_DOF))
-    for i in np.flatnonzero(moving):
-        found = _look(scene, poses.at(int(rows[i])), int(rows[i]))
-        if found.finite:
-            losses[i], grads[i] = found.loss, found.grads
-    return losses, grads
-
-
-def _step(
-    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, turn: _Step, curvature: Float64Array
-) -> None:
-    camera, rows = scene.render_loss.camera, turn.rows
-    asked = PoseProblem(
-        time_s=poses.time_s[rows],
-        T=poses.T[:, rows],
-        deviation=poses.changes(rows),
-        lens=poses.lens,
-        free=turn.free,
-        losses=turn.losses,
-        grads=turn.grads,
-        residuals=effective_residual_count(camera),
-        damping=turn.damping,
-    )
-    trained = bool((scene.split[rows[turn.free]] == TRAIN).all())
-    twists, lens = gauss_newton_step(asked, curvature, _priors(how, trained))
-    poses.T[:, rows] = apply_twist(poses.T[:, rows], np.clip(twists, -_FARTHEST, _FARTHEST))
-    poses.lens = poses.lens + lens
-    scene.render_loss.camera = poses.camera
-
-
-def _take_back_mean(poses: PoseTrack, rows: Int64Array, trained: NDArray[np.bool_]) -> None:
-    """What all pictures share is the Gaussians' business: poses must not wander away with them."""
-    mean = poses.changes(rows[trained]).mean(axis=0)
-    poses.T[:, rows] = apply_twist(poses.T[:, rows], np.tile(-mean, (len(rows), 1)))
-
-
-def _fill_in(poses: PoseTrack, scene: PoseRefinementProblem, rows: Int64Array, held_only: bool) -> None:
-    """Pictures between those looked at go along with them."""
-    others = np.setdiff1d(scene.known, rows)
-    others = others[scene.split[others] != TRAIN] if held_only else others
-    if len(others):
-        changes, at = poses.changes(rows), poses.time_s
-        between = np.stack([np.interp(at[others], at[rows], change) for change in changes.T], axis=1)
-        poses.T[:, others] = apply_twist(poses.tracked[:, others], between)
-
-
-def _priors(how: RefineConfig, trained: bool) -> PosePriors:
-    turn, shift = np.radians(how.rotation_sigma_deg), how.translation_sigma_m
-    # What sways least is the torso, whose picture is plainer too.
-    anchor = np.repeat([turn / 2, shift, turn, shift], 3)
-    inertia = np.repeat(
-        [how.angular_accel_sigma / 2, how.shift_m_s2, how.angular_accel_sigma, how.shift_m_s2], 3
-    )
-    lens = np.array([how.focal, how.center_px, how.center_px]) if trained else np.zeros(INTRINSICS_DOF)
-    return PosePriors(anchor, inertia, lens)
-
-
-def _curvature(
-    poses: PoseTrack, scene: PoseRefinementProblem, how: RefineConfig, rows: Int64Array
-) -> Float64Array:
-    """Mean second derivative of the loss at a few rows, from differences of slopes; positive."""
-    picked = subsample_interior(rows, _PROBED)
-    asked = POSE_DOF + (INTRINSICS_DOF if how.focal or how.center_px else 0)
-    total = np.zeros((POSE_DOF + INTRINSICS_DOF, POSE_DOF + INTRINSICS_DOF))
-    for row in picked.tolist():
-        for k, size in enumerate(_STEPS[:asked]):
-            ends = [_nudged(poses, scene, row, k, sign * size).grads for sign in (1, -1)]
-            total[k] += (ends[0] - ends[1]) / (2 * size)
-    in_steps = np.outer(_STEPS, _STEPS)
-    found: Float64Array = nearest_psd(total * in_steps / len(picked)) / in_steps
-    return found
-
-
-def _nudged(
-    poses: PoseTrack, scene: PoseRefinementProblem, row: int, freedom: int, size: float
-) -> PoseGradient:
-    """A look at a row with one freedom a little off."""
-    off = np.zeros(POSE_DOF + INTRINSICS_DOF)
-    off[freedom] = size
-    T = apply_twist(poses.T[:, row : row + 1], off[None, :POSE_DOF])
-    scene.render_loss.camera = poses.with_intrinsics(poses.lens + off[POSE_DOF:])
-    found = _look(scene, pack_bone_poses(T[1, 0], T[0, 0]), row)
-    scene.render_loss.camera = poses.camera
-    return found
-
-
-_FACE = np.array([[x, y, 0.0] for x in (-0.05, 0.05) for y in (-0.05, 0.08)] + [[0.0, 0.02, -0.05]])  # m
-_CLOSE_S = 0.11  # farther apart, a difference is movement and not jitter
-
-
-def refinement_metrics(
-    poses: PoseTrack,
-    before: tuple[Float64Array, Camera],
-    rows: Int64Array,
-    psnr_db: Callable[[], float],
-    step: int,
-) -> dict[str, float]:
-    """Plain figures of a round.
-
-    Args:
-        poses: after the round.
-        before: poses [2, F, 4, 4] and camera before it.
-        rows: whose poses are known.
-        psnr_db: of held-out pictures with the poses as they are when it is called.
-        step: of the run.
-
-    Turns, shifts and px are of the head from where it was tracked; jitter is that of tracking and now.
-    """
-    now = poses.T, poses.lens
-    after = psnr_db()
-    change = twist_between(poses.tracked[:, rows], poses.T[:, rows])[:, 6:]
-    tracked = _places(poses.tracked[1, rows], before[1])
-    places = _places(poses.T[1, rows], poses.camera)
-    poses.T = before[0]
-    earlier = psnr_db()
-    poses.T, poses.lens = now
-    figures = {
-        "step": float(step),
-        "psnr_before_db": earlier,
-        "psnr_after_db": after,
-        "turned_deg": float(np.degrees(_rms(change[:, :3]))),
-        "shifted_mm": float(1000 * _rms(change[:, 3:])),
-        "moved_px": _rms((places - tracked).reshape(-1, 2)),
-        "jitter_before_px": jitter_px(poses.time_s[rows], tracked),
-        "jitter_after_px": jitter_px(poses.time_s[rows], places),
-        "focal_share": float(np.exp(poses.lens[0])),
-    }
-    return {name: round(value, 4) for name, value in figures.items()}
-
-
-def pose_curves(poses: PoseTrack, rows: Int64Array) -> dict[str, list[float]]:
-    """How far the head was moved from where it was tracked, over time: °, mm and "time_s", by name."""
-    change = poses.changes(rows)[:, 6:]
-    series = {
-        "time_s": poses.time_s[rows],
-        **{f"{name}, °": np.degrees(change[:, i]) for i, name in enumerate(("pitch", "yaw", "roll"))},
-        **{f"{name}, mm": 1000 * change[:, 3 + i] for i, name in enumerate(("right", "down", "away"))},
-    }
-    return {name: np.round(values, 4).tolist() for name, values in series.items()}
-
-
-def jitter_px(time_s: Float64Array, places: Float64Array) -> float:
-    """Root mean square of what three pictures in a row do not have in common, places [n, P, 2] px.
-
-    Second differences over sqrt 6: the standard deviation of white noise, were there no movement. 0 where
-    no three pictures lie close together.
-    """
-    if len(time_s) < 3:
-        return 0.0
-    close = np.maximum(np.diff(time_s)[1:], np.diff(time_s)[:-1]) < _CLOSE_S
-    bends = (places[2:] - 2 * places[1:-1] + places[:-2])[close]
-    return _rms(bends.reshape(-1, 2)) / np.sqrt(6) if len(bends) else 0.0
-
-
-def _places(T_world_head: Float64Array, camera: Camera) -> Float64Array:
-    """Where points of the face [P] stand in the picture [n, P, 2]."""
-    world = np.einsum("nij,pj->npi", T_world_head[:, :3, :3], _FACE) + T_world_head[:, None, :3, 3]
-    seen = world @ camera.T_camera_world[:3, :3].T + camera.T_camera_world[:3, 3]
-    found: Float64Array = seen[..., :2] / seen[..., 2:] * (camera.fx, camera.fy) + (camera.cx, camera.cy)
-    return found
-
-
-def _rms(vectors: Float64Array) -> float:
-    """Root mean square of the lengths of vectors [n, D]."""
-    return float(np.sqrt((vectors**2).sum(axis=-1).mean()))
+        from_center = in_camera[:, :2] / in_camera[:, 2:] * (camera.fx, camera.fy)
+    means2d_grad = grads.means2d_grad.astype(np.float64)
+    by_position = np.where(means2d_grad != 0, means2d_grad * from_center, 0.0).sum()
+    by_size = grads.table[:, LOG_SCALES].sum(dtype=np.float64)
+    return np.array([by_position + by_size, *means2d_grad.sum(axis=0)])

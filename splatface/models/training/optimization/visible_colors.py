@@ -1,10 +1,13 @@
-"""x"""
+"""Colors that the frames show at each Gaussian, color bounds around them, and inpainting where none shows.
+
+At the edge of a person in front of a blue wall, thin Gaussians learn its opposite, orange, to compensate for
+what shines through those in front of them. In the video that is right; when the head turns it is a streak.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from splatface.models.camera import Camera
@@ -14,7 +17,7 @@ from splatface.models.render.conventions import SH_0
 from splatface.models.render.cpu import CpuRenderer, ImageGrads, rasterize_backward
 from splatface.models.render.render import RenderOutput
 from splatface.models.training.optimization.image_loss import TargetCache
-from splatface.models.typing import Float32Array, FloatArray
+from splatface.models.typing import BoolArray, Float32Array, Float64Array, FloatArray
 
 __all__ = [
     "MAX_SAMPLED_FRAMES",
@@ -27,177 +30,180 @@ __all__ = [
     "visibility",
 ]
 
-_LEAST_PX = 1.0  # that must have shown, in all pictures together, for a color to be judged
+MAX_SAMPLED_FRAMES = 120  # from which visible colors are accumulated
+
+_MIN_VISIBLE_PX = 1.0  # in all frames together, for a color to be known
+_KNOWN_VISIBILITY, _SHADED_VISIBILITY = 0.1, 0.3  # from which a color, and its change with the view, is kept
+_NEIGHBORS = 12
+_OCCLUDED_DEPTH_M = 0.04  # behind the visible surface: not part of it
+_MAX_TURN_SINE = 0.34  # of 20 degrees
+_HEAD_WIDTH_QUANTILE = 0.98  # of the known Gaussians of a head, to each side
+_MIN_NEIGHBOR_M = 0.002  # neighbors nearer than this weigh alike
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ColorBounds:
-    """Between what the resting colors (SH of degree 0) of N Gaussians stay."""
+    """Limits of the rest colors (SH of degree 0) of N Gaussians."""
 
     low: Float32Array  # [N, 3], or [3] for all
     high: Float32Array
 
     def clamp_(self, colors: Float32Array) -> None:
-        """Bring colors [N, 3] back, in place."""
+        """Clamp colors [N, 3], in place."""
         np.clip(colors, self.low, self.high, out=colors)
 
 
 def accumulate_visible_colors(
-    scene: tuple[Splats, Camera], renderer: CpuRenderer, picture: FloatArray, person: NDArray[np.bool_]
+    splats: Splats, camera: Camera, renderer: CpuRenderer, image: FloatArray, person: BoolArray
 ) -> Float32Array:
-    """Of each splat [N, 5]: the colors 0..1 of the person's pixels, weighted by how much it shows in each,
-    summed, the sum of the weights, and that of the weights times how far behind what is seen it lies, m.
+    """Return sums [N, 5] over the person's pixels, weighted by how visible each splat is in a pixel.
+
+    Columns: true colors 0..1 (3), weights (1), weights times the depth behind the visible surface, m (1).
 
     Args:
-        scene: what is drawn.
-        renderer: draws it.
-        picture: the true one [H, W, 3], 0..1.
-        person: which pixels [H, W] are the person's.
+        splats: N.
+        camera: of the image.
+        renderer: renders the splats.
+        image: the true one [H, W, 3], 0..1.
+        person: pixels [H, W] of the person.
     """
-    splats, camera = scene
     depth = (splats.means @ camera.T_camera_world[2, :3] + camera.T_camera_world[2, 3]).astype(np.float32)
     extra = np.repeat(depth[:, None], 5, axis=1)
-    drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
-    seen = _seen_depth(drawn)
-    there = person[..., None].astype(np.float32)
+    rendered = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
+    surface_depth = _mean_depth(rendered)
+    mask = person[..., None].astype(np.float32)
     grads = ImageGrads(
-        np.zeros_like(picture, np.float32),
+        np.zeros_like(image, np.float32),
         np.zeros(person.shape, np.float32),
-        np.ascontiguousarray(np.concatenate([picture * there, there, seen * there], axis=2), np.float32),
+        np.ascontiguousarray(np.concatenate([image * mask, mask, surface_depth * mask], axis=2), np.float32),
     )
-    sums: Float32Array = rasterize_backward(renderer, scene, extra, drawn, grads).extra
+    sums: Float32Array = rasterize_backward(renderer, (splats, camera), extra, rendered, grads).extra
     sums[:, 4] = depth * sums[:, 3] - sums[:, 4]
     return sums
 
 
-def _seen_depth(drawn: RenderOutput) -> Float32Array:
-    """Mean depth [H, W, 1] of what is drawn, in every channel of `extra` alike."""
-    if drawn.extra is None:
-        raise RenderError("sight: expected depths in the extra channels, found none: draw with them")
-    opaque = np.maximum(1 - drawn.transmittance[..., None], 1e-3).astype(np.float32)
-    depth: Float32Array = drawn.extra[..., :1] / opaque
+def _mean_depth(rendered: RenderOutput) -> Float32Array:
+    """Return the mean depth [H, W, 1] of what is rendered; every extra channel holds it."""
+    if rendered.extra is None:
+        raise RenderError("visible colors: expected depths in the extra channels, found none: draw with them")
+    opaque = np.maximum(1 - rendered.transmittance[..., None], 1e-3).astype(np.float32)
+    depth: Float32Array = rendered.extra[..., :1] / opaque
     return depth
 
 
-def occluded_depth_and_color(sums: NDArray[np.floating]) -> tuple[FloatArray, FloatArray]:
-    """How far behind what is seen Gaussians lie [N], m (0: hardly any shows), and colors [N, 3] seen."""
+def occluded_depth_and_color(sums: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return depths [N] behind the visible surface, m (0 where hardly visible), and visible colors [N, 3]."""
     shown = np.maximum(sums[:, 3], 1e-6)
-    return np.where(sums[:, 3] > _LEAST_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
+    return np.where(sums[:, 3] > _MIN_VISIBLE_PX, sums[:, 4] / shown, 0.0), sums[:, :3] / shown[:, None]
 
 
-def color_bounds_from_sums(sums: NDArray[np.floating], tolerance: float) -> ColorBounds:
-    """Colors within `tolerance` (0..1) of the mean by sums [N, 5] of `sight_of`; free where little shows."""
+def color_bounds_from_sums(sums: FloatArray, tolerance: float) -> ColorBounds:
+    """Return bounds within `tolerance` (0..1) of the mean visible color; infinite where hardly visible.
+
+    `sums` [N, 5] are those of `accumulate_visible_colors`.
+    """
     shown = sums[:, 3:4]
     colors = (sums[:, :3] / np.maximum(shown, 1e-6) - 0.5) / SH_0
-    reach = np.where(shown > _LEAST_PX, tolerance / SH_0, np.inf)
-    return ColorBounds((colors - reach).astype(np.float32), (colors + reach).astype(np.float32))
-
-
-MAX_SAMPLED_FRAMES = 120  # pictures that say what shows
+    deviation = np.where(shown > _MIN_VISIBLE_PX, tolerance / SH_0, np.inf)
+    return ColorBounds((colors - deviation).astype(np.float32), (colors + deviation).astype(np.float32))
 
 
 def accumulate_visible_colors_over_frames(
     splats: Callable[[int], Splats],
-    eye: tuple[Camera, CpuRenderer],
+    camera: Camera,
+    renderer: CpuRenderer,
     targets: TargetCache,
-    rows: Sequence[int],
-) -> NDArray[np.float64]:
-    """What these rows' pictures show of the person where each Gaussian lies [N, 5], see `sight_of`.
+    frame_indices: Sequence[int],
+) -> Float64Array:
+    """Return the sum over frames of `accumulate_visible_colors` [N, 5].
 
     Args:
-        splats: the N Gaussians as they stand in a row's picture.
-        eye: through what and by whom they are drawn.
-        targets: the pictures.
-        rows: at least one.
+        splats: the N Gaussians in the pose of a frame.
+        camera: of the frames.
+        renderer: renders the splats.
+        targets: true images.
+        frame_indices: at least one.
     """
-    camera, renderer = eye
-    sums: NDArray[np.float64] = np.zeros(1)
-    for row in rows:
-        picture = targets(row).picture.astype(np.float32) / 255
-        sums = sums + accumulate_visible_colors((splats(row), camera), renderer, picture, targets.person(row))
+    sums: Float64Array = np.zeros(1)
+    for frame_index in frame_indices:
+        image = targets(frame_index).image.astype(np.float32) / 255
+        person = targets.person_mask(frame_index)
+        sums = sums + accumulate_visible_colors(splats(frame_index), camera, renderer, image, person)
     return sums
 
 
-_KNOWN, _SHADED = 0.1, 0.3
-_NEIGHBORS = 12
-_DEEP_M = 0.04  # behind what is seen: nothing of the same surface
-_TURNED = 0.34  # sine of 20 degrees
-_WIDTH = 0.98  # quantile of what is known of a head, to each side
-_NEAR_M = 0.002  # neighbors nearer than this count alike
-
-
 def visibility(splats: Splats, camera: Camera, renderer: CpuRenderer) -> Float32Array:
-    """How much of each splat [N] a picture shows, of all it would cover if nothing were before it.
+    """Return the visible fraction [N], 0..1, of the area that each splat would cover without occlusion.
 
-    What a pixel's color owes to a splat is the slope of a channel that the splat alone carries; summed over
-    the picture it is the area that shows. Up to 1; thin splats seen from their edge come out too low.
+    The weight of a splat in a pixel is the gradient of a channel that it alone carries; summed over the
+    image it is the visible area. Thin splats seen from their edge come out too low.
     """
     extra = np.zeros((len(splats), 1), np.float32)
-    drawn = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
-    height, width = drawn.image.shape[:2]
+    rendered = renderer.draw(splats, camera, np.zeros(3, np.float32), extra)
+    height, width = rendered.image.shape[:2]
     grads = ImageGrads(
         np.zeros((height, width, 3), np.float32),
         np.zeros((height, width), np.float32),
         np.ones((height, width, 1), np.float32),
     )
-    shows_px = rasterize_backward(renderer, (splats, camera), extra, drawn, grads).extra[:, 0]
+    visible_px = rasterize_backward(renderer, (splats, camera), extra, rendered, grads).extra[:, 0]
     to_camera = np.asarray(camera.T_camera_world, np.float64)
     depth = np.maximum(splats.means @ to_camera[2, :3] + to_camera[2, 3], 1e-3)
-    across, along = np.sort(splats.scales, axis=1)[:, 1:].T
-    covers_px = 2 * np.pi * across * along * (camera.fx / depth) ** 2 * splats.opacities
-    share: Float32Array = (shows_px / np.maximum(covers_px, 1e-3)).astype(np.float32)
-    return share
+    middle, longest = np.sort(splats.scales, axis=1)[:, 1:].T
+    area_px = 2 * np.pi * middle * longest * (camera.fx / depth) ** 2 * splats.opacities
+    fraction: Float32Array = (visible_px / np.maximum(area_px, 1e-3)).astype(np.float32)
+    return fraction
 
 
 def inpaint_unseen_colors(
-    gaussians: Gaussians, skin: Float32Array, shown: Float32Array, sums: NDArray[np.floating]
+    gaussians: Gaussians, skin: Float32Array, visible: Float32Array, sums: FloatArray
 ) -> Gaussians:
-    """Gaussians whose colors are believed by how much of them showed [N], at most, in any picture.
+    """Return Gaussians whose colors are replaced where no frame shows them enough.
 
-    The optimiser's steps do not grow smaller with the slope: what shows by a hundredth is driven to any
-    color, by what is before it. Such a one takes the mean of its believed neighbors, alike from all sides;
-    or, where it lies far behind what is seen and would if the head turned, the color that is seen there:
-    the back of the head must not come through the skin of a cheek.
+    Adam's steps do not shrink with the gradient: what is visible by a hundredth is driven to any color, by
+    what is in front of it. Such a Gaussian takes the mean color of its known neighbors, the same from all
+    sides; or, where it lies far behind the visible surface and would when the head turns, the color of that
+    surface: the back of the head must not come through the skin of a cheek.
 
     Args:
         gaussians: N of a head at rest.
-        skin: [N] 1 on the head's bone.
-        shown: [N] see `shown_share`.
-        sums: [N, 5] see `sight_of`.
+        skin: [N] skinning weight, 1 on the head's bone.
+        visible: [N] largest visible fraction in any frame, see `visibility`.
+        sums: [N, 5] see `accumulate_visible_colors`.
     """
-    trust = np.clip(shown.astype(np.float64) / _KNOWN, 0.0, 1.0)
-    shading = np.clip(shown.astype(np.float64) / _SHADED, 0.0, 1.0)
-    known, doubted = trust >= 1.0, trust < 1.0
-    if known.sum() < _NEIGHBORS or not doubted.any():
+    trust = np.clip(visible.astype(np.float64) / _KNOWN_VISIBILITY, 0.0, 1.0)
+    shading = np.clip(visible.astype(np.float64) / _SHADED_VISIBILITY, 0.0, 1.0)
+    known, unknown = trust >= 1.0, trust < 1.0
+    if known.sum() < _NEIGHBORS or not unknown.any():
         return gaussians
     sh = gaussians.sh.astype(np.float64)
-    wanted = sh[:, 0].copy()
-    behind_m, through = occluded_depth_and_color(sums)
-    behind = doubted & _remains_occluded(gaussians.means, skin, known, behind_m)
-    wanted[behind] = (through[behind] - 0.5) / SH_0
-    untold = doubted & ~behind
-    wanted[untold] = _around(gaussians.means[untold], gaussians.means[known], wanted[known])
-    sh[:, 0] = trust[:, None] * sh[:, 0] + (1.0 - trust[:, None]) * wanted
+    colors = sh[:, 0].copy()
+    depth_m, surface_colors = occluded_depth_and_color(sums)
+    occluded = unknown & _remains_occluded(gaussians.means, skin, known, depth_m)
+    colors[occluded] = (surface_colors[occluded] - 0.5) / SH_0
+    beside = unknown & ~occluded
+    colors[beside] = _neighbor_colors(gaussians.means[beside], gaussians.means[known], colors[known])
+    sh[:, 0] = trust[:, None] * sh[:, 0] + (1.0 - trust[:, None]) * colors
     sh[:, 1:] *= shading[:, None, None]
     return replace(gaussians, sh=sh.astype(np.float32))
 
 
 def _remains_occluded(
-    means: Float32Array, skin: Float32Array, known: NDArray[np.bool_], behind_m: NDArray[np.floating]
-) -> NDArray[np.bool_]:
-    """Which Gaussians [N] of the head do not come out beside it when it turns by as much as a neck allows."""
-    heads = skin > 0.5
-    if not (heads & known).any():
+    means: Float32Array, skin: Float32Array, known: BoolArray, depth_m: FloatArray
+) -> BoolArray:
+    """Return which Gaussians [N] of the head stay behind it when it turns as far as a neck allows."""
+    of_head = skin > 0.5
+    if not (of_head & known).any():
         return np.zeros(len(means), np.bool_)
-    half_m = np.quantile(np.abs(means[heads & known, 0]), _WIDTH)
-    stays: NDArray[np.bool_] = heads & (behind_m > _DEEP_M)
-    stays &= np.abs(means[:, 0]) + _TURNED * behind_m < half_m
-    return stays
+    half_width_m = np.quantile(np.abs(means[of_head & known, 0]), _HEAD_WIDTH_QUANTILE)
+    result: BoolArray = of_head & (depth_m > _OCCLUDED_DEPTH_M)
+    result &= np.abs(means[:, 0]) + _MAX_TURN_SINE * depth_m < half_width_m
+    return result
 
 
-def _around(places: Float32Array, known: Float32Array, colors: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Mean colors [n, 3] of the known points [K, 3] that are next to places [n, 3]."""
-    apart, near = cKDTree(known).query(places, k=_NEIGHBORS)
-    weight = 1.0 / (apart + _NEAR_M) ** 2
-    mean: NDArray[np.float64] = np.einsum("dk,dkc->dc", weight, colors[near]) / weight.sum(axis=1)[:, None]
+def _neighbor_colors(means: Float32Array, known: Float32Array, colors: Float64Array) -> Float64Array:
+    """Return mean colors [n, 3] of the known means [K, 3] next to means [n, 3]."""
+    distance, near = cKDTree(known).query(means, k=_NEIGHBORS)
+    weight = 1.0 / (distance + _MIN_NEIGHBOR_M) ** 2
+    mean: Float64Array = np.einsum("dk,dkc->dc", weight, colors[near]) / weight.sum(axis=1)[:, None]
     return mean

@@ -25,7 +25,7 @@ from splatface.models.training.dataset.frame_images import picture as true_pictu
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, make_audio_to_mouth
 from splatface.models.training.optimization.training_run import RunArtifacts
-from splatface.models.training.report.head_inspection import PosedRenderer, shown_rows
+from splatface.models.training.report.head_inspection import PosedRenderer, held_out_frames
 from splatface.models.training.report.report_page import (
     Axes,
     Curve,
@@ -156,10 +156,10 @@ def write_report(
         file: report.html; replaced as a whole.
         encoder: whose net is heard in the film; the head's first when left out.
     """
-    posed_renderer = PosedRenderer(head, dataset.camera, dataset.background)
+    posed = PosedRenderer(head, dataset.camera, dataset.background)
     seen = _seen(head, dataset, encoder or next(iter(head.nets), ""))
     body = [
-        _header(posed_renderer),
+        _header(posed),
         section("Quality", _metrics(artifacts.evaluation), says="On the film's last part, never trained on."),
         section(
             "Beside the truth",
@@ -169,9 +169,7 @@ def write_report(
         section("The mouth over time", _charts([*_lip_charts(artifacts.openings), *_mouth_charts(seen)])),
         section("Training", _charts(_curves(artifacts.log))),
         section("Poses", refined_section(artifacts.poses), says=REFINED_LEGEND),
-        section(
-            "Turned", _turned(posed_renderer), says="Neutral but for the turn; also beyond what training saw."
-        ),
+        section("Turned", _turned(posed), says="Neutral but for the turn; also beyond what training saw."),
         section("On the way", _validation(artifacts.validation)),
         section("Head", facts(_head_facts(head))),
         section("Data set", facts(_dataset_facts(dataset))),
@@ -193,7 +191,7 @@ class _Seen:
 
 
 def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
-    rows, live = shown_rows(dataset, _FILM_ROWS), LivePath(head, dataset, threads=1)
+    rows, live = held_out_frames(dataset, _FILM_ROWS), LivePath(head, dataset, threads=1)
     times = dataset.frames.time_ns[rows]
     deaf = _Seen(dataset, rows, live, "", np.zeros((0, len(MOUTH_MODES)), np.float32))
     if not encoder or not len(rows):
@@ -205,10 +203,10 @@ def _seen(head: Head, dataset: Dataset, encoder: str) -> _Seen:
     return _Seen(dataset, rows, live, encoder, np.stack([hearing(int(time)) for time in times]))
 
 
-def _header(posed_renderer: PosedRenderer) -> str:
-    info = posed_renderer.head.info
+def _header(posed: PosedRenderer) -> str:
+    info = posed.head.info
     words = "".join(f"<p>{escape(text)}</p>" for text in (info.person, info.consent, info.license))
-    shown = picture(posed_renderer.picture())
+    shown = picture(posed.render_image())
     return f"<header>{shown}<div><h1>{escape(info.name)}</h1>{words}</div></header>"
 
 
@@ -324,9 +322,9 @@ def _curves(log: tuple[Mapping[str, Any], ...]) -> list[str]:
     ]
 
 
-def _turned(posed_renderer: PosedRenderer) -> str:
+def _turned(posed: PosedRenderer) -> str:
     views = [
-        picture(posed_renderer.picture(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
+        picture(posed.render_image(yaw_deg=yaw, pitch_deg=pitch), f"yaw {yaw:+d}°, pitch {pitch:+d}°")
         for yaw, pitch in _TURNS_DEG
     ]
     return row_of(views, 3)

@@ -40,14 +40,14 @@ def picture_of(baked, performer, dataset, row):
         )
     )  # fmt: skip
     deltas = torch.from_numpy(deltas_of(baked, dataset, row))
-    return DatasetRenderer(dataset).picture(table, deltas, row).numpy()
+    return DatasetRenderer(dataset).render(table, deltas, row).numpy()
 
 
 def psnr_between(baked, performer, dataset):
     """Field against baked head, over all rows trained on."""
     stage, squares = DatasetRenderer(dataset), []
     for row in known_frame_indices(dataset, TRAIN).tolist():
-        field = stage.picture(performer.table, performer.deltas(row), row).numpy()
+        field = stage.render(performer.table, performer.deltas(row), row).numpy()
         squares.append(np.mean((field - picture_of(baked, performer, dataset, row)) ** 2))
     return -10 * np.log10(np.mean(squares))
 
@@ -141,7 +141,7 @@ def test_the_effect_is_that_of_a_small_push(tiny):
         for sign in (1, -1):
             pushed = deltas.clone()
             pushed[one, channel] += sign * step
-            ends.append(stage.picture(performer.table, pushed, row).double())
+            ends.append(stage.render(performer.table, pushed, row).double())
         found = float(((ends[0] - ends[1]) / (2 * step)).norm())
         assert effect[one, channel] == pytest.approx(found, rel=0.35)
 

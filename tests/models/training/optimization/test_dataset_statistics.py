@@ -42,7 +42,7 @@ def test_the_less_film_the_firmer(tiny):
     configs = [adapt_config_to_dataset(film(tiny, s, 30 * s), preset("basis")).config for s in (16, 10, 7, 5)]
     moving = [config.dynamic for config in configs]
     assert moving == sorted(set(moving), reverse=True)
-    holds = [config.shape.depth_anchor_rate for config in configs]
+    holds = [config.constraints.depth_anchor_rate for config in configs]
     assert holds == sorted(set(holds))
     assert configs[-1].dynamic == preset("basis").dynamic * 3 // 4
     assert config_from_yaml(config_to_yaml(configs[-1])) == configs[-1]
@@ -51,21 +51,21 @@ def test_the_less_film_the_firmer(tiny):
 def test_tracked_motion_is_not_learnt_by_heart(tiny):
     """It errs however long the film is; less of a long one can be learnt by heart."""
     tracked = [
-        adapt_config_to_dataset(film(tiny, s, 30 * s), preset("basis")).config.steady
+        adapt_config_to_dataset(film(tiny, s, 30 * s), preset("basis")).config.regularization
         for s in (90, 60, 40, 20, 10)
     ]
-    actor = adapt_config_to_dataset(film(tiny, 90, 2700, "actor"), preset("basis")).config.steady
-    assert {steady.motion_noise_std for steady in tracked} == {0.25}
+    actor = adapt_config_to_dataset(film(tiny, 90, 2700, "actor"), preset("basis")).config.regularization
+    assert {regularization.motion_noise_std for regularization in tracked} == {0.25}
     assert actor.motion_noise_std < 0.25
-    forgetting = [steady.basis_weight_decay for steady in tracked]
+    forgetting = [regularization.basis_weight_decay for regularization in tracked]
     assert forgetting[0] == forgetting[1] == actor.basis_weight_decay
     assert forgetting[1] < forgetting[2] < forgetting[3] == forgetting[4]
 
 
 def test_an_actors_short_film_is_learnt_steadier(tiny):
-    found = adapt_config_to_dataset(film(tiny, 5, 150, "actor"), preset("basis")).config.steady
-    assert found.motion_noise_std == pytest.approx(1.5 * preset("basis").steady.motion_noise_std)
-    assert found.basis_weight_decay == pytest.approx(4 * preset("basis").steady.basis_weight_decay)
+    found = adapt_config_to_dataset(film(tiny, 5, 150, "actor"), preset("basis")).config.regularization
+    assert found.motion_noise_std == pytest.approx(1.5 * preset("basis").regularization.motion_noise_std)
+    assert found.basis_weight_decay == pytest.approx(4 * preset("basis").regularization.basis_weight_decay)
 
 
 @pytest.mark.parametrize(("turned", "degree"), [(2.0, 0), (20.0, 1)])
@@ -85,14 +85,14 @@ def test_few_pictures_of_a_long_film_are_little_too(tiny):
 def test_the_less_a_head_turned_the_more_what_goes_with_it_is_held(tiny):
     films = [film(tiny, 60, 1500, turned_deg=turned) for turned in (4.0, 12.0, 30.0)]
     holds = [
-        adapt_config_to_dataset(dataset, preset("basis")).config.shape.skinning_anchor_rate
+        adapt_config_to_dataset(dataset, preset("basis")).config.constraints.skinning_anchor_rate
         for dataset in films
     ]
     assert holds[0] > holds[1] > holds[2] > 0
     assert (
         adapt_config_to_dataset(
             film(tiny, 60, 1500, "actor"), preset("basis")
-        ).config.shape.skinning_anchor_rate
+        ).config.constraints.skinning_anchor_rate
         == 0
     )
 

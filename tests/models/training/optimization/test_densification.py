@@ -34,7 +34,7 @@ def test_what_is_not_pulled_at_stays_as_it_is():
     found = densify_and_prune(table, pulled(20), all_still(20), 0, HOW)
     assert np.array_equal(found.table, table)
     assert np.array_equal(found.sources, np.arange(20))
-    assert not found.fresh.any()
+    assert not found.is_new.any()
 
 
 def test_the_hard_pulled_part_in_two_and_the_faint_go():
@@ -43,7 +43,7 @@ def test_the_hard_pulled_part_in_two_and_the_faint_go():
     found = densify_and_prune(table, pulled(20, hard=(2, 7)), all_still(20), 0, HOW)
     assert len(found.table) == 20 - 1 + 2
     assert 4 not in found.sources
-    assert sorted(found.sources[found.fresh]) == [2, 2, 7, 7]
+    assert sorted(found.sources[found.is_new]) == [2, 2, 7, 7]
 
 
 def test_faint_ones_that_no_picture_saw_stay():
@@ -56,10 +56,10 @@ def test_faint_ones_that_no_picture_saw_stay():
 def test_the_cap_holds_and_the_freed_go_to_those_pulled_hardest(most):
     table = some_rows(20)
     table[[1, 3], OPACITY] = -6
-    pull = pulled(20, hard=range(5, 15))
-    pull.grads[8] *= 3
+    stats = pulled(20, hard=range(5, 15))
+    stats.grad2d[8] *= 3
     how = DensifyConfig(grow_grad2d=0.1, max_growth_ratio=1.0, max_gaussians=most, prune_opacity=0.05)
-    found = densify_and_prune(table, pull, all_still(20), 0, how)
+    found = densify_and_prune(table, stats, all_still(20), 0, how)
     assert len(found.table) == most
     assert (found.sources == 8).sum() == 2
 
@@ -72,9 +72,9 @@ def test_growth_at_once_is_limited():
 
 
 def test_movable_ones_part_only_while_there_is_room():
-    movable = np.arange(20) < 10
-    found = densify_and_prune(some_rows(20), pulled(20, hard=range(20)), movable, 3, HOW)
-    parted = np.unique(found.sources[found.fresh])
+    dynamic = np.arange(20) < 10
+    found = densify_and_prune(some_rows(20), pulled(20, hard=range(20)), dynamic, 3, HOW)
+    parted = np.unique(found.sources[found.is_new])
     assert (parted < 10).sum() == 3
     assert (parted >= 10).sum() == 10
 
@@ -90,10 +90,10 @@ def test_a_picture_of_halves_is_the_picture_of_the_whole():
 
 
 def test_slopes_are_counted_per_half_picture_width():
-    pull = zero_densification_stats(2)
-    pull.add(np.array([[3e-3, 4e-3], [0, 0]], np.float32), camera().width)
-    assert pull.grads[0] == pytest.approx(5e-3 * camera().width / 2)
-    assert pull.count.tolist() == [1, 0]
+    stats = zero_densification_stats(2)
+    stats.add(np.array([[3e-3, 4e-3], [0, 0]], np.float32), camera().width)
+    assert stats.grad2d[0] == pytest.approx(5e-3 * camera().width / 2)
+    assert stats.count.tolist() == [1, 0]
 
 
 def slope_of(xy):
@@ -112,7 +112,7 @@ def points(count=4000):
 def test_what_wandered_is_drawn_to_the_surface_where_it_is():
     rng = np.random.default_rng(1)
     means = np.c_[rng.uniform(-0.04, 0.04, (300, 2)), np.full(300, 0.2)].astype(np.float32)
-    found = surface_prior_from_points(points()).anchors(
+    found = surface_prior_from_points(points()).anchors_at(
         means, np.full(300, FACE, np.uint8), np.zeros((300, 2), np.float32)
     )
     np.testing.assert_allclose(found[:, 0], slope_of(means), atol=2e-3)
@@ -129,7 +129,7 @@ def test_a_neck_keeps_its_layers():
         skin=np.where(np.arange(8000) % 2, 0.3, 0.9).astype(np.float32),
     )
     means = np.array([[0, 0, 0.063], [0, 0, 0.095], [0.01, 0, 0.02]], np.float32)
-    found = surface_prior_from_points(known).anchors(
+    found = surface_prior_from_points(known).anchors_at(
         means, np.full(3, NECK, np.uint8), np.zeros((3, 2), np.float32)
     )
     np.testing.assert_allclose(found[:, 0], [0.06, 0.1, 0.06], atol=1e-3)
@@ -145,20 +145,22 @@ def test_what_strayed_to_another_surface_belongs_to_it():
     )
     places = np.array([[0, -0.01, 0], [0, 0.001, 0], [0, 0.02, 0], [0, 0.02, 0]], np.float32)
     labels = np.array([FACE, FACE, FACE, MOUTH], np.uint8)
-    found = surface_prior_from_points(known).labels(places, labels)
+    found = surface_prior_from_points(known).labels_at(places, labels)
     np.testing.assert_array_equal(found, [FACE, FACE, NECK, MOUTH])
 
 
 def test_the_mouth_and_what_is_beyond_the_surface_keep_their_own():
     means = np.array([[0.0, 0.0, 0.2], [0.5, 0.0, 0.3], [0.0, 0.0, 0.4]], np.float32)
     own = np.array([[0.2, 1.0], [0.3, 2.0], [0.4, 3.0]], np.float32)
-    found = surface_prior_from_points(points()).anchors(means, np.array([MOUTH, FACE, NECK], np.uint8), own)
+    found = surface_prior_from_points(points()).anchors_at(
+        means, np.array([MOUTH, FACE, NECK], np.uint8), own
+    )
     np.testing.assert_array_equal(found, own)
 
 
 def test_without_points_nothing_changes():
     own = np.array([[0.2, 1.0]], np.float32)
-    found = surface_prior_from_points(None).anchors(
+    found = surface_prior_from_points(None).anchors_at(
         np.zeros((1, 3), np.float32), np.array([FACE], np.uint8), own
     )
     np.testing.assert_array_equal(found, own)

@@ -14,7 +14,11 @@ from splatface.models.training.fields.field import Condition
 from splatface.models.training.fields.field_config import BasisConfig
 from splatface.models.training.optimization.densification import DensificationResult
 from splatface.models.training.optimization.field_trainers import BasisFieldTrainer
-from splatface.models.training.optimization.initialization import InitialGaussians, build_trainer, start_field
+from splatface.models.training.optimization.initialization import (
+    InitialGaussians,
+    build_trainer,
+    initialize_basis_field,
+)
 from splatface.models.training.optimization.optimizer import CANONICAL, DEFORMATION, ScheduleState
 from splatface.models.training.optimization.render_loss import Gradients
 from splatface.models.training.optimization.train_config import RegularizationConfig, preset
@@ -69,10 +73,10 @@ def a_motion(generator, count=40):
 def a_mover(generator, *, dynamism="learned"):
     start, motion = a_start(generator), a_motion(generator)
     config = BasisConfig(coefficients=20, hidden=8, dynamism=dynamism)
-    field = start_field(config, start, motion, 100, EXACT, 0)
+    field = initialize_basis_field(config, start, motion, max_dynamic=100, residual_scale=1.0, seed=0)
     with torch.no_grad():
         field.basis += torch.from_numpy(generator.normal(size=field.basis.shape)).float() * 0.01
-    config = replace(preset("basis"), steady=EXACT)
+    config = replace(preset("basis"), regularization=EXACT)
     return BasisFieldTrainer(field, motion, config, Workers(1)), start, motion
 
 
@@ -83,7 +87,7 @@ def generator():
 
 def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
     start, motion = a_start(generator), a_motion(generator)
-    field = start_field(BasisConfig(), start, motion, 100, EXACT, 0)
+    field = initialize_basis_field(BasisConfig(), start, motion, max_dynamic=100, residual_scale=1.0, seed=0)
     for row in (0, 3):
         x = torch.from_numpy(motion[row])
         deltas = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None)).deltas
@@ -97,7 +101,9 @@ def test_it_starts_with_the_known_modes_and_rests_at_rest(generator):
 def test_coefficients_are_of_like_size(generator):
     motion = a_motion(generator)
     motion[:, 10] *= 0.1
-    field = start_field(BasisConfig(), a_start(generator), motion, 100, EXACT, 0)
+    field = initialize_basis_field(
+        BasisConfig(), a_start(generator), motion, max_dynamic=100, residual_scale=1.0, seed=0
+    )
     c = np.stack([field.motion_map()(x[:8], x[8:]) for x in motion])
     assert np.allclose(c[:, :16].std(0), np.minimum(1, motion.std(0) / 0.05), rtol=1e-3)
     assert 0.2 < c[:, 16].std() < 2
@@ -105,7 +111,7 @@ def test_coefficients_are_of_like_size(generator):
 
 def test_the_cap_keeps_what_moves_most(generator):
     start, motion = a_start(generator), a_motion(generator)
-    field = start_field(BasisConfig(), start, motion, 8, EXACT, 0)
+    field = initialize_basis_field(BasisConfig(), start, motion, max_dynamic=8, residual_scale=1.0, seed=0)
     assert len(field.dynamic) == 8
     assert (start.labels[field.dynamic.numpy()] == LIPS).sum() == 6
 
@@ -122,11 +128,11 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
     true = {name: p.grad.clone() for name, p in field.named_parameters()}
 
     deformed = field_trainer.forward_train(start.table, 5, PACE)
-    assert np.allclose(deformed.deltas, movement.deltas.detach().numpy()[deformed.rows], atol=1e-6)
+    assert np.allclose(deformed.deltas, movement.deltas.detach().numpy()[deformed.indices], atol=1e-6)
     assert deformed.dynamism is None  # only every fourth picture
     none = np.zeros((2, 16), np.float32)
     field_trainer.backward_and_step(
-        Gradients(0.0, 0.0, start.table, above[deformed.rows], None, none, none), PACE, 1.0
+        Gradients(0.0, 0.0, start.table, above[deformed.indices], None, none, none), PACE, 1.0
     )
     for name, parameter in field.named_parameters():
         step = (parameter.detach() - before[name]).numpy()
@@ -142,7 +148,7 @@ def test_it_feels_what_its_motion_should_have_been(generator):
     x = torch.from_numpy(motion[5]).requires_grad_()
     movement = field_trainer.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
     (movement.deltas * torch.from_numpy(above)).sum().backward()
-    rows = field_trainer.forward_eval(start.table, 5, PACE).rows
+    rows = field_trainer.forward_eval(start.table, 5, PACE).indices
     none = np.zeros((2, 16), np.float32)
     felt = field_trainer.motion_grad(
         start.table, 5, Gradients(0.0, 0.0, start.table, above[rows], None, none, none)
@@ -152,11 +158,13 @@ def test_it_feels_what_its_motion_should_have_been(generator):
 
 def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     start, motion = a_start(generator), a_motion(generator)
-    field = start_field(BasisConfig(dynamism="off"), start, motion, 100, EXACT, 0)
+    field = initialize_basis_field(
+        BasisConfig(dynamism="off"), start, motion, max_dynamic=100, residual_scale=1.0, seed=0
+    )
     with torch.no_grad():
         field.basis[:, 11:] = 1.0
     config = replace(
-        preset("basis"), steady=RegularizationConfig(motion_noise_std=0.1, basis_weight_decay=0.5)
+        preset("basis"), regularization=RegularizationConfig(motion_noise_std=0.1, basis_weight_decay=0.5)
     )
     field_trainer = BasisFieldTrainer(field, motion, config, Workers(1))
     shown = field_trainer.forward_eval(start.table, 5, PACE).deltas
@@ -186,14 +194,14 @@ def test_halves_move_as_the_whole_did(generator):
     field_trainer, start, _ = a_mover(generator)
     before = field_trainer.forward_train(start.table, 5, PACE)
     whole = np.zeros((COUNT, 14), np.float32)
-    whole[before.rows] = before.deltas
+    whole[before.indices] = before.deltas
     sources = np.concatenate([np.arange(3, COUNT), [4, 4, 9, 9]])
-    field_trainer.regrow(
+    field_trainer.remap_gaussians(
         DensificationResult(start.table[sources], sources, np.arange(len(sources)) >= COUNT - 3)
     )
     after = field_trainer.forward_train(start.table[sources], 5, PACE)
     found = np.zeros((len(sources), 14), np.float32)
-    found[after.rows] = after.deltas
+    found[after.indices] = after.deltas
     assert np.allclose(found, whole[sources], atol=1e-7)
 
 

@@ -6,45 +6,37 @@ import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter
-from test_pull import LOSS, a_target
-from training_scene import at_rest, camera, some_rows
+from training_scene import (
+    ALL_LOSSES,
+    HEIGHT,
+    WIDTH,
+    at_rest,
+    camera,
+    random_target,
+    smooth,
+    some_rows,
+    square_target,
+)
 
 from splatface.models.errors import MetricError
 from splatface.models.render.jit import Workers
 from splatface.models.render.render import RenderOutput
 from splatface.models.training.optimization.image_loss import (
     ImageLoss,
-    ImageTarget,
     add_perceptual_loss,
     make_perceptual_loss,
     mask_loss,
-    picture_loss,
+    psnr_db,
     ssim_map,
+    weighted_image_loss,
 )
 from splatface.models.training.optimization.render_loss import DeformedGaussians, RenderLoss, TorchRenderLoss
 from splatface.models.training.optimization.train_config import LossConfig
-
-HEIGHT, WIDTH = 47, 61
 
 
 @pytest.fixture
 def generator():
     return np.random.default_rng(0)
-
-
-def smooth(generator):
-    noise = generator.random((HEIGHT, WIDTH, 3))
-    return np.clip(gaussian_filter(noise, (1.5, 1.5, 0)) * 3 - 1, 0, 1)
-
-
-def some_target(generator, lips=(20, 11, 33, 42)):
-    return ImageTarget(
-        picture=(smooth(generator) * 255).astype(np.uint8),
-        weights=generator.integers(0, 130, (HEIGHT, WIDTH), dtype=np.uint8),
-        dynamic_mask=(generator.random((HEIGHT, WIDTH)) < 0.4).astype(np.uint8) * 255,
-        silhouette_trimap=-generator.integers(0, 2, (HEIGHT, WIDTH), dtype=np.int8),  # nobody, or an edge
-        lips=lips,
-    )
 
 
 def seen(image, extra=None):
@@ -54,7 +46,7 @@ def seen(image, extra=None):
 
 def test_covering_the_background_costs_where_nobody_is_and_seeing_it_where_somebody_is(generator):
     cover = generator.integers(-1, 2, (HEIGHT, WIDTH), dtype=np.int8)
-    target = replace(some_target(generator), silhouette_trimap=cover)
+    target = replace(random_target(generator), silhouette_trimap=cover)
     image, through = (
         smooth(generator).astype(np.float32),
         generator.random((HEIGHT, WIDTH)).astype(np.float32),
@@ -100,23 +92,23 @@ def test_ssim_is_wang_2004_with_zeros_outside(generator):
     ids=["l1", "dssim", "all"],
 )
 def test_kernels_agree_with_float64(generator, threads, config):
-    target = some_target(generator)
+    target = random_target(generator)
     image = torch.from_numpy(smooth(generator) * 1.2 - 0.1).float().double().requires_grad_()
-    value = picture_loss(image, target, config)
+    value = weighted_image_loss(image, target, config)
     value.backward()
     compare = ImageLoss(HEIGHT, WIDTH, config, Workers(threads))
     for _ in range(2):  # the second call meets used buffers
         found = compare(seen(image.detach().float().numpy()), target)
     assert found.value == pytest.approx(value.item(), rel=1e-4)
     assert found.dynamism_grad is None
-    off = np.abs(found.grads - image.grad.numpy()).max()
+    off = np.abs(found.image_grad - image.grad.numpy()).max()
     assert off < 2e-3 * image.grad.abs().max()
-    true = image.detach().numpy() - target.picture / 255
+    true = image.detach().numpy() - target.image / 255
     assert found.squared_error == pytest.approx((true**2).mean(), rel=1e-4)
 
 
 def test_lips_that_are_unseen_add_nothing(generator):
-    target = some_target(generator, lips=(0, 0, 0, 0))
+    target = random_target(generator, lips=(0, 0, 0, 0))
     image = smooth(generator).astype(np.float32)
     values = [
         ImageLoss(HEIGHT, WIDTH, LossConfig(lips=lips), Workers(1))(seen(image), target).value
@@ -126,7 +118,7 @@ def test_lips_that_are_unseen_add_nothing(generator):
 
 
 def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
-    target = some_target(generator)
+    target = random_target(generator)
     drawn = torch.from_numpy(generator.random((HEIGHT, WIDTH))).float().double().requires_grad_()
     moving = torch.from_numpy(target.dynamic_mask / 255)
     value = 0.1 * mask_loss(drawn, moving, 0.2)
@@ -139,6 +131,12 @@ def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
     assert np.allclose(found.dynamism_grad[..., 0], drawn.grad, atol=1e-9)
     near = torch.where(moving > 0.5, 0.85, 0.15)
     assert mask_loss(near, moving, 0.2) == 0
+
+
+def test_psnr_of_known_errors():
+    assert psnr_db(1.0) == 0
+    assert psnr_db(0.01) == pytest.approx(20)
+    assert psnr_db(0.0) == 100
 
 
 PACKAGED = LossConfig(perceptual=0.5)
@@ -169,11 +167,13 @@ def test_down_its_slope_pictures_grow_alike():
 
 def test_the_quick_easel_and_the_plain_one_agree():
     pytest.importorskip("stlpips_pytorch")
-    loss = replace(LOSS, perceptual=0.5)
+    loss = replace(ALL_LOSSES, perceptual=0.5)
     rows = np.arange(10, 50)
     deltas = (np.random.default_rng(1).normal(size=(40, 14)) * 0.02).astype(np.float32)
     deformed, background = DeformedGaussians(some_rows(60), rows, deltas), np.full(3, 0.4, np.float32)
-    quick = RenderLoss(camera(), background, loss, 1).loss_and_grads(deformed, at_rest(), a_target())
-    plain = TorchRenderLoss(camera(), background, loss, 1, "cpu").pull(deformed, at_rest(), a_target())
+    quick = RenderLoss(camera(), background, loss, 1).loss_and_grads(deformed, at_rest(), square_target())
+    plain = TorchRenderLoss(camera(), background, loss, 1, "cpu").loss_and_grads(
+        deformed, at_rest(), square_target()
+    )
     assert quick.loss == pytest.approx(plain.loss, rel=1e-4)
     np.testing.assert_allclose(quick.table, plain.table, atol=3e-4 * np.abs(plain.table).max())

@@ -15,7 +15,7 @@ from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.types import FACE, LIPS, MOUTH, TRAIN
 from splatface.models.training.fields.field_config import ConditioningConfig
 from splatface.models.training.optimization.dataset_statistics import known_frame_indices
-from splatface.models.training.optimization.field_trainers import Conditions, pose_of
+from splatface.models.training.optimization.field_trainers import Conditions, pose_parameters
 from splatface.models.training.optimization.gaussian_skinning import SH_DC, SKIN
 from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.training.optimization.initialization import build_trainer, initialize_gaussians
@@ -91,7 +91,7 @@ def test_nothing_to_train_on_is_said(dataset):
 
 def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, rows):
     row = int(rows[3])
-    targets = TargetCache(dataset, LossConfig(), 1e9)
+    targets = TargetCache(dataset, LossConfig(), max_gb=1.0)
     target = targets(row)
     assert targets(row) is target
     top, left, bottom, right = target.lips
@@ -99,7 +99,7 @@ def test_targets_weigh_the_mouth_most_and_are_kept_while_there_is_room(dataset, 
     assert target.weights[middle] > 3 * target.weights[2, 2]
     assert target.dynamic_mask[middle] == 255
     assert target.dynamic_mask[2, 2] == 0
-    none = TargetCache(dataset, LossConfig(), 0)
+    none = TargetCache(dataset, LossConfig(), max_gb=0.0)
     assert none(row) is not none(row)
 
 
@@ -107,7 +107,7 @@ def test_the_pose_of_a_control_comes_back(dataset):
     head, _ = tiny_head()
     angles, shift = np.array([0.2, -0.1, 0.05]), np.array([0.01, 0.02, -0.01])
     control = HeadControl(quat_world_head=quat_from_euler(angles), translation_m=shift)
-    pose = pose_of(bone_poses(control, head.info).T_world_head, np.asarray(head.info.pivot_m))
+    pose = pose_parameters(bone_poses(control, head.info).T_world_head, np.asarray(head.info.pivot_m))
     assert np.allclose(pose[:3], angles, atol=1e-9)
     assert np.allclose(pose[3:], [shift[1], -shift[2], -shift[0]], atol=1e-9)
 
@@ -145,7 +145,7 @@ def test_rates_cool_down():
     first, last = table_rates(rates, 0.0, 24), table_rates(rates, 1.0, 24)
     assert first[0] == np.float32(rates.means)
     assert last[0] == np.float32(rates.means * rates.final_lr_ratio_means)
-    assert last[10] == np.float32(rates.opacity * rates.last)
+    assert last[10] == np.float32(rates.opacity * rates.final_lr_ratio)
     assert (first[15:] == np.float32(rates.sh_rest_lr)).all()
     schedule = schedule_at(50, 0.0, StageConfig(canonical_steps=0, deformation_steps=1000))
     assert (basis_rates(rates, schedule) > 0).all()

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 import torch
 from disturbed import disturbed, off
-from test_run import SHORT, a_run
-from training_scene import camera, some_rows, still
+from training_scene import REFINED_RUN, SHORT_RUN, camera, run_training, some_rows, still
 
 from splatface.models.render.reference import draw_reference
 from splatface.models.training.dataset.body_poses import with_poses
@@ -18,7 +17,7 @@ from splatface.models.training.optimization.dataset_statistics import (
     subsample_with_stride,
 )
 from splatface.models.training.optimization.gaussian_skinning import pack_bone_poses, skin_gaussians_torch
-from splatface.models.training.optimization.image_loss import ImageTarget, picture_loss
+from splatface.models.training.optimization.image_loss import ImageTarget, weighted_image_loss
 from splatface.models.training.optimization.pose_refinement import (
     INTRINSICS_DOF,
     POSE_DOF,
@@ -26,19 +25,17 @@ from splatface.models.training.optimization.pose_refinement import (
     PoseProblem,
     apply_twist,
     gauss_newton_step,
-    jitter_px,
     loss_and_pose_grad,
     nearest_psd,
     twist_between,
 )
+from splatface.models.training.optimization.refinement import jitter_px
 from splatface.models.training.optimization.render_loss import RenderLoss
 from splatface.models.training.optimization.train_config import (
-    DensifyConfig,
     LossConfig,
-    RefineConfig,
     StageConfig,
 )
-from splatface.models.training.optimization.trainer import STATE
+from splatface.models.training.optimization.trainer import CHECKPOINT
 from splatface.models.training.report.training_report import refined_section
 
 
@@ -96,18 +93,18 @@ def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
     table, target, T = some_rows(40), a_target(generator), some_poses(generator)
     background, view = np.full(3, 0.4, np.float32), camera(SIZE)
 
-    def loss(twist, lens):
-        zoom, own = np.exp(lens[0]), view.T_camera_world.copy()
+    def loss(twist, intrinsics):
+        zoom, own = np.exp(intrinsics[0]), view.T_camera_world.copy()
         own[2, 3] *= zoom
-        seen = replace(view, fx=view.fx * zoom, fy=view.fy * zoom, cx=view.cx + lens[1], cy=view.cy + lens[2],
-                       T_camera_world=own)  # fmt: skip
+        center = {"cx": view.cx + intrinsics[1], "cy": view.cy + intrinsics[2]}
+        seen = replace(view, fx=view.fx * zoom, fy=view.fy * zoom, T_camera_world=own, **center)
         bones = apply_twist(T, twist[None])
         pose = torch.from_numpy(pack_bone_poses(bones[1, 0], bones[0, 0]))
         splats = skin_gaussians_torch(
             torch.from_numpy(table).double(), torch.zeros(40, 14, dtype=torch.float64), pose
         )
         image, _, _ = draw_reference(splats, seen, torch.from_numpy(background).double())
-        return picture_loss(image, target, LOSS).item()
+        return weighted_image_loss(image, target, LOSS).item()
 
     true = []
     for k in range(POSE_DOF + INTRINSICS_DOF):
@@ -139,7 +136,7 @@ def asked(truth, curvature, time_s, **changes):
         time_s=time_s,
         T=np.tile(np.eye(4), (2, len(truth), 1, 1)),
         deviation=np.zeros((len(truth), POSE_DOF)),
-        lens=np.zeros(INTRINSICS_DOF),
+        intrinsics=np.zeros(INTRINSICS_DOF),
         free=np.ones(len(truth), np.bool_),
         losses=np.full(len(truth), 0.02),
         grads=grads,
@@ -158,14 +155,14 @@ def test_without_doubt_about_the_pictures_they_are_followed():
         half @ half.T + np.eye(POSE_DOF + INTRINSICS_DOF),
         generator.normal(size=(9, POSE_DOF)) * 0.01,
     )
-    twists, lens = gauss_newton_step(asked(truth, curvature, np.arange(9) / 25), curvature, LOOSE)
+    twists, intrinsics = gauss_newton_step(asked(truth, curvature, np.arange(9) / 25), curvature, LOOSE)
     # The damping makes a step short: a few of them arrive.
     left = truth - twists
     assert np.linalg.norm(left) < 0.5 * np.linalg.norm(truth)
     for _ in range(20):
         left = left - gauss_newton_step(asked(left, curvature, np.arange(9) / 25), curvature, LOOSE)[0]
     assert np.linalg.norm(left) < 0.1 * np.linalg.norm(truth)
-    assert (lens == 0).all()
+    assert (intrinsics == 0).all()
 
 
 def test_inertia_takes_jitter_out_and_anchors_hold():
@@ -187,12 +184,12 @@ def test_what_is_not_free_stays_and_the_lens_is_found_with_the_poses():
     question = asked(np.full((5, POSE_DOF), 0.01), curvature, np.arange(5) / 25)
     question.grads[:, POSE_DOF] = -0.03
     free = np.array([True, False, True, True, False])
-    priors = replace(LOOSE, lens=np.array([0.05, 0.0, 0.0]))
-    twists, lens = gauss_newton_step(replace(question, free=free), curvature, priors)
+    priors = replace(LOOSE, intrinsics=np.array([0.05, 0.0, 0.0]))
+    twists, intrinsics = gauss_newton_step(replace(question, free=free), curvature, priors)
     assert (twists[~free] == 0).all()
     assert (twists[free] > 0.005).all()
-    assert 0.02 < lens[0] < 0.03
-    assert (lens[1:] == 0).all()
+    assert 0.02 < intrinsics[0] < 0.03
+    assert (intrinsics[1:] == 0).all()
 
 
 def test_jitter_is_what_neighbors_do_not_share():
@@ -205,16 +202,6 @@ def test_jitter_is_what_neighbors_do_not_share():
     assert jitter_px(time_s * 10, noise) == 0
 
 
-REFINED = replace(
-    SHORT,
-    stages=StageConfig(canonical_steps=80, deformation_steps=80),
-    densify=DensifyConfig(interval=20, max_gaussians=3000),
-    refine=RefineConfig(rounds=2, iterations=3, focal=0.0),
-    report_every=20,
-    validate_every=1000,
-)
-
-
 @pytest.fixture(scope="module")
 def noisy(tiny):
     return disturbed(tiny)
@@ -223,7 +210,7 @@ def noisy(tiny):
 @pytest.fixture(scope="module")
 def run(noisy, tmp_path_factory):
     folder = tmp_path_factory.mktemp("refined")
-    return a_run(noisy, REFINED, folder), folder
+    return run_training(noisy, REFINED_RUN, folder), folder
 
 
 @pytest.mark.parametrize("part", [TRAIN, VAL, TEST])
@@ -270,9 +257,9 @@ def test_stopped_anywhere_it_ends_the_same(noisy, run, tmp_path):
                 raise StoppedError
 
         with pytest.raises(StoppedError):
-            a_run(noisy, REFINED, tmp_path, stop)
-        assert (tmp_path / STATE).is_file()
-    again = a_run(noisy, REFINED, tmp_path)
+            run_training(noisy, REFINED_RUN, tmp_path, stop)
+        assert (tmp_path / CHECKPOINT).is_file()
+    again = run_training(noisy, REFINED_RUN, tmp_path)
     for name in ("T_world_head", "T_world_torso"):
         assert np.array_equal(getattr(again.dataset.frames, name), getattr(run[0].dataset.frames, name))
     assert np.array_equal(again.gaussians.means, run[0].gaussians.means)
@@ -280,15 +267,15 @@ def test_stopped_anywhere_it_ends_the_same(noisy, run, tmp_path):
 
 def test_pictures_between_go_along(noisy, tmp_path):
     short = StageConfig(canonical_steps=40, deformation_steps=10)
-    few = replace(REFINED, stages=short, refine=replace(REFINED.refine, most=12, rounds=1))
-    found = a_run(noisy, few, tmp_path)
+    few = replace(REFINED_RUN, stages=short, refine=replace(REFINED_RUN.refine, max_frames=12, rounds=1))
+    found = run_training(noisy, few, tmp_path)
     changed = np.abs(found.dataset.frames.T_world_head - noisy.frames.T_world_head).max(axis=(1, 2)) > 1e-6
     assert changed.all()
 
 
 def test_a_run_that_ends_early_still_places_held_out_pictures(noisy, tmp_path):
-    short = replace(REFINED, stages=replace(REFINED.stages, minutes=0.004))
-    found = a_run(noisy, short, tmp_path)
+    short = replace(REFINED_RUN, stages=replace(REFINED_RUN.stages, minutes=0.004))
+    found = run_training(noisy, short, tmp_path)
     rounds = json.loads((tmp_path / "poses.json").read_text())["rounds"]
     assert rounds[-1]["held_only"] == 1
     assert [line["held_only"] for line in rounds[:-1]] == [0] * (len(rounds) - 1)
@@ -297,8 +284,8 @@ def test_a_run_that_ends_early_still_places_held_out_pictures(noisy, tmp_path):
 
 
 def test_without_rounds_poses_stay(noisy, tmp_path):
-    still = replace(SHORT, stages=StageConfig(canonical_steps=10, deformation_steps=10))
-    trained = a_run(noisy, still, tmp_path)
+    still = replace(SHORT_RUN, stages=StageConfig(canonical_steps=10, deformation_steps=10))
+    trained = run_training(noisy, still, tmp_path)
     assert np.array_equal(trained.dataset.frames.T_world_head, noisy.frames.T_world_head)
     assert not (tmp_path / "poses.json").exists()
 

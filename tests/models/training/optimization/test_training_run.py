@@ -13,33 +13,19 @@ import numpy as np
 import pytest
 from dataset_fixture import tiny_dataset
 from safetensors import safe_open
+from training_scene import SHORT_RUN, SHORT_STEPS, run_training
 
 from splatface.models.errors import TrainingError
 from splatface.models.render.conventions import SH_0
 from splatface.models.training.dataset.dataset_io import load_dataset
-from splatface.models.training.optimization import training_run as running
+from splatface.models.training.optimization import training_run
 from splatface.models.training.optimization.gaussian_skinning import SH_DC
 from splatface.models.training.optimization.render_loss import RenderLoss
 from splatface.models.training.optimization.train_config import (
-    DensifyConfig,
-    GaussianConstraints,
     StageConfig,
     preset,
 )
-from splatface.models.training.optimization.trainer import STATE
-from splatface.models.training.optimization.training_run import train
-
-SHORT = replace(
-    preset("basis"),
-    threads=1,
-    stages=StageConfig(canonical_steps=20, deformation_steps=60),
-    densify=DensifyConfig(interval=20, max_gaussians=3000),
-    shape=GaussianConstraints(max_color_deviation=0.25),
-    report_every=20,
-    validate_every=40,
-    checkpoint_s=0.0,
-)
-STEPS = 80
+from splatface.models.training.optimization.trainer import CHECKPOINT
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +38,6 @@ def dataset(folder):
     return load_dataset(folder)
 
 
-def ticks():
-    """A clock that goes on by a hundredth of a second at each look."""
-    now = [0.0]
-
-    def clock():
-        now[0] += 0.01
-        return now[0]
-
-    return clock
-
-
-def a_run(dataset, config, folder, report=lambda progress: None):
-    return train(dataset, config, folder, clock=ticks(), report=report)
-
-
 def tensors_of(trained):
     g = trained.gaussians
     names = ("means", "quats", "log_scales", "opacity_logits", "sh")
@@ -77,20 +48,20 @@ def tensors_of(trained):
 
 @pytest.fixture(scope="module")
 def whole(dataset, tmp_path_factory):
-    told = []
+    reports = []
     out = tmp_path_factory.mktemp("whole")
-    return a_run(dataset, SHORT, out, told.append), told, out
+    return run_training(dataset, SHORT_RUN, out, reports.append), reports, out
 
 
 def test_a_short_run_learns_and_tells(whole, dataset):
-    trained, told, out = whole
-    assert [p.step for p in told] == [20, 40, 60, 80]
-    assert [p.stage for p in told] == ["canonical", "deformation", "deformation", "deformation"]
-    assert told[-1].loss < 0.8 * told[0].loss
-    assert told[-1].psnr_db > told[0].psnr_db + 2
-    assert told[-1].validation_psnr_db > 30
-    assert told[-1].seconds_left == 0
-    assert len(trained.gaussians.means) == told[-1].gaussians == len(trained.labels)
+    trained, reports, out = whole
+    assert [p.step for p in reports] == [20, 40, 60, 80]
+    assert [p.stage for p in reports] == ["canonical", "deformation", "deformation", "deformation"]
+    assert reports[-1].loss < 0.8 * reports[0].loss
+    assert reports[-1].psnr_db > reports[0].psnr_db + 2
+    assert reports[-1].validation_psnr_db > 30
+    assert reports[-1].seconds_left == 0
+    assert len(trained.gaussians.means) == reports[-1].gaussians == len(trained.labels)
     assert trained.dataset.frames.T_world_head.shape == (len(dataset.frames), 4, 4)
     lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [20, 40, 60, 80]
@@ -98,7 +69,7 @@ def test_a_short_run_learns_and_tells(whole, dataset):
 
 
 def test_colors_stay_near_what_pictures_show(whole):
-    with safe_open(whole[2] / STATE, framework="numpy") as file:
+    with safe_open(whole[2] / CHECKPOINT, framework="numpy") as file:
         colors = file.get_tensor("table")[:, SH_DC]
         low, high = file.get_tensor("colors.low"), file.get_tensor("colors.high")
     assert low.shape == high.shape == colors.shape
@@ -110,28 +81,27 @@ def test_colors_stay_near_what_pictures_show(whole):
 
 
 def test_a_finished_run_is_read_back(whole, dataset):
-    trained, told, out = whole
-    again = a_run(dataset, SHORT, out, lambda progress: pytest.fail("trained on"))
+    trained, reports, out = whole
+    again = run_training(dataset, SHORT_RUN, out, lambda progress: pytest.fail("trained on"))
     for name, tensor in tensors_of(trained).items():
         assert np.array_equal(tensors_of(again)[name], tensor), name
-    assert list(again.history) == told
+    assert list(again.history) == reports
 
 
 HELPERS = Path(__file__).parents[3] / "helpers"
 CHILD = """
 import sys
 from pathlib import Path
-sys.path[:0] = [{here!r}, {helpers!r}]
-from test_run import SHORT, a_run
+sys.path[:0] = [{helpers!r}]
+from training_scene import SHORT_RUN, run_training
 from splatface.models.training.dataset.dataset_io import load_dataset
-a_run(load_dataset(Path({data!r})), SHORT, Path({out!r}), lambda p: print(p.step, flush=True))
+run_training(load_dataset(Path({data!r})), SHORT_RUN, Path({out!r}), lambda p: print(p.step, flush=True))
 """
 
 
 @pytest.mark.parametrize("killed_at", [20, 60])
 def test_killed_and_resumed_it_ends_as_if_never_stopped(whole, dataset, folder, tmp_path, killed_at):
-    here = Path(__file__).parent
-    code = CHILD.format(here=str(here), helpers=str(HELPERS), data=str(folder), out=str(tmp_path))
+    code = CHILD.format(helpers=str(HELPERS), data=str(folder), out=str(tmp_path))
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     for line in child.stdout:
         if int(line) >= killed_at:
@@ -140,73 +110,70 @@ def test_killed_and_resumed_it_ends_as_if_never_stopped(whole, dataset, folder, 
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
     child.stdout.close()
-    assert (tmp_path / STATE).is_file()
-    trained, told, _ = whole
+    assert (tmp_path / CHECKPOINT).is_file()
+    trained, reports, _ = whole
     first = []
-    resumed = a_run(dataset, SHORT, tmp_path, first.append)
+    resumed = run_training(dataset, SHORT_RUN, tmp_path, first.append)
     assert first[0].step >= killed_at
     for name, tensor in tensors_of(trained).items():
         assert np.array_equal(tensors_of(resumed)[name], tensor), name
-    assert [p.loss for p in resumed.history] == [p.loss for p in told]
+    assert [p.loss for p in resumed.history] == [p.loss for p in reports]
 
 
 def test_a_folder_of_another_run_is_refused(whole, dataset):
     with pytest.raises(TrainingError, match="found another"):
-        a_run(dataset, replace(SHORT, seed=1), whole[2])
+        run_training(dataset, replace(SHORT_RUN, seed=1), whole[2])
 
 
 def test_a_torn_checkpoint_is_refused_in_words(dataset, tmp_path):
-    (tmp_path / STATE).write_bytes(b"half")
+    (tmp_path / CHECKPOINT).write_bytes(b"half")
     with pytest.raises(TrainingError, match="whole checkpoint"):
-        a_run(dataset, SHORT, tmp_path)
+        run_training(dataset, SHORT_RUN, tmp_path)
 
 
 def poisoned(monkeypatch, when):
     """Pictures whose loss is NaN while `when(call)`."""
     true, calls = RenderLoss.loss_and_grads, [0]
 
-    def pull(self, *arguments):
+    def stats(self, *arguments):
         calls[0] += 1
         found = true(self, *arguments)
         return replace(found, loss=float("nan")) if when(calls[0]) else found
 
-    monkeypatch.setattr(RenderLoss, "loss_and_grads", pull)
+    monkeypatch.setattr(RenderLoss, "loss_and_grads", stats)
 
 
 def test_a_single_nan_is_skipped(dataset, tmp_path, monkeypatch):
     poisoned(monkeypatch, lambda call: call == 30)
-    trained = a_run(dataset, SHORT, tmp_path)
+    trained = run_training(dataset, SHORT_RUN, tmp_path)
     assert np.isfinite(trained.gaussians.means.numpy()).all()
-    assert trained.history[-1].step == STEPS
+    assert trained.history[-1].step == SHORT_STEPS
 
 
 def test_nan_in_a_row_goes_back_and_learns_slower(dataset, tmp_path, monkeypatch):
     poisoned(monkeypatch, lambda call: 30 <= call < 36)
-    once = replace(SHORT, checkpoint_s=0.15)
-    rates = []
-    monkeypatch.setattr(running._Run, "_save", _noting(running._Run._save, rates))
-    trained = a_run(dataset, once, tmp_path)
-    assert trained.history[-1].step == STEPS
+    once = replace(SHORT_RUN, checkpoint_s=0.15)
+    save, rates = training_run.save_checkpoint, []
+
+    def save_and_record(state, path, key):
+        rates.append(state.counters.rate)
+        save(state, path, key)
+
+    monkeypatch.setattr(training_run, "save_checkpoint", save_and_record)
+    trained = run_training(dataset, once, tmp_path)
+    assert trained.history[-1].step == SHORT_STEPS
     assert rates[0] == 1.0
     assert rates[-1] == 0.5
-
-
-def _noting(save, rates):
-    def noted(self):
-        rates.append(self.trainer.state.counters.rate)
-        save(self)
-
-    return noted
 
 
 def test_nothing_but_nan_is_an_error_that_says_what_to_do(dataset, tmp_path, monkeypatch):
     poisoned(monkeypatch, lambda call: True)
     with pytest.raises(TrainingError, match=r"NaN again and again.*check"):
-        a_run(dataset, SHORT, tmp_path)
+        run_training(dataset, SHORT_RUN, tmp_path)
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(dataset, tmp_path, monkeypatch, whole):
-    true, calls = running.save_state, [0]
+    true, calls = training_run.save_checkpoint, [0]
 
     def save(*arguments):
         calls[0] += 1
@@ -214,17 +181,18 @@ def test_a_full_disk_is_told_and_the_run_goes_on_later(dataset, tmp_path, monkey
             raise OSError(28, "No space left on device")
         true(*arguments)
 
-    monkeypatch.setattr(running, "save_state", save)
+    monkeypatch.setattr(training_run, "save_checkpoint", save)
     with pytest.raises(TrainingError, match=r"No space left.*free space"):
-        a_run(dataset, SHORT, tmp_path)
-    resumed = a_run(dataset, SHORT, tmp_path)
+        run_training(dataset, SHORT_RUN, tmp_path)
+    resumed = run_training(dataset, SHORT_RUN, tmp_path)
     assert np.array_equal(resumed.gaussians.means, whole[0].gaussians.means)
 
 
 def test_a_budget_of_minutes_ends_the_run(dataset, tmp_path):
-    short = replace(SHORT, stages=replace(SHORT.stages, minutes=0.005))  # 0.3 s: 30 looks at the clock
-    trained = a_run(dataset, short, tmp_path)
-    assert trained.history[-1].step < STEPS
+    # 0.3 s: 30 calls of the clock
+    short = replace(SHORT_RUN, stages=replace(SHORT_RUN.stages, minutes=0.005))
+    trained = run_training(dataset, short, tmp_path)
+    assert trained.history[-1].step < SHORT_STEPS
     assert trained.history[-1].stage == "deformation"
 
 
@@ -238,7 +206,7 @@ def test_other_fields_train_and_resume(dataset, tmp_path, kind):
         validate_every=100,
         checkpoint_s=0.0,
     )
-    whole = a_run(dataset, config, tmp_path / "whole")
+    whole = run_training(dataset, config, tmp_path / "whole")
 
     class StoppedError(Exception):
         pass
@@ -248,8 +216,8 @@ def test_other_fields_train_and_resume(dataset, tmp_path, kind):
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        a_run(dataset, config, tmp_path / "stopped", stop)
-    resumed = a_run(dataset, config, tmp_path / "stopped")
+        run_training(dataset, config, tmp_path / "stopped", stop)
+    resumed = run_training(dataset, config, tmp_path / "stopped")
     for name, tensor in tensors_of(whole).items():
         assert np.array_equal(tensors_of(resumed)[name], tensor), name
     assert any((p != 0).any() for p in whole.field.parameters())
@@ -260,12 +228,12 @@ def test_from_random_points_a_person_appears(dataset, tmp_path, monkeypatch):
 
     monkeypatch.setattr(initialization, "points", lambda dataset: None)
     config = replace(
-        SHORT,
+        SHORT_RUN,
         random_points=800,
         stages=StageConfig(canonical_steps=120, deformation_steps=80),
         report_every=20,
         checkpoint_s=1e9,
     )
-    told = a_run(dataset, config, tmp_path).history
-    assert told[-1].psnr_db > told[0].psnr_db + 6
-    assert told[-1].gaussians > 800
+    reports = run_training(dataset, config, tmp_path).history
+    assert reports[-1].psnr_db > reports[0].psnr_db + 6
+    assert reports[-1].gaussians > 800

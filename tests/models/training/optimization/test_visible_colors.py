@@ -109,10 +109,10 @@ def _halves():
 def test_a_gaussian_sees_the_person_where_it_shows_and_nothing_of_the_wall():
     picture, person = _halves()
     front, hidden = ball(1.0), ball(1.1)
-    sums = accumulate_visible_colors((splats(front, hidden), CAMERA), CpuRenderer(1), picture, person)
+    sums = accumulate_visible_colors(splats(front, hidden), CAMERA, CpuRenderer(1), picture, person)
     np.testing.assert_allclose(sums[:, :3] / sums[:, 3:4], [RED, RED], atol=1e-3)  # though over both halves
     everywhere = accumulate_visible_colors(
-        (splats(front, hidden), CAMERA), CpuRenderer(1), picture, np.ones_like(person)
+        splats(front, hidden), CAMERA, CpuRenderer(1), picture, np.ones_like(person)
     )
     np.testing.assert_allclose(sums[:, 3], everywhere[:, 3] / 2, rtol=0.02)
     assert 1 < sums[1, 3] < 0.6 * sums[0, 3]  # the one behind shows less

@@ -12,8 +12,8 @@ from splatface.models.head.head import MotionLimits
 from splatface.models.training.report.head_inspection import (
     color_map,
     displacement_colors,
+    head_sheets,
     inspect_head,
-    sheets,
 )
 
 
@@ -28,7 +28,7 @@ def test_every_sheet_is_written(tmp_path):
 
 def test_the_skin_sheet_is_blue_below_and_red_above():
     head, _ = tiny_head()
-    shown = dict(sheets(head))["skin"][:, :384].astype(float)
+    shown = dict(head_sheets(head))["skin"][:, :384].astype(float)
     face, shirt = shown[100:160, 170:214].mean(axis=(0, 1)), shown[340:370, 170:214].mean(axis=(0, 1))
     assert face[0] > face[2] + 80
     assert shirt[2] > shirt[0] + 80
@@ -36,7 +36,7 @@ def test_the_skin_sheet_is_blue_below_and_red_above():
 
 def test_only_what_moves_glows():
     head, _ = tiny_head()
-    shown = dict(sheets(head))["dynamic"][:, :384].astype(float).mean(axis=2)
+    shown = dict(head_sheets(head))["dynamic"][:, :384].astype(float).mean(axis=2)
     assert shown[340:370, 170:214].max() < 40  # the shirt
     assert shown[150:300, 120:264].max() > 80  # the mouth
 
@@ -49,7 +49,7 @@ def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
 
 def test_gaze_and_lids_change_the_picture():
     head, _ = tiny_head()
-    controls = dict(sheets(head))["controls"]
+    controls = dict(head_sheets(head))["controls"]
     tile = 256
     rest, blink = controls[:tile, :tile].astype(float), controls[:tile, tile : 2 * tile].astype(float)
     assert np.abs(rest - blink)[30:].max() > 50
@@ -61,7 +61,7 @@ def test_no_mode_is_shown_farther_than_the_head_lets_it_go():
     held = replace(head, info=replace(head.info, motion_limits=little))
     tile = 256
     for shown, deformed in ((head, True), (held, False)):
-        mouth = dict(sheets(shown))["mouth"].astype(float)
+        mouth = dict(head_sheets(shown))["mouth"].astype(float)
         rest, opened = mouth[40:tile, :tile], mouth[40:tile, tile : 2 * tile]
         assert (np.abs(rest - opened).max() > 50) == deformed
 
