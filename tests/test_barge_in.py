@@ -121,11 +121,11 @@ def interrupted_ms(client, question, environment):
     """Play a question while the face speaks; return ms from its first sound to the interruption."""
     utterance = client.chunks[-1][1].utterance
     client.recorded.clear()
-    begun = len(client.chunks)
+    first_index = len(client.chunks)
     environment = {**os.environ, **environment}
     player = subprocess.Popen(["paplay", "--device=room", str(question)], env=environment)
     client.until(lambda: client.chunks[-1][1].utterance > utterance)
-    ended_ns = next(at for at, chunk in client.chunks[begun:] if chunk.utterance > utterance)
+    ended_ns = next(at for at, chunk in client.chunks[first_index:] if chunk.utterance > utterance)
     client.until(lambda: player.poll() is not None)
     # Half a second of the question is found in the recording of the room: later the clocks drift apart.
     said = read_sound(question)

@@ -48,7 +48,7 @@ def test_page_shows_a_face_that_speaks(start, browser):
     errors = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(re.search(r"http://\S+/", kiosk.output)[0])
-    page.wait_for_function("splatface.pictures > 25 && splatface.sounds > 50", timeout=60_000)
+    page.wait_for_function("splatface.images > 25 && splatface.sounds > 50", timeout=60_000)
     screenshots = []
     for _ in range(12):
         screenshots.append(screenshot(page))
@@ -59,7 +59,7 @@ def test_page_shows_a_face_that_speaks(start, browser):
     mouth, shirt = change[:, 290:370, 200:312].mean(), change[:, 470:, 60:452].mean()
     assert mouth > 3 * shirt
     assert mouth > 1.0
-    assert page.evaluate("splatface.pictures") > 50
+    assert page.evaluate("splatface.images") > 50
     offsets = np.array(page.evaluate("splatface.offsetMs"))
     # Offset of the image to the sound: about one frame period at most.
     assert np.abs(np.median(offsets)) / 40 < 1.2

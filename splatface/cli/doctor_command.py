@@ -111,8 +111,8 @@ def _libraries() -> list[CheckResult]:
         return [
             CheckResult(BAD, "libraries", f"missing {', '.join(missing)}", f"pip install {' '.join(missing)}")
         ]
-    shown = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "onnxruntime"))
-    return [CheckResult(OK, "libraries", f"{shown} and {len(names) - 3} more")]
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("numpy", "numba", "onnxruntime"))
+    return [CheckResult(OK, "libraries", f"{versions} and {len(names) - 3} more")]
 
 
 def _ros() -> list[CheckResult]:

@@ -61,7 +61,7 @@ class VideoProgress:
         self._line = ProgressLine(stream, clock, terminal_interval_s=0.5)
 
     def show(self, video_s: float, fraction: float) -> None:
-        """Show the progress, unless it was shown just before.
+        """Show the progress, unless the last one is less than the interval old.
 
         Args:
             video_s: length of the video so far, s.

@@ -111,7 +111,7 @@ def was_given(node: Node, name: str) -> bool:
 
 
 def command_line_error(problem: RuntimeError) -> ParameterError:
-    """Return rclpy's complaint about a command line as an error of one helpful line."""
+    """Return rclpy's error about a command line as one helpful line."""
     found = re.search(r"(?:: |\[)'(.*?)'(?:\. Error|\])", str(problem))
     argument = found[1] if found else str(problem)
     option = argument.split(" ")[0]

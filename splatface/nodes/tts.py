@@ -162,7 +162,7 @@ class TtsNode(FaceNode):
         self.flush_with_silence()
 
     def abort_goals(self) -> None:
-        """Abort all goals; the result says how long each was heard."""
+        """Abort all goals; the result says how long each was played."""
         now_ns = self.now_ns()
         for active in list(self.active_goals):
             heard_s = active.utterance.played_s(now_ns)
@@ -183,7 +183,7 @@ class TtsNode(FaceNode):
     # audio
 
     def publish_due(self) -> None:
-        """Publish every chunk that is heard within the lead time; give feedback on what is heard now."""
+        """Publish every chunk that is played within the lead time; give feedback on what is played now."""
         now_ns = self.now_ns()
         jump_s = self.scheduler.clock_jump_s(now_ns)
         if jump_s:
@@ -195,7 +195,7 @@ class TtsNode(FaceNode):
         self.publish_feedback(now_ns)
 
     def publish_feedback(self, now_ns: int) -> None:
-        """Publish feedback for the words that are heard now, and results of what has ended."""
+        """Publish feedback for the words that are played now, and results of what has ended."""
         for active in list(self.active_goals):
             for word in active.utterance.pop_started_words(now_ns):
                 active.goal.publish_feedback(Say.Feedback(word=word.word, progress=word.progress))
@@ -207,7 +207,7 @@ class TtsNode(FaceNode):
             self.server.finish(active.goal, Say.Result(duration_s=heard_s, interrupted=True))
 
     def finish_goal(self, active: ActiveGoal, now_ns: int) -> None:
-        """Send the result of a goal that was heard to its end, or to where its engine failed."""
+        """Send the result of a goal that was played to its end, or to where its engine failed."""
         utterance, problem = active.utterance, active.utterance.synthesis.problem
         self.active_goals.remove(active)
         if problem:

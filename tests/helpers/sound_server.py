@@ -1,4 +1,4 @@
-"""A PulseAudio server of a test's own, and what was played found again in what was recorded."""
+"""PulseAudio server for a test, and search of a played sound in a recording."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ PULSE_MODULES = (
 
 @contextmanager
 def pulseaudio(folder):
-    """A PulseAudio server with a null sink, its own files and its own ALSA configuration."""
+    """Run a PulseAudio server with a null sink, its own files and its own ALSA configuration."""
     if not (shutil.which("pulseaudio") and shutil.which("paplay")):
         pytest.skip(
             "no pulseaudio: apt-get install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
@@ -58,14 +58,14 @@ def play(path, environment):
     return subprocess.Popen(["paplay", "--device=vspk", str(path)], env={**os.environ, **environment})
 
 
-def best_correlation(heard, expected):
-    """Highest correlation of `expected` with any stretch of `heard`, and the sample where that begins.
+def best_correlation(recording, expected):
+    """Return the highest correlation of `expected` with a part of `recording`, and its first sample.
 
-    Two clocks agree on no sample: the place is sought to an eighth of one.
+    The search has a resolution of an eighth of a sample, as two clocks never agree to a sample.
     """
-    size = len(heard) + len(expected)
-    spectra = np.fft.rfft(heard, size) * np.conj(np.fft.rfft(expected, size))
-    products = 8 * np.fft.irfft(spectra, 8 * size)[: 8 * (len(heard) - len(expected))]
+    size = len(recording) + len(expected)
+    spectra = np.fft.rfft(recording, size) * np.conj(np.fft.rfft(expected, size))
+    products = 8 * np.fft.irfft(spectra, 8 * size)[: 8 * (len(recording) - len(expected))]
     at = int(np.argmax(products))
-    stretch = np.fft.irfft(np.fft.rfft(heard), 8 * len(heard))[at::8][: len(expected)]
+    stretch = np.fft.irfft(np.fft.rfft(recording), 8 * len(recording))[at::8][: len(expected)]
     return np.corrcoef(stretch, expected)[0, 1], at // 8

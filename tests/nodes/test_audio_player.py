@@ -30,7 +30,7 @@ def client(others, set_presentation_delay):
     others.publisher = others.create_publisher(AudioChunkMsg, "audio", conversions.AUDIO_QOS)
     others.end_ns, others.utterance = 0, 1
     others.source = np.zeros(0, np.float32)
-    others.sent, others.said = [], []  # stamps of the chunks of `source`; all chunks
+    others.sent, others.published = [], []  # stamps of the chunks of `source`; all chunks
 
     def on_health(msg):
         others.health += [status for status in msg.status if status.name.endswith("audio_player")]
@@ -47,7 +47,7 @@ def client(others, set_presentation_delay):
                 others.sent.append(others.end_ns)
             chunk = AudioChunk(samples, 16_000, others.end_ns, others.utterance)
             others.publisher.publish(conversions.audio_chunk_msg(chunk))
-            others.said.append(chunk)
+            others.published.append(chunk)
             others.end_ns += 20 * MS
 
     others.create_subscription(
@@ -83,10 +83,10 @@ def hum(seconds, seed):
 
 def late_ms_of(client, sound, stamp_ns):
     """Return the delay of each quarter of a second, ms, and its correlation with what was published."""
-    heard = np.concatenate([chunk.samples for chunk in client.recorded])
+    recording = np.concatenate([chunk.samples for chunk in client.recorded])
     late, fit = [], []
     for first in range(0, len(sound) - 3999, 4000):
-        correlation, at = best_correlation(heard, sound[first : first + 4000])
+        correlation, at = best_correlation(recording, sound[first : first + 4000])
         heard_ns = client.recorded[at // 320].start_ns + at % 320 * 62_500
         late.append((heard_ns - stamp_ns - first * 62_500) / MS - DELAY_S * 1e3)
         fit.append(correlation)
@@ -194,14 +194,14 @@ def test_loudspeaker_that_was_unplugged_is_used_again(start, client, tmp_path):
         client.until(plays_there)
         monitor = Monitor(environment["PULSE_SERVER"], "vspk.monitor")
         client.spin(2.0)  # what PulseAudio says about time is right after a second or two
-        client.said.clear()
+        client.published.clear()
         client.source = hum(4, 1)
         client.spin(4.0 + DELAY_S + 1.0)
-        heard = monitor.recording()
+        recording = monitor.recording()
         monitor.close()
-        loud = np.abs(heard.samples.reshape(-1, FRAGMENT)).max(axis=1) > 1000
-        assert loud.mean() * len(heard.samples) / RATE_HZ > 2.0, values(client)
-        late_ms = sound_delays(client.said, heard, DELAY_S * 1e3).delay_ms
+        loud = np.abs(recording.samples.reshape(-1, FRAGMENT)).max(axis=1) > 1000
+        assert loud.mean() * len(recording.samples) / RATE_HZ > 2.0, values(client)
+        late_ms = sound_delays(client.published, recording, DELAY_S * 1e3).delay_ms
         print("late by", late_ms, values(client))  # none where a busy machine leaves holes in the sound
         assert np.abs(late_ms / (DELAY_S * 1e3) - 1).max(initial=0.0) < 0.2
         assert player.interrupt() == 0, player.output

@@ -62,8 +62,8 @@ def test_a_picture_arrives_with_its_time(page):
         message = viewer.recv(timeout=5)
     kind, time_ms = struct.unpack_from("<Bd", message)
     assert (kind, time_ms) == (1, 123_456.789)
-    shown = cv2.imdecode(np.frombuffer(message[9:], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
-    assert np.abs(shown[:, 4:28].astype(int) - (200, 30, 10)).max() < 12
+    displayed = cv2.imdecode(np.frombuffer(message[9:], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(displayed[:, 4:28].astype(int) - (200, 30, 10)).max() < 12
 
 
 def test_sound_arrives_to_the_sample(page):
@@ -150,22 +150,22 @@ def test_without_sound_in_the_page_images_wait_for_the_presentation_delay(
             images.publish(conversions.image_msg(frame))
             others.spin(0.01)
 
-    shown = []
+    displayed = []
     with connect(url.replace("http", "ws") + "stream", max_size=None) as viewer:
         viewer.recv(timeout=5)
         draw(200, stamps)
         draw(50, stamps[5:])  # drawn again after an interruption: what waits is taken back
-        while not shown or shown[-1][0] < stamps[-1] - 1000:
+        while not displayed or displayed[-1][0] < stamps[-1] - 1000:
             message = viewer.recv(timeout=10)
             arrived_ns = time.time_ns()
             stamp_ns = struct.unpack_from("<d", message, 1)[0] * 1e6
             shade = cv2.imdecode(np.frombuffer(message[9:], np.uint8), cv2.IMREAD_COLOR).mean()
-            shown.append((stamp_ns, arrived_ns - stamp_ns, shade))
-    times, waits_ns, shades = np.array(shown).T
+            displayed.append((stamp_ns, arrived_ns - stamp_ns, shade))
+    times, waits_ns, shades = np.array(displayed).T
     assert (np.diff(times) > 0).all()
     assert waits_ns.min() > 599e6
     np.testing.assert_allclose(shades, np.where(times > stamps[5] - 1000, 50, 200), atol=3)
-    others.until(lambda: len(traces) >= len(shown))
+    others.until(lambda: len(traces) >= len(displayed))
     assert min(trace.age_ms for trace in traces) > 599
 
 
@@ -199,17 +199,17 @@ def test_a_window_on_a_real_screen(start, others):
     screen = start("Xvfb", "-displayfd", "1", "-screen", "0", "640x480x24")
     screen.wait_for("\n")
     display = start.node("display", show="window", env={"DISPLAY": f":{screen.output.split()[0]}"})
-    shown = []
-    others.create_subscription(FrameTrace, "display/frame_trace", shown.append, 10)
+    displayed = []
+    others.create_subscription(FrameTrace, "display/frame_trace", displayed.append, 10)
     images = others.create_publisher(Image, "image", conversions.image_qos())
 
     def show():
         frame = Frame(image=np.full((64, 64, 3), 90, np.uint8), time_ns=time.time_ns())
         images.publish(conversions.image_msg(frame))
-        return len(shown) > 3
+        return len(displayed) > 3
 
     others.until(show)
-    assert min(trace.age_ms for trace in shown) > 199  # the presentation_delay
+    assert min(trace.age_ms for trace in displayed) > 199  # the presentation_delay
     assert display.interrupt() == 0, display.output
 
 

@@ -49,7 +49,7 @@ def test_it_listens_to_a_person_until_that_falls_silent(start, others):
 
     assert roll() < 1e-6
     speaks.publish(Bool(data=True))
-    # Head aslant by at least 1.6 degrees; told once, it takes 3 s for silence.
+    # Head aslant by at least 1.6 degrees; without another message it assumes silence after 3 s.
     others.until(lambda: roll() > 0.012)
     others.until(lambda: roll() < 1e-6)
     assert node.interrupt() == 0, node.output
@@ -63,7 +63,7 @@ def test_it_nods_with_what_it_says(start, others):
     node = start.node("head_controller", sway=0.0, gaze_variability=0.0)
     others.until(lambda: len(controls) > 10)
     first_ns = conversions.time_ns(controls[-1].header.stamp) + 60_000_000
-    # A loud syllable after four soft ones, 33 times in 40 s (not every one is nodded at); all is told at
+    # A loud syllable after four soft ones, 33 times in 40 s (not every one is nodded at); all is sent at
     # once, none nods before its time.
     for index in range(2000):
         loud = -12.0 if index // 12 % 5 == 4 else -22.0
@@ -72,9 +72,9 @@ def test_it_nods_with_what_it_says(start, others):
         msg.header.stamp = conversions.time_msg(first_ns + index * 20_000_000)
         features.publish(msg)
     others.until(lambda: max(msg.orientation.y for msg in controls) > 0.006)
-    begun = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)
+    first_nod = next(msg for msg in controls if abs(msg.orientation.y) > 0.003)
     assert (
-        conversions.time_ns(begun.header.stamp) > first_ns + 100_000_000
+        conversions.time_ns(first_nod.header.stamp) > first_ns + 100_000_000
     )  # which syllable is a matter of dice
     assert node.interrupt() == 0, node.output
 

@@ -56,17 +56,17 @@ def test_what_is_played_is_what_was_said_twice(start, others, tmp_path):
     record(start, others, folder)
     assert len(list(read_messages(folder))) == 150
     for _ in range(2):
-        heard = {topic: [] for topic in TYPES}
+        received = {topic: [] for topic in TYPES}
         clock = []
         inputs = [
-            others.create_subscription(kind, topic, heard[topic].append, conversions.AUDIO_QOS)
+            others.create_subscription(kind, topic, received[topic].append, conversions.AUDIO_QOS)
             for topic, kind in TYPES.items()
         ]
         inputs.append(others.create_subscription(Clock, "/clock", clock.append, 100))
         player = start.node("player", path=folder, rate=2.0, linger_s=0.2)
         others.until(lambda p=player: p.child.poll() is not None)
         assert player.wait() == 0, player.output
-        for topic, messages in heard.items():
+        for topic, messages in received.items():
             assert messages == [message_of(topic, index) for index in range(50)]
         times = [conversions.time_ns(message.clock) for message in clock]
         assert times == sorted(times)

@@ -62,11 +62,13 @@ def step_mode_hash(face, messages, expected):
 
 @pytest.mark.graph
 def test_step_mode_draws_every_tick_the_same_whatever_the_order_of_messages(start, face, tiny_head):
-    heard = [(face.features, conversions.audio_features_msg(frame)) for frame in frames(60)]
-    moved = [(face.controls, conversions.head_control_msg(control)) for control in controls(60)]
-    braided = [message for pair in zip(heard, moved, strict=True) for message in pair]
+    feature_messages = [(face.features, conversions.audio_features_msg(frame)) for frame in frames(60)]
+    control_messages = [(face.controls, conversions.head_control_msg(control)) for control in controls(60)]
+    interleaved = [
+        message for pair in zip(feature_messages, control_messages, strict=True) for message in pair
+    ]
     hashes = []
-    for messages in (braided, [*moved, *heard]):
+    for messages in (interleaved, [*control_messages, *feature_messages]):
         options = {"clock": "features", "size": "64x64", "encoder": "logmel", "head": tiny_head}
         node = start.node("renderer", **options)
         node.wait_for("drawing")

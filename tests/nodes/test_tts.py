@@ -238,7 +238,7 @@ def test_a_hundred_interruptions_leave_nothing_behind(face):
     child = psutil.Process(node.child.pid)
     most_late_chunks = 0
     for turn in range(100):
-        goal = face.say("This sentence is cut again and again, and nobody hears the end of it. It has two.")
+        goal = face.say("This sentence is interrupted again and again, and has no end of it. It has two.")
         face.until(lambda g=goal: g.words or g.accepted is False)
         utterance, count = face.chunks[-1][1].utterance, len(face.chunks)
         face.stop()
