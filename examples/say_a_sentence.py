@@ -27,7 +27,7 @@ def main() -> None:
     args = parser.parse_args()
 
     head = splatface.load_head(splatface.head_folder(args.head))
-    video_format = parse_video_format(args.size, aspect="", fps="25", own=(512, 512))
+    video_format = parse_video_format(args.size, aspect="", fps="25", native_size=(512, 512))
     talking_head = splatface.TalkingHead(
         head, splatface.renderer("cpu"), size=(video_format.width, video_format.height)
     )
@@ -36,7 +36,7 @@ def main() -> None:
     encoder = splatface.encoder("fsmn")
     with VideoFileWriter(args.film, video_format, audio.channels, metadata_tags(head.info)) as film:
         for frame in render_frames(audio, encoder, talking_head, motion, video_format.fps):
-            film.add(frame.picture, frame.samples)
+            film.add(frame.image, frame.samples)
         print(f"{args.film}: {film.seconds:.1f} s")
 
 

@@ -91,8 +91,8 @@ def _render_video(args: argparse.Namespace, head: "Head", shape: "VideoFormat", 
         talking_head = _make_talking_head(args, head, shape)
         progress = VideoProgress(sys.stderr, time.monotonic)
         for frame in render_frames(sound, encoder(args.encoder), talking_head, controller, shape.fps):
-            video.add(frame.picture, frame.samples)
-            progress.show(video.seconds, frame.share)
+            video.add(frame.image, frame.samples)
+            progress.show(video.seconds, frame.fraction)
             if end_requests:
                 break
         progress.end()

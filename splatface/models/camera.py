@@ -14,7 +14,7 @@ def _identity() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """Pixel (0, 0) covers 0..1 in both directions: its center is at (0.5, 0.5)."""
+    """A pinhole camera. Pixel (0, 0) covers 0..1 in both directions: its center is at (0.5, 0.5)."""
 
     width: int
     height: int
@@ -25,13 +25,16 @@ class Camera:
     T_camera_world: NDArray[np.float64] = field(default_factory=_identity)  # [4, 4]
 
     def project(self, points_m: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Where points [..., 3] of the world are seen [..., 2] px; nonsense for those behind the camera."""
-        seen = points_m @ self.T_camera_world[:3, :3].T + self.T_camera_world[:3, 3]
-        places: NDArray[np.float64] = seen[..., :2] / seen[..., 2:] * (self.fx, self.fy) + (self.cx, self.cy)
-        return places
+        """Return the pixels [..., 2] of world points [..., 3]; meaningless for those behind the camera."""
+        camera_points = points_m @ self.T_camera_world[:3, :3].T + self.T_camera_world[:3, 3]
+        pixels: NDArray[np.float64] = camera_points[..., :2] / camera_points[..., 2:] * (self.fx, self.fy) + (
+            self.cx,
+            self.cy,
+        )
+        return pixels
 
     def scaled_to(self, width: int, height: int) -> "Camera":
-        """The same view on another canvas: the image's shorter relative side is kept whole.
+        """Return the same view on another canvas, with the whole old image inside.
 
         The scale is the larger of the two that fit the old view inside the new canvas, the
         remaining direction shows more (or, where the scene ends, background). Pixels stay square

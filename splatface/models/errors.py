@@ -86,7 +86,7 @@ if TYPE_CHECKING:
 
 
 def silence_unraisable_on_interrupt() -> None:
-    """From now on no traceback of an object that was being made when its maker was interrupted.
+    """Suppress tracebacks of objects that Ctrl-C interrupted in `__init__`.
 
     llvmlite's, for one, miss in `__del__` what their `__init__` had not come to. All other errors that
     nobody can catch are told as before.

@@ -14,44 +14,44 @@ __all__ = ["Grid", "LiveScheduler", "LockstepScheduler", "PresentationQueue"]
 
 T = TypeVar("T")
 FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
-MOST_WAITING = 600  # images: the longest delay, 5 s, at the highest rate
+MAX_QUEUED = 600  # images: the longest delay, 5 s, at the highest rate
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The moments of images."""
+    """The time grid of frames."""
 
     fps: float  # 1..240
 
     def time_ns(self, index: int) -> int:
-        """Media time of image `index`."""
+        """Return the media time of frame `index`."""
         return round(index * NS_PER_S / self.fps)
 
     def first_at(self, time_ns: int) -> int:
-        """Index of the first image at or after a moment."""
+        """Return the index of the first frame at or after a time."""
         index = int(time_ns * self.fps / NS_PER_S) - 1
         while self.time_ns(index) < time_ns:
             index += 1
         return index
 
     def last_at(self, time_ns: int) -> int:
-        """Index of the last image at or before a moment."""
+        """Return the index of the last frame at or before a time."""
         return self.first_at(time_ns + 1) - 1
 
 
 class LockstepScheduler:
-    """One image for every moment of the grid that the stream covers, none left out (`clock: features`)."""
+    """Schedules one frame for every grid time that the stream covers, none skipped (`clock: features`)."""
 
     def __init__(self, grid: Grid) -> None:
         self.grid = grid
         self._next: int | None = None
 
     def begin(self, time_ns: int) -> None:
-        """The stream starts (again) here."""
+        """Start the stream at a time, also a second time."""
         self._next = self.grid.first_at(time_ns)
 
     def due(self, covered_ns: int) -> list[int]:
-        """Media times of the images that the stream now covers, each given once."""
+        """Return the media times of the frames that the stream now covers, each once."""
         if self._next is None:
             return []
         last = self.grid.last_at(covered_ns)
@@ -61,7 +61,7 @@ class LockstepScheduler:
 
 
 class LiveScheduler:
-    """The newest moments worth showing; what came too late is left out and counted.
+    """Schedules the newest frames worth rendering; late ones are skipped and counted.
 
     An image is due when the stream covers it, or `patience` after its moment when no sound comes, so that a
     face without sound goes on living. Of several due at once only those within `backlog` of the newest
@@ -76,7 +76,7 @@ class LiveScheduler:
         self._next: int | None = None
 
     def begin(self, time_ns: int) -> None:
-        """Start (again) here."""
+        """Start at a time, also a second time."""
         self._next = self.grid.first_at(time_ns)
 
     def due(self, covered_ns: int | None, now_ns: int) -> list[int]:
@@ -103,15 +103,15 @@ class LiveScheduler:
         return [self.grid.time_ns(index) for index in range(start, last + 1)]
 
     def redraw_times(self, from_ns: int) -> list[int]:
-        """Media times from `from_ns` on that were already given: what an interruption made untrue."""
+        """Return the media times from `from_ns` on that an interruption invalidated."""
         if self._next is None:
             return []
-        first = max(self.grid.first_at(from_ns), self._next - MOST_WAITING)
+        first = max(self.grid.first_at(from_ns), self._next - MAX_QUEUED)
         return [self.grid.time_ns(index) for index in range(first, self._next)]
 
 
 class PresentationQueue(Generic[T]):
-    """Images that wait to be shown at their time + delay.
+    """Frames waiting for their time + delay.
 
     One that is not newer than the newest replaces what it contradicts: everything from its time on. So
     whoever renders a face that was interrupted takes back what had not been shown.
@@ -123,25 +123,25 @@ class PresentationQueue(Generic[T]):
     def __init__(self, delay_ns: int) -> None:
         self.delay_ns = delay_ns
         self.skipped = 0  # never shown, because a newer one was due as well
-        self._held: deque[tuple[int, T]] = deque(maxlen=MOST_WAITING)
+        self._queue: deque[tuple[int, T]] = deque(maxlen=MAX_QUEUED)
 
-    def push(self, time_ns: int, picture: T) -> None:
-        """Let an image wait."""
-        while self._held and self._held[-1][0] >= time_ns:
-            self._held.pop()
-        self._held.append((time_ns, picture))
+    def push(self, time_ns: int, frame: T) -> None:
+        """Add a frame."""
+        while self._queue and self._queue[-1][0] >= time_ns:
+            self._queue.pop()
+        self._queue.append((time_ns, frame))
 
     def due(self, now_ns: int) -> T | None:
-        """The image to show now, None when the one before is still right."""
-        shown = None
-        while self._held and not 0 < self._wait_ns(now_ns) <= self.delay_ns + FAR_NS:
-            self.skipped += shown is not None
-            shown = self._held.popleft()[1]
-        return shown
+        """Return the frame to show now, None when the shown one is still right."""
+        due_frame = None
+        while self._queue and not 0 < self._wait_ns(now_ns) <= self.delay_ns + FAR_NS:
+            self.skipped += due_frame is not None
+            due_frame = self._queue.popleft()[1]
+        return due_frame
 
     def wait_ns(self, now_ns: int) -> int | None:
-        """How long until the next one is due; None when there is none."""
-        return self._wait_ns(now_ns) if self._held else None
+        """Return the time until the next frame is due; None when there is none."""
+        return self._wait_ns(now_ns) if self._queue else None
 
     def _wait_ns(self, now_ns: int) -> int:
-        return self._held[0][0] + self.delay_ns - now_ns
+        return self._queue[0][0] + self.delay_ns - now_ns

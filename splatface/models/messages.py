@@ -13,7 +13,7 @@ SAMPLE_RATE = 16_000  # Hz, of all sound between the folders
 
 @dataclass(frozen=True, slots=True)
 class AudioChunk:
-    """Mono sound as it left the microphone or the file."""
+    """Mono audio as captured or read from a file."""
 
     samples: NDArray[np.float32]  # [T], -1..1
     sample_rate: int  # Hz
@@ -36,7 +36,7 @@ def next_utterance(last: int, now_ns: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class AudioFrame:
-    """What an encoder heard in one frame of sound."""
+    """Features of one frame of audio."""
 
     values: NDArray[np.float32]  # [D]
     encoder: str
@@ -56,7 +56,7 @@ def _zero_translation() -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class HeadControl:
-    """Where the head is and what the face does besides speaking.
+    """Head pose, and the motion of the face besides speaking.
 
     Axes follow ROS REP 103: x forward out of the face, y to the head's left, z up.
     """
@@ -73,7 +73,7 @@ class HeadControl:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One image and the moment it belongs to."""
+    """One image and its time."""
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
     time_ns: int

@@ -19,11 +19,11 @@ __all__ = ["TalkingHead"]
 
 
 class TalkingHead:
-    """One head and what renders it. The same arguments give the same image, bit for bit (cpu backend).
+    """One head and its renderer. The same arguments give the same image, bit for bit (cpu backend).
 
     Args:
         head: sound, as `load_head` returns it.
-        drawer: a renderer.
+        renderer: renders the splats.
         size: width and height of the images; the camera is scaled, not the image.
         background: color [3] or image [H, W, 3], 0..1; the head's own when left out.
         gate: when the mouth rests; ALWAYS_OPEN for features without voice probability.
@@ -33,7 +33,7 @@ class TalkingHead:
     def __init__(
         self,
         head: Head,
-        drawer: Renderer,
+        renderer: Renderer,
         *,
         size: tuple[int, int] | None = None,
         background: ArrayLike | None = None,
@@ -42,18 +42,18 @@ class TalkingHead:
     ) -> None:
         self.head = head
         self.camera = head.info.camera.scaled_to(*size) if size else head.info.camera
-        self._drawer = drawer
+        self._renderer = renderer
         self._deform = Deformer(head)
         self._background = np.asarray(head.info.background if background is None else background, np.float32)
         self._gate = gate or VoiceGate()
         self._watermark = Watermark(self.camera.width, self.camera.height) if watermark else None
 
     def lookahead_ns(self, encoder: str) -> int:
-        """How much later than an image's time the newest feature frame is that it listens to."""
+        """Return how much later than the image's time the newest feature frame is."""
         return round(self._net(encoder).lookahead_ms * 1e6)
 
     def mouth(self, frames: Sequence[AudioFrame], time_ns: int) -> NDArray[np.float32]:
-        """The mouth modes [n <= 8] heard at `time_ns`; none of them where nothing was heard."""
+        """Return the mouth modes [n <= 8] predicted at `time_ns`; empty without frames."""
         if not frames:
             return np.zeros(0, np.float32)
         return predict_mouth(self._net(frames[-1].encoder), frames, self._gate, time_ns)
@@ -61,17 +61,17 @@ class TalkingHead:
     def coefficients(
         self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int
     ) -> NDArray[np.float32]:
-        """c [K]: how far the face goes in each of its directions at `time_ns`."""
+        """Return the basis coefficients [K] at `time_ns`."""
         return basis_coefficients(self.head, self.mouth(frames, time_ns), control)
 
     def render(self, frames: Sequence[AudioFrame], control: HeadControl, time_ns: int) -> NDArray[np.uint8]:
-        """The image [H, W, 3] RGB of the moment `time_ns`.
+        """Render the image [H, W, 3] RGB at `time_ns`.
 
         Args:
-            frames: what was heard around that moment, rising in time; older and later frames change
+            frames: encoder frames around that time, rising in time; older and later frames change
                 nothing, none means silence.
-            control: where the head is and what it does besides speaking.
-            time_ns: the moment, in the frames' time.
+            control: pose and motion besides speaking.
+            time_ns: in the frames' time.
 
         Raises:
             HeadError: when the frames are of an encoder that the head was not trained with.
@@ -79,19 +79,22 @@ class TalkingHead:
         return self.draw(self.mouth(frames, time_ns), control)
 
     def draw(self, mouth: NDArray[np.float32], control: HeadControl) -> NDArray[np.uint8]:
-        """The image [H, W, 3] RGB of mouth modes [n <= 8], wherever they come from, and a control."""
+        """Render the image [H, W, 3] RGB of mouth modes [n <= 8] from any source, and a control."""
         c = basis_coefficients(self.head, mouth, control)
         splats = self._deform(c, bone_poses(control, self.head.info))
-        image = self._drawer.draw_uint8(splats, self.camera, self._background)
+        image = self._renderer.draw_uint8(splats, self.camera, self._background)
         if self._watermark:
             self._watermark.mark(image)
         return image
 
     def _net(self, encoder: str) -> AudioToMouthNet:
         if encoder not in self.head.nets:
-            known = ", ".join(f"'{net.encoder}' ({net.feature_dim}-d)" for net in self.head.nets.values())
+            known_encoders = ", ".join(
+                f"'{net.encoder}' ({net.feature_dim}-d)" for net in self.head.nets.values()
+            )
             raise HeadError(
-                f"{self.head.info.name}: trained for encoder {known or 'none'}, the graph runs '{encoder}': "
+                f"{self.head.info.name}: trained for encoder {known_encoders or 'none'}, "
+                f"the graph runs '{encoder}': "
                 f"start with encoder:={next(iter(self.head.nets), 'fsmn')} or train the head for '{encoder}'"
             )
         return self.head.nets[encoder]

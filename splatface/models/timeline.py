@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Timeline(Generic[T]):
-    """The last `span_s` seconds of values in the order of their time; bounded whatever comes in."""
+    """The last `span_s` seconds of values in the order of their time; bounded for any input."""
 
     def __init__(self, time_of: Callable[[T], int], span_s: float = 4.0) -> None:
         self._time_of = time_of
@@ -35,7 +35,7 @@ class Timeline(Generic[T]):
         return self._times[-1] if self._times else None
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all values."""
         self._times.clear()
         self._values.clear()
 
@@ -56,7 +56,7 @@ class Timeline(Generic[T]):
             del self._times[:old], self._values[:old]
 
     def around(self, time_ns: int) -> tuple[T, T, float] | None:
-        """The values before and after a moment and how far between them it lies (0..1).
+        """Return the values before and after a time and the fraction between them (0..1).
 
         Outside the line the nearest value stands on both sides. None when there is no value.
         """
@@ -73,7 +73,7 @@ class Timeline(Generic[T]):
 
 
 def control_between(a: HeadControl, b: HeadControl, fraction: float) -> HeadControl:
-    """The control `fraction` (0..1) of the way from `a` to `b`; rotations along the shorter arc."""
+    """Interpolate from control `a` to `b` at `fraction` (0..1); rotations along the shorter arc."""
     if fraction <= 0.0 or a is b:
         return a
 

@@ -36,7 +36,7 @@ _BIT_OF = (_ROW * (TILE // 2) + _COLUMN // 2) % BITS  # of the blocks that do no
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """What an image says about itself."""
+    """Result of a search for the mark."""
 
     found: bool  # the pattern is there and carries the identity asked for
     score: float  # how far the pattern stands out of chance
@@ -70,7 +70,7 @@ def _raise_blocks(values, raised):  # type: ignore[no-untyped-def]
 
 
 def detect(image: NDArray[np.uint8], identity: int = SYNTHETIC) -> Detection:
-    """Look for the mark in an RGB image [H, W, 3] uint8, wherever it was cropped from.
+    """Search for the mark in an RGB image [H, W, 3] uint8, wherever it was cropped from.
 
     At least 128 x 128 pixels in their original size; a scaled image has lost the mark.
     """
@@ -79,16 +79,16 @@ def detect(image: NDArray[np.uint8], identity: int = SYNTHETIC) -> Detection:
     template = np.zeros((PERIOD, PERIOD))
     template[::BLOCK, ::BLOCK] = _SIGNS * _FINDS
     fit = np.fft.irfft2(spectrum * np.conj(np.fft.rfft2(template)), s=(PERIOD, PERIOD))
-    spread = float(np.sqrt(np.mean(fit**2)))
-    place = np.unravel_index(int(np.argmax(fit)), fit.shape)
-    score = float(fit[place]) / spread if spread > 1e-9 else 0.0
-    at_blocks = np.roll(folded, (-int(place[0]), -int(place[1])), axis=(0, 1))[::BLOCK, ::BLOCK]
+    rms = float(np.sqrt(np.mean(fit**2)))
+    peak = np.unravel_index(int(np.argmax(fit)), fit.shape)
+    score = float(fit[peak]) / rms if rms > 1e-9 else 0.0
+    at_blocks = np.roll(folded, (-int(peak[0]), -int(peak[1])), axis=(0, 1))[::BLOCK, ::BLOCK]
     votes = np.zeros(BITS)
     np.add.at(votes, _BIT_OF[~_FINDS], (at_blocks * _SIGNS)[~_FINDS])
-    read = sum(1 << bit for bit in range(BITS) if votes[bit] > 0)
-    right = BITS - (read ^ identity).bit_count()
-    found = score >= FOUND and right >= BITS_RIGHT
-    return Detection(found=found, score=score, identity=identity if found else read)
+    bits_read = sum(1 << bit for bit in range(BITS) if votes[bit] > 0)
+    matching_bits = BITS - (bits_read ^ identity).bit_count()
+    found = score >= FOUND and matching_bits >= BITS_RIGHT
+    return Detection(found=found, score=score, identity=identity if found else bits_read)
 
 
 def _tile(identity: int) -> NDArray[np.int8]:
@@ -97,7 +97,7 @@ def _tile(identity: int) -> NDArray[np.int8]:
 
 
 def _residual(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Mean of the block that begins at each pixel less its surroundings, where little else happens.
+    """Return the mean of the block at each pixel minus its surroundings, weighted by low variance.
 
     Divided by the local variance, as the best detector in noise of uneven strength is: flat
     backgrounds speak, hair is hardly asked.
@@ -112,7 +112,7 @@ def _residual(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _fold(residual: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Sum of all periods [128, 128]."""
+    """Return the sum of all periods [128, 128]."""
     height, width = residual.shape
     padded = np.pad(residual, ((0, -height % PERIOD), (0, -width % PERIOD)))
     periods = padded.reshape(padded.shape[0] // PERIOD, PERIOD, padded.shape[1] // PERIOD, PERIOD)

@@ -19,7 +19,7 @@ __all__ = ["DifferentiableRenderer", "TorchRenderOutput"]
 
 @dataclass(frozen=True, slots=True)
 class TorchRenderOutput:
-    """An image that knows where it came from."""
+    """A rendered image as tensors with gradients."""
 
     image: Tensor  # [H, W, 3]
     transmittance: Tensor  # [H, W]
@@ -27,7 +27,7 @@ class TorchRenderOutput:
 
 
 class DifferentiableRenderer:
-    """Renders tensors on `threads` cores; gradients flow to every tensor of the splats and to the background.
+    """Renders tensors on `threads` cores; gradients flow to every splat tensor and to the background.
 
     Several images may be rendered before their backward passes run.
     """
@@ -37,7 +37,7 @@ class DifferentiableRenderer:
         self.idle: list[CpuRenderer] = []
 
     def draw(self, splats: SplatTensors, camera: Camera, background: Tensor) -> TorchRenderOutput:
-        """Draw float32 CPU tensors; background is a color [3] or an image [H, W, 3]."""
+        """Render float32 CPU tensors; background is a color [3] or an image [H, W, 3]."""
         for field in fields(splats):
             tensor = getattr(splats, field.name)
             if tensor is not None and (tensor.dtype != torch.float32 or tensor.device.type != "cpu"):
@@ -46,13 +46,13 @@ class DifferentiableRenderer:
                     f"{tensor.device}: use .float().cpu(), or the cuda backend"
                 )
         arguments = [getattr(splats, field.name) for field in fields(splats)]
-        color, through, others = _Draw.apply(self, camera, *arguments)
-        image = torch.addcmul(color, through[..., None], background)
-        return TorchRenderOutput(image, through, None if splats.extra is None else others)
+        color, transmittance, extra_image = _Render.apply(self, camera, *arguments)
+        image = torch.addcmul(color, transmittance[..., None], background)
+        return TorchRenderOutput(image, transmittance, None if splats.extra is None else extra_image)
 
 
 class _Lease:
-    """A renderer whose buffers hold one rendered image, given back when the graph that needs it is gone."""
+    """A renderer whose buffers hold one rendered image, returned when its graph is freed."""
 
     def __init__(self, owner: DifferentiableRenderer) -> None:
         self.owner = owner
@@ -62,7 +62,7 @@ class _Lease:
         self.owner.idle.append(self.renderer)
 
 
-class _Draw(torch.autograd.Function):
+class _Render(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, owner: DifferentiableRenderer, camera: Camera, *tensors: Tensor | None) -> Any:
         arrays: list[Any] = [None if t is None else np.ascontiguousarray(t.detach().numpy()) for t in tensors]
@@ -70,15 +70,21 @@ class _Draw(torch.autograd.Function):
         lease = _Lease(owner)
         rendered = lease.renderer.draw(splats, camera, (0.0, 0.0, 0.0), extra)
         ctx.lease, ctx.scene, ctx.extra, ctx.rendered = lease, (splats, camera), extra, rendered
-        others = np.empty((0, 0, 0), np.float32) if rendered.extra is None else rendered.extra
-        return tuple(map(torch.from_numpy, (rendered.image, rendered.transmittance, others)))
+        extra_image = np.empty((0, 0, 0), np.float32) if rendered.extra is None else rendered.extra
+        return tuple(map(torch.from_numpy, (rendered.image, rendered.transmittance, extra_image)))
 
     @staticmethod
-    def backward(ctx: Any, *slopes: Tensor) -> Any:
-        image, through, others = (np.ascontiguousarray(slope.numpy()) for slope in slopes)
+    def backward(ctx: Any, *output_grads: Tensor) -> Any:
+        image, transmittance, extra_image = (np.ascontiguousarray(grad.numpy()) for grad in output_grads)
         rendered: RenderOutput = ctx.rendered
-        picture = ImageGrads(image, through, None if rendered.extra is None else others)
-        found = rasterize_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, picture)
-        arrays = (found.means, found.quats, found.scales, found.opacities, found.sh)
-        extra = None if ctx.extra is None else torch.from_numpy(found.extra)
+        image_grads = ImageGrads(image, transmittance, None if rendered.extra is None else extra_image)
+        splat_grads = rasterize_backward(ctx.lease.renderer, ctx.scene, ctx.extra, rendered, image_grads)
+        arrays = (
+            splat_grads.means,
+            splat_grads.quats,
+            splat_grads.scales,
+            splat_grads.opacities,
+            splat_grads.sh,
+        )
+        extra = None if ctx.extra is None else torch.from_numpy(splat_grads.extra)
         return None, None, *map(torch.from_numpy, arrays), extra

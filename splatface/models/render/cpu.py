@@ -25,7 +25,7 @@ __all__ = [
     "rasterize_backward",
 ]
 
-Picture = tuple[
+Outputs = tuple[
     NDArray[np.generic], Float32Array, Float32Array
 ]  # image, transmittance, extra; the last two may be empty
 _NO_PLANE: Float32Array = np.empty((0, 0), np.float32)
@@ -56,25 +56,25 @@ class CpuRenderer:
 
     @property
     def threads(self) -> int:
-        """Cores in use."""
+        """Number of cores in use."""
         return self.workers.threads
 
     def draw(
         self, splats: Splats, camera: Camera, background: ArrayLike, extra: Float32Array | None = None
     ) -> RenderOutput:
-        """The image as float32, its transmittance and, given extra [N, C], those channels composited alike.
+        """Return the image as float32, its transmittance and, given extra [N, C], those channels composited.
 
         background is a color [3] or an image [H, W, 3]. Raises RenderError where something does not fit.
         """
         values = None if extra is None else check_extra(extra, len(splats))
-        behind = as_background(background, camera)
+        background_array = as_background(background, camera)
         self.prepare(splats, camera)
-        return self.composite_float(values, behind, camera)
+        return self.composite_float(values, background_array, camera)
 
     def draw_uint8(
         self, splats: Splats, camera: Camera, background: ArrayLike, out: NDArray[np.uint8] | None = None
     ) -> NDArray[np.uint8]:
-        """The image as uint8 [H, W, 3], in `out` (contiguous) when given."""
+        """Return the image as uint8 [H, W, 3], in `out` (contiguous) when given."""
         shape = (camera.height, camera.width, 3)
         image = np.empty(shape, np.uint8) if out is None else out
         if image.shape != shape or image.dtype != np.uint8 or not image.flags.c_contiguous:
@@ -82,13 +82,13 @@ class CpuRenderer:
                 f"out: expected contiguous uint8 {list(shape)}, found {image.dtype} {list(image.shape)}: "
                 "leave it out"
             )
-        behind = as_background(background, camera)
+        background_array = as_background(background, camera)
         self.prepare(splats, camera)
-        self.composite_uint8(behind, image)
+        self.composite_uint8(background_array, image)
         return image
 
     def draw_rgba_uint8(self, splats: Splats, camera: Camera) -> NDArray[np.uint8]:
-        """The image without background as uint8 [H, W, 4]: colors premultiplied with alpha, alpha last."""
+        """Return the image without background as uint8 [H, W, 4]: premultiplied colors, alpha last."""
         image = np.empty((camera.height, camera.width, 4), np.uint8)
         self.prepare(splats, camera)
         self.composite_uint8(_BLACK, image)
@@ -100,7 +100,7 @@ class CpuRenderer:
         self.bin_sort(camera)
 
     def project(self, splats: Splats, camera: Camera) -> None:
-        """First stage: an ellipse and a color for each Gaussian."""
+        """Compute an ellipse and a color for each Gaussian (first stage)."""
         count = len(check_splats(splats))
         if count != len(self.records):
             self._allocate(count)
@@ -114,7 +114,7 @@ class CpuRenderer:
         self.workers.run(part)
 
     def bin_sort(self, camera: Camera) -> None:
-        """Second stage: for each tile the Gaussians that touch it, nearest first."""
+        """Make the list of Gaussians that touch each tile, nearest first (second stage)."""
         across, down = tile_grid(camera.width * self.supersample, camera.height * self.supersample)
         if len(self._tile_offsets) != across * down + 1:
             self._tile_offsets = np.zeros(across * down + 1, np.int32)
@@ -130,23 +130,23 @@ class CpuRenderer:
     def composite_float(
         self, extra: Float32Array | None, background: Float32Array, camera: Camera
     ) -> RenderOutput:
-        """Third stage: blend every tile, as float32; background [1, 1, 3] or [H, W, 3]."""
+        """Composite every tile as float32; background [1, 1, 3] or [H, W, 3] (third stage)."""
         size = (camera.height, camera.width)
         image, transmittance = np.empty((*size, 3), np.float32), np.empty(size, np.float32)
-        others = _NO_EXTRA if extra is None else np.empty((*size, extra.shape[1]), np.float32)
-        self._composite(extra, background, (image, transmittance, others))
-        return RenderOutput(image, transmittance, None if extra is None else others)
+        extra_image = _NO_EXTRA if extra is None else np.empty((*size, extra.shape[1]), np.float32)
+        self._composite(extra, background, (image, transmittance, extra_image))
+        return RenderOutput(image, transmittance, None if extra is None else extra_image)
 
     def composite_uint8(self, background: Float32Array, image: NDArray[np.uint8]) -> None:
-        """Third stage: blend every tile into image [H, W, 3 | 4]; background [1, 1, 3] or [H, W, 3]."""
+        """Composite every tile into image [H, W, 3 | 4]; background [1, 1, 3] or [H, W, 3] (third stage)."""
         self._composite(None, background, (image, _NO_PLANE, _NO_EXTRA))
 
-    def _composite(self, extra: Float32Array | None, background: Float32Array, picture: Picture) -> None:
+    def _composite(self, extra: Float32Array | None, background: Float32Array, outputs: Outputs) -> None:
         self.counter[0] = 0
         records = self.records.reshape(-1)
 
         def part(k: int) -> None:
-            draw_tiles(records, extra, self.bins, self.counter, background, self.supersample, picture)
+            draw_tiles(records, extra, self.bins, self.counter, background, self.supersample, outputs)
 
         self.workers.run(part)
 
@@ -158,15 +158,15 @@ class CpuRenderer:
 
 
 def kernel_camera(camera: Camera, supersample: int = 1) -> tuple[Float32Array, Float32Array, tuple[int, int]]:
-    """Pose [12], (fx, fy, cx, cy) [4] and size of the canvas, as the kernels take them."""
+    """Return pose [12], (fx, fy, cx, cy) [4] and canvas size, as the kernels take them."""
     pose = np.ascontiguousarray(camera.T_camera_world[:3], np.float32).reshape(-1)
-    lens = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)
-    return pose, lens, (camera.width * supersample, camera.height * supersample)
+    intrinsics = np.array([camera.fx, camera.fy, camera.cx, camera.cy], np.float32) * np.float32(supersample)
+    return pose, intrinsics, (camera.width * supersample, camera.height * supersample)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageGrads:
-    """dL/d of what was rendered, contiguous."""
+    """dL/d of the rendered image, contiguous."""
 
     image: Float32Array  # [H, W, 3]
     transmittance: Float32Array  # [H, W]
@@ -175,7 +175,7 @@ class ImageGrads:
 
 @dataclass(frozen=True, slots=True)
 class SplatGrads:
-    """dL/d of what was rendered from; `centers` is the gradient in the image that densification asks for."""
+    """dL/d of the splats; `centers` is the gradient in the image that densification uses."""
 
     means: Float32Array  # [N, 3]
     quats: Float32Array  # [N, 4]
@@ -191,35 +191,39 @@ def rasterize_backward(
     scene: tuple[Splats, Camera],
     extra: Float32Array | None,
     rendered: RenderOutput,
-    slopes: ImageGrads,
+    image_grads: ImageGrads,
 ) -> SplatGrads:
-    """Gradients of the splats that `renderer.draw` drew last.
+    """Compute gradients of the splats that `renderer.draw` rendered last.
 
     scene, extra and rendered are that call's arguments and result (the background needs no mention: it is
     in the image). Raises RenderError for a supersampling renderer.
     """
     values = check_extra(extra, len(scene[0]))
-    sums = composite_backward(renderer, values, rendered, slopes)
+    sums = composite_backward(renderer, values, rendered, image_grads)
     return projection_backward(renderer, scene, sums)
 
 
 def composite_backward(
-    renderer: CpuRenderer, extra: Float32Array, rendered: RenderOutput, slopes: ImageGrads
+    renderer: CpuRenderer, extra: Float32Array, rendered: RenderOutput, image_grads: ImageGrads
 ) -> Float32Array:
-    """First stage: moments [threads, N, 9 + C] of the gradients about each Gaussian's center."""
+    """Compute moments [threads, N, 9 + C] of the gradients about each Gaussian's center (first stage)."""
     if renderer.supersample != 1:
         raise RenderError(
             f"backward: expected supersample 1, found {renderer.supersample}: train on the full-size picture"
         )
     none = np.empty((*rendered.transmittance.shape, 0), np.float32)
-    picture = (rendered.image, rendered.transmittance, none if rendered.extra is None else rendered.extra)
-    above = (slopes.image, slopes.transmittance, none if slopes.extra is None else slopes.extra)
+    outputs = (rendered.image, rendered.transmittance, none if rendered.extra is None else rendered.extra)
+    output_grads = (
+        image_grads.image,
+        image_grads.transmittance,
+        none if image_grads.extra is None else image_grads.extra,
+    )
     sums = np.zeros((renderer.threads, len(extra), MOMENTS + extra.shape[1]), np.float32)
     renderer.counter[0] = 0
     records = renderer.records.reshape(-1)
 
     def part(k: int) -> None:
-        backward_tiles(records, extra, renderer.bins, renderer.counter, picture, above, sums[k])
+        backward_tiles(records, extra, renderer.bins, renderer.counter, outputs, output_grads, sums[k])
 
     renderer.workers.run(part)
     return sums
@@ -228,17 +232,17 @@ def composite_backward(
 def projection_backward(
     renderer: CpuRenderer, scene: tuple[Splats, Camera], sums: Float32Array
 ) -> SplatGrads:
-    """Second stage: from the moments to the splats."""
+    """Compute splat gradients from the moments (second stage)."""
     splats, camera = scene
     count = len(splats)
     arrays = (splats.means, splats.quats, splats.scales, splats.opacities, splats.sh)
-    others = np.empty((count, sums.shape[2] - MOMENTS), np.float32)
-    slopes = (*(np.empty_like(array) for array in arrays), others, np.empty((count, 2), np.float32))
+    extra_image = np.empty((count, sums.shape[2] - MOMENTS), np.float32)
+    image_grads = (*(np.empty_like(array) for array in arrays), extra_image, np.empty((count, 2), np.float32))
     view = kernel_camera(camera)
 
     def part(k: int) -> None:
         first, last = k * count // renderer.threads, (k + 1) * count // renderer.threads
-        project_backward(first, last, arrays, view, renderer.records, sums, slopes)
+        project_backward(first, last, arrays, view, renderer.records, sums, image_grads)
 
     renderer.workers.run(part)
-    return SplatGrads(*slopes)
+    return SplatGrads(*image_grads)

@@ -20,7 +20,7 @@ _FAST_MATH = {"contract", "arcp", "nsz", "afn"}
 
 
 def _sources_digest() -> str:
-    """Numba watches only the file a kernel stands in; ours inline each other across files."""
+    """Hash all render sources: numba watches only a kernel's own file, but ours inline each other."""
     digest = hashlib.sha256(numba.__version__.encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())
@@ -28,7 +28,7 @@ def _sources_digest() -> str:
 
 
 def cache_folder() -> Path:
-    """Return the folder of compiled kernels of this version: in NUMBA_CACHE_DIR, else in the cache folder."""
+    """Return the folder of compiled kernels, one per version: NUMBA_CACHE_DIR, XDG_CACHE_HOME or ~/.cache."""
     named = os.environ.get("NUMBA_CACHE_DIR")
     return (Path(named) if named else cache_dir("kernels")) / _DIGEST
 
@@ -37,15 +37,15 @@ _DIGEST = _sources_digest()
 
 
 def kernel(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile on first call, without the GIL, cached in `cache_folder()`."""
-    before = config.CACHE_DIR
+    """Compile a function on first call, without the GIL, cached in `cache_folder()`."""
+    previous_cache_dir = config.CACHE_DIR
     config.CACHE_DIR = str(cache_folder())  # read by numba while it decorates
     try:
         compiled: Callable[..., Any] = numba.njit(
             function, cache=True, nogil=True, fastmath=_FAST_MATH, error_model="numpy", boundscheck=False
         )
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR = previous_cache_dir
     return compiled
 
 
@@ -58,7 +58,7 @@ class Workers:
 
     def run(self, work: Callable[[int], object]) -> None:
         """Call work(0) .. work(threads - 1) at the same time and wait for all."""
-        others = [self._pool.submit(work, k) for k in range(1, self.threads)] if self._pool else []
+        futures = [self._pool.submit(work, k) for k in range(1, self.threads)] if self._pool else []
         work(0)
-        for other in others:
-            other.result()
+        for future in futures:
+            future.result()

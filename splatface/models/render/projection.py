@@ -45,7 +45,7 @@ _E0, _E1, _E2, _E3, _E4, _E5, _E6 = (f4(c) for c in SH_3)
 
 @kernel
 def basis(x, y, z):  # type: ignore[no-untyped-def]
-    """The 15 functions of degree 1..3 at the unit direction (x, y, z)."""
+    """Return the 15 functions of degree 1..3 at the unit direction (x, y, z)."""
     xx, yy, zz, xy, yz, xz = x * x, y * y, z * z, x * y, y * z, x * z
     return (
         -_C1 * y,
@@ -68,7 +68,7 @@ def basis(x, y, z):  # type: ignore[no-untyped-def]
 
 @kernel
 def shade(sh, i, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Color >= 0 of Gaussian i of sh [N, (d + 1)^2, 3] seen along (dx, dy, dz), any length."""
+    """Return the color >= 0 of Gaussian i of sh [N, (d + 1)^2, 3] seen along (dx, dy, dz), any length."""
     red = _C0 * sh[i, 0, 0] + _HALF
     green = _C0 * sh[i, 0, 1] + _HALF
     blue = _C0 * sh[i, 0, 2] + _HALF
@@ -83,9 +83,9 @@ def shade(sh, i, dx, dy, dz):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def basis_grad(x, y, z, pulls):  # type: ignore[no-untyped-def]
-    """d/d(x, y, z) of sum(pulls [15] * basis(x, y, z)), x, y, z taken as independent."""
-    w = pulls
+def basis_grad(x, y, z, basis_grads):  # type: ignore[no-untyped-def]
+    """Return d/d(x, y, z) of sum(basis_grads [15] * basis(x, y, z)), x, y, z taken as independent."""
+    w = basis_grads
     gx = -_C1 * w[2] + _D0 * y * w[3] - _TWO * _D2 * x * w[5] + _D3 * z * w[6] + _TWO * _D4 * x * w[7]
     gy = -_C1 * w[0] + _D0 * x * w[3] + _D1 * z * w[4] - _TWO * _D2 * y * w[5] - _TWO * _D4 * y * w[7]
     gz = _C1 * w[1] + _D1 * y * w[4] + _FOUR * _D2 * z * w[5] + _D3 * x * w[6]
@@ -114,21 +114,21 @@ _ALMOST_HALF = f4(0.4999)
 
 
 @kernel
-def jacobian_limits(lens, width, height):  # type: ignore[no-untyped-def]
-    """Smallest and largest X/Z and Y/Z at which the projection's Jacobian is taken (as gsplat)."""
-    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
-    slack_x, slack_y = _MARGIN * f4(width) * _HALF / fx, _MARGIN * f4(height) * _HALF / fy
+def jacobian_limits(intrinsics, width, height):  # type: ignore[no-untyped-def]
+    """Return the smallest and largest X/Z and Y/Z at which the projection's Jacobian is taken (as gsplat)."""
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
+    margin_x, margin_y = _MARGIN * f4(width) * _HALF / fx, _MARGIN * f4(height) * _HALF / fy
     return (
-        -cx / fx - slack_x,
-        (f4(width) - cx) / fx + slack_x,
-        -cy / fy - slack_y,
-        (f4(height) - cy) / fy + slack_y,
+        -cx / fx - margin_x,
+        (f4(width) - cx) / fx + margin_x,
+        -cy / fy - margin_y,
+        (f4(height) - cy) / fy + margin_y,
     )
 
 
 @kernel
 def first_pixel(left):  # type: ignore[no-untyped-def]
-    """First pixel >= 0 whose center is not left of `left`, or one too early (ceil would be a call).
+    """Return the first pixel >= 0 whose center is not left of `left`, or one earlier.
 
     Clamped as integers: whatever a NaN or an infinity became, the result lies in the image.
     """
@@ -137,7 +137,7 @@ def first_pixel(left):  # type: ignore[no-untyped-def]
 
 @kernel
 def last_pixel(right, count):  # type: ignore[no-untyped-def]
-    """Last pixel < count whose center is not right of `right`, or one too late; far outside below 0."""
+    """Return the last pixel < count whose center is not right of `right`, or one later; < 0 far outside."""
     return min(np.int32(right - _HALF), np.int32(count - 1))
 
 
@@ -149,15 +149,15 @@ def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyp
     (fx, fy, cx, cy), (width, height)).
     """
     means, quats, scales, opacities, sh = splats
-    pose, lens, size = view
+    pose, intrinsics, size = view
     width, height = size
-    fx, fy, cx, cy = lens[0], lens[1], lens[2], lens[3]
+    fx, fy, cx, cy = intrinsics[0], intrinsics[1], intrinsics[2], intrinsics[3]
     v0, v1, v2, v3, v4, v5 = pose[0], pose[1], pose[2], pose[3], pose[4], pose[5]
     v6, v7, v8, v9, v10, v11 = pose[6], pose[7], pose[8], pose[9], pose[10], pose[11]
     eye_x = -(v0 * v3 + v4 * v7 + v8 * v11)
     eye_y = -(v1 * v3 + v5 * v7 + v9 * v11)
     eye_z = -(v2 * v3 + v6 * v7 + v10 * v11)
-    low_x, high_x, low_y, high_y = jacobian_limits(lens, width, height)
+    low_x, high_x, low_y, high_y = jacobian_limits(intrinsics, width, height)
     for i in range(first, last):
         p0, p1, p2 = means[i, 0], means[i, 1], means[i, 2]
         x = v0 * p0 + v1 * p1 + v2 * p2 + v3
@@ -210,18 +210,18 @@ def project(first, last, splats, view, records, boxes):  # type: ignore[no-untyp
         conic_a = -_HALF * LOG2_E * var_y * inverse_det
         conic_b = LOG2_E * cov * inverse_det
         conic_c = -_HALF * LOG2_E * var_x * inverse_det
-        lean = -conic_b / (_TWO * conic_a)
+        row_tilt = -conic_b / (_TWO * conic_a)
         records[i, 2], records[i, 3], records[i, 4], records[i, 5] = conic_a, conic_b, conic_c, peak
-        records[i, 9], records[i, 10] = reach_y, lean
-        records[i, 11], records[i, 12] = conic_c + conic_b * lean * _HALF, -_ONE / conic_a
+        records[i, 9], records[i, 10] = reach_y, row_tilt
+        records[i, 11], records[i, 12] = conic_c + conic_b * row_tilt * _HALF, -_ONE / conic_a
         records[i, 13], records[i, 14], records[i, 15] = cov * reach_x / var_x, z, reach_x
         red, green, blue = shade(sh, i, p0 - eye_x, p1 - eye_y, p2 - eye_z)
         records[i, 6], records[i, 7], records[i, 8] = red, green, blue
 
 
 @kernel
-def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
-    """dL/d(x, y) of the center and dL/d(var_x, cov, var_y) (cov counted once for both off-diagonals)."""
+def _ellipse_grads(records, i, m):  # type: ignore[no-untyped-def]
+    """Return dL/d(x, y) of the center and dL/d(var_x, cov, var_y) (cov counted once)."""
     # inverse covariance
     a, b, c = (
         records[i, 2] * (-_TWO / LOG2_E),
@@ -241,8 +241,8 @@ def _ellipse_slopes(records, i, m):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _color_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no-untyped-def]
-    """Write dL/dsh of Gaussian i; returns dL/dmean through the viewing direction. pulls [15] is scratch."""
+def _color_grads(sh, i, direction, m, records, basis_grads, d_sh):  # type: ignore[no-untyped-def]
+    """Write dL/dsh of Gaussian i; return dL/dmean through the viewing direction."""
     # A color clamped at 0 has no gradient.
     red = m[6] if records[i, 6] > _ZERO else _ZERO
     green = m[7] if records[i, 7] > _ZERO else _ZERO
@@ -258,22 +258,22 @@ def _color_slopes(sh, i, direction, m, records, pulls, d_sh):  # type: ignore[no
     for k in range(1, count):
         value = values[k - 1]
         d_sh[i, k, 0], d_sh[i, k, 1], d_sh[i, k, 2] = value * red, value * green, value * blue
-        pulls[k - 1] = sh[i, k, 0] * red + sh[i, k, 1] * green + sh[i, k, 2] * blue
-    gx, gy, gz = basis_grad(x, y, z, pulls)
+        basis_grads[k - 1] = sh[i, k, 0] * red + sh[i, k, 1] * green + sh[i, k, 2] * blue
+    gx, gy, gz = basis_grad(x, y, z, basis_grads)
     along = gx * x + gy * y + gz * z  # the length of the direction does not matter
     return (gx - x * along) * inverse, (gy - y * along) * inverse, (gz - z * along) * inverse
 
 
 @kernel
-def _quat_grad(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignore[no-untyped-def]
-    """Write dL/dquat and dL/dscale of Gaussian i; returns dL/d of the 2 x 3 matrix world -> image.
+def _quat_grad(splat, i, to_image, cov_grads, d_axes, splat_grads):  # type: ignore[no-untyped-def]
+    """Write dL/dquat and dL/dscale of Gaussian i; return dL/d of the 2 x 3 matrix world -> image.
 
     d_axes [3, 3] is scratch, row k: dL/d axis k.
     """
     quat, scale = splat
-    d_quats, d_scales = slopes
-    t00, t01, t02, t10, t11, t12 = to_picture
-    c00, c01, c11 = cov_slopes
+    d_quats, d_scales = splat_grads
+    t00, t01, t02, t10, t11, t12 = to_image
+    c00, c01, c11 = cov_grads
     w, x, y, z = quat[i, 0], quat[i, 1], quat[i, 2], quat[i, 3]
     inverse = _ONE / f4(math.sqrt(w * w + x * x + y * y + z * z))
     w, x, y, z = w * inverse, x * inverse, y * inverse, z * inverse
@@ -309,22 +309,22 @@ def _quat_grad(splat, i, to_picture, cov_slopes, d_axes, slopes):  # type: ignor
 
 
 @kernel
-def project_backward(first, last, splats, view, records, sums, slopes):  # type: ignore[no-untyped-def]
+def project_backward(first, last, splats, view, records, sums, splat_grads):  # type: ignore[no-untyped-def]
     """Write the gradients of Gaussians first..last.
 
     splats (means, quats, scales, opacities, sh), view (pose [12], intrinsics [4], (width, height)), sums
     [threads, N, 9 + C] of `backward_tiles`, gradients as splats, then extra [N, C], centers [N, 2].
     """
     means, quats, scales, opacities, sh = splats
-    d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centers = slopes
-    v, lens, size = view
-    fx, fy = lens[0], lens[1]
+    d_means, d_quats, d_scales, d_opacities, d_sh, d_extra, d_centers = splat_grads
+    v, intrinsics, size = view
+    fx, fy = intrinsics[0], intrinsics[1]
     eye_x = -(v[0] * v[3] + v[4] * v[7] + v[8] * v[11])
     eye_y = -(v[1] * v[3] + v[5] * v[7] + v[9] * v[11])
     eye_z = -(v[2] * v[3] + v[6] * v[7] + v[10] * v[11])
-    low_x, high_x, low_y, high_y = jacobian_limits(lens, size[0], size[1])
+    low_x, high_x, low_y, high_y = jacobian_limits(intrinsics, size[0], size[1])
     m = np.empty(sums.shape[2], np.float32)
-    pulls, d_axes = np.zeros(15, np.float32), np.empty((3, 3), np.float32)
+    basis_grads, d_axes = np.zeros(15, np.float32), np.empty((3, 3), np.float32)
     for i in range(first, last):
         for k in range(sums.shape[2]):
             moment = sums[0, i, k]
@@ -335,10 +335,10 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
                 d_extra[i, k - 9] = moment
         p0, p1, p2 = means[i, 0], means[i, 1], means[i, 2]
         z = v[8] * p0 + v[9] * p1 + v[10] * p2 + v[11]
-        drawn = False  # what was not rendered has no record and no gradient
+        rendered = False  # what was not rendered has no record and no gradient
         for k in range(9):
-            drawn |= m[k] != _ZERO
-        if not drawn:
+            rendered |= m[k] != _ZERO
+        if not rendered:
             d_means[i] = _ZERO
             d_quats[i] = _ZERO
             d_scales[i] = _ZERO
@@ -349,10 +349,10 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
         inverse_z = _ONE / z
         x_z = (v[0] * p0 + v[1] * p1 + v[2] * p2 + v[3]) * inverse_z
         y_z = (v[4] * p0 + v[5] * p1 + v[6] * p2 + v[7]) * inverse_z
-        x_seen, y_seen = min(max(x_z, low_x), high_x), min(max(y_z, low_y), high_y)
+        x_clamped, y_clamped = min(max(x_z, low_x), high_x), min(max(y_z, low_y), high_y)
         j00, j11 = fx * inverse_z, fy * inverse_z
-        j02, j12 = -j00 * x_seen, -j11 * y_seen
-        to_picture = (
+        j02, j12 = -j00 * x_clamped, -j11 * y_clamped
+        to_image = (
             j00 * v[0] + j02 * v[8],
             j00 * v[1] + j02 * v[9],
             j00 * v[2] + j02 * v[10],
@@ -360,16 +360,16 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             j11 * v[5] + j12 * v[9],
             j11 * v[6] + j12 * v[10],
         )
-        du, dv, c00, c01, c11 = _ellipse_slopes(records, i, m)
+        du, dv, c00, c01, c11 = _ellipse_grads(records, i, m)
         d_centers[i, 0], d_centers[i, 1] = du, dv
         d_opacities[i] = m[0] / opacities[i]
         d00, d01, d02, d10, d11, d12 = _quat_grad(
-            (quats, scales), i, to_picture, (c00, c01, c11), d_axes, (d_quats, d_scales)
+            (quats, scales), i, to_image, (c00, c01, c11), d_axes, (d_quats, d_scales)
         )
         g00, g02 = d00 * v[0] + d01 * v[1] + d02 * v[2], d00 * v[8] + d01 * v[9] + d02 * v[10]
         g11, g12 = d10 * v[4] + d11 * v[5] + d12 * v[6], d10 * v[8] + d11 * v[9] + d12 * v[10]
-        free_x = _ONE if x_seen == x_z else _ZERO  # held at the limit of the view, j02 no longer follows x
-        free_y = _ONE if y_seen == y_z else _ZERO
+        free_x = _ONE if x_clamped == x_z else _ZERO  # held at the limit of the view, j02 no longer follows x
+        free_y = _ONE if y_clamped == y_z else _ZERO
         dx = j00 * du - free_x * j00 * inverse_z * g02
         dy = j11 * dv - free_y * j11 * inverse_z * g12
         dz = (
@@ -377,7 +377,7 @@ def project_backward(first, last, splats, view, records, sums, slopes):  # type:
             - j11 * y_z * dv
             - inverse_z * (j00 * g00 + j11 * g11 + (_ONE + free_x) * j02 * g02 + (_ONE + free_y) * j12 * g12)
         )
-        gx, gy, gz = _color_slopes(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records, pulls, d_sh)
+        gx, gy, gz = _color_grads(sh, i, (p0 - eye_x, p1 - eye_y, p2 - eye_z), m, records, basis_grads, d_sh)
         d_means[i, 0] = v[0] * dx + v[4] * dy + v[8] * dz + gx
         d_means[i, 1] = v[1] * dx + v[5] * dy + v[9] * dz + gy
         d_means[i, 2] = v[2] * dx + v[6] * dy + v[10] * dz + gz

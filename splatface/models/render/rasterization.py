@@ -51,8 +51,8 @@ _ACROSS = TILE_WIDTH // 4
 
 
 @kernel
-def _put(image, y, x, channel, value):  # type: ignore[no-untyped-def]
-    """Store a color as the image stores it; the branch falls away in compilation."""
+def _store_color(image, y, x, channel, value):  # type: ignore[no-untyped-def]
+    """Store a color in the image's type; the branch is resolved in compilation."""
     if image.itemsize == 1:
         image[y, x, channel] = np.uint8(min(max(value * _WHITE + _HALF, _ZERO), _WHITE))
     else:
@@ -61,7 +61,7 @@ def _put(image, y, x, channel, value):  # type: ignore[no-untyped-def]
 
 @kernel
 def _sample(buffer, x, y, channel, supersample):  # type: ignore[no-untyped-def]
-    """Mean of the samples of one pixel of the tile."""
+    """Return the mean of the samples of one pixel of the tile."""
     total = _ZERO
     for sub_y in range(y * supersample, (y + 1) * supersample):
         for sub_x in range(x * supersample, (x + 1) * supersample):
@@ -72,43 +72,43 @@ def _sample(buffer, x, y, channel, supersample):  # type: ignore[no-untyped-def]
 
 @kernel
 def _resolve_pixels(buffer, left, top, area, background, supersample, image, transmittance):  # type: ignore[no-untyped-def]
-    """One by one: any background, any supersampling, RGB or RGBA. area is (x0, x1, y0, y1) in the tile."""
+    """Resolve pixel by pixel: any background, supersampling, RGB or RGBA; area (x0, x1, y0, y1) in tile."""
     step_x, step_y = min(background.shape[1] - 1, 1), min(background.shape[0] - 1, 1)
     for y in range(area[2], area[3]):
         for x in range(area[0], area[1]):
-            through = _sample(buffer, x, y, 3, supersample)
+            transmittance_here = _sample(buffer, x, y, 3, supersample)
             for channel in range(3):
-                behind = background[(top + y) * step_y, (left + x) * step_x, channel]
-                color = _sample(buffer, x, y, channel, supersample) + through * behind
-                _put(image, top + y, left + x, channel, color)
+                background_grad = background[(top + y) * step_y, (left + x) * step_x, channel]
+                color = _sample(buffer, x, y, channel, supersample) + transmittance_here * background_grad
+                _store_color(image, top + y, left + x, channel, color)
             if image.shape[2] == 4:
-                _put(image, top + y, left + x, 3, _ONE - through)
+                _store_color(image, top + y, left + x, 3, _ONE - transmittance_here)
             if transmittance.shape[0] > 0:
-                transmittance[top + y, left + x] = through
+                transmittance[top + y, left + x] = transmittance_here
 
 
 @kernel
 def _resolve_blocks(buffer, left, top, area, background, image, transmittance):  # type: ignore[no-untyped-def]
-    """Whole blocks over one background color, sixteen pixels at a time. area is in pixels of the tile."""
+    """Resolve whole blocks over one background color, sixteen pixels at a time; area in the tile."""
     red, green, blue = splat(background[0, 0, 0]), splat(background[0, 0, 1]), splat(background[0, 0, 2])
     flat, stride = image.reshape(-1), image.shape[1] * 3
     for y in range(area[2] >> 2, area[3] >> 2):
         for x in range(area[0] >> 2, area[1] >> 2):
-            place = (y * _ACROSS + x) * 64
-            through = load(buffer, place + 48)
+            offset = (y * _ACROSS + x) * 64
+            transmittance_here = load(buffer, offset + 48)
             index = (top + 4 * y) * stride + (left + 4 * x) * 3
             store_rgb(
                 flat,
                 index,
                 stride,
-                load(buffer, place) + through * red,
-                load(buffer, place + 16) + through * green,
-                load(buffer, place + 32) + through * blue,
+                load(buffer, offset) + transmittance_here * red,
+                load(buffer, offset + 16) + transmittance_here * green,
+                load(buffer, offset + 32) + transmittance_here * blue,
             )
             if transmittance.shape[0] > 0:
                 for sub in range(16):
                     transmittance[top + 4 * y + (sub >> 2), left + 4 * x + (sub & 3)] = buffer[
-                        place + 48 + sub
+                        offset + 48 + sub
                     ]
 
 
@@ -132,11 +132,11 @@ def resolve_tile(buffer, tile_x, tile_y, background, supersample, image, transmi
 
 
 @kernel
-def resolve_extra(extra_buffer, tile_x, tile_y, supersample, others):  # type: ignore[no-untyped-def]
+def resolve_extra(extra_buffer, tile_x, tile_y, supersample, extra_image):  # type: ignore[no-untyped-def]
     """Write the extra channels of the tile at canvas position (tile_x, tile_y) to others [H, W, C]."""
-    left, top, channels = tile_x // supersample, tile_y // supersample, others.shape[2]
-    for y in range(min(TILE_HEIGHT // supersample, others.shape[0] - top)):
-        for x in range(min(TILE_WIDTH // supersample, others.shape[1] - left)):
+    left, top, channels = tile_x // supersample, tile_y // supersample, extra_image.shape[2]
+    for y in range(min(TILE_HEIGHT // supersample, extra_image.shape[0] - top)):
+        for x in range(min(TILE_WIDTH // supersample, extra_image.shape[1] - left)):
             for channel in range(channels):
                 total = _ZERO
                 for sub_y in range(y * supersample, (y + 1) * supersample):
@@ -144,7 +144,7 @@ def resolve_extra(extra_buffer, tile_x, tile_y, supersample, others):  # type: i
                         block = (sub_y >> 2) * _ACROSS + (sub_x >> 2)
                         lane = (sub_y & 3) * 4 + (sub_x & 3)
                         total += extra_buffer[(block * channels + channel) * 16 + lane]
-                others[top + y, left + x, channel] = total / f4(supersample * supersample)
+                extra_image[top + y, left + x, channel] = total / f4(supersample * supersample)
 
 
 BLOCKS_ACROSS, BLOCKS_DOWN = TILE_WIDTH // 4, TILE_HEIGHT // 4
@@ -174,12 +174,12 @@ def block_mask(records, at, x, top):  # type: ignore[no-untyped-def]
     The rim is widest to the right at dy = widest and to the left at -widest; within the strip of rows the
     nearest dy to that has the largest reach, because an ellipse is convex.
     """
-    lean, along, stretch, widest = records[at + 10], records[at + 11], records[at + 12], records[at + 13]
+    row_tilt, along, stretch, widest = records[at + 10], records[at + 11], records[at + 12], records[at + 13]
     room = records[at + 5] - LOG2_ALPHA_MIN
     bottom = top + _THREE
     dy_right, dy_left = min(max(widest, top), bottom), min(max(-widest, top), bottom)
-    right = lean * dy_right + f4(math.sqrt(max((room + along * dy_right * dy_right) * stretch, _ZERO)))
-    left = lean * dy_left - f4(math.sqrt(max((room + along * dy_left * dy_left) * stretch, _ZERO)))
+    right = row_tilt * dy_right + f4(math.sqrt(max((room + along * dy_right * dy_right) * stretch, _ZERO)))
+    left = row_tilt * dy_left - f4(math.sqrt(max((room + along * dy_left * dy_left) * stretch, _ZERO)))
     first, last = first_pixel(x + left), last_pixel(x + right, TILE_WIDTH)
     if last < first:
         return np.int64(0)
@@ -196,12 +196,12 @@ def start_exponent(records, at, dx, dy):  # type: ignore[no-untyped-def]
     """
     a, b, c, peak = records[at + 2], records[at + 3], records[at + 4], records[at + 5]
     x, y = columns(), rows()
-    slope_x, slope_y = _TWO * a * dx + b * dy, b * dx + _TWO * c * dy
+    gradient_x, gradient_y = _TWO * a * dx + b * dy, b * dx + _TWO * c * dy
     exponent = (splat(a) * x + splat(b) * y) * x + splat(c) * y * y
-    exponent = exponent + splat(slope_x) * x + splat(slope_y) * y
+    exponent = exponent + splat(gradient_x) * x + splat(gradient_y) * y
     exponent = exponent + splat((a * dx + b * dy) * dx + c * dy * dy + peak)
-    right = splat(f4(8) * a) * x + splat(_FOUR * b) * y + splat(_FOUR * slope_x + f4(16) * a)
-    down = splat(_FOUR * b) * x + splat(f4(8) * c) * y + splat(_FOUR * slope_y + f4(16) * c)
+    right = splat(f4(8) * a) * x + splat(_FOUR * b) * y + splat(_FOUR * gradient_x + f4(16) * a)
+    down = splat(_FOUR * b) * x + splat(f4(8) * c) * y + splat(_FOUR * gradient_y + f4(16) * c)
     return exponent, right, down, splat(f4(16) * b), splat(f4(32) * a), splat(f4(32) * c)
 
 
@@ -210,8 +210,8 @@ def _blend_extra(extra, i, extra_buffer, block, weight):  # type: ignore[no-unty
     """Add the extra channels of Gaussian i to a block."""
     channels = extra.shape[1]
     for k in range(channels):
-        place = (block * channels + k) * 16
-        store(extra_buffer, place, load(extra_buffer, place) + weight * splat(extra[i, k]))
+        offset = (block * channels + k) * 16
+        store(extra_buffer, offset, load(extra_buffer, offset) + weight * splat(extra[i, k]))
 
 
 @kernel
@@ -236,74 +236,74 @@ def blend_tile(records, members, first, last, corner, extra, tile):  # type: ign
         row_first, row_last = first_pixel(y - reach_y) >> 2, last_pixel(y + reach_y, TILE_HEIGHT) >> 2
         block_first, block_last = first_pixel(x - reach_x) >> 2, last_pixel(x + reach_x, TILE_WIDTH) >> 2
         # Rounding may put a Gaussian that ends at the tile's edge just beside it: then there is no block.
-        touched = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
+        touched_bits = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
-        row_exponent, row_step, down, shift, turn_x, turn_y = start_exponent(
+        row_exponent, row_step, down, step_change, second_step_x, second_step_y = start_exponent(
             records, at, f4(4 * block_first) + _HALF - x, f4(4 * row_first) + _HALF - y
         )
         for row in range(row_first, row_last + 1):
             exponent, step = row_exponent, row_step
-            row_exponent, row_step, down = row_exponent + down, row_step + shift, down + turn_y
+            row_exponent, row_step, down = row_exponent + down, row_step + step_change, down + second_step_y
             open_here = open_blocks[row]
-            wanted = open_here & touched
-            if block_last - block_first >= WIDE and wanted != 0:
-                wanted &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
-            if wanted == 0:
+            block_bits = open_here & touched_bits
+            if block_last - block_first >= WIDE and block_bits != 0:
+                block_bits &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
+            if block_bits == 0:
                 continue
             for block in range(block_first, block_last + 1):
-                if (wanted >> block) & 1 != 0:
-                    place = (row * BLOCKS_ACROSS + block) * _BLOCK
+                if (block_bits >> block) & 1 != 0:
+                    offset = (row * BLOCKS_ACROSS + block) * _BLOCK
                     alpha = select_ge(exponent, faintest, vec_min(exp2(exponent), most), zero)
-                    through = load(buffer, place + 48)
-                    weight = alpha * through
-                    store(buffer, place, load(buffer, place) + weight * red)
-                    store(buffer, place + 16, load(buffer, place + 16) + weight * green)
-                    store(buffer, place + 32, load(buffer, place + 32) + weight * blue)
+                    transmittance_here = load(buffer, offset + 48)
+                    weight = alpha * transmittance_here
+                    store(buffer, offset, load(buffer, offset) + weight * red)
+                    store(buffer, offset + 16, load(buffer, offset + 16) + weight * green)
+                    store(buffer, offset + 32, load(buffer, offset + 32) + weight * blue)
                     if extra is not None:
                         _blend_extra(extra, members[j], extra_buffer, row * BLOCKS_ACROSS + block, weight)
-                    through = through - weight
-                    store(buffer, place + 48, through)
-                    if not any_greater(through, dark):
+                    transmittance_here = transmittance_here - weight
+                    store(buffer, offset + 48, transmittance_here)
+                    if not any_greater(transmittance_here, dark):
                         open_here &= ~(1 << block)
                         open_blocks[row] = open_here
                         if open_here == 0:
                             open_rows -= 1
                 exponent = exponent + step
-                step = step + turn_x
+                step = step + second_step_x
         if open_rows == 0:
             break
 
 
 @kernel
-def _room_for(extra):  # type: ignore[no-untyped-def]
-    """A tile buffer for the extra channels; empty without them."""
+def _make_extra_buffer(extra):  # type: ignore[no-untyped-def]
+    """Return a tile buffer for the extra channels; empty without them."""
     if extra is None:
         return np.empty(0, np.float32)
     return np.empty(BLOCKS_ACROSS * BLOCKS_DOWN * extra.shape[1] * 16, np.float32)
 
 
 @kernel
-def draw_tiles(records, extra, bins, counter, background, supersample, picture):  # type: ignore[no-untyped-def]
-    """Draw the tiles that no other thread has taken yet (counter [1] int64 says which), until none is left.
+def draw_tiles(records, extra, bins, counter, background, supersample, image_planes):  # type: ignore[no-untyped-def]
+    """Render tiles until none is left; counter [1] int64 gives each thread the next one.
 
     records flat, extra [N, C] or None (compiled without them), bins (members, offsets, tile_order, tiles
     across), image (image [H, W, 3 | 4], transmittance [H, W] or [0, 0], extra [H, W, C] or [0, 0, 0]).
     """
     members, offsets, tile_order, across = bins
-    image, transmittance, others = picture
+    image, transmittance, extra_image = image_planes
     buffer = np.empty(TILE_FLOATS, np.float32)
-    extra_buffer = _room_for(extra)
+    extra_buffer = _make_extra_buffer(extra)
     parts = (buffer, extra_buffer, np.empty(BLOCKS_DOWN, np.int64))
     while True:
-        turn = add_to_counter(counter, 1)
-        if turn >= tile_order.shape[0]:
+        next_tile = add_to_counter(counter, 1)
+        if next_tile >= tile_order.shape[0]:
             break
-        tile = tile_order[turn]
+        tile = tile_order[next_tile]
         corner = ((tile % across) * TILE_WIDTH, (tile // across) * TILE_HEIGHT)
         blend_tile(records, members, offsets[tile], offsets[tile + 1], corner, extra, parts)
         resolve_tile(buffer, corner[0], corner[1], background, supersample, image, transmittance)
         if extra is not None:
-            resolve_extra(extra_buffer, corner[0], corner[1], supersample, others)
+            resolve_extra(extra_buffer, corner[0], corner[1], supersample, extra_image)
 
 
 MOMENTS = 9
@@ -311,36 +311,36 @@ _GRAD_BLOCK = 80  # floats of a block: dL/dimage 3, what is still to come 1, tra
 
 
 @kernel
-def _load_tile_grads(buffer, extra_buffer, tile_x, tile_y, picture, slopes):  # type: ignore[no-untyped-def]
-    """Lay the gradients of the image into the tile; outside the image they are 0."""
-    image, through, others = picture
-    d_image, d_through, d_others = slopes
-    channels = others.shape[2]
+def _load_tile_grads(buffer, extra_buffer, tile_x, tile_y, image_planes, output_grads):  # type: ignore[no-untyped-def]
+    """Load the image gradients into the tile; they are 0 outside the image."""
+    image, transmittance_here, extra_image = image_planes
+    d_image, d_transmittance, d_extra_image = output_grads
+    channels = extra_image.shape[2]
     buffer[:] = _ZERO
     extra_buffer[:] = _ZERO
     for y in range(TILE_HEIGHT):
         for x in range(TILE_WIDTH):
             block = (y >> 2) * BLOCKS_ACROSS + (x >> 2)
             lane = (y & 3) * 4 + (x & 3)
-            place = block * _GRAD_BLOCK + lane
-            buffer[place + 64] = _ONE
+            offset = block * _GRAD_BLOCK + lane
+            buffer[offset + 64] = _ONE
             if tile_y + y >= image.shape[0] or tile_x + x >= image.shape[1]:
                 continue
-            to_come = d_through[tile_y + y, tile_x + x] * through[tile_y + y, tile_x + x]
+            to_come = d_transmittance[tile_y + y, tile_x + x] * transmittance_here[tile_y + y, tile_x + x]
             for c in range(3):
-                slope = d_image[tile_y + y, tile_x + x, c]
-                buffer[place + 16 * c] = slope
-                to_come += slope * image[tile_y + y, tile_x + x, c]
+                grad = d_image[tile_y + y, tile_x + x, c]
+                buffer[offset + 16 * c] = grad
+                to_come += grad * image[tile_y + y, tile_x + x, c]
             for c in range(channels):
-                slope = d_others[tile_y + y, tile_x + x, c]
-                extra_buffer[(block * channels + c) * 16 + lane] = slope
-                to_come += slope * others[tile_y + y, tile_x + x, c]
-            buffer[place + 48] = to_come
+                grad = d_extra_image[tile_y + y, tile_x + x, c]
+                extra_buffer[(block * channels + c) * 16 + lane] = grad
+                to_come += grad * extra_image[tile_y + y, tile_x + x, c]
+            buffer[offset + 48] = to_come
 
 
 @kernel
 def _backward_tile(records, members, first, last, corner, extra, tile, grads):  # type: ignore[no-untyped-def]
-    """Walk members[first:last] as `blend_tile` does and add to grads [N, 9 + C]."""
+    """Traverse members[first:last] as `blend_tile` does and add to grads [N, 9 + C]."""
     tile_x, tile_y = corner
     buffer, extra_buffer, extra_sums, open_blocks = tile
     channels = extra.shape[1]
@@ -358,66 +358,66 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
         row_first, row_last = first_pixel(y - reach_y) >> 2, last_pixel(y + reach_y, TILE_HEIGHT) >> 2
         block_first, block_last = first_pixel(x - reach_x) >> 2, last_pixel(x + reach_x, TILE_WIDTH) >> 2
         # Rounding may put a Gaussian that ends at the tile's edge just beside it: then there is no block.
-        touched = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
+        touched_bits = ((np.int64(2) << max(block_last - block_first, 0)) - 1) << block_first
         red, green, blue = splat(records[at + 6]), splat(records[at + 7]), splat(records[at + 8])
-        row_exponent, row_step, down, shift, turn_x, turn_y = start_exponent(
+        row_exponent, row_step, down, step_change, second_step_x, second_step_y = start_exponent(
             records, at, f4(4 * block_first) + _HALF - x, f4(4 * row_first) + _HALF - y
         )
         m, m_x, m_y, m_xx, m_xy, m_yy = zero, zero, zero, zero, zero, zero
         d_red, d_green, d_blue = zero, zero, zero
         for k in range(channels):
             store(extra_sums, 16 * k, zero)
-        seen = False
+        visited = False
         for row in range(row_first, row_last + 1):
             exponent, step = row_exponent, row_step
-            row_exponent, row_step, down = row_exponent + down, row_step + shift, down + turn_y
+            row_exponent, row_step, down = row_exponent + down, row_step + step_change, down + second_step_y
             open_here = open_blocks[row]
-            wanted = open_here & touched
-            if block_last - block_first >= WIDE and wanted != 0:
-                wanted &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
-            if wanted == 0:
+            block_bits = open_here & touched_bits
+            if block_last - block_first >= WIDE and block_bits != 0:
+                block_bits &= block_mask(records, at, x, f4(4 * row) + _HALF - y)
+            if block_bits == 0:
                 continue
-            seen = True
+            visited = True
             row_m, row_x = zero, zero
             for block in range(block_first, block_last + 1):
-                if (wanted >> block) & 1 != 0:
+                if (block_bits >> block) & 1 != 0:
                     index = row * BLOCKS_ACROSS + block
-                    place = index * _GRAD_BLOCK
+                    offset = index * _GRAD_BLOCK
                     full = exp2(exponent)
                     clamped = select_ge(full, most, most, full)
                     alpha = select_ge(exponent, faintest, clamped, zero)
-                    through = load(buffer, place + 64)
-                    weight = alpha * through
-                    slope_r, slope_g = load(buffer, place), load(buffer, place + 16)
-                    slope_b = load(buffer, place + 32)
-                    pull = red * slope_r + green * slope_g + blue * slope_b
+                    transmittance_here = load(buffer, offset + 64)
+                    weight = alpha * transmittance_here
+                    grad_r, grad_g = load(buffer, offset), load(buffer, offset + 16)
+                    grad_b = load(buffer, offset + 32)
+                    color_grad = red * grad_r + green * grad_g + blue * grad_b
                     for k in range(channels):
-                        slope = load(extra_buffer, (index * channels + k) * 16)
-                        pull = pull + splat(extra[i, k]) * slope
-                        store(extra_sums, 16 * k, load(extra_sums, 16 * k) + weight * slope)
-                    behind = load(buffer, place + 48) - weight * pull
-                    store(buffer, place + 48, behind)
-                    v = weight * pull - alpha * behind / (one - alpha)
+                        grad = load(extra_buffer, (index * channels + k) * 16)
+                        color_grad = color_grad + splat(extra[i, k]) * grad
+                        store(extra_sums, 16 * k, load(extra_sums, 16 * k) + weight * grad)
+                    background_grad = load(buffer, offset + 48) - weight * color_grad
+                    store(buffer, offset + 48, background_grad)
+                    v = weight * color_grad - alpha * background_grad / (one - alpha)
                     v = select_ge(full, most, zero, v)  # a clamped alpha has no gradient
-                    through = through - weight
-                    store(buffer, place + 64, through)
-                    d_red, d_green = d_red + weight * slope_r, d_green + weight * slope_g
-                    d_blue = d_blue + weight * slope_b
+                    transmittance_here = transmittance_here - weight
+                    store(buffer, offset + 64, transmittance_here)
+                    d_red, d_green = d_red + weight * grad_r, d_green + weight * grad_g
+                    d_blue = d_blue + weight * grad_b
                     pixel_x = splat(f4(4 * block) + _HALF - x) + lane_x
                     v_x = v * pixel_x
                     row_m, row_x, m_xx = row_m + v, row_x + v_x, m_xx + v_x * pixel_x
-                    if not any_greater(through, dark):
+                    if not any_greater(transmittance_here, dark):
                         open_here &= ~(1 << block)
                         open_blocks[row] = open_here
                         if open_here == 0:
                             open_rows -= 1
                 exponent = exponent + step
-                step = step + turn_x
+                step = step + second_step_x
             pixel_y = splat(f4(4 * row) + _HALF - y) + lane_y
             m, m_x, m_xy = m + row_m, m_x + row_x, m_xy + row_x * pixel_y
             row_y = row_m * pixel_y
             m_y, m_yy = m_y + row_y, m_yy + row_y * pixel_y
-        if seen:
+        if visited:
             sums = grads[i]
             sums[0] += horizontal_sum(m)
             sums[1] += horizontal_sum(m_x)
@@ -435,7 +435,7 @@ def _backward_tile(records, members, first, last, corner, extra, tile, grads):  
 
 
 @kernel
-def backward_tiles(records, extra, bins, counter, picture, slopes, grads):  # type: ignore[no-untyped-def]
+def backward_tiles(records, extra, bins, counter, image_planes, output_grads, grads):  # type: ignore[no-untyped-def]
     """Add to grads [N, 9 + C] what the tiles give that no other thread has taken (each has its own grads).
 
     records flat, extra [N, C], bins (members, offsets, tile_order, tiles across), image (image [H, W, 3],
@@ -448,13 +448,13 @@ def backward_tiles(records, extra, bins, counter, picture, slopes, grads):  # ty
     extra_buffer = np.empty(blocks * channels * 16, np.float32)
     tile_parts = (buffer, extra_buffer, np.empty(channels * 16, np.float32), np.empty(BLOCKS_DOWN, np.int64))
     while True:
-        turn = add_to_counter(counter, 1)
-        if turn >= tile_order.shape[0]:
+        next_tile = add_to_counter(counter, 1)
+        if next_tile >= tile_order.shape[0]:
             break
-        tile = tile_order[turn]
+        tile = tile_order[next_tile]
         first, last = offsets[tile], offsets[tile + 1]
         if first == last:
             continue
         corner = ((tile % across) * TILE_WIDTH, (tile // across) * TILE_HEIGHT)
-        _load_tile_grads(buffer, extra_buffer, corner[0], corner[1], picture, slopes)
+        _load_tile_grads(buffer, extra_buffer, corner[0], corner[1], image_planes, output_grads)
         _backward_tile(records, members, first, last, corner, extra, tile_parts, grads)

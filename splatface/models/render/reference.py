@@ -40,7 +40,7 @@ _STRIP_PAIRS = 4_000_000  # Gaussians x pixels handled at once if all touched th
 
 @dataclass(frozen=True, slots=True)
 class SplatTensors:
-    """`Splats` as tensors of one dtype; extra channels are rendered on a background of 0."""
+    """`Splats` as tensors of one dtype; extra channels are composited on a background of 0."""
 
     means: Tensor  # [N, 3] m
     quats: Tensor  # [N, 4] wxyz, any length > 0
@@ -60,7 +60,7 @@ class Projected:
 
 
 def _rotations(quats: Tensor) -> Tensor:
-    """[N, 4] wxyz of any length -> [N, 3, 3]."""
+    """Return rotations [N, 3, 3] of quaternions [N, 4] wxyz of any length."""
     w, x, y, z = (quats / quats.norm(dim=1, keepdim=True)).unbind(1)
     entries = [
         1 - 2 * (y * y + z * z),
@@ -77,28 +77,33 @@ def _rotations(quats: Tensor) -> Tensor:
 
 
 def project_reference(splats: SplatTensors, camera: Camera) -> Projected:
-    """Centers, 2-D covariances and depths of all Gaussians."""
+    """Compute centers, 2-D covariances and depths of all Gaussians."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     points = splats.means @ pose[:3, :3].T + pose[:3, 3]
     z = points[:, 2].clamp(min=NEAR_M)  # the nearer ones are not rendered: any finite value does
     x_z, y_z = points[:, 0] / z, points[:, 1] / z
-    slack_x = FRUSTUM_MARGIN * 0.5 * camera.width / camera.fx
-    slack_y = FRUSTUM_MARGIN * 0.5 * camera.height / camera.fy
-    x_seen = x_z.clamp(-camera.cx / camera.fx - slack_x, (camera.width - camera.cx) / camera.fx + slack_x)
-    y_seen = y_z.clamp(-camera.cy / camera.fy - slack_y, (camera.height - camera.cy) / camera.fy + slack_y)
-    none = torch.zeros_like(z)
+    margin_x = FRUSTUM_MARGIN * 0.5 * camera.width / camera.fx
+    margin_y = FRUSTUM_MARGIN * 0.5 * camera.height / camera.fy
+    x_clamped = x_z.clamp(
+        -camera.cx / camera.fx - margin_x, (camera.width - camera.cx) / camera.fx + margin_x
+    )
+    y_clamped = y_z.clamp(
+        -camera.cy / camera.fy - margin_y, (camera.height - camera.cy) / camera.fy + margin_y
+    )
+    zeros = torch.zeros_like(z)
     jacobian = torch.stack(
-        [camera.fx / z, none, -camera.fx * x_seen / z, none, camera.fy / z, -camera.fy * y_seen / z], 1
+        [camera.fx / z, zeros, -camera.fx * x_clamped / z, zeros, camera.fy / z, -camera.fy * y_clamped / z],
+        1,
     ).view(-1, 2, 3)
-    to_picture = jacobian @ pose[:3, :3] @ (_rotations(splats.quats) * splats.scales[:, None, :])
-    covariances = to_picture @ to_picture.transpose(1, 2)
+    to_image = jacobian @ pose[:3, :3] @ (_rotations(splats.quats) * splats.scales[:, None, :])
+    covariances = to_image @ to_image.transpose(1, 2)
     covariances = covariances + LOW_PASS_PX2 * torch.eye(2, dtype=covariances.dtype)
     centers = torch.stack([camera.fx * x_z + camera.cx, camera.fy * y_z + camera.cy], 1)
     return Projected(centers, covariances, points[:, 2])
 
 
 def _colors(splats: SplatTensors, camera: Camera) -> Tensor:
-    """[N, 3] colors >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
+    """Return colors [N, 3] >= 0: 0.5 + the spherical harmonics in the direction camera -> Gaussian."""
     pose = torch.as_tensor(np.asarray(camera.T_camera_world), dtype=splats.means.dtype)
     directions = splats.means + pose[:3, :3].T @ pose[:3, 3]
     x, y, z = (directions / directions.norm(dim=1, keepdim=True)).unbind(1)
@@ -126,20 +131,20 @@ def _colors(splats: SplatTensors, camera: Camera) -> Tensor:
 
 
 def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Image [H, W, 3], transmittance [H, W] and extra channels [H, W, C] (C = 0 without any).
+    """Render image [H, W, 3], transmittance [H, W] and extra channels [H, W, C] (C = 0 without any).
 
     background is [1, 1, 3] or [H, W, 3]. Gradients flow to every tensor of `splats`.
     """
-    seen = project_reference(splats, camera)
+    projected = project_reference(splats, camera)
     colors = _colors(splats, camera)
     if splats.extra is not None:
         colors = torch.cat([colors, splats.extra], 1)
-    drawn = torch.nonzero((seen.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
-    order = drawn[torch.argsort(seen.depths[drawn].detach(), stable=True)]
+    visible_indices = torch.nonzero((projected.depths > NEAR_M) & (splats.opacities > ALPHA_MIN))[:, 0]
+    order = visible_indices[torch.argsort(projected.depths[visible_indices].detach(), stable=True)]
     step = max(4, _STRIP_PAIRS // (max(len(order), 1) * camera.width))
     edges = [*range(0, camera.height, step), camera.height]
     strips = [
-        _draw_rows(seen, splats.opacities, colors, order, rows, camera.width) for rows in pairwise(edges)
+        _draw_rows(projected, splats.opacities, colors, order, rows, camera.width) for rows in pairwise(edges)
     ]
     values = torch.cat([strip[0] for strip in strips])
     transmittance = torch.cat([strip[1] for strip in strips])
@@ -148,24 +153,25 @@ def draw_reference(splats: SplatTensors, camera: Camera, background: Tensor) -> 
 
 
 def _draw_rows(
-    seen: Projected, opacities: Tensor, colors: Tensor, order: Tensor, rows: tuple[int, int], width: int
+    projected: Projected, opacities: Tensor, colors: Tensor, order: Tensor, rows: tuple[int, int], width: int
 ) -> tuple[Tensor, Tensor]:
     """Composite pixel rows rows[0]..rows[1]: values [R, W, C] without background, transmittance [R, W]."""
     reach = (
-        torch.sqrt(2 * torch.log(opacities[order] / ALPHA_MIN) * seen.covariances[order, 1, 1]).detach() + 1
+        torch.sqrt(2 * torch.log(opacities[order] / ALPHA_MIN) * projected.covariances[order, 1, 1]).detach()
+        + 1
     )
-    y = seen.centers[order, 1].detach()
-    near = order[(y + reach > rows[0]) & (y - reach < rows[1])]
+    y = projected.centers[order, 1].detach()
+    visible = order[(y + reach > rows[0]) & (y - reach < rows[1])]
     dtype = colors.dtype
-    dx = torch.arange(width, dtype=dtype) + 0.5 - seen.centers[near, 0, None, None]
-    dy = (torch.arange(*rows, dtype=dtype) + 0.5)[:, None] - seen.centers[near, 1, None, None]
-    conic = torch.linalg.inv(seen.covariances[near])[:, :, :, None, None]
+    dx = torch.arange(width, dtype=dtype) + 0.5 - projected.centers[visible, 0, None, None]
+    dy = (torch.arange(*rows, dtype=dtype) + 0.5)[:, None] - projected.centers[visible, 1, None, None]
+    conic = torch.linalg.inv(projected.covariances[visible])[:, :, :, None, None]
     power = 0.5 * (conic[:, 0, 0] * dx * dx + conic[:, 1, 1] * dy * dy) + conic[:, 0, 1] * dx * dy
-    alpha = opacities[near, None, None] * torch.exp(-power)
+    alpha = opacities[visible, None, None] * torch.exp(-power)
     alpha = torch.where(alpha < ALPHA_MIN, torch.zeros_like(alpha), alpha).clamp(max=ALPHA_MAX)
-    open_sky = alpha.new_ones(1, rows[1] - rows[0], width)
-    before = torch.cumprod(torch.cat([open_sky, 1 - alpha]), 0)
-    return torch.einsum("nrw,nc->rwc", alpha * before[:-1], colors[near]), before[-1]
+    ones = alpha.new_ones(1, rows[1] - rows[0], width)
+    transmittances = torch.cumprod(torch.cat([ones, 1 - alpha]), 0)
+    return torch.einsum("nrw,nc->rwc", alpha * transmittances[:-1], colors[visible]), transmittances[-1]
 
 
 class ReferenceRenderer:
@@ -181,7 +187,7 @@ class ReferenceRenderer:
         background: ArrayLike,
         extra: NDArray[np.float32] | None = None,
     ) -> RenderOutput:
-        """The image, its transmittance and, with `extra` [N, C], the extra channels."""
+        """Render the image, its transmittance and, with `extra` [N, C], the extra channels."""
         check_splats(splats)
         values = check_extra(extra, len(splats))
         arrays = {f.name: torch.from_numpy(getattr(splats, f.name)).double() for f in fields(splats)}
@@ -189,16 +195,16 @@ class ReferenceRenderer:
         fine = camera.scaled_to(camera.width * self.supersample, camera.height * self.supersample)
         with torch.no_grad():
             planes = draw_reference(tensors, fine, torch.zeros(1, 1, 3, dtype=torch.float64))
-        color, through, others = (self._averaged(plane.numpy()) for plane in planes)
-        image = color + through[..., None] * as_background(background, camera)
+        color, transmittance, extra_image = (self._averaged(plane.numpy()) for plane in planes)
+        image = color + transmittance[..., None] * as_background(background, camera)
         return RenderOutput(
             image.astype(np.float32),
-            through.astype(np.float32),
-            None if extra is None else others.astype(np.float32),
+            transmittance.astype(np.float32),
+            None if extra is None else extra_image.astype(np.float32),
         )
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
-        """The image as uint8 [H, W, 3]."""
+        """Return the image as uint8 [H, W, 3]."""
         return self.draw(splats, camera, background).as_uint8()
 
     def _averaged(self, plane: NDArray[np.float64]) -> NDArray[np.float64]:

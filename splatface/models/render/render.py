@@ -28,19 +28,19 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RenderOutput:
-    """An image, and how much of the background is seen through it."""
+    """An image, and how much of the background is visible through it."""
 
     image: NDArray[np.float32]  # [H, W, 3] RGB, background included; 0..1 where the colors are
     transmittance: NDArray[np.float32]  # [H, W] 1 = nothing rendered here, 0 = opaque
     extra: NDArray[np.float32] | None = None  # [H, W, C] the extra channels, on a background of 0
 
     def as_uint8(self) -> NDArray[np.uint8]:
-        """The image [H, W, 3], rounded to 0..255."""
+        """Return the image [H, W, 3], rounded to 0..255."""
         return (np.clip(self.image, 0.0, 1.0) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
-    """A color as [1, 1, 3] or an image as [H, W, 3], contiguous float32.
+    """Return a color as [1, 1, 3] or an image as [H, W, 3], contiguous float32.
 
     Raises RenderError when it is neither a color [3] nor an image of the camera's size.
     """
@@ -56,7 +56,7 @@ def as_background(background: ArrayLike, camera: Camera) -> NDArray[np.float32]:
 
 
 def check_splats(splats: Splats) -> Splats:
-    """The splats themselves, or RenderError where a shape, a type or the memory layout does not fit."""
+    """Return the splats, or raise RenderError where a shape, a type or the memory layout does not fit."""
     count = len(splats.means)
     fits: dict[str, Callable[[tuple[int, ...]], bool]] = {
         "means": lambda shape: shape == (count, 3),
@@ -78,7 +78,7 @@ def check_splats(splats: Splats) -> Splats:
 
 
 def check_extra(extra: NDArray[np.float32] | None, count: int) -> NDArray[np.float32]:
-    """Extra channels [N, C], with C = 0 when there are none; RenderError when they do not fit."""
+    """Return extra channels [N, C], C = 0 for none; RenderError when they do not fit."""
     if extra is None:
         return np.empty((count, 0), np.float32)
     if extra.ndim != 2 or len(extra) != count or extra.dtype != np.float32 or not extra.flags.c_contiguous:
@@ -90,7 +90,7 @@ def check_extra(extra: NDArray[np.float32] | None, count: int) -> NDArray[np.flo
 
 
 def parse_background(text: str, size: tuple[int, int]) -> NDArray[np.float32] | None:
-    """The background that `text` names.
+    """Read the background that `text` names.
 
     Args:
         text: empty for the head's own, a color such as `#2a3b4c`, or the path of an image.
@@ -138,19 +138,19 @@ BACKENDS = ("cpu", "cuda", "reference")
 
 
 class Renderer(Protocol):
-    """What every backend can do."""
+    """Common methods of all backends."""
 
     def draw(self, splats: Splats, camera: Camera, background: ArrayLike) -> RenderOutput:
-        """The image of `splats` seen by `camera` before `background` (color [3] or image [H, W, 3])."""
+        """Render `splats` seen by `camera` before `background` (color [3] or image [H, W, 3])."""
         ...
 
     def draw_uint8(self, splats: Splats, camera: Camera, background: ArrayLike) -> NDArray[np.uint8]:
-        """The same as uint8 [H, W, 3]."""
+        """Render the same as uint8 [H, W, 3]."""
         ...
 
 
 def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
-    """A renderer to keep: `cpu` (numba), `cuda` (gsplat) or `reference` (torch float64, slow).
+    """Make a renderer to keep: `cpu` (numba), `cuda` (gsplat) or `reference` (torch float64, slow).
 
     `threads` counts for `cpu` only, `supersample` 2 averages four samples per pixel.
     Raises RenderError for an unknown name, or when what the backend needs is not there.
@@ -171,7 +171,7 @@ def renderer(name: str, *, threads: int = 1, supersample: int = 1) -> Renderer:
 
 
 def render(splats: Splats, camera: Camera, background: ArrayLike, *, backend: str = "cpu") -> RenderOutput:
-    """Draw one image; to draw many, keep a `renderer(backend)` and its buffers.
+    """Render one image; for many, keep a `renderer(backend)` and its buffers.
 
     background is an RGB color [3] or an image [H, W, 3], 0..1; for a transparent one take (0, 0, 0): the
     image is then premultiplied with alpha = 1 - transmittance.

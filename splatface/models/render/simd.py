@@ -94,19 +94,19 @@ for _operation, _method in (
 
 @intrinsic
 def splat(context, value):  # type: ignore[no-untyped-def]
-    """One float32 in all lanes."""
+    """Return one float32 in all lanes."""
     return Vec16(types.float32), lambda c, b, s, args: _splat(b, args[0])
 
 
 @intrinsic
 def columns(context):  # type: ignore[no-untyped-def]
-    """0 1 2 3 0 1 2 3 ...: the column of each pixel in its block."""
+    """Return 0 1 2 3 0 1 2 3 ...: the column of each pixel in its block."""
     return Vec16(), lambda c, b, s, args: _constant([float(lane % 4) for lane in range(LANES)])
 
 
 @intrinsic
 def rows(context):  # type: ignore[no-untyped-def]
-    """0 0 0 0 1 1 1 1 ...: the row of each pixel in its block."""
+    """Return 0 0 0 0 1 1 1 1 ...: the row of each pixel in its block."""
     return Vec16(), lambda c, b, s, args: _constant([float(lane // 4) for lane in range(LANES)])
 
 
@@ -117,7 +117,7 @@ def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @intrinsic
 def load(context, array, index):  # type: ignore[no-untyped-def]
-    """Sixteen float32 of a flat array from `index` on; not bounds-checked."""
+    """Load sixteen float32 of a flat array from `index` on; not bounds-checked."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         value = b.load(b.bitcast(_pointer(c, b, s, args), _VEC.as_pointer()))
@@ -140,7 +140,7 @@ def store(context, array, index, vector):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def select_ge(context, x, limit, then, otherwise):  # type: ignore[no-untyped-def]
-    """`then` where x >= limit, else `otherwise`; NaN gives `otherwise`."""
+    """Return `then` where x >= limit, else `otherwise`; NaN gives `otherwise`."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         return b.select(b.fcmp_ordered(">=", args[0], args[1]), args[2], args[3])
@@ -150,7 +150,7 @@ def select_ge(context, x, limit, then, otherwise):  # type: ignore[no-untyped-de
 
 @intrinsic
 def vec_min(context, x, y):  # type: ignore[no-untyped-def]
-    """Lane by lane the smaller; NaN in x gives y."""
+    """Return the smaller of each lane; NaN in x gives y."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         return b.select(b.fcmp_ordered("<", args[0], args[1]), args[0], args[1])
@@ -160,7 +160,7 @@ def vec_min(context, x, y):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def any_greater(context, x, limit):  # type: ignore[no-untyped-def]
-    """True when at least one lane of x exceeds limit."""
+    """Return True when at least one lane of x exceeds limit."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         bits = b.bitcast(b.fcmp_ordered(">", args[0], args[1]), ir.IntType(LANES))
@@ -171,7 +171,7 @@ def any_greater(context, x, limit):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def exp2(context, x):  # type: ignore[no-untyped-def]
-    """2^x for x in -126..126, relative error 3e-6; outside, any value."""
+    """Return 2^x for x in -126..126, relative error 3e-6; outside, any value."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         rounded = b.fadd(args[0], _same(_ROUNDER))  # no fast flags: the sum must really be rounded
@@ -188,7 +188,7 @@ def exp2(context, x):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def horizontal_sum(context, x):  # type: ignore[no-untyped-def]
-    """Sum of the lanes."""
+    """Return the sum of the lanes."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         value = args[0]
@@ -202,7 +202,7 @@ def horizontal_sum(context, x):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def prefetch(context, array, index):  # type: ignore[no-untyped-def]
-    """Ask the memory for the line at `index` of a flat array."""
+    """Prefetch the cache line at `index` of a flat array."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         pointer = b.bitcast(_pointer(c, b, s, args), _BYTE.as_pointer())
@@ -216,7 +216,7 @@ def prefetch(context, array, index):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def add_to_counter(context, counter, amount):  # type: ignore[no-untyped-def]
-    """Add to counter[0] (int64) as one indivisible step and return what it held before."""
+    """Add to counter[0] (int64) atomically and return its earlier value."""
 
     def generate(c, b, s, args):  # type: ignore[no-untyped-def]
         array = c.make_array(s.args[0])(c, b, value=args[0])
@@ -226,7 +226,7 @@ def add_to_counter(context, counter, amount):  # type: ignore[no-untyped-def]
 
 
 def _interleaved(builder: Any, planes: list[Any], row: int) -> Any:
-    """Row `row` of a block as r g b r g b r g b r g b."""
+    """Return row `row` of a block as r g b r g b r g b r g b."""
     picks = [4 * row + (i // 3) + (i % 3) * LANES for i in range(9 + 3)]
     two = ir.Constant(_VEC_INT, [ir.Constant(_INT, min(p, 2 * LANES - 1)) for p in [*picks, 0, 0, 0, 0]])
     first = builder.shuffle_vector(planes[0], planes[1], two)

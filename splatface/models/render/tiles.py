@@ -16,13 +16,13 @@ _DEPTH = 14  # position in a record
 
 
 def tile_grid(width: int, height: int) -> tuple[int, int]:
-    """Tiles across and down a canvas."""
+    """Return the number of tiles across and down a canvas."""
     return -(-width // TILE_WIDTH), -(-height // TILE_HEIGHT)
 
 
 @kernel
 def sort_by_depth(records, boxes, orders, both_keys):  # type: ignore[no-untyped-def]
-    """Write the indices of the visible Gaussians to orders[0], nearest first; returns how many.
+    """Write the indices of the visible Gaussians to orders[0], nearest first; return their number.
 
     orders [2, N] int32 and both_keys [2, N] uint32 are room to sort in.
     """
@@ -50,22 +50,22 @@ def sort_by_depth(records, boxes, orders, both_keys):  # type: ignore[no-untyped
     for j in range(visible):
         key = keys_spare[j]
         digit = key & np.uint32(_DIGITS - 1)
-        place = low[digit]
-        low[digit] = place + 1
-        keys[place] = key
-        order[place] = order_spare[j]
+        position = low[digit]
+        low[digit] = position + 1
+        keys[position] = key
+        order[position] = order_spare[j]
     for j in range(visible):
         digit = (keys[j] >> np.uint32(_DIGIT_BITS)) & np.uint32(_DIGITS - 1)
-        place = high[digit]
-        high[digit] = place + 1
-        order_spare[place] = order[j]
+        position = high[digit]
+        high[digit] = position + 1
+        order_spare[position] = order[j]
     order[:visible] = order_spare[:visible]
     return visible
 
 
 @kernel
 def count_per_tile(order, visible, boxes, across, offsets):  # type: ignore[no-untyped-def]
-    """Write where each tile's list starts to offsets [tiles + 1]; returns the length of all lists."""
+    """Write the start of each tile's list to offsets [tiles + 1]; return the length of all lists."""
     offsets[:] = 0
     for j in range(visible):
         i = order[j]
@@ -79,7 +79,7 @@ def count_per_tile(order, visible, boxes, across, offsets):  # type: ignore[no-u
 
 @kernel
 def bin_to_tiles(order, visible, boxes, across, offsets, members):  # type: ignore[no-untyped-def]
-    """Fill members with each tile's Gaussians, nearest first; False when it needs offsets[-1] positions."""
+    """Fill members with each tile's Gaussians, nearest first; False when it needs offsets[-1] entries."""
     if count_per_tile(order, visible, boxes, across, offsets) > members.shape[0]:
         return False
     cursors = offsets[:-1].copy()

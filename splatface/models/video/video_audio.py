@@ -26,12 +26,12 @@ __all__ = [
 
 VIDEO_HZ = 48_000
 BLOCK_VALUES = 1 << 15  # samples of all channels in memory at a time
-REST_S = 0.4  # before and after a spoken text, the mouth closed
+PAUSE_S = 0.4  # before and after a spoken text, the mouth closed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sound:
-    """A stream of sound that is read once."""
+    """A stream of audio that is read once."""
 
     rate_hz: int
     channels: int  # 1 or 2
@@ -42,15 +42,15 @@ class Sound:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AudioBlock:
-    """A stretch of sound for the video and for the encoder: each a line from time 0 without a gap."""
+    """A stretch of audio for the video file and for the encoder, both without gaps from time 0."""
 
-    film: Float32Array  # [T, channels] at VIDEO_HZ
-    heard: Float32Array  # [T'] at HEARD_HZ, mono
-    share: float  # how much of the whole has come, 0..1
+    video_samples: Float32Array  # [T, channels] at VIDEO_HZ
+    encoder_samples: Float32Array  # [T'] at HEARD_HZ, mono
+    fraction: float  # how much of the whole has come, 0..1
 
 
 def audio_from_file(path: Path) -> Sound:
-    """A sound file in its own quality; of more than two channels the mean.
+    """Open an audio file at its own rate; more than two channels are averaged.
 
     Raises:
         AudioError: when the file is missing, unreadable or empty; later, when it is damaged further on.
@@ -61,48 +61,48 @@ def audio_from_file(path: Path) -> Sound:
 
 
 def _read(file: soundfile.SoundFile, path: Path) -> Iterator[tuple[Float32Array, float]]:
-    done = 0
+    frames_read = 0
     with file:
         while True:
             try:
                 block = file.read(max(1, BLOCK_VALUES // file.channels), dtype="float32", always_2d=True)
             except soundfile.SoundFileError as error:
-                at_s = done / file.samplerate
+                at_s = frames_read / file.samplerate
                 raise AudioError(
                     f"{path}: damaged after {at_s:.2f} s ({error}): make the file again"
                 ) from None
             if not len(block):
                 return
             if not np.isfinite(block).all():
-                at_s = (done + int(np.argmin(np.isfinite(block).all(axis=1)))) / file.samplerate
+                at_s = (frames_read + int(np.argmin(np.isfinite(block).all(axis=1)))) / file.samplerate
                 raise AudioError(
                     f"{path}: expected numbers, found NaN or infinity at {at_s:.3f} s: make the file again"
                 )
-            done += len(block)
-            kept = block if file.channels <= 2 else block.mean(axis=1, keepdims=True)
-            yield kept, min(done / max(file.frames, 1), 1.0)
+            frames_read += len(block)
+            mixed = block if file.channels <= 2 else block.mean(axis=1, keepdims=True)
+            yield mixed, min(frames_read / max(file.frames, 1), 1.0)
 
 
 def audio_from_text(text: str, voice: str = "", rate: float = 1.0) -> Sound:
-    """A text, spoken sentence by sentence, with a moment of rest at both ends.
+    """Speak a text sentence by sentence, with a short pause at both ends.
 
     Raises:
         SpeechError: as `speech.speak.speak`, at once for what is asked, later when an engine fails.
     """
-    spoken = speak(text, voice, rate)
+    sentences = speak(text, voice, rate)
 
     def blocks() -> Iterator[tuple[Float32Array, float]]:
-        rest = np.zeros((round(REST_S * SAMPLE_RATE), 1), np.float32)
-        yield rest, 0.0
-        for sentence in spoken:
+        pause = np.zeros((round(PAUSE_S * SAMPLE_RATE), 1), np.float32)
+        yield pause, 0.0
+        for sentence in sentences:
             yield sentence.samples[:, None], min(sentence.end / max(len(text), 1), 1.0)
-        yield rest, 1.0
+        yield pause, 1.0
 
     return Sound(SAMPLE_RATE, 1, blocks())
 
 
 class _Resampler:
-    """A stream at another rate; sample n of it belongs to time n / rate, whatever the filter's delay."""
+    """A stream at another rate; sample n belongs to time n / rate, whatever the filter's delay."""
 
     def __init__(self, from_hz: int, to_hz: int, channels: int) -> None:
         same = from_hz == to_hz
@@ -116,11 +116,11 @@ class _Resampler:
 
 
 def resample_for_video_and_encoder(sound: Sound) -> Iterator[AudioBlock]:
-    """The sound at the video's rate and at the encoder's, block by block."""
-    film = _Resampler(sound.rate_hz, VIDEO_HZ, sound.channels)
-    heard = _Resampler(sound.rate_hz, SAMPLE_RATE, 1)
-    for samples, share in sound.blocks:
+    """Yield the audio at the video's rate and at the encoder's, block by block."""
+    video_samples = _Resampler(sound.rate_hz, VIDEO_HZ, sound.channels)
+    encoder_samples = _Resampler(sound.rate_hz, SAMPLE_RATE, 1)
+    for samples, fraction in sound.blocks:
         mono = samples.mean(axis=1, dtype=np.float32)
-        yield AudioBlock(film.push(samples, False), heard.push(mono, False), share)
+        yield AudioBlock(video_samples.push(samples, False), encoder_samples.push(mono, False), fraction)
     nothing = np.zeros((0, sound.channels), np.float32)
-    yield AudioBlock(film.push(nothing, True), heard.push(nothing[:, 0], True), 1.0)
+    yield AudioBlock(video_samples.push(nothing, True), encoder_samples.push(nothing[:, 0], True), 1.0)

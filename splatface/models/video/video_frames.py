@@ -23,46 +23,46 @@ _FLUSH_STEPS = 100  # 2 s of silence: more than any encoder looks ahead
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VideoFrame:
-    """Image k shows media time k / fps; its sound reaches from there to the next image's time."""
+    """Image k shows media time k / fps; its audio lasts until the next image's time."""
 
-    picture: NDArray[np.uint8]  # [H, W, 3] RGB
+    image: NDArray[np.uint8]  # [H, W, 3] RGB
     samples: NDArray[np.float32]  # [T, channels] at VIDEO_HZ
-    share: float  # how much of the whole sound has been shown, 0..1
-    mouth: NDArray[np.float32]  # [n <= 8] mouth modes that were heard
-    control: HeadControl  # what the face does besides
+    fraction: float  # fraction of the whole audio up to this frame's end, 0..1
+    mouth: NDArray[np.float32]  # [n <= 8] predicted mouth modes
+    control: HeadControl  # pose and motion besides speaking
 
 
 def render_frames(
     sound: Sound, encoder: Encoder, talker: TalkingHead, controller: HeadMotionController, fps: Fraction
 ) -> Iterator[VideoFrame]:
-    """The video of `sound`: ceil(duration * fps) moments, the last one's sound as short as it comes.
+    """Render ceil(duration * fps) frames of a video, the last one with the remaining audio.
 
-    Sound goes in block by block, as it does live, and an image comes as soon as what it listens to has
-    been heard; so nothing is held but the last seconds, and an image is the one a live face would show.
+    Audio goes in block by block, as it does live, and a frame is rendered as soon as the features it needs
+    are there; so only the last seconds are in memory, and the images are those of a live head.
     """
-    heard = _Hearing(encoder, controller)
-    waiting = _AudioSlicer(sound.channels, fps)
-    for piece in resample_for_video_and_encoder(sound):
-        waiting.push(piece.film, piece.share)
+    mouth_stream = _MouthStream(encoder, controller)
+    slicer = _AudioSlicer(sound.channels, fps)
+    for block in resample_for_video_and_encoder(sound):
+        slicer.push(block.video_samples, block.fraction)
         # A block may be a long sentence: in steps, for only the last seconds of features are kept.
-        for first in range(0, len(piece.heard), _STEP):
-            heard.push(piece.heard[first : first + _STEP])
-            while waiting.whole() and heard.covered_ns(talker) >= waiting.time_ns:
-                yield _moment(heard, talker, waiting)
+        for first in range(0, len(block.encoder_samples), _STEP):
+            mouth_stream.push(block.encoder_samples[first : first + _STEP])
+            while slicer.has_next() and mouth_stream.covered_ns(talker) >= slicer.time_ns:
+                yield _render_frame(mouth_stream, talker, slicer)
     for _ in range(_FLUSH_STEPS):
-        heard.push(np.zeros(_STEP, np.float32))
-        while waiting.left() and heard.covered_ns(talker) >= waiting.time_ns:
-            yield _moment(heard, talker, waiting)
+        mouth_stream.push(np.zeros(_STEP, np.float32))
+        while slicer.has_audio() and mouth_stream.covered_ns(talker) >= slicer.time_ns:
+            yield _render_frame(mouth_stream, talker, slicer)
 
 
-def _moment(heard: "_Hearing", talker: TalkingHead, waiting: "_AudioSlicer") -> VideoFrame:
-    mouth, control = heard.at(talker, waiting.time_ns)
-    picture = talker.draw(mouth, control)
-    return VideoFrame(picture, waiting.take(), waiting.share, mouth, control)
+def _render_frame(mouth_stream: "_MouthStream", talker: TalkingHead, slicer: "_AudioSlicer") -> VideoFrame:
+    mouth, control = mouth_stream.at(talker, slicer.time_ns)
+    image = talker.draw(mouth, control)
+    return VideoFrame(image, slicer.next_slice(), slicer.fraction, mouth, control)
 
 
-class _Hearing:
-    """The last seconds of what was heard, and what they make of the face."""
+class _MouthStream:
+    """The last seconds of encoder frames, and the mouth and control computed from them."""
 
     def __init__(self, encoder: Encoder, controller: HeadMotionController) -> None:
         self._encoder = encoder
@@ -79,57 +79,57 @@ class _Hearing:
             self._controller.push_speech(frame, frame.center_ns)
 
     def covered_ns(self, talker: TalkingHead) -> int:
-        """Up to where images need no later sound."""
+        """Return the time up to which images need no later audio."""
         latest_ns = self._frames.latest_ns
         return -1 if latest_ns is None else latest_ns - talker.lookahead_ns(self._encoder.name)
 
     def at(self, talker: TalkingHead, time_ns: int) -> tuple[NDArray[np.float32], HeadControl]:
-        """The mouth and the rest of the face."""
+        """Return mouth modes and control at a time."""
         return talker.mouth(self._frames.values, time_ns), self._controller.control_at(time_ns)
 
 
 class _AudioSlicer:
-    """Sound of the video whose image is not rendered yet."""
+    """Audio of the video whose image is not rendered yet."""
 
     def __init__(self, channels: int, fps: Fraction) -> None:
         self._fps = fps
         self._grid = Grid(float(fps))
         self._samples = np.zeros((0, channels), np.float32)
         self._index = 0  # of the next image
-        self._come = self._shown = 0  # samples
-        self._share_come = 0.0
+        self._samples_received = self._samples_emitted = 0  # samples
+        self._fraction_received = 0.0
 
     @property
     def time_ns(self) -> int:
-        """When the next image shows."""
+        """Time of the next image."""
         return self._grid.time_ns(self._index)
 
     @property
-    def share(self) -> float:
-        """How much of the whole sound has been shown, 0..1."""
-        return self._share_come * self._shown / max(self._come, 1)
+    def fraction(self) -> float:
+        """Fraction of the whole audio that has been emitted, 0..1."""
+        return self._fraction_received * self._samples_emitted / max(self._samples_received, 1)
 
-    def push(self, samples: NDArray[np.float32], share: float) -> None:
-        """More sound, with which `fraction` of the whole has come."""
+    def push(self, samples: NDArray[np.float32], fraction: float) -> None:
+        """Append audio, with which `fraction` of the whole has arrived."""
         self._samples = np.concatenate([self._samples, samples])
-        self._come += len(samples)
-        self._share_come = share
+        self._samples_received += len(samples)
+        self._fraction_received = fraction
 
-    def whole(self) -> bool:
-        """Whether all the sound of the next image is there."""
+    def has_next(self) -> bool:
+        """Return whether all audio of the next image has arrived."""
         return len(self._samples) >= self._size()
 
-    def left(self) -> bool:
-        """Whether any sound is left to be shown."""
+    def has_audio(self) -> bool:
+        """Return whether any audio is left."""
         return len(self._samples) > 0
 
-    def take(self) -> NDArray[np.float32]:
-        """The sound of the next image."""
+    def next_slice(self) -> NDArray[np.float32]:
+        """Return the audio of the next image and advance."""
         size = self._size()
-        taken, self._samples = self._samples[:size], self._samples[size:]
+        slice_samples, self._samples = self._samples[:size], self._samples[size:]
         self._index += 1
-        self._shown += len(taken)
-        return taken
+        self._samples_emitted += len(slice_samples)
+        return slice_samples
 
     def _size(self) -> int:
         # Counted from the beginning: at 29.97 images a second stretches differ by a sample, never drift.

@@ -25,57 +25,57 @@ SLOWEST, FASTEST = 1, 120
 
 @dataclass(frozen=True, slots=True)
 class VideoFormat:
-    """Of every image of a video."""
+    """Size and frame rate of a video."""
 
     width: int  # px, even: color is stored for two pixels at a time
     height: int  # px, even
     fps: Fraction
 
 
-def parse_video_format(size: str, aspect: str, fps: str, own: tuple[int, int]) -> VideoFormat:
-    """The shape that was asked for.
+def parse_video_format(size: str, aspect: str, fps: str, native_size: tuple[int, int]) -> VideoFormat:
+    """Parse size, aspect and frame rate as the user writes them.
 
     Args:
         size: such as 1280x720; empty to follow the aspect.
         aspect: one of ASPECTS; empty for the size the head was made for.
         fps: images per second, such as 25, 29.97 or 30000/1001.
-        own: width and height of the head's own camera; with an aspect its shorter side is kept.
+        native_size: width and height of the head's own camera; with an aspect its shorter side is kept.
 
     Raises:
         VideoError: for anything else, or an odd size.
     """
-    width, height = _size(size) if size else _even(_fitted(aspect, own))
+    width, height = _parse_size(size) if size else _round_to_even(_fit_aspect(aspect, native_size))
     fits = min(width, height) >= SMALLEST and max(width, height) <= LARGEST
     if width % 2 or height % 2 or not fits:
         raise VideoError(
             f"size: expected even numbers of {SMALLEST} to {LARGEST} such as 512x512, found "
             f"{width}x{height}: choose another"
         )
-    return VideoFormat(width, height, _rate(fps))
+    return VideoFormat(width, height, _parse_rate(fps))
 
 
-def _size(text: str) -> tuple[int, int]:
+def _parse_size(text: str) -> tuple[int, int]:
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
         raise VideoError(f"size: expected width x height such as 1280x720, found {text!r}")
     return int(parts[0]), int(parts[1])
 
 
-def _fitted(aspect: str, own: tuple[int, int]) -> tuple[float, float]:
+def _fit_aspect(aspect: str, native_size: tuple[int, int]) -> tuple[float, float]:
     if not aspect:
-        return own
+        return native_size
     if aspect not in ASPECTS:
         raise VideoError(f"aspect: expected one of {', '.join(ASPECTS)}, found {aspect!r}")
     across, down = ASPECTS[aspect]
-    unit = min(own) / min(across, down)
+    unit = min(native_size) / min(across, down)
     return across * unit, down * unit
 
 
-def _even(size: tuple[float, float]) -> tuple[int, int]:
+def _round_to_even(size: tuple[float, float]) -> tuple[int, int]:
     return 2 * round(size[0] / 2), 2 * round(size[1] / 2)
 
 
-def _rate(text: str) -> Fraction:
+def _parse_rate(text: str) -> Fraction:
     try:
         fps = Fraction(text).limit_denominator(1001)
     except (ValueError, ZeroDivisionError):
@@ -90,7 +90,7 @@ SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmic
 
 
 def metadata_tags(info: HeadInfo) -> dict[str, str]:
-    """Title, comment and copyright; nothing that differs from one making to the next."""
+    """Return title, comment and copyright; nothing that differs between two runs."""
     return {
         "title": f"{info.name} (synthetic)",
         "comment": (
@@ -105,8 +105,8 @@ _THREADS = 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """How the videos of one suffix are coded; the first codec that is there is taken."""
+class _Encoding:
+    """Encoding of the videos of one suffix; the first codec that is available is taken."""
 
     container: str
     muxer: dict[str, str]
@@ -118,8 +118,8 @@ class _Kind:
 # No B-frames: images then need no edit list, which some players ignore and show them two late.
 # crf 18: the watermark's half level survives. Hybrid: a video that a power cut ends can be played, too;
 # with delay_moov AAC's first 1024 samples are cut off again, without it all images come 21 ms late.
-_KINDS = {
-    ".mp4": _Kind(
+_ENCODINGS = {
+    ".mp4": _Encoding(
         "mp4",
         {"movflags": "+hybrid_fragmented+delay_moov", "frag_duration": "5000000"},
         (
@@ -129,7 +129,7 @@ _KINDS = {
         "aac",
         "fltp",
     ),
-    ".webm": _Kind(
+    ".webm": _Encoding(
         "webm",
         {},
         (("libvpx-vp9", {"deadline": "realtime", "cpu-used": "6", "crf": "24", "b": "0", "row-mt": "1"}),),
@@ -137,7 +137,7 @@ _KINDS = {
         "flt",
     ),
 }
-SUFFIXES = tuple(_KINDS)
+SUFFIXES = tuple(_ENCODINGS)
 
 
 def _av() -> Any:
@@ -150,7 +150,7 @@ def _av() -> Any:
 
 
 class VideoFileWriter:
-    """A video being written, for use in a `with`: left without an error it is whole, else there is none.
+    """A video file being written, for use in a `with`: complete when left without an error, else absent.
 
     Memory is bounded but for the index of an .mp4: 200 bytes an image, 18 MB for an hour.
 
@@ -165,24 +165,24 @@ class VideoFileWriter:
     """
 
     def __init__(self, path: Path, shape: VideoFormat, channels: int, tags: dict[str, str]) -> None:
-        if path.suffix.lower() not in _KINDS:
+        if path.suffix.lower() not in _ENCODINGS:
             raise VideoError(f"{path}: expected a name that ends in {' or '.join(SUFFIXES)}")
         if path.is_dir() or not path.absolute().parent.is_dir():
             raise VideoError(f"{path}: expected a file in a folder that is there: make it, or choose another")
         self._av = _av()
         self.path, self._part = path, path.with_name(path.name + PART)
         self._shape = shape
-        kind = _KINDS[path.suffix.lower()]
+        kind = _ENCODINGS[path.suffix.lower()]
         codec, options = self._codec(kind)
         try:
             self._file = self._av.open(str(self._part), "w", format=kind.container, options=kind.muxer)
         except self._errors as error:
-            raise self._complaint(error) from None
+            raise self._write_error(error) from None
         self._file.metadata.update(tags)
         self._video = self._video_stream(codec, options)
         self._audio = self._audio_stream(kind, channels)
         self._layout, self._format = self._audio.layout.name, kind.audio_format
-        self._pictures = self._samples = 0
+        self._frame_count = self._samples = 0
         self._reformatter = self._av.video.reformatter.VideoReformatter()
 
     @property
@@ -191,19 +191,19 @@ class VideoFileWriter:
 
     @property
     def seconds(self) -> float:
-        """How long the video is so far."""
-        return float(self._pictures / self._shape.fps)
+        """Duration of the video so far."""
+        return float(self._frame_count / self._shape.fps)
 
-    def add(self, picture: NDArray[np.uint8], samples: NDArray[np.float32]) -> None:
-        """The next image [H, W, 3] RGB and the sound [T, channels] until the one after it, -1..1."""
+    def add(self, image: NDArray[np.uint8], samples: NDArray[np.float32]) -> None:
+        """Append an image [H, W, 3] RGB and the audio [T, channels] until the next one, -1..1."""
         try:
-            for packet in self._video.encode(self._picture_frame(picture)):
+            for packet in self._video.encode(self._video_frame(image)):
                 self._file.mux(packet)
             if len(samples):
-                for packet in self._audio.encode(self._sound_frame(samples)):
+                for packet in self._audio.encode(self._audio_frame(samples)):
                     self._file.mux(packet)
         except self._errors as error:
-            raise self._complaint(error) from None
+            raise self._write_error(error) from None
 
     def __enter__(self) -> "VideoFileWriter":
         return self
@@ -211,12 +211,12 @@ class VideoFileWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._pictures:
-            self._finish()
+        if kind is None and self._frame_count:
+            self._close()
         else:
-            self._abandon()
+            self._discard()
 
-    def _finish(self) -> None:
+    def _close(self) -> None:
         try:
             for stream in (self._video, self._audio):
                 for packet in stream.encode(None):
@@ -224,25 +224,25 @@ class VideoFileWriter:
             self._file.close()
             self._part.replace(self.path)
         except self._errors as error:
-            self._abandon()
-            raise self._complaint(error) from None
+            self._discard()
+            raise self._write_error(error) from None
 
-    def _abandon(self) -> None:
+    def _discard(self) -> None:
         with suppress(*self._errors):  # a full disk is full for the last bytes, too
             self._file.close()
         self._part.unlink(missing_ok=True)
 
-    def _picture_frame(self, picture: NDArray[np.uint8]) -> Any:
-        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    def _video_frame(self, image: NDArray[np.uint8]) -> Any:
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
         # AREA: color is the mean of its four pixels, others are off where colors meet.
         coded = self._reformatter.reformat(
             frame, format="yuv420p", dst_colorspace="itu709", interpolation="AREA", threads=1
         )
-        coded.pts, coded.time_base = self._pictures, 1 / self._shape.fps
-        self._pictures += 1
+        coded.pts, coded.time_base = self._frame_count, 1 / self._shape.fps
+        self._frame_count += 1
         return coded
 
-    def _sound_frame(self, samples: NDArray[np.float32]) -> Any:
+    def _audio_frame(self, samples: NDArray[np.float32]) -> Any:
         clipped = np.clip(samples, -1.0, 1.0)
         planes = clipped.T if self._format == "fltp" else clipped.reshape(1, -1)
         frame = self._av.AudioFrame.from_ndarray(
@@ -256,12 +256,12 @@ class VideoFileWriter:
         self._samples += len(samples)
         return frame
 
-    def _codec(self, kind: _Kind) -> tuple[str, dict[str, str]]:
-        there = self._av.codecs_available
+    def _codec(self, kind: _Encoding) -> tuple[str, dict[str, str]]:
+        available = self._av.codecs_available
         for name, options in kind.video:
-            if name in there and kind.audio in there:
+            if name in available and kind.audio in available:
                 return name, options
-        other = next(suffix for suffix in SUFFIXES if _KINDS[suffix] is not kind)
+        other = next(suffix for suffix in SUFFIXES if _ENCODINGS[suffix] is not kind)
         raise VideoError(
             f"{self.path}: expected PyAV with {kind.video[0][0]} and {kind.audio}, found one without: "
             f"choose a name that ends in {other}, or pip install --only-binary=av av"
@@ -277,13 +277,13 @@ class VideoFileWriter:
         context.colorspace, context.color_primaries, context.color_trc, context.color_range = 1, 1, 1, 1
         return stream
 
-    def _audio_stream(self, kind: _Kind, channels: int) -> Any:
+    def _audio_stream(self, kind: _Encoding, channels: int) -> Any:
         layout = "mono" if channels == 1 else "stereo"
         stream = self._file.add_stream(kind.audio, rate=VIDEO_HZ, layout=layout, format=kind.audio_format)
         stream.bit_rate = 96_000 * channels
         return stream
 
-    def _complaint(self, error: BaseException) -> VideoError:
+    def _write_error(self, error: BaseException) -> VideoError:
         reason = getattr(error, "strerror", None) or str(error)
         return VideoError(
             f"{self.path}: expected to write a film, found: {reason}: free space or mend the rights, "

@@ -195,13 +195,13 @@ def heard_moments(
         heard = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closure_at(phones, time_s))
         above = np.concatenate([picture for picture, _ in faces], axis=1)
         whole = np.concatenate([above, plot.add(heard)])
-        yield HeardMoment(whole, sides[0].samples, sides[0].share, heard)
+        yield HeardMoment(whole, sides[0].samples, sides[0].fraction, heard)
 
 
 def _faces(
     sides: tuple[VideoFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
 ) -> list[Face]:
-    faces = [(side.picture, side.mouth) for side in sides]
+    faces = [(side.image, side.mouth) for side in sides]
     if phones:
         mouth = modes_from_phones(phones, np.array([time_s]))[0]
         faces.append((talker.draw(mouth, sides[0].control), mouth))

@@ -65,7 +65,7 @@ def test_every_encoder_has_a_face_and_it_is_the_one_of_its_own_film(talker, soun
         assert len(film) == len(alone) == 10
         for mine, its in zip(film, alone, strict=True):
             face = mine.picture[24:64, 96 * number : 96 * (number + 1)]  # below what is written on it
-            np.testing.assert_array_equal(face, its.picture[24:])
+            np.testing.assert_array_equal(face, its.image[24:])
             np.testing.assert_array_equal(mine.heard.mouths[number], its.mouth)
 
 

@@ -84,7 +84,7 @@ def test_every_picture_is_the_one_a_live_face_shows_at_its_time(taken, speech, t
         time_ns = index * 40_000_000
         near = [frame for frame in frames if abs(frame.center_ns - time_ns) < 10**9]
         expected = talker.render(near, controller.control_at(time_ns), time_ns)
-        np.testing.assert_array_equal(taken[index].picture, expected)
+        np.testing.assert_array_equal(taken[index].image, expected)
 
 
 def test_how_the_sound_was_cut_changes_nothing(taken, speech, talker):
@@ -95,10 +95,10 @@ def test_how_the_sound_was_cut_changes_nothing(taken, speech, talker):
             for at in range(0, len(whole), size)
         )
         film = list(shot(Sound(VIDEO_HZ, 2, cuts), talker))
-        np.testing.assert_array_equal([m.picture for m in film[::9]], [m.picture for m in taken[::9]])
+        np.testing.assert_array_equal([m.image for m in film[::9]], [m.image for m in taken[::9]])
         np.testing.assert_array_equal(np.concatenate([m.samples for m in film]), whole)
-        assert [m.share for m in film] == sorted(m.share for m in film)
-        assert film[-1].share == pytest.approx(1.0)
+        assert [m.fraction for m in film] == sorted(m.fraction for m in film)
+        assert film[-1].fraction == pytest.approx(1.0)
 
 
 def rgb(frame):
@@ -138,7 +138,7 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
             for click in clicks:
                 if at <= click < at + len(samples):
                     samples[click - at] = 0.9
-            film.add(moment.picture, samples)
+            film.add(moment.image, samples)
             at += len(samples)
     with av.open(str(path)) as decoded:
         shown = [(frame.time, rgb(frame)) for frame in decoded.decode(video=0)]
@@ -147,8 +147,8 @@ def test_picture_and_sound_stand_where_they_belong_in_the_decoded_film(taken, ta
     with av.open(str(path)) as decoded:
         heard = [(frame.time, frame.to_ndarray()) for frame in decoded.decode(audio=0)]
     np.testing.assert_allclose([time for time, _ in shown], np.arange(75) / 25, atol=0.0006)
-    assert abs(lag_of(opening([image for _, image in shown]), opening([m.picture for m in taken]))) < 0.15
-    error = np.array([image for _, image in shown]).astype(float) - [moment.picture for moment in taken]
+    assert abs(lag_of(opening([image for _, image in shown]), opening([m.image for m in taken]))) < 0.15
+    error = np.array([image for _, image in shown]).astype(float) - [moment.image for moment in taken]
     assert 10 * np.log10(255**2 / np.mean(error**2)) > 33
     assert np.abs(error.mean(axis=(0, 1, 2))).max() < 0.7  # colors keep their place
     sound = np.concatenate([values[0] for _, values in heard], axis=-1)
@@ -166,7 +166,7 @@ def test_the_same_film_again_byte_for_byte(taken, tmp_path):
     for name in ("a.mp4", "b.mp4"):
         with VideoFileWriter(tmp_path / name, VideoFormat(256, 256, FPS), 2, {"title": "x"}) as film:
             for moment in taken[:20]:
-                film.add(moment.picture, moment.samples)
+                film.add(moment.image, moment.samples)
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
@@ -176,7 +176,7 @@ def test_a_film_that_is_given_up_leaves_nothing_and_keeps_the_old_one(taken, tmp
 
     def give_up():
         with VideoFileWriter(path, VideoFormat(256, 256, FPS), 2, {}) as film:
-            film.add(taken[0].picture, taken[0].samples)
+            film.add(taken[0].image, taken[0].samples)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -236,8 +236,8 @@ def test_the_two_rates_of_a_sound_are_one_line(tmp_path):
     sound = audio_from_file(tmp_path / "three.wav")
     assert (sound.rate_hz, sound.channels) == (44_100, 1)
     pieces = list(resample_for_video_and_encoder(sound))
-    film = np.concatenate([piece.film for piece in pieces])
-    heard = np.concatenate([piece.heard for piece in pieces])
+    film = np.concatenate([piece.video_samples for piece in pieces])
+    heard = np.concatenate([piece.encoder_samples for piece in pieces])
     assert film.shape == (48_000, 1)
     np.testing.assert_array_equal(heard, read_sound(tmp_path / "three.wav"))
     np.testing.assert_allclose(film[3000:-3000:3, 0], heard[1000:-1000], atol=2e-3)
