@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from splatface.models.errors import SplatfaceError
 from splatface.models.training.dataset.frame_images import labels, picture
 from splatface.models.training.dataset.types import Dataset
-from splatface.models.training.evaluation.frechet import Inception, frechet_distance
 from splatface.models.training.evaluation.image_metrics import (
     REGIONS,
     FaceEmbedder,
+    Inception,
     PerceptualDistance,
+    frechet_distance,
     identity_similarity,
     lpips,
     psnr,

@@ -1,4 +1,4 @@
-"""The mouth's figures, on made landmarks and on a real face moved by a known way."""
+"""Signals whose likeness is known: shifted, weakened, trembling, with holes."""
 
 from dataclasses import replace
 
@@ -10,13 +10,97 @@ from splatface.models.head.head_file import head_folder
 from splatface.models.training.evaluation.mouth_metrics import (
     STEADY,
     LandmarkSequences,
+    amplitude_ratio,
+    correlation,
+    excess_jitter,
+    lag_ms,
     lip_distance_px,
     lip_score,
     mouth_opening,
 )
 from splatface.models.training.tracking.face_detection import LIPS, detect_landmarks
 
-FRAMES, STEP_MS = 120, 40.0
+STEP_MS = 40.0
+
+
+def opening_signal(time_s):
+    """Opens and shuts a few times a second, never the same twice."""
+    return sum(np.sin(2 * np.pi * f * time_s + f * f) for f in (0.7, 1.3, 2.1, 3.7))
+
+
+@pytest.fixture
+def time_s():
+    return np.arange(250) * STEP_MS / 1000
+
+
+@pytest.mark.parametrize("late_ms", [-120.0, -33.0, 0.0, 12.0, 50.0, 165.0])
+def test_lag_is_found_between_the_steps(time_s, late_ms):
+    lag = lag_ms(opening_signal(time_s), 0.4 * opening_signal(time_s - late_ms / 1000) + 3, STEP_MS)
+    assert lag == pytest.approx(late_ms, abs=2.0)
+
+
+def test_lag_bridges_holes(time_s):
+    truth, found = opening_signal(time_s), opening_signal(time_s - 0.06)
+    truth[40:60], found[100:130] = np.nan, np.nan
+    assert lag_ms(truth, found, STEP_MS) == pytest.approx(60, abs=3)
+
+
+def test_there_is_no_lag_between_strangers(time_s):
+    assert np.isnan(lag_ms(opening_signal(time_s), np.ones(250), STEP_MS))
+    assert np.isnan(lag_ms(time_s[:6], time_s[:6], STEP_MS))
+    ramp = np.where(np.arange(250) == 100, 1.0, 0.0)
+    far = np.where(np.arange(250) == 150, 1.0, 0.0)
+    assert np.isnan(lag_ms(ramp, far, STEP_MS))
+
+
+def test_correlation_and_strength_of_a_weak_noisy_copy(time_s):
+    rng = np.random.default_rng(0)
+    truth = opening_signal(time_s)
+    found = 0.5 * truth + rng.normal(0, 0.5 * truth.std(), 250) + 2
+    assert correlation(truth, found) == pytest.approx(np.sqrt(0.5), abs=0.05)
+    assert amplitude_ratio(truth, found) == pytest.approx(np.sqrt(0.5), abs=0.08)
+    assert correlation(truth, -truth) == pytest.approx(-1)
+
+
+def test_unknown_moments_do_not_count(time_s):
+    truth = opening_signal(time_s)
+    found = 2 * truth
+    found[::3] = np.nan
+    assert correlation(truth, found) == pytest.approx(1)
+    assert amplitude_ratio(truth, found) == pytest.approx(2)
+
+
+def test_too_little_says_nothing():
+    still, few = np.ones(50), np.arange(5.0)
+    for say in (correlation, amplitude_ratio):
+        assert np.isnan(say(still, np.arange(50.0)))
+        assert np.isnan(say(few, few))
+
+
+def test_trembling_of_white_noise_is_its_spread():
+    rng = np.random.default_rng(1)
+    truth = np.cumsum(rng.normal(0, 2, (2000, 5, 2)), axis=0)  # the face itself may move as it likes
+    found = truth + rng.normal(0, 0.3, truth.shape)
+    assert excess_jitter(truth, found) == pytest.approx(0.3, rel=0.03)
+
+
+def test_a_constant_or_slow_error_does_not_tremble():
+    truth = np.random.default_rng(2).normal(size=(100, 5, 2))
+    drift = np.linspace(0, 10, 100)[:, None, None]
+    assert excess_jitter(truth, truth + 4) == pytest.approx(0, abs=1e-9)
+    assert excess_jitter(truth, truth + drift) == pytest.approx(0, abs=1e-9)
+
+
+def test_trembling_leaves_out_what_is_next_to_a_hole():
+    truth = np.zeros((60, 2, 2))
+    found = np.zeros((60, 2, 2))
+    found[30] = np.nan
+    found[31:] = 7  # found again elsewhere
+    assert excess_jitter(truth, found) == 0
+    assert np.isnan(excess_jitter(truth[:2], found[:2]))
+
+
+FRAMES, FRAME_STEP_MS = 120, 40.0
 UPPER, LOWER = (82, 13, 312), (87, 14, 317)
 
 
@@ -32,20 +116,20 @@ def talking(opening_px):
     return film
 
 
-def speech(time_s):
+def lip_motion(time_s):
     return 8 + sum(2 * np.sin(2 * np.pi * f * time_s + f) for f in (0.9, 2.3, 3.1))
 
 
 @pytest.fixture
 def sight():
-    time_s = np.arange(FRAMES) * STEP_MS / 1000
-    film = talking(speech(time_s))
+    time_s = np.arange(FRAMES) * FRAME_STEP_MS / 1000
+    film = talking(lip_motion(time_s))
     return LandmarkSequences(
         truth=film,
         found=film.copy(),
         side_px=256,
         time_ns=(time_s * 1e9).round().astype(np.int64) + 5_000_000_000,
-        step_ms=STEP_MS,
+        step_ms=FRAME_STEP_MS,
         silent=np.zeros(FRAMES, bool),
     )
 
@@ -73,8 +157,8 @@ def test_distance_is_in_pixels_of_a_picture_of_512(sight):
 
 
 def test_a_late_and_lazy_mouth_is_called_so(sight):
-    time_s = np.arange(FRAMES) * STEP_MS / 1000
-    score = lip_score(replace(sight, found=talking(8 + 0.6 * (speech(time_s - 0.05) - 8))))
+    time_s = np.arange(FRAMES) * FRAME_STEP_MS / 1000
+    score = lip_score(replace(sight, found=talking(8 + 0.6 * (lip_motion(time_s - 0.05) - 8))))
     assert score.opening_lag_ms == pytest.approx(50, abs=3)
     assert score.opening_amplitude == pytest.approx(0.6, abs=0.03)
     assert 0 < score.opening_correlation < 0.9
@@ -92,15 +176,15 @@ def test_missing_faces_are_counted_and_bridged(sight):
 
 
 def test_pictures_that_are_missing_in_the_film_do_not_pull_it_together(sight):
-    time_s = np.arange(FRAMES) * STEP_MS / 1000
-    late = replace(sight, found=talking(speech(time_s - 0.05)))
+    time_s = np.arange(FRAMES) * FRAME_STEP_MS / 1000
+    late = replace(sight, found=talking(lip_motion(time_s - 0.05)))
     kept = np.setdiff1d(np.arange(FRAMES), [20, 21, 50, 77])
     part = LandmarkSequences(
         truth=late.truth[kept],
         found=late.found[kept],
         side_px=256,
         time_ns=late.time_ns[kept],
-        step_ms=STEP_MS,
+        step_ms=FRAME_STEP_MS,
         silent=late.silent[kept],
     )
     assert lip_score(part).opening_lag_ms == pytest.approx(50, abs=3)
@@ -131,7 +215,7 @@ def test_a_real_face_moved_by_three_pixels_is_three_pixels_off():
     face = np.ascontiguousarray(cv2.imread(str(head_folder("robin") / "preview.png"))[..., ::-1])
     truth = detect_landmarks([face] * 6, tracked=True)[-1:]
     found = detect_landmarks([np.roll(face, 3, axis=1)] * 6, tracked=True)[-1:]
-    sight = LandmarkSequences(truth, found, 512, np.zeros(1, np.int64), STEP_MS, np.zeros(1, bool))
+    sight = LandmarkSequences(truth, found, 512, np.zeros(1, np.int64), FRAME_STEP_MS, np.zeros(1, bool))
     assert lip_distance_px(sight) == pytest.approx([3.0], abs=0.3)
 
 
