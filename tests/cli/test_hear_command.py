@@ -31,7 +31,7 @@ def corpus(tmp_path):
     return tmp_path
 
 
-def test_from_a_corpus_to_a_measured_net(corpus, capsys):
+def test_train_and_eval(corpus, capsys):
     pytest.importorskip("torch")
     pytest.importorskip("matplotlib")
     net = corpus / "mine.safetensors"
@@ -49,7 +49,7 @@ def test_from_a_corpus_to_a_measured_net(corpus, capsys):
     assert "ms of sound after a picture's moment" in capsys.readouterr().out
 
 
-def test_a_voice_makes_a_corpus(tmp_path, monkeypatch, capsys):
+def test_data_writes_a_corpus(tmp_path, monkeypatch, capsys):
     from splatface.models.training.speech_corpus import corpus
 
     sentence = LabeledSpeech(np.ones(16000, np.float32), (Phone("a", 0, 1),), "flite/slt", "en")
@@ -59,7 +59,7 @@ def test_a_voice_makes_a_corpus(tmp_path, monkeypatch, capsys):
     assert read_sentence(tmp_path / "corpus" / "flite_00001.npz").voice == "flite/slt"
 
 
-def test_what_is_missing_is_said(tmp_path):
+def test_missing_inputs_are_errors(tmp_path):
     with pytest.raises(AudioError, match="expected a folder of recordings"):
         call("data", tmp_path, "--recordings", tmp_path / "absent")
     with pytest.raises(TrainingError, match="splatface hear data"):
@@ -77,7 +77,7 @@ def sound(tmp_path):
     return path
 
 
-def test_a_recording_becomes_a_film(tiny_head, sound, tmp_path, capsys):
+def test_film_renders_a_recording_with_each_net(tiny_head, sound, tmp_path, capsys):
     av = pytest.importorskip("av")
     out = tmp_path / "film.mp4"
     shape = ("--size", "64x64", "--fps", 5)
@@ -88,7 +88,7 @@ def test_a_recording_becomes_a_film(tiny_head, sound, tmp_path, capsys):
         assert film.streams.audio[0].layout.name == "stereo"
 
 
-def test_what_cannot_be_is_said_and_leaves_no_film(tiny_head, sound, tmp_path):
+def test_a_refused_film_leaves_no_file(tiny_head, sound, tmp_path):
     out = tmp_path / "film.mp4"
     with pytest.raises(HeadError, match="wavlm"):
         call("film", sound, "--head", tiny_head, "--out", out, "--encoder", "wavlm", "--size", "64x64")

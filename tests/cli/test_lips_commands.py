@@ -40,20 +40,20 @@ def films(videos):
     return folder
 
 
-def test_a_video_becomes_a_clip_of_numbers(films, capsys):
+def test_films_writes_a_tracked_clip(films, capsys):
     film = load_filmed_mouth(films / "mira.npz")
     assert (film.person, film.license) == ("mira", "Apache-2.0")
     assert film.modes[:, MOUTH_MODES.index("open")].std() > 0.05
     assert len(film.samples) / 16000 == pytest.approx(film.times_s[-1], abs=0.3)
 
 
-def test_what_is_tracked_already_is_kept(videos, films):
+def test_tracked_videos_are_skipped(videos, films):
     before = {path: path.stat().st_mtime_ns for path in films.glob("*.npz")}
     call(hear_command, "films", *videos, "--out", films, "--license", "Apache-2.0")
     assert {path: path.stat().st_mtime_ns for path in films.glob("*.npz")} == before
 
 
-def test_lips_that_a_net_moved_are_told_to_follow_it(films, capsys):
+def test_bench_lips_recovers_the_net_that_drove_the_video(films, capsys):
     """The ground truth of the bench: this mouth was driven by the very net that is measured."""
     clips = sorted(films.glob("*.npz"))
     call(lips_benchmark, *clips, "--encoders", "fsmn", "--json", "--again", *clips)
@@ -68,21 +68,21 @@ def test_lips_that_a_net_moved_are_told_to_follow_it(films, capsys):
     assert "ridge fsmn" in found["mean"]
 
 
-def test_tables_and_pictures_are_for_people(films, tmp_path, capsys):
+def test_bench_lips_prints_tables_and_writes_plots(films, tmp_path, capsys):
     clip = films / "mira.npz"
     call(lips_benchmark, clip, "--encoders", "fsmn", "--no-ridge", "--plots", tmp_path)
-    told = capsys.readouterr().out
-    assert "| fsmn |" in told
-    assert "| mira | fsmn |" in told
+    output = capsys.readouterr().out
+    assert "| fsmn |" in output
+    assert "| mira | fsmn |" in output
     assert (tmp_path / "mira.png").stat().st_size > 10_000
 
 
-def test_as_many_trackings_as_clips_are_asked_for(films):
+def test_again_needs_as_many_data_sets_as_clips(films):
     with pytest.raises(TrainingError, match="expected 2 data sets, found 1"):
         call(lips_benchmark, *sorted(films.glob("*.npz")), "--again", films / "mira.npz")
 
 
-def test_videos_of_nobody_are_left_out_with_the_reason(tmp_path, capsys):
+def test_untrackable_videos_are_reported(tmp_path, capsys):
     nothing = tmp_path / "nothing.mp4"
     nothing.write_bytes(b"no film")
     with pytest.raises(TrackingError, match="expected a video that can be tracked"):
@@ -90,7 +90,7 @@ def test_videos_of_nobody_are_left_out_with_the_reason(tmp_path, capsys):
     assert "left out: " in capsys.readouterr().out
 
 
-def test_the_bench_is_listed_with_the_others():
+def test_bench_lips_is_a_command():
     done = subprocess.run(
         [sys.executable, "-m", "splatface.cli.main", "bench", "lips", "--help"],
         capture_output=True,
@@ -100,7 +100,7 @@ def test_the_bench_is_listed_with_the_others():
     assert "DATASET" in done.stdout
 
 
-def test_a_net_is_taught_by_films(films, tmp_path, capsys):
+def test_lips_fine_tunes_a_net(films, tmp_path, capsys):
     pytest.importorskip("torch")
     from splatface.models.audio2motion.pretrained_nets import read_net
     from splatface.models.training.speech_corpus.corpus import write_sentence

@@ -1,4 +1,4 @@
-"""A person who does not exist, filmed while saying what a rule moves their lips to."""
+"""Synthetic filmed mouths: random phones, their modes, and audio as loud as the opening."""
 
 import numpy as np
 

@@ -45,10 +45,10 @@ __all__ = [
 PhonesToModes: TypeAlias = Callable[[Sequence[Phone], Float64Array], Float32Array]
 
 SPLITS: Final = {"train": is_training, "validate": is_validation}
-CACHE_FOLDER: Final = "heard"  # of a corpus; the name is older than this file, and caches took hours to make
+CACHE_FOLDER: Final = "heard"  # of a corpus; an older name, kept because caches take hours to make
 _NONSPEECH_FRACTION = 0.25  # of the sentences are followed by a sound without speech
 _STRETCH_RANGE = (0.8, 1.25)
-_SENTENCES_PER_FILE = 50  # a minute of whisper's work
+SENTENCES_PER_FILE = 50  # a minute of whisper's work
 _MAX_BABBLE_VOICES = 60
 
 
@@ -143,8 +143,8 @@ def encode_corpus(
     order = np.concatenate([np.random.default_rng(i).permutation(len(files)) for i in range(ceil(copies))])
     order = order[: max(round(copies * len(files)), 1)]
     parts = []
-    for number, first in enumerate(range(0, len(order), _SENTENCES_PER_FILE)):
-        part = [files[i] for i in order[first : first + _SENTENCES_PER_FILE]]
+    for number, first in enumerate(range(0, len(order), SENTENCES_PER_FILE)):
+        part = [files[i] for i in order[first : first + SENTENCES_PER_FILE]]
         name = f"{encoder}_{FEATURE_VERSION}p_{split}_{len(files)}_{number:03d}_{len(part)}.npz"
         cached = corpus / CACHE_FOLDER / name
         if not cached.exists():

@@ -211,7 +211,7 @@ def _cheapest_path(cost: Float32Array) -> tuple[Int64Array | None, float]:
 
 
 def _voiced_features(samples: Float32Array) -> tuple[RecordingFeatures, Float32Array]:
-    """Return features and samples [T] with unvoiced passages silenced: some pauses are as loud as speech."""
+    """Return features, and samples [T] silenced where nobody speaks: some pauses are as loud as speech."""
     features = extract_features(_ENCODER, samples, silence_after_s=_SILENCE_AFTER_S)
     times_s = np.arange(len(samples)) / SAMPLE_RATE
     voiced = np.interp(times_s, features.times_s, features.voice_probability) > _MIN_VOICE_PROBABILITY

@@ -25,15 +25,15 @@ OPEN = MOUTH_MODES.index("open")
 
 
 @pytest.fixture(scope="module")
-def true():
+def target():
     rng = np.random.default_rng(0)
     sounds = rng.choice(list("pbmtdskaeiouʃf"), 60)
     phones = [Phone(ipa, 0.1 * i, 0.1 * (i + 1)) for i, ipa in enumerate(sounds)]
     return modes_from_phones(phones, np.arange(0, 6, 0.02))
 
 
-def test_the_truth_scores_fully(true):
-    result = score_mouth(true, true)
+def test_the_target_itself_scores_fully(target):
+    result = score_mouth(target, target)
     assert result.open_r == pytest.approx(1)
     assert result.open_amplitude == pytest.approx(1)
     assert result.open_lag_ms == pytest.approx(0, abs=1)
@@ -41,37 +41,37 @@ def test_the_truth_scores_fully(true):
     assert result.jitter == pytest.approx(1)
 
 
-def test_a_late_mouth_is_called_late(true):
-    assert score_mouth(np.roll(true, 3, axis=0), true).open_lag_ms == pytest.approx(60, abs=6)
-    assert score_mouth(np.roll(true, -2, axis=0), true).open_lag_ms == pytest.approx(-40, abs=6)
+def test_the_lag_of_a_delayed_mouth_is_measured(target):
+    assert score_mouth(np.roll(target, 3, axis=0), target).open_lag_ms == pytest.approx(60, abs=6)
+    assert score_mouth(np.roll(target, -2, axis=0), target).open_lag_ms == pytest.approx(-40, abs=6)
 
 
-def test_a_muted_mouth_is_called_muted(true):
-    assert score_mouth(0.5 * true, true).open_amplitude == pytest.approx(0.5)
+def test_the_amplitude_of_a_muted_mouth_is_measured(target):
+    assert score_mouth(0.5 * target, target).open_amplitude == pytest.approx(0.5)
 
 
-def test_missed_and_invented_closures_are_told_apart(true):
-    never = true.copy()
-    never[:, OPEN] = np.maximum(true[:, OPEN], 0.2)
-    always = true.copy()
-    always[np.arange(len(true)) % 10 == 0, OPEN] = 0.0
-    assert score_mouth(never, true).closure_recall == 0
-    assert score_mouth(always, true).closure_recall == 1
-    assert score_mouth(always, true).closure_precision < 0.8
+def test_missed_closures_cost_recall_and_false_ones_precision(target):
+    never = target.copy()
+    never[:, OPEN] = np.maximum(target[:, OPEN], 0.2)
+    always = target.copy()
+    always[np.arange(len(target)) % 10 == 0, OPEN] = 0.0
+    assert score_mouth(never, target).closure_recall == 0
+    assert score_mouth(always, target).closure_recall == 1
+    assert score_mouth(always, target).closure_precision < 0.8
 
 
-def test_what_the_truth_does_not_tell_is_not_judged(true):
-    only_opening = np.full_like(true, np.nan)
-    only_opening[:, 0] = true[:, 0]
-    result = score_mouth(true, only_opening)
+def test_unknown_target_modes_are_not_scored(target):
+    only_opening = np.full_like(target, np.nan)
+    only_opening[:, 0] = target[:, 0]
+    result = score_mouth(target, only_opening)
     assert result.open_r == pytest.approx(1)
     assert result.modes_r == pytest.approx(1)
-    assert result.closure_recall == 1  # told by the opening
+    assert result.closure_recall == 1  # output by the opening
     assert np.isnan(result.as_dict()["mode_r"]["wide"])
 
 
-def test_a_still_mouth_has_no_correlation_and_breaks_nothing(true):
-    result = score_mouth(np.zeros_like(true), true)
+def test_a_still_mouth_has_correlation_zero(target):
+    result = score_mouth(np.zeros_like(target), target)
     assert result.open_r == 0
     assert np.isfinite(result.open_lag_ms)
 
@@ -96,7 +96,7 @@ def corpus(tmp_path_factory):
     return folder
 
 
-def test_only_what_was_held_out_is_measured(corpus):
+def test_trials_are_of_held_out_sentences(corpus):
     trials = held_out_trials(corpus)
     assert [trial.condition for trial in trials] == ["clean", "recorded"] * 2
     assert {trial.source for trial in trials} == {"flite"}
@@ -108,13 +108,13 @@ def test_every_predictor_gets_the_same_recordings(corpus):
     assert all(np.array_equal(a.samples, b.samples) for a, b in zip(one, other, strict=True))
 
 
-def test_the_truth_is_rest_before_the_first_sound(corpus):
+def test_the_target_is_at_rest_before_the_first_phone(corpus):
     trial = held_out_trials(corpus)[0]
     assert np.abs(trial.target_modes(np.array([0.1]))).max() < 0.05
     assert trial.target_modes(np.array([0.5]))[0, MOUTH_MODES.index("open")] > 0.4
 
 
-def test_who_knows_the_truth_scores_fully_and_puppets_do_not(corpus):
+def test_an_oracle_scores_fully_and_the_loudness_baseline_does_not(corpus):
     trials, resting = held_out_trials(corpus), [NonSpeechTrial("silence", np.zeros(32000, np.float32))]
 
     def oracle(samples):
@@ -153,7 +153,7 @@ def test_a_report_is_written(corpus, tmp_path):
 
 
 @pytest.mark.parametrize("kind", NONSPEECH_KINDS)
-def test_sounds_without_speech_are_finite_and_of_their_length(kind):
+def test_nonspeech_sounds_are_finite_and_of_the_requested_length(kind):
     rng = np.random.default_rng(0)
     voices = [LabeledSpeech(np.ones(8000, np.float32), (), "x/y", "en")]
     for _ in range(5):

@@ -19,25 +19,25 @@ def clips_of(modes):
 
 
 @pytest.mark.parametrize("lookahead", [0, 1, 3])
-def test_what_is_linear_is_found_at_its_time(lookahead):
+def test_ridge_recovers_a_linear_mapping_at_its_lookahead(lookahead):
     modes = np.zeros((3000, 8))
     modes[:, 0] = 0.5 * VALUES[:, 2] + 0.1
     modes[:, 3] = 0.3 * VALUES[:, 1] - 0.2 * VALUES[:, 4]
     net = ridge_net(clips_of(modes), lookahead, ridge=1e-6)
     assert net.lookahead_ms == 20 * lookahead
-    heard = predict_frames(net, VALUES.astype(np.float32))
-    assert heard[20:2900] == pytest.approx(modes[20 - lookahead : 2900 - lookahead], abs=0.02)
+    predicted = predict_frames(net, VALUES.astype(np.float32))
+    assert predicted[20:2900] == pytest.approx(modes[20 - lookahead : 2900 - lookahead], abs=0.02)
 
 
 def test_a_strong_ridge_predicts_the_mean():
     modes = np.zeros((3000, 8))
     modes[:, 0] = 0.5 * VALUES[:, 2] + 0.1
-    heard = predict_frames(ridge_net(clips_of(modes), 1, ridge=1e4), VALUES.astype(np.float32))
-    assert heard[:, 0] == pytest.approx(np.full(3000, modes[:, 0].mean()), abs=0.01)
+    predicted = predict_frames(ridge_net(clips_of(modes), 1, ridge=1e4), VALUES.astype(np.float32))
+    assert predicted[:, 0] == pytest.approx(np.full(3000, modes[:, 0].mean()), abs=0.01)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
-def test_a_blend_answers_between_the_two(share):
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_a_blend_predicts_the_weighted_mean(weight):
     one = load_net("fsmn")
     noise = RNG.standard_normal((500, one.feature_dim)).astype(np.float32)
     values = one.mean + one.std * noise
@@ -45,14 +45,14 @@ def test_a_blend_answers_between_the_two(share):
     modes[:, 0], modes[:, 1] = 0.1 * noise[:, 0], 0.2 * noise[:, 1]
     clips = Clips("fsmn", values.astype(np.float16), modes, np.array([0, 500]))
     other = ridge_net(clips, round(one.lookahead_ms / 20))
-    both = blend_nets(one, other, share)
+    both = blend_nets(one, other, weight)
     assert both.window == max(one.window, other.window + one.window - one.context_frames)
     assert len(both.convs) == len(one.convs)
-    between = share * predict_frames(one, values) + (1 - share) * predict_frames(other, values)
+    between = weight * predict_frames(one, values) + (1 - weight) * predict_frames(other, values)
     assert predict_frames(both, values) == pytest.approx(between, abs=1e-4)
 
 
-def test_what_does_not_fit_is_not_blended():
+def test_incompatible_nets_are_not_blended():
     net = load_net("fsmn")
     with pytest.raises(HeadError, match="look-ahead"):
         blend_nets(net, dataclasses.replace(net, lookahead_ms=60.0))
@@ -66,22 +66,22 @@ NET = load_net("fsmn")
 WINDOW = np.random.default_rng(0).standard_normal((NET.window, NET.feature_dim)).astype(np.float32)
 
 
-def test_gain_and_bias_of_every_mode_are_folded_in():
+def test_gain_and_bias_of_every_mode_are_applied():
     gain, bias = np.linspace(0.5, 1.5, 8), np.linspace(-0.1, 0.1, 8)
     assert scale_outputs(NET, gain, bias)(WINDOW) == pytest.approx(gain * NET(WINDOW) + bias, abs=1e-5)
 
 
-def test_one_number_is_for_all_modes_and_the_net_stays_as_it_was():
+def test_a_scalar_gain_applies_to_all_modes_and_the_net_is_unchanged():
     before = NET(WINDOW)
     assert scale_outputs(NET, 1.3)(WINDOW) == pytest.approx(1.3 * before, abs=1e-5)
     assert np.array_equal(NET(WINDOW), before)
 
 
-def test_one_and_nothing_change_nothing():
+def test_unit_gain_and_zero_bias_change_nothing():
     assert np.array_equal(scale_outputs(NET, 1.0, 0.0)(WINDOW), NET(WINDOW))
 
 
-def test_two_calibrations_are_one():
+def test_two_scalings_compose():
     twice = scale_outputs(scale_outputs(NET, 1.2, 0.1), 0.5, 0.02)
     assert twice(WINDOW) == pytest.approx(scale_outputs(NET, 0.6, 0.07)(WINDOW), abs=1e-5)
 
@@ -95,6 +95,6 @@ def test_two_calibrations_are_one():
         (-0.1, 0.0, "no mouth moves backwards"),
     ],
 )
-def test_what_is_no_style_is_refused(gain, bias, words):
+def test_invalid_gains_and_biases_are_refused(gain, bias, words):
     with pytest.raises(HeadError, match=words):
         scale_outputs(NET, gain, bias)

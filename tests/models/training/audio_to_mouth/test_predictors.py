@@ -20,7 +20,7 @@ OPEN = MOUTH_MODES.index("open")
 
 
 @pytest.mark.parametrize("name", shipped_encoders())
-def test_all_windows_at_once_say_what_the_net_says_of_each(name):
+def test_predicting_all_frames_equals_the_net_on_each_window(name):
     net = load_net(name)
     rng = np.random.default_rng(0)
     values = (net.mean + net.std * rng.standard_normal((40, net.feature_dim))).astype(np.float32)
@@ -29,7 +29,7 @@ def test_all_windows_at_once_say_what_the_net_says_of_each(name):
         assert np.allclose(net(values[i + 1 - net.window : i + 1]), together[i], atol=1e-4)
 
 
-def test_the_level_opens_the_mouth():
+def test_the_loudness_baseline_opens_with_the_level():
     t = np.arange(32000) / 16000
     tone = (0.3 * np.sin(2 * np.pi * 200 * t) * (t > 1)).astype(np.float32)
     modes, times_s = loudness_baseline(tone)
@@ -37,7 +37,7 @@ def test_the_level_opens_the_mouth():
     assert modes[times_s < 0.9, OPEN].max() < 0.05
 
 
-def test_in_a_face_the_voice_gate_shuts_the_mouth_at_a_tone():
+def test_the_voice_gate_shuts_the_mouth_at_a_tone():
     net = load_net("logmel")
     t = np.arange(16000) / 16000
     tone = (0.2 * np.sin(2 * np.pi * 300 * t) * (np.sin(2 * np.pi * 3 * t) > 0)).astype(np.float32)
@@ -53,14 +53,14 @@ def clips_of(values, modes):
 
 
 @pytest.mark.parametrize("muted", [0.8, 0.3, 1.5])
-def test_a_muted_net_is_given_half_of_its_amplitude_back(muted):
+def test_variance_gains_restore_half_of_a_muted_amplitude(muted):
     net = load_net("fsmn")
     rng = np.random.default_rng(2)
     values = (net.mean + net.std * rng.standard_normal((400, net.feature_dim))).astype(np.float16)
-    heard = predict_frames(net, values.astype(np.float32))
-    ahead = round(net.lookahead_ms / 20)
-    said = np.concatenate([heard[ahead:], np.repeat(heard[-1:], ahead, axis=0)])  # as the corpus dates it
-    moving = said.std(axis=0) > 0.02
-    gains = variance_gains(scale_outputs(net, muted), clips_of(values, said))
-    assert opening_correlation(net, clips_of(values, said)) > 0.99
+    predicted = predict_frames(net, values.astype(np.float32))
+    lookahead = round(net.lookahead_ms / 20)
+    target = np.concatenate([predicted[lookahead:], np.repeat(predicted[-1:], lookahead, axis=0)])
+    moving = target.std(axis=0) > 0.02
+    gains = variance_gains(scale_outputs(net, muted), clips_of(values, target))
+    assert opening_correlation(net, clips_of(values, target)) > 0.99
     assert gains[moving] == pytest.approx(np.full(moving.sum(), np.clip(muted**-0.5, 1.0, 1.3)), rel=0.02)

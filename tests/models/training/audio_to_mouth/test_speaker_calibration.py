@@ -21,7 +21,7 @@ STEP_NS = 40_000_000
 UNITS = 24
 
 
-def speech(moments, seed=0):
+def syllables(moments, seed=0):
     """Features [T, UNITS] that move at the pace of syllables."""
     rng = np.random.default_rng(seed)
     times_s = np.arange(moments)[:, None] * STEP_NS / 1e9
@@ -30,11 +30,11 @@ def speech(moments, seed=0):
     return (0.5 + 0.2 * sum(waves)).astype(np.float32)
 
 
-def listening(seed=1):
+def linear_net(seed=1):
     """A net whose hidden units are its features, one frame each, mixed to eight modes."""
     zeros = zero_net("logmel", UNITS, window=1)
     mix = np.random.default_rng(seed).normal(size=(UNITS, 8)).astype(np.float32) * 0.15
-    # gelu(x + 6) = x + 6 for what is heard here: the hidden layer passes features on.
+    # gelu(x + 6) = x + 6 for these features: the hidden layer is the identity.
     return replace(
         zeros,
         project=np.eye(UNITS, dtype=np.float32),
@@ -46,7 +46,7 @@ def listening(seed=1):
 
 
 def filmed(tiny, values, mouth):
-    """A data set in which the person does `mouth` [T, 8] while the features [T, D] are heard."""
+    """A data set with the mouth [T, 8] and the audio features [T, D] of a person."""
     times_ns = np.arange(len(mouth), dtype=np.int64) * STEP_NS
     unit = np.tile(np.eye(4), (len(mouth), 1, 1))
     motion = MotionTrack(
@@ -60,90 +60,90 @@ def correlation(a, b):
     return np.corrcoef(a, b)[0, 1]
 
 
-def test_a_person_who_opens_wider_gets_a_gain(tiny):
-    net, values = listening(), speech(500)
-    said = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
-    dataset, features = filmed(tiny, values, 1.6 * said)
-    calibrated, found = calibrate_net(net, dataset, *features)
-    assert found.method == "gain"
-    assert found.gain[OPEN] == pytest.approx(0.95 * 1.6, rel=0.05)
-    assert found.amplitude == pytest.approx(0.95, abs=0.08)
-    assert predict_modes(calibrated, *features, features[1])[:, OPEN].std() > 1.4 * said[:, OPEN].std()
+def test_a_wider_opening_is_calibrated_by_a_gain(tiny):
+    net, values = linear_net(), syllables(500)
+    shared = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
+    dataset, features = filmed(tiny, values, 1.6 * shared)
+    calibrated, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.method == "gain"
+    assert calibration.gain[OPEN] == pytest.approx(0.95 * 1.6, rel=0.05)
+    assert calibration.amplitude == pytest.approx(0.95, abs=0.08)
+    assert predict_modes(calibrated, *features, features[1])[:, OPEN].std() > 1.4 * shared[:, OPEN].std()
 
 
-def test_who_moves_as_the_net_says_keeps_it(tiny):
-    net, values = listening(), speech(500)
-    said = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
-    dataset, features = filmed(tiny, values, said / 0.95)
-    calibrated, found = calibrate_net(net, dataset, *features)
-    assert found.method in ("shared", "gain")
-    assert correlation(predict_modes(calibrated, *features, features[1])[:, OPEN], said[:, OPEN]) > 0.999
+def test_a_person_who_matches_the_net_keeps_it(tiny):
+    net, values = linear_net(), syllables(500)
+    shared = predict_modes(net, values, np.arange(500) * STEP_NS, np.arange(500) * STEP_NS)
+    dataset, features = filmed(tiny, values, shared / 0.95)
+    calibrated, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.method in ("shared", "gain")
+    assert correlation(predict_modes(calibrated, *features, features[1])[:, OPEN], shared[:, OPEN]) > 0.999
 
 
-def test_modes_that_a_person_does_together_are_mixed(tiny):
-    net, values = listening(), speech(750)
-    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
+def test_coupled_modes_are_calibrated_by_a_mix(tiny):
+    net, values = linear_net(), syllables(750)
+    shared = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
     own = np.eye(8)
     own[2, 2], own[2, 6] = 0.2, 1.2
     rng = np.random.default_rng(2)
-    done = said @ own + 0.02 * rng.normal(size=said.shape)
-    dataset, features = filmed(tiny, values, done)
-    calibrated, found = calibrate_net(net, dataset, *features)
-    assert found.method in ("mix", "layer")
+    modes = shared @ own + 0.02 * rng.normal(size=shared.shape)
+    dataset, features = filmed(tiny, values, modes)
+    calibrated, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.method in ("mix", "layer")
     after = predict_modes(calibrated, *features, features[1])
-    assert correlation(after[:, 6], done[:, 6]) > correlation(said[:, 6], done[:, 6]) + 0.1
+    assert correlation(after[:, 6], modes[:, 6]) > correlation(shared[:, 6], modes[:, 6]) + 0.1
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_person_of_whom_nothing_is_heard_never_gets_worse_in_film_left_out(tiny, seed):
+def test_uncorrelated_motion_never_lowers_the_held_out_correlation(tiny, seed):
     """Seconds of someone else's motion: a fit of many parameters follows them, and left-out blocks tell."""
-    net, values = listening(), speech(200, seed)
-    unheard = speech(200, seed + 50)[:, :8]
+    net, values = linear_net(), syllables(200, seed)
+    unheard = syllables(200, seed + 50)[:, :8]
     dataset, features = filmed(tiny, values, unheard)
-    _, found = calibrate_net(net, dataset, *features)
-    assert found.after[OPEN] >= found.before[OPEN] - 1e-3
+    _, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.after[OPEN] >= calibration.before[OPEN] - 1e-3
 
 
-def test_one_odd_passage_is_left_out_and_reported(tiny):
-    net, values = listening(), speech(750)
-    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
-    done = 1.5 * said
-    done[300:350] += 3.0 * speech(50, 7)[:, :8]  # a hand before the mouth, two seconds
-    dataset, features = filmed(tiny, values, done)
-    _calibrated, found = calibrate_net(net, dataset, *features)
-    assert found.method != "shared"
-    assert found.gain[OPEN] == pytest.approx(0.95 * 1.5, rel=0.1)
-    assert any(begin < 14.0 and end > 12.0 for begin, end in found.outlier_spans_s)
-    assert calibration_as_dict(found)["odd_passages_s"]
+def test_an_outlier_passage_is_excluded_and_reported(tiny):
+    net, values = linear_net(), syllables(750)
+    shared = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
+    modes = 1.5 * shared
+    modes[300:350] += 3.0 * syllables(50, 7)[:, :8]  # a hand before the mouth, two seconds
+    dataset, features = filmed(tiny, values, modes)
+    _calibrated, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.method != "shared"
+    assert calibration.gain[OPEN] == pytest.approx(0.95 * 1.5, rel=0.1)
+    assert any(begin < 14.0 and end > 12.0 for begin, end in calibration.outlier_spans_s)
+    assert calibration_as_dict(calibration)["odd_passages_s"]
 
 
-def test_drift_of_the_tracker_is_not_learned(tiny):
-    net, values = listening(), speech(750)
-    said = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
+def test_tracker_drift_does_not_change_the_calibration(tiny):
+    net, values = linear_net(), syllables(750)
+    shared = predict_modes(net, values, np.arange(750) * STEP_NS, np.arange(750) * STEP_NS)
     drift = np.linspace(-0.6, 0.6, 750)[:, None]
-    with_drift, features = filmed(tiny, values, 1.5 * said + drift)
-    without, _ = filmed(tiny, values, 1.5 * said)
+    with_drift, features = filmed(tiny, values, 1.5 * shared + drift)
+    without, _ = filmed(tiny, values, 1.5 * shared)
     one, other = (calibrate_net(net, dataset, *features)[1] for dataset in (with_drift, without))
     assert one.method == other.method
     np.testing.assert_allclose(one.gain, other.gain, rtol=0.1)
 
 
-def test_too_little_film_changes_nothing_and_says_so(tiny):
-    net, values = listening(), speech(60)
-    dataset, features = filmed(tiny, values, speech(60, 3)[:, :8])
-    calibrated, found = calibrate_net(net, dataset, *features)
-    assert found.method == "shared"
-    assert "too little film" in found.reason
+def test_too_little_video_changes_nothing(tiny):
+    net, values = linear_net(), syllables(60)
+    dataset, features = filmed(tiny, values, syllables(60, 3)[:, :8])
+    calibrated, calibration = calibrate_net(net, dataset, *features)
+    assert calibration.method == "shared"
+    assert "too little film" in calibration.reason
     np.testing.assert_array_equal(calibrated.w2, net.w2)
 
 
-def test_a_description_is_plain_and_whole(tiny):
-    net, values = listening(), speech(500)
-    dataset, features = filmed(tiny, values, speech(500, 3)[:, :8])
-    told = calibration_as_dict(calibrate_net(net, dataset, *features)[1])
-    assert told["method"] in METHODS
-    assert set(MOUTH_MODES) < set(told)
-    assert all(isinstance(value, float) for value in told["open"].values())
+def test_a_calibration_as_dict_is_plain_data(tiny):
+    net, values = linear_net(), syllables(500)
+    dataset, features = filmed(tiny, values, syllables(500, 3)[:, :8])
+    output = calibration_as_dict(calibrate_net(net, dataset, *features)[1])
+    assert output["method"] in METHODS
+    assert set(MOUTH_MODES) < set(output)
+    assert all(isinstance(value, float) for value in output["open"].values())
 
 
 HIDDEN = 64
@@ -168,22 +168,22 @@ def correlations(a, b):
     return np.array([np.corrcoef(a[:, k], b[:, k])[0, 1] for k in range(8)])
 
 
-def test_a_person_who_moves_otherwise_is_foretold_better_in_words_not_heard_before(net):
+def test_refitting_improves_correlation_on_unseen_frames(net):
     rng = np.random.default_rng(2)
     own = replace(net, w2=net.w2 + rng.normal(size=net.w2.shape).astype(np.float32) * 0.1)
     units = hidden_features(1000)
-    done = (apply_last_layer(own, units) + 0.05 * rng.normal(size=(1000, 8))).astype(np.float32)
-    fitted = refit_last_layer(net, units[:600], done[:600])
-    before = correlations(apply_last_layer(net, units[600:]), done[600:])
-    after = correlations(apply_last_layer(fitted, units[600:]), done[600:])
+    modes = (apply_last_layer(own, units) + 0.05 * rng.normal(size=(1000, 8))).astype(np.float32)
+    fitted = refit_last_layer(net, units[:600], modes[:600])
+    before = correlations(apply_last_layer(net, units[600:]), modes[600:])
+    after = correlations(apply_last_layer(fitted, units[600:]), modes[600:])
     assert (after > before).all()
     assert after.mean() > before.mean() + 0.1
 
 
-def test_means_and_spreads_stay(net):
+def test_refitting_keeps_means_and_standard_deviations(net):
     units = hidden_features(500)
-    done = np.random.default_rng(3).normal(size=(500, 8)).astype(np.float32)
-    fitted = refit_last_layer(net, units, done)
+    modes = np.random.default_rng(3).normal(size=(500, 8)).astype(np.float32)
+    fitted = refit_last_layer(net, units, modes)
     np.testing.assert_allclose(
         apply_last_layer(fitted, units).mean(axis=0), apply_last_layer(net, units).mean(axis=0), atol=1e-4
     )
@@ -192,7 +192,7 @@ def test_means_and_spreads_stay(net):
     )
 
 
-def test_little_film_does_not_teach_its_noise(net):
+def test_little_video_does_not_overfit_to_noise(net):
     """Somebody who moves just as the net says, and a tracker that errs: four seconds of it."""
     units = hidden_features(400)
     seen = apply_last_layer(net, units) + 0.1 * np.random.default_rng(4).normal(size=(400, 8))
@@ -200,14 +200,14 @@ def test_little_film_does_not_teach_its_noise(net):
     assert correlations(apply_last_layer(fitted, units[100:]), apply_last_layer(net, units[100:])).min() > 0.9
 
 
-def test_a_mode_that_the_net_never_moves_stays_at_rest(net):
+def test_a_mode_without_weights_stays_at_rest(net):
     still = net.w2.copy()
     still[:, 3] = 0.0
     fitted = refit_last_layer(replace(net, w2=still), hidden_features(300), hidden_features(300, 5)[:, :8])
     assert not fitted.w2[:, 3].any()
 
 
-def test_the_open_net_says_what_its_units_say(net):
+def test_hidden_features_reproduce_the_net(net):
     window = np.random.default_rng(6).normal(size=(net.window, 3)).astype(np.float32)
     units = hidden_features_net(net)(window)
     np.testing.assert_allclose(units @ net.w2 + net.b2, net(window), atol=1e-5)

@@ -50,46 +50,46 @@ def clips():
     return Clips("test", values, modes, np.arange(0, 2001, 200))
 
 
-def test_a_net_learns_what_is_there_and_when(clips):
-    said = []
-    net = train_mouth_net(clips, SHORT, said.append)
-    assert said[0].startswith("step 250 of 400: loss ")
+def test_a_net_learns_the_target_and_its_lookahead(clips):
+    lines = []
+    net = train_mouth_net(clips, SHORT, lines.append)
+    assert lines[0].startswith("step 250 of 400: loss ")
     assert net.lookahead_ms == 20.0
     assert [conv.weight.shape for conv in net.convs] == [(2, 6, 12), (2, 12, 12)]
     assert (net.window, net.context_frames) == (4, 2)
-    heard = predict_frames(net, clips.values.astype(np.float32))
-    assert np.corrcoef(heard[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
+    predicted = predict_frames(net, clips.values.astype(np.float32))
+    assert np.corrcoef(predicted[20:, 0], clips.modes[19:-1, 0])[0, 1] > 0.95
 
 
-def test_a_stopped_training_goes_on(clips, tmp_path):
+def test_an_interrupted_training_continues(clips, tmp_path):
     class Stopped(Exception):
         pass
 
     def stop(_):
-        if len(said) == 1:
+        if len(lines) == 1:
             raise Stopped
-        said.append(_)
+        lines.append(_)
 
-    said, state, how = [], tmp_path / "run.state", dataclasses.replace(SHORT, steps=500)
+    lines, state, config = [], tmp_path / "run.state", dataclasses.replace(SHORT, steps=500)
     with pytest.raises(Stopped):
-        train_mouth_net(clips, how, stop, state)
+        train_mouth_net(clips, config, stop, state)
     assert state.is_file()
     again = []
-    train_mouth_net(clips, how, again.append, state)
+    train_mouth_net(clips, config, again.append, state)
     assert [line.split(":")[0] for line in again] == ["step 500 of 500"]
     assert not state.exists()
 
 
-def test_a_state_of_other_settings_is_not_gone_on_with(clips, tmp_path):
-    state, said = tmp_path / "run.state", []
+def test_a_state_with_other_settings_is_ignored(clips, tmp_path):
+    state, lines = tmp_path / "run.state", []
 
     def stop(_):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         train_mouth_net(clips, dataclasses.replace(SHORT, steps=500), stop, state)
-    train_mouth_net(clips, SHORT, said.append, state)
-    assert len(said) == 1
+    train_mouth_net(clips, SHORT, lines.append, state)
+    assert len(lines) == 1
 
 
 pytest.importorskip("torch")

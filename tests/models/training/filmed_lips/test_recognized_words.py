@@ -38,7 +38,7 @@ def recording(said, start_s=0.5):
     return np.concatenate([silence, said.samples, silence])
 
 
-def test_phones_are_found_where_another_voice_says_them(said):
+def test_phones_are_aligned_to_another_voice(said):
     found = phones_from_transcript(recording(said), recognized(said))
     true = [phone for phone in said.phones if phone.ipa]
     assert abs(len([p for p in found if p.ipa]) - len(true)) <= 4
@@ -51,7 +51,7 @@ def test_phones_are_found_where_another_voice_says_them(said):
     assert all(a.end_s <= b.start_s + 1e-9 for a, b in pairwise(found))
 
 
-def test_other_words_are_left_out(said):
+def test_phrases_of_other_words_are_dropped(said):
     noise = 0.1 * np.random.default_rng(0).standard_normal(len(recording(said))).astype(np.float32)
     assert phones_from_transcript(noise, recognized(said)) == ()
 

@@ -29,23 +29,23 @@ needs_espeak = pytest.mark.skipif(not shutil.which("espeak-ng"), reason="espeak-
 needs_flite = pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
 
 
-def a_tone(voice="test/tone"):
+def tone_speech(voice="test/tone"):
     """Half a second of sound, then half a second of nothing, all of it called a."""
     t = np.arange(16000) / 16000
     sound = 0.5 * np.sin(2 * np.pi * 220 * t) * (t < 0.5)
     return LabeledSpeech(sound.astype(np.float32), (Phone("a", 0.0, 1.0),), voice, "en")
 
 
-def test_pauses_are_cut_by_the_sound():
-    (phone,) = trim_pauses(a_tone()).phones
+def test_pauses_are_trimmed_by_level():
+    (phone,) = trim_pauses(tone_speech()).phones
     assert phone.start_s == 0
     assert phone.end_s == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_phones_follow_what_a_recording_does_to_time():
+def test_phones_follow_the_speed_of_a_simulated_recording():
     rng = np.random.default_rng(3)
     for _ in range(20):
-        said = trim_pauses(a_tone())
+        said = trim_pauses(tone_speech())
         there = simulate_recording(said, [said], rng)
         start, end = (round(x * 16000) for x in (there.phones[0].start_s, there.phones[0].end_s))
         inside = np.square(there.samples[start:end]).mean()
@@ -53,38 +53,38 @@ def test_the_phones_follow_what_a_recording_does_to_time():
         assert np.abs(there.samples).max() <= 1
 
 
-def test_silence_has_no_phones_and_is_finite():
+def test_simulated_nonspeech_has_no_phones_and_is_finite():
     rng = np.random.default_rng(0)
     for _ in range(20):
-        clip = simulate_nonspeech(1.0, [a_tone()], rng)
+        clip = simulate_nonspeech(1.0, [tone_speech()], rng)
         assert clip.phones == ()
         assert len(clip.samples) == 16000
         assert np.isfinite(clip.samples).all()
 
 
-def test_a_sentence_comes_back_from_its_file(tmp_path):
-    write_sentence(tmp_path, "test_00007", a_tone())
+def test_a_written_sentence_reads_back(tmp_path):
+    write_sentence(tmp_path, "test_00007", tone_speech())
     back = read_sentence(tmp_path / "test_00007.npz")
-    assert back.phones == a_tone().phones
+    assert back.phones == tone_speech().phones
     assert back.voice == "test/tone"
-    assert np.allclose(back.samples, a_tone().samples, atol=1e-4)
+    assert np.allclose(back.samples, tone_speech().samples, atol=1e-4)
 
 
 def test_held_out_voices_are_known():
-    assert is_test(a_tone("flite/awb"))
-    assert is_test(a_tone("librivox/austen"))
-    assert not is_test(a_tone())
+    assert is_test(tone_speech("flite/awb"))
+    assert is_test(tone_speech("librivox/austen"))
+    assert not is_test(tone_speech())
 
 
 @pytest.mark.parametrize("voice", ["flite/awb", "flite/rms", "flite/slt", "test/tone"])
-def test_every_sentence_is_for_one_purpose(voice):
-    said = a_tone(voice)
+def test_every_sentence_is_in_one_split(voice):
+    said = tone_speech(voice)
     assert is_test(said) + is_validation(said) + is_training(said) == 1
 
 
-def test_a_corpus_is_heard_once(tmp_path):
-    write_sentence(tmp_path, "a", a_tone())
-    write_sentence(tmp_path, "b", a_tone("flite/rms"))
+def test_encoded_clips_are_cached(tmp_path):
+    write_sentence(tmp_path, "a", tone_speech())
+    write_sentence(tmp_path, "b", tone_speech("flite/rms"))
     clips, validation = train_and_validation_clips(tmp_path, "logmel", copies=1)
     assert clips.values.shape[1] == 120
     assert len(validation.starts) >= 2
@@ -93,28 +93,28 @@ def test_a_corpus_is_heard_once(tmp_path):
 
 
 def not_called(encoder, samples):
-    raise AssertionError("it was heard before")
+    raise AssertionError("encoded again")
 
 
-def test_hearing_that_was_stopped_goes_on_with_the_part_it_was_at(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded_clips, "_SENTENCES_PER_FILE", 2)
+def test_an_interrupted_encoding_continues_with_the_missing_part(tmp_path, monkeypatch):
+    monkeypatch.setattr(encoded_clips, "SENTENCES_PER_FILE", 2)
     for i in range(5):
-        write_sentence(tmp_path, f"{i}", a_tone())
+        write_sentence(tmp_path, f"{i}", tone_speech())
     whole = corpus_clips(tmp_path, "logmel", "train", copies=1)
     for path in (tmp_path / "heard").glob("*_001_2.npz"):
         path.unlink()
-    told = []
-    again = corpus_clips(tmp_path, "logmel", "train", copies=1, report=told.append)
-    assert told == ["logmel: encoded 4 of 5 sentences to train with"]
+    output = []
+    again = corpus_clips(tmp_path, "logmel", "train", copies=1, report=output.append)
+    assert output == ["logmel: encoded 4 of 5 sentences to train with"]
     assert np.array_equal(again.values, whole.values)
     assert np.array_equal(again.starts, whole.starts)
     assert len(whole.values) == whole.starts[-1] == len(whole.modes)
 
 
 def test_fewer_copies_are_the_beginning_of_more(tmp_path, monkeypatch):
-    monkeypatch.setattr(encoded_clips, "_SENTENCES_PER_FILE", 2)
+    monkeypatch.setattr(encoded_clips, "SENTENCES_PER_FILE", 2)
     for i in range(4):
-        write_sentence(tmp_path, f"{i}", a_tone())
+        write_sentence(tmp_path, f"{i}", tone_speech())
     half = corpus_clips(tmp_path, "logmel", "train", copies=0.5)
     more = corpus_clips(tmp_path, "logmel", "train", copies=1)
     assert np.array_equal(more.values[: len(half.values)], half.values)
@@ -125,7 +125,7 @@ def test_an_empty_corpus_is_refused(tmp_path):
         train_and_validation_clips(tmp_path, "logmel", copies=1)
 
 
-def test_looking_ahead_delays_the_mouth_within_each_clip():
+def test_modes_are_delayed_within_each_clip():
     modes = np.arange(10, dtype=np.float32)[:, None]
     clips = Clips("x", np.zeros((10, 1), np.float16), modes, np.array([0, 6, 10]))
     assert delay_modes(clips, 2).modes[:, 0].tolist() == [0, 0, 0, 1, 2, 3, 6, 6, 6, 7]
@@ -153,14 +153,14 @@ def test_ten_languages_and_no_empty_sentence():
 
 @needs_espeak
 @pytest.mark.parametrize("language", ["en-us", "de", "fr"])
-def test_espeak_dates_its_vowels(language):
+def test_espeak_vowel_times_match_the_level(language):
     from splatface.models.training.speech_corpus.corpus_voices import synthesize_espeak
 
     louder_in_vowels(synthesize_espeak("Paula Baba Mama", language))
 
 
 @needs_flite
-def test_flite_dates_its_vowels():
+def test_flite_vowel_times_match_the_level():
     from splatface.models.training.speech_corpus.corpus_voices import synthesize_flite
 
     louder_in_vowels(synthesize_flite("Bob bought a ball. My mother sat.", "rms"))

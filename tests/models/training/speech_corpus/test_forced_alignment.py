@@ -34,7 +34,7 @@ def loud_samples(count):
     return np.full(count * 320, 0.1, np.float32)
 
 
-def test_a_stretched_utterance_is_followed():
+def test_alignment_follows_a_stretched_utterance():
     reference, samples = random_features(120)
     slow = features_of(np.repeat(reference.values, 2, axis=0))
     alignment = align_features(reference, samples, slow, loud_samples(240))
@@ -42,20 +42,20 @@ def test_a_stretched_utterance_is_followed():
     assert alignment.recording_s == pytest.approx(2 * alignment.reference_s, abs=0.05)
 
 
-def test_other_words_are_far():
+def test_other_words_have_a_large_distance():
     features, samples = random_features(120)
     other, _ = random_features(120, seed=1)
     assert align_features(features, samples, features, samples).distance < 0.01
     assert align_features(features, samples, other, samples).distance > 0.5
 
 
-def test_what_is_very_short_or_far_longer_cannot_be_aligned():
+def test_very_short_or_much_longer_speech_is_not_aligned():
     features, samples = random_features(60)
     assert align_features(features, samples, *random_features(300)) is None
     assert align_features(*random_features(3), features, samples) is None
 
 
-def test_phones_move_with_the_sound():
+def test_phones_move_with_the_alignment():
     reference, samples = random_features(100)
     later = features_of(reference.values, start_s=0.5)
     alignment = align_features(reference, samples, later, loud_samples(140))
@@ -64,7 +64,7 @@ def test_phones_move_with_the_sound():
     assert phone.stress == 1.15
 
 
-def test_words_are_read_and_sounds_without_words_left_out(tmp_path):
+def test_transcripts_are_read_without_nonspeech(tmp_path):
     file = tmp_path / "words.txt"
     file.write_text("; a comment\nhello: Hello.\nbeep: [a tone]\nmore/sorry.wav: I'm sorry...\n")
     assert read_transcripts(file) == {"hello": "Hello", "more/sorry": "I'm sorry"}
@@ -75,7 +75,7 @@ def test_words_are_read_and_sounds_without_words_left_out(tmp_path):
         read_transcripts(tmp_path / "absent.txt")
 
 
-def test_every_number_can_be_said():
+def test_numbers_have_transcripts():
     assert number_transcripts()["digits/17"] == "17"
     assert len(number_transcripts()) == 28
 
@@ -86,7 +86,7 @@ def test_an_unknown_voice_is_refused():
 
 
 @pytest.mark.skipif(not shutil.which("flite"), reason="flite is not installed")
-def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
+def test_two_flite_voices_are_aligned_within_30_ms(tmp_path):
     """Truth: flite knows the times of both. 11 ms was measured over six sentences."""
     import soundfile
 
@@ -100,9 +100,9 @@ def test_one_voice_is_aligned_with_another_that_knows_its_times(tmp_path):
         tmp_path, words, voice_by_name("flite/slt"), voice="recordings/test", language="en"
     )
     spoken = [phone for phone in other.phones if phone.ipa]
-    heard = [phone for phone in recording.speech.phones if phone.ipa]
-    assert [phone.ipa for phone in heard] == [phone.ipa for phone in spoken]
-    late_s = [abs(a.start_s - b.start_s) for a, b in zip(heard, spoken, strict=True)]
+    predicted = [phone for phone in recording.speech.phones if phone.ipa]
+    assert [phone.ipa for phone in predicted] == [phone.ipa for phone in spoken]
+    late_s = [abs(a.start_s - b.start_s) for a, b in zip(predicted, spoken, strict=True)]
     assert np.median(late_s) < 0.03
     wrong = {"bob": "Who knew that you would move to the moon so soon?"}
     assert not list(align_recordings(tmp_path, wrong, voice_by_name("flite/slt"), voice="x/y", language="en"))

@@ -5,7 +5,7 @@ from splatface.models.training.speech_corpus.sentences import HELD_OUT_SENTENCES
 
 
 @pytest.mark.parametrize("language", sorted(SENTENCES))
-def test_every_language_can_be_invented(language):
+def test_every_language_has_pseudo_sentences(language):
     rng = np.random.default_rng(1)
     said = [pseudo_sentence(language, rng) for _ in range(20)]
     assert len(set(said)) > 10
@@ -13,12 +13,12 @@ def test_every_language_can_be_invented(language):
     assert set("".join(said).lower()) <= letters
 
 
-def test_the_same_dice_say_the_same():
+def test_pseudo_sentences_are_deterministic_for_a_seed():
     one, other = (pseudo_sentence("en", np.random.default_rng(7)) for _ in range(2))
     assert one == other
 
 
-def test_held_out_words_are_not_said():
+def test_pseudo_sentences_have_no_held_out_words():
     def words(sentences):
         return {word.strip(".,;:!?").lower() for text in sentences for word in text.split()}
 

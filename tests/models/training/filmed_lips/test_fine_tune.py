@@ -48,7 +48,7 @@ def clips(paths):
     )
 
 
-def test_clips_carry_the_filmed_mouth_of_every_recording(paths, clips):
+def test_clips_have_the_filmed_mouth_of_every_copy(paths, clips):
     assert len(clips.starts) - 1 == 2 * len(paths)
     plain = slice(clips.starts[0], clips.starts[1])
     assert clips.known[plain].mean() > 0.9
@@ -61,7 +61,7 @@ def test_clips_carry_the_filmed_mouth_of_every_recording(paths, clips):
     assert 0.4 < clips.known[again].mean() < 1.0  # silence was put around it
 
 
-def test_features_are_made_once(paths, clips):
+def test_features_are_cached(paths, clips):
     def not_called(encoder, samples):
         raise AssertionError("encoded again")
 
@@ -72,23 +72,23 @@ def test_features_are_made_once(paths, clips):
     np.testing.assert_array_equal(again.values, clips.values)
 
 
-def test_all_persons_open_as_wide_on_average():
+def test_speakers_are_scaled_to_a_common_amplitude():
     film = filmed(0)
     timid = replace(film, modes=0.5 * film.modes)
-    usual = float(film.modes[:, 0].std())
-    assert amplitude_gain(timid, 0.8 * usual) == pytest.approx(1.6)
-    assert amplitude_gain(film, usual) == pytest.approx(1)
-    assert amplitude_gain(replace(film, modes=0.0 * film.modes), usual) == 1.7  # within limits
+    common_std = float(film.modes[:, 0].std())
+    assert amplitude_gain(timid, 0.8 * common_std) == pytest.approx(1.6)
+    assert amplitude_gain(film, common_std) == pytest.approx(1)
+    assert amplitude_gain(replace(film, modes=0.0 * film.modes), common_std) == 1.7  # within limits
 
 
-def test_later_mouths_take_what_is_known_of_them_along(clips):
+def test_delayed_modes_keep_their_closures(clips):
     later = delay_modes(clips, 2)
     at = int(np.flatnonzero(clips.closed & clips.known)[3])
     assert later.closed[at + 2]
     np.testing.assert_array_equal(later.modes[at + 2], clips.modes[at])
 
 
-def test_a_net_learns_lips_from_films(paths, clips):
+def test_fine_tuning_learns_filmed_lips(paths, clips):
     import torch
 
     torch.set_num_threads(1)
@@ -101,29 +101,29 @@ def test_a_net_learns_lips_from_films(paths, clips):
         FineTuningConfig(steps=120, batch_size=8, corpus_batch_size=4, learning_rate=1e-2),
     )
     spoken = slice(clips.starts[0], clips.starts[1])
-    heard = predict_frames(net, clips.values[spoken].astype(np.float32))[2:, 0]
+    predicted = predict_frames(net, clips.values[spoken].astype(np.float32))[2:, 0]
     true = clips.modes[spoken][:-2, 0]
     known = clips.known[spoken][:-2]
-    assert np.corrcoef(heard[known], true[known])[0, 1] > 0.7
+    assert np.corrcoef(predicted[known], true[known])[0, 1] > 0.7
 
 
-def test_training_is_the_same_for_the_same_seed(clips):
+def test_fine_tuning_is_deterministic_for_a_seed(clips):
     start = zero_net("logmel", clips.values.shape[1], window=16, lookahead_ms=40)
     one, other = (fine_tune(start, clips, None, FineTuningConfig(steps=3, batch_size=4)) for _ in range(2))
     np.testing.assert_array_equal(one.w2, other.w2)
 
 
-def test_the_regression_never_sees_the_person_it_is_tested_on():
+def test_ridge_excludes_the_speaker_it_predicts():
     films = [filmed(seed) for seed in range(3)]
-    heard = ridge_leave_one_out(films, "logmel", 0.04)
+    predicted = ridge_leave_one_out(films, "logmel", 0.04)
     changed = [replace(films[0], modes=films[0].modes[::-1].copy()), *films[1:]]
     again = ridge_leave_one_out(changed, "logmel", 0.04)[0]
-    np.testing.assert_allclose(again, heard[0], atol=1e-6)
-    assert 0.3 < heard[0][:, 0].std() / films[0].modes[:, 0].std() < 1.2  # in the modes' own units, muted
-    assert np.corrcoef(heard[0][:, 0], films[0].modes[:, 0])[0, 1] > 0.5
+    np.testing.assert_allclose(again, predicted[0], atol=1e-6)
+    assert 0.3 < predicted[0][:, 0].std() / films[0].modes[:, 0].std() < 1.2  # in the modes' own units, muted
+    assert np.corrcoef(predicted[0][:, 0], films[0].modes[:, 0])[0, 1] > 0.5
 
 
-def test_the_rule_follows_people_who_speak_otherwise():
+def test_the_fit_follows_speakers_with_other_targets():
     """People who round wider than phonetics says: the fit must find it in other sentences, too."""
     first = initial_coarticulation(load_coarticulation().closed)
     own = replace(first, targets=first.targets * np.array([1, 1, 2.0, 1, 1, 1, 0.3, 1], np.float32))
@@ -138,12 +138,12 @@ def test_the_rule_follows_people_who_speak_otherwise():
     assert error(fitted) < 0.6 * error(first)
 
 
-def test_a_rule_needs_clips_whose_words_are_known():
+def test_a_fit_needs_clips_with_phones():
     with pytest.raises(TrainingError, match="hear films --words"):
         fit_coarticulation([filmed().with_phones(())])
 
 
-def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
+def test_a_muted_net_is_scaled_to_the_filmed_amplitude(clips):
     from splatface.models.training.audio_to_mouth.net_postprocessing import scale_outputs
     from splatface.models.training.audio_to_mouth.predictors import net_predictor
     from splatface.models.training.filmed_lips.fine_tune import match_filmed_amplitude
@@ -160,7 +160,7 @@ def test_a_muted_net_is_widened_on_persons_it_does_not_know(clips):
         match_filmed_amplitude(deaf, others)
 
 
-def test_the_mean_of_nets_is_the_mean_of_their_weights(clips):
+def test_averaged_nets_have_mean_weights(clips):
     from splatface.models.training.filmed_lips.fine_tune import average_nets, fine_tune_soup
 
     start = ridge_net(clips, 2)
