@@ -152,3 +152,48 @@ NODES = [path for path in FILES if path.relative_to(PACKAGE).parts[0] == "nodes"
 @pytest.mark.parametrize("path", NODES, ids=names_of(NODES))
 def test_nodes_never_import_the_workshop(path):
     assert not [name for name in imports_of(path) if name.startswith("splatface.models.training")]
+
+
+SOURCES = [*FILES, *sorted((ROOT / "bench").rglob("*.py"))]
+
+
+def repeated(places):
+    """The names that stand in more than one place."""
+    return {name: found for name, found in places.items() if len(found) > 1}
+
+
+def test_no_class_name_stands_twice():
+    places = {}
+    for path in SOURCES:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert not repeated(places)
+
+
+def wing_of(path):
+    """The part of the tree within which file names are unique."""
+    parts = path.relative_to(ROOT).parts
+    return "/".join(parts[:3] if parts[:3] == ("splatface", "models", "training") else parts[:2])
+
+
+def test_no_file_name_stands_twice_in_a_wing():
+    places = {}
+    for path in SOURCES:
+        if not path.name.startswith("__"):
+            places.setdefault((wing_of(path), path.name), []).append(str(path.relative_to(ROOT)))
+    assert not repeated(places)
+    tests = {}
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        tests.setdefault(path.name, []).append(str(path.relative_to(ROOT)))
+    assert not repeated(tests)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[str(path.relative_to(ROOT)) for path in SOURCES])
+def test_functions_are_short_and_docstrings_plain(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < 100, f"{node.name} is longer than 100 lines"
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module):
+            first = (ast.get_docstring(node) or "").split(" ")[0]
+            assert first not in {"What", "How", "Where", "Who"}, f"{path}: {ast.get_docstring(node)[:60]!r}"

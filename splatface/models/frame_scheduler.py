@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 
 from splatface.models.messages import NS_PER_S
 
-__all__ = ["Grid", "LiveScheduler", "LockstepScheduler", "PresentationQueue"]
+__all__ = ["FrameGrid", "LiveScheduler", "LockstepScheduler", "PresentationQueue"]
 
 T = TypeVar("T")
 FAR_NS = 2 * NS_PER_S  # beyond its delay: from another time than ours (a replay began, the clock was set)
@@ -18,7 +18,7 @@ MAX_QUEUED = 600  # images: the longest delay, 5 s, at the highest rate
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class FrameGrid:
     """The time grid of frames."""
 
     fps: float  # 1..240
@@ -42,7 +42,7 @@ class Grid:
 class LockstepScheduler:
     """Schedules one frame for every grid time that the stream covers, none skipped (`clock: features`)."""
 
-    def __init__(self, grid: Grid) -> None:
+    def __init__(self, grid: FrameGrid) -> None:
         self.grid = grid
         self._next: int | None = None
 
@@ -68,7 +68,7 @@ class LiveScheduler:
     are rendered.
     """
 
-    def __init__(self, grid: Grid, patience_ns: int, backlog_ns: int) -> None:
+    def __init__(self, grid: FrameGrid, patience_ns: int, backlog_ns: int) -> None:
         self.grid = grid
         self.patience_ns = patience_ns
         self.backlog_ns = backlog_ns

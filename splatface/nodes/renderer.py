@@ -11,7 +11,7 @@ from splatface_msgs.msg import HeadControl as HeadControlMsg
 from splatface_msgs.srv import LoadHead
 
 from splatface.models.errors import HeadError, RenderError, SplatfaceError
-from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler
+from splatface.models.frame_scheduler import FrameGrid, LiveScheduler, LockstepScheduler
 from splatface.models.head.head_file import head_folder, load_head
 from splatface.models.messages import NS_PER_S, AudioFrame, Frame, HeadControl
 from splatface.models.render.render import parse_background, renderer
@@ -101,7 +101,7 @@ class RendererNode(FaceNode):
     def setup(self) -> None:
         """Load the head and compile."""
         self.size = parse_size(self.params["size"])
-        grid = Grid(self.params["fps"])
+        grid = FrameGrid(self.params["fps"])
         self.lockstep = LockstepScheduler(grid) if self.params["clock"] == "features" else None
         self.live = LiveScheduler(grid, FEATURE_TIMEOUT_NS, MAX_BACKLOG_NS)
         self.background = parse_background(self.params["background"], self.size)

@@ -1,6 +1,6 @@
 import pytest
 
-from splatface.models.frame_scheduler import Grid, LiveScheduler, LockstepScheduler, PresentationQueue
+from splatface.models.frame_scheduler import FrameGrid, LiveScheduler, LockstepScheduler, PresentationQueue
 from splatface.models.messages import NS_PER_S
 
 MS = 1_000_000
@@ -8,7 +8,7 @@ MS = 1_000_000
 
 @pytest.mark.parametrize("fps", [24.0, 25.0, 29.97, 60.0, 120.0])
 def test_first_and_last_are_inverse_to_time(fps):
-    grid = Grid(fps)
+    grid = FrameGrid(fps)
     for index in [0, 1, 7, 43_200_000]:
         moment = grid.time_ns(index)
         assert grid.first_at(moment) == index == grid.last_at(moment)
@@ -18,14 +18,14 @@ def test_first_and_last_are_inverse_to_time(fps):
 
 @pytest.mark.parametrize("step_ms", [1, 7, 20, 333])
 def test_step_pace_draws_every_moment_once_whatever_the_chunks(step_ms):
-    pace = LockstepScheduler(Grid(25.0))
+    pace = LockstepScheduler(FrameGrid(25.0))
     pace.begin(0)
     times = [t for now in range(0, 2000 + step_ms, step_ms) for t in pace.due(min(now, 2000) * MS)]
     assert times == [k * 40 * MS for k in range(51)]
 
 
 def test_live_pace_follows_the_stream():
-    pace = LiveScheduler(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(FrameGrid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     times = [t for now in range(0, 1000, 5) for t in pace.due((now - 50) * MS, now * MS)]
     assert times == [k * 20 * MS for k in range(48)]
@@ -33,14 +33,14 @@ def test_live_pace_follows_the_stream():
 
 
 def test_live_pace_lives_on_without_sound():
-    pace = LiveScheduler(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(FrameGrid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     times = [t for now in range(0, 1001, 10) for t in pace.due(None, now * MS)]
     assert times == [k * 40 * MS for k in range(19)]
 
 
 def test_live_pace_drops_what_is_late_and_counts_it():
-    pace = LiveScheduler(Grid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(FrameGrid(50.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     pace.begin(0)
     pace.due(0, 50 * MS)
     late = pace.due(500 * MS, 550 * MS)  # half a second of stall
@@ -49,7 +49,7 @@ def test_live_pace_drops_what_is_late_and_counts_it():
 
 
 def test_live_pace_survives_jumps_of_the_clock():
-    pace = LiveScheduler(Grid(25.0), patience_ns=0, backlog_ns=60 * MS)
+    pace = LiveScheduler(FrameGrid(25.0), patience_ns=0, backlog_ns=60 * MS)
     pace.begin(1000 * NS_PER_S)
     assert pace.due(None, 5 * NS_PER_S) == []
     assert pace.due(None, 5 * NS_PER_S + 40 * MS) != []
@@ -58,7 +58,7 @@ def test_live_pace_survives_jumps_of_the_clock():
 
 
 def test_live_pace_gives_again_what_an_interruption_made_untrue():
-    pace = LiveScheduler(Grid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
+    pace = LiveScheduler(FrameGrid(25.0), patience_ns=250 * MS, backlog_ns=60 * MS)
     assert pace.redraw_times(0) == []
     pace.begin(0)
     for now in range(0, 1001, 10):

@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.encoder import Encoder
 from splatface.models.behavior.controller import HeadMotionController
-from splatface.models.frame_scheduler import Grid
+from splatface.models.frame_scheduler import FrameGrid
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk, AudioFrame, HeadControl
 from splatface.models.talking_head import TalkingHead
 from splatface.models.timeline import Timeline
 from splatface.models.video.video_audio import VIDEO_HZ, Sound, resample_for_video_and_encoder
 
-__all__ = ["VideoFrame", "render_frames"]
+__all__ = ["RenderedFrame", "render_frames"]
 
 _STEP = SAMPLE_RATE // 50
 _FLUSH_STEPS = 100  # 2 s of silence: more than any encoder looks ahead
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class VideoFrame:
+class RenderedFrame:
     """Image k shows media time k / fps; its audio lasts until the next image's time."""
 
     image: NDArray[np.uint8]  # [H, W, 3] RGB
@@ -34,7 +34,7 @@ class VideoFrame:
 
 def render_frames(
     sound: Sound, encoder: Encoder, talker: TalkingHead, controller: HeadMotionController, fps: Fraction
-) -> Iterator[VideoFrame]:
+) -> Iterator[RenderedFrame]:
     """Render ceil(duration * fps) frames of a video, the last one with the remaining audio.
 
     Audio goes in block by block, as it does live, and a frame is rendered as soon as the features it needs
@@ -55,10 +55,10 @@ def render_frames(
             yield _render_frame(mouth_stream, talker, slicer)
 
 
-def _render_frame(mouth_stream: "_MouthStream", talker: TalkingHead, slicer: "_AudioSlicer") -> VideoFrame:
+def _render_frame(mouth_stream: "_MouthStream", talker: TalkingHead, slicer: "_AudioSlicer") -> RenderedFrame:
     mouth, control = mouth_stream.at(talker, slicer.time_ns)
     image = talker.draw(mouth, control)
-    return VideoFrame(image, slicer.next_slice(), slicer.fraction, mouth, control)
+    return RenderedFrame(image, slicer.next_slice(), slicer.fraction, mouth, control)
 
 
 class _MouthStream:
@@ -93,7 +93,7 @@ class _AudioSlicer:
 
     def __init__(self, channels: int, fps: Fraction) -> None:
         self._fps = fps
-        self._grid = Grid(float(fps))
+        self._grid = FrameGrid(float(fps))
         self._samples = np.zeros((0, channels), np.float32)
         self._index = 0  # of the next image
         self._samples_received = self._samples_emitted = 0  # samples

@@ -15,8 +15,8 @@ from splatface.models.typing import AnyArray, Float64Array
 __all__ = [
     "LARGEST_LAG_MS",
     "STEADY",
+    "LandmarkScore",
     "LandmarkSequences",
-    "LipScore",
     "MotionScore",
     "amplitude_ratio",
     "correlation",
@@ -119,7 +119,7 @@ class LandmarkSequences:
 
 
 @dataclass(frozen=True, slots=True)
-class LipScore:
+class LandmarkScore:
     """How well the rendered mouth follows the true one. NaN where it cannot be said."""
 
     lmd_px: float  # mean distance of the 40 lip landmarks, px of 512
@@ -157,11 +157,11 @@ def lip_distance_px(landmarks: LandmarkSequences) -> Float64Array:
     return distance
 
 
-def lip_score(landmarks: LandmarkSequences) -> LipScore:
+def lip_score(landmarks: LandmarkSequences) -> LandmarkScore:
     """Compute all lip metrics."""
     grid_index = _grid_index(landmarks)
     true_opening, opening = mouth_opening(landmarks.truth), mouth_opening(landmarks.found)
-    return LipScore(
+    return LandmarkScore(
         lmd_px=_mean(lip_distance_px(landmarks)),
         opening_correlation=correlation(true_opening, opening),
         opening_amplitude=amplitude_ratio(true_opening, opening),

@@ -20,8 +20,8 @@ from splatface.models.render.jit import Workers, kernel
 from splatface.models.render.simd import LANES, horizontal_sum, load, splat, store
 
 __all__ = [
-    "Grid",
     "Layout",
+    "ParameterGrid",
     "add_gradient",
     "grid_values",
     "make_layout",
@@ -208,7 +208,7 @@ def _workers(threads: int) -> Workers:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ParameterGrid:
     """A plane or a line of features among the values of a layout. Nodes stand at 0, 1 / (R - 1) .. 1."""
 
     offset: int  # of its first value
@@ -221,7 +221,7 @@ class Layout:
     """Products of grids of one width. All grids lie in one flat tensor: one parameter, one gradient."""
 
     width: int  # C, features of each grid, a multiple of 16
-    products: tuple[tuple[Grid, ...], ...]
+    products: tuple[tuple[ParameterGrid, ...], ...]
     count: int  # values of all grids
 
 
@@ -231,13 +231,13 @@ def make_layout(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int
     for product in wanted:
         grids = []
         for axes, size in product:
-            grids.append(Grid(offset=offset, axes=axes, sizes=(size,) * len(axes)))
+            grids.append(ParameterGrid(offset=offset, axes=axes, sizes=(size,) * len(axes)))
             offset += size ** len(axes) * width
         made.append(tuple(grids))
     return Layout(width=width, products=tuple(made), count=offset)
 
 
-def grid_values(values: Tensor, grid: Grid, width: int) -> Tensor:
+def grid_values(values: Tensor, grid: ParameterGrid, width: int) -> Tensor:
     """Return the values of one grid as a view: [R, R', C] or [R, C]."""
     return values[grid.offset : grid.offset + prod(grid.sizes) * width].view(*grid.sizes, width)
 
@@ -263,12 +263,12 @@ def products_reference(values: Tensor, layout: Layout, places: Tensor) -> Tensor
     return torch.cat([_product(values, layout.width, product, places) for product in layout.products], dim=1)
 
 
-def _span(grid: Grid) -> tuple[int, int, int, int]:
+def _span(grid: ParameterGrid) -> tuple[int, int, int, int]:
     # A line is a plane of one column, whose second axis is never read.
     return grid.axes[0], grid.axes[-1], grid.sizes[0], grid.sizes[1] if len(grid.sizes) > 1 else 1
 
 
-def _product(values: Tensor, width: int, grids: Sequence[Grid], places: Tensor) -> Tensor:
+def _product(values: Tensor, width: int, grids: Sequence[ParameterGrid], places: Tensor) -> Tensor:
     result: Any = 1
     for grid in grids:
         first, second, rows, columns = _span(grid)

@@ -21,7 +21,7 @@ from splatface.models.training.speech_corpus.forced_alignment import closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
 from splatface.models.typing import Float32Array, UInt8Array
 from splatface.models.video.video_audio import audio_from_file
-from splatface.models.video.video_frames import VideoFrame, render_frames
+from splatface.models.video.video_frames import RenderedFrame, render_frames
 from splatface.models.video.video_writer import VideoFormat
 
 __all__ = [
@@ -199,7 +199,7 @@ def heard_moments(
 
 
 def _faces(
-    sides: tuple[VideoFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
+    sides: tuple[RenderedFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
 ) -> list[Face]:
     faces = [(side.image, side.mouth) for side in sides]
     if phones:

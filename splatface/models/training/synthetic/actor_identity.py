@@ -1,4 +1,4 @@
-"""Who the actors are: three named people who do not exist, and as many others as there are seeds."""
+"""Identities of the synthetic actors: three named ones, and one for every seed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

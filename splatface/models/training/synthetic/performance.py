@@ -162,7 +162,7 @@ _GAZE_END_RAD = 0.5  # beyond the limit, which then limits it
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ActingConfig:
-    """How long, how fine and how lively; the same values give the same film."""
+    """Length, frame rate and motion amplitude of a performance; the same values give the same video."""
 
     seconds: float = 45.0
     fps: float = 25.0

@@ -49,7 +49,7 @@ _TEXTURE_PX = 1024
 
 @dataclass(frozen=True)
 class RigSpec:
-    """What anny is asked for: phenotype values 0..1, local changes -1..1 (names of anny)."""
+    """Parameters of a shape: phenotype values 0..1, local changes -1..1 (names of anny)."""
 
     phenotype: Mapping[str, float]
     local_changes: Mapping[str, float]
@@ -219,7 +219,7 @@ _CLAVICLE = 0.06
 
 @dataclass(frozen=True)
 class BodyPose:
-    """How the body stands, radians; the senses of REP 103 (yaw to the person's left, pitch down)."""
+    """Pose of the body, radians, in the directions of REP 103 (yaw to the person's left, pitch down)."""
 
     head_yaw_rad: float = 0.0  # of the head against the torso
     head_pitch_rad: float = 0.0

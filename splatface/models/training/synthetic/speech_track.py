@@ -1,4 +1,4 @@
-"""What an actor says: sentences by one permissively licensed voice, with pauses, every phone's time known."""
+"""Speech of an actor: sentences of one permissively licensed voice, with pauses and the times of all phones."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class ActorVoice:
 
 @dataclass(frozen=True, slots=True)
 class SpeechScript:
-    """What is said: `spoken` first and again from its start until `kept_back` has to begin."""
+    """Sentences: `spoken` first and again from its start until `held_out` has to begin."""
 
     spoken: tuple[str, ...]
     held_out: tuple[str, ...]  # said last, in the part of the film that nothing is trained on

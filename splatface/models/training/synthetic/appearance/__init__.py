@@ -1,1 +1,1 @@
-"""What an actor looks like: paint, eyes, teeth, hair and clothes over the rig, at rest."""
+"""Appearance of an actor at rest: paint, eyes, teeth, hair and clothes over the rig."""

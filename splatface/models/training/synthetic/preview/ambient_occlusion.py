@@ -1,4 +1,4 @@
-"""How much of the light from all around reaches each place of a body at rest, found once per body.
+"""Ambient occlusion of a body at rest, computed once per body.
 
 Meshes: depth maps from many directions (ambient occlusion), the best of a few faces, because lips that
 touch and lids that are shut are not always so. Strands: the way out through the hair's density.

@@ -90,7 +90,7 @@ def light_surface(seen, surface, lights, shadow, eye, color):  # type: ignore[no
 
 @kernel
 def _shares(screens, corners, px, py):  # type: ignore[no-untyped-def]
-    """How much of a triangle's corners is at a pixel, in space: over depth, not on the screen."""
+    """Return the perspective-correct barycentric weights of a pixel in a triangle."""
     a, b, c = corners[0], corners[1], corners[2]
     abx, aby = screens[b, 0] - screens[a, 0], screens[b, 1] - screens[a, 1]
     acx, acy = screens[c, 0] - screens[a, 0], screens[c, 1] - screens[a, 1]
@@ -180,7 +180,7 @@ def wrapped(cosine, around):  # type: ignore[no-untyped-def]
 
 @kernel
 def shadow_at(shadow, x3, y3, z3):  # type: ignore[no-untyped-def]
-    """How much of the key light arrives at a place, 0..1: the mean of 5 x 5 neighbors, blurred between."""
+    """Return the fraction 0..1 of the key light that arrives: the mean of 5 x 5 neighbors, interpolated."""
     depths, t = shadow
     size = len(depths)
     x = t[0, 0] * x3 + t[0, 1] * y3 + t[0, 2] * z3 + t[0, 3] - f4(0.5)
