@@ -1,4 +1,4 @@
-"""Speech of an actor: sentences of one permissively licensed voice, with pauses and the times of all phones."""
+"""Speech of an actor: sentences of one permissively licensed voice, with pauses and phone times."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -147,11 +147,11 @@ def make_speech_track(
         script: what to say.
         voice: who says it.
         seconds: length of the sound.
-        kept_back_from_s: before it only `script.spoken` is heard, after it only `script.kept_back`.
+        held_out_from_s: before it only `script.spoken` is said, after it only `script.held_out`.
         seed: of the pauses' lengths.
 
     Raises:
-        ActorError: when no sentence fits before `kept_back_from_s`.
+        ActorError: when no sentence fits before `held_out_from_s`.
     """
     rng = np.random.default_rng([seed, 0x9A])
     said = _schedule_sentences(script.spoken, voice, (_LEAD_S, held_out_from_s), rng)
