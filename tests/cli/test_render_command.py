@@ -16,12 +16,12 @@ from splatface.models.tts.speak import engine
 av = pytest.importorskip("av")
 COMMAND = """
 import argparse, sys
-from splatface.cli import render_film
+from splatface.cli import render_command
 from splatface.models.errors import SplatfaceError
 parser = argparse.ArgumentParser()
-render_film.add_arguments(parser)
+render_command.add_arguments(parser)
 try:
-    sys.exit(render_film.main(parser.parse_args()))
+    sys.exit(render_command.main(parser.parse_args()))
 except SplatfaceError as error:
     sys.exit(str(error))
 """

@@ -28,8 +28,8 @@ PROGRESS = TrainingProgress(
 )  # fmt: skip
 # A background process ignores SIGINT, and its children inherit that.
 PROGRAM = "import sys, argparse, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-PROGRAM += "from splatface.cli import train_command as train; p = argparse.ArgumentParser(); "
-PROGRAM += "train.add_arguments(p); sys.exit(train.main(p.parse_args()))"
+PROGRAM += "from splatface.cli import train_command; p = argparse.ArgumentParser(); "
+PROGRAM += "train_command.add_arguments(p); sys.exit(train_command.main(p.parse_args()))"
 
 
 @pytest.fixture(scope="module")
