@@ -42,7 +42,7 @@ def films(videos):
 
 def test_films_writes_a_tracked_clip(films, capsys):
     film = load_filmed_mouth(films / "mira.npz")
-    assert (film.person, film.license) == ("mira", "Apache-2.0")
+    assert (film.speaker, film.license) == ("mira", "Apache-2.0")
     assert film.modes[:, MOUTH_MODES.index("open")].std() > 0.05
     assert len(film.samples) / 16000 == pytest.approx(film.times_s[-1], abs=0.3)
 
