@@ -63,12 +63,12 @@ def _info(folder: Path, sheet: Path | None) -> int:
 def _describe(dataset: "Dataset") -> str:
     from splatface.models.messages import SAMPLE_RATE
     from splatface.models.training.dataset.dataset_audio import FEATURE_FOLDER, load_audio
-    from splatface.models.training.dataset.dataset_io import points
-    from splatface.models.training.dataset.types import TEST, TRAIN, VAL, rows_of
+    from splatface.models.training.dataset.dataset_io import load_points
+    from splatface.models.training.dataset.types import TEST, TRAIN, VAL, frames_in_split
 
-    frames, camera, start = dataset.frames, dataset.camera, points(dataset)
+    frames, camera, start = dataset.frames, dataset.camera, load_points(dataset)
     parts = zip(("train", "val", "test"), (TRAIN, VAL, TEST), strict=True)
-    counts = ", ".join(f"{len(rows_of(frames, part))} {name}" for name, part in parts)
+    counts = ", ".join(f"{len(frames_in_split(frames, part))} {name}" for name, part in parts)
     encoders = sorted(path.stem for path in (dataset.folder / FEATURE_FOLDER).glob("*.safetensors"))
     lines = [
         f"name        {dataset.name}",

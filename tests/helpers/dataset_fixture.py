@@ -197,7 +197,7 @@ def tiny_points(thin: bool = True) -> Points:
         scales=np.exp(g.log_scales),
         quats=g.quats,
         labels=labels,
-        skin=head.skinning_weight,
+        skinning_weight=head.skinning_weight,
         mouth_modes=np.ascontiguousarray(modes[:, :8]),
         control_modes=np.ascontiguousarray(modes[:, 8:]),
     )

@@ -8,7 +8,7 @@ import soundfile
 
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.frame_images import read_image, read_labels
 from splatface.models.training.dataset.types import BACKGROUND, NECK, TEST, TORSO
 
 OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -22,10 +22,10 @@ def write_shared(dataset, folder):
     frames = dataset.frames
     ids = np.round(frames.time_ns * dataset.fps / 1e9).astype(int)
     for row, image in enumerate(ids):
-        bgr = picture(dataset, row)[..., ::-1]
+        bgr = read_image(dataset, row)[..., ::-1]
         for name in ("ori_imgs", "gt_imgs"):
             cv2.imwrite(str(folder / name / f"{image}.jpg"), bgr, [cv2.IMWRITE_JPEG_QUALITY, 100])
-        cv2.imwrite(str(folder / "parsing" / f"{image}.png"), parsed(labels(dataset, row)))
+        cv2.imwrite(str(folder / "parsing" / f"{image}.png"), parsed(read_labels(dataset, row)))
         np.savetxt(folder / "ori_imgs" / f"{image}.lms", frames.landmarks_px[row], "%f")
     background = np.full(
         (dataset.camera.height, dataset.camera.width, 3), 255 * dataset.background + 0.5, np.uint8

@@ -22,8 +22,8 @@ __all__ = [
     "AUDIO",
     "FEATURE_FOLDER",
     "FeatureStream",
-    "features",
     "load_audio",
+    "load_features",
     "wav_bytes",
     "write_features",
 ]
@@ -67,7 +67,7 @@ def wav_bytes(samples: Float32Array) -> bytes:
     return file.getvalue()
 
 
-def features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
+def load_features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
     """What an encoder hears: values [n, D] and the film times [n] of their centers, 20 ms apart.
 
     Made by the live streaming code, with a second of silence after the end; kept in

@@ -57,7 +57,7 @@ from splatface.models.training.dataset.types import (
 )
 from splatface.models.typing import UInt8Array
 
-__all__ = ["UNFINISHED", "DatasetWriter", "load_dataset", "points", "save_dataset"]
+__all__ = ["UNFINISHED", "DatasetWriter", "load_dataset", "load_points", "save_dataset"]
 
 _NEEDED = (FRAMES, MOTION, AUDIO, DIGESTS)
 _KNOWN = (*_NEEDED, POINTS, BACKGROUND_FILE)
@@ -82,7 +82,7 @@ def load_dataset(folder: str | os.PathLike[str]) -> Dataset:
         ) from error
 
 
-def points(dataset: Dataset) -> Points | None:
+def load_points(dataset: Dataset) -> Points | None:
     """Where training may start; None when nobody knows.
 
     Raises:

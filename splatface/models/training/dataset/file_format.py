@@ -100,13 +100,17 @@ def disk_error(folder: Path, error: OSError) -> DatasetError:
 
 FRAMES, MOTION, POINTS = "frames.safetensors", "motion.safetensors", "points.safetensors"
 MAX_TABLE_BYTES = 2**30
+_TENSOR_NAMES = {"skinning_weight": "skin"}  # in the file, where it differs from the field
 
 Table = TypeVar("Table", FrameTable, MotionTrack, Points)
 
 
 def pack(table: FrameTable | MotionTrack | Points) -> bytes:
     """The bytes of a table's file."""
-    arrays = {field.name: np.ascontiguousarray(getattr(table, field.name)) for field in fields(table)}
+    arrays = {
+        _TENSOR_NAMES.get(field.name, field.name): np.ascontiguousarray(getattr(table, field.name))
+        for field in fields(table)
+    }
     return bytes(safetensors.numpy.save(arrays))
 
 
@@ -123,13 +127,13 @@ def unpack(kind: type[Table], content: bytes, file: str) -> Table:
         raise DatasetError(f"{file}: expected safetensors, found {str(error)[:120]}: {INTACT}") from error
     if "colours" in loaded:  # the spelling of data sets made before 0.2
         loaded["colors"] = loaded.pop("colours")
-    names = [field.name for field in fields(kind)]
-    missing = [name for name in names if name not in loaded]
+    names = {field.name: _TENSOR_NAMES.get(field.name, field.name) for field in fields(kind)}
+    missing = [name for name in names.values() if name not in loaded]
     if missing:
         raise DatasetError(
-            f"{file}: expected the tensors {', '.join(names)}, found no {', '.join(missing)}: {INTACT}"
+            f"{file}: expected the tensors {', '.join(names.values())}, found no {', '.join(missing)}: {INTACT}"
         )
-    return kind(**{name: _complete(name, np.array(loaded[name])) for name in names})
+    return kind(**{name: _complete(name, np.array(loaded[tensor])) for name, tensor in names.items()})
 
 
 def _complete(name: str, array: NDArray[Any]) -> NDArray[Any]:

@@ -12,18 +12,18 @@ from splatface.models.errors import DatasetError, TrackingError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.dataset_io import points
+from splatface.models.training.dataset.dataset_io import load_points
 from splatface.models.training.dataset.file_format import DIGESTS, plain_path, read_regular_file, sha256_of
 from splatface.models.training.dataset.frame_images import (
     box_of,
     eyes_mask,
     face_mask,
-    labels,
     mouth_mask,
     person_mask,
-    picture,
+    read_image,
+    read_labels,
 )
-from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset, rows_of
+from splatface.models.training.dataset.types import EYES, LIPS, TEST, TRAIN, VAL, Dataset, frames_in_split
 from splatface.models.typing import FloatArray, UInt8Array
 
 __all__ = [
@@ -176,13 +176,13 @@ def _check_images(dataset: Dataset, progress: Callable[[int, int], None] | None)
 
 
 def _check_split(dataset: Dataset) -> Finding:
-    counts = {name: len(rows_of(dataset.frames, split)) for name, split in _SPLITS.items()}
+    counts = {name: len(frames_in_split(dataset.frames, split)) for name, split in _SPLITS.items()}
     text = ", ".join(f"{count} {name}" for name, count in counts.items())
     if not counts["test"]:
         return Finding(ODD, "split", f"{text}: nothing can be measured, split by time")
     if counts["train"] < _MIN_TRAIN:
         return Finding(ODD, "split", f"{text}: too few to train on")
-    gaps = np.diff(dataset.frames.time_ns[rows_of(dataset.frames, TEST)]) * dataset.fps / NS_PER_S
+    gaps = np.diff(dataset.frames.time_ns[frames_in_split(dataset.frames, TEST)]) * dataset.fps / NS_PER_S
     if len(gaps) and gaps.max() > 1.5:
         return Finding(ODD, "split", f"{text}: the test part has gaps, jitter and lag cannot be measured")
     return Finding(FINE, "split", text)
@@ -236,8 +236,8 @@ def _check_labels(dataset: Dataset) -> Iterator[Finding]:
     rows = np.unique(np.linspace(0, len(dataset.frames) - 1, CHECKED_IMAGES).astype(int))
     fractions, distances = [], []
     for row in rows:
-        picture(dataset, int(row))
-        label_image = labels(dataset, int(row))
+        read_image(dataset, int(row))
+        label_image = read_labels(dataset, int(row))
         fractions.append([mask(label_image).mean() for mask in (person_mask, face_mask, mouth_mask)])
         distances.append(_lip_label_distance(dataset, int(row), label_image))
     person, face, mouth = np.mean(fractions, axis=0)
@@ -263,7 +263,7 @@ def _lip_label_distance(dataset: Dataset, row: int, label_image: UInt8Array) -> 
 
 def _check_points(dataset: Dataset) -> Finding:
     """Check that lip and eye points fall on lips and eyes: one test of all conventions."""
-    start = points(dataset)
+    start = load_points(dataset)
     if start is None:
         return Finding(FINE, "points", "none: training starts from points of its own")
     camera, row = dataset.camera, 0
@@ -272,7 +272,7 @@ def _check_points(dataset: Dataset) -> Finding:
     px = in_camera[:, :2] / np.maximum(in_camera[:, 2:], 1e-3)
     px = px * np.array([camera.fx, camera.fy]) + np.array([camera.cx, camera.cy])
     column, line = np.clip(px, 0, (camera.width - 1, camera.height - 1)).astype(int).T
-    label_image, dilation_px = labels(dataset, row), _LABEL_DILATION * camera.height
+    label_image, dilation_px = read_labels(dataset, row), _LABEL_DILATION * camera.height
     hits = [
         mask(label_image, dilation_px)[line[chosen], column[chosen]]
         for mask, chosen in ((mouth_mask, start.labels == LIPS), (eyes_mask, start.labels == EYES))

@@ -28,19 +28,19 @@ from splatface.models.typing import BoolArray, UInt8Array
 __all__ = [
     "LABEL_FOLDER",
     "PICTURE_FOLDER",
+    "ImageCache",
     "LossWeights",
-    "PictureCache",
     "box_of",
     "contact_sheet",
     "eyes_mask",
     "face_mask",
     "is_whole_png",
-    "labels",
     "loss_weights",
     "mouth_mask",
     "person_mask",
-    "picture",
     "png_bytes",
+    "read_image",
+    "read_labels",
     "read_png",
     "row_name",
     "silhouette_trimap",
@@ -56,7 +56,7 @@ def row_name(row: int) -> str:
     return f"{row:06d}.png"
 
 
-def picture(dataset: Dataset, row: int) -> UInt8Array:
+def read_image(dataset: Dataset, row: int) -> UInt8Array:
     """The picture [H, W, 3] RGB of a row.
 
     Raises:
@@ -66,7 +66,7 @@ def picture(dataset: Dataset, row: int) -> UInt8Array:
     return read_png(dataset.folder, f"{PICTURE_FOLDER}/{row_name(_checked(dataset, row))}", size, channels=3)
 
 
-def labels(dataset: Dataset, row: int) -> UInt8Array:
+def read_labels(dataset: Dataset, row: int) -> UInt8Array:
     """What each pixel [H, W] of a row shows: indices into LABELS. Raises DatasetError like `picture`."""
     size = (dataset.camera.width, dataset.camera.height)
     name = f"{LABEL_FOLDER}/{row_name(_checked(dataset, row))}"
@@ -122,7 +122,7 @@ def is_whole_png(path: Path) -> bool:
         return head == _HEAD and file.read() == _END
 
 
-class PictureCache:
+class ImageCache:
     """Pictures with their labels, kept in memory as uint8 until `max_bytes` are full.
 
     Those that came first stay: rows drawn at random then hit as often as with any other rule, and a pass in
@@ -141,7 +141,7 @@ class PictureCache:
         """
         if row in self._kept:
             return self._kept[row]
-        pair = picture(self._dataset, row), labels(self._dataset, row)
+        pair = read_image(self._dataset, row), read_labels(self._dataset, row)
         size = sum(image.nbytes for image in pair)
         if size <= self._room:
             for image in pair:
@@ -273,7 +273,7 @@ def tinted(image: UInt8Array, shown: UInt8Array) -> UInt8Array:
 
 
 def _tile(dataset: Dataset, row: int, side_px: int) -> UInt8Array:
-    image, shown = picture(dataset, row), labels(dataset, row)
+    image, shown = read_image(dataset, row), read_labels(dataset, row)
     scale = side_px / max(shown.shape)
     size = (round(shown.shape[1] * scale), round(shown.shape[0] * scale))
     above = cv2.resize(image, size, interpolation=cv2.INTER_AREA)

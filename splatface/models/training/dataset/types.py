@@ -38,7 +38,7 @@ __all__ = [
     "check_camera",
     "check_dataset",
     "check_points",
-    "rows_of",
+    "frames_in_split",
     "split_by_time",
 ]
 
@@ -86,7 +86,7 @@ class Points:
     scales: AnyArray  # [P, 3] f32 m, along the axes of `quats`
     quats: AnyArray  # [P, 4] f32 wxyz
     labels: NDArray[np.uint8]  # [P] LABELS
-    skin: AnyArray  # [P] f32, 0 torso bone .. 1 head bone
+    skinning_weight: AnyArray  # [P] f32, 0 torso bone .. 1 head bone
     mouth_modes: AnyArray  # [P, 8, 3] f32 m per unit of each mouth mode
     control_modes: AnyArray  # [P, 8, 3] f32 m per unit of each control (radian for gaze)
 
@@ -147,7 +147,7 @@ def split_by_time(
     return split
 
 
-def rows_of(frames: FrameTable, part: int) -> NDArray[np.intp]:
+def frames_in_split(frames: FrameTable, part: int) -> NDArray[np.intp]:
     """Rows [n] of TRAIN, VAL or TEST, in order of time."""
     return np.flatnonzero(frames.split == part)
 
@@ -199,7 +199,7 @@ def check_points(points: Points) -> None:
         "colors": (count, 3),
         "scales": (count, 3),
         "quats": (count, 4),
-        "skin": (count,),
+        "skinning_weight": (count,),
         "mouth_modes": (count, len(MOUTH_MODES), 3),
         "control_modes": (count, len(CONTROLS), 3),
     }
@@ -207,7 +207,7 @@ def check_points(points: Points) -> None:
         _expect(f"points.{name}", getattr(points, name), shape, np.float32)
     _expect("points.labels", points.labels, (count,), np.uint8)
     _in_range("points.labels", points.labels, 0, len(LABELS) - 1)
-    _in_range("points.skin", points.skin, 0.0, 1.0)
+    _in_range("points.skinning_weight", points.skinning_weight, 0.0, 1.0)
     _in_range("points.colors", points.colors, 0.0, 1.0)
     _in_range("points.scales", points.scales, 1e-9, 1e3)
     _in_range("points.normals: length", np.linalg.norm(points.normals, axis=1), 0.99, 1.01)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from splatface.models.errors import EncoderError, MetricError
 from splatface.models.head.head import Head
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.frame_images import picture
-from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, rows_of
+from splatface.models.training.dataset.frame_images import read_image
+from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset, frames_in_split
 from splatface.models.training.evaluation.evaluate_frames import (
     MetricGroup,
     MetricTools,
@@ -140,7 +140,7 @@ def _group_json(group: MetricGroup) -> dict[str, Any]:
 
 def _make_truth(dataset: Dataset, config: EvaluationConfig, metric_tools: MetricTools) -> Truth:
     frames = dataset.frames
-    frame_indices = rows_of(frames, SPLITS[config.split])
+    frame_indices = frames_in_split(frames, SPLITS[config.split])
     frame_indices = frame_indices[np.isfinite(frames.T_world_head[frame_indices]).all(axis=(1, 2))]
     frame_indices = frame_indices[: config.most or None]
     if not len(frame_indices):
@@ -161,11 +161,11 @@ def _make_truth(dataset: Dataset, config: EvaluationConfig, metric_tools: Metric
 def _landmarks(
     dataset: Dataset, frame_indices: NDArray[np.intp], metric_tools: MetricTools
 ) -> NDArray[np.float64] | None:
-    landmarker = warmed_up_landmarker(metric_tools, picture(dataset, int(frame_indices[0])))
+    landmarker = warmed_up_landmarker(metric_tools, read_image(dataset, int(frame_indices[0])))
     if landmarker is None:
         return None
     with landmarker as find:
-        return np.stack([find(picture(dataset, row)) for row in frame_indices.tolist()])
+        return np.stack([find(read_image(dataset, row)) for row in frame_indices.tolist()])
 
 
 def _by_motion(

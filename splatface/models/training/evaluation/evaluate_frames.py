@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from splatface.models.errors import SplatfaceError
-from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.frame_images import read_image, read_labels
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.evaluation.image_metrics import (
     REGIONS,
@@ -205,8 +205,8 @@ def evaluate_frames(
         began = clock()
         rendered = draw(row)
         seconds.append(clock() - began)
-        true = picture(truth.dataset, row)
-        accumulator.compare(position, true, rendered, labels(truth.dataset, row))
+        true = read_image(truth.dataset, row)
+        accumulator.compare(position, true, rendered, read_labels(truth.dataset, row))
         rendered_landmarks.append(landmarker(rendered) if landmarker else np.empty(0))
         if position in truth.sampled:
             shown[position] = rendered

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from splatface.models.errors import MetricError
-from splatface.models.training.dataset.frame_images import picture
+from splatface.models.training.dataset.frame_images import read_image
 from splatface.models.training.evaluation.evaluate import Evaluation, mouth_openings
 from splatface.models.training.evaluation.evaluate_frames import METRICS
 from splatface.models.training.evaluation.image_metrics import REGIONS
@@ -156,7 +156,7 @@ def side_by_side(evaluation: Evaluation) -> UInt8Array:
         positions[k]
         for k in np.round(np.linspace(0, len(positions) - 1, min(_COLUMNS, len(positions)))).astype(int)
     ]
-    true = [picture(truth.dataset, int(truth.frame_indices[at])) for at in sampled]
+    true = [read_image(truth.dataset, int(truth.frame_indices[at])) for at in sampled]
     strips = [("truth", true)]
     for name, group in (("by motion", evaluation.by_motion), ("by sound", evaluation.by_sound)):
         if group.shown is not None:

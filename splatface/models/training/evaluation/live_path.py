@@ -16,7 +16,7 @@ from splatface.models.head.deformation import Deformer
 from splatface.models.head.head import Head
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioFrame
 from splatface.models.render.cpu import CpuRenderer
-from splatface.models.training.dataset.dataset_audio import features, load_audio
+from splatface.models.training.dataset.dataset_audio import load_audio, load_features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.typing import Float32Array
 
@@ -103,7 +103,7 @@ def encoded_frames(dataset: Dataset, encoder: str, span_ns: tuple[int, int]) -> 
     Features that came with an imported data set carry no voice probability: they count as voice.
     """
     if encoder not in ENCODERS:
-        values, centers_ns = features(dataset, encoder)
+        values, centers_ns = load_features(dataset, encoder)
         frames = zip(values, centers_ns.tolist(), strict=True)
         return [AudioFrame(row, encoder, center, voice_probability=1.0) for row, center in frames]
     first_s = max(0, span_ns[0] // NS_PER_S - _LEAD_S) // _GRID_S * _GRID_S

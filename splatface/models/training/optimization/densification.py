@@ -194,7 +194,7 @@ def surface_prior_from_points(points: Points | None) -> SurfacePrior:
     surfaces: dict[int, SurfaceSamples] = {}
     if points is None:
         return SurfacePrior(surfaces)
-    anchors = np.stack([points.means[:, 2], skin_logits(points.skin)], axis=1).astype(np.float32)
+    anchors = np.stack([points.means[:, 2], skin_logits(points.skinning_weight)], axis=1).astype(np.float32)
     for label in _SURFACES:
         of_label = points.labels == label
         neighbors = _NECK_NEIGHBORS if label == NECK else _SURFACE_NEIGHBORS

@@ -20,7 +20,7 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.head import DELTA_CHANNELS
 from splatface.models.render.jit import Workers
 from splatface.models.rotations import rep103_angles
-from splatface.models.training.dataset.dataset_audio import features
+from splatface.models.training.dataset.dataset_audio import load_features
 from splatface.models.training.dataset.types import TRAIN, Dataset
 from splatface.models.training.fields.audio_conditioning import audio_windows
 from splatface.models.training.fields.basis_field import BasisField
@@ -75,7 +75,7 @@ class Conditions:
                     "config encoder: expected the encoder whose features drive the field, found none: "
                     "set encoder (logmel, fsmn, whisper), or field.conditioning.drive to motion"
                 )
-            self._features = features(dataset, encoder)
+            self._features = load_features(dataset, encoder)
 
     def __call__(self, frame_index: int) -> Condition:
         """Return the condition of a frame; float32 on the CPU."""

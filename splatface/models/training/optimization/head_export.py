@@ -25,7 +25,7 @@ from splatface.models.render.render import renderer
 from splatface.models.rotations import quats_from_matrices
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.audio_to_mouth.speaker_calibration import calibrate_net, calibration_as_dict
-from splatface.models.training.dataset.dataset_audio import features
+from splatface.models.training.dataset.dataset_audio import load_features
 from splatface.models.training.dataset.types import Dataset
 from splatface.models.training.optimization.bake import BakedHead
 from splatface.models.training.optimization.dataset_statistics import (
@@ -122,7 +122,7 @@ def calibrated_nets(
     for encoder in shipped_encoders() if encoders is None else encoders:
         net = load_net(encoder)
         try:
-            net, calibration = calibrate_net(net, dataset, *features(dataset, encoder))
+            net, calibration = calibrate_net(net, dataset, *load_features(dataset, encoder))
         except EncoderError as error:
             reports[encoder] = {"not calibrated": str(error)}
         else:

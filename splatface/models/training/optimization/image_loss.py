@@ -27,11 +27,11 @@ from splatface.models.training.dataset.frame_images import (
     LossWeights,
     box_of,
     eyes_mask,
-    labels,
     loss_weights,
     mouth_mask,
     person_mask,
-    picture,
+    read_image,
+    read_labels,
     silhouette_trimap,
 )
 from splatface.models.training.dataset.types import Dataset
@@ -409,7 +409,7 @@ _LIPS_MARGIN, _MASK_DILATION, _EDGE = 0.02, 0.02, 0.012  # fractions of the imag
 
 def make_target(dataset: Dataset, frame_index: int, config: LossConfig) -> ImageTarget:
     """Return image, weights, masks and lips' box of a frame."""
-    parts = labels(dataset, frame_index)
+    parts = read_labels(dataset, frame_index)
     height = len(parts)
     region_weights = LossWeights(
         background=config.background,
@@ -424,7 +424,7 @@ def make_target(dataset: Dataset, frame_index: int, config: LossConfig) -> Image
     box = box_of(mouth_mask(parts), round(_LIPS_MARGIN * height))
     lips = (0, 0, 0, 0) if box is None else (box[0], box[2], box[1], box[3])
     trimap = silhouette_trimap(parts, _EDGE * height)
-    return ImageTarget(picture(dataset, frame_index), weights, dynamic_mask, trimap, lips)
+    return ImageTarget(read_image(dataset, frame_index), weights, dynamic_mask, trimap, lips)
 
 
 class TargetCache:
@@ -441,7 +441,7 @@ class TargetCache:
 
     def person_mask(self, frame_index: int) -> BoolArray:
         """Return where the person is [H, W]. Raises DatasetError where the file is damaged."""
-        return person_mask(labels(self._dataset, frame_index))
+        return person_mask(read_labels(self._dataset, frame_index))
 
     def __call__(self, frame_index: int) -> ImageTarget:
         """Return the target of a frame. Raises DatasetError where its files are damaged."""

@@ -10,8 +10,8 @@ from splatface.models.errors import TrainingError
 from splatface.models.head.head import DELTA_CHANNELS, MOTION_SIZE
 from splatface.models.render.conventions import SH_0
 from splatface.models.render.jit import Workers
-from splatface.models.training.dataset.dataset_io import points
-from splatface.models.training.dataset.frame_images import box_of, labels, person_mask, picture
+from splatface.models.training.dataset.dataset_io import load_points
+from splatface.models.training.dataset.frame_images import box_of, person_mask, read_image, read_labels
 from splatface.models.training.dataset.types import (
     EYES,
     FACE,
@@ -116,7 +116,7 @@ def build_trainer(dataset: Dataset, config: TrainConfig) -> Trainer:
         targets=targets,
         render_loss=_make_render_loss(dataset, pose_refinement_config(config)),
     )
-    surface_prior = surface_prior_from_points(None if dataset.has_full_geometry else points(dataset))
+    surface_prior = surface_prior_from_points(None if dataset.has_full_geometry else load_points(dataset))
     return Trainer(
         state=state,
         config=config,
@@ -178,7 +178,7 @@ def initialize_gaussians(
         TrainingError: where there is neither.
     """
     generator = np.random.default_rng([config.seed, 1])
-    cloud = points(dataset)
+    cloud = load_points(dataset)
     if cloud is None or not len(cloud.means):
         return _random_gaussians(dataset, frame_indices, config, generator)
     kept = _sample_points(cloud, config.densify.max_gaussians, generator)
@@ -192,7 +192,7 @@ def initialize_gaussians(
     )
     table[:, SH_DC] = (cloud.colors[kept] - 0.5) / SH_0
     table[:, OPACITY] = logit(_OPACITY)
-    table[:, SKIN] = skin_logits(cloud.skin[kept])
+    table[:, SKIN] = skin_logits(cloud.skinning_weight[kept])
     modes = np.concatenate([cloud.mouth_modes, cloud.control_modes], axis=1)[kept]
     return InitialGaussians(table, cloud.labels[kept].copy(), np.ascontiguousarray(modes, np.float32))
 
@@ -217,7 +217,7 @@ def _random_gaussians(
             "data set: expected TRAIN pictures with known poses, found none: track them first"
         )
     frame_index = int(frame_indices[len(frame_indices) // 2])
-    image, parts = picture(dataset, frame_index), labels(dataset, frame_index)
+    image, parts = read_image(dataset, frame_index), read_labels(dataset, frame_index)
     person = person_mask(parts)
     box = box_of(person)
     if box is None:

@@ -19,7 +19,7 @@ from splatface.models.errors import TrackingError
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.findings import Finding
-from splatface.models.training.dataset.frame_images import labels, picture, tinted
+from splatface.models.training.dataset.frame_images import read_image, read_labels, tinted
 from splatface.models.training.dataset.types import Dataset, MotionTrack
 from splatface.models.training.report.encoder_comparison import write_on
 from splatface.models.training.tracking.face_detection import LIPS
@@ -279,9 +279,9 @@ class TrackingView:
     def panels(self, time_s: float) -> tuple[UInt8Array, UInt8Array]:
         """Overlay and labels [400, 400, 3] of the picture nearest to a film time."""
         data, row = self._dataset, _nearest(self._row_s, time_s)
-        image = picture(data, row)
+        image = read_image(data, row)
         overlay = draw_tracked(image, self._drawn(row), data.camera, _SIDE_PX)
-        parts = tinted(image, labels(data, row))
+        parts = tinted(image, read_labels(data, row))
         parts = np.asarray(cv2.resize(parts, (_SIDE_PX, _SIDE_PX), interpolation=cv2.INTER_AREA), np.uint8)
         words = [f"{time_s:.2f} s", *(subject for subject, (a, b) in self._spans if a <= time_s <= b)]
         if abs(float(self._row_s[row]) - time_s) > _FAR_S:

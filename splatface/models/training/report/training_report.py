@@ -21,7 +21,7 @@ from splatface.models.messages import NS_PER_S, SAMPLE_RATE
 from splatface.models.storage import atomic_write
 from splatface.models.training.dataset.dataset_audio import load_audio
 from splatface.models.training.dataset.findings import read_findings
-from splatface.models.training.dataset.frame_images import picture as true_picture
+from splatface.models.training.dataset.frame_images import read_image as true_picture
 from splatface.models.training.dataset.types import TEST, TRAIN, VAL, Dataset
 from splatface.models.training.evaluation.live_path import AudioToMouth, LivePath, make_audio_to_mouth
 from splatface.models.training.optimization.training_run import RunArtifacts

@@ -298,7 +298,7 @@ def make_initial_points(body: Body, shot: RenderedView, seed: int = 0) -> Points
         scales=_scales(kept).astype(np.float32),
         quats=_quats(tangents, normals),
         labels=samples.labels[rows],
-        skin=np.clip(samples.skin[rows], 0, 1).astype(np.float32),
+        skinning_weight=np.clip(samples.skin[rows], 0, 1).astype(np.float32),
         mouth_modes=np.ascontiguousarray(moves[:, : len(MOUTH_MODES)]),
         control_modes=np.ascontiguousarray(moves[:, len(MOUTH_MODES) :]),
     )

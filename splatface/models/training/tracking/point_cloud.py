@@ -127,7 +127,7 @@ def sample_person_point_cloud(
         scales=(_DISC_SPACING * cloud.spacing_m[:, None] * _DISC_SCALE).astype(np.float32),
         quats=_quats_from_normals(cloud.normals),
         labels=cloud.labels,
-        skin=np.clip(cloud.skinning_weight, 0, 1).astype(np.float32),
+        skinning_weight=np.clip(cloud.skinning_weight, 0, 1).astype(np.float32),
         mouth_modes=np.ascontiguousarray(modes[:, : len(MOUTH_MODES)]),
         control_modes=np.ascontiguousarray(modes[:, -len(CONTROLS) :]),
     )

@@ -16,10 +16,10 @@ from splatface.models.audio.encoder import encoder
 from splatface.models.errors import DatasetError, EncoderError
 from splatface.models.messages import AudioChunk
 from splatface.models.training.dataset.body_poses import rewrite_tables
-from splatface.models.training.dataset.dataset_audio import features, load_audio
-from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset, points
+from splatface.models.training.dataset.dataset_audio import load_audio, load_features
+from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset, load_points
 from splatface.models.training.dataset.file_format import pack
-from splatface.models.training.dataset.frame_images import PictureCache, labels, picture
+from splatface.models.training.dataset.frame_images import ImageCache, read_image, read_labels
 from splatface.models.training.dataset.types import TEST, MotionTrack
 
 
@@ -61,10 +61,10 @@ def test_what_was_written_is_read(tiny):
     assert (tiny.background == np.float32(head.info.background)).all()
     drawn = list(pictures_of(head, shown, tiny.camera, film, kept[:3]))
     for row, (image, parts) in enumerate(drawn):
-        assert np.array_equal(picture(tiny, row), image)
-        assert np.array_equal(labels(tiny, row), parts)
+        assert np.array_equal(read_image(tiny, row), image)
+        assert np.array_equal(read_labels(tiny, row), parts)
     assert np.abs(load_audio(tiny) - film.sound).max() < 1e-4
-    assert same(points(tiny), tiny_points())
+    assert same(load_points(tiny), tiny_points())
 
 
 def test_the_test_part_is_the_end_of_the_film_in_one_piece(tiny):
@@ -81,7 +81,7 @@ def test_a_background_picture_comes_back(tiny, tmp_path):
 
 
 def test_features_are_what_a_live_stream_hears(tiny, copied):
-    values, centers_ns = features(load_dataset(copied), "logmel")
+    values, centers_ns = load_features(load_dataset(copied), "logmel")
     live, samples, heard = encoder("logmel"), load_audio(tiny), []
     for first in range(0, len(samples), 320):
         heard += live.push(AudioChunk(samples[first : first + 320], 16000, first * 62_500))
@@ -93,34 +93,34 @@ def test_features_are_what_a_live_stream_hears(tiny, copied):
 
 def test_features_are_kept_for_as_long_as_the_sound_is_the_same(copied, tiny_folder):
     dataset = load_dataset(copied)
-    values, _ = features(dataset, "logmel")
+    values, _ = load_features(dataset, "logmel")
     kept = copied / "features" / "logmel.safetensors"
     first = kept.stat().st_mtime_ns
-    assert np.array_equal(features(dataset, "logmel")[0], values)
+    assert np.array_equal(load_features(dataset, "logmel")[0], values)
     assert kept.stat().st_mtime_ns == first
     kept.write_bytes(kept.read_bytes()[:-100])  # damaged: made again
-    assert np.array_equal(features(dataset, "logmel")[0], values)
+    assert np.array_equal(load_features(dataset, "logmel")[0], values)
     wav = bytearray((copied / "audio.wav").read_bytes())
     wav[20_000:30_000] = bytes(10_000)
     (copied / "audio.wav").write_bytes(wav)
-    assert not np.array_equal(features(dataset, "logmel")[0], values)
+    assert not np.array_equal(load_features(dataset, "logmel")[0], values)
 
 
 def test_unknown_encoders_and_odd_names_are_refused(copied):
     with pytest.raises(EncoderError, match="choose one of"):
-        features(load_dataset(copied), "wav3vec")
+        load_features(load_dataset(copied), "wav3vec")
     with pytest.raises(DatasetError, match="plain name"):
-        features(load_dataset(copied), "../logmel")
+        load_features(load_dataset(copied), "../logmel")
 
 
 def test_the_cache_keeps_what_fits(tiny):
     one = 96 * 96 * 4
-    cache = PictureCache(tiny, max_bytes=2 * one)
+    cache = ImageCache(tiny, max_bytes=2 * one)
     assert cache(0)[0] is cache(0)[0]
     assert cache(1)[0] is cache(1)[0]
     assert cache(2)[0] is not cache(2)[0]
-    assert np.array_equal(cache(2)[0], picture(tiny, 2))
-    assert np.array_equal(cache(0)[1], labels(tiny, 0))
+    assert np.array_equal(cache(2)[0], read_image(tiny, 2))
+    assert np.array_equal(cache(0)[1], read_labels(tiny, 0))
     with pytest.raises(DatasetError, match=r"0\.\.35"):
         cache(36)
 
@@ -129,15 +129,15 @@ def write_again(tiny, folder, **changes):
     camera = tiny.camera
     writer = DatasetWriter(folder, camera.width, camera.height)
     for row in range(len(tiny.frames)):
-        writer.add(row, picture(tiny, row), labels(tiny, row))
-    writer.finish(replace(tiny, **changes), load_audio(tiny), points(tiny))
+        writer.add(row, read_image(tiny, row), read_labels(tiny, row))
+    writer.finish(replace(tiny, **changes), load_audio(tiny), load_points(tiny))
     return folder
 
 
 def test_a_writer_goes_on_where_another_stopped(tiny, tmp_path):
     folder = tmp_path / "set"
     first = DatasetWriter(folder, 96, 96, key="film 1")
-    first.add(0, picture(tiny, 0), labels(tiny, 0))
+    first.add(0, read_image(tiny, 0), read_labels(tiny, 0))
     (folder / "pictures" / "000001.png.part").write_bytes(b"half")
     (folder / "pictures" / "000002.png").write_bytes(
         (tiny.folder / "pictures" / "000002.png").read_bytes()[:-9]
@@ -148,8 +148,8 @@ def test_a_writer_goes_on_where_another_stopped(tiny, tmp_path):
     with pytest.raises(DatasetError, match="35 rows, first 1"):
         second.finish(tiny, load_audio(tiny))
     for row in range(1, len(tiny.frames)):
-        second.add(row, picture(tiny, row), labels(tiny, row))
-    second.finish(tiny, load_audio(tiny), points(tiny))
+        second.add(row, read_image(tiny, row), read_labels(tiny, row))
+    second.finish(tiny, load_audio(tiny), load_points(tiny))
     assert not list(folder.rglob("*.part"))
     assert same(load_dataset(folder).frames, tiny.frames)
 
@@ -169,7 +169,7 @@ def test_films_never_mix(tiny, tmp_path, copied):
 
 def test_a_writer_takes_only_what_fits(tiny, tmp_path):
     writer = DatasetWriter(tmp_path / "set", 96, 96)
-    image, parts = picture(tiny, 0), labels(tiny, 0)
+    image, parts = read_image(tiny, 0), read_labels(tiny, 0)
     for wrong in (
         (image[1:], parts),
         (image, parts[1:]),
@@ -193,8 +193,12 @@ def test_a_writer_takes_only_what_fits(tiny, tmp_path):
             writer.finish(replace(tiny, **changes), load_audio(tiny))
     with pytest.raises(DatasetError, match="finite samples"):
         writer.finish(tiny, np.array([0, np.nan], np.float32))
-    with pytest.raises(DatasetError, match=r"points\.skin"):
-        writer.finish(tiny, load_audio(tiny), replace(points(tiny), skin=points(tiny).skin + 1))
+    with pytest.raises(DatasetError, match=r"points\.skinning_weight"):
+        writer.finish(
+            tiny,
+            load_audio(tiny),
+            replace(load_points(tiny), skinning_weight=load_points(tiny).skinning_weight + 1),
+        )
 
 
 def test_kill_9_leaves_a_data_set_to_continue(tiny_folder, tmp_path):
@@ -220,10 +224,12 @@ def test_kill_9_leaves_a_data_set_to_continue(tiny_folder, tmp_path):
     writer, tiny = DatasetWriter(folder, 96, 96), load_dataset(tiny_folder)
     for row in range(len(tiny.frames)):
         if not writer.has(row):
-            writer.add(row, picture(tiny, row), labels(tiny, row))
+            writer.add(row, read_image(tiny, row), read_labels(tiny, row))
     writer.finish(tiny, load_audio(tiny))
     again = load_dataset(folder)
-    assert all(np.array_equal(picture(again, row), picture(tiny, row)) for row in range(len(tiny.frames)))
+    assert all(
+        np.array_equal(read_image(again, row), read_image(tiny, row)) for row in range(len(tiny.frames))
+    )
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
@@ -300,7 +306,7 @@ def test_data_sets_of_version_1_are_read_with_the_jaw_in_the_middle(copied, tiny
     np.testing.assert_array_equal(found.frames.controls[:, :-1], tiny.frames.controls[:, :-1])
     assert not found.frames.controls[:, -1].any()
     assert not found.motion.controls[:, -1].any()
-    assert points(found).control_modes.shape[1:] == (8, 3)
+    assert load_points(found).control_modes.shape[1:] == (8, 3)
 
 
 def test_tables_that_are_not_sound_are_refused(copied, tiny):
@@ -343,11 +349,11 @@ def test_pictures_that_are_damaged_or_of_another_size_are_refused(copied):
     ):
         path.write_bytes(content)
         with pytest.raises(DatasetError, match=word):
-            picture(dataset, 1)
+            read_image(dataset, 1)
     path.write_bytes(whole)
     (copied / "labels" / "000001.png").write_bytes((copied / "pictures" / "000001.png").read_bytes())
     with pytest.raises(DatasetError, match=r"labels 0\.\.7"):
-        labels(dataset, 1)
+        read_labels(dataset, 1)
 
 
 def test_better_tables_take_the_place_of_others(copied, tiny):
@@ -356,8 +362,8 @@ def test_better_tables_take_the_place_of_others(copied, tiny):
     rewrite_tables(better)
     again = load_dataset(copied)
     assert same(again.frames, better.frames)
-    assert same(points(again), points(tiny))
-    assert np.array_equal(picture(again, 3), picture(tiny, 3))
+    assert same(load_points(again), load_points(tiny))
+    assert np.array_equal(read_image(again, 3), read_image(tiny, 3))
     late = replace(tiny.frames, time_ns=tiny.frames.time_ns + 1)
     with pytest.raises(DatasetError, match="one row for each picture"):
         rewrite_tables(replace(better, frames=late))

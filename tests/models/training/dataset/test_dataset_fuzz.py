@@ -9,8 +9,8 @@ import yaml
 
 from splatface.models.errors import DatasetError
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.dataset_io import load_dataset, points
-from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.dataset_io import load_dataset, load_points
+from splatface.models.training.dataset.frame_images import read_image, read_labels
 
 ROUNDS = 60
 
@@ -37,14 +37,14 @@ def test_tables_whose_digest_was_made_to_fit(copied, name):
             description["sha256"][name] = hashlib.sha256(content).hexdigest()
             (copied / "dataset.yaml").write_text(yaml.safe_dump(description))
         with contextlib.suppress(DatasetError):
-            points(load_dataset(copied))
+            load_points(load_dataset(copied))
 
 
 @pytest.mark.parametrize(
     ("name", "read"),
     [
-        ("pictures/000001.png", lambda dataset: picture(dataset, 1)),
-        ("labels/000001.png", lambda dataset: labels(dataset, 1)),
+        ("pictures/000001.png", lambda dataset: read_image(dataset, 1)),
+        ("labels/000001.png", lambda dataset: read_labels(dataset, 1)),
         ("audio.wav", load_audio),
     ],
 )

@@ -12,10 +12,10 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import DatasetError
 from splatface.models.rotations import CANONICAL_REP103, matrix_from_quat, quat_from_euler
 from splatface.models.training.dataset.body_poses import neck_joint
-from splatface.models.training.dataset.dataset_audio import features, load_audio
+from splatface.models.training.dataset.dataset_audio import load_audio, load_features
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.dataset.ernerf_files import read_transforms
-from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.frame_images import read_image, read_labels
 from splatface.models.training.dataset.import_ernerf import ImportPlan, import_ernerf, labels_from_parsing
 from splatface.models.training.dataset.types import (
     BACKGROUND,
@@ -68,7 +68,7 @@ def test_pictures_sound_times_and_landmarks_come_back(tiny, imported):
     assert np.abs(imported.frames.landmarks_px - tiny.frames.landmarks_px).max() < 1e-4
     assert np.abs(load_audio(imported) - load_audio(tiny)).max() < 1e-4
     for row in range(len(tiny.frames)):
-        worn = np.abs(picture(imported, row).astype(int) - picture(tiny, row))
+        worn = np.abs(read_image(imported, row).astype(int) - read_image(tiny, row))
         assert worn.mean() < WORN
     assert np.abs(imported.background - tiny.background).max() < 0.02
     assert (imported.camera.fx, imported.camera.width, imported.name) == (tiny.camera.fx, 96, "obama")
@@ -78,7 +78,7 @@ def test_masks_come_back(tiny, imported):
     """Parts that the parser knows exactly; what landmarks tell, nearly."""
     shares = dict.fromkeys((FACE, EYES, LIPS, HAIR), 0.0)
     for row in range(len(tiny.frames)):
-        truth, found = labels(tiny, row), labels(imported, row)
+        truth, found = read_labels(tiny, row), read_labels(imported, row)
         for part in (BACKGROUND, TORSO, NECK):
             assert np.array_equal(truth == part, found == part)
         for part in shares:
@@ -104,14 +104,14 @@ def test_blinks_and_brows_come_from_the_action_units(tiny, imported):
 
 
 def test_features_of_other_encoders_are_one_stream_again(imported):
-    values, centers_ns = features(imported, "aud_ds")
+    values, centers_ns = load_features(imported, "aud_ds")
     assert values.shape == (2 * 38, 29)
     assert np.array_equal(values[:, 0], np.arange(76))
     assert np.diff(centers_ns) == pytest.approx(40_000_000)  # two to a picture, at 12.5 per second
-    hubert, times_ns = features(imported, "aud_hu")
+    hubert, times_ns = load_features(imported, "aud_hu")
     assert np.array_equal(hubert[:, 0], np.arange(76))
     assert np.array_equal(times_ns, centers_ns)
-    assert features(imported, "logmel")[0].shape[1] == 120
+    assert load_features(imported, "logmel")[0].shape[1] == 120
 
 
 def test_a_point_of_the_head_is_seen_where_their_camera_sees_it(shared, tiny):
@@ -144,7 +144,7 @@ def test_an_import_cut_short_goes_on(shared, imported, tmp_path):
     assert counts[-1] == (36, 36)
     assert (tmp_path / "set" / "pictures" / "000003.png").stat().st_mtime_ns == early
     again = load_dataset(tmp_path / "set")
-    assert np.array_equal(picture(again, 35), picture(imported, 35))
+    assert np.array_equal(read_image(again, 35), read_image(imported, 35))
     with pytest.raises(DatasetError, match="finished data set"):
         import_ernerf(plan(shared, tmp_path / "set"))
 
@@ -158,7 +158,7 @@ def test_what_is_optional_may_be_missing(broken, tmp_path):
     dataset = import_ernerf(plan(broken, tmp_path / "set"))
     assert np.isnan(dataset.frames.controls).all()
     assert np.isnan(dataset.frames.landmarks_px[3]).all()
-    assert set(np.unique(labels(dataset, 3))) <= {BACKGROUND, TORSO, NECK, FACE}
+    assert set(np.unique(read_labels(dataset, 3))) <= {BACKGROUND, TORSO, NECK, FACE}
 
 
 def edit(path, change):

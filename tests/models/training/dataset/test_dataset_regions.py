@@ -7,10 +7,10 @@ from splatface.models.training.dataset.frame_images import (
     box_of,
     eyes_mask,
     face_mask,
-    labels,
     loss_weights,
     mouth_mask,
     person_mask,
+    read_labels,
 )
 from splatface.models.training.dataset.types import (
     BACKGROUND,
@@ -24,7 +24,7 @@ from splatface.models.training.dataset.types import (
     TORSO,
     TRAIN,
     VAL,
-    rows_of,
+    frames_in_split,
     split_by_time,
 )
 
@@ -56,7 +56,7 @@ def test_there_is_always_something_to_train_on_and_to_test():
 
 
 def test_rows_of_all_parts_make_up_the_film(tiny):
-    rows = np.concatenate([rows_of(tiny.frames, part) for part in (TRAIN, VAL, TEST)])
+    rows = np.concatenate([frames_in_split(tiny.frames, part) for part in (TRAIN, VAL, TEST)])
     assert rows.tolist() == list(range(len(tiny.frames)))
 
 
@@ -106,7 +106,7 @@ def test_boxes(shown):
 
 
 def test_a_rendered_face_has_all_regions_in_their_order(tiny):
-    parts = labels(tiny, 0)
+    parts = read_labels(tiny, 0)
 
     def height(mask):
         return np.argwhere(mask)[:, 0].mean()

@@ -13,7 +13,7 @@ from splatface.models.head.controls import soft_limit_motion
 from splatface.models.messages import AudioChunk, HeadControl
 from splatface.models.talking_head import TalkingHead
 from splatface.models.training.dataset.dataset_audio import AUDIO, load_audio, wav_bytes, write_features
-from splatface.models.training.dataset.frame_images import picture
+from splatface.models.training.dataset.frame_images import read_image
 from splatface.models.training.evaluation.live_path import (
     LivePath,
     encoded_frames,
@@ -72,7 +72,7 @@ def test_features_of_an_import_are_heard_without_a_gate(film, player):
 def test_the_picture_is_the_films(film, player):
     row = 20
     drawn = LivePath(player, film, threads=1).render_with_tracked_mouth(row)
-    true = picture(film, row)
+    true = read_image(film, row)
     assert drawn.shape == true.shape
     # the film averages four samples a pixel: only edges differ
     assert np.mean(np.abs(drawn.astype(int) - true)) < 1.5

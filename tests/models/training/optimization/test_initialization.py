@@ -48,13 +48,13 @@ def rows(dataset):
 
 
 def test_points_become_gaussians(dataset, rows):
-    from splatface.models.training.dataset.dataset_io import points
+    from splatface.models.training.dataset.dataset_io import load_points
 
-    found, start = points(dataset), initialize_gaussians(dataset, rows, BASIS)
+    found, start = load_points(dataset), initialize_gaussians(dataset, rows, BASIS)
     assert len(start.table) == len(found.means)
     assert np.array_equal(start.table[:, :3], found.means)
     assert np.allclose(0.5 + SH_0 * start.table[:, SH_DC], found.colors, atol=1e-6)
-    assert np.allclose(1 / (1 + np.exp(-start.table[:, SKIN])), found.skin, atol=0.006)
+    assert np.allclose(1 / (1 + np.exp(-start.table[:, SKIN])), found.skinning_weight, atol=0.006)
     assert np.array_equal(start.modes[:, :8], found.mouth_modes)
 
 

@@ -9,8 +9,8 @@ from actor_stand_in import small_stage
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import ActorError, DatasetError
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.dataset_io import load_dataset, points
-from splatface.models.training.dataset.frame_images import labels, picture, png_bytes
+from splatface.models.training.dataset.dataset_io import load_dataset, load_points
+from splatface.models.training.dataset.frame_images import png_bytes, read_image, read_labels
 from splatface.models.training.dataset.types import EYES, FACE, HAIR, TEST, TORSO, TRAIN
 from splatface.models.training.synthetic.actor_video import ActorVideoSpec, build_scene, draw_dataset
 from splatface.models.training.synthetic.blender_folder import (
@@ -71,8 +71,8 @@ def test_pictures_are_the_preview_s(staged, drawn):
     expected, names = PreviewRenderer(staged.body, staged.camera).draw(
         staged.posed(int(staged.chosen.moments[2]))
     )
-    assert np.array_equal(picture(drawn, 2), expected)
-    assert np.array_equal(labels(drawn, 2), names)
+    assert np.array_equal(read_image(drawn, 2), expected)
+    assert np.array_equal(read_labels(drawn, 2), names)
 
 
 def test_landmarks_lie_where_the_camera_sees_them(staged, drawn):
@@ -98,7 +98,7 @@ def test_a_stopped_film_goes_on(staged, drawn, tmp_path):
     before = first.stat().st_mtime_ns
     dataset = draw_dataset(staged, folder, quiet)
     assert first.stat().st_mtime_ns == before
-    assert np.array_equal(picture(dataset, 5), picture(drawn, 5))
+    assert np.array_equal(read_image(dataset, 5), read_image(drawn, 5))
 
 
 def test_another_film_is_not_mixed_in(staged, tmp_path):
@@ -113,17 +113,17 @@ def test_another_film_is_not_mixed_in(staged, tmp_path):
 
 
 def test_points_stand_on_what_is_seen(drawn):
-    found = points(drawn)
+    found = load_points(drawn)
     assert set(np.unique(found.labels)) == {FACE, EYES, HAIR, TORSO}
     face = found.labels == FACE
     away = np.linalg.norm(found.means[face], axis=1)
     assert away == pytest.approx(np.full(face.sum(), 0.1), abs=0.002)
     assert found.means[face, 2].max() < 0.09  # the back of the head is never seen
-    assert np.array_equal(found.skin == 1, found.labels != TORSO)
+    assert np.array_equal(found.skinning_weight == 1, found.labels != TORSO)
 
 
 def test_discs_lie_in_the_surface(drawn):
-    found = points(drawn)
+    found = load_points(drawn)
     face = found.labels == FACE
     w, x, y, z = found.quats[face].T
     third = np.stack([2 * (x * z + w * y), 2 * (y * z - w * x), 1 - 2 * (x * x + y * y)], 1)
@@ -134,14 +134,14 @@ def test_discs_lie_in_the_surface(drawn):
 def test_points_are_well_spaced(drawn):
     from scipy.spatial import cKDTree
 
-    found = points(drawn)
+    found = load_points(drawn)
     chest = found.means[found.labels == TORSO]
     nearest = cKDTree(chest).query(chest, k=2)[0][:, 1]
     assert nearest.min() > 0.9 * 0.0058
 
 
 def test_points_move_as_the_body_does(drawn):
-    found = points(drawn)
+    found = load_points(drawn)
     opening = found.mouth_modes[:, MOUTH_MODES.index("open")]
     low = (found.labels == FACE) & (found.means[:, 1] > 0.03)
     assert opening[low, 1] == pytest.approx(np.full(low.sum(), 0.03 * 0.6), abs=2e-3)
@@ -192,7 +192,7 @@ def test_a_film_folder_becomes_the_same_data_set(staged, drawn, tmp_path):
     assert read_video_spec(tmp_path / "film") == staged.film
     render_like_a_tool(staged, tmp_path / "film")
     dataset = import_rendered(staged, tmp_path / "film", tmp_path / "set", quiet)
-    assert np.array_equal(picture(dataset, 1), picture(drawn, 1))
+    assert np.array_equal(read_image(dataset, 1), read_image(drawn, 1))
     assert np.array_equal(dataset.frames.T_world_head, drawn.frames.T_world_head)
     assert np.array_equal(load_dataset(tmp_path / "set").background, drawn.background)
 

@@ -93,8 +93,8 @@ def test_colors_are_the_pictures(points):
 
 
 def test_bones_and_movement(points):
-    assert points.skin[points.labels == FACE].min() > 0.5
-    assert points.skin[points.labels == TORSO].max() == 0
+    assert points.skinning_weight[points.labels == FACE].min() > 0.5
+    assert points.skinning_weight[points.labels == TORSO].max() == 0
     lips = points.mouth_modes[points.labels == LIPS]
     assert np.abs(lips[:, 0, 1]).max() > 0.005  # the lower lip goes down
     eyes = points.control_modes[points.labels == EYES]

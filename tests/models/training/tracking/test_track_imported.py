@@ -12,9 +12,9 @@ from splatface.cli.main import main
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS
 from splatface.models.errors import TrackingError
 from splatface.models.head.head_file import load_head
-from splatface.models.training.dataset.dataset_io import load_dataset, points
+from splatface.models.training.dataset.dataset_io import load_dataset, load_points
 from splatface.models.training.dataset.findings import BAD, inspect_dataset, read_findings
-from splatface.models.training.dataset.frame_images import picture
+from splatface.models.training.dataset.frame_images import read_image
 from splatface.models.training.dataset.types import FACE, LIPS
 from splatface.models.training.tracking.face_fit import load_tracking_result
 from splatface.models.training.tracking.track_imported import track_imported
@@ -46,7 +46,7 @@ def test_an_import_has_all_that_training_needs(imported):
     assert (imported.source, imported.landmark_scheme) == ("import", "mediapipe478")
     assert np.isfinite(imported.motion.mouth).all()
     assert np.isfinite(imported.motion.controls).all()
-    assert {FACE, LIPS} <= set(points(imported).labels.tolist())
+    assert {FACE, LIPS} <= set(load_points(imported).labels.tolist())
     assert len(load_tracking_result(imported).confidence) == MOMENTS
     assert BAD not in [finding.level for finding in inspect_dataset(imported)]
 
@@ -83,6 +83,6 @@ def test_a_head_is_trained_from_it_and_evaluated(imported, tmp_path, capsys):
 
 
 def test_frames_without_a_face_are_refused(imported):
-    blank = np.full_like(picture(imported, 0), 128)
+    blank = np.full_like(read_image(imported, 0), 128)
     with pytest.raises(TrackingError, match="face"):
         track_imported(imported, lambda row: (blank, blank[..., 0]))

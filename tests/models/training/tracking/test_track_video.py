@@ -10,9 +10,9 @@ from clips import RATE, at_rate, robin, write_film
 
 from splatface.models.errors import SplatfaceError, TrackingError
 from splatface.models.training.dataset.dataset_audio import load_audio
-from splatface.models.training.dataset.dataset_io import load_dataset, points
+from splatface.models.training.dataset.dataset_io import load_dataset, load_points
 from splatface.models.training.dataset.findings import read_findings
-from splatface.models.training.dataset.frame_images import labels, picture
+from splatface.models.training.dataset.frame_images import read_image, read_labels
 from splatface.models.training.dataset.types import BACKGROUND, FACE, LIPS, TEST, TRAIN
 from splatface.models.training.tracking import track_video as tracking
 from splatface.models.training.tracking.track_video import Provenance, TrackOptions, track
@@ -78,8 +78,8 @@ def test_a_film_becomes_a_data_set(made):
 def test_pictures_show_the_face_where_the_landmarks_are(made):
     dataset, _, _ = made
     for row in (0, 30):
-        label_image, lips = labels(dataset, row), dataset.frames.landmarks_px[row, [61, 291, 0, 17]]
-        assert picture(dataset, row).shape == (SIDE, SIDE, 3)
+        label_image, lips = read_labels(dataset, row), dataset.frames.landmarks_px[row, [61, 291, 0, 17]]
+        assert read_image(dataset, row).shape == (SIDE, SIDE, 3)
         assert {BACKGROUND, FACE, LIPS} <= set(np.unique(label_image))
         y, x = np.nonzero(label_image == LIPS)
         assert (x.mean(), y.mean()) == pytest.approx(lips.mean(axis=0), abs=3)
@@ -119,7 +119,7 @@ def test_the_same_command_finds_what_it_made(made):
 
 def test_there_are_points_to_start_from(made):
     dataset, _, _ = made
-    found = points(dataset)
+    found = load_points(dataset)
     assert found is not None
     assert {FACE, LIPS} <= set(np.unique(found.labels))
 
