@@ -131,7 +131,8 @@ def unpack(kind: type[Table], content: bytes, file: str) -> Table:
     missing = [name for name in names.values() if name not in loaded]
     if missing:
         raise DatasetError(
-            f"{file}: expected the tensors {', '.join(names.values())}, found no {', '.join(missing)}: {INTACT}"
+            f"{file}: expected the tensors {', '.join(names.values())}, found no {', '.join(missing)}: "
+            f"{INTACT}"
         )
     return kind(**{name: _complete(name, np.array(loaded[tensor])) for name, tensor in names.items()})
 

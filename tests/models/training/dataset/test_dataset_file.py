@@ -207,10 +207,10 @@ def test_kill_9_leaves_a_data_set_to_continue(tiny_folder, tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from splatface.models.training.dataset.dataset_io import DatasetWriter, load_dataset\n"
-        "from splatface.models.training.dataset.frame_images import labels, picture\n"
+        "from splatface.models.training.dataset.frame_images import read_image, read_labels\n"
         "d = load_dataset(sys.argv[1]); w = DatasetWriter(Path(sys.argv[2]), 96, 96)\n"
         "while True:\n"
-        "    for row in range(len(d.frames)): w.add(row, picture(d, row), labels(d, row))\n"
+        "    for row in range(len(d.frames)): w.add(row, read_image(d, row), read_labels(d, row))\n"
     )
     child = subprocess.Popen([sys.executable, "-c", script, tiny_folder, folder])
     end = time.monotonic() + 60
