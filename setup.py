@@ -32,6 +32,7 @@ setup(
         "splatface.nodes": ["page/*"],
         "splatface.models.audio2motion": ["weights/*"],
         "splatface.models.tts": ["weights/*"],
+        "splatface.models.training.report": ["*.jinja"],
         "splatface.models.training.speech_corpus": ["coarticulation_data/*"],
         "splatface.models.training.tracking": ["face_model_data/*"],
     },

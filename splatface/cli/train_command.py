@@ -20,7 +20,7 @@ from splatface.cli.track_command import (
     read_provenance,
     track_video,
 )
-from splatface.cli.training_line import TrainingLine
+from splatface.cli.training_progress import FractionBar, TrainingBar
 from splatface.models.errors import TrainingError
 
 __all__ = ["add_arguments", "head_name", "main", "make_config"]
@@ -227,12 +227,14 @@ def _train(dataset: "Dataset", config: "TrainConfig", run: Path, args: argparse.
     from splatface.models.training.report.training_report import write_report
 
     print(f"{dataset.name}: {len(dataset.frames)} frames; run in {run}", flush=True)
-    progress_line = TrainingLine(sys.stdout, clock=time.monotonic)
-    trained = train(dataset, config, run, clock=time.monotonic, report=progress_line)
-    progress_line.end()
+    training_bar = TrainingBar(sys.stdout, clock=time.monotonic)
+    trained = train(dataset, config, run, clock=time.monotonic, report=training_bar)
+    training_bar.end()
     dataset = trained.dataset
     finalize_config = FinalizeConfig(name=head_name(args.out), tune_steps=args.tune)
-    head = bake_finetune_export(trained, finalize_config, _print_now)
+    finetuning_bar = FractionBar(sys.stdout, "fine-tuning")
+    head = bake_finetune_export(trained, finalize_config, _print_now, progress=finetuning_bar)
+    finetuning_bar.end()
     _print_now("audio-to-mouth: calibrating the shared networks to this person")
     nets, calibration = calibrated_nets(dataset)
     head = _with_report(replace(head, nets=nets), "hearing", calibration)

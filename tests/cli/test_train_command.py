@@ -12,7 +12,7 @@ from dataset_fixture import tiny_dataset
 
 from splatface.cli import head_command, train_command
 from splatface.cli.train_command import head_name, make_config
-from splatface.cli.training_line import TrainingLine, line_of
+from splatface.cli.training_progress import TrainingBar, progress_text, training_fraction
 from splatface.models.errors import DatasetError, TrackingError, TrainingError
 from splatface.models.head.head_file import load_head
 from splatface.models.training.dataset.dataset_io import load_dataset
@@ -185,17 +185,17 @@ def test_without_torch_it_says_what_to_install(data, tmp_path, monkeypatch):
 
 
 def test_progress_line_shows_all_metrics():
-    text = line_of(PROGRESS)
-    for word in ("25%", "canonical 100", "0.0123", "28.2", "4321 Gaussians", "41 ms", "12:34 left"):
+    text = progress_text(PROGRESS)
+    for word in ("canonical 100", "loss 0.0123", "PSNR 28.2", "4321 Gaussians", "41 ms"):
         assert word in text
-    assert "unseen 27.5" in line_of(replace(PROGRESS, validation_psnr_db=27.5))
-    assert "2:00:00 left" in line_of(replace(PROGRESS, seconds_left=7200))
-    assert "50%" in line_of(replace(PROGRESS, seconds=754.0))  # a budget of minutes is half spent
+    assert "held out 27.5" in progress_text(replace(PROGRESS, validation_psnr_db=27.5))
+    assert training_fraction(PROGRESS) == 0.25
+    assert training_fraction(replace(PROGRESS, seconds=754.0)) == 0.5  # half of a budget of minutes
 
 
 def test_log_lines_are_rate_limited():
     stream, now = io.StringIO(), [0.0]
-    line = TrainingLine(stream, clock=lambda: now[0])
+    line = TrainingBar(stream, clock=lambda: now[0])
     for second in range(100):
         now[0] = float(second)
         line(replace(PROGRESS, validation_psnr_db=27.0 if second == 50 else None))
@@ -210,13 +210,13 @@ def test_a_terminal_has_one_line():
             return True
 
     stream = Terminal()
-    line = TrainingLine(stream, clock=lambda: 0.0)
-    line(replace(PROGRESS, validation_psnr_db=27.0))
-    line(PROGRESS)
-    line.end()
-    assert stream.getvalue().count("\r") == 2
+    bar = TrainingBar(stream, clock=lambda: 0.0)
+    bar(replace(PROGRESS, validation_psnr_db=27.0))
+    bar(PROGRESS)
+    bar.end()
     assert stream.getvalue().count("\n") == 1
-    assert "unseen 27.0" in stream.getvalue().split("\r")[-1]
+    assert "held out 27.0" in stream.getvalue().split("\r")[-1]
+    assert " 25%" in stream.getvalue()
 
 
 def test_names_of_folders_become_names_of_heads():
