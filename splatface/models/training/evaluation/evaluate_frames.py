@@ -176,7 +176,7 @@ class MetricGroup:
     reasons: Mapping[str, str]
     faces_missed: tuple[int, int] = (0, 0)  # in the true and in the rendered images
     opening: Float64Array | None = None  # [F] of the rendered mouth
-    shown: Mapping[int, UInt8Array] | None = None  # sampled images, by position in the rows
+    sampled_images: Mapping[int, UInt8Array] | None = None  # sampled images, by position in the rows
 
 
 def unavailable_metrics(reason: str) -> MetricGroup:
@@ -195,7 +195,7 @@ def evaluate_frames(
         draw: the image [H, W, 3] of a row, by the live path; what it takes is the fps.
         clock: seconds.
     """
-    accumulator, seconds, shown = _MetricAccumulator(tools, truth), [], {}
+    accumulator, seconds, sampled_images = _MetricAccumulator(tools, truth), [], {}
     first = draw(
         int(truth.frame_indices[0])
     ).copy()  # also, what is made at the first image does not count as fps
@@ -209,16 +209,18 @@ def evaluate_frames(
         accumulator.compare(position, true, rendered, read_labels(truth.dataset, row))
         rendered_landmarks.append(landmarker(rendered) if landmarker else np.empty(0))
         if position in truth.sampled:
-            shown[position] = rendered
+            sampled_images[position] = rendered
             accumulator.add_expensive_metrics(position, true, rendered, rendered_landmarks[-1])
     if landmarker:
         landmarker.close()
     figures = accumulator.means() | {"fps": 1 / max(float(np.median(seconds)), 1e-9)}
     if truth.landmarks is None:
-        return _group(figures, tools, shown=shown)
+        return _group(figures, tools, sampled_images=sampled_images)
     found = np.stack(rendered_landmarks)
-    mouth, missed = _mouth_figures(truth, found)
-    return _group(figures | mouth, tools, missed=missed, opening=mouth_opening(found), shown=shown)
+    mouth, missed = _mouth_metrics(truth, found)
+    return _group(
+        figures | mouth, tools, missed=missed, opening=mouth_opening(found), sampled_images=sampled_images
+    )
 
 
 def warmed_up_landmarker(tools: MetricTools, first: UInt8Array) -> Landmarker | None:
@@ -281,22 +283,22 @@ class _MetricAccumulator:
 
     def means(self) -> dict[str, float]:
         """Return the mean of each metric over the frames that have it."""
-        found = {name: float(np.mean(values)) for name, values in self._values.items()}
+        metrics = {name: float(np.mean(values)) for name, values in self._values.items()}
         if len(self._inception_features[0]) >= 2:
-            found["fid"] = frechet_distance(
+            metrics["fid"] = frechet_distance(
                 np.stack(self._inception_features[0]), np.stack(self._inception_features[1])
             )
         if self._tools.syncnet.use and self._face_crops and self._face_crops.long_enough:
             score = self._tools.syncnet.use.score(*self._face_crops.crops_and_audio())
-            found |= {"sync_confidence": score.confidence, "sync_distance": score.distance}
-        return found
+            metrics |= {"sync_confidence": score.confidence, "sync_distance": score.distance}
+        return metrics
 
     def _add(self, name: str, value: float) -> None:
         if math.isfinite(value):
             self._values.setdefault(name, []).append(value)
 
 
-def _mouth_figures(truth: Truth, found: Float64Array) -> tuple[dict[str, float], tuple[int, int]]:
+def _mouth_metrics(truth: Truth, found: Float64Array) -> tuple[dict[str, float], tuple[int, int]]:
     assert truth.landmarks is not None
     camera, time_ns = truth.dataset.camera, truth.dataset.frames.time_ns[truth.frame_indices]
     step_ms = float(np.median(np.diff(time_ns))) / 1e6 if len(time_ns) > 1 else 1000 / truth.dataset.fps
@@ -319,7 +321,7 @@ def _group(
     *,
     missed: tuple[int, int] = (0, 0),
     opening: Float64Array | None = None,
-    shown: Mapping[int, UInt8Array] | None = None,
+    sampled_images: Mapping[int, UInt8Array] | None = None,
 ) -> MetricGroup:
     figures: dict[str, float | None] = {}
     reasons: dict[str, str] = {}
@@ -328,7 +330,7 @@ def _group(
         figures[name] = value if math.isfinite(value) else None
         if figures[name] is None:
             reasons[name] = _missing_tool_reason(name, tools) or _MISSING_REASONS.get(name, "no face found")
-    return MetricGroup(figures, reasons, missed, opening, shown)
+    return MetricGroup(figures, reasons, missed, opening, sampled_images)
 
 
 def _missing_tool_reason(name: str, tools: MetricTools) -> str:

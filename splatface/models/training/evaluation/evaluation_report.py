@@ -106,14 +106,14 @@ def _motion_lines(sound: Figures) -> list[str]:
     if not correlations:
         return []
     motion = sound["motion"]
-    shown = ", ".join(f"{name} {_format_number(fit, '.2f')}" for name, fit in correlations.items())
+    sampled_images = ", ".join(f"{name} {_format_number(fit, '.2f')}" for name, fit in correlations.items())
     mean, lag = (
         _format_number(motion["mean_correlation"], ".2f"),
         _format_number(motion["open_lag_ms"], "+.0f"),
     )
     return [
         "",
-        f"heard against tracked motion, {motion['moments']} moments: r {shown}; mean {mean}; "
+        f"heard against tracked motion, {motion['moments']} moments: r {sampled_images}; mean {mean}; "
         f"opening late by {lag} ms, amplitude {_format_number(motion['open_amplitude'], '.2f')}",
     ]
 
@@ -159,8 +159,8 @@ def side_by_side(evaluation: Evaluation) -> UInt8Array:
     true = [read_image(truth.dataset, int(truth.frame_indices[at])) for at in sampled]
     strips = [("truth", true)]
     for name, group in (("by motion", evaluation.by_motion), ("by sound", evaluation.by_sound)):
-        if group.shown is not None:
-            rendered = [group.shown[at] for at in sampled]
+        if group.sampled_images is not None:
+            rendered = [group.sampled_images[at] for at in sampled]
             strips += [
                 (name, rendered),
                 (f"{name}: difference x {_GAIN}", list(map(_amplified_difference, true, rendered))),
@@ -202,8 +202,8 @@ def opening_plot(evaluation: Evaluation, file: Path) -> bool:
 
 def _amplified_difference(true: UInt8Array, rendered: UInt8Array) -> UInt8Array:
     difference = np.abs(true.astype(np.int32) - rendered) * _GAIN
-    shown: UInt8Array = np.minimum(difference, 255).astype(np.uint8)
-    return shown
+    sampled_images: UInt8Array = np.minimum(difference, 255).astype(np.uint8)
+    return sampled_images
 
 
 def _strip(name: str, pictures: list[UInt8Array]) -> UInt8Array:

@@ -128,8 +128,8 @@ def mouth_region(labels: NDArray[np.uint8]) -> BoolArray:
     """Return the mask of lips, teeth and mouth interior, dilated by 2 % of the image width."""
     mouth = np.isin(labels, (LIPS, MOUTH)).astype(np.uint8)
     side = 2 * max(1, round(_MOUTH_MARGIN * labels.shape[1])) + 1
-    brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
-    return np.asarray(cv2.dilate(mouth, brush)).astype(bool)
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+    return np.asarray(cv2.dilate(mouth, kernel)).astype(bool)
 
 
 def _person_region(labels: NDArray[np.uint8]) -> BoolArray:
@@ -176,7 +176,7 @@ def st_lpips() -> PerceptualDistance:
     Raises:
         MetricError: when the package is not installed or not sound.
     """
-    return _likeness(st_lpips_network())
+    return _distance_function(st_lpips_network())
 
 
 def st_lpips_network() -> nn.Module:
@@ -190,7 +190,7 @@ def st_lpips_network() -> nn.Module:
             "st_lpips: expected stlpips_pytorch, found none: pip install --no-deps stlpips-pytorch==0.0.2"
         )
     try:
-        with _stand_ins(_ABSENT):
+        with _placeholder_modules(_ABSENT):
             package = import_module("stlpips_pytorch.stlpips")
         network: nn.Module = package.LPIPS(net="alex", variant="shift_tolerant", verbose=False).eval()
     except (ImportError, AttributeError, OSError, RuntimeError, pickle.UnpicklingError) as error:
@@ -210,7 +210,7 @@ def lpips(file: Path) -> PerceptualDistance:
     Raises:
         MetricError: when the file is missing, damaged or of another network.
     """
-    return _likeness(lpips_network(file))
+    return _distance_function(lpips_network(file))
 
 
 def lpips_network(file: Path) -> nn.Module:
@@ -218,16 +218,16 @@ def lpips_network(file: Path) -> nn.Module:
     return _AlexDistance(load_weights(file), file)
 
 
-def to_minus1_1(picture: Tensor) -> Tensor:
+def to_minus1_1(image: Tensor) -> Tensor:
     """Return an image [H, W, 3] in 0..1 as networks expect it: [1, 3, H, W] in -1..1."""
-    return picture.permute(2, 0, 1)[None] * 2 - 1
+    return image.permute(2, 0, 1)[None] * 2 - 1
 
 
-def _likeness(network: nn.Module) -> PerceptualDistance:
+def _distance_function(network: nn.Module) -> PerceptualDistance:
     def distance(truth: NDArray[np.uint8], found: NDArray[np.uint8]) -> float:
-        pictures = (torch.from_numpy(picture.astype(np.float32)) / 255 for picture in (truth, found))
+        images = (torch.from_numpy(image.astype(np.float32)) / 255 for image in (truth, found))
         with torch.no_grad():
-            return float(network(*(to_minus1_1(picture) for picture in pictures)))
+            return float(network(*(to_minus1_1(image) for image in images)))
 
     return distance
 
@@ -267,17 +267,17 @@ class _AlexDistance(nn.Module):
     def __init__(self, weights: Mapping[str, Tensor], file: Path) -> None:
         super().__init__()
         layers = [name for name, *_ in self._LAYERS]
-        wanted = [f"{name}.{part}" for name in layers for part in ("weight", "bias")]
-        wanted += [f"lin{k}.model.1.weight" for k in range(len(layers))]
-        missing = [name for name in wanted if name not in weights]
+        expected_names = [f"{name}.{part}" for name in layers for part in ("weight", "bias")]
+        expected_names += [f"lin{k}.model.1.weight" for k in range(len(layers))]
+        missing = [name for name in expected_names if name not in weights]
         if missing:
             raise MetricError(
                 f"{file}: expected LPIPS with AlexNet, found no tensor {missing[0]!r}: "
                 'save lpips.LPIPS(net="alex").state_dict()'
             )
-        self._weights = {name: weights[name].float() for name in wanted}
-        self._shift = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
-        self._scale = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
+        self._weights = {name: weights[name].float() for name in expected_names}
+        self._mean = torch.tensor([-0.030, -0.088, -0.188])[:, None, None]
+        self._std = torch.tensor([0.458, 0.448, 0.450])[:, None, None]
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
         """Return the distance [] of two images [1, 3, H, W], -1..1."""
@@ -288,8 +288,8 @@ class _AlexDistance(nn.Module):
             total = total + F.conv2d((a - b).square(), weigh).mean()
         return total
 
-    def _features(self, picture: Tensor) -> Iterator[Tensor]:
-        x = (picture - self._shift.to(picture)) / self._scale.to(picture)
+    def _features(self, image: Tensor) -> Iterator[Tensor]:
+        x = (image - self._mean.to(image)) / self._std.to(image)
         for name, stride, padding, pooled in self._LAYERS:
             x = F.max_pool2d(x, 3, 2) if pooled else x
             weight, bias = (self._weights[f"{name}.{part}"].to(x) for part in ("weight", "bias"))
@@ -297,7 +297,7 @@ class _AlexDistance(nn.Module):
             yield x / (x.square().sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
-class _StandIn(types.ModuleType):
+class _PlaceholderModule(types.ModuleType):
     """A module that accepts any attribute; none of them is ever called."""
 
     def __getattr__(self, name: str) -> Any:
@@ -307,10 +307,10 @@ class _StandIn(types.ModuleType):
 
 
 @contextmanager
-def _stand_ins(names: tuple[str, ...]) -> Iterator[None]:
+def _placeholder_modules(names: tuple[str, ...]) -> Iterator[None]:
     """Let modules that are not installed be imported until the end of the block."""
     absent = [name for name in names if name not in sys.modules and find_spec(name) is None]
-    sys.modules.update({name: _StandIn(name) for name in absent})
+    sys.modules.update({name: _PlaceholderModule(name) for name in absent})
     try:
         yield
     finally:
@@ -346,13 +346,13 @@ class FaceEmbedder:
             ) from error
         self._network = self._dlib.face_recognition_model_v1(str(Path(models.origin).parent / _MODEL))
 
-    def __call__(self, picture: NDArray[np.uint8], landmarks: Float64Array) -> Float64Array:
+    def __call__(self, image: NDArray[np.uint8], landmarks: Float64Array) -> Float64Array:
         """Return the embedding [128] of the face at landmarks [478, 2 or 3] px in an image [H, W, 3] RGB."""
         corners = np.round(landmarks[list(_FIVE_POINTS), :2]).astype(int).tolist()
         points = [self._dlib.point(*corner) for corner in corners]
-        height, width = picture.shape[:2]
+        height, width = image.shape[:2]
         face = self._dlib.full_object_detection(self._dlib.rectangle(0, 0, width - 1, height - 1), points)
-        chip = self._dlib.get_face_chip(np.ascontiguousarray(picture), face, _CHIP_PX, _CHIP_PADDING)
+        chip = self._dlib.get_face_chip(np.ascontiguousarray(image), face, _CHIP_PX, _CHIP_PADDING)
         return np.array(self._network.compute_face_descriptor(chip), np.float64)
 
 
@@ -391,9 +391,9 @@ class Inception:
                 f"{file}: expected TorchScript, found {reason}: give inception-2015-12-05.pt"
             ) from error
 
-    def __call__(self, picture: NDArray[np.uint8]) -> Float64Array:
+    def __call__(self, image: NDArray[np.uint8]) -> Float64Array:
         """Return features [D] of an image [H, W, 3] RGB."""
-        batch = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1)))[None]
+        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         try:
             with torch.no_grad():
                 features = self._network(batch, return_features=True)
@@ -413,14 +413,14 @@ def frechet_distance(first: Float64Array, second: Float64Array) -> float:
     """
     if min(len(first), len(second)) < 2:
         raise MetricError(f"fid: expected two pictures or more, found {len(first)} and {len(second)}")
-    apart = first.mean(axis=0) - second.mean(axis=0)
+    mean_difference = first.mean(axis=0) - second.mean(axis=0)
     # With C = AᵀA and B likewise, (C1 C2)^½ has the trace of the singular values of A Bᵀ.
-    a, b = _centerd(first), _centerd(second)
-    together = np.linalg.svd(a @ b.T, compute_uv=False).sum()
-    spread = np.square(a).sum() + np.square(b).sum() - 2 * together
-    return float(max(0.0, apart @ apart + spread))
+    a, b = _centered(first), _centered(second)
+    singular_value_sum = np.linalg.svd(a @ b.T, compute_uv=False).sum()
+    total_variance = np.square(a).sum() + np.square(b).sum() - 2 * singular_value_sum
+    return float(max(0.0, mean_difference @ mean_difference + total_variance))
 
 
-def _centerd(points: Float64Array) -> Float64Array:
-    centerd: Float64Array = (points - points.mean(axis=0)) / np.sqrt(len(points) - 1)
-    return centerd
+def _centered(points: Float64Array) -> Float64Array:
+    centered: Float64Array = (points - points.mean(axis=0)) / np.sqrt(len(points) - 1)
+    return centered

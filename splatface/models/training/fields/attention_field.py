@@ -22,8 +22,8 @@ __all__ = [
     "Triplane",
 ]
 
-PLANES = ((0, 1), (1, 2), (2, 0))  # P^xy, P^yz, P^zx
-START = (0.1, 0.5)  # positive, so that a product of three starts neither at 0 nor with a random sign
+PLANE_AXES = ((0, 1), (1, 2), (2, 0))  # P^xy, P^yz, P^zx
+INITIAL_RANGE = (0.1, 0.5)  # positive, so that a product of three starts neither at 0 nor with a random sign
 
 
 class Triplane(nn.Module):
@@ -38,11 +38,11 @@ class Triplane(nn.Module):
         self.box = Box(bounds)
         sizes = [config.resolution * scale for scale in config.scales]
         if config.combine == "product":
-            wanted = [[(axes, size) for axes in PLANES] for size in sizes]
+            grid_specs = [[(axes, size) for axes in PLANE_AXES] for size in sizes]
         else:
-            wanted = [[(axes, size)] for size in sizes for axes in PLANES]
-        self.layout = make_layout(config.features, wanted)
-        low, high = START
+            grid_specs = [[(axes, size)] for size in sizes for axes in PLANE_AXES]
+        self.layout = make_layout(config.features, grid_specs)
+        low, high = INITIAL_RANGE
         self.values = nn.Parameter(low + (high - low) * torch.rand(self.layout.count, generator=generator))
 
     def forward(self, means: Tensor) -> Tensor:
@@ -50,7 +50,7 @@ class Triplane(nn.Module):
         features = products(self.values, self.layout, self.box(means))
         if self.config.combine == "product":
             return features
-        per_scale = features.view(len(means), len(self.config.scales), len(PLANES), self.config.features)
+        per_scale = features.view(len(means), len(self.config.scales), len(PLANE_AXES), self.config.features)
         return per_scale.sum(2).flatten(1)
 
 
@@ -88,12 +88,12 @@ class CanonicalAttributes(nn.Module):
 
     def forward(self, features: Tensor, gaussians: GaussianTensors) -> GaussianTensors:
         """Return the Gaussians with the predicted parts in place of (or added to) their own."""
-        made = {}
+        predicted_values = {}
         for part, head in self.heads.items():
-            given = getattr(gaussians, _NAMES[part])
-            value = head(features).reshape(given.shape)
-            made[_NAMES[part]] = given + value if self.residual else value
-        return replace(gaussians, **made)
+            own_values = getattr(gaussians, _NAMES[part])
+            value = head(features).reshape(own_values.shape)
+            predicted_values[_NAMES[part]] = own_values + value if self.residual else value
+        return replace(gaussians, **predicted_values)
 
 
 _NAMES = {"scale": "log_scales", "rotation": "quats", "sh": "sh", "opacity": "opacity_logits"}
@@ -160,10 +160,10 @@ class MixingLayer(nn.Module):
 
     def forward(self, features: Tensor, tokens: Tensor) -> Tensor:
         """Return features [N, width] mixed with tokens [T, width]."""
-        heard = self.tokens(tokens.flatten())
-        own = self.features(features)
+        token_features = self.tokens(tokens.flatten())
+        own_features = self.features(features)
         # A linear layer over [features, tokens] side by side is the sum of two linear layers.
-        mixed = torch.relu(own * heard if self.multiply else own + heard)
+        mixed = torch.relu(own_features * token_features if self.multiply else own_features + token_features)
         z = self.norm_attention(features + mixed)
         result: Tensor = self.norm_forward(z + self.feed_forward(z))
         return result
@@ -202,8 +202,8 @@ class Tokens(nn.Module):
     def _token(self, name: str, condition: Condition) -> Tensor:
         if name == "null":
             return self.null
-        seen = {"audio": condition, "eye": condition.controls, "pose": condition.pose}[name]
-        token: Tensor = self.nets[name](seen)
+        inputs = {"audio": condition, "eye": condition.controls, "pose": condition.pose}[name]
+        token: Tensor = self.nets[name](inputs)
         return token
 
 
@@ -250,9 +250,9 @@ class AttentionField(nn.Module):
     def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: the triplane is read once."""
         features = self.triplane(means if rows is None else means[rows])
-        return lambda condition: self._moved(features, condition)
+        return lambda condition: self._deform(features, condition)
 
-    def _moved(self, features: Tensor, condition: Condition) -> Deformation:
+    def _deform(self, features: Tensor, condition: Condition) -> Deformation:
         tokens = self.tokens(condition)
         for layer in self.layers:
             features = layer(features, tokens)

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 NS_PER_MS = 1_000_000
-SLOPE = 0.02  # of the leaky ReLUs, as in AD-NeRF
+NEGATIVE_SLOPE = 0.02  # of the leaky ReLUs, as in AD-NeRF
 CHANNELS = (32, 32, 64, 64)  # of AudioNet's convolutions, each halving the window
 SMOOTHERS = (16, 8, 4, 2, 1)  # of AudioAttNet's
 
@@ -55,11 +55,11 @@ def audio_windows(
     frames only the next is read, as the other end of the interpolation, and none if a frame stands there.
     """
     newest_ns = time_ns + round(config.lookahead_ms * NS_PER_MS)
-    known = max(int(np.searchsorted(centers_ns, newest_ns + FRAME_NS)), 1)
+    frames_needed = max(int(np.searchsorted(centers_ns, newest_ns + FRAME_NS)), 1)
     rows = config.windows + config.frames - 1
-    sampled = resample_window(values[:known], centers_ns[:known], newest_ns, rows)
-    views = np.lib.stride_tricks.sliding_window_view(sampled, config.frames, axis=0)
-    return np.ascontiguousarray(views.transpose(0, 2, 1))
+    sampled = resample_window(values[:frames_needed], centers_ns[:frames_needed], newest_ns, rows)
+    window_view = np.lib.stride_tricks.sliding_window_view(sampled, config.frames, axis=0)
+    return np.ascontiguousarray(window_view.transpose(0, 2, 1))
 
 
 def make_condition_encoder(
@@ -87,8 +87,8 @@ class MotionConditionEncoder(nn.Module):
 
     def forward(self, condition: Condition) -> Tensor:
         """Return the vector [width]."""
-        heard: Tensor = self.net(_with_controls(condition.mouth, condition, self.controls))
-        return heard
+        encoded: Tensor = self.net(_with_controls(condition.mouth, condition, self.controls))
+        return encoded
 
 
 class AudioWindowEncoder(nn.Module):
@@ -126,15 +126,16 @@ class AudioWindowEncoder(nn.Module):
             smooth = self.window_net((windows[-1:] - self.mean) / self.std)[0]
         else:
             smooth = self.smoother(self.window_net((windows - self.mean) / self.std))
-        heard: Tensor = self.out(_with_controls(smooth, condition, self.controls))
-        return heard
+        encoded: Tensor = self.out(_with_controls(smooth, condition, self.controls))
+        return encoded
 
     def _checked(self, audio: Tensor | None) -> Tensor:
-        wanted = (self.config.windows, self.config.frames, len(self.mean))
-        if audio is None or tuple(audio.shape) != wanted:
+        expected_shape = (self.config.windows, self.config.frames, len(self.mean))
+        if audio is None or tuple(audio.shape) != expected_shape:
             found = "none" if audio is None else str(list(audio.shape))
             raise TrainingError(
-                f"condition.audio: expected {list(wanted)} (windows, frames, features), found {found}: "
+                f"condition.audio: expected {list(expected_shape)} (windows, frames, features), "
+                f"found {found}: "
                 "make it with audio_windows from the features of the encoder this field was made for"
             )
         return audio
@@ -146,19 +147,21 @@ class AudioNet(nn.Module):
     def __init__(self, feature_dim: int, frames: int, generator: torch.Generator) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        inputs, left = feature_dim, frames
+        inputs, frames_left = feature_dim, frames
         for outputs in CHANNELS:
-            layers += [_convolution(inputs, outputs, 2, generator), nn.LeakyReLU(SLOPE)]
-            inputs, left = outputs, (left + 1) // 2
+            layers += [_convolution(inputs, outputs, 2, generator), nn.LeakyReLU(NEGATIVE_SLOPE)]
+            inputs, frames_left = outputs, (frames_left + 1) // 2
         self.convolutions = nn.Sequential(*layers)
         self.out = nn.Sequential(
-            linear(inputs * left, 64, generator), nn.LeakyReLU(SLOPE), linear(64, 64, generator)
+            linear(inputs * frames_left, 64, generator),
+            nn.LeakyReLU(NEGATIVE_SLOPE),
+            linear(64, 64, generator),
         )
 
     def forward(self, windows: Tensor) -> Tensor:
         """Return [S, 64] of windows [S, W, D]."""
-        heard: Tensor = self.out(self.convolutions(windows.transpose(1, 2)).flatten(1))
-        return heard
+        encoded: Tensor = self.out(self.convolutions(windows.transpose(1, 2)).flatten(1))
+        return encoded
 
 
 class AudioAttNet(nn.Module):
@@ -172,7 +175,7 @@ class AudioAttNet(nn.Module):
         layers: list[nn.Module] = []
         inputs = 64
         for outputs in SMOOTHERS:
-            layers += [_convolution(inputs, outputs, 1, generator), nn.LeakyReLU(SLOPE)]
+            layers += [_convolution(inputs, outputs, 1, generator), nn.LeakyReLU(NEGATIVE_SLOPE)]
             inputs = outputs
         self.convolutions = nn.Sequential(*layers)
         self.score = linear(windows, windows, generator)
@@ -194,5 +197,5 @@ def _convolution(inputs: int, outputs: int, stride: int, generator: torch.Genera
     return layer
 
 
-def _with_controls(heard: Tensor, condition: Condition, wanted: bool) -> Tensor:
-    return torch.cat([heard, condition.controls]) if wanted else heard
+def _with_controls(encoded: Tensor, condition: Condition, expected_shape: bool) -> Tensor:
+    return torch.cat([encoded, condition.controls]) if expected_shape else encoded

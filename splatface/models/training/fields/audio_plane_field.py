@@ -60,19 +60,19 @@ class AudioPlaneField(nn.Module):
         self.box = Box(bounds)
         d = config.features
         sizes = [config.resolution * scale for scale in config.scales]
-        wanted = [[((i, j), size), ((k,), size)] for size in sizes for i, j, k in AXES]
-        self.layout = make_layout(d, wanted)
+        grid_specs = [[((i, j), size), ((k,), size)] for size in sizes for i, j, k in AXES]
+        self.layout = make_layout(d, grid_specs)
         self.values = nn.Parameter(self._first_values(generator))
         self.encoder = make_condition_encoder(
             config.conditioning, d, feature_dim, generator, controls=config.controls
         )
-        heard = d if config.representation == "concat" else 0
+        audio_features = d if config.representation == "concat" else 0
         self.prototypes = nn.ModuleList(
             PrototypeGrid(size, config, generator) for size in sizes if config.representation == "audio_plane"
         )
         self.dynamic = config.dynamism == "learned"
         hidden = config.hidden + (DYNAMISM_HIDDEN if self.dynamic else 0)
-        self.first = linear(config.width + heard, hidden, generator)  # of D1 and, below it, D2
+        self.first = linear(config.width + audio_features, hidden, generator)  # of D1 and, below it, D2
         self.deltas = linear(config.hidden, DELTA_CHANNELS, generator, zero=True)
         self.dynamism = linear(DYNAMISM_HIDDEN, 1, generator, zero=True) if self.dynamic else None
         self.register_buffer("units", delta_units(config.deltas))
@@ -94,45 +94,45 @@ class AudioPlaneField(nn.Module):
 
     def bind_positions(self, means: Tensor, rows: Tensor | None = None) -> Callable[[Condition], Deformation]:
         """See Field: planes and lines are read once."""
-        places = self.box(means if rows is None else means[rows])
-        spatial = products(self.values, self.layout, places)
-        return lambda condition: self._moved(spatial, condition)
+        positions = self.box(means if rows is None else means[rows])
+        spatial = products(self.values, self.layout, positions)
+        return lambda condition: self._deform(spatial, condition)
 
     def features(self, means: Tensor, condition: Condition) -> Tensor:
         """Return f [N, width] of Eq. 6, written out: what D1 and D2 get, without folding."""
         spatial = products(self.values, self.layout, self.box(means))
         a = self.encoder(condition)
         if not len(self.prototypes):
-            return torch.cat([self._fused(spatial), a.expand(len(means), -1)], dim=1)
-        return self._fused(spatial * self._heard(a))
+            return torch.cat([self._fuse(spatial), a.expand(len(means), -1)], dim=1)
+        return self._fuse(spatial * self._column_audio_features(a))
 
-    def _heard(self, a: Tensor) -> Tensor:
+    def _column_audio_features(self, a: Tensor) -> Tensor:
         """Return f_a of every column of the spatial features: [scales * 3 * D]."""
         return torch.cat([grid(a).repeat(len(AXES)) for grid in self.prototypes])
 
-    def _fused(self, features: Tensor) -> Tensor:
+    def _fuse(self, features: Tensor) -> Tensor:
         """Combine the three (i, j, k): [N, width]."""
         if self.config.fusion == "concat":
             return features
-        apart = features.view(len(features), len(self.config.scales), len(AXES), self.config.features)
+        per_axes = features.view(len(features), len(self.config.scales), len(AXES), self.config.features)
         if self.config.fusion == "add":
-            return apart.sum(2).flatten(1)
-        return (apart[:, :, 0] * apart[:, :, 1] * apart[:, :, 2]).flatten(1)
+            return per_axes.sum(2).flatten(1)
+        return (per_axes[:, :, 0] * per_axes[:, :, 1] * per_axes[:, :, 2]).flatten(1)
 
     def _first_layer(self, spatial: Tensor, a: Tensor) -> Tensor:
         weight, bias = self.first.weight, self.first.bias
         if not len(self.prototypes):
             width = self.config.width
-            return torch.addmm(bias + weight[:, width:] @ a, self._fused(spatial), weight[:, :width].T)
-        heard = self._heard(a)
+            return torch.addmm(bias + weight[:, width:] @ a, self._fuse(spatial), weight[:, :width].T)
+        audio_features = self._column_audio_features(a)
         if self.config.fusion == "multiply":
-            return torch.addmm(bias, self._fused(spatial * heard), weight.T)
+            return torch.addmm(bias, self._fuse(spatial * audio_features), weight.T)
         if self.config.fusion == "add":  # the sum over (i, j, k) is a weight repeated three times
             scales, d = len(self.config.scales), self.config.features
             weight = weight.view(-1, scales, 1, d).expand(-1, -1, len(AXES), -1).reshape(len(weight), -1)
-        return torch.addmm(bias, spatial, (weight * heard).T)
+        return torch.addmm(bias, spatial, (weight * audio_features).T)
 
-    def _moved(self, spatial: Tensor, condition: Condition) -> Deformation:
+    def _deform(self, spatial: Tensor, condition: Condition) -> Deformation:
         hidden = torch.relu_(self._first_layer(spatial, self.encoder(condition)))
         hidden_deltas, hidden_dynamism = hidden.split(
             [self.config.hidden, hidden.shape[1] - self.config.hidden], 1

@@ -40,8 +40,8 @@ class MotionNet(nn.Module):
     def forward(self, condition: Condition) -> Tensor:
         """Return coefficients [K]."""
         x = torch.cat([condition.mouth, condition.controls])
-        bend = gelu(x @ self.w1 + self.b1) - gelu(self.b1)
-        c: Tensor = x @ self.linear + bend @ self.w2
+        nonlinear = gelu(x @ self.w1 + self.b1) - gelu(self.b1)
+        c: Tensor = x @ self.linear + nonlinear @ self.w2
         return c
 
     def motion_map(self) -> MotionMap:
@@ -83,8 +83,8 @@ def start_basis(means: Tensor, modes: PointModes | None, coefficients: int) -> t
         return torch.zeros(len(means), DELTA_CHANNELS, coefficients), torch.arange(len(means))
     _, nearest = cKDTree(modes.means).query(means.detach().cpu().numpy())
     by_mode = np.concatenate([modes.mouth_modes, modes.control_modes], axis=1)[nearest]  # [N, 16, 3]
-    moves = np.linalg.norm(by_mode, axis=2).max(axis=1) > LEAST_MOVEMENT_M
-    dynamic = np.flatnonzero(moves | modes.dynamic[nearest])
+    is_moving = np.linalg.norm(by_mode, axis=2).max(axis=1) > LEAST_MOVEMENT_M
+    dynamic = np.flatnonzero(is_moving | modes.dynamic[nearest])
     basis = torch.zeros(len(dynamic), DELTA_CHANNELS, coefficients)
     basis[:, :3, :MOTION_SIZE] = torch.from_numpy(by_mode[dynamic].transpose(0, 2, 1)).float()
     return basis, torch.from_numpy(dynamic)
@@ -109,9 +109,11 @@ class BasisField(nn.Module):
     ) -> None:
         """Start training from `basis` [M, 14, K], whose rows are `dynamic` [M] among `count` Gaussians."""
         super().__init__()
-        wanted = (len(dynamic), DELTA_CHANNELS, config.coefficients)
-        if tuple(basis.shape) != wanted:
-            raise TrainingError(f"basis: expected {list(wanted)}, found {list(basis.shape)}: make it anew")
+        expected_shape = (len(dynamic), DELTA_CHANNELS, config.coefficients)
+        if tuple(basis.shape) != expected_shape:
+            raise TrainingError(
+                f"basis: expected {list(expected_shape)}, found {list(basis.shape)}: make it anew"
+            )
         self.config, self.count = config, count
         self.motion = MotionNet(config.coefficients, config.hidden, generator)
         self.register_buffer("dynamic", dynamic.long())
@@ -137,16 +139,18 @@ class BasisField(nn.Module):
                 f"basis field: expected {self.count} Gaussians, found {len(means)}: "
                 "call remap_gaussians() after densifying"
             )
-        return lambda condition: self._moved(condition, rows)
+        return lambda condition: self._deform(condition, rows)
 
-    def _moved(self, condition: Condition, rows: Tensor | None) -> Deformation:
-        moved = apply_basis(self.basis, self.motion(condition)) * self.mask
+    def _deform(self, condition: Condition, rows: Tensor | None) -> Deformation:
+        deltas_dynamic = apply_basis(self.basis, self.motion(condition)) * self.mask
         dynamism = None
         if self.dynamism is not None:
             d = torch.sigmoid(self.dynamism)
-            moved = moved * d[:, None]
-            dynamism = moved.new_zeros(self.count).index_copy(0, self.dynamic, d)
-        deltas = moved.new_zeros(self.count, DELTA_CHANNELS).index_copy(0, self.dynamic, moved)
+            deltas_dynamic = deltas_dynamic * d[:, None]
+            dynamism = deltas_dynamic.new_zeros(self.count).index_copy(0, self.dynamic, d)
+        deltas = deltas_dynamic.new_zeros(self.count, DELTA_CHANNELS).index_copy(
+            0, self.dynamic, deltas_dynamic
+        )
         if rows is None:
             return Deformation(deltas=deltas, dynamism=dynamism)
         return Deformation(deltas=deltas[rows], dynamism=None if dynamism is None else dynamism[rows])
@@ -171,24 +175,24 @@ class BasisField(nn.Module):
         The basis and dynamism become new parameters. Returns `taken` [M']: which old dynamic row each new one
         continues, to carry the optimizer's state along.
         """
-        place = self.dynamic.new_full((self.count,), -1)
-        place[self.dynamic] = torch.arange(len(self.dynamic), device=place.device)
-        from_row = place[source]
+        row_of_gaussian = self.dynamic.new_full((self.count,), -1)
+        row_of_gaussian[self.dynamic] = torch.arange(len(self.dynamic), device=row_of_gaussian.device)
+        from_row = row_of_gaussian[source]
         dynamic = (from_row >= 0).nonzero()[:, 0]
-        self._keep(dynamic, from_row[dynamic], len(source))
+        self._select_rows(dynamic, from_row[dynamic], len(source))
         return from_row[dynamic]
 
-    def _keep(self, dynamic: Tensor, taken: Tensor, count: int) -> None:
+    def _select_rows(self, dynamic: Tensor, kept_rows: Tensor, count: int) -> None:
         self.dynamic, self.count = dynamic, count
-        self.basis = nn.Parameter(self.basis.detach()[taken].contiguous())
+        self.basis = nn.Parameter(self.basis.detach()[kept_rows].contiguous())
         if self.dynamism is not None:
-            self.dynamism = nn.Parameter(self.dynamism.detach()[taken].contiguous())
+            self.dynamism = nn.Parameter(self.dynamism.detach()[kept_rows].contiguous())
 
 
 def apply_basis(basis: Tensor, c: Tensor) -> Tensor:
     """Return basis [M, 14, K] @ c [K] = [M, 14]; its gradient is written once, as an outer product."""
-    moved: Tensor = _Apply.apply(basis, c)
-    return moved
+    deltas_dynamic: Tensor = _Apply.apply(basis, c)
+    return deltas_dynamic
 
 
 class _Apply(torch.autograd.Function):

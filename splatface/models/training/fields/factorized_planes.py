@@ -46,14 +46,14 @@ def multiply(arrays, shape, lanes, part):  # type: ignore[no-untyped-def]
     arrays: values, positions [N, 3], out [N, all]; shape [F, 5] see Tables; lanes: first column, width;
     part: rows low..high.
     """
-    values, places, out = arrays
+    values, positions, out = arrays
     column, width = lanes
     flat, stride = out.reshape(-1), out.shape[1]
     for n in range(part[0], part[1]):
         for at in range(0, width, LANES):
-            value = _mixed(values, _find(places, n, shape, 0, width), at)
+            value = _interpolate(values, _find(positions, n, shape, 0, width), at)
             for f in range(1, len(shape)):
-                value = value * _mixed(values, _find(places, n, shape, f, width), at)
+                value = value * _interpolate(values, _find(positions, n, shape, f, width), at)
             store(flat, n * stride + column + at, value)
 
 
@@ -63,31 +63,33 @@ def add_gradient(arrays, shape, lanes, results):  # type: ignore[no-untyped-def]
 
     arrays: values, positions [N, 3], gradient [N, all]; lanes: first column, width, group of features.
     """
-    values, places, gradient = arrays
-    d_values, d_places = results
+    values, positions, gradient = arrays
+    d_values, d_positions = results
     column, width, at = lanes
     flat, stride = gradient.reshape(-1), gradient.shape[1]
-    mixed = np.empty(len(shape) * LANES, f4)
-    for n in range(len(places)):
+    interpolated = np.empty(len(shape) * LANES, f4)
+    for n in range(len(positions)):
         for f in range(len(shape)):
-            store(mixed, f * LANES, _mixed(values, _find(places, n, shape, f, width), at))
+            store(interpolated, f * LANES, _interpolate(values, _find(positions, n, shape, f, width), at))
         for f in range(len(shape)):
-            rest = load(flat, n * stride + column + at)
+            other_factors = load(flat, n * stride + column + at)
             for g in range(len(shape)):
                 if g != f:
-                    rest = rest * load(mixed, g * LANES)
-            found = _find(places, n, shape, f, width)
-            if len(d_places):
-                _pull(values, found, at, rest, (places, shape, d_places, n, f))
-            _scatter(d_values, found, at, rest)
+                    other_factors = other_factors * load(interpolated, g * LANES)
+            grid_cell = _find(positions, n, shape, f, width)
+            if len(d_positions):
+                _add_position_grad(
+                    values, grid_cell, at, other_factors, (positions, shape, d_positions, n, f)
+                )
+            _scatter(d_values, grid_cell, at, other_factors)
 
 
 @_inlined
-def _find(places, n, shape, f, width):  # type: ignore[no-untyped-def]
+def _find(positions, n, shape, f, width):  # type: ignore[no-untyped-def]
     """Locate position n on grid f: first value, steps down and right, weights of the next nodes."""
     rows, columns = shape[f, 3], shape[f, 4]
-    y = _within(places[n, shape[f, 1]]) * f4(rows - 1)
-    x = _within(places[n, shape[f, 2]]) * f4(columns - 1)
+    y = _within(positions[n, shape[f, 1]]) * f4(rows - 1)
+    x = _within(positions[n, shape[f, 2]]) * f4(columns - 1)
     i = min(np.int64(y), max(rows - 2, 0))
     j = min(np.int64(x), max(columns - 2, 0))
     first = shape[f, 0] + (i * columns + j) * width
@@ -102,25 +104,25 @@ def _within(x):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _mixed(values, found, at):  # type: ignore[no-untyped-def]
-    start, down, right, a, b = found
-    first, share = start + at, splat(b)
+def _interpolate(values, grid_cell, at):  # type: ignore[no-untyped-def]
+    start, down, right, a, b = grid_cell
+    first, weight = start + at, splat(b)
     upper, lower = load(values, first), load(values, first + down)
-    upper = upper + share * (load(values, first + right) - upper)
-    lower = lower + share * (load(values, first + down + right) - lower)
+    upper = upper + weight * (load(values, first + right) - upper)
+    lower = lower + weight * (load(values, first + down + right) - lower)
     return upper + splat(a) * (lower - upper)
 
 
 @_inlined
-def _scatter(d_values, found, at, rest):  # type: ignore[no-untyped-def]
-    start, down, right, a, b = found
-    first, share = start + at, splat(b)
-    lower = splat(a) * rest
-    upper = rest - lower
-    _add(d_values, first, upper - share * upper)
-    _add(d_values, first + right, share * upper)
-    _add(d_values, first + down, lower - share * lower)
-    _add(d_values, first + down + right, share * lower)
+def _scatter(d_values, grid_cell, at, other_factors):  # type: ignore[no-untyped-def]
+    start, down, right, a, b = grid_cell
+    first, weight = start + at, splat(b)
+    lower = splat(a) * other_factors
+    upper = other_factors - lower
+    _add(d_values, first, upper - weight * upper)
+    _add(d_values, first + right, weight * upper)
+    _add(d_values, first + down, lower - weight * lower)
+    _add(d_values, first + down + right, weight * lower)
 
 
 @_inlined
@@ -129,10 +131,10 @@ def _add(array, at, value):  # type: ignore[no-untyped-def]
 
 
 @_inlined
-def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
+def _add_position_grad(values, grid_cell, at, other_factors, where):  # type: ignore[no-untyped-def]
     """Add the derivative of the value by position n; 0 beyond the border."""
-    places, shape, d_places, n, f = where
-    start, down, right, a, b = found
+    positions, shape, d_positions, n, f = where
+    start, down, right, a, b = grid_cell
     first = start + at
     upper, lower = load(values, first), load(values, first + down)
     upper_step = load(values, first + right) - upper
@@ -140,34 +142,34 @@ def _pull(values, found, at, rest, where):  # type: ignore[no-untyped-def]
     step = lower - upper + splat(b) * (lower_step - upper_step)
     across = upper_step + splat(a) * (lower_step - upper_step)
     axis, other = shape[f, 1], shape[f, 2]
-    if places[n, axis] > 0 and places[n, axis] < 1:
-        d_places[n, axis] += horizontal_sum(rest * step) * f4(shape[f, 3] - 1)
-    if places[n, other] > 0 and places[n, other] < 1:
-        d_places[n, other] += horizontal_sum(rest * across) * f4(shape[f, 4] - 1)
+    if positions[n, axis] > 0 and positions[n, axis] < 1:
+        d_positions[n, axis] += horizontal_sum(other_factors * step) * f4(shape[f, 3] - 1)
+    if positions[n, other] > 0 and positions[n, other] < 1:
+        d_positions[n, other] += horizontal_sum(other_factors * across) * f4(shape[f, 4] - 1)
 
 
 # Of each product, of each of its grids: offset, first axis, second axis, rows, columns.
 Tables = tuple[tuple[tuple[int, int, int, int, int], ...], ...]
 
 
-def products_fast(values: Tensor, places: Tensor, tables: Tables, width: int) -> Tensor:
+def products_fast(values: Tensor, positions: Tensor, tables: Tables, width: int) -> Tensor:
     """Return `products` of grids [rows * columns * width] in `values`, all float32 on a CPU."""
-    result: Tensor = _Products.apply(values, places, tables, width)
+    result: Tensor = _Products.apply(values, positions, tables, width)
     return result
 
 
 class _Products(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, places: Tensor, tables: Tables, width: int) -> Tensor:
-        ctx.save_for_backward(values, places)
+    def forward(ctx: Any, values: Tensor, positions: Tensor, tables: Tables, width: int) -> Tensor:
+        ctx.save_for_backward(values, positions)
         ctx.tables, ctx.width = tables, width
-        out = torch.empty(len(places), len(tables) * width)
-        arrays = _array(values), _array(places), out.numpy()
+        out = torch.empty(len(positions), len(tables) * width)
+        arrays = _array(values), _array(positions), out.numpy()
         shapes = [np.array(table, np.int64) for table in tables]
         workers = _workers(torch.get_num_threads())
 
         def work(k: int) -> None:
-            n, parts = len(places), workers.threads
+            n, parts = len(positions), workers.threads
             for i, shape in enumerate(shapes):
                 multiply(arrays, shape, (i * width, width), (k * n // parts, (k + 1) * n // parts))
 
@@ -176,13 +178,13 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        values, places = ctx.saved_tensors
+        values, positions = ctx.saved_tensors
         width = ctx.width
         workers = _workers(torch.get_num_threads())
-        moved = len(places) if ctx.needs_input_grad[1] else 0
-        d_values, d_places = torch.zeros_like(values), torch.zeros(workers.threads, moved, 3)
-        arrays = _array(values), _array(places), _array(gradient)
-        results = d_values.numpy(), d_places.numpy()
+        position_count = len(positions) if ctx.needs_input_grad[1] else 0
+        d_values, d_positions = torch.zeros_like(values), torch.zeros(workers.threads, position_count, 3)
+        arrays = _array(values), _array(positions), _array(gradient)
+        results = d_values.numpy(), d_positions.numpy()
         shapes = [np.array(table, np.int64) for table in ctx.tables]
         groups = [(i, at) for i in range(len(shapes)) for at in range(0, width, LANES)]
 
@@ -193,7 +195,7 @@ class _Products(torch.autograd.Function):
                 add_gradient(arrays, shapes[i], (i * width, width, at), out)
 
         workers.run(work)
-        return d_values, d_places.sum(0) if moved else None, None, None
+        return d_values, d_positions.sum(0) if position_count else None, None, None
 
 
 def _array(tensor: Tensor) -> NDArray[np.float32]:
@@ -225,10 +227,10 @@ class Layout:
     count: int  # values of all grids
 
 
-def make_layout(width: int, wanted: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> Layout:
+def make_layout(width: int, product_specs: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> Layout:
     """Lay products out one after the other; each is a list of (axes, nodes along each axis)."""
     offset, made = 0, []
-    for product in wanted:
+    for product in product_specs:
         grids = []
         for axes, size in product:
             grids.append(ParameterGrid(offset=offset, axes=axes, sizes=(size,) * len(axes)))
@@ -242,7 +244,7 @@ def grid_values(values: Tensor, grid: ParameterGrid, width: int) -> Tensor:
     return values[grid.offset : grid.offset + prod(grid.sizes) * width].view(*grid.sizes, width)
 
 
-def products(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
+def products(values: Tensor, layout: Layout, positions: Tensor) -> Tensor:
     """Interpolate every grid at every position and multiply within a product: [N, products * C].
 
     Args:
@@ -252,15 +254,17 @@ def products(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
 
     Linear along each axis, so bilinear on planes. Differentiable in values and positions.
     """
-    if places.device.type != "cpu" or places.dtype != torch.float32:
-        return products_reference(values, layout, places)
+    if positions.device.type != "cpu" or positions.dtype != torch.float32:
+        return products_reference(values, layout, positions)
     tables = tuple(tuple((grid.offset, *_span(grid)) for grid in product) for product in layout.products)
-    return products_fast(values, places, tables, layout.width)
+    return products_fast(values, positions, tables, layout.width)
 
 
-def products_reference(values: Tensor, layout: Layout, places: Tensor) -> Tensor:
+def products_reference(values: Tensor, layout: Layout, positions: Tensor) -> Tensor:
     """Return `products` by its definition."""
-    return torch.cat([_product(values, layout.width, product, places) for product in layout.products], dim=1)
+    return torch.cat(
+        [_product(values, layout.width, product, positions) for product in layout.products], dim=1
+    )
 
 
 def _span(grid: ParameterGrid) -> tuple[int, int, int, int]:
@@ -268,24 +272,24 @@ def _span(grid: ParameterGrid) -> tuple[int, int, int, int]:
     return grid.axes[0], grid.axes[-1], grid.sizes[0], grid.sizes[1] if len(grid.sizes) > 1 else 1
 
 
-def _product(values: Tensor, width: int, grids: Sequence[ParameterGrid], places: Tensor) -> Tensor:
+def _product(values: Tensor, width: int, grids: Sequence[ParameterGrid], positions: Tensor) -> Tensor:
     result: Any = 1
     for grid in grids:
         first, second, rows, columns = _span(grid)
-        along = places[:, first].clamp(0, 1) * (rows - 1), places[:, second].clamp(0, 1) * (columns - 1)
+        along = positions[:, first].clamp(0, 1) * (rows - 1), positions[:, second].clamp(0, 1) * (columns - 1)
         result = result * _bilinear(grid_values(values, grid, width).reshape(rows, columns, width), *along)
     return result
 
 
 def _bilinear(plane: Tensor, row: Tensor, column: Tensor) -> Tensor:
     value: Any = 0
-    for i, row_share in _corners(row, plane.shape[0]):
-        for j, column_share in _corners(column, plane.shape[1]):
-            value = value + (row_share * column_share)[:, None] * plane[i, j]
+    for i, row_weight in _corners(row, plane.shape[0]):
+        for j, column_weight in _corners(column, plane.shape[1]):
+            value = value + (row_weight * column_weight)[:, None] * plane[i, j]
     return value
 
 
 def _corners(x: Tensor, size: int) -> list[tuple[Tensor, Tensor]]:
     first = x.detach().floor().clamp(0, max(size - 2, 0)).long()
-    share = x - first
-    return [(first, 1 - share), ((first + 1).clamp(max=size - 1), share)]
+    weight = x - first
+    return [(first, 1 - weight), ((first + 1).clamp(max=size - 1), weight)]

@@ -78,8 +78,8 @@ def bounding_box(means: Tensor, margin: float = 0.05) -> Bounds:
     The margin leaves room for Gaussians that training moves; further out they see the border's features.
     """
     low, high = means.detach().amin(0), means.detach().amax(0)
-    room = margin * (high - low) + 1e-3
-    return Bounds(tuple((low - room).tolist()), tuple((high + room).tolist()))
+    margin_m = margin * (high - low) + 1e-3
+    return Bounds(tuple((low - margin_m).tolist()), tuple((high + margin_m).tolist()))
 
 
 class Box(nn.Module):

@@ -45,11 +45,11 @@ class ConditioningConfig:
     smoothing: Literal["attention", "none"] = "attention"  # over the S windows
 
     def __post_init__(self) -> None:
-        _one_of("conditioning.drive", self.drive, ("motion", "sound"))
-        _one_of("conditioning.smoothing", self.smoothing, ("attention", "none"))
-        _between("conditioning.frames", self.frames, 2, 64)
-        _between("conditioning.windows", self.windows, 1, 32)
-        _between("conditioning.lookahead_ms", self.lookahead_ms, 0, 500)
+        _check_choice("conditioning.drive", self.drive, ("motion", "sound"))
+        _check_choice("conditioning.smoothing", self.smoothing, ("attention", "none"))
+        _check_range("conditioning.frames", self.frames, 2, 64)
+        _check_range("conditioning.windows", self.windows, 1, 32)
+        _check_range("conditioning.lookahead_ms", self.lookahead_ms, 0, 500)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +62,10 @@ class TriplaneConfig:
     combine: Literal["product", "sum"] = "product"  # of the three planes; scales are put side by side
 
     def __post_init__(self) -> None:
-        _between("triplane.resolution", self.resolution, 2, 1024)
-        _scales("triplane.scales", self.scales)
-        _lanes("triplane.features", self.features)
-        _one_of("triplane.combine", self.combine, ("product", "sum"))
+        _check_range("triplane.resolution", self.resolution, 2, 1024)
+        _check_scales("triplane.scales", self.scales)
+        _check_simd_width("triplane.features", self.features)
+        _check_choice("triplane.combine", self.combine, ("product", "sum"))
 
     @property
     def width(self) -> int:
@@ -92,16 +92,16 @@ class AttentionConfig:
     hidden: int = 64  # of the regressors
 
     def __post_init__(self) -> None:
-        _one_of("attention.canonical", self.canonical, ("predicted", "residual", "free"))
-        _some_of("attention.predicted", self.predicted, CANONICAL_PARTS)
-        _some_of("attention.tokens", self.tokens, TOKENS)
-        _one_of("attention.fusion", self.fusion, ("attention", "concat", "multiply"))
-        _between("attention.layers", self.layers, 1, 8)
-        _between("attention.feed_forward", self.feed_forward, 1, 4096)
-        _between("attention.dropout", self.dropout, 0, 0.9)
-        _some_of("attention.deltas", self.deltas, DELTA_PARTS)
-        _one_of("attention.regressors", self.regressors, ("separate", "shared"))
-        _between("attention.hidden", self.hidden, 1, 1024)
+        _check_choice("attention.canonical", self.canonical, ("predicted", "residual", "free"))
+        _check_choices("attention.predicted", self.predicted, CANONICAL_PARTS)
+        _check_choices("attention.tokens", self.tokens, TOKENS)
+        _check_choice("attention.fusion", self.fusion, ("attention", "concat", "multiply"))
+        _check_range("attention.layers", self.layers, 1, 8)
+        _check_range("attention.feed_forward", self.feed_forward, 1, 4096)
+        _check_range("attention.dropout", self.dropout, 0, 0.9)
+        _check_choices("attention.deltas", self.deltas, DELTA_PARTS)
+        _check_choice("attention.regressors", self.regressors, ("separate", "shared"))
+        _check_range("attention.hidden", self.hidden, 1, 1024)
         if not 1 <= self.heads <= self.triplane.width or self.triplane.width % self.heads:
             raise TrainingError(
                 f"attention.heads: expected a divisor of the {self.triplane.width} features, "
@@ -133,15 +133,15 @@ class AudioPlaneConfig:
     hidden: int = 64  # of D1
 
     def __post_init__(self) -> None:
-        _one_of("audio_plane.representation", self.representation, ("audio_plane", "concat"))
-        _between("audio_plane.resolution", self.resolution, 2, 512)
-        _scales("audio_plane.scales", self.scales)
-        _lanes("audio_plane.features", self.features)
-        _one_of("audio_plane.fusion", self.fusion, ("concat", "add", "multiply"))
-        _one_of("audio_plane.selector", self.selector, ("attention", "mlp"))
-        _one_of("audio_plane.dynamism", self.dynamism, ("learned", "off"))
-        _some_of("audio_plane.deltas", self.deltas, DELTA_PARTS)
-        _between("audio_plane.hidden", self.hidden, 1, 1024)
+        _check_choice("audio_plane.representation", self.representation, ("audio_plane", "concat"))
+        _check_range("audio_plane.resolution", self.resolution, 2, 512)
+        _check_scales("audio_plane.scales", self.scales)
+        _check_simd_width("audio_plane.features", self.features)
+        _check_choice("audio_plane.fusion", self.fusion, ("concat", "add", "multiply"))
+        _check_choice("audio_plane.selector", self.selector, ("attention", "mlp"))
+        _check_choice("audio_plane.dynamism", self.dynamism, ("learned", "off"))
+        _check_choices("audio_plane.deltas", self.deltas, DELTA_PARTS)
+        _check_range("audio_plane.hidden", self.hidden, 1, 1024)
 
     @property
     def width(self) -> int:
@@ -160,10 +160,10 @@ class BasisConfig:
     deltas: tuple[str, ...] = DELTA_PARTS
 
     def __post_init__(self) -> None:
-        _between("basis.coefficients", self.coefficients, MOTION_SIZE, 256)
-        _between("basis.hidden", self.hidden, 0, 1024)
-        _one_of("basis.dynamism", self.dynamism, ("learned", "off"))
-        _some_of("basis.deltas", self.deltas, DELTA_PARTS)
+        _check_range("basis.coefficients", self.coefficients, MOTION_SIZE, 256)
+        _check_range("basis.hidden", self.hidden, 0, 1024)
+        _check_choice("basis.dynamism", self.dynamism, ("learned", "off"))
+        _check_choices("basis.deltas", self.deltas, DELTA_PARTS)
         if self.conditioning.drive != "motion":
             raise TrainingError(
                 "basis.conditioning.drive: expected motion, found sound: the basis is driven by the motion "
@@ -174,12 +174,12 @@ class BasisConfig:
 FieldConfig = AttentionConfig | AudioPlaneConfig | BasisConfig
 
 
-def _one_of(name: str, value: str, allowed: Collection[str]) -> None:
+def _check_choice(name: str, value: str, allowed: Collection[str]) -> None:
     if value not in allowed:
         raise TrainingError(f"{name}: expected one of {', '.join(allowed)}, found {value!r}: correct it")
 
 
-def _some_of(name: str, values: tuple[str, ...], allowed: Collection[str]) -> None:
+def _check_choices(name: str, values: tuple[str, ...], allowed: Collection[str]) -> None:
     if not values or len(set(values)) != len(values) or not set(values) <= set(allowed):
         raise TrainingError(
             f"{name}: expected one or more of {', '.join(allowed)}, each once, "
@@ -187,17 +187,17 @@ def _some_of(name: str, values: tuple[str, ...], allowed: Collection[str]) -> No
         )
 
 
-def _between(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise TrainingError(f"{name}: expected {low:g}..{high:g}, found {value}: correct it")
 
 
-def _scales(name: str, scales: tuple[int, ...]) -> None:
+def _check_scales(name: str, scales: tuple[int, ...]) -> None:
     if not scales or any(not 1 <= scale <= 16 for scale in scales) or len(set(scales)) != len(scales):
         raise TrainingError(f"{name}: expected different whole numbers in 1..16, found {scales}: try (1, 2)")
 
 
-def _lanes(name: str, features: int) -> None:
+def _check_simd_width(name: str, features: int) -> None:
     if features < SIMD_WIDTH or features % SIMD_WIDTH:
         raise TrainingError(
             f"{name}: expected a multiple of {SIMD_WIDTH}, found {features}: take 16, 32 or 64"

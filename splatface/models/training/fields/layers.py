@@ -15,8 +15,8 @@ __all__ = ["DELTA_UNITS", "PART_CHANNELS", "DeltaHeads", "delta_units", "linear"
 def linear(inputs: int, outputs: int, generator: torch.Generator, *, zero: bool = False) -> nn.Linear:
     """Return a layer with weights of variance 1 / inputs and no bias; all zero if asked."""
     layer = nn.Linear(inputs, outputs)
-    drawn = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
-    layer.weight.data.copy_(torch.zeros_like(drawn) if zero else drawn)
+    random_weights = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
+    layer.weight.data.copy_(torch.zeros_like(random_weights) if zero else random_weights)
     layer.bias.data.zero_()
     return layer
 
@@ -77,9 +77,9 @@ class DeltaHeads(nn.Module):
         self.bias = nn.Parameter(torch.zeros(DELTA_CHANNELS))
         self.register_buffer("units", delta_units(parts))
 
-    def forward(self, heard: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
         """Return deltas [N, 14] for features [N, width]."""
-        return torch.relu_(self.first(heard)) @ self._second().T + self.bias * self.units
+        return torch.relu_(self.first(features)) @ self._second().T + self.bias * self.units
 
     def _second(self) -> Tensor:
         """Return [14, hidden of all]: each part reads its own hidden features, or all read the same."""
