@@ -1,4 +1,4 @@
-"""A data set whose poses are known, told to be elsewhere."""
+"""A data set with known poses, and disturbed copies of it."""
 
 from dataclasses import replace
 

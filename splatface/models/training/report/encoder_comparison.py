@@ -44,7 +44,7 @@ _GROUND: Color = (24, 26, 30)
 _GRID: Color = (60, 64, 70)
 _LEVEL: Color = (52, 66, 74)
 _TEXT: Color = (200, 204, 208)
-# Okabe & Ito's palette: told apart with any eyes.
+# Okabe & Ito's palette: distinguishable with any color vision.
 _COLORS: tuple[Color, ...] = ((86, 180, 233), (230, 159, 0), (0, 158, 115), (204, 121, 167))
 _LARGEST = 1.1  # opening at the top
 _QUIET_DBFS = -60.0  # level at the bottom
@@ -76,7 +76,7 @@ class Plot:
         self._past: deque[PlotSample] = deque()
 
     def add(self, heard: PlotSample) -> UInt8Array:
-        """The plot [PLOT_HEIGHT, width, 3] RGB after one more moment; times rise."""
+        """Return the plot [PLOT_HEIGHT, width, 3] RGB after one more sample; times rise."""
         self._past.append(heard)
         while self._past[0].time_s < heard.time_s - SHOWN_S:
             self._past.popleft()
@@ -161,14 +161,14 @@ class HeardMoment:
 
 
 def shape_around(face: VideoFormat, count: int) -> VideoFormat:
-    """The shape of a film with `count` faces side by side and the plot below them."""
+    """Return the format of a video with `count` faces side by side and the plot below them."""
     return VideoFormat(face.width * count, face.height + PLOT_HEIGHT, face.fps)
 
 
 def heard_moments(
     path: Path, encoders: Sequence[str], talker: TalkingHead, fps: Fraction, phones: tuple[Phone, ...] = ()
 ) -> Iterator[HeardMoment]:
-    """The film of a sound file, ceil(duration * fps) moments; only the last seconds are held.
+    """Yield the frames of an audio file, ceil(duration * fps) of them; only the last seconds are held.
 
     Args:
         path: any sound file.

@@ -70,7 +70,7 @@ class OverlayData:
 
 
 def draw_tracked(picture: UInt8Array, drawn: OverlayData, camera: Camera, side_px: int) -> UInt8Array:
-    """The picture [H, W, 3] at side_px x side_px with all of it.
+    """Return the image at side_px x side_px with all overlays.
 
     Dots are landmarks as they were found, green lines the face that was fitted to them; red, green and blue
     go to the head's side, down, and out of the face; yellow goes where the eyes look, taken that what they
@@ -133,7 +133,7 @@ _ROW = TRACKS_HEIGHT // 3
 _GROUND: Color = (24, 26, 30)
 _GRID: Color = (70, 74, 80)
 _LEVEL: Color = (48, 62, 72)
-# Okabe & Ito's palette: told apart with any eyes.
+# Okabe & Ito's palette: distinguishable with any color vision.
 _INKS: Final[tuple[Color, ...]] = ((86, 180, 233), (230, 159, 0), (0, 158, 115))
 _QUIET_DBFS = -60.0
 _MOST_DEG = 20.0
@@ -167,7 +167,7 @@ class TrackingCurves:
         )
 
     def __call__(self, time_s: float) -> UInt8Array:
-        """The curves [TRACKS_HEIGHT, width, 3] RGB around a film time."""
+        """Return the curves [TRACKS_HEIGHT, width, 3] RGB around a video time."""
         shown = np.full((TRACKS_HEIGHT, self._width, 3), _GROUND, np.uint8)
         self._draw_level(shown, time_s)
         near = np.flatnonzero(np.abs(self._times_s - time_s) < _AROUND_S + 0.1)
@@ -225,7 +225,9 @@ _PASSAGES, _PASSAGE_S = 6, 10.0
 _FAR_S = 0.3  # a moment whose nearest picture is farther away has none
 
 
-def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Callable[[float], None]) -> Path:
+def write_tracking_film(
+    dataset: Dataset, findings: Sequence[Finding], progress: Callable[[float], None]
+) -> Path:
     """Write tracking.mp4 into the data set's folder, of a long film six passages; its path.
 
     Left: landmarks as found (dots), the fitted face (green), the head's axes, gaze (yellow). Right: labels.
@@ -234,7 +236,7 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
     Args:
         dataset: tracked.
         findings: of it.
-        told: hears the share that is done.
+        progress: is called with the finished fraction, 0..1.
 
     Raises:
         VideoError: when PyAV or its codecs are missing, or the disk refuses.
@@ -253,7 +255,7 @@ def write_tracking_film(dataset: Dataset, findings: Sequence[Finding], told: Cal
             heard = _heard(samples, begin_s, ticks, shape.fps)
             for tick, part in enumerate(heard):
                 film.add(view(begin_s + tick / float(shape.fps)), part)
-                told((number + tick / ticks) / len(spans))
+                progress((number + tick / ticks) / len(spans))
     return path
 
 
@@ -329,7 +331,7 @@ def _passages(dataset: Dataset) -> list[tuple[float, float]]:
 
 
 def _heard(samples: AnyArray, begin_s: float, ticks: int, fps: Fraction) -> Iterator[NDArray[np.float32]]:
-    """The sound [T, 1] of each of so many pictures."""
+    """Yield the audio [T, 1] of each frame."""
     first, count = round(begin_s * SAMPLE_RATE), int(ticks / fps * SAMPLE_RATE) + 1
     part = soxr.resample(samples[first : first + count], SAMPLE_RATE, VIDEO_HZ).astype(np.float32)
     part = np.pad(part, (0, max(0, int(ticks / fps * VIDEO_HZ) + 1 - len(part))))

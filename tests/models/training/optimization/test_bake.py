@@ -162,7 +162,7 @@ def _drawn(found):
     return found.mean + found.codes @ found.basis.T
 
 
-def test_what_has_few_directions_is_told_whole():
+def test_what_has_few_directions_is_reported_whole():
     samples = _of_rank(12)
     found = weighted_pca(samples, np.ones(900, np.float32), 32)
     assert found.lost < 1e-9
@@ -181,7 +181,7 @@ def test_what_has_more_loses_what_the_theory_says():
     assert found.explained_variance == pytest.approx(squares[:32] / len(samples), rel=1e-6)
 
 
-def test_what_counts_more_is_told_better():
+def test_what_counts_more_is_reported_better():
     lips, shirt = _of_rank(20, features=100, seed=1), _of_rank(20, features=800, seed=2)
     samples, weights = np.hstack([lips, shirt]), np.ones(900, np.float32)
     weights[:100] = 300

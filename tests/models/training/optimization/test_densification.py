@@ -29,7 +29,7 @@ def all_still(count):
     return np.zeros(count, bool)
 
 
-def test_what_is_not_pulled_at_stays_as_it_is():
+def test_what_is_not_weighted_at_stays_as_it_is():
     table = some_rows(20)
     found = densify_and_prune(table, pulled(20), all_still(20), 0, HOW)
     assert np.array_equal(found.table, table)
@@ -37,7 +37,7 @@ def test_what_is_not_pulled_at_stays_as_it_is():
     assert not found.is_new.any()
 
 
-def test_the_hard_pulled_part_in_two_and_the_faint_go():
+def test_the_hard_weighted_part_in_two_and_the_faint_go():
     table = some_rows(20)
     table[4, OPACITY] = -6
     found = densify_and_prune(table, pulled(20, hard=(2, 7)), all_still(20), 0, HOW)
@@ -53,7 +53,7 @@ def test_faint_ones_that_no_picture_saw_stay():
 
 
 @pytest.mark.parametrize("most", [20, 23])
-def test_the_cap_holds_and_the_freed_go_to_those_pulled_hardest(most):
+def test_the_cap_holds_and_the_freed_go_to_those_weighted_hardest(most):
     table = some_rows(20)
     table[[1, 3], OPACITY] = -6
     stats = pulled(20, hard=range(5, 15))
@@ -89,7 +89,7 @@ def test_a_picture_of_halves_is_the_picture_of_the_whole():
     assert np.abs(after.mean() - before.mean()) < 0.01
 
 
-def test_slopes_are_counted_per_half_picture_width():
+def test_gradients_are_counted_per_half_picture_width():
     stats = zero_densification_stats(2)
     stats.add(np.array([[3e-3, 4e-3], [0, 0]], np.float32), camera().width)
     assert stats.grad2d[0] == pytest.approx(5e-3 * camera().width / 2)

@@ -70,7 +70,7 @@ def a_motion(generator, count=40):
     return motion
 
 
-def a_mover(generator, *, dynamism="learned"):
+def make_basis_trainer(generator, *, dynamism="learned"):
     start, motion = a_start(generator), a_motion(generator)
     config = BasisConfig(coefficients=20, hidden=8, dynamism=dynamism)
     field = initialize_basis_field(config, start, motion, max_dynamic=100, residual_scale=1.0, seed=0)
@@ -118,7 +118,7 @@ def test_the_cap_keeps_what_moves_most(generator):
 
 @pytest.mark.parametrize("dynamism", ["learned", "off"])
 def test_movement_and_step_are_those_of_the_field(generator, dynamism):
-    field_trainer, start, motion = a_mover(generator, dynamism=dynamism)
+    field_trainer, start, motion = make_basis_trainer(generator, dynamism=dynamism)
     field = field_trainer.field
     x = torch.from_numpy(motion[5])
     movement = field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
@@ -143,7 +143,7 @@ def test_movement_and_step_are_those_of_the_field(generator, dynamism):
 
 
 def test_it_feels_what_its_motion_should_have_been(generator):
-    field_trainer, start, motion = a_mover(generator)
+    field_trainer, start, motion = make_basis_trainer(generator)
     above = generator.normal(size=(COUNT, 14)).astype(np.float32)
     x = torch.from_numpy(motion[5]).requires_grad_()
     movement = field_trainer.field(torch.zeros(COUNT, 3), Condition(x[:8], x[8:], torch.zeros(6), None))
@@ -156,7 +156,7 @@ def test_it_feels_what_its_motion_should_have_been(generator):
     assert np.allclose(felt, x.grad, rtol=1e-3, atol=1e-4 * np.abs(x.grad).max())
 
 
-def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
+def test_motion_is_reported_a_little_off_and_what_is_not_asked_for_fades(generator):
     start, motion = a_start(generator), a_motion(generator)
     field = initialize_basis_field(
         BasisConfig(dynamism="off"), start, motion, max_dynamic=100, residual_scale=1.0, seed=0
@@ -168,10 +168,10 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
     )
     field_trainer = BasisFieldTrainer(field, motion, config, Workers(1))
     shown = field_trainer.forward_eval(start.table, 5, PACE).deltas
-    told = [field_trainer.forward_train(start.table, 5, PACE).deltas for _ in range(2)]
+    noisy = [field_trainer.forward_train(start.table, 5, PACE).deltas for _ in range(2)]
     assert np.array_equal(field_trainer.forward_eval(start.table, 5, PACE).deltas, shown)
-    assert not np.allclose(told[0], told[1])
-    assert np.abs(told[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
+    assert not np.allclose(noisy[0], noisy[1])
+    assert np.abs(noisy[0][:, 0] - shown[:, 0]).max() < np.abs(shown[:, 0]).max()
     before, none = field.basis.detach().clone(), np.zeros((2, 16), np.float32)
     nothing = Gradients(0.0, 0.0, start.table, np.zeros_like(shown), None, none, none)
     field_trainer.backward_and_step(nothing, PACE, 1.0)
@@ -180,7 +180,7 @@ def test_motion_is_told_a_little_off_and_what_is_not_asked_for_fades(generator):
 
 
 def test_in_the_canonical_stage_nothing_is_learned(generator):
-    field_trainer, start, _ = a_mover(generator)
+    field_trainer, start, _ = make_basis_trainer(generator)
     before = field_trainer.field.basis.detach().clone()
     still = ScheduleState(CANONICAL, 0.0, 1.0, False)
     deformed = field_trainer.forward_train(start.table, 5, still)
@@ -191,7 +191,7 @@ def test_in_the_canonical_stage_nothing_is_learned(generator):
 
 
 def test_halves_move_as_the_whole_did(generator):
-    field_trainer, start, _ = a_mover(generator)
+    field_trainer, start, _ = make_basis_trainer(generator)
     before = field_trainer.forward_train(start.table, 5, PACE)
     whole = np.zeros((COUNT, 14), np.float32)
     whole[before.indices] = before.deltas
@@ -206,7 +206,7 @@ def test_halves_move_as_the_whole_did(generator):
 
 
 def test_arrays_bring_everything_back(generator):
-    field_trainer, start, _ = a_mover(generator)
+    field_trainer, start, _ = make_basis_trainer(generator)
     none = np.zeros((2, 16), np.float32)
 
     def step():

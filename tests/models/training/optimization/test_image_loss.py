@@ -117,7 +117,7 @@ def test_lips_that_are_unseen_add_nothing(generator):
     assert values[0] == values[1]
 
 
-def test_dynamism_is_pulled_to_the_mask_beyond_the_margin(generator):
+def test_dynamism_is_weighted_to_the_mask_beyond_the_margin(generator):
     target = random_target(generator)
     drawn = torch.from_numpy(generator.random((HEIGHT, WIDTH))).float().double().requires_grad_()
     moving = torch.from_numpy(target.dynamic_mask / 255)
@@ -151,7 +151,7 @@ def test_a_missing_file_is_named(tmp_path):
         make_perceptual_loss(LossConfig(perceptual=0.1, perceptual_weights=str(tmp_path / "none.pth")))
 
 
-def test_down_its_slope_pictures_grow_alike():
+def test_down_its_gradient_pictures_grow_alike():
     pytest.importorskip("stlpips_pytorch")
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 256, (64, 64, 3), np.uint8)
@@ -165,7 +165,7 @@ def test_down_its_slope_pictures_grow_alike():
     assert float(opinion(same, same)) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_quick_easel_and_the_plain_one_agree():
+def test_the_quick_render_loss_and_the_plain_one_agree():
     pytest.importorskip("stlpips_pytorch")
     loss = replace(ALL_LOSSES, perceptual=0.5)
     rows = np.arange(10, 50)

@@ -20,7 +20,7 @@ from splatface.models.training.optimization.train_config import GaussianConstrai
 
 
 def torchs(values, grads, rate):
-    """Torch's Adam after a step for each of slopes."""
+    """Torch's Adam after a step for each gradient."""
     leaf = torch.from_numpy(values.copy()).double().requires_grad_()
     optimiser = torch.optim.Adam([leaf], lr=rate, eps=1e-15)
     for grad in grads:

@@ -88,7 +88,7 @@ def a_target(generator):
     return ImageTarget(np.ascontiguousarray(picture), weights, nowhere, nowhere.astype(np.int8), (0, 0, 0, 0))
 
 
-def test_slopes_of_poses_and_lens_are_those_of_float64_differences():
+def test_gradients_of_poses_and_lens_are_those_of_float64_differences():
     generator = np.random.default_rng(3)
     table, target, T = some_rows(40), a_target(generator), some_poses(generator)
     background, view = np.full(3, 0.4, np.float32), camera(SIZE)
@@ -223,14 +223,14 @@ def test_poses_come_back_also_of_held_out_pictures(tiny, noisy, run, part):
     assert np.linalg.norm(left_mm) < 0.8 * np.linalg.norm(shifted)
 
 
-def test_rounds_are_told(noisy, run):
-    told = json.loads((run[1] / "poses.json").read_text())
-    rounds = told["rounds"]
+def test_rounds_are_reported(noisy, run):
+    saved = json.loads((run[1] / "poses.json").read_text())
+    rounds = saved["rounds"]
     assert [line["step"] for line in rounds] == [80, 96, 160]
     assert rounds[0]["psnr_after_db"] > rounds[0]["psnr_before_db"] + 0.5
     assert rounds[-1]["jitter_after_px"] < 0.5 * rounds[-1]["jitter_before_px"]
-    assert len(told["curves"]["time_s"]) == len(noisy.frames)
-    page = refined_section(told)
+    assert len(saved["curves"]["time_s"]) == len(noisy.frames)
+    page = refined_section(saved)
     assert page.count("<svg") == 2
     assert "PSNR before" in page
     assert "nan" not in page

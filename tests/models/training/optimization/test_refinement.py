@@ -111,7 +111,7 @@ def test_pictures_between_take_what_is_the_same_for_all(generator):
 
 @pytest.fixture(scope="module")
 def noisy(tiny):
-    """A data set whose mouths are told wrongly."""
+    """A data set with wrong mouth modes."""
     generator = np.random.default_rng(5)
     frames = tiny.frames
     mouth = frames.mouth.copy()
@@ -134,7 +134,7 @@ def test_a_run_finds_what_the_mouth_did(tiny, noisy, run, part):
     assert np.std(found - true) < 0.7 * np.std(tracked - true)
 
 
-def test_it_is_told(run):
+def test_it_is_reported(run):
     rounds = json.loads((run[1] / "poses.json").read_text())["rounds"]
     assert "mouth_changed" not in rounds[0]  # the face has not learned to move yet
     assert all(line["mouth_changed"] > 0 for line in rounds[1:])
@@ -147,7 +147,7 @@ def changes(trained, tracked):
     return all_motion(trained.dataset) - all_motion(kept_to_ranges)
 
 
-def test_few_are_looked_at_and_all_are_told(noisy, tmp_path):
+def test_few_are_looked_at_and_all_are_reported(noisy, tmp_path):
     few = replace(NOISY, refine=replace(NOISY.refine, max_frames=12, iterations=2))
     changed = np.abs(changes(run_training(noisy, few, tmp_path), noisy)).max(axis=1) > 0
     between = np.setdiff1d(np.flatnonzero(noisy.frames.split == TRAIN), np.arange(0, len(changed), 3))

@@ -16,7 +16,7 @@ from splatface.models.training.optimization.render_loss import DeformedGaussians
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_slopes_are_those_of_autograd(threads):
+def test_gradients_are_those_of_autograd(threads):
     generator = np.random.default_rng(1)
     table, target = some_rows(60), square_target()
     rows = np.arange(10, 50)
@@ -48,7 +48,7 @@ def test_slopes_are_those_of_autograd(threads):
     assert found.finite
 
 
-def test_the_easel_of_torch_says_the_same():
+def test_the_render_loss_of_torch_says_the_same():
     generator = np.random.default_rng(2)
     table, target, rows = some_rows(60), square_target(), np.arange(5, 40)
     deltas = (generator.normal(size=(35, 14)) * 0.02).astype(np.float32)

@@ -172,7 +172,7 @@ def test_nothing_but_nan_is_an_error_that_says_what_to_do(dataset, tmp_path, mon
         run_training(dataset, SHORT_RUN, tmp_path)
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_later(dataset, tmp_path, monkeypatch, whole):
+def test_a_full_disk_is_reported_and_the_run_goes_on_later(dataset, tmp_path, monkeypatch, whole):
     true, calls = training_run.save_checkpoint, [0]
 
     def save(*arguments):
