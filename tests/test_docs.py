@@ -21,6 +21,7 @@ from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.head_yaml import FORMAT_VERSION
 from splatface.models.training.dataset.file_format import VERSION as DATASET_VERSION
 from splatface.models.training.dataset.types import LABELS, FrameTable, MotionTrack, Points
+from splatface.models.training.optimization.train_config import PRESETS, config_to_yaml, preset
 
 ROOT = Path(__file__).parent.parent
 NOTES = ROOT / "docs" / "notes"  # dated: their commands are those of their day
@@ -290,6 +291,19 @@ def test_every_page_is_in_the_index(index):
             assert f"{page.parent.name}/{page.name})" in text or f"({page.name})" in text, (
                 f"{page} is not in it"
             )
+
+
+def test_training_settings_in_the_text_exist():
+    known = [yaml.safe_load(config_to_yaml(preset(kind))) for kind in PRESETS]
+    for page in command_pages():
+        for key in re.findall(r"--set ([a-z_.0-9]+)=", page.read_text()):
+            assert any(has_setting(settings, key.split(".")) for settings in known), f"{page.name}: no {key}"
+
+
+def has_setting(settings, path):
+    if not path:
+        return True
+    return isinstance(settings, dict) and path[0] in settings and has_setting(settings[path[0]], path[1:])
 
 
 def test_paths_in_the_text_exist():
