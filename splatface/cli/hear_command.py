@@ -359,18 +359,18 @@ def _write_video(
 ) -> None:
     from splatface.models.render.render import renderer
     from splatface.models.talking_head import TalkingHead
-    from splatface.models.training.report.encoder_comparison import heard_moments, shape_around
+    from splatface.models.training.report.encoder_comparison import comparison_format, render_comparison
     from splatface.models.video.video_audio import audio_from_file
     from splatface.models.video.video_writer import VideoFileWriter, metadata_tags
 
     talking_head = TalkingHead(head, renderer("cpu"), size=(face.width, face.height))
     for name in args.encoder:
         talking_head.lookahead_ns(name)  # raises where the head has no net for the encoder
-    video_format = shape_around(face, len(args.encoder) + bool(phones))
+    video_format = comparison_format(face, len(args.encoder) + bool(phones))
     channels = audio_from_file(args.sound).channels
     with VideoFileWriter(args.out, video_format, channels, metadata_tags(head.info)) as video:
         progress = VideoProgress(sys.stderr, time.monotonic)
-        for frame in heard_moments(args.sound, args.encoder, talking_head, face.fps, phones):
+        for frame in render_comparison(args.sound, args.encoder, talking_head, face.fps, phones):
             video.add(frame.picture, frame.samples)
             progress.show(video.seconds, frame.share)
         progress.end()

@@ -27,11 +27,11 @@ from splatface.models.video.video_writer import VideoFormat
 __all__ = [
     "PLOT_HEIGHT",
     "SHOWN_S",
-    "HeardMoment",
-    "Plot",
+    "ComparisonFrame",
+    "MouthPlot",
     "PlotSample",
-    "heard_moments",
-    "shape_around",
+    "comparison_format",
+    "render_comparison",
     "write_on",
 ]
 
@@ -54,7 +54,7 @@ _TEXT_SIZE = 0.42
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlotSample:
-    """One moment, as each listener hears it."""
+    """One moment, as each encoder predicts it."""
 
     time_s: float
     level_dbfs: float
@@ -62,12 +62,12 @@ class PlotSample:
     letter: str = ""  # what the lips close for just now, where the words are known
 
 
-class Plot:
+class MouthPlot:
     """The last `SHOWN_S` seconds; the newest moment is at the right edge.
 
     Args:
         width: px.
-        names: of the listeners, in the order of `Heard.mouths`.
+        names: of the encoders, in the order of `PlotSample.mouths`.
     """
 
     def __init__(self, width: int, names: Sequence[str]) -> None:
@@ -75,13 +75,13 @@ class Plot:
         self._names = tuple(names)
         self._past: deque[PlotSample] = deque()
 
-    def add(self, heard: PlotSample) -> UInt8Array:
+    def add(self, sample: PlotSample) -> UInt8Array:
         """Return the plot [PLOT_HEIGHT, width, 3] RGB after one more sample; times rise."""
-        self._past.append(heard)
-        while self._past[0].time_s < heard.time_s - SHOWN_S:
+        self._past.append(sample)
+        while self._past[0].time_s < sample.time_s - SHOWN_S:
             self._past.popleft()
         picture = np.full((PLOT_HEIGHT, self._width, 3), _GROUND, np.uint8)
-        x = [self._x(moment.time_s) for moment in self._past]
+        x = [self._x(frame.time_s) for frame in self._past]
         self._draw_level(picture, x)
         self._draw_grid(picture)
         for number, name in enumerate(self._names):
@@ -102,8 +102,8 @@ class Plot:
         return round(self._floor * (1 - min(max(opening, -0.1), _LARGEST) / _LARGEST))
 
     def _draw_level(self, picture: UInt8Array, x: list[int]) -> None:
-        for left, right, moment in zip(x, x[1:], list(self._past)[1:], strict=False):
-            share = min(max(1 - moment.level_dbfs / _QUIET_DBFS, 0.0), 1.0)
+        for left, right, frame in zip(x, x[1:], list(self._past)[1:], strict=False):
+            share = min(max(1 - frame.level_dbfs / _QUIET_DBFS, 0.0), 1.0)
             picture[round(self._floor * (1 - share)) : self._floor, max(left, 0) : right] = _LEVEL
 
     def _draw_grid(self, picture: UInt8Array) -> None:
@@ -116,7 +116,7 @@ class Plot:
             write_on(picture, f"{second} s", (at + 3, PLOT_HEIGHT - 3), _TEXT)
 
     def _draw_listener(self, picture: UInt8Array, x: list[int], number: int) -> None:
-        mouths = [_whole(moment.mouths[number]) for moment in self._past]
+        mouths = [_whole(frame.mouths[number]) for frame in self._past]
         color = _COLORS[number % len(_COLORS)]
         line = np.array([(at, self._y(float(mouth[_OPEN]))) for at, mouth in zip(x, mouths, strict=True)])
         cv2.polylines(picture, [line.astype(np.int32)], False, color, 1, cv2.LINE_AA)
@@ -127,11 +127,11 @@ class Plot:
 
     def _draw_letters(self, picture: UInt8Array, x: list[int]) -> None:
         before = ""
-        for at, moment in zip(x, self._past, strict=True):
-            if moment.letter and moment.letter != before:
+        for at, frame in zip(x, self._past, strict=True):
+            if frame.letter and frame.letter != before:
                 picture[16 : self._floor : 2, max(at, 0)] = _TEXT
-                write_on(picture, moment.letter, (at + 2, 28), _TEXT)
-            before = moment.letter
+                write_on(picture, frame.letter, (at + 2, 28), _TEXT)
+            before = frame.letter
 
 
 def write_on(picture: UInt8Array, text: str, at: tuple[int, int], color: Color = _TEXT) -> None:
@@ -143,7 +143,7 @@ def write_on(picture: UInt8Array, text: str, at: tuple[int, int], color: Color =
 
 
 def _whole(mouth: Float32Array) -> Float32Array:
-    """All modes: those that nobody heard rest."""
+    """Return all modes; those that were not predicted are 0."""
     return np.pad(mouth, (0, len(MOUTH_MODES) - len(mouth)))
 
 
@@ -151,23 +151,23 @@ Face = tuple[NDArray[np.uint8], Float32Array]  # picture, mouth modes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class HeardMoment:
-    """All faces and the plot below them, and the sound until the next such picture."""
+class ComparisonFrame:
+    """One video frame: all faces, the plot below them, and the audio until the next frame."""
 
     picture: NDArray[np.uint8]  # [H, W, 3] RGB
     samples: Float32Array  # [T, channels] at VIDEO_HZ
-    share: float  # how much of the whole sound has been shown, 0..1
-    heard: PlotSample
+    share: float  # fraction of the audio so far, 0..1
+    sample: PlotSample
 
 
-def shape_around(face: VideoFormat, count: int) -> VideoFormat:
+def comparison_format(face: VideoFormat, count: int) -> VideoFormat:
     """Return the format of a video with `count` faces side by side and the plot below them."""
     return VideoFormat(face.width * count, face.height + PLOT_HEIGHT, face.fps)
 
 
-def heard_moments(
+def render_comparison(
     path: Path, encoders: Sequence[str], talker: TalkingHead, fps: Fraction, phones: tuple[Phone, ...] = ()
-) -> Iterator[HeardMoment]:
+) -> Iterator[ComparisonFrame]:
     """Yield the frames of an audio file, ceil(duration * fps) of them; only the last seconds are held.
 
     Args:
@@ -178,31 +178,31 @@ def heard_moments(
         phones: what is said in it; where given, one more face at the right moves as they do.
 
     Raises:
-        AudioError, EncoderError, HeadError: as `audio_from_file`, `encoder` and `Talker`.
+        AudioError, EncoderError, HeadError: as `audio_from_file`, `encoder` and `TalkingHead`.
     """
-    takes = [
+    streams = [
         render_frames(audio_from_file(path), encoder(name), talker, HeadMotionController(MotionConfig()), fps)
         for name in encoders
     ]
     names = [*encoders, *(["aligned"] if phones else [])]
-    plot = Plot(talker.camera.width * len(names), names)
-    for number, sides in enumerate(zip(*takes, strict=True)):
+    plot = MouthPlot(talker.camera.width * len(names), names)
+    for number, frames in enumerate(zip(*streams, strict=True)):
         time_s = float(number / fps)
-        faces = _faces(sides, talker, phones, time_s)
+        faces = _faces(frames, talker, phones, time_s)
         for (picture, _), name in zip(faces, names, strict=True):
             write_on(picture, f"{name}  {time_s:.2f} s", (8, 18))
-        level = level_dbfs(sides[0].samples.mean(axis=1))
-        heard = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closure_at(phones, time_s))
-        above = np.concatenate([picture for picture, _ in faces], axis=1)
-        whole = np.concatenate([above, plot.add(heard)])
-        yield HeardMoment(whole, sides[0].samples, sides[0].fraction, heard)
+        level = level_dbfs(frames[0].samples.mean(axis=1))
+        sample = PlotSample(time_s, level, tuple(mouth for _, mouth in faces), closure_at(phones, time_s))
+        faces_row = np.concatenate([picture for picture, _ in faces], axis=1)
+        image = np.concatenate([faces_row, plot.add(sample)])
+        yield ComparisonFrame(image, frames[0].samples, frames[0].fraction, sample)
 
 
 def _faces(
-    sides: tuple[RenderedFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
+    frames: tuple[RenderedFrame, ...], talker: TalkingHead, phones: tuple[Phone, ...], time_s: float
 ) -> list[Face]:
-    faces = [(side.image, side.mouth) for side in sides]
+    faces = [(side.image, side.mouth) for side in frames]
     if phones:
         mouth = modes_from_phones(phones, np.array([time_s]))[0]
-        faces.append((talker.draw(mouth, sides[0].control), mouth))
+        faces.append((talker.draw(mouth, frames[0].control), mouth))
     return faces

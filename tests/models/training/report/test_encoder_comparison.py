@@ -16,10 +16,10 @@ from splatface.models.talking_head import TalkingHead
 from splatface.models.training.report.encoder_comparison import (
     PLOT_HEIGHT,
     SHOWN_S,
-    Plot,
+    MouthPlot,
     PlotSample,
-    heard_moments,
-    shape_around,
+    comparison_format,
+    render_comparison,
 )
 from splatface.models.training.speech_corpus.forced_alignment import align_phones, closure_at
 from splatface.models.training.speech_corpus.phonemes import Phone
@@ -52,10 +52,10 @@ def mouth(**modes):
 
 
 def test_every_encoder_has_a_face_and_it_is_the_one_of_its_own_film(talker, sound):
-    film = list(heard_moments(sound, ["fsmn", "logmel"], talker, FPS))
-    shape = shape_around(VideoFormat(96, 64, FPS), 2)
-    assert {moment.picture.shape for moment in film} == {(shape.height, shape.width, 3)}
-    assert sum(len(moment.samples) for moment in film) == 48_000
+    film = list(render_comparison(sound, ["fsmn", "logmel"], talker, FPS))
+    shape = comparison_format(VideoFormat(96, 64, FPS), 2)
+    assert {frame.picture.shape for frame in film} == {(shape.height, shape.width, 3)}
+    assert sum(len(frame.samples) for frame in film) == 48_000
     for number, name in enumerate(("fsmn", "logmel")):
         alone = list(
             render_frames(
@@ -66,15 +66,15 @@ def test_every_encoder_has_a_face_and_it_is_the_one_of_its_own_film(talker, soun
         for mine, its in zip(film, alone, strict=True):
             face = mine.picture[24:64, 96 * number : 96 * (number + 1)]  # below what is written on it
             np.testing.assert_array_equal(face, its.image[24:])
-            np.testing.assert_array_equal(mine.heard.mouths[number], its.mouth)
+            np.testing.assert_array_equal(mine.sample.mouths[number], its.mouth)
 
 
 def test_known_words_add_a_face_that_moves_as_they_do(talker, sound):
     phones = (Phone("m", 0.25, 0.35), Phone("a", 0.4, 0.8))
-    film = list(heard_moments(sound, ["logmel"], talker, FPS, phones))
+    film = list(render_comparison(sound, ["logmel"], talker, FPS, phones))
     assert film[0].picture.shape == (64 + PLOT_HEIGHT, 192, 3)
-    assert [moment.heard.letter for moment in film] == ["", "", "", "m", "", "", "", "", "", ""]
-    opening = [moment.heard.mouths[1][0] for moment in film]
+    assert [frame.sample.letter for frame in film] == ["", "", "", "m", "", "", "", "", "", ""]
+    opening = [frame.sample.mouths[1][0] for frame in film]
     assert opening[6] > 0.5
     assert opening[3] < 0.1
     still, moved = film[0].picture[24:64, 96:], film[6].picture[24:64, 96:]
@@ -82,7 +82,7 @@ def test_known_words_add_a_face_that_moves_as_they_do(talker, sound):
 
 
 def test_the_plot_runs_and_forgets():
-    plot = Plot(400, ["one"])
+    plot = MouthPlot(400, ["one"])
     pictures = {}
     for number in range(110):
         time_s = number / 10
@@ -124,4 +124,4 @@ def test_words_are_found_in_another_voice_and_other_words_are_not(tmp_path):
 
 def test_a_recording_that_is_not_there(talker):
     with pytest.raises(AudioError):
-        next(heard_moments(Path("absent.wav"), ["logmel"], talker, FPS))
+        next(render_comparison(Path("absent.wav"), ["logmel"], talker, FPS))
