@@ -41,24 +41,24 @@ from splatface.models.typing import Float32Array, Float64Array, UInt8Array
 
 __all__ = ["neck_joint", "rewrite_tables", "track_torso", "with_motion_offset", "with_poses"]
 
-_USUAL_M = np.array([0.0, 0.095, 0.070])  # below the ears; films of people who turn say 0.06 to 0.09
-_TRUST = 0.02  # squared turn (rad^2) at which pictures count as much as anatomy
+_TYPICAL_JOINT_M = np.array([0.0, 0.095, 0.070])  # below the ears; films of people who turn say 0.06 to 0.09
+_PRIOR_WEIGHT = 0.02  # squared turn (rad^2) at which pictures count as much as anatomy
 
 
 def neck_joint(
-    T_world_head: NDArray[np.float64], usual_m: NDArray[np.float64] = _USUAL_M
+    T_world_head: NDArray[np.float64], typical_m: NDArray[np.float64] = _TYPICAL_JOINT_M
 ) -> NDArray[np.float64]:
-    """The point p [3] (canonical frame, m) that stays nearest to one place while the head moves [F, 4, 4].
+    """Estimate the neck joint [3] (canonical frame, m), which moves least under head poses [F, 4, 4].
 
-    Minimises the mean of |R p + t - c|^2 over p and c, plus 0.02 |p - usual|^2: a head that hardly turns
-    says nothing about p, and then p is the usual place.
+    Minimizes the mean of |R p + t - c|^2 over p and c, plus 0.02 |p - typical|^2: a head that hardly turns
+    does not determine p, which is then the typical position.
     """
-    turns, shifts = T_world_head[:, :3, :3], T_world_head[:, :3, 3]
+    rotations, translations = T_world_head[:, :3, :3], T_world_head[:, :3, 3]
     # The best c is the mean of R p + t, so differences from the mean remain.
-    across = turns - turns.mean(axis=0)
-    away = shifts - shifts.mean(axis=0)
-    normal = np.einsum("fij,fik->jk", across, across) / len(turns) + _TRUST * np.eye(3)
-    right = -np.einsum("fij,fi->j", across, away) / len(turns) + _TRUST * usual_m
+    dR = rotations - rotations.mean(axis=0)
+    dt = translations - translations.mean(axis=0)
+    normal = np.einsum("fij,fik->jk", dR, dR) / len(dR) + _PRIOR_WEIGHT * np.eye(3)
+    right = -np.einsum("fij,fi->j", dR, dt) / len(dR) + _PRIOR_WEIGHT * typical_m
     joint: NDArray[np.float64] = np.linalg.solve(normal, right)
     return joint
 
@@ -69,33 +69,33 @@ _SIDE_PX = 192  # of the pictures that are aligned: a tenth of a pixel here is h
 _STOP = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 40, 1e-5)
 _BLUR_PX = 5
 _OUTLINE_PX = 9  # about half of it outside
-_LEAST_SHARE = 0.01  # of the picture must be torso
-_ALIKE = 0.6  # correlation below which an alignment is not believed
+_MIN_TORSO = 0.01  # of the picture must be torso
+_MIN_CORRELATION = 0.6  # correlation below which an alignment is not believed
 
 
-def track_torso(look: FrameReader, T_world_head: Float64Array, camera: Camera) -> Float64Array:
-    """T_world_torso [F, 4, 4] for pictures whose camera stands still and looks along the world's z axis.
+def track_torso(read_frame: FrameReader, T_world_head: Float64Array, camera: Camera) -> Float64Array:
+    """Track the torso in the image plane: T_world_torso [F, 4, 4] for a static camera along the z axis.
 
-    The picture whose head is nearest to rest [F, 4, 4] shows the torso at rest. A picture that cannot be
-    aligned (or shows hardly any torso) keeps the place of its neighbor.
+    The frame whose head [F, 4, 4] is nearest to rest shows the torso at rest. A frame that cannot be aligned
+    (or shows hardly any torso) keeps the pose of its neighbor.
     """
     count = len(T_world_head)
     rest = int(np.argmin(np.abs(T_world_head - np.eye(4)).sum(axis=(1, 2))))
-    template, mask = _small(*look(rest))
-    if mask.mean() < _LEAST_SHARE * 255:
+    template, mask = _gray_and_mask(*read_frame(rest))
+    if mask.mean() < _MIN_TORSO * 255:
         return np.tile(np.eye(4), (count, 1, 1))
     warps = np.tile(np.eye(2, 3, dtype=np.float32), (count, 1, 1))
     for rows in (range(rest + 1, count), range(rest - 1, -1, -1)):
         warp = np.eye(2, 3, dtype=np.float32)
         for row in rows:
-            warp = _aligned(template, *_small(*look(row)), warp)
+            warp = _align(template, *_gray_and_mask(*read_frame(row)), warp)
             warps[row] = warp
     scale = template.shape[1] / camera.width
-    return np.stack([_bone(warp.astype(np.float64), scale, camera) for warp in warps])
+    return np.stack([_pose_from_warp(warp.astype(np.float64), scale, camera) for warp in warps])
 
 
-def _small(picture: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
-    """Gray picture and mask of the torso with its outline, at most 192 px a side."""
+def _gray_and_mask(picture: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Array]:
+    """Return the gray image and the mask of the torso with its outline, at most 192 px a side."""
     scale = min(_SIDE_PX / max(labels.shape), 1.0)
     size = (round(labels.shape[1] * scale), round(labels.shape[0] * scale))
     gray = cv2.resize(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
@@ -106,23 +106,23 @@ def _small(picture: UInt8Array, labels: UInt8Array) -> tuple[UInt8Array, UInt8Ar
     return np.asarray(gray, np.uint8), mask.astype(np.uint8)
 
 
-def _aligned(
+def _align(
     template: UInt8Array, gray: UInt8Array, mask: UInt8Array, start: NDArray[np.float32]
 ) -> NDArray[np.float32]:
-    """Where a pixel of the template is in the picture: x' = warp @ (x, 1), pixel centers at whole numbers."""
-    if mask.mean() < _LEAST_SHARE * 255:
+    """Align an image with the template: x' = warp @ (x, 1), pixel centers at integers."""
+    if mask.mean() < _MIN_TORSO * 255:
         return start
     try:
-        alike, warp = cv2.findTransformECC(
+        correlation, warp = cv2.findTransformECC(
             template, gray, start.copy(), cv2.MOTION_EUCLIDEAN, _STOP, mask, _BLUR_PX
         )
     except cv2.error:  # it did not converge
         return start
-    return np.asarray(warp, np.float32) if alike > _ALIKE else start
+    return np.asarray(warp, np.float32) if correlation > _MIN_CORRELATION else start
 
 
-def _bone(warp: Float64Array, scale: float, camera: Camera) -> Float64Array:
-    """The rigid motion [4, 4] that looks like the warp at the depth of the world's origin."""
+def _pose_from_warp(warp: Float64Array, scale: float, camera: Camera) -> Float64Array:
+    """Convert a warp to the rigid motion [4, 4] of the same effect at the depth of the world's origin."""
     turn = warp[:, :2]
     half = np.array([0.5, 0.5])  # our pixel centers lie at halves
     shift_px = (warp[:, 2] + half - turn @ half) / scale
@@ -139,49 +139,49 @@ def _bone(warp: Float64Array, scale: float, camera: Camera) -> Float64Array:
 Table = TypeVar("Table", FrameTable, MotionTrack)
 
 
-def rewrite_tables(better: Dataset, points: Points | None = None) -> None:
-    """Replace the tables and the description of the data set in `better.folder`; pictures and sound stay.
+def rewrite_tables(dataset: Dataset, points: Points | None = None) -> None:
+    """Replace the tables and the description of the data set in `dataset.folder`; images and audio stay.
 
     Args:
-        better: what `load_dataset` gave, with other frames, motion, pivot or landmark scheme (`replace`).
+        dataset: what `load_dataset` gave, with other frames, motion, pivot or landmark scheme (`replace`).
         points: where training may start; None keeps those that are there.
 
     Raises:
         DatasetError: when something is not sound, the frames are not at the pictures' times or the camera
             and background are not the pictures', or the disk refuses before anything was changed.
     """
-    check_dataset(better)
-    known = load_dataset(better.folder)
-    if better.frames.time_ns.tolist() != known.frames.time_ns.tolist():
+    check_dataset(dataset)
+    stored = load_dataset(dataset.folder)
+    if dataset.frames.time_ns.tolist() != stored.frames.time_ns.tolist():
         raise DatasetError(
-            f"frames: expected the {len(known.frames)} times of the pictures, found others: "
+            f"frames: expected the {len(stored.frames)} times of the pictures, found others: "
             "keep one row for each picture"
         )
-    if (better.camera.width, better.camera.height) != (known.camera.width, known.camera.height):
+    if (dataset.camera.width, dataset.camera.height) != (stored.camera.width, stored.camera.height):
         raise DatasetError(
-            f"camera: expected {known.camera.width}x{known.camera.height} as the pictures, found others: "
+            f"camera: expected {stored.camera.width}x{stored.camera.height} as the pictures, found others: "
             "only its other values may change"
         )
-    tables = {FRAMES: pack(better.frames), MOTION: pack(better.motion)}
+    tables = {FRAMES: pack(dataset.frames), MOTION: pack(dataset.motion)}
     if points is not None:
         check_points(points)
         tables[POINTS] = pack(points)
-    digests = dict(read_description(read_regular_file(better.folder, YAML, MAX_YAML_BYTES)).sha256)
+    digests = dict(read_description(read_regular_file(dataset.folder, YAML, MAX_YAML_BYTES)).sha256)
     digests |= {name: hashlib.sha256(content).hexdigest() for name, content in tables.items()}
-    _put(better, tables | {YAML: describe(better, digests)})
+    _put(dataset, tables | {YAML: describe(dataset, digests)})
 
 
 def with_poses(
     dataset: Dataset, T_world_head: Float64Array, T_world_torso: Float64Array, camera: Camera
 ) -> Dataset:
-    """The data set with other poses [F, 4, 4] of its pictures and another lens; nothing on disk changes.
+    """Return the data set with other poses [F, 4, 4] of its frames and another camera; nothing is written.
 
-    The motion between pictures goes along: each moment is moved as the pictures around it were, by turn
-    (about the world's origin) and shift, linear in time.
+    The motion between frames follows: the change of pose is interpolated linearly in time, as a rotation
+    (about the world's origin) and a translation.
     """
     frames, track = dataset.frames, dataset.motion
 
-    def carried(T: Float64Array, before: Float64Array, after: Float64Array) -> Float64Array:
+    def changed(T: Float64Array, before: Float64Array, after: Float64Array) -> Float64Array:
         known = np.isfinite(before).all(axis=(1, 2))
         change = after[known] @ np.linalg.inv(before[known])
         return _interpolate_pose_change(T, track.time_ns, change, frames.time_ns[known])
@@ -192,17 +192,17 @@ def with_poses(
         frames=replace(frames, T_world_head=T_world_head, T_world_torso=T_world_torso),
         motion=replace(
             track,
-            T_world_head=carried(track.T_world_head, frames.T_world_head, T_world_head),
-            T_world_torso=carried(track.T_world_torso, frames.T_world_torso, T_world_torso),
+            T_world_head=changed(track.T_world_head, frames.T_world_head, T_world_head),
+            T_world_torso=changed(track.T_world_torso, frames.T_world_torso, T_world_torso),
         ),
     )
 
 
 def with_motion_offset(dataset: Dataset, change: Float64Array, known_ns: NDArray[np.int64]) -> Dataset:
-    """The data set with another motion of its pictures and between them; nothing on disk changes.
+    """Return the data set with another motion of its frames and between them; nothing is written.
 
     Args:
-        dataset: see splatface/models/training/dataset.
+        dataset: the data set.
         change: [n, 16] to be added to mouth modes and controls; these keep to their ranges.
         known_ns: [n] rising, when. Between them it is linear in time.
     """
@@ -217,7 +217,7 @@ def with_motion_offset(dataset: Dataset, change: Float64Array, known_ns: NDArray
 def _changed(
     track: FrameTable | MotionTrack, change: Float64Array, known_ns: NDArray[np.int64]
 ) -> tuple[Float32Array, Float32Array]:
-    """Mouth and controls of a table with rows in time."""
+    """Compute the changed mouth and controls of a table."""
     at = np.stack([np.interp(track.time_ns, known_ns, column) for column in change.T], axis=1)
     ranges = np.array([CONTROL_RANGES[name] for name in CONTROLS])
     controls = np.clip(track.controls + at[:, len(MOUTH_MODES) :], ranges[:, 0], ranges[:, 1])
@@ -228,7 +228,7 @@ def _changed(
 def _interpolate_pose_change(
     T: Float64Array, time_ns: NDArray[np.int64], change: Float64Array, known_ns: NDArray[np.int64]
 ) -> Float64Array:
-    """Poses [T, 4, 4] after changes [n, 4, 4] known at some times."""
+    """Apply changes of pose [n, 4, 4] known at some times to poses [T, 4, 4]."""
     if not len(change):
         return T
     twists = np.concatenate([Rotation.from_matrix(change[:, :3, :3]).as_rotvec(), change[:, :3, 3]], axis=1)
@@ -241,7 +241,7 @@ def _interpolate_pose_change(
 
 
 def _put(dataset: Dataset, contents: dict[str, bytes]) -> None:
-    """All files lie on the disk before the first takes its place: what remains are a few renames."""
+    """Write all files before the first replaces an old one, so that only renames remain."""
     parts = {name: dataset.folder / (name + PART) for name in contents}
     try:
         for name, content in contents.items():

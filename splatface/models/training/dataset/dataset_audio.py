@@ -1,4 +1,4 @@
-"""The sound of a data set, and what the live encoders hear in it."""
+"""Audio of a data set, and features of the live encoders."""
 
 import io
 import re
@@ -32,11 +32,11 @@ FeatureStream = tuple[Float32Array, Int64Array]  # values [n, D], video times [n
 
 AUDIO, FEATURE_FOLDER = "audio.wav", "features"
 MAX_AUDIO_BYTES = 2**30  # nine hours
-_AFTER_S = 1.0  # silence heard after the end: look-ahead and whole windows of the last pictures
+_PADDING_S = 1.0  # silence after the end: look-ahead and whole windows of the last frames
 
 
 def load_audio(dataset: Dataset) -> Float32Array:
-    """Samples [n] f32, -1..1, mono at 16 kHz; film time 0 is the first one.
+    """Load samples [n] f32, -1..1, mono at 16 kHz; video time 0 is the first one.
 
     Raises:
         DatasetError: when the file is missing, damaged, or of another kind.
@@ -56,7 +56,7 @@ def load_audio(dataset: Dataset) -> Float32Array:
 
 
 def wav_bytes(samples: Float32Array) -> bytes:
-    """Samples [n] f32 as mono PCM_16 at 16 kHz; DatasetError unless they are finite and there are some."""
+    """Encode samples [n] f32 as mono PCM_16 wav at 16 kHz; DatasetError unless finite and not empty."""
     if samples.ndim != 1 or not samples.size or not np.isfinite(samples).all():
         raise DatasetError(
             f"sound: expected finite samples [n], found {list(samples.shape)} {samples.dtype} with "
@@ -68,9 +68,9 @@ def wav_bytes(samples: Float32Array) -> bytes:
 
 
 def load_features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Array]:
-    """What an encoder hears: values [n, D] and the film times [n] of their centers, 20 ms apart.
+    """Load an encoder's features: values [n, D] and the video times [n] of their centers, 20 ms apart.
 
-    Made by the live streaming code, with a second of silence after the end; kept in
+    Made by the live streaming code, with a second of silence after the end; stored in
     features/<encoder>.safetensors for as long as the sound does not change. Features that an import brought
     along are found there too.
 
@@ -78,12 +78,12 @@ def load_features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Ar
         EncoderError: when there is no such encoder, nor features of that name.
         DatasetError: when the sound is damaged.
     """
-    path = _path_of(dataset.folder, encoder)
+    path = _feature_path(dataset.folder, encoder)
     digest = sha256_of(dataset.folder / AUDIO) if (dataset.folder / AUDIO).is_file() else ""
-    kept = _kept(path, digest)
-    if kept is not None:
-        return kept
-    frames = encode_recording(encoder, load_audio(dataset), silence_after_s=_AFTER_S)
+    stored = _stored_features(path, digest)
+    if stored is not None:
+        return stored
+    frames = encode_recording(encoder, load_audio(dataset), silence_after_s=_PADDING_S)
     if not frames:
         raise DatasetError(f"{AUDIO}: expected sound that '{encoder}' hears, found none: {INTACT}")
     values = np.stack([frame.values for frame in frames]).astype(np.float32)
@@ -93,15 +93,15 @@ def load_features(dataset: Dataset, encoder: str) -> tuple[Float32Array, Int64Ar
 
 
 def write_features(folder: Path, encoder: str, values: Float32Array, centers_ns: Int64Array) -> None:
-    """Keep features [n, D] with the film times [n] of their centers beside the sound they belong to."""
-    path = _path_of(folder, encoder)
+    """Write features [n, D] with the video times [n] of their centers beside the audio they belong to."""
+    path = _feature_path(folder, encoder)
     path.parent.mkdir(exist_ok=True)
     arrays = {"values": np.ascontiguousarray(values, np.float32), "centres_ns": centers_ns.astype(np.int64)}
     notes = {"encoder": encoder, "audio_sha256": sha256_of(folder / AUDIO), "made_by": FEATURE_VERSION}
     atomic_write(path, safetensors.numpy.save(arrays, metadata=notes))
 
 
-def _path_of(folder: Path, encoder: str) -> Path:
+def _feature_path(folder: Path, encoder: str) -> Path:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", encoder):
         raise DatasetError(
             f"encoder: expected a plain name, found {encoder[:40]!r}: letters, digits, - and _"
@@ -109,8 +109,8 @@ def _path_of(folder: Path, encoder: str) -> Path:
     return folder / FEATURE_FOLDER / f"{encoder}.safetensors"
 
 
-def _kept(path: Path, audio_sha256: str) -> tuple[Float32Array, Int64Array] | None:
-    """The features kept for this very sound; None when there are none, or they are of no use."""
+def _stored_features(path: Path, audio_sha256: str) -> tuple[Float32Array, Int64Array] | None:
+    """Load the stored features of this audio; None when there are none, or they are damaged."""
     if not path.is_file():
         return None
     try:

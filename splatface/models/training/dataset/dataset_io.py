@@ -64,7 +64,7 @@ _KNOWN = (*_NEEDED, POINTS, BACKGROUND_FILE)
 
 
 def load_dataset(folder: str | os.PathLike[str]) -> Dataset:
-    """Open a data set and check all of it but the pixels (`splatface dataset check` looks at these too).
+    """Load a data set and check all of it but the pixels (`splatface dataset check` checks these too).
 
     Raises:
         DatasetError: when a file is missing, damaged, changed, of another version or not sound, in words a
@@ -83,7 +83,7 @@ def load_dataset(folder: str | os.PathLike[str]) -> Dataset:
 
 
 def load_points(dataset: Dataset) -> Points | None:
-    """Where training may start; None when nobody knows.
+    """Load the initial points; None when there are none.
 
     Raises:
         DatasetError: when the file is damaged.
@@ -132,7 +132,7 @@ def _no_dataset(folder: Path) -> DatasetError:
 
 
 def _check_files(folder: Path, description: Description) -> None:
-    """Every table and the sound are those that dataset.yaml names by their sha256."""
+    """Check the sha256 of every table and the audio in dataset.yaml."""
     listed = description.sha256
     odd = [name for name in listed if name not in _KNOWN] + [name for name in _NEEDED if name not in listed]
     if odd:
@@ -176,13 +176,13 @@ UNFINISHED = "unfinished.txt"  # there while the data set is being written
 
 
 class DatasetWriter:
-    """Writes the pictures of a data set one by one, in any order, and goes on where another one stopped.
+    """Writer of a data set's images, one by one, in any order; it continues an interrupted one.
 
-    A killed writer leaves whole pictures only; whoever begins again with the same key and size finds them.
+    A killed writer leaves complete images only; a new one with the same key and size finds them.
     """
 
     def __init__(self, folder: Path, width: int, height: int, key: str = "") -> None:
-        """Begin a data set or continue one.
+        """Create a data set or continue one.
 
         Args:
             folder: new, empty, or left unfinished by a writer of the same key and size.
@@ -201,7 +201,7 @@ class DatasetWriter:
         self._shape = (height, width)
         note = f"splatface data set, being written\n{width}x{height}\n{key}\n"
         try:
-            _claim(folder, note.encode())
+            _mark_unfinished(folder, note.encode())
             for name in (PICTURE_FOLDER, LABEL_FOLDER):
                 (folder / name).mkdir(exist_ok=True)
                 for part in (folder / name).glob(f"*{PART}"):
@@ -210,19 +210,19 @@ class DatasetWriter:
             raise disk_error(folder, error) from error
 
     def has(self, row: int) -> bool:
-        """Whether the row's picture and labels are there, whole."""
+        """Tell whether the row's image and labels are complete."""
         return all(
             is_whole_png(self.folder / part / row_name(row)) for part in (PICTURE_FOLDER, LABEL_FOLDER)
         )
 
     def read(self, row: int) -> tuple[UInt8Array, UInt8Array]:
-        """The picture [H, W, 3] and labels [H, W] of a row that was added; DatasetError when they are not."""
+        """Read the image [H, W, 3] and labels [H, W] of a row; DatasetError when it was not added."""
         size = self._shape[::-1]
         image = read_png(self.folder, f"{PICTURE_FOLDER}/{row_name(row)}", size, channels=3)
         return image, read_png(self.folder, f"{LABEL_FOLDER}/{row_name(row)}", size, channels=1)
 
     def add(self, row: int, picture: UInt8Array, labels: UInt8Array) -> None:
-        """Write the picture [H, W, 3] RGB and the labels [H, W] of a row; one that is there is replaced.
+        """Write the image [H, W, 3] RGB and the labels [H, W] of a row; an old one is replaced.
 
         Raises:
             DatasetError: when they do not fit, or the disk refuses; all rows before are kept.
@@ -250,7 +250,7 @@ class DatasetWriter:
         points: Points | None = None,
         features: Mapping[str, FeatureStream] | None = None,
     ) -> Dataset:
-        """Write everything beside the pictures, dataset.yaml last; the data set, in its folder.
+        """Write everything but the images, dataset.yaml last; return the data set in its folder.
 
         Args:
             dataset: as many frames as pictures were added; its `folder` is not looked at.
@@ -261,25 +261,25 @@ class DatasetWriter:
         Raises:
             DatasetError: when something is not sound or a picture is missing; nothing is lost.
         """
-        whole = replace(dataset, folder=self.folder)
-        check_dataset(whole)
-        if (whole.camera.height, whole.camera.width) != self._shape:
+        target = replace(dataset, folder=self.folder)
+        check_dataset(target)
+        if (target.camera.height, target.camera.width) != self._shape:
             raise DatasetError(
                 f"camera: expected {self._shape[::-1]} px as the pictures, found another: scale it"
             )
-        missing = [row for row in range(len(whole.frames)) if not self.has(row)]
+        missing = [row for row in range(len(target.frames)) if not self.has(row)]
         if missing:
             raise DatasetError(
-                f"{self.folder}: expected {len(whole.frames)} pictures, found none for {len(missing)} rows, "
+                f"{self.folder}: expected {len(target.frames)} pictures, found none for {len(missing)} rows, "
                 f"first {missing[0]}: add them"
             )
         if points is not None:
             check_points(points)
         try:
-            _write_beside(whole, audio, points, features or {})
+            _write_tables(target, audio, points, features or {})
         except OSError as error:
             raise disk_error(self.folder, error) from error
-        return whole
+        return target
 
 
 def save_dataset(
@@ -288,7 +288,7 @@ def save_dataset(
     audio: NDArray[np.float32],
     pictures: Iterable[tuple[UInt8Array, UInt8Array]],
 ) -> Dataset:
-    """Write a whole data set to `dataset.folder`: `pictures` gives (picture, labels) of each row in order.
+    """Write a data set to `dataset.folder`; `pictures` iterates over (image, labels) of the rows in order.
 
     Raises DatasetError like `DatasetWriter`.
     """
@@ -299,8 +299,8 @@ def save_dataset(
     return writer.finish(dataset, audio, points)
 
 
-def _claim(folder: Path, note: bytes) -> None:
-    """Make the folder ours, or see that it already is."""
+def _mark_unfinished(folder: Path, note: bytes) -> None:
+    """Mark the folder as an unfinished data set, or check that it is this one."""
     if (folder / YAML).exists():
         raise DatasetError(
             f"{folder}: expected a new folder, found a finished data set: choose another or delete it"
@@ -325,7 +325,7 @@ def _claim(folder: Path, note: bytes) -> None:
     atomic_write(marker, note)
 
 
-def _write_beside(
+def _write_tables(
     dataset: Dataset, audio: NDArray[np.float32], points: Points | None, features: Mapping[str, FeatureStream]
 ) -> None:
     contents = {
@@ -348,7 +348,7 @@ def _write_beside(
 
 
 def _digests(dataset: Dataset) -> bytes:
-    """A line "digest  name" for each picture, as `sha256sum` writes them."""
+    """Return a line "digest  name" for each image, in the format of `sha256sum`."""
     names = [
         f"{part}/{row_name(row)}"
         for part in (PICTURE_FOLDER, LABEL_FOLDER)

@@ -55,7 +55,7 @@ _BLOCK = 1 << 20
 
 
 def plain_path(folder: Path, name: str) -> Path:
-    """The path of a file that is there and lies in the folder itself; DatasetError otherwise."""
+    """Return the path of a file that exists in the folder itself; DatasetError otherwise."""
     path = folder / name
     if not path.is_file():
         raise DatasetError(f"{name}: expected a file, found none: {INTACT}")
@@ -67,7 +67,7 @@ def plain_path(folder: Path, name: str) -> Path:
 
 
 def read_regular_file(folder: Path, name: str, limit: int) -> bytes:
-    """The content of such a file of at most `limit` bytes.
+    """Read the content of such a file of at most `limit` bytes.
 
     Raises:
         DatasetError: when it is missing, too large, a link out of the folder, or no file at all.
@@ -82,7 +82,7 @@ def read_regular_file(folder: Path, name: str, limit: int) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """Hex digest of a file, a mebibyte in memory at a time."""
+    """Compute the hex digest of a file, with a mebibyte in memory at a time."""
     digest = hashlib.sha256()
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         while block := file.read(_BLOCK):
@@ -91,7 +91,7 @@ def sha256_of(path: Path) -> str:
 
 
 def disk_error(folder: Path, error: OSError) -> DatasetError:
-    """What to tell a user whose disk is full or whose rights do not suffice."""
+    """Return the error for a disk that is full or not writable."""
     return DatasetError(
         f"{folder}: expected to write a data set, found {error.strerror or error}: free space or mend the "
         "rights, then run the same command again to go on"
@@ -106,7 +106,7 @@ Table = TypeVar("Table", FrameTable, MotionTrack, Points)
 
 
 def pack(table: FrameTable | MotionTrack | Points) -> bytes:
-    """The bytes of a table's file."""
+    """Serialize a table to the bytes of its file."""
     arrays = {
         _TENSOR_NAMES.get(field.name, field.name): np.ascontiguousarray(getattr(table, field.name))
         for field in fields(table)
@@ -115,7 +115,7 @@ def pack(table: FrameTable | MotionTrack | Points) -> bytes:
 
 
 def unpack(kind: type[Table], content: bytes, file: str) -> Table:
-    """The table in a file's bytes; shapes stay unchecked.
+    """Deserialize a table from a file's bytes; shapes are not checked.
 
     Raises:
         DatasetError: when it is damaged or lacks a tensor.
@@ -134,11 +134,11 @@ def unpack(kind: type[Table], content: bytes, file: str) -> Table:
             f"{file}: expected the tensors {', '.join(names.values())}, found no {', '.join(missing)}: "
             f"{INTACT}"
         )
-    return kind(**{name: _complete(name, np.array(loaded[tensor])) for name, tensor in names.items()})
+    return kind(**{name: _upgrade_controls(name, np.array(loaded[tensor])) for name, tensor in names.items()})
 
 
-def _complete(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """Tables of version 1 lack the last control, jaw_side: nobody looked for it, so it stays at rest."""
+def _upgrade_controls(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Add the last control, jaw_side, at rest, which tables of version 1 lack."""
     lacks = name in ("controls", "control_modes") and array.ndim >= 2 and array.shape[1] == len(CONTROLS) - 1
     return np.pad(array, [(0, int(axis == 1)) for axis in range(array.ndim)]) if lacks else array
 
@@ -152,7 +152,7 @@ BACKGROUND_FILE = "background.png"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Description:
-    """dataset.yaml, each value of the right kind."""
+    """Content of dataset.yaml, with checked types."""
 
     name: str
     source: str
@@ -168,7 +168,7 @@ class Description:
 
 
 def describe(dataset: Dataset, sha256: Mapping[str, str]) -> bytes:
-    """The text of dataset.yaml; `sha256` names every table, the sound and the list of pictures."""
+    """Return the text of dataset.yaml; `sha256` has every table, the audio and the list of images."""
     camera = dataset.camera
     color = [float(x) for x in dataset.background] if dataset.background.ndim == 1 else "background.png"
     plain: dict[str, Any] = {
@@ -195,7 +195,7 @@ def describe(dataset: Dataset, sha256: Mapping[str, str]) -> bytes:
 
 
 def _spans_s(frames: FrameTable) -> dict[str, list[float]]:
-    """First and last picture of each part, s: for people; the table says it picture by picture."""
+    """Return times of the first and last frame of each split, s, for readers of the file."""
     spans = {}
     for name, part in (("train", TRAIN), ("val", VAL), ("test", TEST)):
         times = frames.time_ns[frames.split == part] / NS_PER_S
@@ -204,10 +204,10 @@ def _spans_s(frames: FrameTable) -> dict[str, list[float]]:
 
 
 def read_description(content: bytes) -> Description:
-    """Parse dataset.yaml; DatasetError where it is not one, is of another version or holds odd values."""
+    """Parse dataset.yaml; DatasetError when it is another file, version, or has invalid values."""
     try:
         data = read_yaml(content, Path(YAML))
-    except HeadError as error:  # the door is the heads', the words are ours
+    except HeadError as error:  # the same YAML reader as heads, another error
         reason = " ".join(str(error.__cause__ or "more bytes than any has").split())[:200]
         raise DatasetError(f"{YAML}: expected plain YAML, found {reason}: {INTACT}") from error
     if isinstance(data, dict) and "licence" in data:  # the spelling of data sets made before 0.2
@@ -225,7 +225,7 @@ def read_description(content: bytes) -> Description:
     return Description(
         **{name: fields.get(name, str, "text") for name in texts},
         fps=fields.number("fps"),
-        camera=_camera_of(_Fields(fields.get("camera", Mapping, "a mapping"), "camera.")),
+        camera=_parse_camera(_Fields(fields.get("camera", Mapping, "a mapping"), "camera.")),
         background=None if fields.data.get("background") == "background.png" else fields.row("background", 3),
         pivot_m=fields.row("pivot_m", 3),
         pictures=fields.get("pictures", int, "a whole number"),
@@ -233,7 +233,7 @@ def read_description(content: bytes) -> Description:
     )
 
 
-def _camera_of(fields: "_Fields") -> Camera:
+def _parse_camera(fields: "_Fields") -> Camera:
     rows = fields.get("T_camera_world", list, "four rows")
     matrix = [_Fields({"row": row}, "camera.T_camera_world.").row("row", 4) for row in rows[:5]]
     if len(matrix) != 4:
@@ -252,7 +252,7 @@ def _digests(data: Mapping[Any, Any]) -> dict[str, str]:
 
 
 class _Fields:
-    """A mapping from a file, each value asked for by name and kind."""
+    """Mapping from a file with type-checked access."""
 
     def __init__(self, data: object, at: str = "") -> None:
         if not isinstance(data, Mapping):
@@ -261,7 +261,7 @@ class _Fields:
         self.at = at
 
     def get(self, name: str, kind: type, wanted: str) -> Any:
-        """The value called `name` if it is of that kind."""
+        """Return the value called `name` if it is of that type."""
         value = self.data.get(name)
         if not isinstance(value, kind) or isinstance(value, bool):
             found = "nothing" if name not in self.data else f"{type(value).__name__} {str(value)[:40]!r}"
@@ -269,7 +269,7 @@ class _Fields:
         return value
 
     def number(self, name: str) -> float:
-        """The finite number called `name`."""
+        """Return the finite number called `name`."""
         value = self.get(name, int | float, "a number")  # type: ignore[arg-type]
         if not abs(value) < 2**53 or not math.isfinite(value):
             raise DatasetError(
@@ -278,7 +278,7 @@ class _Fields:
         return float(value)
 
     def row(self, name: str, count: int) -> tuple[float, ...]:
-        """The list of `count` numbers called `name`."""
+        """Return the list of `count` numbers called `name`."""
         values = self.get(name, list, f"{count} numbers")
         if len(values) != count:
             raise DatasetError(

@@ -52,12 +52,12 @@ _HEAD, _END = b"\x89PNG\r\n\x1a\n", b"IEND\xaeB`\x82"
 
 
 def row_name(row: int) -> str:
-    """File name of a row's picture."""
+    """Return the file name of a row's image."""
     return f"{row:06d}.png"
 
 
 def read_image(dataset: Dataset, row: int) -> UInt8Array:
-    """The picture [H, W, 3] RGB of a row.
+    """Read the image [H, W, 3] RGB of a row.
 
     Raises:
         DatasetError: when the row does not exist, or its file is missing, damaged or of another size.
@@ -67,7 +67,7 @@ def read_image(dataset: Dataset, row: int) -> UInt8Array:
 
 
 def read_labels(dataset: Dataset, row: int) -> UInt8Array:
-    """What each pixel [H, W] of a row shows: indices into LABELS. Raises DatasetError like `picture`."""
+    """Read the labels [H, W] of a row: indices into LABELS. Raises DatasetError like `read_image`."""
     size = (dataset.camera.width, dataset.camera.height)
     name = f"{LABEL_FOLDER}/{row_name(_checked(dataset, row))}"
     image = read_png(dataset.folder, name, size, channels=1)
@@ -101,7 +101,7 @@ def read_png(folder: Path, name: str, size: tuple[int, int], channels: int) -> U
 
 
 def png_bytes(image: UInt8Array) -> bytes:
-    """A picture [H, W, 3] RGB or [H, W] as PNG; DatasetError when it is neither."""
+    """Encode an image [H, W, 3] RGB or [H, W] as PNG; DatasetError when it is neither."""
     fits = image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)
     if image.dtype != np.uint8 or not fits or not image.size:
         raise DatasetError(
@@ -113,7 +113,7 @@ def png_bytes(image: UInt8Array) -> bytes:
 
 
 def is_whole_png(path: Path) -> bool:
-    """Whether a file begins and ends as a PNG does (a crash of the machine may leave less)."""
+    """Tell whether a file begins and ends as a PNG (a crash of the machine may truncate it)."""
     if not path.is_file() or path.stat().st_size < 57:
         return False
     with path.open("rb") as file:
@@ -123,64 +123,64 @@ def is_whole_png(path: Path) -> bool:
 
 
 class ImageCache:
-    """Pictures with their labels, kept in memory as uint8 until `max_bytes` are full.
+    """Cache of images with their labels, in memory as uint8 until `max_bytes` are full.
 
-    Those that came first stay: rows drawn at random then hit as often as with any other rule, and a pass in
-    order more often than when the oldest gave way.
+    The first ones stay: random access then hits as often as with any other rule, and sequential access more
+    often than with LRU.
     """
 
     def __init__(self, dataset: Dataset, max_bytes: int = 1 << 30) -> None:
         self._dataset = dataset
-        self._room = max_bytes
-        self._kept: dict[int, tuple[UInt8Array, UInt8Array]] = {}
+        self._free_bytes = max_bytes
+        self._images: dict[int, tuple[UInt8Array, UInt8Array]] = {}
 
     def __call__(self, row: int) -> tuple[UInt8Array, UInt8Array]:
-        """The picture [H, W, 3] and labels [H, W] of a row, not to be written to.
+        """Return the image [H, W, 3] and labels [H, W] of a row, read-only.
 
-        Raises DatasetError like `picture`.
+        Raises DatasetError like `read_image`.
         """
-        if row in self._kept:
-            return self._kept[row]
+        if row in self._images:
+            return self._images[row]
         pair = read_image(self._dataset, row), read_labels(self._dataset, row)
         size = sum(image.nbytes for image in pair)
-        if size <= self._room:
+        if size <= self._free_bytes:
             for image in pair:
                 image.setflags(write=False)
-            self._room -= size
-            self._kept[row] = pair
+            self._free_bytes -= size
+            self._images[row] = pair
         return pair
 
 
 def person_mask(labels: UInt8Array) -> BoolArray:
-    """Where the person is [H, W]."""
+    """Return the mask [H, W] of the person."""
     return np.asarray(labels != BACKGROUND)
 
 
 def silhouette_trimap(labels: UInt8Array, clear_px: float) -> NDArray[np.int8]:
-    """1 where the person is, -1 where only the background is, 0 within `clear_px` of the edge [H, W]."""
+    """Return 1 at the person, -1 at the background, 0 within `clear_px` of the edge [H, W]."""
     person = person_mask(labels)
     outside, inside = ~_dilated(person, clear_px), ~_dilated(~person, clear_px)
     return inside.astype(np.int8) - outside.astype(np.int8)
 
 
 def face_mask(labels: UInt8Array) -> BoolArray:
-    """The face with eyes, lips and mouth [H, W]; neither hair nor neck."""
+    """Return the mask [H, W] of the face with eyes, lips and mouth, without hair and neck."""
     return np.asarray(labels >= FACE)
 
 
 def eyes_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
-    """The eyes [H, W], and what lies within `dilate_px` of them."""
+    """Return the mask [H, W] of the eyes, dilated by `dilate_px`."""
     return _dilated(labels == EYES, dilate_px)
 
 
 def mouth_mask(labels: UInt8Array, dilate_px: float = 0.0) -> BoolArray:
-    """Lips and what is between them [H, W], and what lies within `dilate_px` of them."""
+    """Return the mask [H, W] of the lips and the mouth between them, dilated by `dilate_px`."""
     return _dilated((labels == LIPS) | (labels == MOUTH), dilate_px)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LossWeights:
-    """How much a pixel counts; the prototype's settings at 512 px."""
+    """Weights of image regions in the loss, tuned at 512 px."""
 
     background: float = 0.35
     person: float = 1.0
@@ -191,20 +191,20 @@ class LossWeights:
 
 
 def loss_weights(labels: UInt8Array, weights: LossWeights | None = None) -> NDArray[np.float32]:
-    """Weight [H, W] of each pixel, with a mean of 1 so that losses compare between pictures.
+    """Compute the weight [H, W] of each pixel, with a mean of 1 so that losses compare between frames.
 
     Where regions overlap the larger weight counts: lips stay lips in front of the face.
     """
-    choice = weights or LossWeights()
-    reach_px = choice.mouth_dilation_px * labels.shape[0]
+    region_weights = weights or LossWeights()
+    dilation_px = region_weights.mouth_dilation_px * labels.shape[0]
     regions = (
-        (person_mask(labels), choice.person),
-        (face_mask(labels), choice.face),
-        (eyes_mask(labels, reach_px), choice.eyes),
-        (mouth_mask(labels, reach_px), choice.mouth),
+        (person_mask(labels), region_weights.person),
+        (face_mask(labels), region_weights.face),
+        (eyes_mask(labels, dilation_px), region_weights.eyes),
+        (mouth_mask(labels, dilation_px), region_weights.mouth),
     )
-    picture = np.full(labels.shape, choice.background, np.float32)
-    picture[regions[0][0]] = choice.person
+    picture = np.full(labels.shape, region_weights.background, np.float32)
+    picture[regions[0][0]] = region_weights.person
     for mask, weight in regions[1:]:
         picture[mask] = np.maximum(picture[mask], np.float32(weight))
     mean = float(picture.mean())
@@ -212,7 +212,7 @@ def loss_weights(labels: UInt8Array, weights: LossWeights | None = None) -> NDAr
 
 
 def box_of(mask: BoolArray, margin_px: int = 0) -> tuple[int, int, int, int] | None:
-    """(top, bottom, left, right) around a mask [H, W], bottom and right excluded; None where it is empty."""
+    """Return (top, bottom, left, right) of a mask [H, W], bottom and right excluded; None when empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if not len(rows):
         return None
@@ -226,7 +226,7 @@ def box_of(mask: BoolArray, margin_px: int = 0) -> tuple[int, int, int, int] | N
 
 
 def _dilated(mask: BoolArray, radius_px: float) -> BoolArray:
-    """All pixels whose center lies within the radius of the center of a pixel of the mask."""
+    """Dilate a mask [H, W] by a radius."""
     if radius_px <= 0 or not mask.any():
         return mask
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -253,7 +253,7 @@ _PARTS = {VAL: "val", TEST: "test"}
 def contact_sheet(
     dataset: Dataset, *, pictures: int = 24, columns: int = 6, side_px: int = 256
 ) -> UInt8Array:
-    """Pictures evenly over the film [H, W, 3] RGB: above as they are, below with labels and landmarks.
+    """Draw frames evenly over the video [H, W, 3] RGB: images above, with labels and landmarks below.
 
     Raises DatasetError when a picture is damaged.
     """
@@ -267,7 +267,7 @@ def contact_sheet(
 
 
 def tinted(image: UInt8Array, shown: UInt8Array) -> UInt8Array:
-    """A picture [H, W, 3] colored by its labels [H, W]; the background stays as it is."""
+    """Color an image [H, W, 3] by its labels [H, W]; the background stays as it is."""
     mixed = 0.45 * image + 0.55 * _COLORS[shown]
     return np.where(shown[..., None] > 0, mixed, image).astype(np.uint8)
 

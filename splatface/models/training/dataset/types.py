@@ -51,7 +51,7 @@ TRAIN, VAL, TEST = 0, 1, 2
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrameTable:
-    """F pictures, rising in time. What is unknown is NaN."""
+    """F frames, increasing in time. Unknown values are NaN."""
 
     time_ns: NDArray[np.int64]  # [F] film time; 0 = first sample of the sound
     split: NDArray[np.uint8]  # [F] TRAIN, VAL or TEST
@@ -67,7 +67,7 @@ class FrameTable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MotionTrack:
-    """T moments of the whole film at its rate, also where no picture was kept."""
+    """Motion of the whole video at its rate, T moments, also where no frame is kept."""
 
     time_ns: NDArray[np.int64]  # [T] rising
     mouth: AnyArray  # [T, 8] f32
@@ -78,7 +78,7 @@ class MotionTrack:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Points:
-    """P points of the person in the canonical frame, where training may start."""
+    """Initial points of the person in the canonical frame, P of them."""
 
     means: AnyArray  # [P, 3] f32 m
     normals: AnyArray  # [P, 3] f32 unit, out of the surface
@@ -93,7 +93,7 @@ class Points:
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Dataset:
-    """One person's data set, opened. Pictures, labels, sound and features stay on disk until asked for."""
+    """Data set of one person. Images, labels, audio and features are read from disk on demand."""
 
     folder: Path
     name: str
@@ -110,7 +110,7 @@ class Dataset:
 
     @property
     def has_full_geometry(self) -> bool:
-        """Whether its points lie all around the person: an actor's do, a film's only where it looked."""
+        """Whether its points cover the person on all sides: an actor's do, a video's only visible parts."""
         return self.source == "actor"
 
     @property
@@ -125,7 +125,7 @@ TEST_FRACTION, VAL_FRACTION = 0.10, 0.05
 def split_by_time(
     time_ns: NDArray[np.int64], *, test_fraction: float = TEST_FRACTION, val_fraction: float = VAL_FRACTION
 ) -> NDArray[np.uint8]:
-    """TRAIN, then VAL, then TEST [F] for pictures at rising times [F].
+    """Split frames at increasing times [F] into TRAIN, then VAL, then TEST [F].
 
     Shares are of the time from the first picture to the last, so pictures chosen more densely in one place
     move no border. At least the last picture is TEST, and at least one is TRAIN.
@@ -148,7 +148,7 @@ def split_by_time(
 
 
 def frames_in_split(frames: FrameTable, part: int) -> NDArray[np.intp]:
-    """Rows [n] of TRAIN, VAL or TEST, in order of time."""
+    """Return the rows [n] of TRAIN, VAL or TEST, in order of time."""
     return np.flatnonzero(frames.split == part)
 
 
@@ -261,7 +261,7 @@ def _one_of(name: str, found: str, choices: tuple[str, ...]) -> None:
 def _expect(
     name: str, array: AnyArray, shape: Sequence[int], dtype: type[np.generic], *, unknown: bool = False
 ) -> None:
-    """Shape, dtype and finite values; NaN may stand for `unknown`, infinity never."""
+    """Check shape, dtype and finite values; NaN is accepted for `unknown`, infinity never."""
     if array.shape != tuple(shape) or array.dtype != dtype:
         raise DatasetError(
             f"{name}: expected {list(shape)} {np.dtype(dtype)}, found {list(array.shape)} {array.dtype}: "
@@ -285,12 +285,12 @@ def _expect_times(name: str, time_ns: AnyArray) -> None:
 
 
 def _expect_rigid(name: str, transforms: AnyArray) -> None:
-    """Each [4, 4] is a rotation and a shift."""
+    """Check that each [4, 4] is a rotation and a translation."""
     if transforms.shape[1:] != (4, 4) or not np.isfinite(transforms).all():
         raise DatasetError(f"{name}: expected finite [4, 4] matrices, found {transforms.shape}: {INTACT}")
-    turns = np.clip(transforms[:, :3, :3], -2, 2)  # a number gone wild stays wrong and does not overflow
-    off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-    bad = (off > _RIGID) | (np.linalg.det(turns) < 0) | (transforms[:, 3] != (0, 0, 0, 1)).any(axis=1)
+    rotations = np.clip(transforms[:, :3, :3], -2, 2)  # a number gone wild stays wrong and does not overflow
+    off = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
+    bad = (off > _RIGID) | (np.linalg.det(rotations) < 0) | (transforms[:, 3] != (0, 0, 0, 1)).any(axis=1)
     if bad.any():
         row = int(np.argmax(bad))
         raise DatasetError(
