@@ -12,7 +12,9 @@ from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import yaml
 from safetensors import safe_open
 
@@ -20,6 +22,7 @@ from splatface.cli.main import COMMANDS
 from splatface.models.audio2motion.audio_to_mouth import CONTROLS, MOUTH_MODES
 from splatface.models.head.head_yaml import FORMAT_VERSION
 from splatface.models.training.dataset.file_format import VERSION as DATASET_VERSION
+from splatface.models.training.dataset.file_format import pack
 from splatface.models.training.dataset.types import LABELS, FrameTable, MotionTrack, Points
 from splatface.models.training.optimization.train_config import PRESETS, config_to_yaml, preset
 
@@ -332,7 +335,8 @@ def test_file_formats_name_every_field():
     names = {*description, *description["encoders"][0], *description["camera"], *description["pose_limits"]}
     names |= {*MOUTH_MODES, *CONTROLS, *LABELS}
     for table in (FrameTable, MotionTrack, Points):
-        names |= {field.name for field in dataclasses.fields(table)}
+        empty = {field.name: np.zeros(0, np.float32) for field in dataclasses.fields(table)}
+        names |= set(safetensors.numpy.load(pack(table(**empty))))
     with safe_open(head / "head.safetensors", "np") as tensors:
         names |= {name for name in tensors.keys() if not name.startswith("net.")}  # noqa: SIM118
     missing = [name for name in sorted(names) if not re.search(rf"\b{re.escape(name)}\b", text)]
