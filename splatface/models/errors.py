@@ -88,8 +88,8 @@ if TYPE_CHECKING:
 def silence_unraisable_on_interrupt() -> None:
     """Suppress tracebacks of objects that Ctrl-C interrupted in `__init__`.
 
-    llvmlite's, for one, miss in `__del__` what their `__init__` had not come to. All other errors that
-    nobody can catch are told as before.
+    llvmlite's, for one, miss in `__del__` what their `__init__` had not set. All other errors that
+    nobody can catch are printed as before.
     """
     sys.unraisablehook = _all_but_half_made
 

@@ -17,7 +17,7 @@ class AudioChunk:
 
     samples: NDArray[np.float32]  # [T], -1..1
     sample_rate: int  # Hz
-    start_ns: int  # when samples[0] was heard, ROS time
+    start_ns: int  # ROS time of samples[0]
     utterance: int = 0  # rises at every interruption
 
     @property

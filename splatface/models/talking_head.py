@@ -1,4 +1,4 @@
-"""A head that talks: (what was heard, control, time) -> image. One page, in the order of the data."""
+"""A talking head: (audio features, control, time) -> image, in the order of the data."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""From sound to the moments of a video: each image with the sound that is heard while it stands."""
+"""Frames of a video from audio: each image with the audio that plays while it is shown."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ class _MouthStream:
         self._encoder = encoder
         self._controller = controller
         self._frames = Timeline[AudioFrame](lambda frame: frame.center_ns)
-        self._count = 0  # samples heard
+        self._count = 0  # samples received
 
     def push(self, samples: NDArray[np.float32]) -> None:
         chunk = AudioChunk(samples, SAMPLE_RATE, self._count * NS_PER_S // SAMPLE_RATE)

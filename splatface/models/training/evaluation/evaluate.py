@@ -37,7 +37,7 @@ class EvaluationConfig:
     """Settings of an evaluation."""
 
     split: str = "test"
-    encoder: str = ""  # whose net hears; the head's first when empty
+    encoder: str = ""  # of the audio-to-mouth net; the head's first when empty
     threads: int = 1  # of the renderer, as on the kiosk
     supersample: int = 1  # samples a pixel along each side, as on the kiosk; 2 costs twice the time
     samples: int = 32  # images, evenly spread, that ST-LPIPS, LPIPS and identity look at
@@ -60,7 +60,7 @@ class Evaluation:
     by_motion: MetricGroup  # driven by the tracked motion
     by_sound: MetricGroup  # mouth driven by sound alone; head, eyes and brows as tracked
     motion_score: MotionScore | None
-    seam: NeckGap
+    neck_gap: NeckGap
     truth: Truth
 
 
@@ -97,7 +97,7 @@ def evaluate(
         by_motion=_by_motion(truth, metric_tools, live, clock),
         by_sound=by_sound,
         motion_score=motion,
-        seam=worst_neck_gap(head, config.threads),
+        neck_gap=worst_neck_gap(head, config.threads),
         truth=truth,
     )
 
@@ -124,7 +124,7 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
         "size": list(evaluation.size),
         "gaussians": evaluation.gaussians,
         "training_minutes": evaluation.training_minutes,
-        "seam": asdict(evaluation.seam),
+        "seam": asdict(evaluation.neck_gap),
         "by_motion": _group_json(evaluation.by_motion),
         "by_sound": by_sound,
     }

@@ -226,7 +226,7 @@ def evaluate_frames(
 def warmed_up_landmarker(tools: MetricTools, first: UInt8Array) -> Landmarker | None:
     """Return a landmarker that has settled on the first image of a video; None where there is none.
 
-    It looks for the face where it was: from its first sight it takes some images to come to rest.
+    It searches the face where it was: after the first detection it needs some images to come to rest.
     """
     if tools.landmarker.use is None:
         return None

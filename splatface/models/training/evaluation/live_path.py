@@ -26,7 +26,7 @@ __all__ = ["AudioToMouth", "LivePath", "Mouth", "encoded_frames", "make_audio_to
 Mouth = Callable[[int], Float32Array]  # a row of the frame table to the mouth modes [8]
 _JAW_SIDE = CONTROLS.index("jaw_side")
 
-_LEAD_S = 10  # sound heard before the first moment: longer than any encoder remembers
+_LEAD_S = 10  # audio encoded before the first frame: longer than any receptive field
 _AFTER_S = 1.0
 _GRID_S = 4  # whole numbers of every encoder's hops and of the voice detector's windows of 32 ms
 _CHUNK = SAMPLE_RATE // 50

@@ -221,21 +221,21 @@ class MotionScore:
 
     mode_correlations: dict[str, float | None]  # by MOUTH_MODES
     mean_correlation: float | None  # of the modes that move
-    open_amplitude: float | None  # heard / tracked spread of the mode "open"
-    open_lag_ms: float | None  # positive: the heard mouth is late
+    open_amplitude: float | None  # predicted / tracked spread of the mode "open"
+    open_lag_ms: float | None  # positive: the predicted mouth is late
     moments: int
 
 
-def motion_score(dataset: Dataset, hearing: AudioToMouth, span_ns: tuple[int, int]) -> MotionScore:
+def motion_score(dataset: Dataset, audio_to_mouth: AudioToMouth, span_ns: tuple[int, int]) -> MotionScore:
     """Compare predicted and tracked mouth modes within a span of video time (both ends included)."""
     track = dataset.motion
     inside = (track.time_ns >= span_ns[0]) & (track.time_ns <= span_ns[1])
     times_ns, truth = track.time_ns[inside], track.mouth[inside].astype(np.float64)
     if not len(times_ns):
         return MotionScore(dict.fromkeys(MOUTH_MODES), None, None, None, 0)
-    heard = np.stack([hearing(int(time_ns)) for time_ns in times_ns]).astype(np.float64)
+    predicted = np.stack([audio_to_mouth(int(time_ns)) for time_ns in times_ns]).astype(np.float64)
     fits = [
-        _known(correlation(truth[:, k], heard[:, k]) if _moves(truth[:, k]) else np.nan)
+        _known(correlation(truth[:, k], predicted[:, k]) if _moves(truth[:, k]) else np.nan)
         for k in range(len(MOUTH_MODES))
     ]
     moving = [fit for fit in fits if fit is not None]
@@ -243,8 +243,8 @@ def motion_score(dataset: Dataset, hearing: AudioToMouth, span_ns: tuple[int, in
     return MotionScore(
         mode_correlations=dict(zip(MOUTH_MODES, fits, strict=True)),
         mean_correlation=float(np.mean(moving)) if moving else None,
-        open_amplitude=_known(amplitude_ratio(truth[:, 0], heard[:, 0])),
-        open_lag_ms=_known(lag_ms(truth[:, 0], heard[:, 0], step_ms)),
+        open_amplitude=_known(amplitude_ratio(truth[:, 0], predicted[:, 0])),
+        open_lag_ms=_known(lag_ms(truth[:, 0], predicted[:, 0], step_ms)),
         moments=len(times_ns),
     )
 

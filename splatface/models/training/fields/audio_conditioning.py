@@ -1,4 +1,4 @@
-"""What a field hears: windows of sound smoothed twice, or the motion that stands for them.
+"""The condition vector of a field: windows of audio features smoothed twice, or motion in their place.
 
 Both papers smooth audio in two steps: a small net over each window of 16 feature frames, then attention over
 8 neighboring windows (AD-NeRF's AudioNet and AudioAttNet, VOCA's windows). Theirs look as far ahead as back.

@@ -128,7 +128,7 @@ class AudioPlaneConfig:
     fusion: Literal["concat", "add", "multiply"] = "concat"  # of the three (i, j, k), table 2
     selector: Literal["attention", "mlp"] = "attention"  # of prototypes, table 2
     dynamism: Literal["learned", "off"] = "learned"  # table 1, "w/o D"
-    controls: bool = True  # may the query see blinks and gaze? The paper's hears only
+    controls: bool = True  # whether the query includes blinks and gaze; the paper's has audio only
     deltas: tuple[str, ...] = DELTA_PARTS
     hidden: int = 64  # of D1
 
