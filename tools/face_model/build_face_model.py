@@ -38,7 +38,7 @@ _SPREAD_M = np.r_[0.004, np.full(16, 0.004), np.full(5, 0.03)]
 _WIDER = np.r_[0.12, 0.12, 0.12, 0.12, 0.10, 0.10, 0.10, 0.12, 0.2, 0.2, 0.08, 0.08, 0.2, 0.2, 0.15, 0.15]
 _NOISE_M = 0.002
 _AT_EYE_M, _FAR_FROM_EYE_M = 0.020, 0.030  # so near an eye its lids move a landmark, so far they do not
-_SLIPS = 24
+_ERROR_MODES = 24
 _ABOUT = {
     "format": "splatface-face-model",
     "license": "Apache-2.0",
@@ -73,7 +73,7 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, AnyArray]:
     _, spread, ways = np.linalg.svd((crowd - mean).reshape(len(crowd), -1), full_matrices=False)
     identity = (ways * spread[:, None] / np.sqrt(len(crowd)))[:_IDENTITIES].reshape(-1, *mean.shape)
     print("identity explains", 1 - (spread[_IDENTITIES:] ** 2).sum() / (spread**2).sum())
-    added, slips, noise = _added(folder, seeds, skin)
+    added, error_modes, noise = _added(folder, seeds, skin)
     whole = _motion(skin, rig) + added[1:17]
     motion = near_eyes(whole, mean)
     halves = {
@@ -81,8 +81,8 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, AnyArray]:
         "motion_m": motion,
         "winks_m": (whole - motion)[EYE_CHANNELS],
         "view_m": added[17:],
-        "slips_m": slips,
-        "habits": habits_of(folder),
+        "slips_m": error_modes,
+        "habits": motion_covariance(folder),
         "noise": noise,
     }
     return {
@@ -128,13 +128,13 @@ def _motion(skin: Any, rig: Any) -> AnyArray:
     for eye, center in enumerate(eyes.centers):
         rows = slice(FACE_LANDMARKS + 5 * eye, FACE_LANDMARKS + 5 * eye + 5)
         out = _iris(center, eyes.radius) - center
-        # Yaw to the face's left (picture's right) is a turn about -y, pitch down one about +x.
+        # Yaw to the face's left (picture's right) is a rotation about -y, pitch down one about +x.
         moved[10, rows] = np.cross([0.0, -1.0, 0.0], out)
         moved[11, rows] = np.cross([1.0, 0.0, 0.0], out)
     return moved
 
 
-def habits_of(folder: Path) -> AnyArray:
+def motion_covariance(folder: Path) -> AnyArray:
     """Second moments [16, 16] of motion in four minutes of acted speech, a little widened."""
     kept = folder / "habits.npy"
     if not kept.exists():
@@ -164,11 +164,13 @@ def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[AnyArray, AnyArra
     for seed in seeds:
         left[who == seed] -= left[who == seed].mean(0)
     _, spread, ways = np.linalg.svd(left.reshape(len(left), -1), full_matrices=False)
-    slips = ways[:_SLIPS] * spread[:_SLIPS, None] / np.sqrt(len(left))
-    rest = left.reshape(len(left), -1) @ (np.eye(slips.shape[1]) - ways[:_SLIPS].T @ ways[:_SLIPS])
+    error_modes = ways[:_ERROR_MODES] * spread[:_ERROR_MODES, None] / np.sqrt(len(left))
+    rest = left.reshape(len(left), -1) @ (
+        np.eye(error_modes.shape[1]) - ways[:_ERROR_MODES].T @ ways[:_ERROR_MODES]
+    )
     noise = np.sqrt((rest.reshape(left.shape) ** 2).mean((0, 2)))
-    print(_rms(left), "m without each person's mean,", _rms(rest), "m without slips")
-    return added, slips.reshape(_SLIPS, *left.shape[1:]), noise / FACE_HEIGHT_M
+    print(_rms(left), "m without each person's mean,", _rms(rest), "m without error_modes")
+    return added, error_modes.reshape(_ERROR_MODES, *left.shape[1:]), noise / FACE_HEIGHT_M
 
 
 def _ridge(slopes: AnyArray, errors: AnyArray, terms: AnyArray) -> AnyArray:
@@ -188,21 +190,23 @@ def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[AnyArray, Any
     """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as meters at the head), terms [22]."""
     motion, camera = shown.motion[number], shown.cameras[number]
     vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
-    turn, place = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]
-    points = _posed_landmarks(skin, vertices, rig, motion, turn)
+    rotation, translation = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]
+    points = _posed_landmarks(skin, vertices, rig, motion, rotation)
     seen = points + camera[3:]
     focal, depth = camera[0], seen[:, 2]
     px = focal * seen[:, :2] / depth[:, None] + camera[1:3]
     found = shown.landmarks_px[number, :, :2]
-    metres = place[2] / focal
+    meters = translation[2] / focal
     by_camera = np.zeros((len(seen), 2, 3))
     by_camera[:, 0, 0] = by_camera[:, 1, 1] = focal / depth
     by_camera[:, :, 2] = -focal * seen[:, :2] / depth[:, None] ** 2
-    view = view_terms(turn[None], place[None])[0]
-    return by_camera @ turn * metres, (found - px) * metres, np.r_[1.0, motion, view]
+    view = view_terms(rotation[None], translation[None])[0]
+    return by_camera @ rotation * meters, (found - px) * meters, np.r_[1.0, motion, view]
 
 
-def _posed_landmarks(skin: Any, vertices: AnyArray, rig: Any, motion: AnyArray, turn: AnyArray) -> AnyArray:
+def _posed_landmarks(
+    skin: Any, vertices: AnyArray, rig: Any, motion: AnyArray, rotation: AnyArray
+) -> AnyArray:
     """Landmarks [478, 3] in the world of posed vertices: irises turned by the gaze."""
     eyes = eyes_of(vertices, rig)
     yaw, pitch = motion[10], motion[11]
@@ -210,7 +214,7 @@ def _posed_landmarks(skin: Any, vertices: AnyArray, rig: Any, motion: AnyArray, 
     for center in eyes.centers:
         out = _iris(center, eyes.radius) - center
         out = out + yaw * np.cross([0.0, -1.0, 0.0], out) + pitch * np.cross([1.0, 0.0, 0.0], out)
-        irises.append(center + out @ turn.T)
+        irises.append(center + out @ rotation.T)
     return np.vstack([skin @ vertices, *irises])
 
 

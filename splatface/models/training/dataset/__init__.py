@@ -1,1 +1,1 @@
-"""Pictures, motion and sound of one person on disk, in one format for real and synthetic people."""
+"""Data sets of one person: images, labels, motion and audio, one format for real and synthetic people."""

@@ -1,4 +1,4 @@
-"""What was tracked, drawn into a picture: landmarks, the fitted face, the head's axes and where it looks."""
+"""Tracking video: landmarks, the fitted face, head axes and gaze drawn into the frames."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence

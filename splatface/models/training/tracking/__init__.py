@@ -1,1 +1,1 @@
-"""What a picture shows of a face."""
+"""Video tracking: landmarks, face model fit, segmentation and audio sync; a video becomes a data set."""

@@ -140,7 +140,7 @@ def track(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class VideoClip:
+class AnalyzedVideo:
     """An analyzed video of a usable person."""
 
     digest: str  # of the file and of all decisions
@@ -204,7 +204,7 @@ def _method_digest() -> str:
     return digest_of(*(sha256_of(path) for path in files))
 
 
-def _analyze(path: Path, side_px: int, max_frames: int, stages: StageCache) -> VideoClip:
+def _analyze(path: Path, side_px: int, max_frames: int, stages: StageCache) -> AnalyzedVideo:
     """Scan a video, choose face, shots and crop window, and check it.
 
     Raises:
@@ -227,7 +227,7 @@ def _analyze(path: Path, side_px: int, max_frames: int, stages: StageCache) -> V
     raise_if_rejected(findings)
     faces = expected_faces(shots, scan.sample_s, times_s, window, side_px)
     multiple_faces = bool(shots.other_faces.any())
-    return VideoClip(
+    return AnalyzedVideo(
         digest=digest_of(digest, side_px, max_frames, (window.left, window.top, window.side)),
         video=CroppedVideo(path, info, fps, window, side_px, faces, multiple_faces),
         shots=shots,
@@ -238,7 +238,7 @@ def _analyze(path: Path, side_px: int, max_frames: int, stages: StageCache) -> V
     )
 
 
-def _fit_appearance(clip: VideoClip, stages: StageCache) -> AppearanceModel:
+def _fit_appearance(clip: AnalyzedVideo, stages: StageCache) -> AppearanceModel:
     def compute(report: ProgressCallback) -> StageArrays:
         colors, background = fit_appearance(clip.video, clip.shots.used, report)
         scalars = [background.uniform, background.visible_fraction, background.moving_fraction]
@@ -253,7 +253,7 @@ def _fit_appearance(clip: VideoClip, stages: StageCache) -> AppearanceModel:
 
 
 def _extract_frames(
-    clip: VideoClip, appearance: AppearanceModel, writer: DatasetWriter, stages: StageCache
+    clip: AnalyzedVideo, appearance: AppearanceModel, writer: DatasetWriter, stages: StageCache
 ) -> tuple[Float32Array, BoolArray]:
     """Detect landmarks [F, 478, 3], and write frames [F] to the data set, chunk by chunk."""
     count, size = len(clip.time_ns), max(1, round(_CHUNK_S * clip.video.fps))
@@ -290,7 +290,7 @@ def _moments_with_face(landmarks: Float32Array, shots: ShotSelection, fps: float
 
 
 def _audio(
-    clip: VideoClip, landmarks: Float32Array, stages: StageCache
+    clip: AnalyzedVideo, landmarks: Float32Array, stages: StageCache
 ) -> tuple[Float32Array, list[Finding]]:
     """Read the audio and correct its delay; silence where there is none."""
     info = clip.video.info
@@ -317,7 +317,7 @@ def _audio(
 
 
 def _track_motion(
-    clip: VideoClip, frames: DatasetFrames, writer: DatasetWriter, stages: StageCache
+    clip: AnalyzedVideo, frames: DatasetFrames, writer: DatasetWriter, stages: StageCache
 ) -> tuple[TrackedMotion, Points]:
     """Track the person's motion at all moments, and sample the initial points."""
     fit = _fit(clip, frames, stages)
@@ -345,7 +345,7 @@ def _track_motion(
     return motion, points
 
 
-def _fit(clip: VideoClip, frames: DatasetFrames, stages: StageCache) -> ClipFit:
+def _fit(clip: AnalyzedVideo, frames: DatasetFrames, stages: StageCache) -> ClipFit:
     side = clip.video.side_px
 
     def compute(_: ProgressCallback) -> StageArrays:
