@@ -37,7 +37,7 @@ class Truth:
 
 
 def pitch_of(samples: Float64Array) -> Float64Array:
-    """Semitones at 100 Hz by autocorrelation (Boersma 1993), bridged where there is no voice."""
+    """Return semitones at 100 Hz by autocorrelation (Boersma 1993), bridged where there is no voice."""
     half, window = 640, np.hanning(1280)
     padded = np.pad(samples, half)
     own = np.fft.irfft(np.abs(np.fft.rfft(window, 4096)) ** 2)
@@ -59,7 +59,7 @@ def pitch_of(samples: Float64Array) -> Float64Array:
 
 
 def truth_of(samples: Float64Array) -> Truth:
-    """Accents: syllables that stand out by loudness, length and pitch together; pauses of 200 ms and more."""
+    """Return accents (syllables that stand out in loudness, length, pitch) and pauses of 200 ms or more."""
     band = sosfiltfilt(butter(4, [300, 3000], "band", fs=SAMPLE_RATE, output="sos"), samples)
     level = 10 * np.log10(gaussian_filter1d(band**2, SAMPLE_RATE * 0.018)[:: SAMPLE_RATE // 200] + 1e-9)
     loud, pitch = np.percentile(level, 95), pitch_of(samples)
@@ -96,12 +96,12 @@ def truth_of(samples: Float64Array) -> Truth:
 
 
 def frames_of(samples: Float64Array) -> list[AudioFrame]:
-    """What the face hears of it, and a second of silence."""
+    """Return what the face hears of it, and a second of silence."""
     return encode_recording("fsmn", samples.astype(np.float32), silence_after_s=1.0)
 
 
 def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Array, Float64Array]:
-    """When nods are lowest and when blinks begin, s."""
+    """Return when nods are lowest and when blinks begin, s."""
     controller = HeadMotionController(MotionConfig(seed=seed))
     for frame in frames:
         controller.push_speech(frame, frame.center_ns - lead_ms * 1_000_000)
@@ -112,12 +112,12 @@ def moved(frames: list[AudioFrame], seed: int, lead_ms: int) -> tuple[Float64Arr
 
 
 def near(times_s: Float64Array, accents_s: Float64Array) -> int:
-    """How many of the times lie on accents."""
+    """Return how many of the times lie on accents."""
     return int((np.abs(times_s[:, None] - accents_s).min(axis=1, initial=9.0) < TOLERANCE_S).sum())
 
 
 def at_pauses(times_s: Float64Array, pauses_s: Float64Array) -> int:
-    """How many of the times lie in pauses or just after one."""
+    """Return how many of the times lie in pauses or just after one."""
     inside = (times_s[:, None] > pauses_s[:, 0] - 0.05) & (times_s[:, None] < pauses_s[:, 1] + 0.25)
     return int(inside.any(axis=1).sum())
 

@@ -31,7 +31,7 @@ def scenes_of(folder: Path, seeds: list[int], every: int = 1) -> Any:
 
 
 def attach(folder: Path, seeds: list[int]) -> Any:
-    """Matrix [468, V] from control vertices to landmarks."""
+    """Return matrix [468, V] from control vertices to landmarks."""
     matrix, _, rest = skin_matrix()
     near = np.flatnonzero((rest[:, 2] < _BACK_M) & (rest[:, 1] < _DOWN_M) & (rest[:, 1] > -0.13))
     near = near[(np.abs(rest[near, 0]) < 0.085)]

@@ -62,7 +62,7 @@ def main() -> None:
 
 
 def model_of(folder: Path, seeds: list[int]) -> dict[str, AnyArray]:
-    """The face model's tensors."""
+    """Return the face model's tensors."""
     kept = folder / "attached.npz"
     if not kept.exists():
         sp.save_npz(kept, sp.csr_matrix(attach(folder, seeds)))
@@ -92,7 +92,7 @@ def model_of(folder: Path, seeds: list[int]) -> dict[str, AnyArray]:
 
 
 def near_eyes(motion: AnyArray, mean: AnyArray) -> AnyArray:
-    """The motion [16, 478, 3] with lids that move, and gaze that turns, what is around their own eyes alone.
+    """Return the motion [16, 478, 3] in which lids and gaze move only what is around their own eye.
 
     The detector answers a synthetic wink with a face that is 2 mm lower at that side, brow, chin and lips; of
     some real people's blinks it does not (docs/notes/2026-11-22-tracking.md).
@@ -107,20 +107,21 @@ def near_eyes(motion: AnyArray, mean: AnyArray) -> AnyArray:
 
 
 def _landmarks(skin: Any, vertices: AnyArray, rig: Any) -> AnyArray:
-    """Landmarks [478, 3] of control vertices [V, 3] that look straight ahead."""
+    """Return landmarks [478, 3] of control vertices [V, 3] that look straight ahead."""
     eyes = eyes_of(vertices, rig)
     return np.vstack([skin @ vertices, *(_iris(center, eyes.radius) for center in eyes.centers)])
 
 
 def _iris(center: AnyArray, radius: float) -> AnyArray:
-    """Center and rim [5, 3] of the iris: middle, then the picture's right, top, left, bottom."""
+    """Return center and rim [5, 3] of the iris: middle, then the picture's right, top, left, bottom."""
     side, depth = np.sin(_IRIS_RAD), np.cos(_IRIS_RAD)
     rim = np.array([[0, 0, -1], [side, 0, -depth], [0, -side, -depth], [-side, 0, -depth], [0, side, -depth]])
     return center + radius * rim
 
 
 def _motion(skin: Any, rig: Any) -> AnyArray:
-    """Displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
+    """Return displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls.
+    """
     steps = motion_steps(rig)
     moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
     moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])
@@ -135,7 +136,7 @@ def _motion(skin: Any, rig: Any) -> AnyArray:
 
 
 def motion_covariance(folder: Path) -> AnyArray:
-    """Second moments [16, 16] of motion in four minutes of acted speech, a little widened."""
+    """Return second moments [16, 16] of motion in four minutes of acted speech, a little widened."""
     kept = folder / "habits.npy"
     if not kept.exists():
         acted = [
@@ -149,7 +150,7 @@ def motion_covariance(folder: Path) -> AnyArray:
 
 
 def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """What the detector adds [22, 478, 3], how it errs then [E, 478, 2], and what is left [478].
+    """Return what the detector adds [22, 478, 3], how it errs then [E, 478, 2], and what is left [478].
 
     Ridge regression per landmark of its error in the picture on (1, motion, view terms); the principal
     components of what remains, each person's own mean taken out (that is shape, and fitted as such).
@@ -174,7 +175,7 @@ def _added(folder: Path, seeds: list[int], skin: Any) -> tuple[AnyArray, AnyArra
 
 
 def _ridge(slopes: AnyArray, errors: AnyArray, terms: AnyArray) -> AnyArray:
-    """What is added [22, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 22]."""
+    """Return what is added [22, 3], m, of slopes [P, 2, 3], errors [P, 2] and terms [P, 22]."""
     # In meters at the head: how the picture changes with each coordinate of each term.
     system = (slopes[:, :, None, :] * terms[:, None, :, None]).reshape(2 * len(terms), -1)
     prior = np.repeat((_NOISE_M / _SPREAD_M) ** 2, 3)
@@ -187,7 +188,7 @@ def _rms(values: AnyArray) -> float:
 
 
 def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[AnyArray, AnyArray, AnyArray]:
-    """Of one picture: slopes [478, 2, 3], errors [478, 2] (both as meters at the head), terms [22]."""
+    """Return of one picture: slopes [478, 2, 3], errors [478, 2] (both as meters at the head), terms [22]."""
     motion, camera = shown.motion[number], shown.cameras[number]
     vertices, T_world_head = vertices_of(rig, motion, shown.poses[number])
     rotation, translation = T_world_head[:3, :3], T_world_head[:3, 3] + camera[3:]
@@ -207,7 +208,7 @@ def _errors(skin: Any, rig: Any, shown: Any, number: int) -> tuple[AnyArray, Any
 def _posed_landmarks(
     skin: Any, vertices: AnyArray, rig: Any, motion: AnyArray, rotation: AnyArray
 ) -> AnyArray:
-    """Landmarks [478, 3] in the world of posed vertices: irises turned by the gaze."""
+    """Return landmarks [478, 3] in the world of posed vertices: irises turned by the gaze."""
     eyes = eyes_of(vertices, rig)
     yaw, pitch = motion[10], motion[11]
     irises = []

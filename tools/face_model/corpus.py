@@ -45,7 +45,7 @@ def draw_people(folder: Path, seeds: range, pictures: int) -> None:
 
 
 def shown_of(folder: Path, seed: int) -> Shown:
-    """What `draw_people` kept of a seed."""
+    """Return what `draw_people` kept of a seed."""
     with np.load(folder / f"{seed}.npz") as file:
         return Shown(seed, **{name: file[name] for name in file.files})
 
@@ -82,7 +82,7 @@ def _seen(body: Body, scenes: tuple[AnyArray, AnyArray, AnyArray], sheet: Path) 
 
 
 def camera_of(values: AnyArray) -> Camera:
-    """The camera of a row of `Shown.cameras`."""
+    """Return the camera of a row of `Shown.cameras`."""
     focal, cx, cy = values[:3].tolist()
     T = np.eye(4)
     T[:3, 3] = values[3:]
@@ -90,7 +90,7 @@ def camera_of(values: AnyArray) -> Camera:
 
 
 def _camera(rng: np.random.Generator) -> AnyArray:
-    """Near with a wide lens or far with a long one; the face a third to a half of the picture's height."""
+    """Return a camera, near or far, that sees the face at a third to a half of the image height."""
     distance = float(np.exp(rng.uniform(np.log(0.5), np.log(1.9))))
     view_m = float(rng.uniform(0.30, 0.55))
     place = np.r_[rng.normal(0, 0.02, 2) - [0, 0.03], distance]
@@ -98,7 +98,7 @@ def _camera(rng: np.random.Generator) -> AnyArray:
 
 
 def _motion(rng: np.random.Generator, number: int) -> AnyArray:
-    """Motion [16]: at rest in every eighth picture, else some of the modes and controls."""
+    """Return motion [16]: at rest in every eighth picture, else some of the modes and controls."""
     motion = np.zeros(_MODES + _CONTROLS)
     gaze = rng.normal(0, 1, 2) * (0.15, 0.10)
     if number % 8:

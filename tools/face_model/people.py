@@ -33,7 +33,7 @@ _CROOKED = 0.05  # of the difference between left and right
 
 
 def person(seed: int) -> Identity:
-    """The person of a seed: any adult, with the looks of one of the named actors."""
+    """Return the person of a seed: any adult, with the looks of one of the named actors."""
     rng = np.random.default_rng([seed, 0xFACE])
     african, asian, caucasian = rng.dirichlet([0.7, 0.7, 0.7])
     gender = float(np.clip(rng.choice([0.05, 0.95]) + rng.normal(0, 0.08), 0, 1))

@@ -38,12 +38,12 @@ class Eyes:
 
 
 def reference() -> Rig:
-    """A rig whose topology and actions are everybody's."""
+    """Return a rig whose topology and actions are everybody's."""
     return door.load_rig(actor_identity("mira").shape)
 
 
 def skin_matrix() -> tuple[Any, NDArray[np.int64], AnyArray]:
-    """The subdivided skin as sums of control vertices: matrix [P, V], quads [F, 4], rest points [P, 3]."""
+    """Return the subdivided skin: matrix [P, V] on control vertices, quads [F, 4], rest points [P, 3]."""
     part = make_body(actor_identity("mira")).parts["skin"]
     piece = make_body(actor_identity("mira"))._pieces["skin"]
     return piece.mover.matrix, part.faces, part.positions
@@ -56,14 +56,14 @@ def eyes_of(rest: AnyArray, rig: Rig) -> Eyes:
 
 
 def vertices_of(rig: Rig, motion: AnyArray, pose: AnyArray) -> tuple[AnyArray, AnyArray]:
-    """Control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
+    """Return control vertices [V, 3] and T_world_head of motion [16] and head turns [3], rad."""
     modes = len(MOUTH_MODES)
     posed = pose_rig(rig, to_arkit_blendshapes(motion[:modes], motion[modes:]), BodyPose(*pose.tolist()))
     return posed.vertices, posed.T_world_head
 
 
 def motion_steps(rig: Rig) -> AnyArray:
-    """Displacement [16, V, 3] of control vertices per unit of every mode and control."""
+    """Return displacement [16, V, 3] of control vertices per unit of every mode and control."""
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
     rest, _ = vertices_of(rig, still, np.zeros(3))
     steps = []
@@ -81,7 +81,7 @@ def motion_steps(rig: Rig) -> AnyArray:
 
 
 def sample_neutral_faces(count: int, rig: Rig, first: int = 1000) -> AnyArray:
-    """Control vertices [N, V, 3] of many people with resting faces, origin between their eyes."""
+    """Return control vertices [N, V, 3] of many people with resting faces, origin between their eyes."""
     model = door._anny_model()
     still = np.zeros(len(MOUTH_MODES) + len(CONTROLS))
     smile = vertices_of(rig, still, np.zeros(3))[0] - rig.rest

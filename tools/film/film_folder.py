@@ -36,13 +36,13 @@ class Film:
     camera: dict
 
     def rows(self) -> list[int]:
-        """Numbers of the frames, rising."""
+        """Return numbers of the frames, rising."""
         return sorted(
             int(path.stem) for path in (self.folder / "frames").glob("[0-9]*.npz") if path.stem.isdigit()
         )
 
     def frame(self, row: int) -> dict[str, np.ndarray]:
-        """Positions of the moving parts and T_world_head [4, 4]."""
+        """Return positions of the moving parts and T_world_head [4, 4]."""
         with np.load(self.folder / "frames" / f"{row:06d}.npz", allow_pickle=False) as tensors:
             return {name: tensors[name] for name in tensors.files}
 

@@ -13,7 +13,7 @@ _EDGE_PX = 4
 
 
 def over(picture: np.ndarray, labels: np.ndarray, background: np.ndarray) -> np.ndarray:
-    """The picture [H, W, 3]; away from the person the background itself, so that it never flickers."""
+    """Return the picture [H, W, 3]; away from the person the background itself, so that it never flickers."""
     person = labels > 0
     for axis in (0, 1):
         grown = person.copy()
@@ -24,7 +24,7 @@ def over(picture: np.ndarray, labels: np.ndarray, background: np.ndarray) -> np.
 
 
 def read_png(path: Path) -> np.ndarray:
-    """The bytes of a PNG as they are [H, W, 4] uint8, first row on top."""
+    """Return the bytes of a PNG as they are [H, W, 4] uint8, first row on top."""
     image = bpy.data.images.load(str(path), check_existing=False)
     image.colorspace_settings.name = "Non-Color"
     image.alpha_mode = "CHANNEL_PACKED"
