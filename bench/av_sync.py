@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio-video synchronization, measured from published audio, recorded sound and received images."""
 
 from dataclasses import dataclass

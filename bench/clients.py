@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clients of a running face: say and interrupt, receive its audio topic, page images and sink sound."""
 
 import struct

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Face in a child process, for benchmarks, and the resources of its nodes from /proc."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface bench graph`: latency from audio to image, with real processes, real DDS and a real viewer."""
 
 import argparse

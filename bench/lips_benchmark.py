@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface bench lips`: compare the mouth that nets predict from audio with filmed lips."""
 
 import argparse

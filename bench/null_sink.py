@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """PulseAudio server with a null sink, and a recording of what leaves that sink."""
 
 import ctypes

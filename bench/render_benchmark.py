@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface bench render`: time of one image from speech features to pixels, stage by stage."""
 
 import argparse

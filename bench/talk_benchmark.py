@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface bench talk`: a conversation with a real sound server, recorded from outside.
 
 It starts a PulseAudio server with a null sink and the nodes of conversation.launch.yaml, lets the face

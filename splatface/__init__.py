@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """3D Gaussian Splatting heads that talk: trained from a video, driven live by speech.
 
 The names in `__all__` are the public interface; everything else may change between versions. They are

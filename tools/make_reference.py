@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
 """Write the generated pages of docs/reference from the code.
 
     python tools/make_reference.py            # write the pages

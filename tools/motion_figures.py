@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Do nods fall on accents and blinks at pauses? Figures for a folder of recordings.
 
 Those of docs/notes/2026-11-21-behavior.md were made by it.

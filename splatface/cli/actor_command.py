@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface actor`: make a data set of a synthetic person who speaks, to train a head from."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface bench`: run the benchmarks of a checkout (bench/, not installed)."""
 
 import argparse

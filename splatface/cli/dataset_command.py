@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface dataset`: show what a data set holds, check it, or import one of the ER-NeRF format."""
 
 import argparse

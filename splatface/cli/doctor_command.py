@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface doctor`: check this machine, one line per check, and say how to install what is missing."""
 
 import argparse

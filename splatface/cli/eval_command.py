@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface eval`: measure a head on the held-out part of a data set."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface hear films`, `hear rule` and `hear lips`: train on filmed lips."""
 
 import argparse

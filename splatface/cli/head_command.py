@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface head`, `info` and `inspect`: list heads, export one, show what it is and what it consists of."""
 
 import argparse

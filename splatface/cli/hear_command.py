@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface hear`: make, train and evaluate the audio-to-mouth nets that every head shares."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface launch`: a ROS 2 YAML launch file, without ROS's own launcher."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Command line: `splatface COMMAND ...`; each command is a module with `add_arguments` and `main`."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress of long commands: a line that is rewritten on a terminal, or now and then a new line in a log."""
 
 from collections.abc import Callable

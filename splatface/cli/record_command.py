@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface record`: record the topics of a running face into a rosbag2 folder."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface render`: render a video of a head that speaks a sound file or a text."""
 
 import argparse

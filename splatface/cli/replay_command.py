@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface replay`: render the images of a recording again, bit for bit."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface run`: the kiosk launch file with ordinary options."""
 
 import argparse

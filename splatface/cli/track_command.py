@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface track`: make a data set from a video of a person; the same command continues it."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface train`: train a head from a video or a data set; the same command continues a run."""
 
 import argparse

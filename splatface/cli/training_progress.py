@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Progress of a training: a tqdm bar with the time left on a terminal, a line now and then in a log."""
 
 from collections.abc import Callable

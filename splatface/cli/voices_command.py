@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface voices`: list the voices, speak with one, find the one most similar to a recording."""
 
 import argparse

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """`splatface warm-up`: compile kernels and export encoders once per machine."""
 
 import argparse

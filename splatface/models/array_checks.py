@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The door of a head: shapes, kinds and finiteness, checked once."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A pinhole camera in OpenCV axes (x right, y down, z into the scene), meters and pixels."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Every error splatface raises on purpose.
 
 A message says what was expected, what was found and what to do next.

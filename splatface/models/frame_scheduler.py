@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which images to draw, and when: decisions over times, no clock.
 
 Images lie on a fixed grid, image k at k / fps since the epoch of media time, so that a restart, a

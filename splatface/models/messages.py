@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The frozen values that flow between the folders, one per arrow."""
 
 from dataclasses import dataclass, field

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Networks in onnxruntime, and the installed packages that carry their weights."""
 
 import importlib.util

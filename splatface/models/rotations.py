@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Rotations: quaternions (wxyz), matrices, REP 103 angles, and the way from canonical axes to REP 103.
 
 One pose at a time goes through transforms3d; arrays of poses in training go through scipy.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Two figures of sampled signals: Pearson's correlation and the peak between samples."""
 
 from typing import Any

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A talking head: (audio features, control, time) -> image, in the order of the data."""
 
 from collections.abc import Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Values by time, looked up between their neighbors: what lets the rate of images be free."""
 
 from bisect import bisect_right

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Array types of the whole project: the element type in the name, the shape in each docstring or comment."""
 
 from typing import Any, TypeAlias

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """ROS 2 nodes: decode a message, call models, encode a message."""
 
 import os

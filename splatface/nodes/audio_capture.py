@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that publishes audio: of a microphone, or of a sound file in real time."""
 
 import sys

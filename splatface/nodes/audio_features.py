@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that encodes speech: audio in, one frame of features every 20 ms out."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that plays `audio` in sync with the images: each sample at stamp + presentation_delay."""
 
 from splatface_msgs.msg import AudioChunk as AudioChunkMsg

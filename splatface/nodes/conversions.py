@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Conversions between ROS messages and the values of `models/`, and the QoS of the topics."""
 
 from array import array

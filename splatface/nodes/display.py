@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that displays the face: a page in the browser, a window, or both, with sound in the page."""
 
 import os

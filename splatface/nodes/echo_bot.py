@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Example of a dialogue node: it repeats what it hears, and can be interrupted by more.
 
     ros2 topic pub --once /face/heard_text std_msgs/msg/String "{data: 'Hello there.'}"

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Base class of every node: lifecycle, parameters, diagnostics and a clean end.
 
 A node subclasses `FaceNode`, names its PARAMETERS and implements `setup`, `start`, `stop` and `health`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that moves the head: sway, blinks, gaze, brows and nods, in reaction to speech and to the user."""
 
 from typing import Any

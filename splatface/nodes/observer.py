@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Observers of a running face for replays and benchmarks: message latencies, a hash of its images."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Web server of the page: serves it and streams images and audio to it, over one port.
 
 A message to the page is text (JSON settings) or binary, little endian: one byte kind (1 image, 2 audio),

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parameters of a node: described, with ranges, and refused with the reason."""
 
 import re

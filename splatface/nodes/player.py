@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that plays a recording: the same bytes on the same topics, synchronized with /clock."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Presentation delay of a face: the renderer owns the value, the other nodes learn it from a latched topic.
 
 Sound leaves the loudspeaker and the matching image reaches the screen at `stamp + presentation_delay`.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that records audio, features, head control and optionally images into a rosbag2 folder (MCAP)."""
 
 from functools import partial

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that renders the face: audio features and head control in, images on time out."""
 
 import time

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Node that detects a user who speaks, and interrupts the face when they speak into its words."""
 
 import sys

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text-to-speech node: the action `say` in, audio on the media clock out, interruptible at once.
 
 A goal that cannot be spoken is rejected; ROS carries no reason with that, so it is logged (and so on

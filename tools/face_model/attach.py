@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which point of the skin each landmark means: the one that stays nearest to it over all pictures."""
 
 from pathlib import Path

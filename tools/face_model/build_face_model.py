@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make splatface/models/training/tracking/face_model_data/face478.safetensors anew.
 
     cd tools/face_model && python build_face_model.py /tmp/faces --people 10 --pictures 56
@@ -120,8 +121,7 @@ def _iris(center: AnyArray, radius: float) -> AnyArray:
 
 
 def _motion(skin: Any, rig: Any) -> AnyArray:
-    """Return displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls.
-    """
+    """Return displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
     steps = motion_steps(rig)
     moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
     moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])

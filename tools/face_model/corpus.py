@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Pictures of many people with everything known about them, and where mediapipe sees their landmarks."""
 
 import os

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Many people who do not exist: shapes far more different than the named actors, for the face model."""
 
 from dataclasses import replace

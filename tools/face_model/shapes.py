@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Landmarks as sums of the rig's control vertices, and what shapes and motions make of them."""
 
 from dataclasses import dataclass

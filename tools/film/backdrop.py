@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The wall behind the actor: a soft gradient that only the camera sees."""
 
 import bpy

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The actor inside Blender: objects built once, moved for every frame."""
 
 import bpy

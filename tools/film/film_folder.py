@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Reads a film folder (splatface.models.training.synthetic.blender_scene) with numpy alone."""
 
 import json

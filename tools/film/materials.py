@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """How light meets an actor: one Blender material for every (material, label) pair.
 
 The material's pass index is the label, so the label picture falls out of the same rendering.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What one rendering writes: a picture, and the label of what every pixel shows."""
 
 from pathlib import Path

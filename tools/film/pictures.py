@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """8-bit pictures with numpy and Blender alone."""
 
 import struct

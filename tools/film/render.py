@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Renders a film folder: frames/NNNNNN.npz -> pictures/NNNNNN.png and labels/NNNNNN.png.
 
 Needs bpy and numpy only. Frames whose picture and label exist are left alone, so it may be stopped

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The room: one camera, five lamps, and how Cycles is asked to render."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Runs ROS 2 YAML launch files where ROS's own `launch` is not installed.
 
 `splatface launch FILE [name:=value ...]` runs a file with the same meaning as `ros2 launch`, for the part of

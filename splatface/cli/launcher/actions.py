@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluate the actions of a launch file: decide conditions and substitutions, read includes, plan processes.
 
 The whole file is evaluated before the first process starts, so that a mistake starts nothing.

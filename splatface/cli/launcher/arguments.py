@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The arguments of launch files: given on the command line, declared by files, required, listed."""
 
 import difflib

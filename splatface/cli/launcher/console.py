@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write the lines of a launch and of its processes to the screen and to a log file, as launch does."""
 
 import contextlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Find packages, executables and launch files below AMENT_PREFIX_PATH and the prefix of this Python."""
 
 import os

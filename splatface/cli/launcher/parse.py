@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Read a launch file into a tree of frozen entities that know their line.
 
 Every tag, key, type and substitution is checked here, also in branches that will not be taken; a mistake is a

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a launch: start its processes, start them again, and end them in order."""
 
 import asyncio

@@ -1,3 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+
 r"""Substitutions: `$(var NAME [DEFAULT])`, `$(env NAME [DEFAULT])`, `$(find-pkg-share PKG)`, `$(eval EXPR)`.
 
 The grammar follows launch's `frontend/grammar.lark`: words are divided by exactly one space; a word in quotes

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The watchdog: a small process that ends all others when the launcher is killed, so that none is orphaned.
 
 It reads lines with the process groups that live, and `done` at a good end, from a pipe that only the launcher

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio files as mono float32 at 16 kHz: wav, flac, ogg, mp3 and whatever else libsndfile reads."""
 
 from collections.abc import Iterator

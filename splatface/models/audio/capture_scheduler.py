@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Schedulers of captured audio: a sound file in real time, a microphone with its gaps filled."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Chunks of a stream: validation, 16-bit conversion, framing on a fixed grid."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Clock of a sound device against the media clock: time of each sample, compensation of drift."""
 
 import statistics

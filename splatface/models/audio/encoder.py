@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speech encoders: audio in chunks of any size becomes one feature frame every 20 ms."""
 
 from collections import deque

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """FunASR's FSMN voice-activity network as a speech encoder: 0.4 M weights, 32 ms of look-ahead.
 
 Feedforward sequential memory network (Zhang et al. 2015, arXiv 1512.08301) with left memory only; the

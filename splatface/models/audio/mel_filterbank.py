@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mel filter banks and power spectra of short windows, the plain numpy under all audio features.
 
 Four conventions, each as its network was trained: Kaldi (FSMN, log-mel), Slaney (Whisper, speaker embedding)

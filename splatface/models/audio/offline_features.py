@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Run a whole recording through a streaming encoder."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Playback of a timestamped stream: jitter buffer, resampling, samples for the device at the right time."""
 
 import threading

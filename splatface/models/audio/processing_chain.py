@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Echo cancellation and noise suppression of the microphone (WebRTC)."""
 
 import importlib

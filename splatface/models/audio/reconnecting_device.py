@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A microphone or loudspeaker that is opened again when it was unplugged."""
 
 import threading

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Microphones and loudspeakers through PortAudio (sounddevice)."""
 
 import contextlib

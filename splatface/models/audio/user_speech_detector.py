@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detection of a user who speaks next to a face that may speak too, and decision to interrupt the face."""
 
 from collections import deque

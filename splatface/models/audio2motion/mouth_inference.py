@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mouth coefficients at a time: features resampled by time, and a gate that closes the mouth in silence."""
 
 from collections.abc import Sequence

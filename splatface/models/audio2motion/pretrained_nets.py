@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The pretrained networks, one file per encoder in `weights/`."""
 
 from pathlib import Path

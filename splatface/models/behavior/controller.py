@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion of the head besides the mouth: sway, breath, blinks, gaze, nods, brows, expressions."""
 
 import math

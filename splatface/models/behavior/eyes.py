@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eyes: gaze of fixations and saccades, spontaneous blinks and blinks on request."""
 
 import math

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Gestures of a face that speaks or listens: nods, brow raises, posture shifts, blinks."""
 
 from collections import deque

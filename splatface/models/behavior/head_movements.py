@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Movements of head and brows: nods, brow raises, posture shifts, sway and breath."""
 
 from collections.abc import Iterable

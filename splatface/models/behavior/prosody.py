@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Prosody of a voice as it is received: stressed syllables, phrases and pauses.
 
 Loudness and duration predict prominence, pitch adds little (Kochanski et al. 2005, "Loudness predicts

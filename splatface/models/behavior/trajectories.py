@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion over time: seeded random events, minimum-jerk trajectories, activity intervals."""
 
 from collections import deque

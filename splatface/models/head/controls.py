@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a HeadControl and mouth modes to basis coefficients and bone poses."""
 
 import math

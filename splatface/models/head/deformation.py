@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Deform and skin the Gaussians of a head: the float64 definition and the compiled form."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A head: the Gaussians of a person, how they move, and what one has to know to run them."""
 
 from collections.abc import Mapping

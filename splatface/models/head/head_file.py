@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A head on disk: a folder with head.yaml, head.safetensors and preview.png."""
 
 import hashlib

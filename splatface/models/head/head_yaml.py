@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """head.yaml: a head's description as plain data, checked field by field when it is read."""
 
 import warnings

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Heads of older format versions are brought to today's, one version at a time."""
 
 from collections.abc import Callable, Mapping

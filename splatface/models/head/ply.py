@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write Gaussians as the .ply of 3D Gaussian Splatting, which viewers and other trainers read."""
 
 import os

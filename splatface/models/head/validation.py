@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A head is checked once, whole, when it is saved and when it is loaded."""
 
 import math

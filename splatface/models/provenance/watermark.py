@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """An invisible mark in every image that says: synthetic, made by splatface.
 
 A spread-spectrum pattern (Cox et al. 1997) of half a level: each 8 x 8 block stands one level higher or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bag reader: the messages of a rosbag2 recording, also of one that a crash cut short.
 
 rosbags reads every whole recording: folders with metadata.yaml, single files, MCAP and SQLite. A file that

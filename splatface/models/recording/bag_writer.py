@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Bag writer: a rosbag2 folder (one MCAP file, metadata.yaml), written by rosbags.
 
 rosbags ends a chunk after 1 MiB, which is many seconds of sound that a crash would cost, and has no option

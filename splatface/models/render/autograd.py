@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CPU renderer as a differentiable torch function."""
 
 from dataclasses import dataclass, fields

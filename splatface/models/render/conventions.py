@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The numbers every backend fractions (3D Gaussian Splatting, Kerbl et al. 2023, as gsplat 1.5 has them)."""
 
 __all__ = [

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CPU renderer: project, sort, bin and composite, forward and backward, in buffers that it keeps."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The CUDA renderer: gsplat's `rasterization`, asked for the conventions of the reference.
 
 gsplat 1.5.3 (Ye et al. 2024, arXiv 2409.06765) compiles its kernels at first use; torch and gsplat are

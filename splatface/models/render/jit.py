@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compiled kernels: numba as all render kernels want it, cached on disk, and the threads that run them."""
 
 import hashlib

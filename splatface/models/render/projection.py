@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Project Gaussians to ellipses in the image (EWA splatting, Zwicker et al. 2001), forward and backward.
 
 A record is 16 float32, one cache line; the ellipse is where alpha = 2^(A dx^2 + B dx dy + C dy^2 + P)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Composite tile after tile front to back, in blocks of 4 x 4 pixels, forward and backward.
 
 A tile buffer holds, block after block, 16 reds, 16 greens, 16 blues and 16 transmittances. The backward

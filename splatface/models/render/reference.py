@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The definition: plain torch, float64, differentiable by autograd, no tiles, no early stop. Slow.
 
 EWA splatting (Zwicker et al. 2001) with the conventions of 3D Gaussian Splatting (Kerbl et al. 2023) as

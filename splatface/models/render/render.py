@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Entry point of rendering: `render(splats, camera, background)`, `renderer(name)` and what they return."""
 
 from collections.abc import Callable

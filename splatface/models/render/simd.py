@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Sixteen float32 in one value: a block of 4 x 4 pixels.
 
 Numba vectorizes the short, branchy loops of a rasterizer badly, so kernels say what they mean. LLVM makes one

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which Gaussians touch which tile, nearest first: radix sort by depth, then counting sort by tile."""
 
 import numpy as np
@@ -6,7 +7,7 @@ from splatface.models.render.jit import kernel
 
 __all__ = ["TILE_HEIGHT", "TILE_WIDTH", "bin_to_tiles", "sort_by_depth", "tile_grid"]
 
-TILE_WIDTH, TILE_HEIGHT = 64, 64  # px; measured: docs/render.md
+TILE_WIDTH, TILE_HEIGHT = 64, 64  # px; measured: docs/notes/2026-11-21-render.md
 _DIGIT_BITS = 11
 _DIGITS = 1 << _DIGIT_BITS
 _KEY_MAX = np.float32(

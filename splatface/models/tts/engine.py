@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Interface of the TTS engines: voices, speech with word and phoneme times, native engines as processes."""
 
 import contextlib

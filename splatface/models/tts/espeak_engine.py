@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """espeak-ng (GPL-3.0, in a process of its own): robotic, in more than a hundred languages, very fast."""
 
 import re

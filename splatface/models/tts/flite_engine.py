@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """flite (CMU, BSD-like): English voices built from recordings of real speakers; small, fast, no download."""
 
 import unicodedata

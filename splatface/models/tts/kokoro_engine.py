@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Kokoro-82M (Apache-2.0): natural voices at 24 kHz, about real time on two cores.
 
 The weights and five voices come in packages and are run by onnxruntime alone. The voices were recorded in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A process that holds a native speech library: a request per line on stdin, an answer on stdout.
 
 Run by its path with the name of the library, espeak (espeak-ng, GPL-3.0) or flite, and with the standard

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Voices of Piper: fast neural voices in many languages, run by onnxruntime, phonemized by espeak-ng.
 
 Piper's own program is GPL-3.0 and is not needed: a voice is an ONNX graph (VITS) with a JSON file. One is a

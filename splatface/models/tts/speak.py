@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speak a text: sentence by sentence, each as soon as it is ready."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Queue of texts to speak: synthesis in the background, samples and chunks on the media clock."""
 
 import queue

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text frontend: sentence splitting, phonemes by espeak-ng, timing of words and phonemes."""
 
 import re

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Voice matching: the installed voices ranked by speaker similarity to a recording.
 
 The speaker encoder is a GE2E network (Wan et al. 2018, "Generalized end-to-end loss for speaker

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio of a video: blocks of a sound file or of a spoken text, for the file and for the encoder."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames of a video from audio: each image with the audio that plays while it is shown."""
 
 from collections.abc import Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Write frames and audio into a video file that is whole or absent; PyAV is imported only here."""
 
 import importlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whisper features for training data: many windows in one batch, in bfloat16, by torch.
 
 Twice as fast as the streaming encoder where the processor has avx512_bf16, and the same network: torch runs

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training clips of the audio-to-mouth nets: encoder features with the mouth modes of each frame."""
 
 from collections.abc import Callable, Iterable, Sequence

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluate audio-to-mouth nets on held-out speech and non-speech: scores, tables, report and plots."""
 
 import json

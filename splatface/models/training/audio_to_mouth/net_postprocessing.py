@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Closed-form steps after training: ridge regression as a net, blending of nets, variance matching.
 
 A net trained on few voices overfits to them; a linear regression cannot. Their mean is better than either on

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Predict the mouth from a recording: the nets with and without the voice gate, and the loudness baseline."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Calibrate the shared audio-to-mouth nets to one person, only as far as held-out video agrees."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Train the net from audio features to mouth modes (`splatface hear train`)."""
 
 import io

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Head and torso poses of a video: neck joint, torso alignment, refined poses and motion."""
 
 import hashlib

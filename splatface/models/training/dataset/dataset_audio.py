@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio of a data set, and features of the live encoders."""
 
 import io

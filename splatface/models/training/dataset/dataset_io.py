@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data set on disk: load, write row by row, save."""
 
 import hashlib

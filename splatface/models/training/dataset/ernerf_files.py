@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of the data set format of AD-NeRF, RAD-NeRF, ER-NeRF and GaussianTalker (`data_utils/process.py`).
 
 transforms_train.json and transforms_val.json: camera, poses, split. `transform_matrix` is T_head_camera, the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Files of a data set: dataset.yaml, tensor tables, atomic writes and guarded reads."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Findings about a data set: the table of `splatface dataset check`, and findings.json of tracking."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images and label images of a data set: PNG files, label regions, loss weights, contact sheet."""
 
 import struct

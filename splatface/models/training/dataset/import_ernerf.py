@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Import of data sets in the format of AD-NeRF, RAD-NeRF, ER-NeRF and GaussianTalker.
 
 Read are transforms_train.json, transforms_val.json, gt_imgs (else ori_imgs), ori_imgs/ID.lms, parsing,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Data set of one person: frame table, motion, initial points, and the checks that all of them pass."""
 
 from collections.abc import Sequence

@@ -1,1 +1,2 @@
-"""How good a head is, in numbers: images, lips, identity."""
+# SPDX-License-Identifier: Apache-2.0
+"""Measures of a head: images, lips, identity."""

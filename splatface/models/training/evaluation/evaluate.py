@@ -1,4 +1,5 @@
-"""How good a head is on the part of a data set that it never saw: by its motion, and by sound alone."""
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate a head on held-out frames of a data set: driven by tracked motion, and by audio alone."""
 
 import math
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Metrics of rendered frames against the true frames of a video."""
 
 import math

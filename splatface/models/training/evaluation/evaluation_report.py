@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Evaluation results to read: tables, side-by-side images, the plot of the mouth opening."""
 
 from collections.abc import Mapping, Sequence

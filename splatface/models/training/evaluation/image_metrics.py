@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Image metrics: PSNR, SSIM, LPIPS, ST-LPIPS, FID and the similarity of two faces."""
 
 import pickle

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A head driven as the kiosk drives it, image by image, from what a data set knows of a moment."""
 
 from bisect import bisect_left, bisect_right

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mouth metrics: lip landmarks and mouth modes, driven against true, over time."""
 
 from dataclasses import dataclass
@@ -120,7 +121,7 @@ class LandmarkSequences:
 
 @dataclass(frozen=True, slots=True)
 class LandmarkScore:
-    """How well the rendered mouth follows the true one. NaN where it cannot be said."""
+    """Agreement of the rendered mouth with the true one; NaN where it cannot be measured."""
 
     lmd_px: float  # mean distance of the 40 lip landmarks, px of 512
     opening_correlation: float

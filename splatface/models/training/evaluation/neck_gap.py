@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Whether head and shoulders hold together when the head turns: background seen through the neck."""
 
 import math

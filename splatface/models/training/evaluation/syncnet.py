@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """SyncNet (Chung and Zisserman 2016) with a user's weights: lip sync confidence and distance."""
 
 from collections.abc import Iterator

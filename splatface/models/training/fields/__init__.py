@@ -1,1 +1,2 @@
-"""What moves Gaussians: attention (GaussianTalker), audio planes (Audio-Plane), the linear basis (ours)."""
+# SPDX-License-Identifier: Apache-2.0
+"""Deformation fields: attention (GaussianTalker), audio planes (Audio-Plane), the linear basis (ours)."""

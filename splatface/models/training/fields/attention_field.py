@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """GaussianTalker's field (arXiv 2404.16012): a triplane, cross-attention on condition tokens, delta heads."""
 
 from collections.abc import Callable

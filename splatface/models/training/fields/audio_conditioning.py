@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The condition vector of a field: windows of audio features smoothed twice, or motion in their place.
 
 Both papers smooth audio in two steps: a small net over each window of 16 feature frames, then attention over

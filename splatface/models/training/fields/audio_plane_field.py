@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio-Plane's field: space planes times lines times what the sound picks from a book of prototypes."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A linear basis trained directly: what is trained is what a head file stores."""
 
 from collections.abc import Callable
@@ -55,7 +56,7 @@ LEAST_MOVEMENT_M = 2e-4  # per unit of any mode: a fifth of a pixel on a 512 x 5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PointModes:
-    """How P points of a person move: the part of a data set's `Points` that a basis starts from."""
+    """Motion of P points of a person: the part of a data set's `Points` that a basis starts from."""
 
     means: NDArray[Any]  # [P, 3] m, canonical frame
     mouth_modes: NDArray[Any]  # [P, 8, 3] m per unit

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Products of planes and lines at positions in the unit cube: what a triplane and an audio plane store.
 
 `products_reference` is the definition, in torch. For float32 on a CPU compiled loops read each corner once,

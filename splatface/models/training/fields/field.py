@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The interface of all fields: Gaussians and a condition in, deltas out; and the box that grids span."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Which field, with every switch that the ablations of both papers turn."""
 
 from collections.abc import Collection
@@ -32,7 +33,7 @@ SIMD_WIDTH = 16  # features come in groups of 16: one cache line, see products_f
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConditioningConfig:
-    """How audio, or the motion in its place, becomes one condition vector.
+    """Conversion of audio, or of motion in its place, to one condition vector.
 
     16 frames of 20 ms and 8 neighbors as in both papers (DeepSpeech windows of VOCA, then AD-NeRF's
     filter); theirs look both ways, ours ends `lookahead_ms` after the image.

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Layers of the fields: linear layers with seeded initial weights, MLPs, and the heads that give deltas."""
 
 from collections.abc import Sequence

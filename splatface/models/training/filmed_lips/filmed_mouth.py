@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A filmed mouth: one tracked clip with its audio and mouth modes, to train on or to evaluate with."""
 
 import io

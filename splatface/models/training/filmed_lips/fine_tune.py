@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fine-tune an audio-to-mouth net on filmed lips together with the synthetic speech corpus."""
 
 import hashlib

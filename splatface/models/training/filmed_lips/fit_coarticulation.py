@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit the parameters of the coarticulation model to filmed lips.
 
 The model of `speech_corpus.coarticulation` is written in torch here, for gradients of the distance to filmed

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Compare mouth motion predicted from audio with filmed lips: scores, ridge baseline and plots."""
 
 from collections.abc import Mapping, Sequence

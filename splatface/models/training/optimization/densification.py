@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adaptive density control under a cap on the count, and the surface prior that moved Gaussians return to.
 
 Density control: Kerbl et al. 2023, section 5, with one split for both of theirs (clone, split): along the

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fields in training: deformations of a frame, their gradients, and the optimizer step of the field.
 
 `TorchFieldTrainer` trains any field by autograd. `BasisFieldTrainer` trains the linear basis,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From a finished training to a head: bake, fine-tune through the renderer, compare, export."""
 
 from collections.abc import Callable, Sequence

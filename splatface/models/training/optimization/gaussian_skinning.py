@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Table of canonical Gaussians, and linear blend skinning of it with gradients.
 
 `skin_gaussians_torch` is the definition in plain torch: the same as `deform_reference` of models/head, with

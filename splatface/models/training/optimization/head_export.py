@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Export of a baked head: limits, consent, networks, reports; and the back of a head filmed from the front.
 
 No frame shows that back, and no training may use it: a cheek in front of a shell that exists from the start

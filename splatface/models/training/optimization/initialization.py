@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Everything before the first step: Gaussians from points or random, the basis field, the trainer."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Learning-rate schedule, and Adam for tables of Gaussians and for bases in one pass over memory each.
 
 Adam: Kingma and Ba 2015. The gradient of a basis is never stored: it is the outer product of dL/d(deltas)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refinement of poses and intrinsics through the renderer, with all Gaussians fixed.
 
 A round makes a few steps of Gauss-Newton over all frames at once on

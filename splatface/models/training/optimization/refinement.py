@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Refinement during a run: poses, intrinsics and motion follow the renderer's gradient, Gaussians stay fixed.
 
 Motion: landmarks err by a few percent of a mode from frame to frame, so mouth and brows are refined as poses

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Render a frame, compare it with its target, and back-propagate to Gaussians, deltas and bones.
 
 `RenderLoss` runs compiled kernels on the CPU; `TorchRenderLoss` runs the definitions (`skin_gaussians_torch`,

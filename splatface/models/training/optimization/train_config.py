@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Settings of a training: one frozen value, stored as YAML in the run folder.
 
 Settings had other names until version 0.1: `_OLD_NAMES` lists them, and both YAML and `--set` accept them.

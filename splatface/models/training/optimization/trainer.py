@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Training steps of a head, and the state they change: saved atomically, without pickle, bit for bit."""
 
 import json

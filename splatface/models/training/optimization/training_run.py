@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A whole training: two stages, validation, log and checkpoints; resumable at any moment."""
 
 import hashlib

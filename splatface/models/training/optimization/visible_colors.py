@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Colors that the frames show at each Gaussian, color bounds around them, and inpainting where none shows.
 
 At the edge of a person in front of a blue wall, thin Gaussians learn its opposite, orange, to compensate for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Video of a head that speaks a recording once per audio encoder, side by side, above a plot."""
 
 from collections import deque
@@ -92,7 +93,7 @@ class MouthPlot:
 
     @property
     def _floor(self) -> int:
-        """Where an opening of 0 is, px from the top; rows of closures are below."""
+        """Return the height of an opening of 0, px from the top; rows of closures are below."""
         return PLOT_HEIGHT - 18 - _ROW * len(self._names)
 
     def _x(self, time_s: float) -> int:

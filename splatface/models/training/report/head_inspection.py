@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Images of the inside of a head and of a trained field: structure, motion, attention."""
 
 import math

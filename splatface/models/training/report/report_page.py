@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Charts (matplotlib), video clips and HTML pieces (jinja2) of a report that needs no network."""
 
 import io

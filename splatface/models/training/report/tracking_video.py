@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracking video: landmarks, the fitted face, head axes and gaze drawn into the frames."""
 
 import itertools

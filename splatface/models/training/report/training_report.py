@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """report.html: who the head is, how it was trained, how well it does, in one file without network access."""
 
 import io

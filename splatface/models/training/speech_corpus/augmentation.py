@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio augmentation: simulated recordings, non-speech sounds and time stretching.
 
 Audio is mono float32 at 16 kHz; random numbers come from the generator passed in. Non-speech sounds are

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Mouth modes from phones: a coarticulation model that blends neighboring sounds and closes the lips.
 
 Dominance functions after Cohen & Massaro, "Modeling coarticulation in synthetic visual speech" (1993): the

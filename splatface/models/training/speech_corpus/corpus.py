@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Make the training corpus: many voices speak the sentences, and every phone's time is known.
 
 `splatface hear data CORPUS` writes one .npz for each sentence. Needs espeak-ng and flite (Debian) and, for

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Voices of the training corpus, with exact phone times: espeak-ng, flite, Kokoro-82M and Piper's joe."""
 
 import unicodedata

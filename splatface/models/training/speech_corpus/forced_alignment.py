@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Forced alignment: times of phones in a recording of known words, by warping a synthetic voice onto it.
 
 Dynamic time warping after Sakoe & Chiba, "Dynamic programming algorithm optimization for spoken word

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Phones, their visemes (lip targets), and speech with known phone times.
 
 The viseme targets are set by hand from phonetics (lip aperture, spread, rounding, teeth); how they blend in

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Text that the corpus voices speak: sentences in 14 languages, and random pseudo-sentences."""
 
 from collections import defaultdict

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Identities of the synthetic actors: three named ones, and one for every seed."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Video of a synthetic actor: motion, frame selection and drawing into a data set."""
 
 import json

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The film folder: written for the renderer outside of splatface (tools/film), its pictures taken back."""
 
 import json

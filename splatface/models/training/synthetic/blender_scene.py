@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A film folder: what a renderer outside of splatface (Blender) needs, in plain numpy files.
 
     scene.npz            parts at rest, colors, labels, materials, the camera

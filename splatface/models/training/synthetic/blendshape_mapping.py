@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """From the motion space to the actor's face: mouth modes and controls to ARKit actions.
 
 A fixed linear table, so that the 8 mouth modes and the 8 controls ARE how an actor can move, and three

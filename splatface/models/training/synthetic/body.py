@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A synthetic person's body: pieces that follow 52 facial actions and a pose."""
 
 from collections.abc import Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Parts of a body: meshes and hair strands, their subdivision, and how they follow the rig."""
 
 from collections.abc import Mapping

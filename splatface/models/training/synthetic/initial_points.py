@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Initial points of a synthetic person: position, color, skinning weight and motion."""
 
 from collections.abc import Mapping
@@ -21,8 +22,8 @@ from splatface.models.training.synthetic.rig import BodyPose
 from splatface.models.typing import AnyArray, Int64Array
 
 __all__ = [
+    "BodySurfaceSamples",
     "RenderedView",
-    "SurfaceSamples",
     "make_initial_points",
     "sample_visible_colors",
     "surface_samples",
@@ -39,7 +40,7 @@ class _PartSamples:
 
 
 @dataclass(frozen=True, eq=False)
-class SurfaceSamples:
+class BodySurfaceSamples:
     """N samples of a body at rest, grouped by part in the order of `parts`."""
 
     parts: Mapping[str, _PartSamples]
@@ -69,7 +70,7 @@ class SurfaceSamples:
         return moved
 
 
-def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Generator) -> SurfaceSamples:
+def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Generator) -> BodySurfaceSamples:
     """Spread counts[part] samples over each named part, evenly by area (strands: by length).
 
     Raises ActorError for a part that the body does not have.
@@ -84,7 +85,7 @@ def surface_samples(body: Body, counts: Mapping[str, int], rng: np.random.Genera
         columns.append(column)
     joined = [np.concatenate(values) for values in zip(*columns, strict=True)]
     means, normals, tangents, colors, labels, skin, area = joined
-    return SurfaceSamples(chosen, means, normals, tangents, colors, labels, skin, area)
+    return BodySurfaceSamples(chosen, means, normals, tangents, colors, labels, skin, area)
 
 
 def _sample_mesh(
@@ -167,7 +168,7 @@ class RenderedView:
     camera: Camera
 
 
-def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSamples) -> AnyArray:
+def sample_visible_colors(body: Body, shot: RenderedView, samples: BodySurfaceSamples) -> AnyArray:
     """Return RGB [N, 3] 0..1 of samples as the picture shows them.
 
     A sample that is not seen gets its painted color times how its label's seen samples changed.
@@ -188,7 +189,7 @@ def sample_visible_colors(body: Body, shot: RenderedView, samples: SurfaceSample
 
 
 def visible_samples(
-    body: Body, posed: PosedBody, camera: Camera, samples: SurfaceSamples
+    body: Body, posed: PosedBody, camera: Camera, samples: BodySurfaceSamples
 ) -> NDArray[np.bool_]:
     """Return which samples [N] of a posed body the camera sees, with 4 mm of tolerance in depth."""
     inside, row, column, depth_m = _pixels(samples.positions(posed), camera)
@@ -272,7 +273,7 @@ _VIEWS: Final[tuple[tuple[Mapping[str, float], BodyPose], ...]] = (
 class _SelectedSamples:
     """Samples that became points."""
 
-    samples: SurfaceSamples
+    samples: BodySurfaceSamples
     rows: Int64Array  # [P] of the samples
     strand: NDArray[np.bool_]  # [P]
     spacing_m: AnyArray  # [P] to the next point of a mesh
@@ -329,7 +330,7 @@ def _actions(amounts: Mapping[str, float]) -> dict[str, float]:
     return to_arkit_blendshapes(mouth, controls)
 
 
-def _spacing(samples: SurfaceSamples) -> AnyArray:
+def _spacing(samples: BodySurfaceSamples) -> AnyArray:
     """Return least distance [N] to the next point, m."""
     spacing = np.full(len(samples), _SPACING_M[FACE])
     for label, distance in _SPACING_M.items():
@@ -343,7 +344,7 @@ def _spacing(samples: SurfaceSamples) -> AnyArray:
     return spacing
 
 
-def _motion_signature(body: Body, samples: SurfaceSamples) -> AnyArray:
+def _motion_signature(body: Body, samples: BodySurfaceSamples) -> AnyArray:
     """Return positions [N, 9] at rest, with shut eyes and with an open mouth, so that folds count.
 
     Where nothing stretches, distances are those at rest.

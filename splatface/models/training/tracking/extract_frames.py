@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Frames and landmarks of one person from a video with a fixed crop window; the mouth track alone."""
 
 from collections.abc import Callable, Iterator

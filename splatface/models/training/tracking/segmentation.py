@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Label images from landmarks, a person mask and the person's colors; the background behind the person."""
 
 from collections.abc import Iterable, Sequence

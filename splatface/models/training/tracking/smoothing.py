@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Smoothing of trajectories without lag: Whittaker smoother, maximum likelihood smoother, head poses.
 
 `smooth` is Whittaker's smoother (1923; Eilers 2003) on third differences, with a stiffness chosen so that

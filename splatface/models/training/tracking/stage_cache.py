@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Cache of processing stages: each result is kept on disk under the digest of its inputs."""
 
 import hashlib

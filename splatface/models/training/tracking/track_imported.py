@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracking of an imported data set: motion and initial points from its frames, with its own head poses."""
 
 from collections.abc import Callable, Iterator

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Tracking of a video: all stages from the file to a data set, each cached when it is complete."""
 
 from collections.abc import Callable

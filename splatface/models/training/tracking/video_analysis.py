@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """First pass over a video: faces, hands, cuts and camera motion; shots, crop window and frames to use."""
 
 from collections.abc import Callable

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Checks of a video: what is odd, when, and what tracking does about it; unusable videos are rejected."""
 
 from collections.abc import Sequence

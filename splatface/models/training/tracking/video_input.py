@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Video input with PyAV: frames at a fixed rate, upright, HDR as SDR; audio in the video's time.
 
 Video time 0 is the first frame. Frame i is at time i / fps and is the frame of the file nearest in time, so a

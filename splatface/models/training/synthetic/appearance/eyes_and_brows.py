@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Eyeballs, eyelashes and eyebrow hairs."""
 
 from typing import Any

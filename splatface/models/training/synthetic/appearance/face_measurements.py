@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Measurements of a face at rest, its regions, and array functions for painting."""
 
 from dataclasses import dataclass

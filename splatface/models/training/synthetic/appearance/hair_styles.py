@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Hair: strands grown from the scalp in one of three styles, fixed to the head."""
 
 from collections.abc import Callable, Mapping

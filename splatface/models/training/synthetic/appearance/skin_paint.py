@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Painted skin: blush, eyelids, freckles, lips, beard, brow shade, and the scalp with its hairline."""
 
 from dataclasses import dataclass

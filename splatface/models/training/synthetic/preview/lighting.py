@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The lights of the preview and how skin, eyes, cloth and hair answer them; all colors linear RGB.
 
 Diffuse light wraps around soft skin, red the farthest (a stand-in for scattering below it); highlights

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """Preview renderer: a posed body to an image and its labels, on one CPU core."""
 
 from dataclasses import dataclass
