@@ -121,7 +121,7 @@ def _iris(center: AnyArray, radius: float) -> AnyArray:
 
 
 def _motion(skin: Any, rig: Any) -> AnyArray:
-    """Return displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by turning the balls."""
+    """Return displacement [16, 478, 3] per unit: of the skin by the rig, of the irises by the eyes."""
     steps = motion_steps(rig)
     moved = np.zeros((len(steps), FACE_LANDMARKS + 10, 3))
     moved[:, :FACE_LANDMARKS] = np.stack([skin @ step for step in steps])

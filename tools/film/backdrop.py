@@ -14,7 +14,7 @@ _STEPS = 49
 
 
 def backdrop():
-    """A glowing square that neither lights the actor nor shades him."""
+    """Return a glowing square that neither lights the actor nor shades him."""
     axis = np.linspace(-1, 1, _STEPS)
     x, z = np.meshgrid(axis, axis, indexing="ij")
     far = np.clip(np.hypot(x, z) / 0.6, 0, 1).ravel()[:, None] ** 1.5

@@ -13,7 +13,7 @@ _SCALE_M = {"skin": 0.0055, "teeth": 0.002, "mouth": 0.004}
 
 
 def material_for(piece, label):
-    """The material of a piece for the points that carry one label."""
+    """Return the material of a piece for the points that carry one label."""
     material = bpy.data.materials.new(f"{piece.name}-{label}")
     material.use_nodes = True
     material.pass_index = int(label)
@@ -68,7 +68,7 @@ def _skin(tree, shader, _color_socket):
 
 
 def _teeth(tree, shader, color):
-    """A little light of their own: the lamps of the studio hardly reach into a mouth."""
+    """Add a little emission: the lamps hardly reach into a mouth."""
     tree.links.new(color, shader.inputs["Emission Color"])
     shader.inputs["Emission Strength"].default_value = 0.17
 
@@ -80,7 +80,7 @@ def _mouth(tree, shader, color):
 
 
 def _eye(_tree, shader, _color_socket):
-    """A tear film over the eye."""
+    """Add a tear film over the eye."""
     shader.inputs["Coat Weight"].default_value = 1.0
     shader.inputs["Coat Roughness"].default_value = 0.015
     shader.inputs["Coat IOR"].default_value = 1.45

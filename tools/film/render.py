@@ -70,7 +70,7 @@ def render_film(film, rows, quality) -> None:
 
 
 def _empty_room(film, figure, passes):
-    """The background [H, W, 3] that all frames share, rendered once and kept as background.png."""
+    """Return the background [H, W, 3] that all frames share, rendered once and kept as background.png."""
     path = film.folder / "background.png"
     if not path.exists():
         figure.hide(True)

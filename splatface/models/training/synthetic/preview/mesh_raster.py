@@ -41,7 +41,7 @@ def to_screen(points, T_camera_world, lens):  # type: ignore[no-untyped-def]
 
 @kernel
 def vertex_normals(points, triangles):  # type: ignore[no-untyped-def]
-    """Unit normals [P, 3] of a mesh, faces weighted by area; (b - a) x (c - a) points out."""
+    """Return unit normals [P, 3] of a mesh, faces weighted by area; (b - a) x (c - a) points out."""
     normals = np.zeros((len(points), 3), f4)
     for face in range(len(triangles)):
         a, b, c = triangles[face, 0], triangles[face, 1], triangles[face, 2]
