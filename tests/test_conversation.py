@@ -137,8 +137,8 @@ def test_bot_waits_for_tts_and_queues(start, client):
     client.until(lambda: state(client, "echo_bot")[1].get("said") == "2")
     client.spin(2.5)  # two reports of its state
     assert state(client, "echo_bot")[1] == {"said": "2", "interrupted": "0"}
-    client = AsyncParameterClient(client, "echo_bot")
-    done = client.set_parameters([Parameter("prefix", value="")])
+    parameters = AsyncParameterClient(client, "echo_bot")
+    done = parameters.set_parameters([Parameter("prefix", value="")])
     client.until(done.done)
     client.send_text("...!")
     client.until(lambda: "cannot say this" in bot.output)

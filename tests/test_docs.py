@@ -26,6 +26,8 @@ from splatface.models.training.dataset.file_format import pack
 from splatface.models.training.dataset.types import LABELS, FrameTable, MotionTrack, Points
 from splatface.models.training.optimization.train_config import PRESETS, config_to_yaml, preset
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 NOTES = ROOT / "docs" / "notes"  # dated: their commands are those of their day
 PAGES = sorted(

@@ -11,6 +11,8 @@ import pytest
 
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 GREETING = ROOT / "launch" / "sounds" / "greeting.flac"

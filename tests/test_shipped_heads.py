@@ -11,6 +11,8 @@ import splatface
 from splatface.cli.main import main
 from splatface.models.rotations import quat_from_euler
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent / "data"
 FIGURES = json.loads((DATA / "shipped_figures.json").read_text())
 # How far a figure may move: processors round differently, and faces are found anew.

@@ -9,6 +9,8 @@ from bench import render_benchmark
 from bench.render_benchmark import attention_field
 from splatface.models.errors import RenderError
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys, *words):
     parser = argparse.ArgumentParser()

@@ -8,6 +8,8 @@ import pytest
 from splatface.cli import eval_command
 from splatface.models.errors import DatasetError, MetricError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):

@@ -13,6 +13,8 @@ from splatface.models.errors import AudioError, HeadError, TrainingError
 from splatface.models.training.speech_corpus.corpus import read_sentence, write_sentence
 from splatface.models.training.speech_corpus.phonemes import LabeledSpeech, Phone
 
+pytestmark = pytest.mark.slow
+
 
 def call(*words):
     parser = argparse.ArgumentParser()

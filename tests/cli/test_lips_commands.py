@@ -15,6 +15,8 @@ from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
 from splatface.models.errors import TrackingError, TrainingError
 from splatface.models.training.filmed_lips.filmed_mouth import load_filmed_mouth
 
+pytestmark = pytest.mark.slow
+
 GREETING = Path(__file__).parents[2] / "launch" / "sounds" / "greeting.flac"
 
 

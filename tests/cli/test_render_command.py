@@ -13,6 +13,8 @@ import soundfile
 from splatface.cli.progress_line import VideoProgress
 from splatface.models.tts.speak import engine
 
+pytestmark = pytest.mark.slow
+
 av = pytest.importorskip("av")
 COMMAND = """
 import argparse, sys

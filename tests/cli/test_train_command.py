@@ -18,6 +18,8 @@ from splatface.models.head.head_file import load_head
 from splatface.models.training.dataset.dataset_io import load_dataset
 from splatface.models.training.optimization.training_run import TrainingProgress
 
+pytestmark = pytest.mark.slow
+
 SHORT = [
     "--threads=1", "--set=stages.minutes=null", "--set=stages.canonical_steps=10",
     "--set=stages.deformation_steps=20", "--set=report_every=10", "--set=dynamic=600", "--tune=3",

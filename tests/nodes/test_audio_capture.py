@@ -104,9 +104,9 @@ def test_an_interruption_raises_the_utterance_and_ends_the_sound(start, client, 
     soundfile.write(tmp_path / "long.wav", noise(20), RATE)
     start.node("audio_capture", source=tmp_path / "long.wav")
     client.until(lambda: len(client.chunks) > 20)
-    client = client.create_client(Trigger, "interrupt")
-    client.until(client.service_is_ready)
-    answer = client.call_async(Trigger.Request())
+    interrupt = client.create_client(Trigger, "interrupt")
+    client.until(interrupt.service_is_ready)
+    answer = interrupt.call_async(Trigger.Request())
     client.until(answer.done)
     assert answer.result().success
     first = client.chunks[0].utterance
@@ -122,9 +122,9 @@ def test_a_node_that_is_started_again_is_not_taken_for_an_old_utterance(start, c
     soundfile.write(tmp_path / "long.wav", noise(20), RATE)
     first = start.node("audio_capture", source=tmp_path / "long.wav")
     client.until(lambda: len(client.chunks) > 20)
-    client = client.create_client(Trigger, "interrupt")
-    client.until(client.service_is_ready)
-    client.until(client.call_async(Trigger.Request()).done)
+    interrupt = client.create_client(Trigger, "interrupt")
+    client.until(interrupt.service_is_ready)
+    client.until(interrupt.call_async(Trigger.Request()).done)
     client.until(lambda: client.chunks[-1].utterance > client.chunks[0].utterance)
     assert first.interrupt() == 0, first.output
     last = client.chunks[-1].utterance

@@ -17,6 +17,8 @@ import pytest
 
 import splatface
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 DATA = f"splatface-{splatface.__version__}.data/data"
 INFO = f"splatface-{splatface.__version__}.dist-info"

@@ -9,6 +9,8 @@ import time
 import pytest
 from conftest import COMMAND, alive, marked_by, read_until, wait_until
 
+pytestmark = pytest.mark.slow
+
 # prints its process id, then sleeps; each variant ends at another signal
 SLEEPS = "sh -c 'echo pid=\\$\\$; exec sleep 60'"
 IGNORES_INT = "sh -c 'trap : INT; echo pid=\\$\\$; while :; do sleep 0.05; done'"

@@ -14,6 +14,8 @@ from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.errors import AudioError, EncoderError
 from splatface.models.messages import AudioChunk
 
+pytestmark = pytest.mark.slow
+
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 START_NS = 1_700_000_000_123_456_789
 DIMS = {"logmel": 120, "fsmn": 410, "whisper": 544}

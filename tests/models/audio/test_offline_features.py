@@ -10,6 +10,8 @@ from splatface.models.audio.encoder import ENCODERS, encoder
 from splatface.models.audio.offline_features import encode_recording, extract_features
 from splatface.models.messages import NS_PER_S, SAMPLE_RATE, AudioChunk
 
+pytestmark = pytest.mark.slow
+
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 START_NS = 12 * NS_PER_S
 

@@ -7,6 +7,8 @@ from transforms3d.euler import quat2euler
 from splatface.models.behavior.controller import HeadMotionController, MotionConfig
 from splatface.models.messages import NS_PER_S, AudioFrame
 
+pytestmark = pytest.mark.slow
+
 START_NS = 1_790_000_000 * NS_PER_S
 STEP_NS = 10_000_000
 

@@ -15,6 +15,8 @@ from splatface.models.head.head_file import load_head, save_head
 from splatface.models.head.head_yaml import FORMAT_VERSION
 from splatface.models.head.validation import check_head
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def folder(make_head, tmp_path):

@@ -11,6 +11,8 @@ from splatface.models.errors import RecordingError
 from splatface.models.recording.bag_reader import read_messages, read_topics
 from splatface.models.recording.bag_writer import installed_types, repair
 
+pytestmark = pytest.mark.slow
+
 # Written before splatface used rosbags' writer: 20 times audio and head_control, closed or cut in a chunk.
 BEFORE_ROSBAGS = Path(__file__).parent / "before_rosbags"
 OLD_TOPICS = {

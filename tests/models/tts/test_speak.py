@@ -12,6 +12,8 @@ from splatface.models.tts import native_worker
 from splatface.models.tts.engine import EngineProcess
 from splatface.models.tts.speak import ENGINES, check_voice, default_voice, engine, speak, voices
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(native_worker.__file__)
 ONE_EACH = {voice.engine: voice.name for voice in reversed(voices()) if voice.language == "en-us"}
 TEXT = "Bob bought 25 apples, didn't he? My mother sat in the sun."

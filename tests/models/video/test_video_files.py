@@ -31,6 +31,8 @@ from splatface.models.video.video_audio import (
 from splatface.models.video.video_frames import render_frames
 from splatface.models.video.video_writer import VideoFileWriter, VideoFormat, metadata_tags
 
+pytestmark = pytest.mark.slow
+
 av = pytest.importorskip("av")
 GREETING = Path(__file__).parents[3] / "launch" / "sounds" / "greeting.flac"
 SECONDS = 3.0

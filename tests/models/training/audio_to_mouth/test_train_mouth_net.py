@@ -16,6 +16,8 @@ from splatface.models.training.audio_to_mouth.train_mouth_net import (
     train_single_speaker_net,
 )
 
+pytestmark = pytest.mark.slow
+
 SHORT = MouthTrainingConfig(
     net=NetConfig(window=4, projected=6, convs=2, kernel=2, channels=12, hidden=24),
     steps=400,

@@ -21,6 +21,8 @@ from splatface.models.training.evaluation.evaluation_report import (
     side_by_side,
 )
 
+pytestmark = pytest.mark.slow
+
 WANTED = {
     "psnr",
     "psnr_mouth",

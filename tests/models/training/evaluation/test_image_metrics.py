@@ -31,6 +31,8 @@ from splatface.models.training.evaluation.image_metrics import (
 )
 from splatface.models.training.tracking.face_detection import detect_landmarks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(rng):

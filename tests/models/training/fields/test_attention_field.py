@@ -27,6 +27,8 @@ from splatface.models.training.fields.field_config import (
 )
 from splatface.models.training.fields.layers import PART_CHANNELS
 
+pytestmark = pytest.mark.slow
+
 
 def textbook_cross_attention(layer, features, tokens):
     """CA(z, tokens) [N, width] without folding keys into queries and values into the output."""

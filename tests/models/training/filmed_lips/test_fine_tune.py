@@ -32,6 +32,8 @@ from splatface.models.training.speech_corpus.coarticulation import (
     modes_from_phones,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory):

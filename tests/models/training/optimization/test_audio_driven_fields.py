@@ -20,6 +20,8 @@ from splatface.models.training.optimization.train_config import (
 )
 from splatface.models.training.optimization.training_run import train
 
+pytestmark = pytest.mark.slow
+
 DRIVE_KEY = "conditioning"
 
 

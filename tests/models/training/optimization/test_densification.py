@@ -106,7 +106,7 @@ def points(count=4000):
     labels = np.where(np.arange(count) < count - 200, FACE, MOUTH).astype(np.uint8)
     skin = np.clip(0.5 + 8 * xy[:, 1], 0, 1)
     means = np.c_[xy, slope_of(xy)].astype(np.float32)
-    return SimpleNamespace(means=means, labels=labels, skin=skin.astype(np.float32))
+    return SimpleNamespace(means=means, labels=labels, skinning_weight=skin.astype(np.float32))
 
 
 def test_what_wandered_is_drawn_to_the_surface_where_it_is():
@@ -126,7 +126,7 @@ def test_a_neck_keeps_its_layers():
     known = SimpleNamespace(
         means=np.c_[xy, depths].astype(np.float32),
         labels=np.full(8000, NECK, np.uint8),
-        skin=np.where(np.arange(8000) % 2, 0.3, 0.9).astype(np.float32),
+        skinning_weight=np.where(np.arange(8000) % 2, 0.3, 0.9).astype(np.float32),
     )
     means = np.array([[0, 0, 0.063], [0, 0, 0.095], [0.01, 0, 0.02]], np.float32)
     found = surface_prior_from_points(known).anchors_at(
@@ -141,7 +141,9 @@ def test_what_strayed_to_another_surface_belongs_to_it():
     xy = rng.uniform(-0.05, 0.05, (8000, 2))
     parts = np.where(xy[:, 1] < 0, FACE, NECK).astype(np.uint8)
     known = SimpleNamespace(
-        means=np.c_[xy, slope_of(xy)].astype(np.float32), labels=parts, skin=np.ones(8000, np.float32)
+        means=np.c_[xy, slope_of(xy)].astype(np.float32),
+        labels=parts,
+        skinning_weight=np.ones(8000, np.float32),
     )
     places = np.array([[0, -0.01, 0], [0, 0.001, 0], [0, 0.02, 0], [0, 0.02, 0]], np.float32)
     labels = np.array([FACE, FACE, FACE, MOUTH], np.uint8)

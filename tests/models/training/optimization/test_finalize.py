@@ -16,6 +16,8 @@ from splatface.models.training.optimization.finalize import (
 from splatface.models.training.optimization.image_loss import TargetCache
 from splatface.models.training.optimization.train_config import LearningRates, LossConfig
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def baked(tiny):

@@ -71,7 +71,7 @@ def test_too_many_points_are_thinned_where_nobody_looks(dataset, rows):
 def test_without_points_they_lie_at_random_where_the_person_is(dataset, rows, monkeypatch):
     from splatface.models.training.optimization import initialization as module
 
-    monkeypatch.setattr(module, "points", lambda dataset: None)
+    monkeypatch.setattr(module, "load_points", lambda dataset: None)
     start = initialize_gaussians(dataset, rows, replace(BASIS, random_points=500))
     assert start.table.shape == (500, 24)
     assert np.isfinite(start.table).all()

@@ -20,6 +20,8 @@ from splatface.models.training.optimization.refinement import (
 )
 from splatface.models.training.optimization.train_config import RefineConfig, StageConfig
 
+pytestmark = pytest.mark.slow
+
 ANCHOR, RESIDUALS, PICTURES = 0.05, 1000.0, 12
 ROWS = np.arange(2, PICTURES)
 NOISY = replace(

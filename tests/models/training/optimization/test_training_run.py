@@ -27,6 +27,8 @@ from splatface.models.training.optimization.train_config import (
 )
 from splatface.models.training.optimization.trainer import CHECKPOINT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -226,7 +228,7 @@ def test_other_fields_train_and_resume(dataset, tmp_path, kind):
 def test_from_random_points_a_person_appears(dataset, tmp_path, monkeypatch):
     from splatface.models.training.optimization import initialization
 
-    monkeypatch.setattr(initialization, "points", lambda dataset: None)
+    monkeypatch.setattr(initialization, "load_points", lambda dataset: None)
     config = replace(
         SHORT_RUN,
         random_points=800,

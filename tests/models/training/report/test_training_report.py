@@ -22,6 +22,8 @@ from splatface.models.training.report.report_page import (
 )
 from splatface.models.training.report.training_report import write_report
 
+pytestmark = pytest.mark.slow
+
 LINE = {
     "stage": "canonical", "step": 100, "steps": 400, "loss": 0.1, "psnr_db": 25.0, "gaussians": 900,
     "ms_per_step": 40.0, "seconds_left": 9.0, "validation_psnr_db": None, "seconds": 4.0,

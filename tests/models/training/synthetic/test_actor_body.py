@@ -18,6 +18,8 @@ from splatface.models.training.synthetic.blender_scene import (
 from splatface.models.training.synthetic.body import BodyPose, make_body
 from splatface.models.training.synthetic.initial_points import surface_samples
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def body():

@@ -29,6 +29,8 @@ from splatface.models.training.synthetic.initial_points import (
 from splatface.models.training.synthetic.performance import ActingConfig
 from splatface.models.training.synthetic.preview.preview_renderer import PreviewRenderer
 
+pytestmark = pytest.mark.slow
+
 
 def quiet(done, total):
     pass

@@ -18,6 +18,8 @@ from splatface.models.training.tracking.av_sync import (
     mouth_shape_from_landmarks,
 )
 
+pytestmark = pytest.mark.slow
+
 RATE = 16_000
 OPEN, WIDE, ROUND = (MOUTH_MODES.index(mode) for mode in ("open", "wide", "round"))
 

@@ -32,6 +32,8 @@ from splatface.models.training.tracking.face_model import (
 )
 from splatface.models.training.tracking.face_motion import fit_motion_coefficients
 
+pytestmark = pytest.mark.slow
+
 FRAMES, SIDE, FPS = 60, 512, 25.0
 BLINK_AT, CLOSED_AT = 30, 45
 COLUMNS = MOUTH_MODES + CONTROLS

@@ -19,6 +19,8 @@ from splatface.models.training.dataset.types import FACE, LIPS
 from splatface.models.training.tracking.face_fit import load_tracking_result
 from splatface.models.training.tracking.track_imported import track_imported
 
+pytestmark = pytest.mark.slow
+
 MOMENTS, SIDE = 52, 128
 SHORT = [
     "--set=stages.minutes=null", "--set=stages.canonical_steps=2", "--set=stages.deformation_steps=2",

@@ -17,6 +17,8 @@ from splatface.models.training.dataset.types import BACKGROUND, FACE, LIPS, TEST
 from splatface.models.training.tracking import track_video as tracking
 from splatface.models.training.tracking.track_video import Provenance, TrackOptions, track
 
+pytestmark = pytest.mark.slow
+
 FPS, SECONDS, SIDE = 12.5, 5.2, 128
 OWNER = Provenance(name="Robin", license="Apache-2.0", consent="Nobody is shown: this face is drawn.")
 OPTIONS = TrackOptions(provenance=OWNER, side_px=SIDE)
