@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The door of a head: shapes, kinds and finiteness, checked once."""
+"""Checks of arrays: shape, dtype, finiteness and range."""
 
 from collections.abc import Sequence
 

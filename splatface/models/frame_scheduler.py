@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which images to draw, and when: decisions over times, no clock.
+"""Schedule of images: which to draw, and when, from times that are passed in.
 
 Images lie on a fixed grid, image k at k / fps since the epoch of media time, so that a restart, a
 second renderer or a replay renders the same moments.

@@ -47,7 +47,7 @@ def skin_matrix() -> tuple[Any, NDArray[np.int64], AnyArray]:
     """Return the subdivided skin: matrix [P, V] on control vertices, quads [F, 4], rest points [P, 3]."""
     part = make_body(actor_identity("mira")).parts["skin"]
     piece = make_body(actor_identity("mira"))._pieces["skin"]
-    return piece.mover.matrix, part.faces, part.positions
+    return piece.deformer.matrix, part.faces, part.positions
 
 
 def eyes_of(rest: AnyArray, rig: Rig) -> Eyes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numbers every backend fractions (3D Gaussian Splatting, Kerbl et al. 2023, as gsplat 1.5 has them)."""
+"""Constants that all backends share (3D Gaussian Splatting, Kerbl et al. 2023, as gsplat 1.5 has them)."""
 
 __all__ = [
     "ALPHA_MAX",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether head and shoulders hold together when the head turns: background seen through the neck."""
+"""Gap at the neck when the head turns: background visible between head and shoulders."""
 
 import math
 from dataclasses import dataclass, replace

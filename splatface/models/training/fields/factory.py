@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One door to all fields."""
+"""Make any field by its name."""
 
 import torch
 from torch import Tensor, nn

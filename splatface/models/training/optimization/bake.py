@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Any trained field to the linear basis that runs live: deltas = basis @ map(motion).
+"""Bake a trained field to the linear basis that runs live: deltas = basis @ map(motion).
 
 1. `image_sensitivity`: weights that turn an error of a delta into an error of the image;
 2. `_dynamic_indices`: Gaussians whose deformation is visible;

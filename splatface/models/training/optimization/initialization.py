@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Everything before the first step: Gaussians from points or random, the basis field, the trainer."""
+"""Initialization: Gaussians from points or random, the basis field, the trainer."""
 
 from dataclasses import dataclass
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The film folder: written for the renderer outside of splatface (tools/film), its pictures taken back."""
+"""Render folder for Blender (tools/film): written for it, and its images imported."""
 
 import json
 from collections.abc import Mapping

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A film folder: what a renderer outside of splatface (Blender) needs, in plain numpy files.
+"""Scene files for a renderer outside of splatface (Blender), as plain tensors.
 
     scene.npz            parts at rest, colors, labels, materials, the camera
     frames/000000.npz    positions of the moving parts, and the head's transform

@@ -41,7 +41,7 @@ class Body:
         """
         skeleton = pose_rig(self._rig, actions, pose or BodyPose())
         return PosedBody(
-            positions={name: piece.mover(skeleton) for name, piece in self._pieces.items()},
+            positions={name: piece.deformer(skeleton) for name, piece in self._pieces.items()},
             T_world_head=skeleton.T_world_head,
             T_world_torso=skeleton.T_world_torso,
             landmarks=skeleton.vertices[IBUG68],

@@ -157,7 +157,7 @@ class DeformablePart:
     """A part and what moves it."""
 
     part: Part
-    mover: PartDeformer
+    deformer: PartDeformer
 
 
 @dataclass(frozen=True, eq=False)

@@ -111,7 +111,7 @@ def _expression_envelope(since_s: float) -> float:
 
 _STEPS_S = (1.1, 2.4)  # between two aims
 _GLIDE_S = (0.8, 1.3)  # on the way
-_CALM = 0.45  # share of the range where the film is only measured with
+_DAMPING = 0.45  # share of the range where the film is only measured with
 _CHANNELS = 6
 _PRIME_ROOTS = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0])
 
@@ -125,7 +125,7 @@ def pose_exploration(seed: int, times_s: AnyArray, *, still_from_s: float) -> An
     """
     rng = np.random.default_rng([seed, 0x0A])
     offset = rng.uniform(0.0, 1.0, _CHANNELS)
-    glide = constant_trajectory(np.zeros(_CHANNELS))
+    trajectory = constant_trajectory(np.zeros(_CHANNELS))
     positions = np.zeros((len(times_s), _CHANNELS))
     next_s, count = 0.4, 0
     for row, time_s in enumerate(times_s.tolist()):
@@ -134,10 +134,10 @@ def pose_exploration(seed: int, times_s: AnyArray, *, still_from_s: float) -> An
             # Pushed outwards: a k-th of the way from the middle of an even filling is seldom the edge.
             aim = np.sign(aim) * np.abs(aim) ** 0.6
             reach = 0.25 if count % 3 == 2 else 1.0
-            calm = _CALM if time_s >= still_from_s - _STEPS_S[0] else 1.0
-            glide = plan_to(glide, aim * reach * calm, time_s, float(rng.uniform(*_GLIDE_S)))
+            damping = _DAMPING if time_s >= still_from_s - _STEPS_S[0] else 1.0
+            trajectory = plan_to(trajectory, aim * reach * damping, time_s, float(rng.uniform(*_GLIDE_S)))
             next_s, count = time_s + float(rng.uniform(*_STEPS_S)), count + 1
-        positions[row] = value_at(glide, time_s)
+        positions[row] = value_at(trajectory, time_s)
     return positions
 
 

@@ -93,7 +93,7 @@ class Collar:
 
 
 def _make_cloth_deformer(rig: Rig) -> tuple[ClothDeformer, Int64Array]:
-    """Return the shirt's mover and its fine quads."""
+    """Return the shirt's deformer and its fine quads."""
     neck = rig.bone_heads[rig.bone("neck01")]
     rest = rig.rest
     above = -rest[:, 1] + neck[1] - _COLLAR_UP_M - _COLLAR_TILT * (rest[:, 2] - neck[2])  # of the cut

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The lights of the preview and how skin, eyes, cloth and hair answer them; all colors linear RGB.
+"""Lights of the preview, and the shading of skin, eyes, cloth and hair; all colors linear RGB.
 
 Diffuse light wraps around soft skin, red the farthest (a stand-in for scattering below it); highlights
 are Blinn-Phong with Schlick's Fresnel term; hair is Kajiya & Kay's (1989).

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Triangles into a z-buffer and strands over it: the loops of the preview renderer.
+"""Rasterization of triangles into a z-buffer and of strands over it, for the preview renderer.
 
 Screens are [.., 3] f32: x and y in pixels (a pixel's center at .5), inverse depth 1/z as third, which is
 linear on the screen, so that nearer is larger and 0 is infinitely far.
