@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -314,11 +315,7 @@ def plot_openings(
     Raises:
         EncoderError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EncoderError("plots: expected matplotlib, found none: pip install matplotlib") from error
+    Figure, FigureCanvasAgg = import_figure_classes()
     folder.mkdir(parents=True, exist_ok=True)
     first = {(trial.source, trial.language, trial.condition): trial for trial in reversed(trials)}
     paths = []
@@ -351,3 +348,17 @@ def _nan_to_none(value: object) -> object:
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value
+
+
+def import_figure_classes() -> tuple[Any, Any]:
+    """Import matplotlib's Figure and FigureCanvasAgg, which draw without a display.
+
+    Raises:
+        EncoderError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise EncoderError("plots: expected matplotlib, found none: pip install matplotlib") from error
+    return Figure, FigureCanvasAgg

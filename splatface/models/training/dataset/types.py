@@ -111,12 +111,12 @@ class Dataset:
 
     @property
     def has_full_geometry(self) -> bool:
-        """Whether its points cover the person on all sides: an actor's do, a video's only visible parts."""
+        """True where the points cover all sides: an actor's do, a video's only the visible parts."""
         return self.source == "actor"
 
     @property
     def is_tracked(self) -> bool:
-        """Whether poses and motion were tracked in images; an actor's are exact."""
+        """True where poses and motion were tracked in images; an actor's are exact."""
         return self.source != "actor"
 
 

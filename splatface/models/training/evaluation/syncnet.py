@@ -233,7 +233,7 @@ class FaceCrops:
 
     @property
     def long_enough(self) -> bool:
-        """Whether there are enough frames for a score."""
+        """True where there are enough frames for a score."""
         return len(self._indices) >= _FEWEST
 
     def add(self, frame: int, rendered: NDArray[np.uint8]) -> None:

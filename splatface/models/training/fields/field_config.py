@@ -23,9 +23,9 @@ __all__ = [
 
 # Parts of a movement, in the order of DELTA_CHANNELS. "color" is SH degree 0.
 DELTA_PARTS = ("mean", "rotation", "scale", "opacity", "color")
-# What F_can can put out (GaussianTalker, ablation "attribute conditions for the triplane").
+# Outputs of F_can (GaussianTalker, ablation "attribute conditions for the triplane").
 CANONICAL_PARTS = ("scale", "rotation", "sh", "opacity")
-# What a Gaussian can listen to (GaussianTalker, ablation "disentangling").
+# Condition tokens that a Gaussian can attend to (GaussianTalker, ablation "disentangling").
 TOKENS = ("audio", "eye", "pose", "null")
 
 SIMD_WIDTH = 16  # features come in groups of 16: one cache line, see products_fast

@@ -41,7 +41,7 @@ PART_CHANNELS = {
     "opacity": slice(10, 11),
     "color": slice(11, 14),
 }
-# What an output of 1 means: a large yet ordinary movement, so that one learning rate suits all parts.
+# Scale of an output of 1: a large yet ordinary movement, so that one learning rate suits all parts.
 # Meters, quaternion, log-scale, opacity logit, SH degree 0. (The paper's heads have no units.)
 DELTA_UNITS = {"mean": 0.01, "rotation": 0.1, "scale": 0.2, "opacity": 1.0, "color": 0.2}
 

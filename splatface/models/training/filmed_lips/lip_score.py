@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from splatface.models.audio.offline_features import FeatureExtractor, extract_features
 from splatface.models.audio2motion.audio_to_mouth import MOUTH_MODES
-from splatface.models.errors import EncoderError
 from splatface.models.signals import parabolic_peak_offset, pearson
-from splatface.models.training.audio_to_mouth.net_evaluation import remove_drift
+from splatface.models.training.audio_to_mouth.net_evaluation import import_figure_classes, remove_drift
 from splatface.models.training.audio_to_mouth.predictors import Predictor
 from splatface.models.training.filmed_lips.filmed_mouth import FilmedMouth
 from splatface.models.typing import BoolArray, Float64Array, FloatArray
@@ -246,11 +245,7 @@ def plot_lips(
     Raises:
         EncoderError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise EncoderError("plots: expected matplotlib, found none: pip install matplotlib") from error
+    Figure, FigureCanvasAgg = import_figure_classes()
     folder.mkdir(parents=True, exist_ok=True)
     begin_s = max(clip.phones[0].start_s - 0.3, 0.0) if clip.phones else float(clip.times_s[0])
     figure = Figure(figsize=(14, 7), layout="constrained")

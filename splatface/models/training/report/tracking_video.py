@@ -253,8 +253,8 @@ def write_tracking_film(
     with VideoFileWriter(path, shape, 1, tags) as film:
         for number, (begin_s, end_s) in enumerate(spans):
             ticks = max(1, round((end_s - begin_s) * float(shape.fps)))
-            heard = _heard(samples, begin_s, ticks, shape.fps)
-            for tick, part in enumerate(heard):
+            blocks = _audio_blocks(samples, begin_s, ticks, shape.fps)
+            for tick, part in enumerate(blocks):
                 film.add(view(begin_s + tick / float(shape.fps)), part)
                 progress((number + tick / ticks) / len(spans))
     return path
@@ -331,7 +331,9 @@ def _passages(dataset: Dataset) -> list[tuple[float, float]]:
     return [(float(begin), float(begin) + _PASSAGE_S) for begin in begins]
 
 
-def _heard(samples: AnyArray, begin_s: float, ticks: int, fps: Fraction) -> Iterator[NDArray[np.float32]]:
+def _audio_blocks(
+    samples: AnyArray, begin_s: float, ticks: int, fps: Fraction
+) -> Iterator[NDArray[np.float32]]:
     """Yield the audio [T, 1] of each frame."""
     first, count = round(begin_s * SAMPLE_RATE), int(ticks / fps * SAMPLE_RATE) + 1
     part = soxr.resample(samples[first : first + count], SAMPLE_RATE, VIDEO_HZ).astype(np.float32)

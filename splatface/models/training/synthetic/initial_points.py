@@ -371,8 +371,8 @@ def _poisson_disk_subset(places: AnyArray, spacing: AnyArray, rng: np.random.Gen
 def _motion_modes(body: Body, kept: _SelectedSamples) -> tuple[AnyArray, NDArray[np.float32]]:
     """Return positions [P, 3] at rest and displacements [P, 16, 3] per unit of every mode and control.
 
-    The bones are at rest, so these are the head frame's. Differences over a full step: what a line
-    through the whole range is, not its slope at rest.
+    The bones are at rest, so these are the head frame's. Differences over a full step: the chord
+    over the whole range, not the derivative at rest.
     """
 
     def at(mouth: AnyArray, controls: AnyArray) -> AnyArray:

@@ -182,11 +182,11 @@ def _join_sentences(
         room[:] = sentence.samples[: len(room)]
         phones += [Phone(p.ipa, p.start_s + at, p.end_s + at, p.stress) for p in sentence.phones]
         edges += [at, min(at + len(sentence.samples) / SAMPLE_RATE, seconds)]
-    heard = tuple(phone for phone in phones if phone.start_s < seconds)
+    spoken_phones = tuple(phone for phone in phones if phone.start_s < seconds)
     fade = min(_FADE, len(samples))
     samples[-fade:] *= np.linspace(1, 0, fade, dtype=np.float32)
     pauses = tuple(zip(edges[0::2], [*edges[1::2], seconds], strict=True))
-    return SpeechTrack(samples, heard, pauses, voice)
+    return SpeechTrack(samples, spoken_phones, pauses, voice)
 
 
 def _schedule_sentences(

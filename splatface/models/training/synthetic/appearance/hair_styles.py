@@ -115,10 +115,10 @@ _LOB_STRANDS, _LOB_POINTS = 15000, 20
 _STEP_M = 0.0158
 _PART_ACROSS = 0.014  # where the hair parts
 _END_UP = -0.136  # height of the tips
-# How far back the inner edge of the hair lies beside the face, by height.
+# Depth of the inner edge of the hair beside the face, by height.
 _EDGE_UP = (-0.16, -0.12, -0.08, -0.03, 0.01, 0.035, 0.055, 0.075)
 _EDGE_BACK = (0.042, 0.036, 0.032, 0.031, 0.027, 0.017, 0.002, -0.05)
-# How far out the hair reaches, by height.
+# Outer radius of the hair, by height.
 _OUT_UP = (-0.15, -0.11, -0.06, -0.01, 0.03)
 _OUT_ACROSS = (0.090, 0.098, 0.099, 0.095, 0.100)
 _CURTAIN_IN = 0.067

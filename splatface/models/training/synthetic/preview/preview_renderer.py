@@ -132,7 +132,7 @@ _SUPERSAMPLING = 2
 _SHADOW_PX = 640
 _SHADOW_HALF_M = 0.30
 _SHADOW_CENTER = np.array([0.0, 0.06, 0.08])
-# How light meets each material: wrapped light (r, g, b), gloss exponent, gloss strength.
+# Shading of each material: wrapped light (r, g, b), gloss exponent, gloss strength.
 _MATERIALS = {
     "skin": (0.42, 0.20, 0.14, 22.0, 0.85),
     "teeth": (0.30, 0.28, 0.25, 90.0, 1.3),
